@@ -1,0 +1,41 @@
+# Every target sets itself up from nothing: it makes .venv when there is none, installs parckit with what it needs
+# when pyproject.toml has changed since the last time, then runs. A .venv that is already there is kept.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.parckit-installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help quickstart test lint clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+
+quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart (about 4 minutes on 2 cores)
+	$(BIN)/parckit quickstart --out runs/quickstart
+
+# Two workers of one thread each: on two cores that beats one worker of two threads, because the tests are many and small.
+test: $(STAMP) ## Run all tests; options for pytest go in ARGS="..."
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+lint: $(STAMP) ## Check style, format, types and the arrows between rooms
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+clean: ## Remove .venv, caches and build leftovers; runs/ stays
+	rm -rf $(VENV) build dist src/parckit.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "parckit needs Python 3.10 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

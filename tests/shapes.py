@@ -1,0 +1,33 @@
+"""The checker that jaxtyping's pytest hook puts around every function of the rooms named in pyproject.toml."""
+
+import functools
+from collections.abc import Callable
+from types import FunctionType
+from typing import get_args
+
+import torch
+from beartype import beartype
+from jaxtyping import AbstractArray
+
+
+def typechecker(function: FunctionType) -> Callable[..., object]:
+    """Check the shapes among `function`'s annotations, and nothing else, at every call.
+
+    Other annotations are basedpyright's: checked here too, they would hide the errors that users get for wrong values.
+    Under a tracer nothing is checked, because a shape is then no number.
+    """
+    function.__annotations__ = {name: hint for name, hint in function.__annotations__.items() if _has_shape(hint)}
+    checked = beartype(function)
+
+    @functools.wraps(function)
+    def unless_traced(*args: object, **kwargs: object) -> object:
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        return (function if traced else checked)(*args, **kwargs)
+
+    return unless_traced
+
+
+def _has_shape(hint: object) -> bool:
+    if isinstance(hint, type) and issubclass(hint, AbstractArray):
+        return True
+    return any(_has_shape(part) for part in get_args(hint))

@@ -1,0 +1,90 @@
+"""The public face of the rooms, what each may import, and how light the package is at start."""
+
+import ast
+import sys
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import parckit
+from processes import run
+from repository import ROOT
+
+PACKAGE = ROOT / "src" / "parckit"
+ROOMS = sorted(file.parent.name for file in PACKAGE.glob("*/__init__.py"))
+HEAVY = {"torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "sklearn", "matplotlib"}
+CORE = {"torch", "torchvision", "timm", "safetensors", "jaxtyping"}
+ALLOWED = {"contract": set[str](), "layers": CORE, "models": CORE, "heads": CORE | {"segmentation_models_pytorch"}}
+HELP = "from parckit.cli.main import main; main()"
+HELP_SECONDS = 0.5
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def public_names(room: str) -> set[str]:
+    """Return what a room's `__init__.py` defines, or takes from the room's files, under a name without underscore."""
+    names = set[str]()
+    for node in ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"parckit.{room}"):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_") and not (PACKAGE / room / f"{name}.py").exists()}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_lists_exactly_its_public_names(room: str):
+    listed = getattr(import_module(f"parckit.{room}"), "__all__", [])
+    assert sorted(listed) == sorted(public_names(room))
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_the_lower_rooms_need_few_libraries(room: str):
+    allowed = ALLOWED[room] | sys.stdlib_module_names | {"parckit"}
+    foreign = [
+        f"{file.relative_to(ROOT)} imports {name}"
+        for file in (PACKAGE / room).rglob("*.py")
+        for name in imports(ast.parse(file.read_text(encoding="utf-8")))
+        if name.partition(".")[0] not in allowed
+    ]
+    assert foreign == []
+
+
+def test_every_lazy_name_of_the_package_loads():
+    assert parckit.__all__ == dir(parckit)
+    assert all(getattr(parckit, name) is not None for name in parckit.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = parckit.no_such_name
+
+
+@pytest.mark.parametrize("code", ["import parckit", "import parckit.contract", "import parckit.cli.main"])
+def test_start_up_imports_nothing_heavy(code: str):
+    report = f"{code}, sys; print(*sorted({HEAVY!r} & sys.modules.keys()))"
+    assert run(sys.executable, "-c", report).split() == []
+
+
+def test_help_answers_at_once():
+    # The best of five: other processes can only make a run slower, never faster.
+    seconds = min(_seconds_of_help() for _ in range(5))
+    assert seconds < HELP_SECONDS
+
+
+def _seconds_of_help() -> float:
+    start = time.perf_counter()
+    assert "quickstart" in run(sys.executable, "-c", HELP, "--help")
+    return time.perf_counter() - start
+
+
+def test_package_root_is_this_clone():
+    assert Path(str(parckit.__file__)).parent == PACKAGE
