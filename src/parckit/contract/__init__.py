@@ -1,0 +1,34 @@
+"""What every room may share: plain standard-library dataclasses, JSON forms and the error of user mistakes."""
+
+from parckit.contract.bundle import (
+    CONTRACT_FILE,
+    MODEL_FILE,
+    SCHEMA,
+    Contract,
+    Parity,
+    TensorSpec,
+    read_contract,
+    sha256_of,
+    write_contract,
+)
+from parckit.contract.errors import InputError
+from parckit.contract.files import replacing
+from parckit.contract.preprocessing import Preprocessing
+from parckit.contract.spec import SPEC_KEY, ModelSpec
+
+__all__ = [
+    "CONTRACT_FILE",
+    "MODEL_FILE",
+    "SCHEMA",
+    "SPEC_KEY",
+    "Contract",
+    "InputError",
+    "ModelSpec",
+    "Parity",
+    "Preprocessing",
+    "TensorSpec",
+    "read_contract",
+    "replacing",
+    "sha256_of",
+    "write_contract",
+]
