@@ -1,0 +1,28 @@
+"""Operators and blocks in plain torch: circular convolution and the ParC block."""
+
+from parckit.layers.circular import (
+    Axis,
+    CircularConv2d,
+    Form,
+    PositionEmbedding,
+    circular_conv,
+    circular_conv_reference,
+    resize_along,
+)
+from parckit.layers.inverted_residual import InvertedResidual
+from parckit.layers.parc import ChannelGate, FeedForward, ParCBlock, ParCBranch
+
+__all__ = [
+    "Axis",
+    "ChannelGate",
+    "CircularConv2d",
+    "FeedForward",
+    "Form",
+    "InvertedResidual",
+    "ParCBlock",
+    "ParCBranch",
+    "PositionEmbedding",
+    "circular_conv",
+    "circular_conv_reference",
+    "resize_along",
+]

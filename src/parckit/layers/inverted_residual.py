@@ -1,0 +1,30 @@
+"""MobileNetV2's inverted residual, as the ParC-Net family uses it."""
+
+from functools import partial
+
+from jaxtyping import Float
+from timm.layers import ConvNormAct
+from torch import Tensor, nn
+
+_ConvNormAct = partial(ConvNormAct, act_layer=nn.SiLU)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 expansion by 4, depthwise 3x3, linear 1x1, with SiLU; a skip where shapes allow (arXiv:1801.04381, section 3.3).
+
+    Shape:
+        (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride))
+    """
+
+    def __init__(self, in_chs: int, out_chs: int, *, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        hidden = 4 * in_chs
+        self.has_skip = stride == 1 and in_chs == out_chs
+        self.expand = _ConvNormAct(in_chs, hidden, 1)
+        self.depthwise = _ConvNormAct(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden)
+        self.project = _ConvNormAct(hidden, out_chs, 1, apply_act=False)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Transform the map."""
+        out = self.project(self.depthwise(self.expand(x)))
+        return x + out if self.has_skip else out
