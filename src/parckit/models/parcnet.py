@@ -1,0 +1,419 @@
+"""ParC-Net: a MobileViT-like backbone whose global mixing is circular convolution.
+
+Source: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+ECCV 2022, arXiv:2203.03952. Widths and wiring follow the numbers of the official models, also where the paper says
+otherwise; the official code was not opened. Unlike it, every height and width works.
+
+A stage 3 to 5 is an inverted residual (stride 2) and a `ParCStage` frame:
+    local = 1x1(3x3(x)); globe = 1x1(BN(ParC blocks(local))); out = 3x3(fusion(globe, x))
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float
+from timm.layers import ClassifierHead, ConvNormAct, calculate_drop_path_rates
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from parckit.layers import InvertedResidual, ParCBlock
+
+Fusion = Literal["add", "concat"]
+
+_ConvNormAct = partial(ConvNormAct, act_layer=nn.SiLU)
+_LOCAL_DEPTHS = (0, 2)  # inverted residuals behind the first one in stages 1 and 2, the same in every official variant
+
+
+class ParCStage(nn.Module):
+    """Local 3x3, global ParC blocks and fusion with the stage's input (ParC-Net, section 3.3, figure 2).
+
+    Args:
+        dim: channels in and out.
+        inner_dim: channels of the ParC blocks.
+        hidden_dim: width of their feed-forward nets.
+        length: taps and positions learned per axis.
+        fusion: `"concat"` puts the global result before the stage's input; `"add"` (ParC-Net-XS) sums them.
+        drop_rate: dropout of the feed-forward nets.
+        drop_path_rates: one probability per ParC block; their number is the number of blocks.
+
+    Shape:
+        (B, dim, H, W) -> (B, dim, H, W)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        inner_dim: int,
+        hidden_dim: int,
+        length: int,
+        fusion: Fusion,
+        drop_rate: float,
+        drop_path_rates: Sequence[float],
+    ) -> None:
+        super().__init__()
+        groups = math.gcd(dim, inner_dim)
+        self.fusion: Fusion = fusion
+        self.local = _ConvNormAct(dim, inner_dim, 3, groups=groups)
+        self.embed = nn.Conv2d(inner_dim, inner_dim, 1, bias=False)
+        self.blocks = nn.Sequential(
+            *(
+                ParCBlock(
+                    inner_dim, length, hidden_dim=hidden_dim, with_pe=i == 0, drop_rate=drop_rate, drop_path_rate=rate
+                )
+                for i, rate in enumerate(drop_path_rates)
+            )
+        )
+        self.norm = nn.BatchNorm2d(inner_dim)
+        self.project = _ConvNormAct(inner_dim, dim, 1, groups=groups)
+        self.fuse = _ConvNormAct(dim if fusion == "add" else 2 * dim, dim, 3)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Add global information to the map."""
+        globe = self.project(self.norm(self.blocks(self.embed(self.local(x)))))
+        return self.fuse(globe + x if self.fusion == "add" else torch.cat((globe, x), dim=1))
+
+
+class ParCNet(nn.Module):
+    """ParC-Net backbone and classifier (ParC-Net, section 3.3).
+
+    Args:
+        dims: widths of the stem and the five stages.
+        inner_dims: widths inside the three ParC stages.
+        hidden_dims: feed-forward widths inside the three ParC stages.
+        depths: ParC blocks in each of the three ParC stages.
+        fusion: how a ParC stage joins its global result and its input.
+        stem_kernel_size: side of the stem's kernel, pixels.
+        stem_stride: 2; 1 suits images of about 32 pixels, and halves every stride of the network.
+        img_size: side at which kernels and embeddings are learned, pixels; other sizes interpolate them.
+        in_chans: channels of the image.
+        num_classes: 0 gives pooled features.
+        global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
+        output_stride: 32, 16 or 8: strides beyond it become 1, and as in the official models only the depthwise 3x3
+            behind a removed stride is dilated.
+        drop_rate: dropout before the classifier.
+        block_drop_rate: dropout at the end of each feed-forward net.
+        drop_path_rate: probability of dropping the last ParC block's residual branches; grows linearly from 0.
+
+    Raises:
+        ValueError: for an unknown `output_stride`.
+
+    Shape:
+        (B, in_chans, H, W) -> (B, num_classes), any H and W
+    """
+
+    def __init__(
+        self,
+        *,
+        dims: Sequence[int],
+        inner_dims: Sequence[int],
+        hidden_dims: Sequence[int],
+        depths: Sequence[int],
+        fusion: Fusion = "concat",
+        stem_kernel_size: int = 3,
+        stem_stride: int = 2,
+        img_size: int = 256,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        output_stride: int = 32,
+        drop_rate: float = 0.2,
+        block_drop_rate: float = 0.1,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.grad_checkpointing = False
+        self.feature_info: list[dict[str, object]] = []
+        self.stem = _ConvNormAct(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
+        path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
+        stages: list[nn.Sequential] = []
+        for i, (stride, dilation, reduction) in enumerate(_plan_strides(stem_stride, output_stride)):
+            dim = dims[i + 1]
+            down = InvertedResidual(dims[i], dim, stride=stride, dilation=dilation)
+            if i < len(_LOCAL_DEPTHS):
+                rest = [InvertedResidual(dim, dim) for _ in range(_LOCAL_DEPTHS[i])]
+            else:
+                j = i - len(_LOCAL_DEPTHS)
+                frame = ParCStage(
+                    dim,
+                    inner_dim=inner_dims[j],
+                    hidden_dim=hidden_dims[j],
+                    length=max(1, img_size // (4 * stem_stride * 2**j)),
+                    fusion=fusion,
+                    drop_rate=block_drop_rate,
+                    drop_path_rates=path_rates[j],
+                )
+                rest = [frame]
+            stages.append(nn.Sequential(down, *rest))
+            self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"})
+        self.stages = nn.Sequential(*stages)
+        # Four times the last width, at most 960: the official rule.
+        self.num_features = self.head_hidden_size = min(4 * dims[-1], 960)
+        self.final_conv = _ConvNormAct(dims[-1], self.num_features, 1)
+        self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.apply(_init_weights)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
+        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)(?:\.blocks\.(\d+))?"
+        return {"stem": r"^stem", "blocks": [(blocks, None), (r"^final_conv", (99999,))]}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass to save memory, or stop doing so."""
+        self.grad_checkpointing = enable
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a fresh one; 0 classes removes it."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+
+    def forward_intermediates(
+        self,
+        x: Float[Tensor, "b c h w"],
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the final features and the outputs of chosen stages, as every timm backbone can.
+
+        Args:
+            x: images.
+            indices: stage indices, or how many of the last ones; all by default.
+            norm: accepted as in timm; the stages end normalised.
+            stop_early: do not run what lies behind the last chosen stage.
+            output_fmt: only `"NCHW"`.
+            intermediates_only: leave out the final features.
+
+        Raises:
+            ValueError: for another `output_fmt`.
+        """
+        del norm
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
+        chosen, last = feature_take_indices(len(self.stages), indices)
+        intermediates: list[Tensor] = []
+        x = self.stem(x)
+        stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
+        for i, stage in enumerate(stages):
+            x = self._run(cast("nn.Sequential", stage), x)
+            if i in chosen:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (self.final_conv(x), intermediates)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop what lies behind the chosen stages; return their indices."""
+        chosen, last = feature_take_indices(len(self.stages), indices)
+        self.stages = self.stages[: last + 1]
+        if prune_norm or prune_head:
+            self.final_conv = nn.Identity()
+            self.reset_classifier(0, "")
+        return chosen
+
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Return the map before pooling, `num_features` wide."""
+        x = self.stem(x)
+        for stage in self.stages:
+            x = self._run(cast("nn.Sequential", stage), x)
+        return self.final_conv(x)
+
+    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Tensor:
+        """Pool and classify; `pre_logits` stops before the classifier."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        """Return logits."""
+        return self.forward_head(self.forward_features(x))
+
+    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and self.training:
+            return cast("Tensor", checkpoint_seq(stage, x))
+        return stage(x)
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def _plan_strides(stem_stride: int, output_stride: int) -> list[tuple[int, int, int]]:
+    """Return (stride, dilation, reduction) of the five stages' first blocks."""
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride={output_stride}: choose from 8, 16, 32")
+    plan = [(1, 1, stem_stride), (2, 1, 2 * stem_stride)]
+    reduction, dilation = 2 * stem_stride, 1
+    for _ in range(3):
+        stride = 2 if 2 * reduction <= output_stride else 1
+        reduction *= stride
+        plan.append((stride, dilation, reduction))
+        dilation = dilation * 2 // stride
+    return plan
+
+
+def _cfg(**kwargs: object) -> dict[str, object]:
+    # The official evaluation resizes the shorter side to 288 for a crop of 256; values / 255, no mean, no std.
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 256, 256),
+        "pool_size": (8, 8),
+        "crop_pct": 256 / 288,
+        "interpolation": "bilinear",
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "first_conv": "stem.conv",
+        "classifier": "head.fc",
+        "paper_ids": "arXiv:2203.03952",
+        "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+        "origin_url": "https://github.com/hkzhang91/ParC-Net",
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "parcnet_xs.untrained": _cfg(),
+        "parcnet_s.untrained": _cfg(),
+        "parcnet_h.untrained": _cfg(),
+        "parcnet_xxs.untrained": _cfg(input_size=(3, 32, 32), pool_size=(2, 2), crop_pct=1.0),
+        "test_parcnet.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNet:
+    feature_cfg = {"out_indices": (0, 1, 2, 3, 4), "flatten_sequential": True}
+    return build_model_with_cfg(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)  # pyright: ignore[reportArgumentType]
+
+
+@register_model
+def parcnet_xs(pretrained: bool = False, **kwargs: object) -> ParCNet:
+    """ParC-Net-XS, 2.2 M parameters."""
+    numbers = {
+        "dims": (16, 32, 64, 96, 128, 160),
+        "inner_dims": (96, 128, 160),
+        "hidden_dims": (192, 256, 320),
+        "depths": (2, 3, 2),
+        "fusion": "add",
+    }
+    return _create("parcnet_xs", pretrained, **numbers | kwargs)
+
+
+@register_model
+def parcnet_s(pretrained: bool = False, **kwargs: object) -> ParCNet:
+    """ParC-Net-S, 5.0 M parameters."""
+    numbers = {
+        "dims": (16, 32, 64, 96, 128, 160),
+        "inner_dims": (192, 256, 320),
+        "hidden_dims": (384, 512, 640),
+        "depths": (2, 4, 3),
+    }
+    return _create("parcnet_s", pretrained, **numbers | kwargs)
+
+
+@register_model
+def parcnet_h(pretrained: bool = False, **kwargs: object) -> ParCNet:
+    """ParC-Net-H, 20.4 M parameters."""
+    numbers = {
+        "dims": (48, 96, 144, 216, 288, 432),
+        "inner_dims": (324, 432, 432),
+        "hidden_dims": (648, 864, 864),
+        "depths": (3, 9, 3),
+        "stem_kernel_size": 5,
+    }
+    return _create("parcnet_h", pretrained, **numbers | kwargs)
+
+
+@register_model
+def parcnet_xxs(pretrained: bool = False, **kwargs: object) -> ParCNet:
+    """ParC-Net-XXS, 0.8 M parameters: parckit's own size for images of about 32 pixels."""
+    numbers = {
+        "dims": (16, 24, 40, 56, 72, 96),
+        "inner_dims": (56, 72, 96),
+        "hidden_dims": (112, 144, 192),
+        "depths": (1, 2, 1),
+        "fusion": "add",
+        "stem_stride": 1,
+        "img_size": 32,
+    }
+    return _create("parcnet_xxs", pretrained, **numbers | kwargs)
+
+
+@register_model
+def test_parcnet(pretrained: bool = False, **kwargs: object) -> ParCNet:
+    """A ParC-Net for tests: every part of the family, as little work as possible."""
+    numbers = {
+        "dims": (8, 8, 12, 16, 16, 24),
+        "inner_dims": (16, 24, 24),
+        "hidden_dims": (32, 32, 48),
+        "depths": (1, 2, 1),
+        "img_size": 64,
+    }
+    return _create("test_parcnet", pretrained, **numbers | kwargs)
+
+
+OFFICIAL_INPUT = {"channel_order": "bgr", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "crop_pct": 256 / 288}
+"""What the official checkpoints were trained on: OpenCV's channel order, value / 255."""
+
+_OFFICIAL_NAMES = (
+    (r"^conv_1\.", "stem."),
+    (r"^conv_1x1_exp\.", "final_conv."),
+    (r"^classifier\.", "head."),
+    (r"^layer_(\d)\.", lambda match: f"stages.{int(match[1]) - 1}."),
+    (r"\.block\.exp_1x1\.", ".expand."),
+    (r"\.block\.conv_3x3\.", ".depthwise."),
+    (r"\.block\.red_1x1\.", ".project."),
+    (r"\.dim_adaptive\.0\.", ".local."),
+    (r"\.dim_adaptive\.1\.block\.conv\.", ".embed."),
+    (r"\.channel_adaptive\.", ".project."),
+    (r"\.local_global_fusion\.", ".fuse."),
+    (r"\.spatial_global_rep\.\d+\.(weight|bias|running_\w+|num_batches_tracked)$", r".norm.\1"),
+    (r"\.spatial_global_rep\.", ".blocks."),
+    (r"\.pre_Norm_1\.", ".height_first.norm."),
+    (r"\.pre_Norm_2\.", ".width_first.norm."),
+    (r"\.meta_(kernel|pe)_(1_H|2_W)$", r".height_first.\1_\2"),
+    (r"\.meta_(kernel|pe)_(1_W|2_H)$", r".width_first.\1_\2"),
+    (r"\.kernel_(\d)_\w$", r".conv\1.weight"),
+    (r"\.pe_(\d)_\w$", r".pe\1.weight"),
+    (r"\.ffn\.0\.", ".ffn.norm."),
+    (r"\.ffn\.1\.", ".ffn.conv1."),
+    (r"\.ffn\.4\.", ".ffn.conv2."),
+    (r"\.ca\.fc\.0\.", ".gate.conv1."),
+    (r"\.ca\.fc\.1\.", ".gate.norm1."),
+    (r"\.ca\.fc\.3\.", ".gate.conv2."),
+    (r"\.ca\.fc\.4\.", ".gate.norm2."),
+    (r"\.block\.conv\.", ".conv."),
+    (r"\.block\.norm\.", ".bn."),
+)
+
+
+def rename_official_key(key: str) -> str | None:
+    """Return our name of an official state-dict key, or None for an alias.
+
+    `residual.*` holds a second copy of `layer_5.0.*`: the official model stores that block under two attributes.
+    """
+    if key.startswith("residual."):
+        return None
+    for pattern, replacement in _OFFICIAL_NAMES:
+        key = re.sub(pattern, replacement, key)
+    return key
