@@ -1,0 +1,107 @@
+"""Images in class folders: `SOURCE/{train,val,test}/CLASS/IMAGE`, or `SOURCE/CLASS/IMAGE` as one undivided set.
+
+Missing splits follow `parckit.data.splits`; an undivided set counts as `train` alone, so its `val` and `test` are the
+same held-out tenth. All splits must have the same class names. Hidden folders are no classes.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision.datasets.folder import make_dataset
+
+from parckit.contract import InputError
+from parckit.data.images import IMAGE_EXTENSIONS, load_image
+from parckit.data.splits import NAMED, Named, Part, Split, held_out, resolve_split
+
+HOLDOUT_PERCENT = 10
+"""Share of each class of `train` that is held out where `val` is missing."""
+
+_SALT = "parckit"
+# Part of the split's definition: another salt would mix trained and held-out images of existing checkpoints.
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FolderTable:
+    """Image files and their classes.
+
+    Attributes:
+        labels: class names by index, sorted.
+        targets: class index of every image.
+        paths: file names as bytes: one array, because a list's reference counts would copy it into every worker.
+    """
+
+    labels: tuple[str, ...]
+    targets: NDArray[np.int64]
+    paths: NDArray[np.bytes_]
+
+    def load(self, index: int) -> Image.Image:
+        """Decode image `index`; see `load_image`."""
+        return load_image(os.fsdecode(cast("bytes", self.paths[index])))
+
+
+def open_folder(source: Path, *, split: Split) -> FolderTable:
+    """List the images of a split.
+
+    Raises:
+        InputError: if there are no class folders, a class has no image, or the splits' classes differ.
+    """
+    present: dict[Named, Path] = {name: source / name for name in NAMED if (source / name).is_dir()}
+    folders: dict[Named, Path] = present or {"train": source}
+    labels = _common_classes(folders)
+    if split == "all":
+        samples = [sample for folder in folders.values() for sample in _list_images(folder, labels)]
+    else:
+        name, part = resolve_split(split, present=folders, source=str(source))
+        samples = _take(_list_images(folders[name], labels), part=part, folder=folders[name], labels=labels)
+    return FolderTable(
+        labels=labels,
+        targets=np.array([target for _, target in samples], dtype=np.int64),
+        paths=np.array([os.fsencode(path) for path, _ in samples]),
+    )
+
+
+def _common_classes(folders: dict[Named, Path]) -> tuple[str, ...]:
+    (first, labels), *others = ((folder, _classes(folder)) for folder in folders.values())
+    for folder, names in others:
+        if differing := sorted(set(names) ^ set(labels)):
+            listed = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
+            raise InputError(f"{folder}: its classes differ from those of {first}: {listed}")
+    return labels
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not names:
+        raise InputError(f"{folder}: has no class folders; accepted are {folder.name}/CLASS/IMAGE files")
+    return tuple(names)
+
+
+def _list_images(folder: Path, labels: tuple[str, ...]) -> list[tuple[str, int]]:
+    indices = {label: index for index, label in enumerate(labels)}
+    samples = make_dataset(folder, indices, extensions=IMAGE_EXTENSIONS, allow_empty=True)
+    filled = {target for _, target in samples}
+    empty = [label for index, label in enumerate(labels) if index not in filled]
+    if empty:
+        raise InputError(
+            f"{folder / empty[0]}: class without images; accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
+        )
+    return samples
+
+
+def _take(
+    samples: list[tuple[str, int]], *, part: Part, folder: Path, labels: tuple[str, ...]
+) -> list[tuple[str, int]]:
+    if part == "whole":
+        return samples
+    classes = [target for _, target in samples]
+    if 1 in (counts := np.bincount(classes).tolist()):
+        lone = folder / labels[counts.index(1)]
+        raise InputError(f"{lone}: one image cannot be both trained on and held out; add images, or use split 'all'")
+    names = [path[len(str(folder)) + 1 :].replace(os.sep, "/") for path, _ in samples]
+    chosen = held_out(names, classes=classes, percent=HOLDOUT_PERCENT, salt=_SALT)
+    return [sample for index, sample in enumerate(samples) if (index in chosen) == (part == "held_out")]

@@ -1,0 +1,59 @@
+"""Decoding: any picture that a user may have becomes an upright RGB image, or an error that names it."""
+
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from parckit.contract import InputError
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+"""File endings, lower case, that count as images in folders and shards."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
+# The only decoders tried: Pillow knows others (EPS) that would start programs on a stranger's file.
+
+
+def load_image(path: str | Path) -> Image.Image:
+    """Read an image file as RGB, turned upright by its EXIF tag.
+
+    Alpha is dropped, palettes are looked up, and 16-bit grey keeps its high byte (Pillow alone would clip it).
+
+    Raises:
+        InputError: if the file is missing or cannot be decoded; names the path.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such image file")
+    return _decode(path, name=str(path))
+
+
+def decode_image(data: bytes, *, name: str) -> Image.Image:
+    """Decode an image held in memory as `load_image` does; `name` is what an error calls it.
+
+    Raises:
+        InputError: if the bytes cannot be decoded; begins with `name`.
+    """
+    return _decode(BytesIO(data), name=name)
+
+
+def _decode(source: Path | BytesIO, *, name: str) -> Image.Image:
+    try:
+        with Image.open(source, formats=_FORMATS) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return _rgb(image)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{name}: not an image of a known format ({', '.join(_FORMATS)})") from error
+    except Exception as error:
+        # Pillow's decoders raise whatever the bytes lead them to: OSError, SyntaxError, struct.error, IndexError, ...
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{name}: cannot be read as an image ({reason})") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return image.point(lambda value: value / 256, "L").convert("RGB")
+    if "transparency" in image.info:
+        # Straight to RGB, Pillow warns for palettes with one alpha per colour.
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")

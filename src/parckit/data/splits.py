@@ -1,0 +1,73 @@
+"""Which part of a source is the train, val and test split when not all three are given.
+
+- `val` missing: a fixed part of `train` is held out. `test` never serves as `val` beside a `train`: choosing the best
+  epoch on it would spoil it.
+- `test` missing: `val` serves (given or held out). What a model is trained on is never what it is tested on.
+- only `test` given: it serves as `val` too; there is nothing to train on.
+- `"all"`: everything the source has, for calibration and for sets that exist only for evaluation.
+"""
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+from parckit.contract import InputError
+
+Split = Literal["train", "val", "test", "all"]
+Named = Literal["train", "val", "test"]
+Part = Literal["whole", "kept", "held_out"]
+
+NAMED: tuple[Named, ...] = ("train", "val", "test")
+
+
+def resolve_split(split: Named, *, present: Collection[Named], source: str) -> tuple[Named, Part]:
+    """Say which given split serves as `split`, and which part of it.
+
+    Args:
+        split: what is wanted.
+        present: the splits that the source gives.
+        source: what an error calls the source.
+
+    Raises:
+        InputError: if there is nothing to train on.
+    """
+    if split == "train":
+        if "train" not in present:
+            raise InputError(f"{source}: has no train split, only {', '.join(present)}")
+        return "train", "whole" if "val" in present else "kept"
+    if split in present:
+        return split, "whole"
+    if "val" in present:
+        return "val", "whole"
+    if "train" in present:
+        return "train", "held_out"
+    return "test", "whole"
+
+
+def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt: str) -> set[int]:
+    """Choose the indices of a fixed stratified part: of every class, the samples whose names hash lowest.
+
+    The choice depends on nothing but the names: no library's random numbers, no order of files. Each class gives
+    `percent` of its samples, rounded up, so at least one.
+
+    Args:
+        names: one distinct name a sample.
+        classes: class index of every sample.
+        percent: share to hold out, in 1..99.
+        salt: the seed; another one gives another choice.
+
+    Raises:
+        ValueError: if a class has one sample only, so that it cannot be on both sides; names its index.
+    """
+    by_class: defaultdict[int, list[int]] = defaultdict(list)
+    for index, target in enumerate(classes):
+        by_class[target].append(index)
+    chosen: set[int] = set()
+    for target, members in by_class.items():
+        if len(members) == 1:
+            raise ValueError(f"class {target} has one sample only")
+        members.sort(key=lambda index: hashlib.sha256(f"{salt}/{names[index]}".encode()).digest())
+        chosen.update(members[: math.ceil(len(members) * percent / 100)])
+    return chosen

@@ -1,0 +1,174 @@
+"""Tar shards behind URLs, read from front to back through webdataset in its secure mode; nothing is kept on disk.
+
+`http`, `https` go through `curl`, `gs` through `gsutil`, `s3` through `aws`: these programs must be installed. The
+shards' samples and splits are those of `parckit.data.shardlist`; `classes.txt` must stand beside the first shard.
+"""
+
+import random
+import tarfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from typing import NamedTuple, cast, final
+from urllib.parse import urlsplit
+
+import torch
+from torch.utils.data import IterableDataset
+from webdataset import utils as webdataset_settings
+from webdataset.filters import shuffle
+from webdataset.gopen import Pipe, gopen
+from webdataset.shardlists import split_by_node, split_by_worker
+from webdataset.tariterators import group_by_keys, tar_file_iterator
+
+from parckit.contract import InputError
+from parckit.data.datasets import ImageDataset, OnError, Sample, Transform, load_or_skip
+from parckit.data.images import decode_image
+from parckit.data.shardlist import (
+    CLASSES_FILE,
+    SHARD_EXTENSIONS,
+    choose_shards,
+    expand_braces,
+    image_and_label,
+    parse_labels,
+    parse_target,
+    shard_name,
+)
+from parckit.data.splits import Split
+
+SCHEMES = ("http", "https", "s3", "gs")
+SHUFFLE_WINDOW = 1000
+"""Encoded samples among which the next one is drawn: some MB of memory, and more than a batch by far."""
+
+_CLOSED_EARLY = (0, 23, 141, -13)
+# Exit statuses of a download that ended well, or because we stopped reading at the tar's end mark (curl's own write
+# error, a shell's and a process's broken pipe).
+
+
+class _Encoded(NamedTuple):
+    name: str
+    image: bytes
+    target: int
+
+
+@final
+class StreamedImages(ImageDataset, IterableDataset[Sample | None]):
+    """Images of remote shards; the shards are dealt out to processes and loader workers."""
+
+    def __init__(
+        self,
+        urls: list[str],
+        *,
+        labels: tuple[str, ...],
+        transform: Transform,
+        on_error: OnError = "raise",
+        shuffle: bool = False,
+    ) -> None:
+        self.labels = labels
+        self._urls = urls
+        self._transform = transform
+        self._on_error: OnError = on_error
+        self._shuffle = shuffle
+
+    def shuffled(self) -> "StreamedImages":
+        """Return the same images in random order, drawn from torch's generator anew in every pass."""
+        return StreamedImages(
+            self._urls, labels=self.labels, transform=self._transform, on_error=self._on_error, shuffle=True
+        )
+
+    def __iter__(self) -> Iterator[Sample | None]:
+        for name, data, target in self._encoded():
+            image = load_or_skip(partial(decode_image, data, name=name), on_error=self._on_error)
+            yield None if image is None else (self._transform(image), target)
+
+    def _encoded(self) -> Iterator[_Encoded]:
+        urls = list(split_by_worker(split_by_node(iter(self._urls))))
+        read = partial(_read_shard, labels=self.labels)
+        if not self._shuffle:
+            return chain.from_iterable(map(read, urls))
+        rng = random.Random(int(torch.randint(2**62, ())))  # noqa: S311 - an order, no secret
+        rng.shuffle(urls)
+        return cast("Iterator[_Encoded]", shuffle(SHUFFLE_WINDOW, rng=rng)(chain.from_iterable(map(read, urls))))
+
+
+def open_stream(source: str, *, split: Split, transform: Transform, on_error: OnError = "raise") -> StreamedImages:
+    """Open a split of remote shards.
+
+    Args:
+        source: their URL, with braces for several: `https://host/set/{train-{0000..0008},test-0000}.tar`.
+        split: which shards; see `parckit.data.shardlist`.
+        transform: applied to every image.
+        on_error: what to do about a broken image; a broken shard always raises.
+
+    Raises:
+        InputError: for a scheme or ending not accepted, or if the class names cannot be fetched.
+    """
+    urls = expand_braces(source)
+    for url in urls:
+        if urlsplit(url).scheme not in SCHEMES or not shard_name(url).endswith(SHARD_EXTENSIONS):
+            accepted = f"{', '.join(SCHEMES)} URLs that end in {', '.join(SHARD_EXTENSIONS)}"
+            raise InputError(f"{url}: not a shard's URL; accepted are {accepted}")
+    return StreamedImages(
+        choose_shards(urls, split=split, source=source),
+        labels=_fetch_labels(urls[0]),
+        transform=transform,
+        on_error=on_error,
+    )
+
+
+def _fetch_labels(url: str) -> tuple[str, ...]:
+    parts = urlsplit(url)
+    address = parts._replace(path=parts.path.rpartition("/")[0] + "/" + CLASSES_FILE).geturl()
+    stream = _start_download(address)
+    text = stream.read()
+    if status := _end_download(stream):
+        raise InputError(
+            f"{address}: cannot be fetched (download program's exit status {status}); it names the classes"
+        )
+    return parse_labels(text.decode("utf-8", errors="replace"), name=address)
+
+
+def _read_shard(url: str, *, labels: tuple[str, ...]) -> Iterator[_Encoded]:
+    stream = _start_download(url)
+    problem: Exception | None = None
+    try:
+        yield from _samples(stream, url=url, labels=labels)
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+        problem = error
+    finally:
+        status = _end_download(stream)
+    if status:
+        raise InputError(f"{url}: cannot be fetched (download program's exit status {status})")
+    if problem:
+        raise InputError(f"{url}: broken shard ({str(problem).partition(' @ ')[0]})") from problem
+
+
+def _samples(stream: Pipe, *, url: str, labels: tuple[str, ...]) -> Iterator[_Encoded]:
+    files = (file | {"__url__": url} for file in tar_file_iterator(cast("tarfile.TarFile", stream)))
+    for sample in group_by_keys(files):
+        name = f"{url}:{sample['__key__']}"
+        contents = {ending: cast("bytes", content) for ending, content in sample.items() if not ending.startswith("__")}
+        pair = image_and_label(contents, name=name)
+        if pair is not None:
+            yield _Encoded(name=name, image=pair[0], target=parse_target(pair[1], labels=labels, name=name))
+
+
+def _start_download(url: str) -> Pipe:
+    # The switch is the library's own: with it, neither commands in URLs nor rewriting by environment are obeyed.
+    # It is set here because a loader worker may be a fresh process.
+    webdataset_settings.enforce_security = True  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        if url.startswith("s3://"):  # webdataset reads it through a cache server only
+            return Pipe(["aws", "s3", "cp", url, "-"], mode="rb")
+        return cast("Pipe", gopen(url))
+    except FileNotFoundError as error:
+        raise InputError(f"{url}: reading it needs the program {error.filename!r}") from error
+
+
+def _end_download(stream: Pipe) -> int:
+    """Close a download; return its exit status, 0 if all that was read arrived whole."""
+    stream.stream.close()
+    status = stream.proc.wait()
+    return 0 if status in _CLOSED_EARLY else status

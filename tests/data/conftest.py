@@ -1,0 +1,87 @@
+"""Pictures, folders and shards made on the spot."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from parckit.contract import InputError
+from parckit.data import Batch
+
+MakePicture = Callable[..., Image.Image]
+MakeFolder = Callable[..., Path]
+MakeShard = Callable[..., Path]
+Failure = Callable[[DataLoader[Batch]], str]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep unpacked shards out of the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "parckit" / "shards"
+
+
+@pytest.fixture
+def failure() -> Failure:
+    def run(loader: DataLoader[Batch]) -> str:
+        """Return the last line of the error that loading ends in."""
+        try:
+            list(loader)
+        except InputError as error:
+            # torch leaves the error and its workers in a reference cycle; found by the garbage collector instead of
+            # freed here, the workers would be waited for in vain, 5 seconds each.
+            error.__traceback__ = None
+            return str(error).strip().splitlines()[-1]
+        pytest.fail("no InputError was raised")
+
+    return run
+
+
+@pytest.fixture
+def picture() -> MakePicture:
+    def make(seed: int = 0, *, height: int = 8, width: int = 10) -> Image.Image:
+        return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+    return make
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path, picture: MakePicture) -> MakeFolder:
+    def make(counts: dict[str, int], *, root: str = "images") -> Path:
+        """Write `counts[folder]` PNG files into each folder under `root`."""
+        for seed, (folder, count) in enumerate(counts.items()):
+            (tmp_path / root / folder).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                picture(100 * seed + number).save(tmp_path / root / folder / f"{number:03}.png")
+        return tmp_path / root
+
+    return make
+
+
+@pytest.fixture
+def shard(tmp_path: Path, picture: MakePicture) -> MakeShard:
+    def make(name: str, targets: list[int], *, extra: dict[str, bytes] | None = None) -> Path:
+        """Write a shard with one random PNG of each target, then the `extra` files."""
+        files: dict[str, bytes] = {}
+        for number, target in enumerate(targets):
+            stream = io.BytesIO()
+            picture(number).save(stream, "PNG")
+            files |= {f"{number:05}.png": stream.getvalue(), f"{number:05}.cls": str(target).encode()}
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for file, data in (files | (extra or {})).items():
+                member = tarfile.TarInfo(file)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+        path = tmp_path / "shards" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(gzip.compress(packed.getvalue()) if name.endswith("gz") else packed.getvalue())
+        return path
+
+    return make

@@ -1,0 +1,63 @@
+import os
+
+import numpy as np
+import pytest
+
+from parckit.contract import InputError
+from parckit.data.folder import open_folder
+
+
+def _names(table):
+    return [os.fsdecode(path) for path in table.paths]
+
+
+def test_given_splits_are_read_whole(image_folder):
+    root = image_folder({f"{split}/{label}": 3 for split in ("train", "val", "test") for label in ("cat", "dog")})
+    for split in ("train", "val", "test"):
+        table = open_folder(root, split=split)
+        assert table.labels == ("cat", "dog")
+        np.testing.assert_array_equal(table.targets, [0, 0, 0, 1, 1, 1])
+        assert all(name.startswith(str(root / split)) for name in _names(table))
+    assert len(open_folder(root, split="all").targets) == 18
+
+
+@pytest.mark.parametrize("prefix", ["train/", ""])
+def test_a_missing_val_is_a_stratified_tenth_of_train(image_folder, prefix):
+    root = image_folder({f"{prefix}cat": 20, f"{prefix}dog": 10})
+    train, val = open_folder(root, split="train"), open_folder(root, split="val")
+    np.testing.assert_array_equal(np.bincount(train.targets), [18, 9])
+    np.testing.assert_array_equal(np.bincount(val.targets), [2, 1])
+    assert not set(_names(train)) & set(_names(val))
+    assert _names(open_folder(root, split="test")) == _names(val)
+
+
+def test_the_held_out_images_do_not_depend_on_where_the_folder_lies(image_folder):
+    first = open_folder(image_folder({"cat": 30}, root="here"), split="val")
+    second = open_folder(image_folder({"cat": 30}, root="there/deeper"), split="val")
+    assert [name.rpartition("/")[2] for name in _names(first)] == [name.rpartition("/")[2] for name in _names(second)]
+
+
+def test_hidden_folders_are_no_classes(image_folder):
+    assert open_folder(image_folder({"cat": 2, "dog": 2, ".thumbnails": 0}), split="all").labels == ("cat", "dog")
+
+
+def test_names_outside_ascii_are_found_again(image_folder):
+    table = open_folder(image_folder({"Größe": 1}), split="all")
+    assert table.load(0).size == (10, 8)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({".": 3}, "has no class folders"),
+        ({"train/.": 3}, "has no class folders"),
+        ({"cat": 2, "dog": 0}, "dog: class without images; accepted endings are .jpg"),
+        ({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/horse": 2}, "test: its classes differ .*: dog, horse$"),
+        ({"cat": 2, "dog": 1}, "dog: one image cannot be both trained on and held out"),
+        ({"test/cat": 2}, "has no train split, only test"),
+    ],
+)
+def test_faulty_layouts_are_told_in_one_line(image_folder, counts, message):
+    with pytest.raises(InputError, match=message) as caught:
+        open_folder(image_folder(counts), split="train")
+    assert "\n" not in str(caught.value)

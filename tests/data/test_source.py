@@ -1,0 +1,59 @@
+import pickle
+
+import pytest
+import torch
+
+import parckit.data
+from parckit.contract import InputError, Preprocessing
+from parckit.data import eval_transform, open_images
+
+TRANSFORM = eval_transform(Preprocessing(size=(4, 4)))
+
+
+def test_each_kind_of_source_is_recognised(image_folder, shard):
+    folder = image_folder({"test/cat": 2, "test/dog": 1})
+    path = shard("test-0.tar", [0, 1, 1, 1])
+    lengths = [
+        len(open_images(str(s), split="test", transform=TRANSFORM)) for s in ("digits", folder, path, path.parent)
+    ]
+    assert lengths == [364, 3, 4, 4]
+
+
+def test_a_dataset_knows_its_labels_and_targets(image_folder):
+    dataset = open_images(str(image_folder({"test/cat": 1, "test/dog": 2})), split="test", transform=TRANSFORM)
+    assert dataset.labels == ("cat", "dog")
+    assert dataset.targets.tolist() == [0, 1, 1]
+    image, target = dataset[2]
+    assert (image.shape, target) == ((3, 4, 4), 1)
+
+
+def test_an_unknown_source_lists_the_accepted_ones(tmp_path):
+    with pytest.raises(InputError, match=r"^digit: no such folder; accepted are 'digits', a folder .*shards.*URLs"):
+        open_images("digit", split="test", transform=TRANSFORM)
+    (tmp_path / "images.zip").write_bytes(b"")
+    with pytest.raises(InputError, match=r"images\.zip: not a folder; accepted are"):
+        open_images(str(tmp_path / "images.zip"), split="test", transform=TRANSFORM)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "dev"}, "split='dev': choose from"),
+        ({"split": "test", "on_error": "stop"}, "on_error='stop': choose"),
+    ],
+)
+def test_unknown_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        open_images("digits", transform=TRANSFORM, **options)
+
+
+def test_the_public_names_exist():
+    assert [name for name in parckit.data.__all__ if not hasattr(parckit.data, name)] == []
+
+
+@pytest.mark.parametrize("kind", ["digits", "folder", "shards"])
+def test_a_dataset_can_be_sent_to_a_fresh_worker_process(image_folder, shard, kind):
+    source = {"digits": "digits", "folder": image_folder({"test/cat": 2}), "shards": shard("test-0.tar", [0, 0])}[kind]
+    dataset = open_images(str(source), split="test", transform=TRANSFORM)
+    sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301
+    assert torch.equal(sent[1][0], dataset[1][0])

@@ -1,0 +1,43 @@
+import pytest
+
+from parckit.contract import InputError
+from parckit.data.splits import held_out, resolve_split
+
+
+@pytest.mark.parametrize(
+    ("present", "train", "val", "test"),
+    [
+        (("train", "val", "test"), ("train", "whole"), ("val", "whole"), ("test", "whole")),
+        (("train", "val"), ("train", "whole"), ("val", "whole"), ("val", "whole")),
+        (("train", "test"), ("train", "kept"), ("train", "held_out"), ("test", "whole")),
+        (("train",), ("train", "kept"), ("train", "held_out"), ("train", "held_out")),
+    ],
+)
+def test_missing_splits_are_filled_without_testing_on_training_images(present, train, val, test):
+    found = [resolve_split(split, present=present, source="s") for split in ("train", "val", "test")]
+    assert found == [train, val, test]
+
+
+def test_a_source_with_test_alone_evaluates_but_does_not_train():
+    assert resolve_split("val", present=["test"], source="s") == ("test", "whole")
+    with pytest.raises(InputError, match="s: has no train split, only test"):
+        resolve_split("train", present=["test"], source="s")
+
+
+def test_the_held_out_part_takes_its_share_of_every_class():
+    classes = [0] * 40 + [1] * 15 + [2] * 2
+    chosen = held_out([f"n{i}" for i in range(57)], classes=classes, percent=10, salt="s")
+    assert [sum(classes[index] == target for index in chosen) for target in range(3)] == [4, 2, 1]
+
+
+def test_the_held_out_part_depends_on_names_and_salt_but_not_on_order():
+    names = [f"n{i}" for i in range(50)]
+    chosen = held_out(names, classes=[0] * 50, percent=20, salt="s")
+    turned = held_out(names[::-1], classes=[0] * 50, percent=20, salt="s")
+    assert {names[index] for index in chosen} == {names[::-1][index] for index in turned}
+    assert chosen != held_out(names, classes=[0] * 50, percent=20, salt="another")
+
+
+def test_a_lone_sample_cannot_be_held_out():
+    with pytest.raises(ValueError, match="class 1 has one sample only"):
+        held_out(["a", "b", "c"], classes=[0, 0, 1], percent=10, salt="s")

@@ -1,0 +1,133 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from parckit.contract import InputError, Preprocessing
+from parckit.data import Augment, eval_transform, train_transform
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def _filter_matrix(old: int, new: int) -> np.ndarray:
+    """Antialiased bilinear resampling along one axis, (new, old): a triangle as wide as the scale, in float64."""
+    scale = old / new
+    width = max(scale, 1.0)
+    centres = (np.arange(new)[:, None] + 0.5) * scale
+    weights = np.clip(1 - np.abs(np.arange(old)[None] + 0.5 - centres) / width, 0, None)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _expected(image: Image.Image, *, resized: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]):
+    pixels = np.asarray(image, dtype=np.float64)
+    rows, columns = _filter_matrix(pixels.shape[0], resized[0]), _filter_matrix(pixels.shape[1], resized[1])
+    pixels = np.einsum("ih,hwc,jw->ijc", rows, pixels, columns)
+    pixels = pixels[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]]
+    return ((pixels / 255 - MEAN) / STD).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "crop_pct", "resized", "corner"),
+    [
+        (40, 60, (16, 16), 1.0, (16, 24), (0, 4)),
+        (61, 40, (16, 24), 1.0, (36, 24), (10, 0)),
+        (50, 70, (14, 21), 0.875, (17, 24), (2, 2)),
+        (9, 7, (18, 14), 1.0, (18, 14), (0, 0)),
+        (33, 100, (20, 20), 0.8, (25, 75), (2, 28)),
+    ],
+)
+def test_eval_equals_an_independent_float64_computation(picture, height, width, size, crop_pct, resized, corner):
+    image = picture(height=height, width=width)
+    transform = eval_transform(Preprocessing(size=size, crop_pct=crop_pct, mean=MEAN, std=STD))
+    found = transform(image)
+    assert (found.shape, found.dtype) == ((3, *size), torch.float32)
+    # Pillow rounds to whole levels after each of the two passes: one level at most, a hundredth for its fixed point.
+    tolerance = 1.01 / 255 / min(STD)
+    np.testing.assert_allclose(
+        found, _expected(image, resized=resized, corner=corner, size=size), atol=tolerance, rtol=0
+    )
+
+
+def test_an_image_of_the_right_size_is_only_normalised(picture):
+    image = picture(height=12, width=9)
+    found = eval_transform(Preprocessing(size=(12, 9), mean=MEAN, std=STD))(image)
+    expected = ((np.asarray(image) / 255 - MEAN) / STD).transpose(2, 0, 1)
+    # float32 against float64: values below 5, two roundings of 6e-8 relative.
+    np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)
+
+
+def test_bgr_turns_the_channels_before_mean_and_std():
+    image = Image.new("RGB", (4, 4), (255, 102, 0))
+    found = eval_transform(Preprocessing(size=(4, 4), mean=MEAN, std=STD, channel_order="bgr"))(image)
+    # As above: float32 rounding.
+    np.testing.assert_allclose(found[:, 0, 0], [(0 - 0.5) / 0.2, (0.4 - 0.4) / 0.25, (1 - 0.3) / 0.3], atol=2e-6)
+
+
+def test_training_without_augmentation_is_evaluation(picture):
+    preprocessing = Preprocessing(size=(8, 12), crop_pct=0.8, mean=MEAN, std=STD, interpolation="bicubic")
+    train = train_transform(preprocessing, augment=Augment(crop="none", flip=0.0))
+    image = picture(height=30, width=31)
+    assert torch.equal(train(image), eval_transform(preprocessing)(image))
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        Augment(),
+        Augment(crop="pad", padding=4),
+        Augment(crop="none", rotate=10, translate=0.1),
+        Augment(crop="pad", policy="trivial", erasing=1.0),
+        Augment(policy="rand"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [(32, 32), (20, 47)])
+def test_augmentation_is_seeded_random_and_of_the_asked_size(picture, augment, shape):
+    transform = pickle.loads(pickle.dumps(train_transform(Preprocessing(size=(16, 24)), augment=augment)))  # noqa: S301
+    image = picture(height=shape[0], width=shape[1])
+    torch.manual_seed(0)
+    first = [transform(image) for _ in range(4)]
+    torch.manual_seed(0)
+    second = [transform(image) for _ in range(4)]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all((a.shape, a.dtype) == ((3, 16, 24), torch.float32) for a in first)
+    assert any(not torch.equal(first[0], other) for other in first[1:])
+
+
+def test_a_padded_crop_shifts_by_at_most_the_padding(picture):
+    image = picture(height=8, width=8)
+    transform = train_transform(Preprocessing(size=(8, 8)), augment=Augment(crop="pad", padding=2, flip=0.0))
+    padded = np.pad(np.asarray(image), ((2, 2), (2, 2), (0, 0))).transpose(2, 0, 1)
+    windows = {(padded[:, i : i + 8, j : j + 8]).tobytes() for i in range(5) for j in range(5)}
+    torch.manual_seed(0)
+    found = {transform(image).mul(255).round().to(torch.uint8).numpy().tobytes() for _ in range(60)}
+    assert found <= windows
+    assert len(found) > 10  # of 25 windows in 60 draws
+
+
+def test_a_certain_flip_mirrors(picture):
+    image = picture(height=5, width=6)
+    preprocessing = Preprocessing(size=(5, 6))
+    mirrored = train_transform(preprocessing, augment=Augment(crop="none", flip=1.0))(image)
+    assert torch.equal(mirrored, eval_transform(preprocessing)(image).flip(-1))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"crop": "centre"}, "crop='centre': choose from"),
+        ({"policy": "auto"}, "policy='auto': choose from"),
+        ({"scale": (0.0, 1.0)}, "scale=.*must be two rising shares"),
+        ({"scale": (0.9, 0.5)}, "scale=.*must be two rising shares"),
+        ({"padding": -1}, "padding=-1: must be 0 pixels or more"),
+        ({"rotate": 200.0}, "rotate=200.0: must lie in 0..180 degrees"),
+        ({"flip": 1.5}, "flip=1.5: must lie in 0..1"),
+        ({"translate": -0.1}, "translate=-0.1: must lie in 0..1"),
+        ({"erasing": 2.0}, "erasing=2.0: must lie in 0..1"),
+    ],
+)
+def test_augment_refuses_what_makes_no_sense(values, message):
+    with pytest.raises(InputError, match=message):
+        Augment(**values)
