@@ -1,0 +1,80 @@
+"""`parckit VERB ...`: find the verb, run it, and turn the user's mistakes into one line and exit code 2."""
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+from parckit import __version__
+from parckit.contract import InputError
+
+VERBS = {
+    "quickstart": "the whole path on real handwritten digits: train, export, verify, benchmark, report",
+    "train": "train a model from a recipe",
+    "eval": "accuracy of a checkpoint or bundle on labelled images",
+    "predict": "classify pictures with a checkpoint or bundle",
+    "export": "fuse a checkpoint and write a verified ONNX bundle",
+    "bench": "latency and throughput of a bundle on this machine",
+    "list": "models with parameters and multiply-adds",
+    "info": "cost and stages of one model at one size",
+    "convert-weights": "turn an official checkpoint into safetensors",
+}
+
+_ERROR_EXIT = 2
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line; `argv` defaults to the process's own."""
+    args = sys.argv[1:] if argv is None else argv
+    verb = args[0] if args else "--help"
+    if verb in ("-h", "--help"):
+        print(_help())
+        return
+    if verb == "--version":
+        print(f"parckit {__version__}")
+        return
+    if verb not in VERBS:
+        _fail(f"{verb!r} is no verb: choose from {', '.join(VERBS)}")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        import_module(f"parckit.cli.{verb.replace('-', '_')}").main(args[1:])
+    except (InputError, OSError) as error:
+        if os.environ.get("PARCKIT_TRACEBACK"):
+            raise
+        _fail(_one_line(error))
+    except KeyboardInterrupt:
+        _fail("interrupted")
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {summary}" for verb, summary in VERBS.items()]
+    return "\n".join(
+        (
+            "usage: parckit VERB [options]      (parckit VERB --help shows a verb's options)",
+            "",
+            "Lightweight vision backbones with global convolutions, from images to a verified edge artefact.",
+            "",
+            *lines,
+            "",
+            "  --version   print the version",
+            "  PARCKIT_TRACEBACK=1 in the environment shows the full traceback of an error",
+        )
+    )
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    # An error that crossed from a loader's worker carries that process's traceback; its last line is the message.
+    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
+
+
+def _fail(message: str) -> None:
+    print(f"parckit: error: {message}", file=sys.stderr)
+    raise SystemExit(_ERROR_EXIT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""`parckit train`: a recipe, a data source, a folder of results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from parckit.cli.parsing import Parser, RecipeFile
+from parckit.contract import InputError
+from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, SkippedImages
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What a training left behind.
+
+    Attributes:
+        best: checkpoint with the best monitored value.
+        last: checkpoint of the last epoch.
+        metrics: CSV of everything logged.
+        config: YAML of the run's full configuration.
+    """
+
+    best: Path
+    last: Path
+    metrics: Path
+    config: Path
+
+
+def make_parser() -> Parser:
+    """Return the parser of `parckit train`; recipes are checked against it."""
+    parser = Parser(prog="parckit train", description="Train a classifier from a recipe.")
+    parser.add_argument("--config", action=RecipeFile, help="a shipped recipe's name or a YAML file")
+    parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
+    parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from, e.g. OUT/last.ckpt")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument(
+        "--monitor", type=Literal["val_top1", "val_loss"], default="val_top1", help="what best.ckpt is best in"
+    )
+    parser.add_argument(
+        "--ema_decay",
+        type=float | None,
+        default=None,
+        help="decay a step of the averaged weights that are validated and saved; none averages nothing",
+    )
+    parser.add_class_arguments(ClassifyTask, "model")
+    parser.add_class_arguments(ClassifyData, "data", skip={"seed"})
+    parser.add_class_arguments(Trainer, "trainer", skip={"logger", "callbacks", "default_root_dir"}, instantiate=False)
+    parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
+    parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
+    parser.link_arguments("data.preprocessing", "model.preprocessing", apply_on="instantiate")
+    return parser
+
+
+def train(argv: list[str]) -> Run:
+    """Train as the arguments say and return what was made.
+
+    Raises:
+        InputError: for bad arguments or data.
+    """
+    parser = make_parser()
+    config = parser.parse_args(argv)
+    out = Path(config.out)
+    if config.resume is not None and not Path(config.resume).is_file():
+        raise InputError(f"--resume {config.resume}: no such file")
+    seed_everything(config.seed, verbose=False)
+    ready = cast("Namespace", parser.instantiate_classes(config))
+    out.mkdir(parents=True, exist_ok=True)
+    parser.save(config, out / "config.yaml", overwrite=True, skip_check=True)
+    checkpoints = ModelCheckpoint(
+        out,
+        filename="best",
+        monitor=config.monitor,
+        mode="max" if config.monitor == "val_top1" else "min",
+        save_last=True,
+        enable_version_counter=False,
+    )
+    logger = CSVLogger(out, name="", version="logs")
+    trainer = Trainer(
+        **config.trainer.as_dict(),
+        default_root_dir=out,
+        logger=[logger, TensorBoardLogger(out, name="", version="logs")],
+        callbacks=[checkpoints, *_callbacks(config.ema_decay)],
+    )
+    trainer.fit(ready.model, datamodule=ready.data, ckpt_path=config.resume, weights_only=True)
+    return Run(
+        best=Path(checkpoints.best_model_path),
+        last=Path(checkpoints.last_model_path),
+        metrics=Path(logger.experiment.metrics_file_path),
+        config=out / "config.yaml",
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Run the verb."""
+    run = train(argv)
+    print(
+        f"best checkpoint: {run.best}\nlast checkpoint: {run.last}\nmetrics: {run.metrics}\nconfiguration: {run.config}"
+    )
+
+
+def _callbacks(ema_decay: float | None) -> list[Callback]:
+    averaging = [] if ema_decay is None else [EMAWeightAveraging(decay=ema_decay)]
+    return [*averaging, ImagesPerSecond(), SkippedImages(), RichProgressBar()]

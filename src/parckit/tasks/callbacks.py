@@ -1,0 +1,53 @@
+"""What a run tells about itself while it goes."""
+
+import logging
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from parckit.data import Batch
+
+_log = logging.getLogger(__name__)
+
+
+class ImagesPerSecond(Callback):
+    """Show the training throughput of this process, loading included, beside the progress bar's remaining time."""
+
+    def __init__(self) -> None:
+        self._start = 0.0
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        del trainer, pl_module
+        self._start, self._images = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Update the rate, averaged over the epoch so far."""
+        del trainer, outputs, batch_idx
+        self._images += len(batch.targets)
+        rate = self._images / (time.perf_counter() - self._start)
+        pl_module.log("images/s", rate, prog_bar=True, batch_size=max(1, len(batch.targets)))
+
+
+class SkippedImages(Callback):
+    """Say after each epoch how many broken images were left out."""
+
+    def __init__(self) -> None:
+        self._skipped = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Count."""
+        del trainer, pl_module, outputs, batch_idx
+        self._skipped += batch.skipped
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report and begin anew."""
+        del pl_module
+        if self._skipped:
+            _log.warning("epoch %d: %d broken images were skipped", trainer.current_epoch, self._skipped)
+        self._skipped = 0
