@@ -13,6 +13,8 @@ from parckit.cli.parsing import Parser, RecipeFile
 from parckit.contract import InputError
 from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, SkippedImages
 
+Monitor = Literal["val_top1", "val_loss"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
@@ -38,19 +40,14 @@ def make_parser() -> Parser:
     parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
     parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from, e.g. OUT/last.ckpt")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
-    parser.add_argument(
-        "--monitor", type=Literal["val_top1", "val_loss"], default="val_top1", help="what best.ckpt is best in"
-    )
-    parser.add_argument(
-        "--ema_decay",
-        type=float | None,
-        default=None,
-        help="decay a step of the averaged weights that are validated and saved; none averages nothing",
-    )
+    parser.add_argument("--monitor", type=Monitor, default="val_top1", help="what best.ckpt is best in")
+    averaging = "validate and save weights averaged with this decay a step"
+    parser.add_argument("--ema_decay", type=float | None, default=None, help=averaging)
     parser.add_class_arguments(ClassifyTask, "model")
-    parser.add_class_arguments(ClassifyData, "data", skip={"seed"})
+    parser.add_class_arguments(ClassifyData, "data")
     parser.add_class_arguments(Trainer, "trainer", skip={"logger", "callbacks", "default_root_dir"}, instantiate=False)
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
+    parser.link_arguments("seed", "data.seed")
     parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
     parser.link_arguments("data.preprocessing", "model.preprocessing", apply_on="instantiate")
     return parser
@@ -98,9 +95,8 @@ def train(argv: list[str]) -> Run:
 def main(argv: list[str]) -> None:
     """Run the verb."""
     run = train(argv)
-    print(
-        f"best checkpoint: {run.best}\nlast checkpoint: {run.last}\nmetrics: {run.metrics}\nconfiguration: {run.config}"
-    )
+    print(f"best checkpoint: {run.best}\nlast checkpoint: {run.last}")
+    print(f"metrics: {run.metrics}\nconfiguration: {run.config}")
 
 
 def _callbacks(ema_decay: float | None) -> list[Callback]:

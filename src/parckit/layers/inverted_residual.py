@@ -10,7 +10,7 @@ _ConvNormAct = partial(ConvNormAct, act_layer=nn.SiLU)
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion by 4, depthwise 3x3, linear 1x1, with SiLU; a skip where shapes allow (arXiv:1801.04381, section 3.3).
+    """1x1 expansion by 4, depthwise 3x3, linear 1x1, with SiLU; a skip where shapes allow (arXiv:1801.04381, 3.3).
 
     Shape:
         (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride))

@@ -9,7 +9,7 @@ t = bias - s * mean:
   convolution is linear and per channel, so s moves into k1, and what does not depend on x is a constant map:
       x + k2 ⊛ ((s * k1) ⊛ x) + constant,   constant = k2 ⊛ pe2 + k2 ⊛ (k1 ⊛ (s * pe1 + t)).
   pe2 varies along k2's axis alone, so its part is one vector along that axis. The other part varies along k1's axis
-  alone, where k2 ⊛ only multiplies by the sum of its taps: one vector along k1's axis. Two vectors, not a map, are kept.
+  alone, where k2 ⊛ only multiplies by the sum of its taps: one vector along k1's axis. Two vectors are kept, no map.
 
 A block's rule is registered with `_fold.register`; a module without one is folded child by child.
 """
