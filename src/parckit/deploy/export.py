@@ -1,0 +1,114 @@
+"""The export: fuse, write, check, compare, and only then leave a bundle."""
+
+import logging
+from copy import deepcopy
+from pathlib import Path
+
+from onnx import ValueInfoProto
+from torch import nn
+
+from parckit.contract import (
+    CONTRACT_FILE,
+    MODEL_FILE,
+    Contract,
+    InputError,
+    ModelSpec,
+    Parity,
+    TensorSpec,
+    replacing,
+    sha256_of,
+    write_contract,
+)
+from parckit.deploy.errors import ParityError
+from parckit.deploy.onnx_check import check_file, shape_of
+from parckit.deploy.onnx_export import check_versions, write_onnx
+from parckit.measure import cost
+from parckit.measure.environment import versions
+from parckit.measure.memory import peak_memory
+from parckit.measure.parity import compare, probe_images
+from parckit.models import fuse
+from parckit.runtimes.onnxruntime import OnnxRuntimeSession, load_graph
+from parckit.runtimes.torch import TorchSession
+
+_log = logging.getLogger(__name__)
+
+
+def export_bundle(
+    model: nn.Module,
+    spec: ModelSpec,
+    *,
+    out: Path,
+    opset: int = 18,
+    ir_version: int | None = None,
+    batch_size: int = 1,
+) -> Contract:
+    """Write a verified bundle for the size that `spec` says; a bundle that stood at `out` is replaced on success only.
+
+    Args:
+        model: the unfused model; it is left as it is.
+        spec: what it is; its preprocessing's size becomes the graph's.
+        out: folder of the bundle.
+        opset: ONNX operator set.
+        ir_version: ONNX IR version; None takes the lowest in which the opset may appear.
+        batch_size: images that the graph takes at once.
+
+    Raises:
+        InputError: if `out` is something else than a bundle, or a version or `batch_size` cannot be written.
+        ExportError: if the written file is not what was asked for.
+        ParityError: if ONNX Runtime's outputs differ from torch's beyond tolerance.
+    """
+    ir_version = check_versions(opset, ir_version)
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size}: must be at least 1")
+    out = out.resolve()
+    _refuse_foreign(out)
+    size = spec.preprocessing.size
+    reference = deepcopy(model).cpu().float().eval()
+    with replacing(out) as folder:
+        folder.mkdir()
+        file = folder / MODEL_FILE
+        fused = fuse(reference, size=size)
+        write_onnx(fused, file, size=size, batch_size=batch_size, opset=opset, ir_version=ir_version)
+        graph = check_file(file, opset=opset, ir_version=ir_version).graph
+        paper = cost.count(reference, size=size)
+        contract = Contract(
+            task="classify",
+            spec=spec,
+            input=_tensor_spec(graph.input[0], "NCHW"),
+            outputs=(_tensor_spec(graph.output[0], "NC"),),
+            opset=opset,
+            ir_version=ir_version,
+            params=paper.params,
+            madds=paper.madds,
+            parity=_verify(reference, file, spec),
+            peak_memory_bytes=peak_memory(folder),
+            versions=versions(),
+            sha256={MODEL_FILE: sha256_of(file)},
+        )
+        write_contract(contract, folder)
+    return contract
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Protect what is no bundle: replacing a folder deletes all that is in it."""
+    if out.is_dir() and not (out / CONTRACT_FILE).is_file() and any(out.iterdir()):
+        raise InputError(f"out={out}: a folder that is neither empty nor a bundle; choose another")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"out={out}: a file; a bundle is a folder")
+
+
+def _verify(reference: nn.Module, file: Path, spec: ModelSpec) -> Parity:
+    images = probe_images(spec.preprocessing)
+    candidate = OnnxRuntimeSession(load_graph(file), spec)
+    found = compare(TorchSession(reference, spec), candidate, images)
+    _log.info("parity with %s: max_abs %.3g, tolerance %.3g", candidate.engine, found.max_abs, found.tolerance)
+    if not found.passed:
+        raise ParityError(
+            f"{candidate.engine} differs from torch by {found.max_abs:.3g} over {found.images} images, "
+            f"{found.tolerance:.3g} is accepted; no bundle was written"
+        )
+    return Parity(max_abs=found.max_abs, tolerance=found.tolerance, images=found.images, runtime=candidate.engine)
+
+
+def _tensor_spec(value: ValueInfoProto, layout: str) -> TensorSpec:
+    return TensorSpec(name=value.name, dtype="float32", layout=layout, shape=shape_of(value))

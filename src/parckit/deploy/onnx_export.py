@@ -1,0 +1,118 @@
+"""From a fused torch model to an ONNX file: one exporter for today's opsets, one adapter for those that boards need."""
+
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from onnx import helper
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer import optimize_ir
+from torch import nn
+
+from parckit.contract import InputError
+from parckit.layers import CircularConv2d
+
+INPUT = "image"
+OUTPUT = "logits"
+
+LOWEST_OPSET = 11
+"""The first whose Pad, Resize and Clip can say what torch means."""
+HIGHEST_OPSET = 21
+"""The last that the oldest ONNX Runtime we accept (1.20) runs."""
+HIGHEST_IR = 10
+"""The last that it loads."""
+_DYNAMO_OPSET = 18
+"""What torch's exporter writes itself; it converts upwards from there, but not reliably downwards."""
+
+_CLEAN = ir.passes.Sequential(
+    passes.IdentityEliminationPass(),
+    # Quantizers look for weights among the initializers alone.
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+    passes.DeduplicateInitializersPass(),
+    passes.RemoveUnusedNodesPass(),
+    # Python stack traces of this machine, larger than a small network's weights; IR versions below 10 lack their field.
+    passes.ClearMetadataAndDocStringPass(),
+)
+
+
+def check_versions(opset: int, ir_version: int | None) -> int:
+    """Return the IR version to write: the one asked for, or the lowest in which `opset` may appear.
+
+    Raises:
+        InputError: if the opset cannot be written, or the IR version is unknown or too old for it.
+    """
+    if not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
+        raise InputError(f"opset={opset}: choose from {LOWEST_OPSET} to {HIGHEST_OPSET}")
+    lowest = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
+    if ir_version is not None and not lowest <= ir_version <= HIGHEST_IR:
+        raise InputError(f"ir_version={ir_version}: for opset {opset} choose from {lowest} to {HIGHEST_IR}")
+    return ir_version or lowest
+
+
+def write_onnx(
+    model: nn.Module, path: Path, *, size: tuple[int, int], batch_size: int, opset: int, ir_version: int
+) -> None:
+    """Write a model in eval mode to an ONNX file of static shapes, with all weights inside.
+
+    Args:
+        model: takes (B, 3, H, W) float32; its circular convolutions are set to their convolution form.
+        path: the file.
+        size: (height, width) of the input, pixels.
+        batch_size: images of the input.
+        opset: operator set, as `check_versions` accepts it.
+        ir_version: as `check_versions` returned it.
+    """
+    for module in model.modules():
+        if isinstance(module, CircularConv2d):
+            # A static kernel in a plain convolution: smaller than circulant matrices, and what INT8 tools quantize.
+            module.form = "conv"
+    example = torch.zeros(batch_size, 3, *size)
+    export = _export_dynamo if opset >= _DYNAMO_OPSET else _export_legacy
+    export(model, example, path, opset=opset)
+    graph = ir.load(path)
+    # The legacy exporter leaves shape arithmetic in the graph, which boards cannot run and static shapes make constant.
+    optimize_ir(graph)
+    graph = _CLEAN(graph).model
+    graph.ir_version = ir_version
+    ir.save(graph, path)
+
+
+def _export_dynamo(model: nn.Module, example: torch.Tensor, path: Path, *, opset: int) -> None:
+    torch.onnx.export(
+        model,
+        (example,),
+        path,
+        dynamo=True,
+        opset_version=opset,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        external_data=False,
+        verbose=False,
+    )
+
+
+def _export_legacy(model: nn.Module, example: torch.Tensor, path: Path, *, opset: int) -> None:
+    with _legacy_warnings_ignored():
+        torch.onnx.export(
+            model,
+            (example,),
+            path,
+            dynamo=False,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+        )
+
+
+@contextmanager
+def _legacy_warnings_ignored() -> Generator[None]:
+    with warnings.catch_warnings():
+        # We know that this exporter is the old one: no other writes these opsets.
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
+        # Shapes are static, so that Python's choices by shape are right; other wrong traces fail the parity check.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
+        yield

@@ -1,0 +1,100 @@
+"""What a model costs on paper: parameters and multiply-adds, in whole and by stage."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from parckit.layers import CircularConv2d
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One stage of a backbone, as timm's `feature_info` lists them.
+
+    Attributes:
+        module: name of the module whose output is the stage's feature map.
+        channels: channels of that map.
+        reduction: nominal input pixels per position of the map, along each axis.
+        height: positions of the map, downwards.
+        width: positions of the map, across.
+        params: parameters of that module.
+        madds: multiply-adds of that module for one image.
+    """
+
+    module: str
+    channels: int
+    reduction: int
+    height: int
+    width: int
+    params: int
+    madds: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """A model's size and work.
+
+    Attributes:
+        params: learned numbers, each counted once however many names it has.
+        madds: multiply-adds of one image in convolutions, linear layers and matrix products; circular convolutions
+            counted in their convolution form with all taps.
+        stages: the backbone's stages; empty for models without `feature_info`.
+    """
+
+    params: int
+    madds: int
+    stages: tuple[Stage, ...]
+
+
+def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
+    """Count an unfused model's parameters and multiply-adds for one image of `size` (height, width).
+
+    The model is neither changed nor run: a copy without data is.
+    """
+    shadow = deepcopy(model).to("meta").eval()
+    for module in shadow.modules():
+        if isinstance(module, CircularConv2d):
+            module.form = "conv"
+    # Only timm's models have stages; of any other module the totals are still true.
+    info = list(cast("list[Mapping[str, object]]", getattr(model, "feature_info", [])))
+    sizes: dict[str, tuple[int, int]] = {}
+    for stage in info:
+        _record_size(shadow, str(stage["module"]), sizes)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        shadow(torch.empty(1, 3, *size, device="meta"))
+    flops = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
+    return Cost(
+        params=_params(model),
+        madds=counter.get_total_flops() // 2,
+        stages=tuple(_stage(model, entry, size=sizes[str(entry["module"])], flops=flops) for entry in info),
+    )
+
+
+def _record_size(model: nn.Module, name: str, sizes: dict[str, tuple[int, int]]) -> None:
+    def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        sizes[name] = (output.shape[2], output.shape[3])
+
+    model.get_submodule(name).register_forward_hook(note)
+
+
+def _stage(model: nn.Module, info: Mapping[str, object], *, size: tuple[int, int], flops: Mapping[str, int]) -> Stage:
+    name = str(info["module"])
+    return Stage(
+        module=name,
+        channels=cast("int", info["num_chs"]),
+        reduction=cast("int", info["reduction"]),
+        height=size[0],
+        width=size[1],
+        params=_params(model.get_submodule(name)),
+        # The counter names modules after the class of the outermost one.
+        madds=flops.get(f"{type(model).__name__}.{name}", 0) // 2,
+    )
+
+
+def _params(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,155 @@
+"""The torch engine, and the two kinds of checkpoint: Lightning's `.ckpt` and plain `.safetensors`."""
+
+import json
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from parckit.contract import SPEC_KEY, InputError, ModelSpec, replacing
+from parckit.models import create_model
+from parckit.runtimes.protocol import Images, Logits, check_images, check_threads
+
+_PREFIX = "model."
+"""Where a LightningModule of `parckit.tasks` keeps the network."""
+_SHOWN_KEYS = 8
+"""Keys named for each kind of mismatch: enough to see the pattern, few enough for one line."""
+
+
+class TorchSession:
+    """A torch model on the CPU, in eval mode.
+
+    Args:
+        model: the network; set to eval mode.
+        spec: what it is.
+        threads: torch's threads while it runs, restored afterwards; None leaves them alone.
+
+    Raises:
+        InputError: if `threads` is below 1.
+    """
+
+    def __init__(self, model: nn.Module, spec: ModelSpec, *, threads: int | None = None) -> None:
+        check_threads(threads)
+        self.spec = spec
+        self.engine = f"torch {torch.__version__}"
+        self._model = model.eval()
+        self._threads = threads
+
+    def __call__(self, images: Images) -> Logits:
+        """Run the model on any number of images, of any size that it takes.
+
+        Shape:
+            (B, 3, H, W) -> (B, num_classes)
+        """
+        check_images(images, size=None)
+        # torch warns of arrays that it could not write to, and refuses negative strides.
+        batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        with _torch_threads(self._threads), torch.inference_mode():
+            return self._model(batch).numpy()
+
+
+def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
+    """Build the model that a checkpoint was saved from, with its weights, in eval mode on the CPU.
+
+    Nothing in the file is executed: `.ckpt` is read with `weights_only=True`.
+
+    Raises:
+        InputError: if the file is missing, damaged, no parckit checkpoint, or its weights do not fit its model.
+    """
+    readers: Mapping[str, Callable[[Path], tuple[ModelSpec, dict[str, Tensor]]]] = {
+        ".ckpt": _read_lightning,
+        ".safetensors": _read_safetensors,
+    }
+    if path.suffix not in readers:
+        raise InputError(f"{path}: not a checkpoint; its name must end in one of {tuple(readers)}")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        spec, weights = readers[path.suffix](path)
+    except InputError:
+        raise
+    except (
+        Exception
+    ) as error:  # Damaged files make torch raise whatever their bytes lead to, from KeyError to EOFError.
+        name = type(error).__name__
+        raise InputError(f"{path}: damaged, or no {path.suffix} file of weights alone ({name})") from error
+    model = create_model(spec)
+    _check_keys(model.state_dict(), weights, path)
+    model.load_state_dict(weights)
+    return model.eval(), spec
+
+
+def save_weights(model: nn.Module, spec: ModelSpec, path: Path) -> None:
+    """Write the weights and the spec to a `.safetensors` file, whole or not at all.
+
+    Raises:
+        InputError: if `path` has another suffix.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: the name of a weights file must end in '.safetensors'")
+    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata={SPEC_KEY: json.dumps(spec.to_dict())})
+
+
+@contextmanager
+def _torch_threads(threads: int | None) -> Generator[None]:
+    before = torch.get_num_threads()
+    if threads is None or threads == before:
+        yield
+        return
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _read_lightning(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
+    with warnings.catch_warnings():
+        # Said of pickles that torch did not write; they are refused below or by the reader itself.
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
+        raise InputError(f"{path}: not written by `parckit train` (it lacks {SPEC_KEY!r} or 'state_dict')")
+    state = cast("dict[str, Tensor]", checkpoint["state_dict"])
+    weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
+    return _decode_spec(checkpoint[SPEC_KEY], path), weights
+
+
+def _read_safetensors(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        metadata: Mapping[str, str] = file.metadata() or {}
+        if SPEC_KEY not in metadata:
+            raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r})")
+        return _decode_spec(json.loads(metadata[SPEC_KEY]), path), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # no mapping
+
+
+def _decode_spec(data: object, path: Path) -> ModelSpec:
+    try:
+        return ModelSpec.from_dict(cast("dict[str, object]", data))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: its model spec is ill-formed ({error})") from error
+
+
+def _check_keys(own: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
+    faults = {
+        "missing": [key for key in own if key not in given],
+        "unexpected": [key for key in given if key not in own],
+        "mis-shaped": [key for key in own if key in given and own[key].shape != given[key].shape],
+    }
+    found = [f"{kind}: {_shorten(keys)}" for kind, keys in faults.items() if keys]
+    if found:
+        raise InputError(f"{path}: its weights do not fit its model ({'; '.join(found)})")
+
+
+def _shorten(keys: list[str]) -> str:
+    rest = len(keys) - _SHOWN_KEYS
+    return ", ".join(keys[:_SHOWN_KEYS]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,224 @@
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from bundles import LABELS, tiny_spec
+from parckit.contract import MODEL_FILE, InputError, ModelSpec, read_contract
+from parckit.deploy import ExportError, ParityError, export_bundle
+from parckit.deploy import export as export_module
+from parckit.layers import CircularConv2d
+from parckit.measure.cost import count
+from parckit.models import create_model
+from parckit.runtimes import open_session
+from parckit.runtimes.torch import TorchSession
+
+SIZE = (64, 96)
+SPEC = tiny_spec(SIZE)
+
+
+def random_parcnet() -> nn.Module:
+    """A test_parcnet whose norms and biases are as if trained, so that folding them wrongly would show."""
+    torch.manual_seed(0)
+    model = create_model(SPEC).eval()
+    for name, tensor in model.state_dict().items():
+        if tensor.ndim == 1:
+            positive = name.endswith(("var", "weight"))
+            tensor.copy_(0.5 + torch.rand_like(tensor) if positive else 0.1 * torch.randn_like(tensor))
+    return model
+
+
+def tiny_model() -> nn.Module:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    return nn.Sequential(conv, nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+
+
+TINY = tiny_spec((8, 12))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def assert_good(bundle: Path, model: nn.Module, spec: ModelSpec) -> None:
+    """The bundle's session agrees with the model on images that the export did not see."""
+    images = np.random.default_rng(99).standard_normal((3, 3, *spec.preprocessing.size), np.float32)
+    contract = read_contract(bundle)
+    found, expected = open_session(bundle)(images), TorchSession(model, spec)(images)
+    # The contract's own tolerance, whose reasons parckit.measure.parity states.
+    assert np.abs(found - expected).max() <= contract.parity.tolerance
+    assert sorted(content(bundle)) == ["contract.json", "model.onnx"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "bundle"
+    model = random_parcnet()
+    return export_bundle(model, SPEC, out=out), out, model
+
+
+def test_the_contract_says_what_the_bundle_is(exported):
+    contract, out, model = exported
+    assert read_contract(out) == contract
+    assert (contract.task, contract.spec) == ("classify", SPEC)
+    assert (contract.input.name, contract.input.shape, contract.input.layout) == ("image", (1, 3, *SIZE), "NCHW")
+    assert [(tensor.name, tensor.shape) for tensor in contract.outputs] == [("logits", (1, len(LABELS)))]
+    cost = count(model, size=SIZE)
+    assert (contract.params, contract.madds) == (cost.params, cost.madds)
+    assert contract.parity.max_abs <= contract.parity.tolerance < 1e-2
+    assert contract.parity.images >= 8
+    assert contract.parity.runtime.startswith("onnxruntime 1.")
+    assert contract.peak_memory_bytes > 0
+    assert {"parckit", "torch", "timm", "onnx", "onnxruntime"} <= contract.versions.keys()
+
+
+def test_opset_18_in_the_lowest_ir_is_the_default(exported):
+    contract, out, _ = exported
+    file = onnx.load(out / MODEL_FILE)
+    assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", 18)]
+    assert (contract.opset, contract.ir_version, file.ir_version) == (18, 8, 8)
+
+
+def test_the_bundle_computes_what_the_model_computes(exported):
+    _, out, model = exported
+    assert_good(out, model, SPEC)
+
+
+def test_the_file_is_the_weights_and_a_little_graph(exported):
+    contract, out, _ = exported
+    graph = onnx.load(out / MODEL_FILE).graph
+    weights = sum(np.prod(tensor.dims, dtype=int) for tensor in graph.initializer if tensor.data_type == 1)
+    # The folded embeddings come as maps instead of vectors, and the file adds names.
+    assert weights <= 1.2 * contract.params
+    assert (out / MODEL_FILE).stat().st_size <= 4 * weights + 100_000
+    assert not graph.doc_string
+    assert not any(node.metadata_props or node.doc_string for node in graph.node)
+
+
+@pytest.mark.parametrize(("opset", "ir_version"), [(11, 6), (13, 7), (17, 8)])
+def test_lower_opsets_are_what_they_claim(tmp_path, opset, ir_version):
+    model = random_parcnet()
+    export_bundle(model, SPEC, out=tmp_path / "b", opset=opset)
+    file = onnx.load(tmp_path / "b" / MODEL_FILE)
+    assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", opset)]
+    assert file.ir_version == ir_version
+    # Static shapes leave nothing to compute on shapes.
+    assert not {"Shape", "Gather", "Identity", "Constant"} & {node.op_type for node in file.graph.node}
+    assert_good(tmp_path / "b", model, SPEC)
+
+
+@pytest.mark.parametrize(("opset", "ir_version"), [(13, 8), (21, 10)])
+def test_an_ir_version_is_written_as_asked(tmp_path, opset, ir_version):
+    contract = export_bundle(tiny_model(), TINY, out=tmp_path / "b", opset=opset, ir_version=ir_version)
+    file = onnx.load(tmp_path / "b" / MODEL_FILE)
+    assert (contract.ir_version, file.ir_version, file.opset_import[0].version) == (ir_version, ir_version, opset)
+
+
+def test_a_batch_is_written_as_asked(tmp_path):
+    model = tiny_model()
+    contract = export_bundle(model, TINY, out=tmp_path / "b", opset=13, batch_size=2)
+    assert contract.input.shape == (2, 3, 8, 12)
+    assert_good(tmp_path / "b", model, TINY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"opset": 5}, "opset=5: choose from 11 to 21"),
+        ({"opset": 99}, "opset=99: choose from 11 to 21"),
+        ({"opset": 17, "ir_version": 7}, "ir_version=7: for opset 17 choose from 8 to 10"),
+        ({"ir_version": 11}, "ir_version=11: for opset 18 choose from 8 to 10"),
+        ({"batch_size": 0}, "batch_size=0"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, arguments, named):
+    with pytest.raises(InputError, match=named) as caught:
+        export_bundle(tiny_model(), TINY, out=tmp_path / "b", **arguments)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def faulty_fuse(monkeypatch):
+    def fuse(model: nn.Module, *, size: tuple[int, int]) -> nn.Module:
+        twin = export_module.deepcopy(model)
+        twin[-1].bias.data += 0.01
+        return twin
+
+    monkeypatch.setattr(export_module, "fuse", fuse)
+
+
+def test_nothing_is_left_when_parity_is_missed(tmp_path, faulty_fuse):
+    with pytest.raises(ParityError, match=r"differs from torch by 0\.01 ") as caught:
+        export_bundle(tiny_model(), TINY, out=tmp_path / "b", opset=13)
+    assert isinstance(caught.value, ExportError)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_good_bundle_survives_a_failed_export(tmp_path, request):
+    model, out = tiny_model(), tmp_path / "b"
+    export_bundle(model, TINY, out=out, opset=13)
+    before = content(out)
+    request.getfixturevalue("faulty_fuse")
+    with pytest.raises(ParityError):
+        export_bundle(model, TINY, out=out, opset=13)
+    assert content(out) == before
+    assert [folder.name for folder in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_bundle_is_replaced_by_a_better_one(tmp_path, monkeypatch):
+    model, out = tiny_model(), tmp_path / "b"
+    export_bundle(model, TINY, out=out, opset=13)
+    model[-1].bias.data += 1
+    monkeypatch.chdir(out)
+    export_bundle(model, TINY, out=Path(), opset=13)
+    assert_good(out, model, TINY)
+
+
+def test_folders_and_files_that_are_no_bundle_are_never_replaced(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
+    with pytest.raises(InputError, match="photos: a folder that is neither empty nor a bundle"):
+        export_bundle(tiny_model(), TINY, out=tmp_path / "photos")
+    with pytest.raises(InputError, match=r"cat\.png: a file"):
+        export_bundle(tiny_model(), TINY, out=tmp_path / "photos" / "cat.png")
+    assert content(tmp_path / "photos") == {"cat.png": b"cat"}
+
+
+def test_the_model_is_left_as_it_was(tmp_path):
+    model = random_parcnet().train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    export_bundle(model, SPEC, out=tmp_path / "b", opset=13)
+    assert all(module.training for module in model.modules())
+    assert all(module.form == "auto" for module in model.modules() if isinstance(module, CircularConv2d))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_exporters_are_silent(tmp_path, capfd, caplog, opset):
+    with caplog.at_level(logging.WARNING):
+        export_bundle(tiny_model(), TINY, out=tmp_path / "b", opset=opset)
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+class DynamicKernel(nn.Module):
+    """Convolves the image with a kernel made from the image."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kernel = x.mean((2, 3)).view(1, 3, 1, 1)
+        return nn.functional.conv2d(x, kernel).mean((2, 3)).expand(-1, len(LABELS))
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_kernels_made_from_the_image_are_refused(tmp_path, monkeypatch, opset):
+    monkeypatch.setattr(export_module, "fuse", lambda model, size: model)
+    with pytest.raises(ExportError, match="dynamic kernel"):
+        export_bundle(DynamicKernel(), TINY, out=tmp_path / "b", opset=opset)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import parckit.models  # noqa: F401  # registers the models
+from parckit.layers import CircularConv2d
+from parckit.measure.cost import count
+from repository import ROOT
+
+GOLDEN = ROOT.parent / "shared" / "golden" / "models"
+
+
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden files (../shared) are not here")
+@pytest.mark.parametrize("name", ["parcnet_xs", "parcnet_s", "parcnet_h"])
+def test_official_models_cost_what_the_golden_files_say(name):
+    golden = json.loads((GOLDEN / f"{name}.json").read_text())
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    for size in ((224, 224), (256, 256), (320, 320)):
+        found = count(model, size=size)
+        # Both count the same operations exactly, so that there is no tolerance.
+        assert found.madds == golden["madds"][f"{size[0]}x{size[1]}"]["conv_linear_matmul"]
+        assert found.params == golden["params"]
+
+
+def test_a_model_counted_by_hand():
+    conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    model = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    found = count(model, size=(8, 12))
+    assert found.madds == 3 * 8 * 9 * 4 * 6 + 8 * 5
+    assert found.params == 3 * 8 * 9 + 8 + 8 * 5 + 5
+    assert found.stages == ()
+
+
+@pytest.mark.parametrize("form", ["auto", "conv", "matmul"])
+def test_circular_convolutions_count_all_taps_whatever_form_runs(form):
+    conv = CircularConv2d(3, 8, axis="height")
+    conv.form = form
+    # At a height of 10 the 8 taps become 10.
+    assert count(nn.Sequential(conv), size=(10, 12)).madds == 3 * 10 * 10 * 12
+
+
+def test_shared_parameters_count_once():
+    shared = nn.Conv2d(3, 3, 1)
+    found = count(nn.Sequential(shared, shared), size=(4, 4))
+    assert found.params == 12
+    assert found.madds == 2 * 9 * 16
+
+
+@pytest.mark.parametrize("name", ["test_parcnet", "test_resnet"])
+def test_stages_are_those_of_feature_info(name):
+    model = timm.create_model(name)
+    found = count(model, size=(64, 96))
+    assert [(stage.module, stage.channels, stage.reduction) for stage in found.stages] == [
+        (info["module"], info["num_chs"], info["reduction"]) for info in model.feature_info
+    ]
+    for stage in found.stages:
+        assert (stage.height, stage.width) == (64 // stage.reduction, 96 // stage.reduction)
+        own = model.get_submodule(stage.module)
+        assert stage.params == sum(parameter.numel() for parameter in own.parameters())
+        assert (stage.madds > 0) == any(isinstance(module, nn.Conv2d) for module in own.modules())
+    assert 0 < sum(stage.madds for stage in found.stages) <= found.madds
+
+
+def test_counting_leaves_the_model_alone():
+    model = timm.create_model("test_parcnet").train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    count(model, size=(64, 64))
+    assert model.training
+    assert all(module.form == "auto" for module in model.modules() if isinstance(module, CircularConv2d))
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

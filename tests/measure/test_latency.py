@@ -1,0 +1,124 @@
+import gc
+import time
+
+import numpy as np
+import pytest
+
+from bundles import tiny_spec, write_tiny_bundle
+from parckit.contract import InputError
+from parckit.measure.latency import benchmark
+from parckit.runtimes.onnxruntime import open_bundle
+
+
+class Sleeper:
+    """A session that takes a known time and notes what is asked of it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.spec = tiny_spec()
+        self.engine = "sleeper"
+        self.seconds = seconds
+        self.shapes: list[tuple[int, ...]] = []
+        self.collecting: list[bool] = []
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        self.shapes.append(images.shape)
+        self.collecting.append(gc.isenabled())
+        time.sleep(self.seconds)
+        return np.zeros((len(images), 4), np.float32)
+
+
+class Factory:
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.asked: list[int] = []
+        self.made: list[Sleeper] = []
+
+    def __call__(self, threads: int) -> Sleeper:
+        self.asked.append(threads)
+        self.made.append(Sleeper(self.seconds))
+        return self.made[-1]
+
+
+def test_statistics_of_a_known_duration():
+    (timing,) = benchmark(Factory(0.002), threads=[1], warmup=1, repeats=20)
+    assert (timing.threads, timing.repeats) == (1, 20)
+    # sleep never returns early; a busy machine may return late, so that there is no upper bound to assert.
+    assert 2 <= timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.p95_ms <= timing.p99_ms
+    assert timing.min_ms <= timing.mean_ms
+    assert timing.images_per_second <= 500
+
+
+def test_warm_up_is_not_timed_and_images_come_one_by_one():
+    factory = Factory(0.0)
+    (timing,) = benchmark(factory, threads=[1], warmup=3, repeats=5)
+    latency, worker = factory.made
+    assert timing.repeats == 5
+    assert latency.shapes == worker.shapes == [(1, 3, 4, 6)] * 8
+
+
+def test_latency_has_threads_inside_and_throughput_has_single_thread_workers():
+    factory = Factory(0.0)
+    timings = benchmark(factory, threads=[1, 3], warmup=0, repeats=2)
+    assert [timing.threads for timing in timings] == [1, 3]
+    assert factory.asked == [1, 1, 3, 1, 1, 1]
+
+
+def test_workers_run_side_by_side():
+    one, four = benchmark(Factory(0.02), threads=[1, 4], warmup=0, repeats=10)
+    # Sleeping workers do not compete: four times the throughput, less what a busy machine takes.
+    assert four.images_per_second > 1.5 * one.images_per_second
+
+
+def test_slow_models_are_stopped_by_time():
+    start = time.perf_counter()
+    (timing,) = benchmark(Factory(0.05), threads=[1], warmup=1000, repeats=1000, seconds=0.1)
+    # Four phases of at most 0.15 s each; ten times that leaves room for a busy machine.
+    assert time.perf_counter() - start < 6
+    assert 1 <= timing.repeats <= 3
+
+
+def test_a_model_slower_than_the_bound_is_still_timed_once():
+    (timing,) = benchmark(Factory(0.02), threads=[1], seconds=0.001)
+    assert timing.repeats == 1
+
+
+def test_the_garbage_collector_rests_while_timing_and_works_after():
+    factory = Factory(0.0)
+    assert gc.isenabled()
+    benchmark(factory, threads=[1], repeats=3)
+    assert not any(collecting for session in factory.made for collecting in session.collecting)
+    assert gc.isenabled()
+
+
+def test_an_error_in_a_worker_is_not_lost():
+    def make(threads: int) -> Sleeper:
+        if factory.made:
+            raise RuntimeError("no more sessions")
+        return factory(threads)
+
+    factory = Factory(0.0)
+    with pytest.raises(RuntimeError, match="no more sessions"):
+        benchmark(make, threads=[1], repeats=1)
+    assert gc.isenabled()
+
+
+def test_a_real_session_is_timed(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "b")
+    (timing,) = benchmark(lambda threads: open_bundle(bundle, threads=threads), threads=[2], repeats=5)
+    assert timing.min_ms > 0
+    assert timing.images_per_second > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"threads": []}, "threads"),
+        ({"threads": [1, 0]}, "threads"),
+        ({"threads": [1], "repeats": 0}, "repeats=0"),
+        ({"threads": [1], "warmup": -1}, "warmup=-1"),
+        ({"threads": [1], "seconds": 0}, "seconds=0"),
+    ],
+)
+def test_arguments_that_measure_nothing_are_refused(arguments, named):
+    with pytest.raises(InputError, match=named):
+        benchmark(Factory(0.0), **arguments)
