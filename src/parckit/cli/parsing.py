@@ -1,22 +1,65 @@
-"""What the verbs' parsers share: recipes by name, sizes, and one-line errors."""
+"""What the verbs' parsers share: recipes by name, sizes, data sources and one-line errors."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from jsonargparse.typing import restricted_string_type
 
 from parckit.contract import InputError
+from parckit.data import Batch, OnError, Split, eval_transform, image_loader, open_images
+from parckit.runtimes import Session
 
 Size = restricted_string_type("Size", r"^[1-9]\d*(x[1-9]\d*)?$", docstring="HEIGHTxWIDTH in pixels, or one number")
+Counts = restricted_string_type("Counts", r"^[1-9]\d*(,[1-9]\d*)*$", docstring="Positive numbers, e.g. 1,2,4")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataChoice:
+    """Labelled images to evaluate on; `--data X` is short for `--data.source X`.
+
+    Attributes:
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or a URL pattern of shards.
+        split: which part of the source.
+        on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        batch_size: images at once.
+        workers: loader processes; 0 loads in this one.
+    """
+
+    source: str
+    split: Split = "test"
+    on_error: OnError = "raise"
+    batch_size: int = 64
+    workers: int = 0
+
+    def batches(self, session: Session) -> Sequence[Batch]:
+        """Return the images as a session's model expects them.
+
+        Raises:
+            InputError: if the data's classes are not the model's.
+        """
+        transform = eval_transform(session.spec.preprocessing)
+        dataset = open_images(self.source, split=self.split, transform=transform, on_error=self.on_error)
+        if dataset.labels != session.spec.labels:
+            ours, theirs = _some(dataset.labels), _some(session.spec.labels)
+            raise InputError(f"--data {self.source}: its classes ({ours}) are not the model's ({theirs})")
+        loader = image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
+        return cast("Sequence[Batch]", loader)
 
 
 def parse_size(text: str) -> tuple[int, int]:
     """Turn `256x192` or `256` into (height, width), pixels."""
-    numbers = [int(part) for part in re.split("x", text)]
+    numbers = [int(part) for part in text.split("x")]
     return numbers[0], numbers[-1]
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Turn `1,2,4` into numbers."""
+    return tuple(int(part) for part in text.split(","))
 
 
 def recipes_folder() -> Path:
@@ -30,12 +73,11 @@ def find_recipe(name: str) -> Path:
     Raises:
         InputError: if there is neither; lists the shipped ones.
     """
-    shipped = recipes_folder() / f"{name}.yaml"
-    for path in (Path(name), shipped):
+    folder = recipes_folder()
+    for path in (Path(name), folder / f"{name}.yaml"):
         if path.is_file():
             return path
-    folder = recipes_folder()
-    names = ", ".join(sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml")))
+    names = ", ".join(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")))
     raise InputError(f"--config {name}: no such file or recipe; recipes: {names}")
 
 
@@ -48,7 +90,28 @@ class RecipeFile(ActionConfigFile):
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser for one verb: its mistakes are one line, and `--data X` is `--data.source X`."""
+
+    def read(self, argv: list[str]) -> Namespace:
+        """Parse and build the dataclasses of the arguments.
+
+        Raises:
+            InputError: for anything that does not fit.
+        """
+        return self.build(self.parse(argv))
+
+    def parse(self, argv: list[str]) -> Namespace:
+        """Parse into plain values, as `save` writes them.
+
+        Raises:
+            InputError: for anything that does not fit.
+        """
+        full = [re.sub(r"^--data(?==|$)", "--data.source", arg) for arg in argv]
+        return self.parse_args(full)
+
+    def build(self, config: Namespace) -> Namespace:
+        """Turn parsed groups into the objects they describe."""
+        return cast("Namespace", self.instantiate_classes(config))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message's essence.
@@ -57,4 +120,8 @@ class Parser(ArgumentParser):
             InputError: always.
         """
         lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-        raise InputError(f"{self.prog.removeprefix('parckit ')}: {' '.join(lines)}") from ex
+        raise InputError(" ".join(lines)) from ex
+
+
+def _some(labels: tuple[str, ...], *, limit: int = 5) -> str:
+    return ", ".join(labels[:limit]) + (f", ... {len(labels)} in all" if len(labels) > limit else "")

@@ -1,17 +1,20 @@
 """`parckit train`: a recipe, a data source, a folder of results."""
 
+import logging
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from parckit.cli.parsing import Parser, RecipeFile
 from parckit.contract import InputError
-from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, SkippedImages
+from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, RampedEMA, SkippedImages
 
 Monitor = Literal["val_top1", "val_loss"]
 
@@ -60,14 +63,14 @@ def train(argv: list[str]) -> Run:
         InputError: for bad arguments or data.
     """
     parser = make_parser()
-    config = parser.parse_args(argv)
+    config = parser.parse(argv)
     out = Path(config.out)
     if config.resume is not None and not Path(config.resume).is_file():
         raise InputError(f"--resume {config.resume}: no such file")
     seed_everything(config.seed, verbose=False)
-    ready = cast("Namespace", parser.instantiate_classes(config))
+    ready = parser.build(config)
     out.mkdir(parents=True, exist_ok=True)
-    parser.save(config, out / "config.yaml", overwrite=True, skip_check=True)
+    parser.save(config, out / "config.yaml", overwrite=True)
     checkpoints = ModelCheckpoint(
         out,
         filename="best",
@@ -77,13 +80,14 @@ def train(argv: list[str]) -> Run:
         enable_version_counter=False,
     )
     logger = CSVLogger(out, name="", version="logs")
-    trainer = Trainer(
-        **config.trainer.as_dict(),
-        default_root_dir=out,
-        logger=[logger, TensorBoardLogger(out, name="", version="logs")],
-        callbacks=[checkpoints, *_callbacks(config.ema_decay)],
-    )
-    trainer.fit(ready.model, datamodule=ready.data, ckpt_path=config.resume, weights_only=True)
+    with _without_noise():
+        trainer = Trainer(
+            **config.trainer.as_dict(),
+            default_root_dir=out,
+            logger=[logger, TensorBoardLogger(out, name="", version="logs")],
+            callbacks=[checkpoints, *_callbacks(config.ema_decay)],
+        )
+        trainer.fit(ready.model, datamodule=ready.data, ckpt_path=config.resume, weights_only=True)
     return Run(
         best=Path(checkpoints.best_model_path),
         last=Path(checkpoints.last_model_path),
@@ -100,5 +104,21 @@ def main(argv: list[str]) -> None:
 
 
 def _callbacks(ema_decay: float | None) -> list[Callback]:
-    averaging = [] if ema_decay is None else [EMAWeightAveraging(decay=ema_decay)]
+    averaging = [] if ema_decay is None else [RampedEMA(ema_decay)]
     return [*averaging, ImagesPerSecond(), SkippedImages(), RichProgressBar()]
+
+
+@contextmanager
+def _without_noise() -> Generator[None, None, None]:
+    """Keep Lightning's advertisements and the warnings that a correct run raises off the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            r"Checkpoint directory .* exists and is not empty",  # it holds config.yaml, or the run to resume
+            r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on a newer torch
+            r"The number of training batches .* is smaller than the logging interval",  # small data are no fault
+            r"The '\w+' does not have many workers",  # the recipe says how many
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield

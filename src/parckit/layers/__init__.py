@@ -11,6 +11,7 @@ from parckit.layers.circular import (
 )
 from parckit.layers.inverted_residual import InvertedResidual
 from parckit.layers.parc import ChannelGate, FeedForward, ParCBlock, ParCBranch
+from parckit.layers.parc_stage import Fusion, ParCStage
 
 __all__ = [
     "Axis",
@@ -18,9 +19,11 @@ __all__ = [
     "CircularConv2d",
     "FeedForward",
     "Form",
+    "Fusion",
     "InvertedResidual",
     "ParCBlock",
     "ParCBranch",
+    "ParCStage",
     "PositionEmbedding",
     "circular_conv",
     "circular_conv_reference",

@@ -10,7 +10,7 @@ The same numbers come from two forms:
 * *matmul*: out = M x with the circulant matrix M[i, j] = w[(j - i) mod n], built once per call for each channel. Its
   own autograd function keeps x and w, never M, and sums the gradient of M along its wrapped diagonals.
 
-`circular_conv` is the one call; a further form is one more entry in `_FORMS`.
+`circular_conv` is the one call; a further form is one more name in `Form` and one more branch there.
 """
 
 from typing import Literal, get_args
@@ -40,7 +40,7 @@ def circular_conv(
     Args:
         x: feature map.
         weight: as many taps as the axis is long, `(C, 1, H, 1)` for `"height"`, `(C, 1, 1, W)` for `"width"`. More
-            input channels per group (ParC-ResNet50 is dense) run in the conv form.
+            input channels per group (ParC-ResNet50 is dense), or more outputs than inputs, run in the conv form.
         bias: one number per output channel.
         axis: the axis to convolve along.
         form: how to compute it; `"auto"` chooses by shape and device.
@@ -57,10 +57,11 @@ def circular_conv(
         raise ValueError(f"weight of shape {tuple(weight.shape)}: axis={axis!r} of this input needs taps {taps}")
     if form not in get_args(Form):
         raise ValueError(f"form={form!r}: choose from {get_args(Form)}")
-    if weight.shape[1] != 1 or (form == "auto" and not _matmul_is_faster(x, dim)) or form == "conv":
+    depthwise = weight.shape[:2] == (x.shape[1], 1)
+    if not depthwise or form == "conv" or (form == "auto" and not _matmul_is_faster(x, dim)):
         return _conv_form(x, weight, bias, dim=dim)
     out = _matmul_form(x, weight.flatten(1), dim=dim)
-    return out if bias is None else out + bias.view(-1, 1, 1)
+    return out if bias is None else out + bias.to(out.dtype).view(-1, 1, 1)
 
 
 def circular_conv_reference(
@@ -229,6 +230,7 @@ class _CirculantMatmul(torch.autograd.Function):
             grad_x = _apply_circulant(grad, _circulant(taps).mT, dim)
         if ctx.needs_input_grad[1]:  # pyright: ignore[reportAttributeAccessIssue]
             outer = torch.einsum(_OUTER[dim], grad, x)
-            diagonals = _offsets(taps.shape[1], taps.device).neg() % taps.shape[1]
+            positions = torch.arange(taps.shape[1], device=taps.device)
+            diagonals = (positions[:, None] + positions) % taps.shape[1]
             grad_taps = outer.gather(2, diagonals.expand_as(outer)).sum(1)
         return grad_x, grad_taps, None

@@ -13,16 +13,16 @@ def create_model(spec: ModelSpec) -> nn.Module:
     """Build the model that a spec describes, with fresh weights.
 
     Raises:
-        InputError: if timm knows no such model, or the model refuses a keyword.
+        InputError: if timm knows no such model, or the model refuses a keyword or its value.
     """
     if not timm.is_model(spec.model):
         close = ", ".join(timm.list_models(f"*{spec.model.split('_')[0]}*")[:8]) or "none alike"
         raise InputError(
-            f"model={spec.model!r}: not registered; `parckit list` shows ours, timm's are accepted ({close})"
+            f"model={spec.model!r}: no such model here or in timm; close: {close}"
         )
     try:
         return timm.create_model(spec.model, num_classes=len(spec.labels), **spec.model_kwargs)  # pyright: ignore[reportArgumentType]
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: timm's for weights that do not exist
         raise InputError(f"model_kwargs={dict(spec.model_kwargs)} for {spec.model}: {error}") from error
 
 

@@ -6,16 +6,17 @@ t = bias - s * mean:
 * convolution then BatchNorm: kernel s * K, bias s * b + t.
 * BatchNorm then 1x1 convolution (nothing is padded): kernel K * s on its input channels, bias b + K t.
 * ParC branch x + k2 ⊛ (pe2 + k1 ⊛ (s * (x + pe1) + t)), with k1, k2 and the embeddings at the map's size. Circular
-  convolution is linear and per channel, so s moves into k1, and what does not depend on x is a constant map:
-      x + k2 ⊛ ((s * k1) ⊛ x) + constant,   constant = k2 ⊛ pe2 + k2 ⊛ (k1 ⊛ (s * pe1 + t)).
-  pe2 varies along k2's axis alone, so its part is one vector along that axis. The other part varies along k1's axis
-  alone, where k2 ⊛ only multiplies by the sum of its taps: one vector along k1's axis. Two vectors are kept, no map.
+  convolution is linear and per channel, so s moves into k1, and the rest does not depend on x:
+      x + k2 ⊛ ((s * k1) ⊛ x) + k2 ⊛ k1 ⊛ (s * pe1) + k2 ⊛ pe2 + k2 ⊛ k1 ⊛ t.
+  Where an argument is constant along a kernel's axis, ⊛ multiplies it by the sum of the taps. So the last term is a
+  number per channel, k2's bias; the first constant varies along k1's axis alone, the second along k2's: two vectors
+  are kept, no map, and none at all for a branch without embeddings.
 
 A block's rule is registered with `_fold.register`; a module without one is folded child by child.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from typing import cast
 
@@ -29,11 +30,11 @@ from parckit.layers import (
     CircularConv2d,
     FeedForward,
     ParCBranch,
+    ParCStage,
     PositionEmbedding,
     circular_conv,
     resize_along,
 )
-from parckit.models.parcnet import ParCStage
 
 Sizes = dict[nn.Module, tuple[int, int]]
 """Module -> (height, width) of the map it gets, where it was seen to get one."""
@@ -69,22 +70,24 @@ class Fused(nn.Module):
 
 
 class FusedParCBranch(nn.Module):
-    """A ParC branch at one size: x + conv2(conv1(x)) + constant.
+    """A ParC branch at one size: x + conv2(conv1(x)) + constants.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
     """
 
-    def __init__(self, conv1: CircularConv2d, conv2: CircularConv2d, *, along1: Tensor, along2: Tensor) -> None:
+    def __init__(self, conv1: CircularConv2d, conv2: CircularConv2d, *, constants: Sequence[Tensor] = ()) -> None:
         super().__init__()
         self.conv1 = conv1
         self.conv2 = conv2
-        self.along1 = nn.Parameter(along1, requires_grad=False)
-        self.along2 = nn.Parameter(along2, requires_grad=False)
+        self.constants = nn.ParameterList(nn.Parameter(constant, requires_grad=False) for constant in constants)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Mix positions over the whole map."""
-        return x + (self.conv2(self.conv1(x)) + (self.along1 + self.along2))
+        x = x + self.conv2(self.conv1(x))
+        for constant in self.constants:
+            x = x + constant
+        return x
 
 
 @torch.no_grad()
@@ -173,23 +176,22 @@ def _(module: CircularConv2d, sizes: Sizes) -> nn.Module:
 
 @_register(ParCBranch)
 def _(module: ParCBranch, sizes: Sizes) -> nn.Module:
-    size = sizes[module]
-    conv1, conv2 = _at_size(module.conv1, size), _at_size(module.conv2, size)
+    conv1, conv2 = _at_size(module.conv1, sizes[module]), _at_size(module.conv2, sizes[module])
     scale, shift = _affine(module.norm)
-    column = (-1, 1, 1)
-    before = scale.view(column) * _embedding(module.pe1, size, like=conv1) + shift.view(column)
-    taps_sum = conv2.weight.flatten(1).sum(1)
-    along1 = circular_conv(before, conv1.weight, axis=conv1.axis, form="conv") * taps_sum.view(column)
-    along2 = circular_conv(_embedding(module.pe2, size, like=conv2), conv2.weight, axis=conv2.axis, form="conv")
+    sum1, sum2 = conv1.weight.flatten(1).sum(1), conv2.weight.flatten(1).sum(1)
+    constants: list[Tensor] = []
+    if isinstance(module.pe1, PositionEmbedding) and isinstance(module.pe2, PositionEmbedding):
+        before = _embedding(module.pe1, conv1) * scale.view(-1, 1, 1)
+        constants.append(circular_conv(before, conv1.weight, axis=conv1.axis, form="conv") * sum2.view(-1, 1, 1))
+        constants.append(circular_conv(_embedding(module.pe2, conv2), conv2.weight, axis=conv2.axis, form="conv"))
+    conv2.bias = nn.Parameter(shift * sum1 * sum2, requires_grad=False)
     conv1.weight.mul_(scale.view(-1, 1, 1, 1))
-    return FusedParCBranch(conv1, conv2, along1=along1, along2=along2)
+    return FusedParCBranch(conv1, conv2, constants=constants)
 
 
-def _embedding(module: nn.Module, size: tuple[int, int], *, like: CircularConv2d) -> Tensor:
-    """The embedding at the map's size, (1, C, H, 1) or (1, C, 1, W); zero if there is none."""
-    if not isinstance(module, PositionEmbedding):
-        return torch.zeros_like(like.weight.transpose(0, 1))
-    return resize_along(module.weight, size[0] if module.axis == "height" else size[1], axis=module.axis)
+def _embedding(module: PositionEmbedding, conv: CircularConv2d) -> Tensor:
+    """The embedding at the length of the convolution along the same axis: (1, C, H, 1) or (1, C, 1, W)."""
+    return resize_along(module.weight, max(conv.weight.shape[2:]), axis=module.axis)
 
 
 def _at_size(conv: CircularConv2d, size: tuple[int, int]) -> CircularConv2d:

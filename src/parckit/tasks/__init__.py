@@ -1,8 +1,9 @@
 """Training on Lightning: modules, data modules, optimisers and callbacks."""
 
+from parckit.tasks.averaging import RampedEMA
 from parckit.tasks.callbacks import ImagesPerSecond, SkippedImages
 from parckit.tasks.classify import ClassifyTask
 from parckit.tasks.data import ClassifyData
 from parckit.tasks.optim import AdamWCosine
 
-__all__ = ["AdamWCosine", "ClassifyData", "ClassifyTask", "ImagesPerSecond", "SkippedImages"]
+__all__ = ["AdamWCosine", "ClassifyData", "ClassifyTask", "ImagesPerSecond", "RampedEMA", "SkippedImages"]

@@ -1,0 +1,52 @@
+"""`parckit bench`: latency and throughput of a bundle."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from parckit.cli.parsing import Counts, Parser, parse_counts
+from parckit.cli.tables import show
+from parckit.measure.environment import describe
+from parckit.measure.latency import Timing, benchmark
+from parckit.measure.records import write_record
+from parckit.runtimes import open_session
+
+
+def main(argv: list[str]) -> None:
+    """Run the verb."""
+    parser = Parser(prog="parckit bench", description="Latency percentiles and throughput on this machine.")
+    parser.add_argument("bundle", type=Path, help="a bundle's folder, or a checkpoint to time torch")
+    parser.add_argument("--threads", type=Counts, default="1", help="numbers of threads to try, e.g. 1,2")
+    parser.add_argument("--warmup", type=int, default=10, help="untimed inferences first")
+    parser.add_argument("--repeats", type=int, default=200, help="timed inferences, at most")
+    parser.add_argument("--seconds", type=float, default=5.0, help="time limit of each measurement")
+    parser.add_argument("--json", type=Path | None, default=None, help="the record; by default beside the bundle")
+    args = parser.read(argv)
+    counts = parse_counts(args.threads)
+    timings = benchmark(
+        lambda threads: open_session(args.bundle, threads=threads),
+        threads=counts,
+        warmup=args.warmup,
+        repeats=args.repeats,
+        seconds=args.seconds,
+    )
+    show_timings(timings, str(args.bundle))
+    engine = open_session(args.bundle).engine
+    record = args.json or args.bundle.with_name(f"{args.bundle.stem}_bench.json")
+    values = {"bundle": str(args.bundle), "engine": engine, "timings": [asdict(timing) for timing in timings]}
+    write_record(record, "bench", values, seed=None, threads=max(counts))
+    print(f"record: {record}")
+
+
+def show_timings(timings: tuple[Timing, ...], name: str) -> None:
+    """Print latency and throughput with the machine they were measured on."""
+    machine = describe()
+    columns = ("threads", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "images/s")
+    rows = [
+        (
+            str(timing.threads),
+            *(f"{value:.2f}" for value in (timing.p50_ms, timing.p90_ms, timing.p95_ms, timing.p99_ms)),
+            f"{timing.images_per_second:.1f}",
+        )
+        for timing in timings
+    ]
+    show(f"{name} on {machine.cpu}, {machine.logical_cores} cores", columns, rows)

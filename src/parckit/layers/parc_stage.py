@@ -1,0 +1,72 @@
+"""ParC-Net's frame around ParC blocks: local convolution, global blocks, fusion with the input."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from timm.layers import ConvNormAct
+from torch import Tensor, nn
+
+from parckit.layers.parc import ParCBlock
+
+Fusion = Literal["add", "concat"]
+
+_ConvNormAct = partial(ConvNormAct, act_layer=nn.SiLU)
+
+
+class ParCStage(nn.Module):
+    """Local 3x3, global ParC blocks and fusion with the stage's input (ParC-Net, section 3.3, figure 2).
+
+    Args:
+        dim: channels in and out.
+        inner_dim: channels of the ParC blocks.
+        hidden_dim: width of their feed-forward nets.
+        length: taps and positions learned per axis.
+        fusion: `"concat"` puts the global result before the stage's input; `"add"` (ParC-Net-XS) sums them.
+        drop_rate: dropout of the feed-forward nets.
+        drop_path_rates: one probability per ParC block; their number is the number of blocks.
+
+    Raises:
+        ValueError: if `fusion` is unknown.
+
+    Shape:
+        (B, dim, H, W) -> (B, dim, H, W)
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        inner_dim: int,
+        hidden_dim: int,
+        length: int,
+        fusion: Fusion,
+        drop_rate: float,
+        drop_path_rates: Sequence[float],
+    ) -> None:
+        super().__init__()
+        if fusion not in get_args(Fusion):
+            raise ValueError(f"fusion={fusion!r}: choose from {get_args(Fusion)}")
+        groups = math.gcd(dim, inner_dim)
+        self.fusion: Fusion = fusion
+        self.local = _ConvNormAct(dim, inner_dim, 3, groups=groups)
+        self.embed = nn.Conv2d(inner_dim, inner_dim, 1, bias=False)
+        self.blocks = nn.Sequential(
+            *(
+                ParCBlock(
+                    inner_dim, length, hidden_dim=hidden_dim, with_pe=i == 0, drop_rate=drop_rate, drop_path_rate=rate
+                )
+                for i, rate in enumerate(drop_path_rates)
+            )
+        )
+        self.norm = nn.BatchNorm2d(inner_dim)
+        self.project = _ConvNormAct(inner_dim, dim, 1, groups=groups)
+        self.fuse = _ConvNormAct(dim if fusion == "add" else 2 * dim, dim, 3)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Add global information to the map."""
+        globe = self.project(self.norm(self.blocks(self.embed(self.local(x)))))
+        return self.fuse(globe + x if self.fusion == "add" else torch.cat((globe, x), dim=1))
