@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from parckit.cli.parsing import Counts, Parser, parse_counts
+from parckit.cli.parsing import Counts, parse_counts, verb_parser
 from parckit.cli.tables import show
 from parckit.measure.environment import describe
 from parckit.measure.latency import Timing, benchmark
@@ -13,7 +13,7 @@ from parckit.runtimes import open_session
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit bench", description="Latency percentiles and throughput on this machine.")
+    parser = verb_parser("bench", description="Latency percentiles and throughput on this machine.")
     parser.add_argument("bundle", type=Path, help="a bundle's folder, or a checkpoint to time torch")
     parser.add_argument("--threads", type=Counts, default="1", help="numbers of threads to try, e.g. 1,2")
     parser.add_argument("--warmup", type=int, default=10, help="untimed inferences first")

@@ -9,7 +9,7 @@ import torch
 from timm.data import ImageNetInfo
 from torch import Tensor
 
-from parckit.cli.parsing import Parser
+from parckit.cli.parsing import verb_parser
 from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.models import create_model, load_official_state_dict, preprocessing_of
 from parckit.runtimes.torch import save_weights
@@ -19,7 +19,7 @@ _IMAGENET_CLASSES = 1000
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit convert-weights", description="Turn an official checkpoint into safetensors.")
+    parser = verb_parser("convert-weights", description="Turn an official checkpoint into safetensors.")
     parser.add_argument("checkpoint", type=Path, help="the official .pt or .pth file")
     parser.add_argument("out", type=Path, help="the .safetensors file to write")
     parser.add_argument("--model", type=str, required=True, help="the model it is for, see `parckit list`")

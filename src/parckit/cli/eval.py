@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from parckit.cli.parsing import DataChoice, Parser
+from parckit.cli.parsing import DataChoice, verb_parser
 from parckit.cli.tables import show
 from parckit.contract import replacing
 from parckit.measure.accuracy import Accuracy, evaluate
@@ -17,7 +17,7 @@ from parckit.runtimes import Runtime, open_session
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit eval", description="Top-1, top-5 and confusion matrix on labelled images.")
+    parser = verb_parser("eval", description="Top-1, top-5 and confusion matrix on labelled images.")
     parser.add_argument("artefact", type=Path, help="a .ckpt or .safetensors file, or a bundle's folder")
     parser.add_class_arguments(DataChoice, "data")
     parser.add_argument("--runtime", type=Runtime | None, default=None, help="the engine; by default what fits")

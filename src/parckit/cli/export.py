@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from parckit.cli.parsing import Parser, Size, parse_size
+from parckit.cli.parsing import Size, parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import MODEL_FILE, Contract
 from parckit.deploy import ExportError, export_bundle
@@ -11,7 +11,7 @@ from parckit.runtimes.torch import open_checkpoint
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit export", description="Fuse a checkpoint and write a verified ONNX bundle.")
+    parser = verb_parser("export", description="Fuse a checkpoint and write a verified ONNX bundle.")
     parser.add_argument("checkpoint", type=Path, help="a .ckpt or .safetensors file")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--size", type=Size, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")

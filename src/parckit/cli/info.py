@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from parckit.cli.parsing import Parser, Size, parse_size
+from parckit.cli.parsing import Size, parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import ModelSpec, Preprocessing
 from parckit.measure import cost
@@ -12,7 +12,7 @@ from parckit.models import create_model, preprocessing_of
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit info", description="Parameters, multiply-adds and stages of a model.")
+    parser = verb_parser("info", description="Parameters, multiply-adds and stages of a model.")
     parser.add_argument("model", type=str, help="one of `parckit list`, or any of timm's")
     parser.add_argument("--size", type=Size, default=None, help="HEIGHTxWIDTH; by default the model's own")
     parser.add_argument("--num_classes", type=int, default=1000, help="classes")

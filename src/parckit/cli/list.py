@@ -3,7 +3,7 @@
 import timm
 
 from parckit.cli.info import shadow
-from parckit.cli.parsing import Parser
+from parckit.cli.parsing import verb_parser
 from parckit.cli.tables import count, show
 from parckit.measure import cost
 from parckit.models import preprocessing_of
@@ -11,7 +11,7 @@ from parckit.models import preprocessing_of
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit list", description="Models with parameters and multiply-adds at their own size.")
+    parser = verb_parser("list", description="Models with parameters and multiply-adds at their own size.")
     parser.add_argument("pattern", type=str, nargs="?", default="*", help="e.g. 'parcnet_*'")
     pattern = parser.read(argv).pattern
     rows = [_row(name) for name in names(pattern)]

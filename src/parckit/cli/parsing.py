@@ -90,7 +90,7 @@ class RecipeFile(ActionConfigFile):
 
 
 class Parser(ArgumentParser):
-    """A parser for one verb: its mistakes are one line, and `--data X` is `--data.source X`."""
+    """A parser whose mistakes are one line, and for which `--data X` is `--data.source X`."""
 
     def read(self, argv: list[str]) -> Namespace:
         """Parse and build the dataclasses of the arguments.
@@ -121,6 +121,11 @@ class Parser(ArgumentParser):
         """
         lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
         raise InputError(" ".join(lines)) from ex
+
+
+def verb_parser(verb: str, *, description: str) -> Parser:
+    """Return an empty parser for a verb; options must be written out, for an abbreviation may be a typing mistake."""
+    return Parser(prog=f"parckit {verb}", description=description, allow_abbrev=False)
 
 
 def _some(labels: tuple[str, ...], *, limit: int = 5) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from parckit.cli.parsing import Parser
+from parckit.cli.parsing import verb_parser
 from parckit.cli.tables import show
 from parckit.data import eval_transform, load_image
 from parckit.runtimes import Runtime, Session, open_session
@@ -13,7 +13,7 @@ from parckit.runtimes import Runtime, Session, open_session
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit predict", description="Classify pictures.")
+    parser = verb_parser("predict", description="Classify pictures.")
     parser.add_argument("artefact", type=Path, help="a .ckpt or .safetensors file, or a bundle's folder")
     parser.add_argument("images", type=Path, nargs="+", help="picture files")
     parser.add_argument("--runtime", type=Runtime | None, default=None, help="the engine; by default what fits")

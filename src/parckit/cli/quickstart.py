@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parckit.cli.parsing import DataChoice, Parser
+from parckit.cli.parsing import DataChoice, verb_parser
 from parckit.cli.quickstart_report import Outcome, Samples, write
 from parckit.cli.tables import show
 from parckit.cli.train import train
@@ -26,7 +26,7 @@ _DATA = DataChoice(source="digits")
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = Parser(prog="parckit quickstart", description="Train, export, verify, benchmark and report on digits.")
+    parser = verb_parser("quickstart", description="Train, export, verify, benchmark and report on digits.")
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder of everything made")
     parser.add_argument("--max_epochs", type=int, default=20, help="epochs of the training")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> None:
 def run(out: Path, *, max_epochs: int, seed: int) -> Outcome:
     """Go the path once and return what was found on it."""
     start = time.perf_counter()
-    options = ["--config", RECIPE, "--out", str(out / "train"), "--seed", str(seed)]
+    options = ["--config", RECIPE, "--out", str(out / "train"), "--seed", str(seed), "--overwrite"]
     command = [*options, "--trainer.max_epochs", str(max_epochs)]
     trained = train(command)
     model, spec = open_checkpoint(trained.best)

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from parckit.cli.parsing import Parser, RecipeFile
+from parckit.cli.parsing import Parser, RecipeFile, verb_parser
 from parckit.contract import InputError
 from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, RampedEMA, SkippedImages
 
@@ -38,9 +38,10 @@ class Run:
 
 def make_parser() -> Parser:
     """Return the parser of `parckit train`; recipes are checked against it."""
-    parser = Parser(prog="parckit train", description="Train a classifier from a recipe.")
+    parser = verb_parser("train", description="Train a classifier from a recipe.")
     parser.add_argument("--config", action=RecipeFile, help="a shipped recipe's name or a YAML file")
     parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
+    parser.add_argument("--overwrite", action="store_true", help="replace the training that OUT holds")
     parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from, e.g. OUT/last.ckpt")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     parser.add_argument("--monitor", type=Monitor, default="val_top1", help="what best.ckpt is best in")
@@ -65,32 +66,26 @@ def train(argv: list[str]) -> Run:
     parser = make_parser()
     config = parser.parse(argv)
     out = Path(config.out)
-    if config.resume is not None and not Path(config.resume).is_file():
-        raise InputError(f"--resume {config.resume}: no such file")
+    _check_folder(out, resume=config.resume, overwrite=config.overwrite)
     seed_everything(config.seed, verbose=False)
     ready = parser.build(config)
     out.mkdir(parents=True, exist_ok=True)
     parser.save(config, out / "config.yaml", overwrite=True)
-    checkpoints = ModelCheckpoint(
-        out,
-        filename="best",
-        monitor=config.monitor,
-        mode="max" if config.monitor == "val_top1" else "min",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    logger = CSVLogger(out, name="", version="logs")
+    mode = "max" if config.monitor == "val_top1" else "min"
+    best = ModelCheckpoint(out, filename="best", monitor=config.monitor, mode=mode, enable_version_counter=False)
+    last = ModelCheckpoint(out, filename="last", enable_version_counter=False)  # every epoch, better or not
+    logger = CSVLogger(out, name="logs")
     with _without_noise():
         trainer = Trainer(
             **config.trainer.as_dict(),
             default_root_dir=out,
-            logger=[logger, TensorBoardLogger(out, name="", version="logs")],
-            callbacks=[checkpoints, *_callbacks(config.ema_decay)],
+            logger=[logger, TensorBoardLogger(out, name="logs", version=logger.version)],
+            callbacks=[best, last, *_callbacks(config.ema_decay)],
         )
         trainer.fit(ready.model, datamodule=ready.data, ckpt_path=config.resume, weights_only=True)
     return Run(
-        best=Path(checkpoints.best_model_path),
-        last=Path(checkpoints.last_model_path),
+        best=Path(best.best_model_path),
+        last=Path(last.best_model_path),
         metrics=Path(logger.experiment.metrics_file_path),
         config=out / "config.yaml",
     )
@@ -101,6 +96,14 @@ def main(argv: list[str]) -> None:
     run = train(argv)
     print(f"best checkpoint: {run.best}\nlast checkpoint: {run.last}")
     print(f"metrics: {run.metrics}\nconfiguration: {run.config}")
+
+
+def _check_folder(out: Path, *, resume: str | None, overwrite: bool) -> None:
+    if resume is not None and not Path(resume).is_file():
+        raise InputError(f"--resume {resume}: no such file")
+    last = out / "last.ckpt"
+    if last.exists() and resume is None and not overwrite:
+        raise InputError(f"--out {out}: holds a training; go on with --resume {last}, or give --overwrite")
 
 
 def _callbacks(ema_decay: float | None) -> list[Callback]:

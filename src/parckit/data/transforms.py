@@ -21,7 +21,7 @@ Crop = Literal["random_resized", "pad", "none"]
 Policy = Literal["none", "trivial", "rand"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
 class Augment:
     """What training does to an image beside the evaluation preprocessing; the defaults are ImageNet's usual ones.
 

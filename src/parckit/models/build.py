@@ -17,9 +17,7 @@ def create_model(spec: ModelSpec) -> nn.Module:
     """
     if not timm.is_model(spec.model):
         close = ", ".join(timm.list_models(f"*{spec.model.split('_')[0]}*")[:8]) or "none alike"
-        raise InputError(
-            f"model={spec.model!r}: no such model here or in timm; close: {close}"
-        )
+        raise InputError(f"model={spec.model!r}: no such model here or in timm; close: {close}")
     try:
         return timm.create_model(spec.model, num_classes=len(spec.labels), **spec.model_kwargs)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: timm's for weights that do not exist

@@ -107,7 +107,7 @@ class ParCNet(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)(?:\.blocks\.(\d+))?"
+        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
         return {"stem": r"^stem", "blocks": [(blocks, None), (r"^final_conv", (99999,))]}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -14,6 +14,8 @@ from parckit.data import Batch
 from parckit.models import create_model
 from parckit.tasks.optim import AdamWCosine
 
+_OPTIMIZER = AdamWCosine()
+
 
 class ClassifyTask(LightningModule):
     """Train one of timm's or our models by cross-entropy.
@@ -37,7 +39,7 @@ class ClassifyTask(LightningModule):
         labels: Sequence[str],
         preprocessing: Preprocessing,
         kwargs: Mapping[str, object] | None = None,
-        optimizer: AdamWCosine | None = None,
+        optimizer: AdamWCosine = _OPTIMIZER,
         label_smoothing: float = 0.1,
         channels_last: bool = True,
     ) -> None:
@@ -47,7 +49,7 @@ class ClassifyTask(LightningModule):
         )
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.model: nn.Module = create_model(self.spec).to(memory_format=self._memory_format)
-        self._optimizer = optimizer or AdamWCosine()
+        self._optimizer = optimizer
         self._label_smoothing = label_smoothing
 
     def forward(self, images: Tensor) -> Tensor:

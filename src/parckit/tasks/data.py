@@ -15,6 +15,8 @@ from parckit.data import (
     train_transform,
 )
 
+_AUGMENT = Augment()
+
 
 class ClassifyData(LightningDataModule):
     """Labelled images of one source, split into training and validation.
@@ -34,7 +36,7 @@ class ClassifyData(LightningDataModule):
         *,
         source: str,
         preprocessing: Preprocessing,
-        augment: Augment | None = None,
+        augment: Augment = _AUGMENT,
         batch_size: int = 64,
         workers: int = 2,
         on_error: OnError = "raise",
@@ -48,7 +50,7 @@ class ClassifyData(LightningDataModule):
         self._workers = workers
         self._seed = seed
         evaluate = eval_transform(preprocessing)
-        augmented = train_transform(preprocessing, augment=augment or Augment())
+        augmented = train_transform(preprocessing, augment=augment)
         self._train = open_images(source, split="train", transform=augmented, on_error=on_error)
         self._val = open_images(source, split="val", transform=evaluate, on_error=on_error)
 

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from parckit.contract import InputError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
 class AdamWCosine:
     """AdamW under a cosine that a linear warm-up precedes, both stepped per optimizer step.
 
