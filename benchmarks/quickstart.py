@@ -1,0 +1,36 @@
+"""Run `parckit quickstart` and record what it found.
+
+OMP_NUM_THREADS=2 python benchmarks/quickstart.py --out DIR
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from parckit.measure.records import write_record
+
+RECORD = Path(__file__).parent / "records" / "quickstart.json"
+
+
+def main() -> None:
+    """Run and record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the quickstart")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each")
+    args = parser.parse_args()
+    runs: dict[str, object] = {}
+    for seed in args.seeds:
+        out = args.out / f"seed{seed}"
+        command = [sys.executable, "-m", "parckit.cli.main", "quickstart", "--out", str(out), "--seed", str(seed)]
+        subprocess.run(command, check=True)
+        runs[f"seed{seed}"] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    write_record(RECORD, "quickstart", {"runs": runs}, seed=args.seeds[0], threads=threads)
+    print(json.dumps(runs, indent=2))
+
+
+if __name__ == "__main__":
+    main()
