@@ -1,0 +1,92 @@
+"""The feature maps that every model of this package gives to heads: channels and strides as promised."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from backbones import CHEAP, NAMES, SIZES, assert_close, images, make, reduced
+
+every = pytest.mark.parametrize("name", NAMES)
+cheap = pytest.mark.parametrize("name", CHEAP)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@every
+@torch.no_grad()
+def test_features_have_the_promised_channels_and_strides(name, output_stride):
+    model = timm.create_model(name, features_only=True, output_stride=output_stride, out_indices=(1, 2, 3, 4)).eval()
+    info = model.feature_info
+    assert max(info.reduction()) <= output_stride
+    for size in SIZES:
+        shapes = [tuple(feature.shape) for feature in model(images(*size, batch=1))]
+        promised = zip(info.channels(), info.reduction(), strict=True)
+        assert shapes == [(1, channels, *reduced(size, reduction)) for channels, reduction in promised]
+        assert len(shapes) == 4
+
+
+@pytest.mark.parametrize("out_indices", [None, (0,), (0, 2, 4)], ids=str)
+@cheap
+@torch.no_grad()
+def test_any_of_the_features_can_be_chosen(name, out_indices):
+    chosen = {} if out_indices is None else {"out_indices": out_indices}
+    model = timm.create_model(name, features_only=True, **chosen).eval()
+    everything = timm.create_model(name).feature_info
+    expected = [everything[i]["num_chs"] for i in out_indices or range(len(everything))]
+    assert model.feature_info.channels() == expected
+    assert [feature.shape[1] for feature in model(images(33, 65))] == expected
+
+
+@cheap
+@torch.no_grad()
+def test_features_are_the_intermediates(name):
+    model, x = make(name), images(33, 65)
+    final, intermediates = model.forward_intermediates(x)
+    assert_close(final, model.forward_features(x))
+    assert len(intermediates) == len(model.feature_info)
+    for indices in ([1, 3], 2):
+        chosen = model.forward_intermediates(x, indices=indices, intermediates_only=True, stop_early=True)
+        expected = intermediates[-indices:] if isinstance(indices, int) else [intermediates[i] for i in indices]
+        assert len(chosen) == len(expected)
+        for found, wanted in zip(chosen, expected, strict=True):
+            assert_close(found, wanted)
+    with pytest.raises(ValueError, match="output_fmt='NLC'"):
+        model.forward_intermediates(x, output_fmt="NLC")
+
+
+@cheap
+@torch.no_grad()
+def test_stopping_early_leaves_later_stages_out(name):
+    model, x, ran = make(name), images(33, 65), []
+    model.get_submodule(model.feature_info[3]["module"]).register_forward_hook(lambda *args: ran.append(args))
+    model.forward_intermediates(x, indices=[2], intermediates_only=True, stop_early=True)
+    assert not ran
+    model.forward_intermediates(x, indices=[2], intermediates_only=True)
+    assert ran
+
+
+@cheap
+@torch.no_grad()
+def test_both_ways_of_timm_to_get_features_agree(name, tmp_path):
+    x = images(40, 48)
+    save_file(make(name).state_dict(), tmp_path / "weights.safetensors")
+    overlay = {"file": str(tmp_path / "weights.safetensors")}
+    listed, got = (
+        timm.create_model(
+            name, features_only=True, feature_cls=feature_cls, pretrained=True, pretrained_cfg_overlay=overlay
+        ).eval()
+        for feature_cls in ("list", "getter")
+    )
+    expected = make(name).forward_intermediates(x, intermediates_only=True)
+    for features in (listed(x), got(x)):
+        for found, wanted in zip(features, expected, strict=True):
+            assert_close(found, wanted)
+
+
+@cheap
+def test_what_lies_behind_the_chosen_stages_can_be_cut_off(name):
+    model, x = make(name), images(40, 48)
+    expected = model.forward_intermediates(x, indices=[1], intermediates_only=True)[0]
+    assert model.prune_intermediate_layers([1]) == [1]
+    assert_close(model(x), expected)
+    assert model.num_classes == 0

@@ -1,0 +1,64 @@
+"""From a spec to a model, and from a model to its preprocessing."""
+
+import pytest
+import timm
+import torch
+
+from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.models import create_model, preprocessing_of
+
+LABELS = ("ant", "bee", "cat")
+
+
+def spec(model: str, **model_kwargs: object) -> ModelSpec:
+    return ModelSpec(model=model, model_kwargs=model_kwargs, labels=LABELS, preprocessing=Preprocessing(size=(32, 32)))
+
+
+def test_the_labels_and_keywords_decide_the_model():
+    model = create_model(spec("test_parcnet", in_chans=1, drop_rate=0.5))
+    assert model(torch.zeros(2, 1, 32, 48)).shape == (2, 3)
+    assert model.head.drop.p == 0.5
+
+
+def test_models_of_timm_are_accepted():
+    assert create_model(spec("test_resnet"))(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_an_unknown_name_is_refused_with_those_alike():
+    with pytest.raises(InputError, match=r"^model='parcnet_xl': .*parcnet_xs") as caught:
+        create_model(spec("parcnet_xl"))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "model_kwargs", "said"),
+    [
+        ("test_parcnet", {"depth": 3}, "depth"),
+        ("test_parcnet", {"output_stride": 5}, "output_stride=5"),
+        ("test_parcnet", {"fusion": "sum"}, "fusion='sum'"),
+        ("test_parcnet", {"pretrained": True}, "pretrained"),
+        ("test_parcnet.nowhere", {}, "nowhere"),
+    ],
+    ids=str,
+)
+def test_what_the_model_refuses_is_the_users_mistake(name, model_kwargs, said):
+    with pytest.raises(InputError, match=name) as caught:
+        create_model(spec(name, **model_kwargs))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["parcnet_xxs", "test_resnet"])
+def test_preprocessing_is_that_of_the_pretrained_config(name):
+    model = timm.create_model(name)
+    config = model.pretrained_cfg
+    expected = Preprocessing(
+        size=config["input_size"][1:],
+        crop_pct=config["crop_pct"],
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+        channel_order="rgb",
+    )
+    assert preprocessing_of(model) == expected
+    assert preprocessing_of(model, size=(48, 64)).size == (48, 64)

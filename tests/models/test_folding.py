@@ -1,0 +1,166 @@
+"""`fuse`: the same numbers from constants."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from backbones import CHEAP, NAMES, as_if_trained
+from golden_fixtures import GOLDEN, official_input, official_model, read_case
+from parckit.layers import CircularConv2d, ParCBlock, ParCBranch, ParCStage, PositionEmbedding
+from parckit.models import fuse
+
+# Folding changes the order of some hundred float64 roundings, 1e-16 each, in some hundred layers.
+EXACT = 1e-10
+
+SIZES = [(64, 64), (33, 65), (96, 40), (7, 50)]
+
+
+def trained(name: str, **kwargs: object) -> nn.Module:
+    torch.manual_seed(0)
+    return as_if_trained(timm.create_model(name, **kwargs)).double().eval()
+
+
+def images(size: tuple[int, int], *, chans: int = 3) -> Tensor:
+    return torch.randn(2, chans, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def assert_exact(found: Tensor, expected: Tensor) -> None:
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= EXACT * expected.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [(name, size) for name in NAMES for size in (SIZES if name in CHEAP else SIZES[1:2])],
+    ids=str,
+)
+@torch.no_grad()
+def test_fused_models_give_the_same_numbers(name, size):
+    model, x = trained(name), images(size)
+    assert_exact(fuse(model, size=size)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"output_stride": 8},
+        {"in_chans": 1},
+        {"num_classes": 0},
+        {"num_classes": 0, "global_pool": ""},
+        {"fusion": "add"},
+        {"drop_path_rate": 0.3},
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_keywords_make_no_difference(kwargs):
+    model, x = trained("test_parcnet", **kwargs), images((48, 72), chans=kwargs.get("in_chans", 3))
+    assert_exact(fuse(model, size=(48, 72))(x), model(x))
+
+
+@torch.no_grad()
+def test_features_can_be_fused():
+    model, x = trained("test_parcnet", features_only=True), images((48, 72))
+    for found, expected in zip(fuse(model, size=(48, 72))(x), model(x), strict=True):
+        assert_exact(found, expected)
+
+
+@pytest.mark.parametrize("name", ["parcnet_xs", "parcnet_s"])
+@torch.no_grad()
+def test_fused_official_models_give_the_official_logits(name):
+    case = read_case(GOLDEN / f"{name}_224.npz")
+    x = official_input(case.meta["input_tag"], case.meta["input_shape"])
+    case.assert_equal("logits", fuse(official_model(name), size=(224, 224))(x))
+
+
+@pytest.mark.parametrize("with_gate", [True, False])
+@pytest.mark.parametrize("with_pe", [True, False])
+@torch.no_grad()
+def test_a_block_inside_another_network_is_folded(with_pe, with_gate):
+    torch.manual_seed(0)
+    block = ParCBlock(8, 5, hidden_dim=12, with_pe=with_pe, with_gate=with_gate)
+    model = as_if_trained(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), block)).double().eval()
+    fused, x = fuse(model, size=(13, 22)), images((13, 22))
+    assert_exact(fused(x), model(x))
+    assert not any(isinstance(module, ParCBranch | nn.BatchNorm2d) for module in fused.modules())
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_vit"])
+@torch.no_grad()
+def test_models_of_others_stay_equal(name):
+    # test_vit has a size of its own.
+    size = timm.get_pretrained_cfg(name).input_size[1:]
+    model, x = trained(name), images(size)
+    assert_exact(fuse(model, size=size)(x), model(x))
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_no_norm_embedding_or_interpolation_is_left(name):
+    fused = fuse(trained(name), size=(40, 72))
+    kinds = (nn.BatchNorm2d, PositionEmbedding, ParCBranch)
+    assert [path for path, module in fused.named_modules() if isinstance(module, kinds)] == []
+    seen = []
+    for module in fused.modules():
+        if isinstance(module, CircularConv2d):
+            module.register_forward_pre_hook(lambda module, args: seen.append((module, args[0].shape)))
+    fused(images((40, 72)))
+    assert seen
+    for module, shape in seen:
+        assert max(module.weight.shape[2:]) == shape[2 if module.axis == "height" else 3]
+
+
+def test_the_original_is_unchanged():
+    model, x = trained("test_parcnet").train(), images((48, 72))
+    before, modules = copy.deepcopy(model.state_dict()), [*model.modules()]
+    fused = fuse(model, size=(48, 72))
+    assert model.training
+    assert [*model.modules()] == modules
+    assert model.state_dict().keys() == before.keys()
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, before[key], rtol=0, atol=0)
+    assert not any(module._forward_pre_hooks for module in [*modules, *fused.modules()])
+    with torch.no_grad():
+        expected = fused(x)
+        nn.init.zeros_(model.stem.conv.weight)
+        torch.testing.assert_close(fused(x), expected, rtol=0, atol=0)
+
+
+def test_another_size_is_refused():
+    fused = fuse(trained("test_parcnet"), size=(48, 72))
+    with pytest.raises(ValueError, match=r"x of size \(72, 48\): this model was fused for \(48, 72\)"):
+        fused(images((72, 48)))
+
+
+@pytest.mark.parametrize("size", [(0, 32), (32, -1)], ids=str)
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match=r"size=.* at least 1 pixel"):
+        fuse(trained("test_parcnet"), size=size)
+
+
+def test_training_is_refused():
+    fused = fuse(trained("test_parcnet"), size=(48, 72))
+    with pytest.raises(ValueError, match="cannot be trained"):
+        fused.train()
+    assert not any(module.training for module in fused.eval().modules())
+
+
+@torch.no_grad()
+def test_fused_models_can_be_copied():
+    fused, x = fuse(trained("test_parcnet"), size=(48, 72)), images((48, 72))
+    torch.testing.assert_close(copy.deepcopy(fused)(x), fused(x), rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_a_whole_stage_becomes_convolutions_alone():
+    torch.manual_seed(0)
+    stage = ParCStage(
+        6, inner_dim=8, hidden_dim=12, length=5, fusion="concat", drop_rate=0.1, drop_path_rates=(0.0, 0.1)
+    )
+    model = as_if_trained(nn.Sequential(nn.Conv2d(3, 6, 1), stage)).double().eval()
+    fused, x = fuse(model, size=(9, 6)), images((9, 6))
+    assert_exact(fused(x), model(x))
+    learned = {type(module) for module in fused.modules() if [*module.parameters(recurse=False)]}
+    assert learned == {nn.Conv2d, CircularConv2d, nn.ParameterList}

@@ -1,0 +1,86 @@
+"""The rule that remakes the official weights must give the numbers its makers wrote down."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from golden_fixtures import GOLDEN, OFFICIAL, SHARED, fill, needs_shared, normal, official_state_dict, read_keys
+
+# Printed with 8 decimals: half a unit of the last one, and float32's rounding.
+ATOL = 1e-7
+
+FIRST_FOUR = {
+    ("conv_1.block.conv.weight", (16, 3, 3, 3), 1.2): (-0.27287695, 0.07473216, -0.44312179, -0.11226270),
+    ("layer_3.1.spatial_global_rep.0.meta_kernel_1_H", (96, 1, 32, 1), 1.2): (
+        0.00686669,
+        -0.03637099,
+        -0.01383077,
+        0.00299353,
+    ),
+    ("layer_3.1.spatial_global_rep.0.meta_pe_1_H", (1, 96, 32, 1), 1.2): (
+        1.02725232,
+        0.06150171,
+        -0.15789989,
+        0.53937447,
+    ),
+    ("conv_1.block.norm.running_var", (16,), 1.2): (0.58492786, 0.82888258, 1.36389756, 0.97988492),
+    ("conv_1.block.norm.weight", (16,), 1.2): (0.94043708, 1.12885153, 0.89832531, 1.06547260),
+    ("conv_1.block.norm.bias", (16,), 1.2): (0.08915460, 0.03804075, 0.06095051, -0.04805216),
+    ("stages.0.0.token_mixer.dwconv1.conv_h.weight", (48, 1, 111, 1), 1.4): (
+        -0.14953549,
+        0.12539016,
+        0.03686544,
+        -0.00562191,
+    ),
+    ("stages.2.0.res_scale1.scale", (192,), 1.4): (1.12284732, 0.97407711, 0.96751046, 1.01859641),
+}
+
+
+@pytest.mark.parametrize(("of", "expected"), FIRST_FOUR.items(), ids=lambda value: str(value[0]))
+def test_weights_are_those_of_the_rule(of, expected):
+    key, shape, gain = of
+    found = fill(key, list(shape), gain=gain)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.flatten()[:4], torch.tensor(expected), rtol=0, atol=ATOL)
+
+
+def test_inputs_are_those_of_the_rule():
+    found = normal("input:256x256", (2, 3, 256, 256)).astype(np.float32)
+    np.testing.assert_allclose(found.flat[:4], (2.28169441, -0.60795873, 0.35961792, 1.15338051), rtol=0, atol=ATOL)
+    # Printed with 4 decimals.
+    assert found.astype(np.float64).sum() == pytest.approx(768.3612, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_state_dicts_have_the_fingerprint(name):
+    facts = read_keys(name)
+    floats = [
+        tensor.double()
+        for key, tensor in official_state_dict(name).items()
+        if key not in facts["aliases"] and tensor.is_floating_point()
+    ]
+    # Only the order of float64 additions may differ: 2e7 of them at most, rounding to 1e-16 each.
+    assert sum(float(tensor.abs().sum()) for tensor in floats) == pytest.approx(
+        facts["filled_fingerprint"]["sum_abs"], rel=1e-9
+    )
+    assert sum(float(tensor.sum()) for tensor in floats) == pytest.approx(facts["filled_fingerprint"]["sum"], rel=1e-8)
+
+
+@needs_shared
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_key_lists_are_the_shared_ones(name):
+    ours, shared = read_keys(name), json.loads((SHARED / "models" / f"{name}.json").read_text())
+    assert [*ours["state_dict"].items()] == [(key, shape) for key, shape, _ in shared["state_dict"]]
+    assert ours["madds"] == {size: count["conv_linear_matmul"] for size, count in shared["madds"].items()}
+    for fact in ("gain", "params", "aliases"):
+        assert ours[fact] == shared[fact]
+    assert ours["filled_fingerprint"].items() <= shared["filled_fingerprint"].items()
+
+
+@needs_shared
+def test_copied_cases_are_the_shared_ones():
+    copies = sorted(GOLDEN.glob("*.npz"))
+    assert len(copies) == 7
+    assert [file.name for file in copies if file.read_bytes() != (SHARED / file.name).read_bytes()] == []
