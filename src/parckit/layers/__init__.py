@@ -9,6 +9,7 @@ from parckit.layers.circular import (
     circular_conv_reference,
     resize_along,
 )
+from parckit.layers.conv_norm import ConvNormSiLU
 from parckit.layers.inverted_residual import InvertedResidual
 from parckit.layers.parc import ChannelGate, FeedForward, ParCBlock, ParCBranch
 from parckit.layers.parc_stage import Fusion, ParCStage
@@ -17,6 +18,7 @@ __all__ = [
     "Axis",
     "ChannelGate",
     "CircularConv2d",
+    "ConvNormSiLU",
     "FeedForward",
     "Form",
     "Fusion",

@@ -43,22 +43,26 @@ def circular_conv(
             input channels per group (ParC-ResNet50 is dense), or more outputs than inputs, run in the conv form.
         bias: one number per output channel.
         axis: the axis to convolve along.
-        form: how to compute it; `"auto"` chooses by shape and device.
+        form: how to compute it; `"auto"` chooses by shape and device. `"matmul"` is for depthwise weights and cannot be
+            differentiated twice.
 
     Raises:
-        ValueError: if the weight's taps do not match the axis, or `form` or `axis` is unknown.
+        ValueError: if the weight's taps do not match the axis, `form` or `axis` is unknown, or a weight that is not
+            depthwise is to run in the matmul form.
 
     Shape:
         (B, C, H, W) -> (B, C_out, H, W)
     """
     dim = _axis_dim(axis)
-    taps = (x.shape[2], 1) if axis == "height" else (1, x.shape[3])
+    taps = _along(x.shape[dim], axis)
     if tuple(weight.shape[2:]) != taps:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: axis={axis!r} of this input needs taps {taps}")
     if form not in get_args(Form):
         raise ValueError(f"form={form!r}: choose from {get_args(Form)}")
     depthwise = weight.shape[:2] == (x.shape[1], 1)
-    if not depthwise or form == "conv" or (form == "auto" and not _matmul_is_faster(x, dim)):
+    if form == "matmul" and not depthwise:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: form='matmul' needs a depthwise one")
+    if form == "conv" or not depthwise or (form == "auto" and not _matmul_is_faster(x, dim)):
         return _conv_form(x, weight, bias, dim=dim)
     out = _matmul_form(x, weight.flatten(1), dim=dim)
     return out if bias is None else out + bias.to(out.dtype).view(-1, 1, 1)
@@ -88,8 +92,7 @@ def resize_along(weight: Float[Tensor, "a b kh kw"], length: int, *, axis: Axis)
     """
     if weight.shape[_axis_dim(axis)] == length:
         return weight
-    size = (length, 1) if axis == "height" else (1, length)
-    return F.interpolate(weight, size=size, mode="bilinear", align_corners=True)
+    return F.interpolate(weight, size=_along(length, axis), mode="bilinear", align_corners=True)
 
 
 class CircularConv2d(nn.Module):
@@ -188,8 +191,6 @@ def _matmul_form(x: Tensor, taps: Tensor, *, dim: int) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, taps = x.to(dtype), taps.to(dtype)
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return _apply_circulant(x, _circulant(taps), dim)
     return _CirculantMatmul.apply(x, taps, dim)  # pyright: ignore[reportReturnType]
 
 

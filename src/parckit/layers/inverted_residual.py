@@ -1,12 +1,9 @@
 """MobileNetV2's inverted residual, as the ParC-Net family uses it."""
 
-from functools import partial
-
 from jaxtyping import Float
-from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-_ConvNormAct = partial(ConvNormAct, act_layer=nn.SiLU)
+from parckit.layers.conv_norm import ConvNormSiLU
 
 
 class InvertedResidual(nn.Module):
@@ -20,9 +17,9 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = 4 * in_chs
         self.has_skip = stride == 1 and in_chs == out_chs
-        self.expand = _ConvNormAct(in_chs, hidden, 1)
-        self.depthwise = _ConvNormAct(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden)
-        self.project = _ConvNormAct(hidden, out_chs, 1, apply_act=False)
+        self.expand = ConvNormSiLU(in_chs, hidden, 1)
+        self.depthwise = ConvNormSiLU(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden)
+        self.project = ConvNormSiLU(hidden, out_chs, 1, apply_act=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Transform the map."""

@@ -2,19 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
-from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
+from parckit.layers.conv_norm import ConvNormSiLU
 from parckit.layers.parc import ParCBlock
 
 Fusion = Literal["add", "concat"]
-
-_ConvNormAct = partial(ConvNormAct, act_layer=nn.SiLU)
 
 
 class ParCStage(nn.Module):
@@ -52,7 +49,7 @@ class ParCStage(nn.Module):
             raise ValueError(f"fusion={fusion!r}: choose from {get_args(Fusion)}")
         groups = math.gcd(dim, inner_dim)
         self.fusion: Fusion = fusion
-        self.local = _ConvNormAct(dim, inner_dim, 3, groups=groups)
+        self.local = ConvNormSiLU(dim, inner_dim, 3, groups=groups)
         self.embed = nn.Conv2d(inner_dim, inner_dim, 1, bias=False)
         self.blocks = nn.Sequential(
             *(
@@ -63,10 +60,10 @@ class ParCStage(nn.Module):
             )
         )
         self.norm = nn.BatchNorm2d(inner_dim)
-        self.project = _ConvNormAct(inner_dim, dim, 1, groups=groups)
-        self.fuse = _ConvNormAct(dim if fusion == "add" else 2 * dim, dim, 3)
+        self.project = ConvNormSiLU(inner_dim, dim, 1, groups=groups)
+        self.fuse = ConvNormSiLU(dim if fusion == "add" else 2 * dim, dim, 3)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Add global information to the map."""
-        globe = self.project(self.norm(self.blocks(self.embed(self.local(x)))))
-        return self.fuse(globe + x if self.fusion == "add" else torch.cat((globe, x), dim=1))
+        mixed = self.project(self.norm(self.blocks(self.embed(self.local(x)))))
+        return self.fuse(mixed + x if self.fusion == "add" else torch.cat((mixed, x), dim=1))

@@ -37,7 +37,7 @@ from parckit.layers import (
 )
 
 Sizes = dict[nn.Module, tuple[int, int]]
-"""Module -> (height, width) of the map it gets, where it was seen to get one."""
+"""ParC operator -> (height, width) of the map it gets."""
 
 
 class Fused(nn.Module):
@@ -101,7 +101,7 @@ def fuse(model: nn.Module, *, size: tuple[int, int]) -> Fused:
         size: (height, width) of the images, pixels.
 
     Raises:
-        ValueError: if `size` is not positive.
+        ValueError: if `size` is not positive, the model has no convolution, or uses one ParC operator at two sizes.
     """
     if min(size) < 1:
         raise ValueError(f"size={size}: height and width must be at least 1 pixel")
@@ -113,11 +113,15 @@ def _trace_sizes(model: nn.Module, size: tuple[int, int]) -> Sizes:
     sizes: Sizes = {}
 
     def note(module: nn.Module, args: tuple[object, ...]) -> None:
-        if args and isinstance(args[0], Tensor) and args[0].ndim == 4:
-            sizes[module] = (args[0].shape[2], args[0].shape[3])
+        height, width = cast("Tensor", args[0]).shape[2:]
+        if sizes.setdefault(module, (height, width)) != (height, width):
+            raise ValueError(f"model uses one {type(module).__name__} at two sizes: it cannot be folded for both")
 
-    hooks = [module.register_forward_pre_hook(note) for module in model.modules()]
-    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    sized = (module for module in model.modules() if isinstance(module, CircularConv2d | ParCBranch))
+    hooks = [module.register_forward_pre_hook(note) for module in sized]
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        raise ValueError("model has no convolution: it takes no images")
     model(first.weight.new_zeros(1, first.in_channels, *size))
     for hook in hooks:
         hook.remove()

@@ -22,7 +22,7 @@ def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object])
     Args:
         model: a model of one of our families.
         state_dict: the official keys, bare or wrapped under `model`, `state_dict` or an EMA key, with or without the
-            prefix `module.`.
+            prefix `module.`. Of several such entries the first of `_WRAPPERS` counts: raw weights before EMA.
 
     Raises:
         InputError: if the family has no official weights, or naming every missing, unexpected and mis-shaped key; the

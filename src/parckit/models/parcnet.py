@@ -5,23 +5,21 @@ ECCV 2022, arXiv:2203.03952. Widths and wiring follow the numbers of the officia
 otherwise; the official code was not opened. Unlike it, every height and width works.
 
 A stage 3 to 5 is an inverted residual (stride 2) and a `ParCStage` frame:
-    local = 1x1(3x3(x)); globe = 1x1(BN(ParC blocks(local))); out = 3x3(fusion(globe, x))
+    local = 1x1(3x3(x)); mixed = 1x1(BN(ParC blocks(local))); out = 3x3(fusion(mixed, x))
 """
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import cast
 
 from jaxtyping import Float
-from timm.layers import ClassifierHead, ConvNormAct, calculate_drop_path_rates
+from timm.layers import ClassifierHead, calculate_drop_path_rates
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from parckit.layers import Fusion, InvertedResidual, ParCStage
+from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
 
-_ConvNormAct = partial(ConvNormAct, act_layer=nn.SiLU)
 _LOCAL_DEPTHS = (0, 2)  # inverted residuals behind the first one in stages 1 and 2, the same in every official variant
 
 
@@ -40,14 +38,14 @@ class ParCNet(nn.Module):
         in_chans: channels of the image.
         num_classes: 0 gives pooled features.
         global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
-        output_stride: 32, 16 or 8: strides beyond it become 1, and as in the official models only the depthwise 3x3
-            behind a removed stride is dilated.
+        output_stride: 32, 16 or 8, the most the network may stride: strides beyond become 1, and as in the official
+            models only the depthwise 3x3 behind a removed stride is dilated.
         drop_rate: dropout before the classifier.
         block_drop_rate: dropout at the end of each feed-forward net.
         drop_path_rate: probability of dropping the last ParC block's residual branches; grows linearly from 0.
 
     Raises:
-        ValueError: for an unknown `output_stride`.
+        ValueError: for an unknown `output_stride` or `stem_stride`.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W
@@ -76,7 +74,7 @@ class ParCNet(nn.Module):
         self.num_classes = num_classes
         self.grad_checkpointing = False
         self.feature_info: list[dict[str, object]] = []
-        self.stem = _ConvNormAct(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
+        self.stem = ConvNormSiLU(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         stages: list[nn.Sequential] = []
         for i, (stride, dilation, reduction) in enumerate(_plan_strides(stem_stride, output_stride)):
@@ -101,7 +99,7 @@ class ParCNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         # Four times the last width, at most 960: the official rule.
         self.num_features = self.head_hidden_size = min(4 * dims[-1], 960)
-        self.final_conv = _ConvNormAct(dims[-1], self.num_features, 1)
+        self.final_conv = ConvNormSiLU(dims[-1], self.num_features, 1)
         self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.apply(_init_weights)
 
@@ -206,6 +204,8 @@ def _plan_strides(stem_stride: int, output_stride: int) -> list[tuple[int, int, 
     """Return (stride, dilation, reduction) of the five stages' first blocks."""
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride={output_stride}: choose from 8, 16, 32")
+    if stem_stride not in (1, 2):
+        raise ValueError(f"stem_stride={stem_stride}: choose from 1, 2")
     plan = [(1, 1, stem_stride), (2, 1, 2 * stem_stride)]
     reduction, dilation = 2 * stem_stride, 1
     for _ in range(3):
