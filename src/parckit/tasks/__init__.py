@@ -4,6 +4,15 @@ from parckit.tasks.averaging import RampedEMA
 from parckit.tasks.callbacks import ImagesPerSecond, SkippedImages
 from parckit.tasks.classify import ClassifyTask
 from parckit.tasks.data import ClassifyData
+from parckit.tasks.noise import without_noise
 from parckit.tasks.optim import AdamWCosine
 
-__all__ = ["AdamWCosine", "ClassifyData", "ClassifyTask", "ImagesPerSecond", "RampedEMA", "SkippedImages"]
+__all__ = [
+    "AdamWCosine",
+    "ClassifyData",
+    "ClassifyTask",
+    "ImagesPerSecond",
+    "RampedEMA",
+    "SkippedImages",
+    "without_noise",
+]

@@ -33,7 +33,7 @@ class ImagesPerSecond(Callback):
 
 
 class SkippedImages(Callback):
-    """Say after each epoch how many broken images were left out."""
+    """Say after each epoch how many broken images training and validation left out."""
 
     def __init__(self) -> None:
         self._skipped = 0
@@ -44,6 +44,19 @@ class SkippedImages(Callback):
         """Count."""
         del trainer, pl_module, outputs, batch_idx
         self._skipped += batch.skipped
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count, but for the trial batches before the first epoch."""
+        del pl_module, outputs, batch_idx, dataloader_idx
+        self._skipped += 0 if trainer.sanity_checking else batch.skipped
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report and begin anew."""

@@ -1,5 +1,6 @@
 """Image classification as a LightningModule."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -9,9 +10,10 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from parckit.contract import SPEC_KEY, ModelSpec, Preprocessing
+from parckit.contract import SPEC_KEY, InputError, ModelSpec, Preprocessing
 from parckit.data import Batch
-from parckit.models import create_model
+from parckit.models import build_model, check_input
+from parckit.tasks.data import MIN_BATCH
 from parckit.tasks.optim import AdamWCosine
 
 _OPTIMIZER = AdamWCosine()
@@ -30,6 +32,9 @@ class ClassifyTask(LightningModule):
         channels_last: keep maps with channels innermost, the faster layout for most convolutions on CPUs and GPUs.
         labels: class names by index; comes from the data.
         preprocessing: what the evaluation does to images; comes from the data.
+
+    Raises:
+        InputError: if there is no such model, it refuses a keyword, or `label_smoothing` is not in [0, 1).
     """
 
     def __init__(
@@ -44,11 +49,14 @@ class ClassifyTask(LightningModule):
         channels_last: bool = True,
     ) -> None:
         super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise InputError(f"label_smoothing={label_smoothing}: must lie in [0, 1)")
         self.spec = ModelSpec(
             model=name, model_kwargs=dict(kwargs or {}), labels=tuple(labels), preprocessing=preprocessing
         )
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model: nn.Module = create_model(self.spec).to(memory_format=self._memory_format)
+        self.model: nn.Module = build_model(self.spec).to(memory_format=self._memory_format)
+        check_input(self.model, self.spec)
         self._optimizer = optimizer
         self._label_smoothing = label_smoothing
 
@@ -57,9 +65,9 @@ class ClassifyTask(LightningModule):
         return self.model(images.to(memory_format=self._memory_format))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Return the loss; None where every image of the batch was broken."""
+        """Return the loss; None where broken images left fewer than two, too few for the batch norms."""
         del batch_idx
-        if not len(batch.targets):
+        if len(batch.targets) < MIN_BATCH:
             return None
         loss = F.cross_entropy(self(batch.images), batch.targets, label_smoothing=self._label_smoothing)
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.targets))
@@ -79,7 +87,10 @@ class ClassifyTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build optimizer and schedule for the whole run."""
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        steps = self.trainer.estimated_stepping_batches
+        if not 0 < steps < math.inf:
+            raise InputError("--data: a stream has no length; give --trainer.max_steps, which the schedule needs")
+        total_steps = int(steps)
         optimizer, schedule = self._optimizer.build(self.model, total_steps=total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

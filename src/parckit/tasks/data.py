@@ -8,6 +8,7 @@ from parckit.data import (
     Augment,
     Batch,
     ImageDataset,
+    IndexedImages,
     OnError,
     eval_transform,
     image_loader,
@@ -16,6 +17,8 @@ from parckit.data import (
 )
 
 _AUGMENT = Augment()
+MIN_BATCH = 2
+"""Batch norms behind a global mean see one value per image and channel, and cannot train on a single one."""
 
 
 class ClassifyData(LightningDataModule):
@@ -29,6 +32,9 @@ class ClassifyData(LightningDataModule):
         workers: loader processes; 0 loads in the training process.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         seed: of order and augmentation.
+
+    Raises:
+        InputError: if the source cannot be opened, or does not fill one training batch.
     """
 
     def __init__(
@@ -43,8 +49,8 @@ class ClassifyData(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or workers < 0:
-            raise InputError(f"batch_size={batch_size}, workers={workers}: need batch_size >= 1 and workers >= 0")
+        if batch_size < MIN_BATCH or workers < 0:
+            raise InputError(f"batch_size={batch_size}, workers={workers}: need at least {MIN_BATCH} and at least 0")
         self.preprocessing = preprocessing
         self._batch_size = batch_size
         self._workers = workers
@@ -53,6 +59,8 @@ class ClassifyData(LightningDataModule):
         augmented = train_transform(preprocessing, augment=augment)
         self._train = open_images(source, split="train", transform=augmented, on_error=on_error)
         self._val = open_images(source, split="val", transform=evaluate, on_error=on_error)
+        if isinstance(self._train, IndexedImages) and len(self._train) < batch_size:
+            raise InputError(f"batch_size={batch_size}: {source} has only {len(self._train)} images to train on")
 
     @property
     def labels(self) -> tuple[str, ...]:

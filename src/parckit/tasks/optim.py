@@ -32,6 +32,8 @@ class AdamWCosine:
             raise InputError(f"lr={self.lr}, min_lr={self.min_lr}: need 0 < min_lr <= lr")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup={self.warmup}: a share of all steps, in [0, 1)")
+        if self.weight_decay < 0:
+            raise InputError(f"weight_decay={self.weight_decay}: must be at least 0")
 
     def lr_at(self, step: int, *, total_steps: int) -> float:
         """Return the learning rate of an optimizer step, counted from 0."""

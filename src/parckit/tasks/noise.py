@@ -1,0 +1,24 @@
+"""Silence about what is as it should be."""
+
+import logging
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_noise() -> Generator[None]:
+    """Keep Lightning's advertisements and the warnings that a correct run raises off the terminal."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in (
+            r"Checkpoint directory .* exists and is not empty",  # it holds config.yaml, or the run to resume
+            r"The dirpath has changed from .*",  # a run resumed into another folder begins its own best.ckpt
+            r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on a newer torch
+            r"`training_step` returned `None`",  # all images of the batch were broken; they are counted
+            r"The number of training batches .* is smaller than the logging interval",  # small data are no fault
+            r"The '\w+' does not have many workers",  # the recipe says how many
+        ):
+            warnings.filterwarnings("ignore", message=message)
+        yield

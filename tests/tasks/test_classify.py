@@ -1,0 +1,226 @@
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from parckit.contract import SPEC_KEY, InputError, ModelSpec
+from parckit.data import Batch
+from parckit.runtimes.torch import open_checkpoint
+from parckit.tasks import AdamWCosine, RampedEMA
+
+
+class Record(Callback):
+    """Keep what a run tells: rates and losses by step, and what each validation found."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self.validations: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.rates.append(trainer.callback_metrics["lr"].item())
+        self.losses.append(outputs["loss"].item())
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        if not trainer.sanity_checking:
+            self.validations.append({name: trainer.callback_metrics[name].item() for name in ("val_loss", "val_top1")})
+
+
+def every_epoch(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1)
+
+
+@torch.no_grad()
+def validate(model: nn.Module, batches: list[Batch]) -> dict[str, float]:
+    """Compute what the task logs, over all images at once."""
+    logits = model(torch.cat([batch.images for batch in batches]))
+    targets = torch.cat([batch.targets for batch in batches])
+    top1 = 100 * (logits.argmax(1) == targets).double().mean().item()
+    return {"val_loss": F.cross_entropy(logits, targets).item(), "val_top1": top1}
+
+
+def test_training_learns(make_data, make_task, fit):
+    data, record = make_data(), Record()
+    fit(make_task(data), data, epochs=8, callbacks=[record])
+    # Guessing among three classes costs log(3), 1.1; smoothing asks for no certainty and keeps the loss above 0.29.
+    assert sum(record.losses[:3]) / 3 > 0.9
+    assert sum(record.losses[-3:]) / 3 < 0.6
+    assert record.validations[-1]["val_loss"] < 0.5
+
+
+def test_the_rates_are_those_of_the_schedule(make_data, make_task, fit):
+    data, record, schedule = make_data(), Record(), AdamWCosine(lr=0.01, warmup=0.3)
+    fit(make_task(data, optimizer=schedule), data, epochs=2, callbacks=[record])
+    # Logged as float32.
+    assert record.rates == pytest.approx([schedule.lr_at(step, total_steps=6) for step in range(6)], rel=1e-6)
+
+
+def test_checkpoints_hold_the_averaged_weights_that_were_validated(tmp_path, make_data, make_task, fit):
+    data, record = make_data(), Record()
+    task = make_task(data)
+    fit(task, data, epochs=2, callbacks=[RampedEMA(0.5), record, every_epoch(tmp_path)])
+    for epoch, logged in enumerate(record.validations):
+        path = tmp_path / f"epoch={epoch}.ckpt"
+        model, spec = open_checkpoint(path)
+        assert spec == task.spec
+        # The task takes the mean over batches, and its maps have another memory layout: other orders of summation.
+        assert validate(model, [*data.val_dataloader()]) == pytest.approx(logged, rel=1e-5)
+        current = torch.load(path, weights_only=True)["current_model_state"]
+        assert not torch.equal(model.state_dict()["head.fc.weight"], current["model.head.fc.weight"])
+
+
+def test_checkpoints_without_averaging_hold_the_weights_that_were_validated(tmp_path, make_data, make_task, fit):
+    data, record = make_data(), Record()
+    task = make_task(data)
+    fit(task, data, epochs=1, callbacks=[record, every_epoch(tmp_path)])
+    model, _ = open_checkpoint(tmp_path / "epoch=0.ckpt")
+    # As above.
+    assert validate(model, [*data.val_dataloader()]) == pytest.approx(record.validations[0], rel=1e-5)
+
+
+def test_the_spec_says_all_that_the_model_needs(make_data, make_task):
+    data = make_data()
+    checkpoint = {}
+    make_task(data, kwargs={"img_size": 48}).on_save_checkpoint(checkpoint)
+    spec = ModelSpec.from_dict(checkpoint[SPEC_KEY])
+    assert spec == ModelSpec(
+        model="test_parcnet",
+        model_kwargs={"img_size": 48},
+        labels=("blue", "green", "red"),
+        preprocessing=data.preprocessing,
+    )
+
+
+def test_a_resumed_run_goes_on_where_the_other_stopped(tmp_path, make_data, make_task, fit):
+    data, whole, rest = make_data(), Record(), Record()
+    fit(make_task(data), data, epochs=2, callbacks=[RampedEMA(0.5), whole, every_epoch(tmp_path / "whole")])
+    resume = tmp_path / "whole" / "epoch=0.ckpt"
+    callbacks = [RampedEMA(0.5), rest, every_epoch(tmp_path / "rest")]
+    trainer = fit(make_task(data), data, epochs=2, callbacks=callbacks, resume=resume)
+    assert (trainer.current_epoch, trainer.global_step) == (2, 6)
+    assert rest.rates == whole.rates[3:]
+    assert [path.name for path in (tmp_path / "rest").iterdir()] == ["epoch=1.ckpt"]
+    states = [torch.load(tmp_path / run / "epoch=1.ckpt", weights_only=True) for run in ("whole", "rest")]
+    for state in states:
+        assert {int(moments["step"]) for moments in state["optimizer_states"][0]["state"].values()} == {6}
+        assert state["averaging_state"]["n_averaged"] == 6
+        assert state["global_step"] == 6
+        assert state["epoch"] == 1
+
+
+class Start(Callback):
+    """Keep the weights and moments that training starts with."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.weights = deepcopy(pl_module.state_dict())
+        self.optimizer = deepcopy(trainer.optimizers[0].state_dict())
+
+
+def assert_same(one: object, other: object) -> None:
+    """Compare nested dicts and lists of tensors."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
+
+
+def test_a_resumed_run_starts_with_the_weights_and_moments_that_were_saved(tmp_path, make_data, make_task, fit):
+    data, start = make_data(), Start()
+    fit(make_task(data), data, epochs=1, callbacks=[RampedEMA(0.5), every_epoch(tmp_path)])
+    path = tmp_path / "epoch=0.ckpt"
+    saved = torch.load(path, weights_only=True)
+    fit(make_task(data), data, epochs=2, callbacks=[RampedEMA(0.5), every_epoch(tmp_path), start], resume=path)
+    assert_same(start.weights, saved["current_model_state"])
+    assert_same(start.optimizer["state"], saved["optimizer_states"][0]["state"])
+
+
+class First(Callback):
+    """Keep the model before the first step, and that step's batch and loss."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.model = deepcopy(pl_module.model).train()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if batch_idx == 0:
+            self.batch, self.loss = batch, outputs["loss"]
+
+
+def test_the_training_loss_is_smoothed(make_data, make_task, fit):
+    data, first = make_data(), First()
+    fit(make_task(data, label_smoothing=0.3), data, epochs=1, callbacks=[first])
+    logs = first.model(first.batch.images).log_softmax(1)
+    wanted = torch.full((10, 3), 0.3 / 3)
+    wanted[range(10), first.batch.targets] += 0.7
+    # A few roundings of float32.
+    assert first.loss.item() == pytest.approx(-(wanted * logs).sum(1).mean().item(), rel=1e-5)
+
+
+def what_is_left(images: int) -> Batch:
+    """Make the batch that `collate` makes of 8 images that were broken but for some."""
+    size = 32 if images else 0
+    targets = torch.zeros(images, dtype=torch.int64)
+    return Batch(images=torch.zeros(images, 3, size, size), targets=targets, skipped=8 - images)
+
+
+@pytest.mark.parametrize("images", [0, 1])
+def test_a_batch_of_too_few_images_gives_no_loss(images, make_data, make_task):
+    assert make_task(make_data()).train().training_step(what_is_left(images), 0) is None
+
+
+def test_validation_passes_over_a_batch_without_images(make_data, make_task):
+    assert make_task(make_data()).validation_step(what_is_left(0), 0) is None
+
+
+class Endless(LightningDataModule):
+    """A stream: nobody knows its length."""
+
+    def train_dataloader(self) -> Iterator[Batch]:
+        return iter([])
+
+    def val_dataloader(self) -> list[Batch]:
+        return []
+
+
+def test_a_stream_needs_a_number_of_steps(make_data, make_task, fit):
+    with pytest.raises(InputError, match=r"--trainer\.max_steps"):
+        fit(make_task(make_data()), Endless(), epochs=1)
+
+
+def test_the_memory_layout_does_not_change_the_logits(make_data, make_task):
+    tasks = []
+    for channels_last in (True, False):
+        torch.manual_seed(0)
+        tasks.append(make_task(make_data(), channels_last=channels_last).eval())
+    layouts = [torch.channels_last, torch.contiguous_format]
+    for task, layout in zip(tasks, layouts, strict=True):
+        assert all(p.is_contiguous(memory_format=layout) for p in task.parameters() if p.ndim == 4)
+    images = torch.randn(2, 3, 32, 32)
+    first, second = (task(images) for task in tasks)
+    # Other orders of summation, in float32.
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"name": "no_such_model"}, "no_such_model"),
+        ({"kwargs": {"depth": 3}}, "depth"),
+        ({"name": "vit_tiny_patch16_224", "kwargs": {}}, r"vit_tiny_patch16_224.* size=\(32, 32\)"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"label_smoothing": -0.1}, "label_smoothing=-0.1"),
+    ],
+)
+def test_mistakes_are_named(options, named, make_data, make_task):
+    with pytest.raises(InputError, match=named):
+        make_task(make_data(), **options)
