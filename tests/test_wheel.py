@@ -20,7 +20,7 @@ from parckit.contract import ModelSpec, Preprocessing
 assert parckit.__file__.startswith(sys.prefix), parckit.__file__
 assert any((files("parckit") / "recipes" / "classify").iterdir())
 spec = ModelSpec(model="test_parcnet", labels=("a", "b"), preprocessing=Preprocessing(size=(32, 32)))
-assert parckit.create_model(spec).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+assert parckit.create_model("test_parcnet", num_classes=2).eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
 """
 
 

@@ -13,7 +13,7 @@ from parckit.deploy import ExportError, ParityError, export_bundle
 from parckit.deploy import export as export_module
 from parckit.layers import CircularConv2d
 from parckit.measure.cost import count
-from parckit.models import create_model
+from parckit.models import build_model
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
 
@@ -24,7 +24,7 @@ SPEC = tiny_spec(SIZE)
 def random_parcnet() -> nn.Module:
     """A test_parcnet whose norms and biases are as if trained, so that folding them wrongly would show."""
     torch.manual_seed(0)
-    model = create_model(SPEC).eval()
+    model = build_model(SPEC).eval()
     for name, tensor in model.state_dict().items():
         if tensor.ndim == 1:
             positive = name.endswith(("var", "weight"))
@@ -184,7 +184,9 @@ def test_a_bundle_is_replaced_by_a_better_one(tmp_path, monkeypatch):
 def test_folders_and_files_that_are_no_bundle_are_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
-    with pytest.raises(InputError, match="photos: a folder that is neither empty nor a bundle"):
+    with pytest.raises(
+        InputError, match="photos: a folder that is neither empty nor a bundle alone .it holds cat.png.; choose another"
+    ):
         export_bundle(tiny_model(), TINY, out=tmp_path / "photos")
     with pytest.raises(InputError, match=r"cat\.png: a file"):
         export_bundle(tiny_model(), TINY, out=tmp_path / "photos" / "cat.png")

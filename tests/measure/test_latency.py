@@ -13,6 +13,8 @@ from parckit.runtimes.onnxruntime import open_bundle
 class Sleeper:
     """A session that takes a known time and notes what is asked of it."""
 
+    batch_size = 1
+
     def __init__(self, seconds: float) -> None:
         self.spec = tiny_spec()
         self.engine = "sleeper"

@@ -5,7 +5,7 @@ import timm
 import torch
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.models import create_model, preprocessing_of
+from parckit.models import build_model, preprocessing_of
 
 LABELS = ("ant", "bee", "cat")
 
@@ -15,18 +15,18 @@ def spec(model: str, **model_kwargs: object) -> ModelSpec:
 
 
 def test_the_labels_and_keywords_decide_the_model():
-    model = create_model(spec("test_parcnet", in_chans=1, drop_rate=0.5))
+    model = build_model(spec("test_parcnet", in_chans=1, drop_rate=0.5))
     assert model(torch.zeros(2, 1, 32, 48)).shape == (2, 3)
     assert model.head.drop.p == 0.5
 
 
 def test_models_of_timm_are_accepted():
-    assert create_model(spec("test_resnet"))(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+    assert build_model(spec("test_resnet"))(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
 
 
 def test_an_unknown_name_is_refused_with_those_alike():
     with pytest.raises(InputError, match=r"^model='parcnet_xl': .*parcnet_xs") as caught:
-        create_model(spec("parcnet_xl"))
+        build_model(spec("parcnet_xl"))
     assert "\n" not in str(caught.value)
 
 
@@ -43,7 +43,7 @@ def test_an_unknown_name_is_refused_with_those_alike():
 )
 def test_what_the_model_refuses_is_the_users_mistake(name, model_kwargs, said):
     with pytest.raises(InputError, match=name) as caught:
-        create_model(spec(name, **model_kwargs))
+        build_model(spec(name, **model_kwargs))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -5,7 +5,7 @@ import pytest
 
 from bundles import tiny_spec, write_tiny_bundle
 from parckit.contract import InputError
-from parckit.models import create_model
+from parckit.models import build_model
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import save_weights
 
@@ -17,7 +17,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    save_weights(create_model(tiny_spec()), tiny_spec(), tmp_path / "w.safetensors")
+    save_weights(build_model(tiny_spec()), tiny_spec(), tmp_path / "w.safetensors")
     return tmp_path / "w.safetensors"
 
 

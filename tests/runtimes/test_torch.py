@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from bundles import tiny_spec
 from parckit.contract import SPEC_KEY, InputError
-from parckit.models import create_model
+from parckit.models import build_model
 from parckit.runtimes.torch import TorchSession, open_checkpoint, save_weights
 
 SPEC = tiny_spec((32, 48))
@@ -17,7 +17,7 @@ SPEC = tiny_spec((32, 48))
 @pytest.fixture(scope="module")
 def model() -> torch.nn.Module:
     torch.manual_seed(0)
-    return create_model(SPEC).eval()
+    return build_model(SPEC).eval()
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class Contract:
         params: learned parameters of the unfused model.
         madds: multiply-adds of one image, convolution form, all taps.
         parity: what the export's check found.
-        peak_memory_bytes: growth of a fresh process's resident memory by loading the model and one inference.
+        peak_memory_bytes: growth of a fresh process's resident memory by loading the model and one run of the graph.
         versions: package -> version at export.
         sha256: file name -> digest, of every other file of the bundle.
     """
@@ -100,6 +100,7 @@ def read_contract(folder: Path) -> Contract:
         raise InputError(f"{folder}: no bundle ({CONTRACT_FILE} is missing)")
     try:
         contract = _decode(json.loads(path.read_text(encoding="utf-8")))
+        _check(contract)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a contract of schema {SCHEMA}: {error}") from error
     for name, digest in contract.sha256.items():
@@ -111,7 +112,21 @@ def read_contract(folder: Path) -> Contract:
     return contract
 
 
-def _decode(data: dict[str, object]) -> Contract:
+def _check(contract: Contract) -> None:
+    """Refuse what contradicts itself: whoever edits a contract by hand must not get silent nonsense."""
+    if MODEL_FILE not in contract.sha256:
+        raise ValueError(f"sha256 does not list {MODEL_FILE}")
+    labels, classes = len(contract.spec.labels), contract.outputs[0].shape[1]
+    if labels != classes:
+        raise ValueError(f"{labels} labels for {classes} outputs")
+    if contract.input.shape[2:] != contract.spec.preprocessing.size:
+        raise ValueError(f"preprocessing to {contract.spec.preprocessing.size} for input {contract.input.shape}")
+
+
+def _decode(data: object) -> Contract:
+    if not isinstance(data, dict):
+        raise TypeError("not an object")
+    data = cast("dict[str, object]", data)
     if data.pop("schema", None) != SCHEMA:
         raise ValueError("unknown schema")
     data["spec"] = ModelSpec.from_dict(cast("dict[str, object]", data["spec"]))

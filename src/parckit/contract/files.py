@@ -16,15 +16,36 @@ def replacing(target: Path) -> Generator[Path, None, None]:
     Raises:
         OSError: if the folder cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if temporary.is_dir() and target.exists():
-            shutil.rmtree(target)
-        temporary.replace(target)
+        _put(temporary, target)
+    except OSError as error:
+        if error.filename == str(temporary):
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _put(temporary: Path, target: Path) -> None:
+    """Rename; a folder in the way is moved aside first and comes back if that fails."""
+    if not (temporary.is_dir() and target.exists()):
+        temporary.replace(target)
+        return
+    aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.replace(aside)
+    try:
+        temporary.replace(target)
+    except OSError:
+        aside.replace(target)
+        raise
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

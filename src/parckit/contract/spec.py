@@ -44,6 +44,8 @@ class ModelSpec:
         Raises:
             InputError: if a key is missing.
         """
+        if not isinstance(data.get("labels"), list | tuple):
+            raise InputError(f"model spec: labels={data.get('labels')!r} is no list")
         try:
             return cls(
                 model=str(data["model"]),

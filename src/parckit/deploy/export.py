@@ -90,9 +90,12 @@ def export_bundle(
 
 
 def _refuse_foreign(out: Path) -> None:
-    """Protect what is no bundle: replacing a folder deletes all that is in it."""
-    if out.is_dir() and not (out / CONTRACT_FILE).is_file() and any(out.iterdir()):
-        raise InputError(f"out={out}: a folder that is neither empty nor a bundle; choose another")
+    """Protect what is not a bundle's own: replacing a folder deletes all that is in it."""
+    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    strangers = sorted(entries - {CONTRACT_FILE, MODEL_FILE})
+    if strangers or (entries and CONTRACT_FILE not in entries):
+        held = f" (it holds {strangers[0]})" if strangers else ""
+        raise InputError(f"out={out}: a folder that is neither empty nor a bundle alone{held}; choose another")
     if out.exists() and not out.is_dir():
         raise InputError(f"out={out}: a file; a bundle is a folder")
 

@@ -46,7 +46,6 @@ def evaluate(predict: Callable[[Images], Logits], batches: Iterable[Batch], *, n
     """
     metrics = MetricCollection(
         {
-            "top1": MulticlassAccuracy(num_classes, average="micro"),
             "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),
             "confusion": MulticlassConfusionMatrix(num_classes),
         },
@@ -66,10 +65,12 @@ def evaluate(predict: Callable[[Images], Logits], batches: Iterable[Batch], *, n
     if not images:
         raise InputError(f"no images to evaluate ({skipped} broken ones were skipped)")
     found = metrics.compute()
+    confusion = found["confusion"].numpy()
     return Accuracy(
-        top1=100 * found["top1"].item(),
-        top5=100 * found["top5"].item(),
-        confusion=found["confusion"].numpy(),
+        # From whole numbers of images: torchmetrics divides in float32.
+        top1=100 * float(confusion.trace()) / images,
+        top5=100 * round(found["top5"].item() * images) / images,
+        confusion=confusion,
         images=images,
         skipped=skipped,
     )

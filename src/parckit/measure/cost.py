@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from parckit.layers import CircularConv2d
 
+_MAP_DIMS = 4
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
@@ -43,7 +45,7 @@ class Cost:
         params: learned numbers, each counted once however many names it has.
         madds: multiply-adds of one image in convolutions, linear layers and matrix products; circular convolutions
             counted in their convolution form with all taps.
-        stages: the backbone's stages; empty for models without `feature_info`.
+        stages: the backbone's stages; without those that give no (B, C, H, W) map, as in transformers.
     """
 
     params: int
@@ -64,20 +66,24 @@ def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
     info = list(cast("list[Mapping[str, object]]", getattr(model, "feature_info", [])))
     sizes: dict[str, tuple[int, int]] = {}
     for stage in info:
-        _record_size(shadow, str(stage["module"]), sizes)
+        _record_size(shadow, str(stage["module"]), channels=cast("int", stage["num_chs"]), sizes=sizes)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shadow(torch.empty(1, 3, *size, device="meta"))
     flops = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
+    mapped = [entry for entry in info if str(entry["module"]) in sizes]
     return Cost(
         params=_params(model),
         madds=counter.get_total_flops() // 2,
-        stages=tuple(_stage(model, entry, size=sizes[str(entry["module"])], flops=flops) for entry in info),
+        stages=tuple(_stage(model, entry, size=sizes[str(entry["module"])], flops=flops) for entry in mapped),
     )
 
 
-def _record_size(model: nn.Module, name: str, sizes: dict[str, tuple[int, int]]) -> None:
-    def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        sizes[name] = (output.shape[2], output.shape[3])
+def _record_size(model: nn.Module, name: str, *, channels: int, sizes: dict[str, tuple[int, int]]) -> None:
+    """Note the map that a module gives, unless it is none of (B, channels, H, W)."""
+
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == _MAP_DIMS and output.shape[1] == channels:
+            sizes[name] = (output.shape[2], output.shape[3])
 
     model.get_submodule(name).register_forward_hook(note)
 

@@ -1,15 +1,20 @@
 """From a spec to a model, and from a model to the preprocessing its weights expect."""
 
+import copy
 from collections.abc import Mapping
 from typing import cast
 
 import timm
+import torch
 from torch import nn
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
 
+create_model = timm.create_model
+"""timm's own; reached through this package it knows our models too."""
 
-def create_model(spec: ModelSpec) -> nn.Module:
+
+def build_model(spec: ModelSpec) -> nn.Module:
     """Build the model that a spec describes, with fresh weights.
 
     Raises:
@@ -18,10 +23,28 @@ def create_model(spec: ModelSpec) -> nn.Module:
     if not timm.is_model(spec.model):
         close = ", ".join(timm.list_models(f"*{spec.model.split('_')[0]}*")[:8]) or "none alike"
         raise InputError(f"model={spec.model!r}: no such model here or in timm; close: {close}")
+    if "num_classes" in spec.model_kwargs:
+        raise InputError(f"num_classes={spec.model_kwargs['num_classes']} in model_kwargs: it follows from the labels")
     try:
         return timm.create_model(spec.model, num_classes=len(spec.labels), **spec.model_kwargs)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: timm's for weights that do not exist
         raise InputError(f"model_kwargs={dict(spec.model_kwargs)} for {spec.model}: {error}") from error
+
+
+def check_input(model: nn.Module, spec: ModelSpec) -> None:
+    """Try a model on images of its spec's size, on a copy without data.
+
+    Raises:
+        InputError: if it cannot take them.
+    """
+    shadow = copy.deepcopy(model).to("meta").eval()
+    size = spec.preprocessing.size
+    try:
+        shadow(torch.empty(2, 3, *size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        kwargs = dict(spec.model_kwargs)
+        raise InputError(f"{spec.model} with {kwargs} cannot take RGB images of size={size}: {reason}") from error
 
 
 def preprocessing_of(model: nn.Module, *, size: tuple[int, int] | None = None) -> Preprocessing:

@@ -56,8 +56,8 @@ class Fused(nn.Module):
         self.size = size
         self.eval()
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
-        """Run the folded model."""
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor | list[Tensor]:
+        """Run the folded model; one made with `features_only` gives a list."""
         if tuple(x.shape[-2:]) != self.size:
             raise ValueError(f"x of size {tuple(x.shape[-2:])}: this model was fused for {self.size}")
         return self.model(x)
@@ -97,7 +97,7 @@ def fuse(model: nn.Module, *, size: tuple[int, int]) -> Fused:
     The copy differs from the original by rounding alone: at most 1e-10 relative in float64. The original is unchanged.
 
     Args:
-        model: a model of images; what has no folding rule stays as it is.
+        model: a model of images; what has no folding rule, such as other families' norms, stays as it is.
         size: (height, width) of the images, pixels.
 
     Raises:

@@ -44,6 +44,8 @@ class ParCNet(nn.Module):
         block_drop_rate: dropout at the end of each feed-forward net.
         drop_path_rate: probability of dropping the last ParC block's residual branches; grows linearly from 0.
 
+    Training needs batches of two or more: the gates' norms see one value per channel and image.
+
     Raises:
         ValueError: for an unknown `output_stride` or `stem_stride`.
 

@@ -26,7 +26,7 @@ class OnnxRuntimeSession:
         self.engine = f"onnxruntime {onnxruntime.__version__}"
         self._graph = graph
         self._input = graph.get_inputs()[0].name
-        self._batch, _, *size = graph.get_inputs()[0].shape
+        self.batch_size, _, *size = graph.get_inputs()[0].shape
         self._size = (size[0], size[1])
         self._classes = graph.get_outputs()[0].shape[1]
 
@@ -38,12 +38,12 @@ class OnnxRuntimeSession:
         """
         check_images(images, size=self._size)
         logits = np.empty((len(images), self._classes), np.float32)
-        for start in range(0, len(images), self._batch):
-            chunk = images[start : start + self._batch]
-            lack = self._batch - len(chunk)
+        for start in range(0, len(images), self.batch_size):
+            chunk = images[start : start + self.batch_size]
+            lack = self.batch_size - len(chunk)
             padded = np.pad(chunk, ((0, lack), (0, 0), (0, 0), (0, 0))) if lack else chunk
             (found,) = cast("list[Logits]", self._graph.run(None, {self._input: padded}))
-            logits[start : start + self._batch] = found[: len(chunk)]
+            logits[start : start + self.batch_size] = found[: len(chunk)]
         return logits
 
 

@@ -20,10 +20,12 @@ class Session(Protocol):
     Attributes:
         spec: what the model is and how its images are preprocessed.
         engine: the engine's name and version, such as `"onnxruntime 1.31.1"`.
+        batch_size: images of one run; others are served in chunks of it.
     """
 
     spec: ModelSpec
     engine: str
+    batch_size: int
 
     def __call__(self, images: Images) -> Logits:
         """Run the model on any number of images.

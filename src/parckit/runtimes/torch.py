@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec, replacing
-from parckit.models import create_model
+from parckit.models import build_model
 from parckit.runtimes.protocol import Images, Logits, check_images, check_threads
 
 _PREFIX = "model."
@@ -39,6 +39,7 @@ class TorchSession:
         check_threads(threads)
         self.spec = spec
         self.engine = f"torch {torch.__version__}"
+        self.batch_size = 1
         self._model = model.eval()
         self._threads = threads
 
@@ -80,7 +81,7 @@ def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
     ) as error:  # Damaged files make torch raise whatever their bytes lead to, from KeyError to EOFError.
         name = type(error).__name__
         raise InputError(f"{path}: damaged, or no {path.suffix} file of weights alone ({name})") from error
-    model = create_model(spec)
+    model = build_model(spec)
     _check_keys(model.state_dict(), weights, path)
     model.load_state_dict(weights)
     return model.eval(), spec
