@@ -1,10 +1,12 @@
 """`parckit bench`: latency and throughput of a bundle."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 
-from parckit.cli.parsing import Counts, parse_counts, verb_parser
+from parckit.cli.parsing import beside, parse_counts, verb_parser
 from parckit.cli.tables import show
+from parckit.contract import InputError
 from parckit.measure.environment import describe
 from parckit.measure.latency import Timing, benchmark
 from parckit.measure.records import write_record
@@ -15,13 +17,16 @@ def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("bench", description="Latency percentiles and throughput on this machine.")
     parser.add_argument("bundle", type=Path, help="a bundle's folder, or a checkpoint to time torch")
-    parser.add_argument("--threads", type=Counts, default="1", help="numbers of threads to try, e.g. 1,2")
+    parser.add_argument("--threads", type=str, default="1", help="numbers of threads to try, e.g. 1,2")
     parser.add_argument("--warmup", type=int, default=10, help="untimed inferences first")
     parser.add_argument("--repeats", type=int, default=200, help="timed inferences, at most")
     parser.add_argument("--seconds", type=float, default=5.0, help="time limit of each measurement")
     parser.add_argument("--json", type=Path | None, default=None, help="the record; by default beside the bundle")
     args = parser.read(argv)
     counts = parse_counts(args.threads)
+    cores = os.cpu_count() or 1
+    if max(counts) > cores:
+        raise InputError(f"--threads {args.threads}: this machine has {cores} cores")
     timings = benchmark(
         lambda threads: open_session(args.bundle, threads=threads),
         threads=counts,
@@ -31,7 +36,7 @@ def main(argv: list[str]) -> None:
     )
     show_timings(timings, str(args.bundle))
     engine = open_session(args.bundle).engine
-    record = args.json or args.bundle.with_name(f"{args.bundle.stem}_bench.json")
+    record = args.json or beside(args.bundle, "_bench.json")
     values = {"bundle": str(args.bundle), "engine": engine, "timings": [asdict(timing) for timing in timings]}
     write_record(record, "bench", values, seed=None, threads=max(counts))
     print(f"record: {record}")

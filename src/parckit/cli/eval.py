@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.progress import track
 
-from parckit.cli.parsing import DataChoice, verb_parser
+from parckit.cli.parsing import DataChoice, beside, verb_parser
 from parckit.cli.tables import show
 from parckit.contract import replacing
 from parckit.measure.accuracy import Accuracy, evaluate
@@ -28,13 +28,13 @@ def main(argv: list[str]) -> None:
     session = open_session(args.artefact, runtime=args.runtime, threads=args.threads)
     batches = args.data.batches(session)
     found = evaluate(session, track(batches, description="evaluating"), num_classes=len(session.spec.labels))
-    picture = args.picture or args.artefact.with_name(f"{args.artefact.stem}_confusion.png")
-    save_figure(confusion_matrix(found.confusion, session.spec.labels), picture)
+    picture = args.picture or beside(args.artefact, "_confusion.png")
     rows = [("top-1 %", f"{found.top1:.2f}"), ("top-5 %", f"{found.top5:.2f}"), ("images", str(found.images))]
     rows += [("skipped", str(found.skipped)), ("engine", session.engine), ("confusion matrix", str(picture))]
     show(f"{args.artefact} on {args.data.source}, {args.data.split}", ("measure", "value"), rows)
     if args.json is not None:
         write_accuracy(args.json, found, engine=session.engine, data=args.data)
+    save_figure(confusion_matrix(found.confusion, session.spec.labels), picture)
 
 
 def write_accuracy(path: Path, found: Accuracy, *, engine: str, data: DataChoice) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from parckit.cli.parsing import Size, parse_size, verb_parser
+from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import MODEL_FILE, Contract
 from parckit.deploy import ExportError, export_bundle
@@ -14,7 +14,7 @@ def main(argv: list[str]) -> None:
     parser = verb_parser("export", description="Fuse a checkpoint and write a verified ONNX bundle.")
     parser.add_argument("checkpoint", type=Path, help="a .ckpt or .safetensors file")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
-    parser.add_argument("--size", type=Size, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
+    parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
     parser.add_argument("--opset", type=int, default=18, help="ONNX operator set")
     parser.add_argument("--ir_version", type=int | None, default=None, help="ONNX IR; by default the opset's lowest")
     parser.add_argument("--batch_size", type=int, default=1, help="images that the graph takes at once")

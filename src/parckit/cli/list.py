@@ -5,6 +5,7 @@ import timm
 from parckit.cli.info import shadow
 from parckit.cli.parsing import verb_parser
 from parckit.cli.tables import count, show
+from parckit.contract import InputError
 from parckit.measure import cost
 from parckit.models import preprocessing_of
 
@@ -14,8 +15,10 @@ def main(argv: list[str]) -> None:
     parser = verb_parser("list", description="Models with parameters and multiply-adds at their own size.")
     parser.add_argument("pattern", type=str, nargs="?", default="*", help="e.g. 'parcnet_*'")
     pattern = parser.read(argv).pattern
-    rows = [_row(name) for name in names(pattern)]
-    show("parckit models", ("model", "size", "parameters", "MAdds", "weights"), rows)
+    found = names(pattern)
+    if not found:
+        raise InputError(f"{pattern!r}: matches none of {', '.join(names())}")
+    show("parckit models", ("model", "size", "parameters", "MAdds"), [_row(name) for name in found])
 
 
 def names(pattern: str = "*") -> list[str]:
@@ -28,4 +31,4 @@ def _row(name: str) -> tuple[str, ...]:
     model = shadow(name)
     size = preprocessing_of(model).size
     paper = cost.count(model, size=size)
-    return name, f"{size[0]}x{size[1]}", count(paper.params), count(paper.madds), "none yet"
+    return name, f"{size[0]}x{size[1]}", count(paper.params), count(paper.madds)

@@ -1,21 +1,33 @@
 """What the verbs' parsers share: recipes by name, sizes, data sources and one-line errors."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
-from jsonargparse.typing import restricted_string_type
+from jsonargparse.typing import restricted_number_type
+from torch.utils.data import DataLoader
 
 from parckit.contract import InputError
 from parckit.data import Batch, OnError, Split, eval_transform, image_loader, open_images
 from parckit.runtimes import Session
 
-Size = restricted_string_type("Size", r"^[1-9]\d*(x[1-9]\d*)?$", docstring="HEIGHTxWIDTH in pixels, or one number")
-Counts = restricted_string_type("Counts", r"^[1-9]\d*(,[1-9]\d*)*$", docstring="Positive numbers, e.g. 1,2,4")
+Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="what numpy accepts as a seed")
+
+_REWORDED = (
+    (r'^Parser key "([^"]+)":', r"--\1:"),
+    (
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
+        r"Expected \1. Got value: ",
+    ),
+    (r"Expected a ", "Expected "),
+    (r"typing\.Literal\[([^]]*)\]", r"\1"),
+    (r"<class 'NoneType'>", "null"),
+    (r"<class '(\w+)'>", r"\1"),
+)
+# jsonargparse speaks to programmers; where it words a message anew, that is shown as it is.
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +48,13 @@ class DataChoice:
     batch_size: int = 64
     workers: int = 0
 
-    def batches(self, session: Session) -> Sequence[Batch]:
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.workers < 0:
+            raise InputError(
+                f"--data.batch_size {self.batch_size}, --data.workers {self.workers}: need at least 1 and at least 0"
+            )
+
+    def batches(self, session: Session) -> DataLoader[Batch]:
         """Return the images as a session's model expects them.
 
         Raises:
@@ -47,19 +65,36 @@ class DataChoice:
         if dataset.labels != session.spec.labels:
             ours, theirs = _some(dataset.labels), _some(session.spec.labels)
             raise InputError(f"--data {self.source}: its classes ({ours}) are not the model's ({theirs})")
-        loader = image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
-        return cast("Sequence[Batch]", loader)
+        return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Turn `256x192` or `256` into (height, width), pixels."""
+    """Turn `256x192` or `256` into (height, width), pixels.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
+        raise InputError(f"--size {text}: must be HEIGHTxWIDTH in pixels, or one number for a square")
     numbers = [int(part) for part in text.split("x")]
     return numbers[0], numbers[-1]
 
 
 def parse_counts(text: str) -> tuple[int, ...]:
-    """Turn `1,2,4` into numbers."""
+    """Turn `1,2,4` into numbers.
+
+    Raises:
+        InputError: if it is anything else.
+    """
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
+        raise InputError(f"--threads {text}: must be positive numbers with commas between, e.g. 1,2,4")
     return tuple(int(part) for part in text.split(","))
+
+
+def beside(artefact: Path, ending: str) -> Path:
+    """Return the path of a file about a checkpoint or bundle, in the folder that holds it."""
+    whole = artefact.resolve()
+    return whole.with_name((whole.name if whole.is_dir() else whole.stem) + ending)
 
 
 def recipes_folder() -> Path:
@@ -86,7 +121,11 @@ class RecipeFile(ActionConfigFile):
 
     def __call__(self, parser, cfg, values, option_string=None) -> None:  # pyright: ignore
         """Apply the configuration file."""
-        super().__call__(parser, cfg, str(find_recipe(values)), option_string)
+        path = find_recipe(values)
+        try:
+            super().__call__(parser, cfg, str(path), option_string)
+        except (TypeError, UnicodeDecodeError, InputError) as error:
+            raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
 
 
 class Parser(ArgumentParser):
@@ -111,7 +150,7 @@ class Parser(ArgumentParser):
 
     def build(self, config: Namespace) -> Namespace:
         """Turn parsed groups into the objects they describe."""
-        return cast("Namespace", self.instantiate_classes(config))
+        return self.instantiate(config)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message's essence.
@@ -120,7 +159,10 @@ class Parser(ArgumentParser):
             InputError: always.
         """
         lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-        raise InputError(" ".join(lines)) from ex
+        text = " ".join(lines)
+        for pattern, replacement in _REWORDED:
+            text = re.sub(pattern, replacement, text)
+        raise InputError(text) from ex
 
 
 def verb_parser(verb: str, *, description: str) -> Parser:

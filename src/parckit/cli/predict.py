@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import torch
+from jsonargparse.typing import PositiveInt
 
 from parckit.cli.parsing import verb_parser
 from parckit.cli.tables import show
@@ -17,23 +18,24 @@ def main(argv: list[str]) -> None:
     parser.add_argument("artefact", type=Path, help="a .ckpt or .safetensors file, or a bundle's folder")
     parser.add_argument("images", type=Path, nargs="+", help="picture files")
     parser.add_argument("--runtime", type=Runtime | None, default=None, help="the engine; by default what fits")
-    parser.add_argument("--top", type=int, default=3, help="classes to show for each picture")
+    parser.add_argument("--top", type=PositiveInt, default=3, help="classes to show for each picture")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.read(argv)
     session = open_session(args.artefact, runtime=args.runtime)
-    predictions = {str(path): classify(session, path, top=args.top) for path in args.images}
+    ranked = {str(path): classify(session, path, top=args.top) for path in args.images}
     if args.json:
-        print(json.dumps(predictions, indent=2, ensure_ascii=False))
+        plain = {path: [{"class": name, "probability": p} for name, p in ranking] for path, ranking in ranked.items()}
+        print(json.dumps(plain, indent=2, ensure_ascii=False))
         return
     rows = [
         (path if i == 0 else "", label, f"{100 * probability:.1f}")
-        for path, ranking in predictions.items()
-        for i, (label, probability) in enumerate(ranking.items())
+        for path, ranking in ranked.items()
+        for i, (label, probability) in enumerate(ranking)
     ]
     show(f"{args.artefact} ({session.engine})", ("picture", "class", "probability %"), rows)
 
 
-def classify(session: Session, path: Path, *, top: int) -> dict[str, float]:
+def classify(session: Session, path: Path, *, top: int) -> list[tuple[str, float]]:
     """Return the most probable classes of a picture, best first, with their probabilities in 0..1.
 
     Raises:
@@ -41,5 +43,5 @@ def classify(session: Session, path: Path, *, top: int) -> dict[str, float]:
     """
     image = eval_transform(session.spec.preprocessing)(load_image(path))
     probabilities = torch.from_numpy(session(image[None].numpy())[0]).softmax(0)
-    values, indices = probabilities.topk(min(max(1, top), len(session.spec.labels)))
-    return {session.spec.labels[index]: value for index, value in zip(indices.tolist(), values.tolist(), strict=True)}
+    values, indices = probabilities.topk(min(top, len(session.spec.labels)))
+    return [(session.spec.labels[index], value) for index, value in zip(indices.tolist(), values.tolist(), strict=True)]

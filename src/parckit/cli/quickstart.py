@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from jsonargparse.typing import PositiveInt
 
-from parckit.cli.parsing import DataChoice, verb_parser
+from parckit.cli.parsing import DataChoice, Seed, verb_parser
 from parckit.cli.quickstart_report import Outcome, Samples, write
 from parckit.cli.tables import show
 from parckit.cli.train import train
@@ -28,8 +29,8 @@ def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("quickstart", description="Train, export, verify, benchmark and report on digits.")
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder of everything made")
-    parser.add_argument("--max_epochs", type=int, default=20, help="epochs of the training")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument("--max_epochs", type=PositiveInt, default=20, help="epochs of the training")
+    parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
     args = parser.read(argv)
     out: Path = args.out
     outcome = run(out, max_epochs=args.max_epochs, seed=args.seed)

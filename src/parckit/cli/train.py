@@ -1,20 +1,19 @@
 """`parckit train`: a recipe, a data source, a folder of results."""
 
-import logging
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from parckit.cli.parsing import Parser, RecipeFile, verb_parser
-from parckit.contract import InputError
-from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, RampedEMA, SkippedImages
+from parckit.cli.parsing import Parser, RecipeFile, Seed, verb_parser
+from parckit.contract import InputError, ModelSpec
+from parckit.runtimes.torch import open_checkpoint
+from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, RampedEMA, SkippedImages, without_noise
 
 Monitor = Literal["val_top1", "val_loss"]
 
@@ -43,7 +42,7 @@ def make_parser() -> Parser:
     parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
     parser.add_argument("--overwrite", action="store_true", help="replace the training that OUT holds")
     parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from, e.g. OUT/last.ckpt")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
+    parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
     parser.add_argument("--monitor", type=Monitor, default="val_top1", help="what best.ckpt is best in")
     averaging = "validate and save weights averaged with this decay a step"
     parser.add_argument("--ema_decay", type=float | None, default=None, help=averaging)
@@ -67,28 +66,26 @@ def train(argv: list[str]) -> Run:
     config = parser.parse(argv)
     out = Path(config.out)
     _check_folder(out, resume=config.resume, overwrite=config.overwrite)
+    if config.trainer.limit_val_batches == 0:
+        raise InputError("--trainer.limit_val_batches 0: best.ckpt is chosen by validation")
     seed_everything(config.seed, verbose=False)
     ready = parser.build(config)
-    out.mkdir(parents=True, exist_ok=True)
-    parser.save(config, out / "config.yaml", overwrite=True)
-    mode = "max" if config.monitor == "val_top1" else "min"
-    best = ModelCheckpoint(out, filename="best", monitor=config.monitor, mode=mode, enable_version_counter=False)
-    last = ModelCheckpoint(out, filename="last", enable_version_counter=False)  # every epoch, better or not
+    if config.resume is not None:
+        _check_resumed(Path(config.resume), ready.model.spec)
     logger = CSVLogger(out, name="logs")
-    with _without_noise():
-        trainer = Trainer(
-            **config.trainer.as_dict(),
-            default_root_dir=out,
-            logger=[logger, TensorBoardLogger(out, name="logs", version=logger.version)],
-            callbacks=[best, last, *_callbacks(config.ema_decay)],
-        )
-        trainer.fit(ready.model, datamodule=ready.data, ckpt_path=config.resume, weights_only=True)
-    return Run(
-        best=Path(best.best_model_path),
-        last=Path(last.best_model_path),
-        metrics=Path(logger.experiment.metrics_file_path),
-        config=out / "config.yaml",
-    )
+    metrics = Path(logger.log_dir) / "metrics.csv"
+    run = Run(best=out / "best.ckpt", last=out / "last.ckpt", metrics=metrics, config=out / "config.yaml")
+    with without_noise():
+        trainer = _make_trainer(config, logger)
+        out.mkdir(parents=True, exist_ok=True)
+        if config.resume is None:
+            run.best.unlink(missing_ok=True)
+            run.last.unlink(missing_ok=True)
+        parser.save(config, run.config, overwrite=True)
+        _fit(trainer, ready.model, ready.data, resume=config.resume)
+    if not run.best.is_file():
+        raise InputError(f"--out {out}: holds no best.ckpt, for no epoch was both trained and validated")
+    return run
 
 
 def main(argv: list[str]) -> None:
@@ -101,27 +98,45 @@ def main(argv: list[str]) -> None:
 def _check_folder(out: Path, *, resume: str | None, overwrite: bool) -> None:
     if resume is not None and not Path(resume).is_file():
         raise InputError(f"--resume {resume}: no such file")
-    last = out / "last.ckpt"
-    if last.exists() and resume is None and not overwrite:
-        raise InputError(f"--out {out}: holds a training; go on with --resume {last}, or give --overwrite")
+    held = [path for path in (out / "last.ckpt", out / "best.ckpt") if path.exists()]
+    if held and resume is None and not overwrite:
+        raise InputError(f"--out {out}: holds a training; go on with --resume {held[0]}, or give --overwrite")
 
 
-def _callbacks(ema_decay: float | None) -> list[Callback]:
-    averaging = [] if ema_decay is None else [RampedEMA(ema_decay)]
-    return [*averaging, ImagesPerSecond(), SkippedImages(), RichProgressBar()]
+def _check_resumed(path: Path, spec: ModelSpec) -> None:
+    if path.suffix != ".ckpt":
+        raise InputError(f"--resume {path}: only a .ckpt file holds the state of a training")
+    _, trained = open_checkpoint(path)
+    if trained != spec:
+        raise InputError(f"--resume {path}: its model, labels or preprocessing are not those of this training")
 
 
-@contextmanager
-def _without_noise() -> Generator[None, None, None]:
-    """Keep Lightning's advertisements and the warnings that a correct run raises off the terminal."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in (
-            r"Checkpoint directory .* exists and is not empty",  # it holds config.yaml, or the run to resume
-            r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on a newer torch
-            r"The number of training batches .* is smaller than the logging interval",  # small data are no fault
-            r"The '\w+' does not have many workers",  # the recipe says how many
-        ):
-            warnings.filterwarnings("ignore", message=message)
-        yield
+def _callbacks(config: Namespace) -> list[Callback]:
+    mode = "max" if config.monitor == "val_top1" else "min"
+    best = ModelCheckpoint(config.out, filename="best", monitor=config.monitor, mode=mode, enable_version_counter=False)
+    last = ModelCheckpoint(config.out, filename="last", enable_version_counter=False)  # every epoch, better or not
+    averaging = [] if config.ema_decay is None else [RampedEMA(config.ema_decay)]
+    bar = [] if config.trainer.enable_progress_bar is False else [RichProgressBar()]
+    return [best, last, *averaging, ImagesPerSecond(), SkippedImages(), *bar]
+
+
+def _make_trainer(config: Namespace, logger: CSVLogger) -> Trainer:
+    callbacks = _callbacks(config)
+    loggers = [logger, TensorBoardLogger(config.out, name="logs", version=logger.version)]
+    try:
+        return Trainer(**config.trainer.as_dict(), default_root_dir=config.out, logger=loggers, callbacks=callbacks)
+    except (MisconfigurationException, ValueError) as error:
+        raise _refused(error) from error
+
+
+def _fit(trainer: Trainer, task: ClassifyTask, data: ClassifyData, *, resume: str | None) -> None:
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    except MisconfigurationException as error:
+        raise _refused(error) from error
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt from error
+
+
+def _refused(error: Exception) -> InputError:
+    return InputError(f"--trainer: {' '.join(str(error).split())}")

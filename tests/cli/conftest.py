@@ -1,0 +1,100 @@
+"""The command line run in this process, and one small training and bundle that all tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from parckit.cli.main import main
+from pictures import coloured
+
+Command = Callable[..., str]
+
+TRAIN = (
+    "train",
+    "--config=classify/digits_parcnet_xxs",
+    "--model.name=test_parcnet",
+    '--model.kwargs={"img_size": 32}',
+    "--model.optimizer.lr=0.03",
+    "--ema_decay=0.5",
+    "--trainer.max_epochs=1",
+)
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tables from folding paths."""
+    monkeypatch.setenv("COLUMNS", "500")
+
+
+@pytest.fixture
+def parckit(capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*argv: object) -> str:
+        """Run the command line; return what it prints on standard output."""
+        capsys.readouterr()
+        main([str(arg) for arg in argv])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def mistake(capsys: pytest.CaptureFixture[str]) -> Command:
+    def run(*argv: object) -> str:
+        """Run the command line; return the message of the one line on standard error that it ends with."""
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main([str(arg) for arg in argv])
+        assert ending.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        # Errors keep a loader's workers alive through reference cycles; found by the garbage collector instead of freed
+        # here, the workers would be waited for in vain, 5 seconds each.
+        error: BaseException | None = ending.value
+        while error is not None:
+            error.__traceback__, error = None, error.__context__
+        assert line.startswith("parckit: error: ")
+        return line.removeprefix("parckit: error: ")
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of an epoch on the digits: enough to be right more often than not by chance."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    main([*TRAIN, f"--out={out}"])
+    return out
+
+
+@pytest.fixture(scope="session")
+def checkpoint(trained: Path) -> Path:
+    return trained / "best.ckpt"
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("exported") / "bundle"
+    main(["export", str(checkpoint), f"--out={out}"])
+    return out
+
+
+@pytest.fixture
+def start_training() -> tuple[str, ...]:
+    """Return the arguments of the shared training, but for where its results go."""
+    return TRAIN
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    coloured("red").save(path)
+    return path
+
+
+@pytest.fixture
+def digit_folder(tmp_path: Path) -> Path:
+    """Return a folder of the digits' ten classes with one picture each."""
+    for digit in range(10):
+        (tmp_path / "digits" / str(digit)).mkdir(parents=True)
+        coloured("red", seed=digit).save(tmp_path / "digits" / str(digit) / "000.png")
+    return tmp_path / "digits"

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from parckit.cli import bench
+from parckit.runtimes import Session, open_session
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+
+
+def test_the_record_holds_timings_and_the_machine(bundle, parckit):
+    printed = parckit("bench", bundle, "--threads=1,2", "--seconds=0.1", "--repeats=20", "--warmup=2")
+    path = bundle.with_name("bundle_bench.json")
+    assert f"record: {path}" in printed
+    record = json.loads(path.read_text())
+    assert record["name"] == "bench"
+    assert record["threads"] == 2
+    assert record["values"]["bundle"] == str(bundle)
+    assert record["values"]["engine"].startswith("onnxruntime ")
+    assert {"cpu", "logical_cores", "memory_bytes", "system", "python", "versions", "commit", "date"} <= record.keys()
+    first, second = record["values"]["timings"]
+    assert (first["threads"], second["threads"]) == (1, 2)
+    for timing in (first, second):
+        assert 0 < timing["min_ms"] <= timing["p50_ms"] <= timing["p90_ms"] <= timing["p95_ms"] <= timing["p99_ms"]
+        assert 1 <= timing["repeats"] <= 20
+        assert timing["images_per_second"] > 0
+        assert f"{timing['p50_ms']:.2f}" in printed
+    assert record["cpu"] in printed
+
+
+def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypatch):
+    opened = []
+
+    def spy(path: Path, *, threads: int | None = None) -> Session:
+        opened.append(threads)
+        return open_session(path, threads=threads)
+
+    monkeypatch.setattr(bench, "open_session", spy)
+    parckit("bench", bundle, "--threads=3", "--seconds=0.1", "--repeats=1", "--json", tmp_path / "record.json")
+    # Latency with three threads, throughput of three workers, and once more for the engine's name.
+    assert opened == [3, 1, 1, 1, None]
+
+
+def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
+    path = tmp_path / "records" / "torch.json"
+    parckit("bench", checkpoint, "--seconds=0.1", "--repeats=3", "--warmup=0", "--json", path)
+    record = json.loads(path.read_text())
+    assert record["values"]["engine"].startswith("torch ")
+    assert [timing["threads"] for timing in record["values"]["timings"]] == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--threads=0"], "--threads 0"),
+        (["--threads=1,x"], "--threads 1,x"),
+        (["--threads=1,5"], "--threads 1,5: this machine has 4 cores"),
+        (["--repeats=0"], "repeats=0"),
+        (["--warmup=-1"], "warmup=-1"),
+        (["--seconds=0"], "seconds=0"),
+        (["--seconds=soon"], "--seconds"),
+        (["--thread=1"], "--thread=1"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named(options, named, bundle, mistake):
+    assert named in mistake("bench", bundle, *options)
+
+
+def test_a_missing_bundle_is_named(mistake):
+    assert mistake("bench", "no/such/bundle").startswith("no/such/bundle: ")
+
+
+def test_a_folder_that_is_no_bundle_is_named(tmp_path, mistake):
+    assert mistake("bench", tmp_path).startswith(f"{tmp_path}: ")

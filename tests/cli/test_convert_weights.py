@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from golden_fixtures import official_model, official_state_dict
+from parckit.cli.convert_weights import convert
+from parckit.runtimes.torch import open_checkpoint
+from pictures import coloured
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory):
+    path = tmp_path_factory.mktemp("official") / "parcnet_xs.pt"
+    torch.save({"model": dict(official_state_dict("parcnet_xs"))}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def converted(official):
+    out = official.with_name("converted.safetensors")
+    convert(official, out, model="parcnet_xs", num_classes=1000)
+    return out
+
+
+def test_the_verb_writes_what_it_says(official, tmp_path, parckit):
+    out = tmp_path / "new" / "weights.safetensors"
+    assert parckit("convert-weights", official, out, "--model=parcnet_xs").splitlines() == [
+        f"{out}: parcnet_xs, 1000 classes, input bgr / 255"
+    ]
+    assert [*out.parent.iterdir()] == [out]
+
+
+def test_the_spec_says_what_official_weights_expect(converted):
+    _, spec = open_checkpoint(converted)
+    assert spec.model == "parcnet_xs"
+    assert spec.preprocessing.channel_order == "bgr"
+    assert (spec.preprocessing.mean, spec.preprocessing.std) == ((0, 0, 0), (1, 1, 1))
+    assert spec.preprocessing.size == (256, 256)
+    assert spec.preprocessing.resize_size == (288, 288)
+    assert len({*spec.labels}) == 1000
+    assert (spec.labels[0], spec.labels[-1]) == ("n01440764", "n15075141")  # ImageNet's folders: tench, toilet paper
+
+
+def test_predictions_are_the_official_models(converted, tmp_path, parckit):
+    # At 288 x 288 pixels nothing is resized: the crop, the channel order and the division remain.
+    path = tmp_path / "picture.png"
+    coloured("red", size=(288, 288)).save(path)
+    crop = np.asarray(Image.open(path))[16:272, 16:272, ::-1].astype(np.float32) / 255
+    with torch.no_grad():
+        expected = official_model("parcnet_xs")(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).softmax(1)[0]
+    printed = json.loads(parckit("predict", converted, path, "--json", "--top=5"))[str(path)]
+    # Float32 through many layers, with maps in the same layout.
+    assert [entry["probability"] for entry in printed] == pytest.approx(expected.topk(5).values.tolist(), rel=1e-4)
+    _, spec = open_checkpoint(converted)
+    assert [spec.labels.index(entry["class"]) for entry in printed] == expected.topk(5).indices.tolist()
+
+
+@pytest.fixture(scope="module")
+def of_three_classes(official):
+    path = official.with_name("three.pt")
+    weights = official_state_dict("parcnet_xs")
+    torch.save({key: part[:3] if part.shape[:1] == (1000,) else part for key, part in weights.items()}, path)
+    return path
+
+
+def test_other_numbers_of_classes_are_numbered(of_three_classes, tmp_path, parckit):
+    out = tmp_path / "three.safetensors"
+    parckit("convert-weights", of_three_classes, out, "--model=parcnet_xs", "--num_classes=3")
+    assert open_checkpoint(out)[1].labels == ("0", "1", "2")
+
+
+def test_classes_can_be_named(of_three_classes, tmp_path, parckit):
+    labels, out = tmp_path / "labels.txt", tmp_path / "three.safetensors"
+    labels.write_text("ant\nbee hive\ncafé\n", encoding="utf-8")
+    parckit("convert-weights", of_three_classes, out, "--model=parcnet_xs", "--num_classes=3", "--labels", labels)
+    assert open_checkpoint(out)[1].labels == ("ant", "bee hive", "café")
+
+
+def test_names_for_another_number_of_classes_are_refused(of_three_classes, tmp_path, mistake):
+    labels, out = tmp_path / "labels.txt", tmp_path / "three.safetensors"
+    labels.write_text("ant\nbee\n")
+    options = ("--model=parcnet_xs", "--num_classes=3", "--labels", labels)
+    assert mistake("convert-weights", of_three_classes, out, *options).startswith(f"--labels {labels}: 2 ")
+
+
+@pytest.mark.parametrize("bytes_kept", [0, 3, 1000, -1000])
+def test_a_truncated_checkpoint_is_named(bytes_kept, official, tmp_path, mistake):
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(official.read_bytes()[:bytes_kept])
+    message = mistake("convert-weights", cut, tmp_path / "out.safetensors", "--model=parcnet_xs")
+    assert message.startswith(f"{cut}: ")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+class Trap:
+    """An object whose unpickling would run code."""
+
+    def __reduce__(self):
+        return pytest.fail, ("code of the checkpoint was run",)
+
+
+@pytest.mark.parametrize("content", [Trap(), {"model": Trap()}, 3, [1, 2]], ids=["code", "code inside", "int", "list"])
+def test_what_is_no_state_dict_is_refused(content, tmp_path, mistake):
+    path = tmp_path / "odd.pt"
+    torch.save(content, path)
+    message = mistake("convert-weights", path, tmp_path / "out.safetensors", "--model=parcnet_xs")
+    assert message.startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["out.safetensors"], "model"),
+        (["out.pt", "--model=parcnet_xs"], "out.pt"),
+        (["out.safetensors", "--model=no_such_model"], "no_such_model"),
+        (["out.safetensors", "--model=resnet18"], "ResNet"),
+        (["out.safetensors", "--model=parcnet_s"], "mis-shaped"),
+        (["out.safetensors", "--model=parcnet_xs", "--num_classes=10"], "mis-shaped classifier"),
+        (["out.safetensors", "--model=parcnet_xs", "--num_classes=0"], "--num_classes"),
+        (["out.safetensors", "--model=parcnet_xs", "--labels=no/such.txt"], "no/such.txt"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named(options, named, official, tmp_path, mistake, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert named in mistake("convert-weights", official, *options)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_missing_checkpoint_is_named(tmp_path, mistake):
+    out = tmp_path / "out.safetensors"
+    assert mistake("convert-weights", "no/such.pt", out, "--model=parcnet_xs").startswith("no/such.pt: ")

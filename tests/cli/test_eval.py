@@ -1,0 +1,114 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def found(parckit, tmp_path):
+    def run(artefact, *options) -> dict:
+        path = tmp_path / "found.json"
+        parckit("eval", artefact, *options, "--json", path, "--picture", tmp_path / "confusion.png")
+        return json.loads(path.read_text())
+
+    return run
+
+
+def test_the_json_holds_what_was_found(checkpoint, found):
+    values = found(checkpoint, "--data", "digits")
+    assert values.keys() == {"top1", "top5", "confusion", "images", "skipped", "engine", "data"}
+    confusion = np.array(values["confusion"])
+    assert confusion.shape == (10, 10)
+    assert confusion.sum() == values["images"] == 364
+    # Percentages of float32.
+    assert values["top1"] == pytest.approx(100 * confusion.trace() / 364, rel=1e-6)
+    # The training was worth it: by chance a tenth would be right.
+    assert 20 < values["top1"] <= values["top5"] <= 100
+    assert values["skipped"] == 0
+    assert values["engine"].startswith("torch ")
+    assert (values["data"]["source"], values["data"]["split"]) == ("digits", "test")
+
+
+def test_checkpoint_and_bundle_agree(checkpoint, bundle, found):
+    one, other = (found(artefact, "--data=digits", "--data.split=val") for artefact in (checkpoint, bundle))
+    assert other["engine"].startswith("onnxruntime ")
+    # Logits that differ by millionths have the same order.
+    assert one["confusion"] == other["confusion"]
+    assert (one["top1"], one["top5"]) == (other["top1"], other["top5"])
+
+
+def test_a_split_can_be_chosen(checkpoint, found):
+    assert found(checkpoint, "--data", "digits", "--data.split", "val")["images"] == 178
+
+
+def test_a_runtime_can_be_asked_for(bundle, found):
+    values = found(bundle, "--data=digits", "--data.split=val", "--runtime", "onnxruntime", "--threads", "1")
+    assert values["engine"].startswith("onnxruntime ")
+
+
+def test_the_confusion_matrix_is_drawn_beside_the_artefact(checkpoint, bundle, parckit):
+    for artefact, picture in ((checkpoint, "best_confusion.png"), (bundle, "bundle_confusion.png")):
+        printed = parckit("eval", artefact, "--data=digits", "--data.split=val")
+        path = artefact.with_name(picture)
+        assert str(path) in printed
+        with Image.open(path) as image:
+            assert min(image.size) > 300
+            assert len(image.convert("L").getcolors()) > 10
+    assert sorted(path.name for path in bundle.iterdir()) == ["contract.json", "model.onnx"]
+
+
+def test_the_table_tells_the_accuracy(checkpoint, parckit, tmp_path):
+    json_file = tmp_path / "found.json"
+    printed = parckit("eval", checkpoint, "--data=digits", "--data.split=val", "--json", json_file)
+    values = json.loads(json_file.read_text())
+    assert f"{values['top1']:.2f}" in printed
+    assert f"{values['top5']:.2f}" in printed
+    assert "178" in printed
+
+
+def test_broken_images_are_skipped_and_counted(bundle, digit_folder, found):
+    (digit_folder / "3" / "000.png").write_bytes(b"")
+    values = found(bundle, "--data", digit_folder, "--data.split=all", "--data.on_error=skip")
+    assert (values["images"], values["skipped"]) == (9, 1)
+
+
+def test_a_broken_image_is_named(bundle, digit_folder, mistake):
+    path = digit_folder / "3" / "000.png"
+    path.write_bytes(b"")
+    message = mistake("eval", bundle, "--data", digit_folder, "--data.split=all")
+    assert message.startswith(f"{path}: ")
+    assert "--data.on_error skip" in message
+
+
+def test_other_classes_are_refused(checkpoint, digit_folder, mistake):
+    (digit_folder / "9").rename(digit_folder / "nine")
+    message = mistake("eval", checkpoint, "--data", digit_folder, "--data.split=all")
+    assert message.startswith(f"--data {digit_folder}: its classes (")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ([], "data.source"),
+        (["--data=no/such/folder"], "no/such/folder"),
+        (["--data=digits", "--data.batch_size=0"], "--data.batch_size 0"),
+        (["--data=digits", "--batch=3"], "--batch=3"),
+        (["--data=digits", "--threads=0"], "threads=0"),
+        (["--data=digits", "--runtime=tensorrt"], "--runtime"),
+        (["--data=digits", "--runtime=onnxruntime"], "runtime='onnxruntime'"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named(options, named, checkpoint, mistake):
+    assert named in mistake("eval", checkpoint, *options)
+
+
+def test_a_missing_checkpoint_is_named(mistake):
+    assert mistake("eval", "no/such.ckpt", "--data=digits").startswith("no/such.ckpt: ")
+
+
+def test_a_corrupt_checkpoint_is_named(checkpoint, tmp_path, mistake):
+    path = tmp_path / "cut.ckpt"
+    path.write_bytes(checkpoint.read_bytes()[:5000])
+    assert mistake("eval", path, "--data=digits").startswith(f"{path}: ")

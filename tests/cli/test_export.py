@@ -1,0 +1,71 @@
+import onnx
+import pytest
+
+from parckit.contract import MODEL_FILE, read_contract
+from parckit.deploy import ParityError
+from parckit.runtimes.torch import open_checkpoint
+
+
+def test_the_bundle_is_the_checkpoints_model(bundle, checkpoint):
+    contract = read_contract(bundle)
+    _, spec = open_checkpoint(checkpoint)
+    assert contract.spec == spec
+    assert contract.input.shape == (1, 3, 32, 32)
+    assert contract.opset == 18
+    assert contract.parity.max_abs <= contract.parity.tolerance
+
+
+def test_size_opset_and_batch_size_can_be_chosen(checkpoint, tmp_path, parckit):
+    out = tmp_path / "bundle"
+    printed = parckit("export", checkpoint, "--out", out, "--size=48x32", "--opset=13", "--batch_size=2")
+    contract = read_contract(out)
+    assert contract.input.shape == (2, 3, 48, 32)
+    assert contract.spec.preprocessing.size == (48, 32)
+    assert contract.opset == onnx.load(out / MODEL_FILE).opset_import[0].version == 13
+    assert str(out) in printed
+    assert "2 x 3 x 48 x 32" in printed
+    assert f"{contract.params / 1e6:.2f} M" in printed
+    assert contract.parity.runtime in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--size=0x5"], "--size 0x5"),
+        (["--size=big"], "--size big"),
+        (["--opset=3"], "opset=3"),
+        (["--opset=new"], "--opset"),
+        (["--ir_version=1"], "ir_version=1"),
+        (["--batch_size=0"], "batch_size=0"),
+        (["--op=18"], "--op=18"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named_and_leave_nothing(options, named, checkpoint, tmp_path, mistake):
+    assert named in mistake("export", checkpoint, "--out", tmp_path / "bundle", *options)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_missing_checkpoint_is_named(tmp_path, mistake):
+    assert mistake("export", "no/such.ckpt", "--out", tmp_path / "bundle").startswith("no/such.ckpt: ")
+
+
+def test_a_place_for_the_bundle_is_needed(checkpoint, mistake):
+    assert mistake("export", checkpoint).endswith("out")
+
+
+def test_a_folder_of_other_things_is_left_alone(checkpoint, trained, mistake):
+    before = sorted(trained.rglob("*"))
+    assert str(trained) in mistake("export", checkpoint, "--out", trained)
+    assert sorted(trained.rglob("*")) == before
+
+
+def test_a_refused_export_fails(checkpoint, tmp_path, parckit, monkeypatch):
+    def refuse(*args: object, **options: object) -> None:
+        raise ParityError("differs from torch by 1")
+
+    monkeypatch.setattr("parckit.cli.export.export_bundle", refuse)
+    with pytest.raises(SystemExit) as ending:
+        parckit("export", checkpoint, "--out", tmp_path / "bundle")
+    # A message as the code: Python prints it and exits with 1, for no argument was wrong.
+    assert ending.value.code == "parckit: error: differs from torch by 1"

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+
+from backbones import parameters_of
+from golden_fixtures import read_keys
+from parckit.cli.tables import count
+
+
+def test_cost_and_maps_are_those_of_the_size(parckit):
+    lines = [line.split() for line in parckit("info", "parcnet_xs", "--size=256x192").splitlines()]
+    stages = [line for line in lines if "stages." in " ".join(line)]
+    assert [line[7] for line in stages] == ["128x96", "64x48", "32x24", "16x12", "8x6"]
+    assert [line[5] for line in stages] == ["2", "4", "8", "16", "32"]
+    (whole,) = (" ".join(line) for line in lines if "whole" in line)
+    assert "256x192" in whole
+    assert count(parameters_of("parcnet_xs")) in whole
+
+
+def test_the_rows_add_up_to_the_whole_model(parckit):
+    rows = [line.split("│")[5:7] for line in parckit("info", "parcnet_xs").splitlines() if line.startswith("│")]
+    *parts, whole = ([float(cell.removesuffix(" M ")) for cell in row] for row in rows)
+    # Every row is rounded to 0.01 M.
+    assert np.sum(parts, axis=0) == pytest.approx(whole, abs=0.005 * len(rows))
+
+
+def test_the_official_cost_at_the_models_own_size(parckit):
+    printed = parckit("info", "parcnet_s")
+    assert "256x256" in printed
+    assert count(read_keys("parcnet_s")["params"]) in printed
+
+
+def test_models_of_timm_have_cost_too(parckit):
+    assert "64x64" in parckit("info", "resnet18", "--size=64")
+
+
+def test_fewer_classes_cost_less(parckit):
+    assert count(parameters_of("test_parcnet")) not in parckit("info", "test_parcnet", "--num_classes=10")
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        ([], "model"),
+        (["no_such_model"], "no_such_model"),
+        (["test_parcnet", "--size=0x5"], "--size 0x5"),
+        (["test_parcnet", "--size=5y5"], "--size 5y5"),
+        (["test_parcnet", "--num_classes=0"], "--num_classes"),
+        (["test_parcnet", "--num=3"], "--num=3"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named(argv, named, mistake):
+    assert named in mistake("info", *argv)

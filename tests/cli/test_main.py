@@ -1,0 +1,72 @@
+import pytest
+
+from parckit import __version__
+from parckit.cli import list as list_verb
+from parckit.cli.main import VERBS, main
+from parckit.contract import InputError
+
+
+@pytest.mark.parametrize("argv", [[], ["-h"], ["--help"]])
+def test_help_names_every_verb(argv, parckit):
+    printed = parckit(*argv)
+    assert all(f"  {verb} " in printed and summary in printed for verb, summary in VERBS.items())
+
+
+def test_version(parckit):
+    assert parckit("--version") == f"parckit {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as ending:
+        main([verb, "--help"])
+    assert ending.value.code == 0
+    assert f"parckit {verb}" in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_named_with_the_known_ones(mistake):
+    message = mistake("infer", "x")
+    assert message.startswith("'infer'")
+    assert all(verb in message for verb in VERBS)
+
+
+def raising(error: BaseException):
+    def verb(argv: list[str]) -> None:
+        raise error
+
+    return verb
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("size=0: must be positive"), "size=0: must be positive"),
+        (FileNotFoundError(2, "No such file or directory", "a.pt"), "a.pt: No such file or directory"),
+        (OSError("disk full"), "disk full"),
+        (PermissionError(), "PermissionError"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+    ids=repr,
+)
+def test_what_the_user_can_mend_is_one_line(error, said, mistake, monkeypatch):
+    monkeypatch.setattr(list_verb, "main", raising(error))
+    assert mistake("list") == said
+
+
+def test_an_error_from_a_loaders_worker_is_one_line(digit_folder, bundle, mistake):
+    path = digit_folder / "3" / "000.png"
+    path.write_bytes(b"")
+    message = mistake("eval", bundle, "--data", digit_folder, "--data.split=all", "--data.workers=1")
+    assert message.startswith(f"{path}: ")
+
+
+def test_a_fault_of_ours_is_not_hidden(monkeypatch):
+    monkeypatch.setattr(list_verb, "main", raising(RuntimeError("a fault")))
+    with pytest.raises(RuntimeError, match="a fault"):
+        main(["list"])
+
+
+def test_the_traceback_can_be_seen(monkeypatch):
+    monkeypatch.setenv("PARCKIT_TRACEBACK", "1")
+    with pytest.raises(InputError, match="no_such_model"):
+        main(["info", "no_such_model"])

@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from parckit.runtimes.torch import open_checkpoint, save_weights
+from pictures import coloured
+
+
+@pytest.fixture
+def ranked(parckit):
+    def run(artefact: Path, picture: Path, *options: object) -> list[tuple[str, float]]:
+        """Return the classes of a picture with their probabilities, best first."""
+        printed = json.loads(parckit("predict", artefact, picture, "--json", *options))
+        assert printed.keys() == {str(picture)}
+        return [(entry["class"], entry["probability"]) for entry in printed[str(picture)]]
+
+    return run
+
+
+@pytest.fixture
+def weights(checkpoint, tmp_path):
+    model, spec = open_checkpoint(checkpoint)
+    save_weights(model, spec, tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors"
+
+
+def test_json_gives_the_probabilities_of_the_model(checkpoint, tmp_path, ranked):
+    # At the model's own size the preprocessing only normalises.
+    path = tmp_path / "exact.png"
+    coloured("green", size=(32, 32)).save(path)
+    model, spec = open_checkpoint(checkpoint)
+    pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        expected = model((pixels - 0.3) / 0.35).softmax(1)[0]
+    found = dict(ranked(checkpoint, path, "--top=10"))
+    # Float32 through two orders of operations.
+    assert found == pytest.approx(dict(zip(spec.labels, expected.tolist(), strict=True)), rel=1e-4)
+
+
+def test_every_kind_of_artefact_says_the_same(checkpoint, bundle, weights, picture, ranked):
+    first, *others = (dict(ranked(artefact, picture)) for artefact in (checkpoint, bundle, weights))
+    for other in others:
+        assert [*other] == [*first]
+        # The bundle's logits differ by millionths.
+        assert other == pytest.approx(first, rel=1e-4)
+
+
+def test_the_best_classes_come_first(bundle, picture, ranked):
+    labels, probabilities = zip(*ranked(bundle, picture, "--top=99"), strict=True)
+    assert sorted(labels) == [*"0123456789"]
+    assert [*probabilities] == sorted(probabilities, reverse=True)
+    assert sum(probabilities) == pytest.approx(1.0, rel=1e-5)  # float32
+    best_labels, best = zip(*ranked(bundle, picture), strict=True)
+    assert best_labels == labels[:3]
+    # Threads of the engine may sum in another order.
+    assert best == pytest.approx(probabilities[:3], rel=1e-5)
+
+
+def test_the_table_shows_every_picture_with_its_classes(bundle, tmp_path, parckit, ranked):
+    paths = [tmp_path / f"{colour}.png" for colour in ("red", "blue")]
+    for path in paths:
+        coloured(path.stem, size=(50, 30)).save(path)
+    printed = parckit("predict", bundle, *paths, "--top", "2")
+    lines = [line.split() for line in printed.splitlines()]
+    for path in paths:
+        start = next(i for i, line in enumerate(lines) if str(path) in line)
+        first, second = ranked(bundle, path, "--top=2")
+        assert lines[start] == ["│", str(path), "│", first[0], "│", f"{100 * first[1]:.1f}", "│"]
+        assert lines[start + 1] == ["│", "│", second[0], "│", f"{100 * second[1]:.1f}", "│"]
+
+
+def test_a_broken_picture_is_named(bundle, picture, tmp_path, mistake):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:100])
+    assert mistake("predict", bundle, picture, broken).startswith(f"{broken}: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ([], "images"),
+        (["no/such.png"], "no/such.png"),
+        (["PICTURE", "--top=0"], "--top"),
+        (["PICTURE", "--runtime=torch"], "runtime='torch'"),
+        (["PICTURE", "--js"], "--js"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named(options, named, bundle, picture, mistake):
+    options = [str(picture) if option == "PICTURE" else option for option in options]
+    assert named in mistake("predict", bundle, *options)
+
+
+def test_a_picture_is_no_model(picture, mistake):
+    assert mistake("predict", picture, picture).startswith(f"{picture}: ")

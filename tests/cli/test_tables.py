@@ -1,0 +1,32 @@
+import pytest
+
+from parckit.cli.tables import count, show
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(4_000, "0.00 M"), (5_040_000, "5.04 M"), (944_020_000, "944.02 M"), (1_660_000_000, "1.66 G")],
+)
+def test_counts_are_in_millions_or_billions(number, text):
+    assert count(number) == text
+
+
+def test_a_table_holds_title_columns_and_rows(capsys):
+    show("found", ("what", "ms", "note"), [("a", "1.5", "fast"), ("b", "20.5", "3 times")])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].strip() == "found"
+    assert all(word in printed[2] for word in ("what", "ms", "note"))
+    # Numbers stand to the right, words to the left.
+    assert "│ a    │  1.5 │ fast    │" in printed[4]
+    assert "│ b    │ 20.5 │ 3 times │" in printed[5]
+
+
+def test_what_looks_like_markup_is_shown_as_it_is(capsys):
+    show("[red]title", ("[bold]what", "value"), [("[link=x]a[/link]", "[/]")])
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("[red]title", "[bold]what", "[link=x]a[/link]", "[/]"))
+
+
+def test_a_table_may_be_empty(capsys):
+    show("nothing", ("what", "value"), [])
+    assert "what" in capsys.readouterr().out

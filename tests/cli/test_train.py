@@ -1,0 +1,217 @@
+import csv
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from parckit.contract import SPEC_KEY
+from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.tasks import ImagesPerSecond
+
+BRIEF = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1")
+
+
+def epochs(metrics: Path) -> list[int]:
+    with metrics.open() as file:
+        return sorted({int(row["epoch"]) for row in csv.DictReader(file)})
+
+
+def monitored(checkpoint: Path) -> float:
+    """Return the best value that a checkpoint remembers."""
+    states = torch.load(checkpoint, weights_only=True)["callbacks"]
+    (best,) = (state for name, state in states.items() if "'monitor': 'val_loss'" in name)
+    return float(best["best_model_score"])
+
+
+def test_a_run_leaves_checkpoints_logs_and_its_configuration(trained):
+    logs = trained / "logs" / "version_0"
+    assert {path.name for path in trained.iterdir()} >= {"best.ckpt", "last.ckpt", "config.yaml", "logs"}
+    assert list(logs.glob("events.out.tfevents.*"))
+    with (logs / "metrics.csv").open() as file:
+        header = next(csv.reader(file))
+    assert {"epoch", "step", "train_loss", "lr", "images/s", "val_loss", "val_top1"} == {*header}
+    _, spec = open_checkpoint(trained / "best.ckpt")
+    assert spec.labels == tuple("0123456789")
+    assert spec.preprocessing.size == (32, 32)
+
+
+def test_it_says_where_things_are(start_training, tmp_path, parckit):
+    printed = parckit(*start_training, *BRIEF, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false")
+    assert printed.splitlines() == [
+        f"best checkpoint: {tmp_path}/run/best.ckpt",
+        f"last checkpoint: {tmp_path}/run/last.ckpt",
+        f"metrics: {tmp_path}/run/logs/version_0/metrics.csv",
+        f"configuration: {tmp_path}/run/config.yaml",
+    ]
+    assert all(Path(line.split(": ")[1]).is_file() for line in printed.splitlines())
+
+
+def test_the_saved_configuration_gives_the_same_run(trained, tmp_path, parckit):
+    parckit("train", "--config", trained / "config.yaml", "--out", tmp_path / "again", *BRIEF)
+    first, second = (yaml.safe_load((out / "config.yaml").read_text()) for out in (trained, tmp_path / "again"))
+    changed = {"out": str(tmp_path / "again")}
+    trainer = second["trainer"] | {"limit_train_batches": 2, "limit_val_batches": 1}
+    assert second == first | changed | {"trainer": trainer}
+
+
+def test_a_training_is_not_overwritten_unasked(start_training, trained, tmp_path, mistake, parckit):
+    out = shutil.copytree(trained, tmp_path / "run")
+    message = mistake(*start_training, "--out", out)
+    assert message.startswith(f"--out {out}: ")
+    assert f"--resume {out}/last.ckpt" in message
+    parckit(*start_training, *BRIEF, "--out", out, "--overwrite")
+    assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_a_resumed_run_goes_on_with_the_next_epoch(start_training, trained, tmp_path, parckit):
+    out = shutil.copytree(trained, tmp_path / "run")
+    last = out / "last.ckpt"
+    steps, best = torch.load(last, weights_only=True)["global_step"], monitored(last)
+    parckit(*start_training, *BRIEF, "--out", out, "--resume", last, "--trainer.max_epochs=2")
+    assert epochs(out / "logs" / "version_1" / "metrics.csv") == [1]
+    found = torch.load(last, weights_only=True)
+    assert (found["epoch"], found["global_step"]) == (1, steps + 2)
+    assert found["averaging_state"]["n_averaged"] == steps + 2
+    # best.ckpt is judged by all epochs, those before the interruption too.
+    assert monitored(last) <= best
+
+
+def test_a_run_may_go_on_in_another_folder(start_training, trained, tmp_path, parckit):
+    options = ("--resume", trained / "last.ckpt", "--trainer.max_epochs=2")
+    parckit(*start_training, *BRIEF, "--out", tmp_path / "new", *options)
+    assert (tmp_path / "new" / "best.ckpt").is_file()
+    assert torch.load(tmp_path / "new" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--model.kwargs.img_size=64"], "its model, labels or preprocessing"),
+        (["--data.preprocessing.size=[48, 48]"], "its model, labels or preprocessing"),
+        (["--trainer.max_epochs=1"], "no epoch was both trained and validated"),
+    ],
+    ids=str,
+)
+def test_what_cannot_go_on_is_refused(options, named, start_training, trained, tmp_path, mistake):
+    argv = (*start_training, "--out", tmp_path / "run", "--resume", trained / "last.ckpt", *options)
+    assert named in mistake(*argv)
+
+
+def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mistake):
+    weights, cut = tmp_path / "weights.safetensors", tmp_path / "cut.ckpt"
+    save_weights(*open_checkpoint(checkpoint), weights)
+    cut.write_bytes(checkpoint.read_bytes()[:5000])
+    for path in (weights, cut, tmp_path / "missing.ckpt"):
+        assert str(path) in mistake(*start_training, "--out", tmp_path / "run", "--resume", path)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--config=classify/nothing"], "--config classify/nothing"),
+        (["--nope=3"], "--nope=3"),
+        (["--trainer.max_epoch=3"], "--trainer.max_epoch=3"),
+        (["--model.nam=x"], "--model.nam=x"),
+        (["--data=no/such/folder"], "no/such/folder"),
+        (["--model.name=no_such_model"], "no_such_model"),
+        (["--model.kwargs.depth=3"], "'depth'"),
+        (["--model.optimizer.lr=-1"], "lr=-1"),
+        (["--model.optimizer.lr=fast"], "--model.optimizer.lr"),
+        (["--model.label_smoothing=2"], "label_smoothing=2"),
+        (["--data.batch_size=0"], "batch_size=0"),
+        (["--data.batch_size=5000"], "batch_size=5000"),
+        (["--data.preprocessing.size=[0, 3]"], "size=(0, 3)"),
+        (["--data.augment.crop=round"], "--data.augment.crop"),
+        (["--ema_decay=2"], "ema_decay=2"),
+        (["--monitor=luck"], "--monitor"),
+        (["--seed=-1"], "--seed"),
+        (["--trainer.accelerator=abacus"], "accelerator='abacus'"),
+        (["--trainer.max_epochs=-3"], "max_epochs"),
+        (["--trainer.precision=wild"], "--trainer.precision"),
+        (["--trainer.limit_val_batches=0"], "--trainer.limit_val_batches 0"),
+        (["--model.name=resnet18", "--model.kwargs={img_size: 32}"], "img_size"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_named_and_leave_nothing(options, named, start_training, tmp_path, mistake):
+    assert named in mistake(*start_training, "--out", tmp_path / "run", *options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_recipe_the_needed_options_are_named(mistake):
+    message = mistake("train")
+    assert all(name in message for name in ("model.name", "data.source", "data.preprocessing.size"))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("model: {nam: x}", "'nam'"),
+        ("trainer: {max_epoch: 3}", "'max_epoch'"),
+        ("epochs: 3", "'epochs'"),
+        ("data: {preprocessing: {siz: 3}}", "preprocessing.siz'"),
+        ("model: [", "CONFIG"),
+        ("just words", "CONFIG"),
+    ],
+)
+def test_mistakes_in_a_configuration_are_named(text, named, tmp_path, mistake):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    message = mistake("train", "--config", path, "--out", tmp_path / "run")
+    assert named.replace("CONFIG", f"--config {path}") in message
+
+
+def test_a_configuration_that_is_no_text_is_named(picture, mistake):
+    assert mistake("train", "--config", picture).startswith(f"--config {picture}: ")
+
+
+def test_a_run_without_an_epoch_is_an_error(start_training, tmp_path, mistake):
+    message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.max_epochs=0")
+    assert message.startswith(f"--out {tmp_path}/run: ")
+
+
+def test_a_broken_image_ends_the_run_with_its_name(start_training, digit_folder, tmp_path, mistake):
+    path = digit_folder / "3" / "000.png"
+    for split in ("train", "val"):
+        shutil.copytree(digit_folder, tmp_path / "images" / split)
+    path = tmp_path / "images" / "train" / "3" / "000.png"
+    path.write_bytes(b"")
+    options = ("--data", tmp_path / "images", "--data.batch_size=10", "--trainer.enable_progress_bar=false")
+    message = mistake(*start_training, *options, "--out", tmp_path / "run")
+    assert message.startswith(f"{path}: ")
+    assert "--data.on_error skip" in message
+
+
+def test_broken_images_can_be_skipped(start_training, digit_folder, tmp_path, parckit, caplog):
+    for split in ("train", "val"):
+        shutil.copytree(digit_folder, tmp_path / "images" / split)
+    (tmp_path / "images" / "train" / "3" / "000.png").write_bytes(b"")
+    options = ("--data", tmp_path / "images", "--data.batch_size=10", "--data.on_error=skip")
+    parckit(*start_training, *options, "--out", tmp_path / "run")
+    assert "epoch 0: 1 broken images were skipped" in caplog.messages
+
+
+def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkeypatch):
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ImagesPerSecond, "on_train_batch_end", interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false")
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning has it ignored from then on
+    assert message == "interrupted"
+
+
+def test_checkpoints_open_without_running_code(trained):
+    for name in ("best.ckpt", "last.ckpt"):
+        assert torch.load(trained / name, weights_only=True)[SPEC_KEY]["model"] == "test_parcnet"
+
+
+def test_what_the_data_decide_cannot_be_given(start_training, mistake):
+    assert "model.labels" in mistake(*start_training, "--model.labels=[a, b]")
