@@ -29,7 +29,7 @@ def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("quickstart", description="Train, export, verify, benchmark and report on digits.")
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder of everything made")
-    parser.add_argument("--max_epochs", type=PositiveInt, default=20, help="epochs of the training")
+    parser.add_argument("--max_epochs", type=PositiveInt | None, default=None, help="fewer epochs than the recipe's")
     parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
     args = parser.read(argv)
     out: Path = args.out
@@ -39,11 +39,11 @@ def main(argv: list[str]) -> None:
     _close(out, outcome)
 
 
-def run(out: Path, *, max_epochs: int, seed: int) -> Outcome:
+def run(out: Path, *, max_epochs: int | None, seed: int) -> Outcome:
     """Go the path once and return what was found on it."""
     start = time.perf_counter()
     options = ["--config", RECIPE, "--out", str(out / "train"), "--seed", str(seed), "--overwrite"]
-    command = [*options, "--trainer.max_epochs", str(max_epochs)]
+    command = options if max_epochs is None else [*options, "--trainer.max_epochs", str(max_epochs)]
     trained = train(command)
     model, spec = open_checkpoint(trained.best)
     bundle = out / "bundle"
@@ -63,7 +63,6 @@ def run(out: Path, *, max_epochs: int, seed: int) -> Outcome:
             onnx_session.engine: benchmark(lambda n: open_session(bundle, threads=n), threads=(1, 2), seconds=2),
         },
         seed=seed,
-        max_epochs=max_epochs,
         commands=(
             "parckit train " + " ".join(command),
             f"parckit export {trained.best} --out {bundle}",

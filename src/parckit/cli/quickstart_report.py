@@ -42,7 +42,6 @@ class Outcome:
         samples: predictions of the bundle on the test images.
         timings: engine -> timings for each number of threads, one thread first.
         seed: of the training.
-        max_epochs: of the training.
         commands: shell lines that give the same again.
         seconds: of the whole path, from the start to the last measurement.
     """
@@ -56,9 +55,13 @@ class Outcome:
     samples: Samples
     timings: Mapping[str, tuple[Timing, ...]]
     seed: int
-    max_epochs: int
     commands: tuple[str, ...]
     seconds: float
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the training."""
+        return 1 + max(row.epoch for row in self.curve if row.epoch is not None)
 
     @property
     def latency(self) -> Timing:
@@ -71,7 +74,7 @@ def write(path: Path, outcome: Outcome) -> None:
     report = Report(
         title=f"{outcome.spec.model} on handwritten digits",
         summary=(
-            f"Trained from scratch for {outcome.max_epochs} epochs, folded to a static graph, exported to ONNX and "
+            f"Trained from scratch for {outcome.epochs} epochs, folded to a static graph, exported to ONNX and "
             f"compared: on {outcome.onnxruntime.images} held-out images ONNX Runtime is right as often as torch to "
             f"{abs(outcome.onnxruntime.top1 - outcome.torch.top1):.2f} points."
         ),
@@ -105,7 +108,7 @@ def _pictures(outcome: Outcome) -> tuple[Picture, ...]:
         Picture(
             title="Training",
             figure=plots.training_curve(outcome.curve),
-            alt=f"Loss and top-1 over {outcome.max_epochs} epochs, and the learning rate.",
+            alt=f"Loss and top-1 over {outcome.epochs} epochs, and the learning rate.",
             caption="Validation uses the averaged weights, which are the ones that are saved.",
         ),
         Picture(
@@ -184,7 +187,7 @@ def _card(outcome: Outcome) -> ModelCard:
             "so it is not meant to read digits in photographs."
         ),
         data="scikit-learn's 1,797 handwritten digits (UCI, 8x8), upscaled; a fixed stratified split holds out 20 %.",
-        training=f"AdamW with cosine schedule, averaged weights, {outcome.max_epochs} epochs, seed {outcome.seed}.",
+        training=f"AdamW with cosine schedule, averaged weights, {outcome.epochs} epochs, seed {outcome.seed}.",
         preprocessing=(
             f"Resize to cover {height}x{width} ({preprocessing.interpolation}), centre crop, "
             f"{preprocessing.channel_order.upper()} / 255, mean {preprocessing.mean}, std {preprocessing.std}."
