@@ -184,9 +184,7 @@ def test_a_bundle_is_replaced_by_a_better_one(tmp_path, monkeypatch):
 def test_folders_and_files_that_are_no_bundle_are_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
-    with pytest.raises(
-        InputError, match=r"photos: a folder that is neither .* \(it holds cat\.png\)"
-    ):
+    with pytest.raises(InputError, match=r"photos: a folder that is neither .* \(it holds cat\.png\)"):
         export_bundle(tiny_model(), TINY, out=tmp_path / "photos")
     with pytest.raises(InputError, match=r"cat\.png: a file"):
         export_bundle(tiny_model(), TINY, out=tmp_path / "photos" / "cat.png")

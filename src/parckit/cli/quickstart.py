@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from jsonargparse.typing import PositiveInt
 
 from parckit.cli.parsing import DataChoice, Seed, verb_parser
 from parckit.cli.quickstart_report import Outcome, Samples, write
@@ -29,7 +28,7 @@ def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("quickstart", description="Train, export, verify, benchmark and report on digits.")
     parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder of everything made")
-    parser.add_argument("--max_epochs", type=PositiveInt | None, default=None, help="fewer epochs than the recipe's")
+    parser.add_argument("--max_epochs", type=int | None, default=None, help="fewer epochs than the recipe's")
     parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
     args = parser.read(argv)
     out: Path = args.out
