@@ -1,8 +1,8 @@
 import onnx
 import pytest
 
-from parckit.contract import MODEL_FILE, read_contract
-from parckit.deploy import ParityError
+from parckit.cli.main import main
+from parckit.contract import MODEL_FILE, ParityError, read_contract
 from parckit.runtimes.torch import open_checkpoint
 
 
@@ -60,12 +60,12 @@ def test_a_folder_of_other_things_is_left_alone(checkpoint, trained, mistake):
     assert sorted(trained.rglob("*")) == before
 
 
-def test_a_refused_export_fails(checkpoint, tmp_path, parckit, monkeypatch):
+def test_a_refused_export_fails(checkpoint, tmp_path, capsys, monkeypatch):
     def refuse(*args: object, **options: object) -> None:
         raise ParityError("differs from torch by 1")
 
     monkeypatch.setattr("parckit.cli.export.export_bundle", refuse)
     with pytest.raises(SystemExit) as ending:
-        parckit("export", checkpoint, "--out", tmp_path / "bundle")
-    # A message as the code: Python prints it and exits with 1, for no argument was wrong.
-    assert ending.value.code == "parckit: error: differs from torch by 1"
+        main(["export", str(checkpoint), "--out", str(tmp_path / "bundle")])
+    assert ending.value.code == 1  # not 2: no argument was wrong
+    assert capsys.readouterr().err == "parckit: error: differs from torch by 1\n"

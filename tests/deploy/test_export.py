@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from bundles import LABELS, tiny_spec
-from parckit.contract import MODEL_FILE, InputError, ModelSpec, read_contract
-from parckit.deploy import ExportError, ParityError, export_bundle
+from parckit.contract import MODEL_FILE, ExportError, InputError, ModelSpec, ParityError, read_contract
 from parckit.deploy import export as export_module
+from parckit.deploy import export_bundle
 from parckit.layers import CircularConv2d
 from parckit.measure.cost import count
 from parckit.models import build_model

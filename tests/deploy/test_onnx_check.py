@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from parckit.deploy.errors import ExportError
+from parckit.contract import ExportError
 from parckit.deploy.onnx_check import check_file
 
 KERNEL = np.ones((4, 3, 1, 1), np.float32)

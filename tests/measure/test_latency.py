@@ -65,6 +65,16 @@ def test_latency_has_threads_inside_and_throughput_has_single_thread_workers():
     assert factory.asked == [1, 1, 3, 1, 1, 1]
 
 
+def test_a_graph_of_several_images_is_fed_as_many(monkeypatch):
+    monkeypatch.setattr(Sleeper, "batch_size", 3)
+    factory = Factory(0.02)
+    (timing,) = benchmark(factory, threads=[1], warmup=0, repeats=5)
+    assert {shape[0] for session in factory.made for shape in session.shapes} == {3}
+    assert timing.batch_size == 3
+    # Three images every 20 ms are 150 images/s; sleeping and the machine may only slow that down.
+    assert 60 < timing.images_per_second <= 150
+
+
 def test_workers_run_side_by_side():
     one, four = benchmark(Factory(0.02), threads=[1, 4], warmup=0, repeats=10)
     # Sleeping workers do not compete: four times the throughput, less what a busy machine takes.

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import track
 
 from parckit.cli.parsing import DataChoice, beside, verb_parser
@@ -27,7 +28,9 @@ def main(argv: list[str]) -> None:
     args = parser.read(argv)
     session = open_session(args.artefact, runtime=args.runtime, threads=args.threads)
     batches = args.data.batches(session)
-    found = evaluate(session, track(batches, description="evaluating"), num_classes=len(session.spec.labels))
+    console = Console(stderr=True)
+    progress = track(batches, description="evaluating", console=console, disable=not console.is_terminal)
+    found = evaluate(session, progress, num_classes=len(session.spec.labels))
     picture = args.picture or beside(args.artefact, "_confusion.png")
     rows = [("top-1 %", f"{found.top1:.2f}"), ("top-5 %", f"{found.top5:.2f}"), ("images", str(found.images))]
     rows += [("skipped", str(found.skipped)), ("engine", session.engine), ("confusion matrix", str(picture))]

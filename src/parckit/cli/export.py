@@ -5,7 +5,7 @@ from pathlib import Path
 from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import MODEL_FILE, Contract
-from parckit.deploy import ExportError, export_bundle
+from parckit.deploy import export_bundle
 from parckit.runtimes.torch import open_checkpoint
 
 
@@ -22,12 +22,9 @@ def main(argv: list[str]) -> None:
     model, spec = open_checkpoint(args.checkpoint)
     if args.size is not None:
         spec = spec.with_size(parse_size(args.size))
-    try:
-        contract = export_bundle(
-            model, spec, out=args.out, opset=args.opset, ir_version=args.ir_version, batch_size=args.batch_size
-        )
-    except ExportError as error:
-        raise SystemExit(f"parckit: error: {error}") from error
+    contract = export_bundle(
+        model, spec, out=args.out, opset=args.opset, ir_version=args.ir_version, batch_size=args.batch_size
+    )
     show_bundle(contract, args.out)
 
 

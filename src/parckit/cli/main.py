@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 
 from parckit import __version__
-from parckit.contract import InputError
+from parckit.contract import ExportError, InputError
 
 VERBS = {
     "quickstart": "the whole path on real handwritten digits: train, export, verify, benchmark, report",
@@ -20,7 +20,7 @@ VERBS = {
     "convert-weights": "turn an official checkpoint into safetensors",
 }
 
-_ERROR_EXIT = 2
+_USER_ERROR = 2
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> None:
         if os.environ.get("PARCKIT_TRACEBACK"):
             raise
         _fail(_one_line(error))
+    except ExportError as error:
+        _fail(str(error), code=1)
     except KeyboardInterrupt:
         _fail("interrupted")
 
@@ -71,9 +73,9 @@ def _one_line(error: Exception) -> str:
     return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, *, code: int = _USER_ERROR) -> None:
     print(f"parckit: error: {message}", file=sys.stderr)
-    raise SystemExit(_ERROR_EXIT)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

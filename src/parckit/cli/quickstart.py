@@ -11,7 +11,7 @@ from parckit.cli.parsing import DataChoice, Seed, verb_parser
 from parckit.cli.quickstart_report import Outcome, Samples, write
 from parckit.cli.tables import show
 from parckit.cli.train import train
-from parckit.contract import MODEL_FILE, replacing
+from parckit.contract import MODEL_FILE, InputError, replacing
 from parckit.deploy import export_bundle
 from parckit.measure.accuracy import evaluate
 from parckit.measure.curve import read_curve
@@ -31,6 +31,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--max_epochs", type=int | None, default=None, help="fewer epochs than the recipe's")
     parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
     args = parser.read(argv)
+    if args.max_epochs is not None and args.max_epochs < 1:
+        raise InputError(f"--max_epochs {args.max_epochs}: must be at least 1")
     out: Path = args.out
     outcome = run(out, max_epochs=args.max_epochs, seed=args.seed)
     write(out / "report.html", outcome)

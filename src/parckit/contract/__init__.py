@@ -11,7 +11,7 @@ from parckit.contract.bundle import (
     sha256_of,
     write_contract,
 )
-from parckit.contract.errors import InputError
+from parckit.contract.errors import ExportError, InputError, ParityError
 from parckit.contract.files import replacing
 from parckit.contract.preprocessing import Preprocessing
 from parckit.contract.spec import SPEC_KEY, ModelSpec
@@ -22,9 +22,11 @@ __all__ = [
     "SCHEMA",
     "SPEC_KEY",
     "Contract",
+    "ExportError",
     "InputError",
     "ModelSpec",
     "Parity",
+    "ParityError",
     "Preprocessing",
     "TensorSpec",
     "read_contract",

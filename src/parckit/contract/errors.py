@@ -1,8 +1,16 @@
-"""The one exception that means "the user gave something wrong"."""
+"""The exceptions that the command line shows as one line."""
 
 
 class InputError(ValueError):
     """A mistake in what the caller gave: the message names the argument or file, its value and what is accepted.
 
-    The command line shows it as one line and ends with exit code 2; every other exception is a fault of ours.
+    The command line shows it as one line and ends with exit code 2.
     """
+
+
+class ExportError(RuntimeError):
+    """The exported file is not what was asked for; nothing is left of it. The command line ends with exit code 1."""
+
+
+class ParityError(ExportError):
+    """The exported file computes something else than the model."""

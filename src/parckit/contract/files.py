@@ -16,9 +16,9 @@ def replacing(target: Path) -> Generator[Path, None, None]:
     Raises:
         OSError: if the folder cannot be written.
     """
+    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _put(temporary, target)
     except OSError as error:

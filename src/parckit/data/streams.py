@@ -120,7 +120,10 @@ def _fetch_labels(url: str) -> tuple[str, ...]:
     parts = urlsplit(url)
     address = parts._replace(path=parts.path.rpartition("/")[0] + "/" + CLASSES_FILE).geturl()
     stream = _start_download(address)
-    text = stream.read()
+    try:
+        text = stream.read()
+    except OSError:  # raised only if the failed program has ended by now; its status tells in either case
+        text = b""
     if status := _end_download(stream):
         raise InputError(
             f"{address}: cannot be fetched (download program's exit status {status}); it names the classes"

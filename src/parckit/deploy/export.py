@@ -14,12 +14,12 @@ from parckit.contract import (
     InputError,
     ModelSpec,
     Parity,
+    ParityError,
     TensorSpec,
     replacing,
     sha256_of,
     write_contract,
 )
-from parckit.deploy.errors import ParityError
 from parckit.deploy.onnx_check import check_file, shape_of
 from parckit.deploy.onnx_export import check_versions, write_onnx
 from parckit.measure import cost

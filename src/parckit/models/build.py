@@ -21,7 +21,7 @@ def build_model(spec: ModelSpec) -> nn.Module:
         InputError: if timm knows no such model, or the model refuses a keyword or its value.
     """
     if not timm.is_model(spec.model):
-        close = ", ".join(timm.list_models(f"*{spec.model.split('_')[0]}*")[:8]) or "none alike"
+        close = ", ".join(timm.list_models(f"*{spec.model.split('_')[0]}*")[:8]) or "see `parckit list`"
         raise InputError(f"model={spec.model!r}: no such model here or in timm; close: {close}")
     if "num_classes" in spec.model_kwargs:
         raise InputError(f"num_classes={spec.model_kwargs['num_classes']} in model_kwargs: it follows from the labels")

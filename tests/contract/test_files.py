@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from parckit.contract import replacing
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def write_half(path: Path):
+    with replacing(path) as temporary:
+        temporary.write_text("half" * (1 // 0 if temporary.write_text("half") else 1))
+
+
+def test_a_file_appears_whole_under_its_name(tmp_path):
+    with replacing(tmp_path / "new" / "record.json") as temporary:
+        temporary.write_text("{}")
+        assert not (tmp_path / "new" / "record.json").exists()
+    assert names(tmp_path / "new") == ["record.json"]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    (tmp_path / "record.json").write_text("old")
+    with pytest.raises(ZeroDivisionError):
+        write_half(tmp_path / "record.json")
+    assert names(tmp_path) == ["record.json"]
+    assert (tmp_path / "record.json").read_text() == "old"
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "old").touch()
+    with replacing(tmp_path / "bundle") as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert names(tmp_path) == ["bundle"]
+    assert names(tmp_path / "bundle") == ["new"]
+
+
+def test_a_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "old").touch()
+    real = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name.endswith(".tmp"):
+            raise OSError(28, "No space left on device", str(self))
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space left") as caught, replacing(tmp_path / "bundle") as temporary:
+        temporary.mkdir()
+    assert caught.value.filename == str(tmp_path / "bundle")
+    assert names(tmp_path) == ["bundle"]
+    assert names(tmp_path / "bundle") == ["old"]
+
+
+def test_an_unwritable_place_is_named_and_not_the_temporary_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file") as caught, replacing(tmp_path / "file" / "x"):
+        pass
+    assert ".tmp" not in str(caught.value)
