@@ -59,7 +59,7 @@ def run(out: Path, *, max_epochs: int | None, seed: int) -> Outcome:
         torch=evaluate(torch_session, _DATA.batches(torch_session), num_classes=num_classes),
         onnxruntime=evaluate(onnx_session, _DATA.batches(onnx_session), num_classes=num_classes),
         samples=_samples(onnx_session),
-        # torch on one thread alone: its thread count is the process's, so workers side by side would disturb each other.
+        # torch on one thread alone: its thread count is the process's, and workers side by side would disturb it.
         timings={
             torch_session.engine: benchmark(lambda n: open_session(trained.best, threads=n), threads=(1,), seconds=2),
             onnx_session.engine: benchmark(lambda n: open_session(bundle, threads=n), threads=(1, 2), seconds=2),
