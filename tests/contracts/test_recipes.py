@@ -55,9 +55,12 @@ def test_it_parses(name, parser):
 @every
 def test_its_parts_are_accepted(name, parser):
     config = parser.parse(["--config", name])
-    Preprocessing.from_dict(config.data.preprocessing.as_dict())
-    Augment(**config.data.augment.as_dict())
-    AdamWCosine(**config.model.optimizer.as_dict())
+    content = yaml.safe_load(text_of(name))
+    assert Preprocessing.from_dict(config.data.preprocessing.as_dict()).size == tuple(
+        content["data"]["preprocessing"]["size"]
+    )
+    assert Augment(**config.data.augment.as_dict()).crop == content["data"]["augment"]["crop"]
+    assert AdamWCosine(**config.model.optimizer.as_dict()).lr == content["model"]["optimizer"]["lr"]
 
 
 @every

@@ -39,7 +39,8 @@ def test_kernels_computed_from_constants_pass(tmp_path, kind):
         "Identity": helper.make_node("Identity", ["stored"], ["kernel"]),
         "Concat": helper.make_node("Concat", ["half", "half"], ["kernel"], axis=0),
     }
-    check(model_of([nodes[kind], CONV], weights={"stored": KERNEL, "half": KERNEL[:2]}), tmp_path)
+    passed = check(model_of([nodes[kind], CONV], weights={"stored": KERNEL, "half": KERNEL[:2]}), tmp_path)
+    assert [node.op_type for node in passed.graph.node] == [kind, "Conv"]
 
 
 @pytest.mark.parametrize("kind", ["image", "random"])
