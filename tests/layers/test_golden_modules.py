@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from golden_fixtures import GOLDEN, Case, fill, official_input, read_case
-from parckit.layers import Axis, CircularConv2d, ParCBlock, PositionEmbedding
+from parckit.layers import Axis, CircularConv2d, ParCBlock, ParCConv2d, PositionEmbedding
 from parckit.models.parcnet import rename_official_key
 
 LENGTH = 8  # native taps of the blocks
@@ -35,17 +35,29 @@ def parc_block(weights: dict[str, Tensor], *, length: int = LENGTH) -> ParCBlock
     return block.eval()
 
 
-def circular(weights: dict[str, Tensor], *, axis: Axis, prefix: str = "") -> nn.Module:
-    """The official operator: embedding, if it has one, then convolution with bias."""
-    kernel = weights[f"{prefix}gcc_conv.weight"]
+def circular(weights: dict[str, Tensor], *, axis: Axis) -> nn.Module:
+    """The official operator on one half: embedding, if it has one, then convolution with bias."""
+    kernel = weights["gcc_conv.weight"]
     dim, per_group = kernel.shape[:2]
     conv = CircularConv2d(dim, SIDE, axis=axis, groups=dim // per_group, bias=True)
-    conv.load_state_dict({"weight": kernel, "bias": weights[f"{prefix}gcc_conv.bias"]})
-    if f"{prefix}pe" not in weights:
+    conv.load_state_dict({"weight": kernel, "bias": weights["gcc_conv.bias"]})
+    if "pe" not in weights:
         return conv
     embedding = PositionEmbedding(dim, SIDE, axis=axis)
-    embedding.load_state_dict({"weight": weights[f"{prefix}pe"]})
+    embedding.load_state_dict({"weight": weights["pe"]})
     return nn.Sequential(embedding, conv)
+
+
+def parc_conv(weights: dict[str, Tensor], *, prefix: str) -> ParCConv2d:
+    """The official operator on both halves."""
+    half, per_group = weights[f"{prefix}_H.gcc_conv.weight"].shape[:2]
+    conv = ParCConv2d(2 * half, (SIDE, SIDE), groups=half // per_group)
+    halves = {"height": f"{prefix}_H", "width": f"{prefix}_W"}
+    state = {f"pe_{axis}.weight": weights[f"{name}.pe"] for axis, name in halves.items()}
+    for axis, name in halves.items():
+        state |= {f"{axis}.{key}": weights[f"{name}.gcc_conv.{key}"] for key in ("weight", "bias")}
+    conv.load_state_dict(state)
+    return conv
 
 
 def norm(weights: dict[str, Tensor], name: str) -> nn.Module:
@@ -58,12 +70,7 @@ def norm(weights: dict[str, Tensor], name: str) -> nn.Module:
 def convnext_block(x: Tensor) -> Tensor:
     """ConvNeXt's block with the operator, a half of the channels along each axis, in place of the 7x7."""
     weights = weights_of("parc_convnext_block", gain=1.0)
-    a, b = x.chunk(2, dim=1)
-    height, width = (
-        circular(weights, axis="height", prefix="gcc_H."),
-        circular(weights, axis="width", prefix="gcc_W."),
-    )
-    out = torch.cat((height(a), width(b)), dim=1).permute(0, 2, 3, 1)
+    out = parc_conv(weights, prefix="gcc")(x).permute(0, 2, 3, 1)
     out = F.layer_norm(out, (8,), weights["norm.weight"], weights["norm.bias"], eps=1e-6)
     out = F.gelu(F.linear(out, weights["pwconv1.weight"], weights["pwconv1.bias"]))
     out = F.linear(out, weights["pwconv2.weight"], weights["pwconv2.bias"]) * weights["gamma"]
@@ -73,12 +80,8 @@ def convnext_block(x: Tensor) -> Tensor:
 def bottleneck(x: Tensor) -> Tensor:
     """ResNet's bottleneck with the dense operator, a half of the channels along each axis, in place of the 3x3."""
     weights = weights_of("parc_bottleneck", gain=1.0)
-    a, b = norm(weights, "bn1")(F.conv2d(x, weights["conv1.weight"])).relu().chunk(2, dim=1)
-    height, width = (
-        circular(weights, axis="height", prefix="parc_H."),
-        circular(weights, axis="width", prefix="parc_W."),
-    )
-    out = norm(weights, "bn2")(torch.cat((height(a), width(b)), dim=1)).relu()
+    out = norm(weights, "bn1")(F.conv2d(x, weights["conv1.weight"])).relu()
+    out = norm(weights, "bn2")(parc_conv(weights, prefix="parc")(out)).relu()
     return (x + norm(weights, "bn3")(F.conv2d(out, weights["conv3.weight"]))).relu()
 
 

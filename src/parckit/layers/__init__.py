@@ -1,33 +1,63 @@
-"""Operators and blocks in plain torch: circular convolution and the ParC block."""
+"""Operators and blocks in plain torch: circular and oversized convolution, the ParC block."""
 
-from parckit.layers.circular import (
+from parckit.layers.along_axis import (
     Axis,
-    CircularConv2d,
-    Form,
-    PositionEmbedding,
-    circular_conv,
-    circular_conv_reference,
+    AxisConv2d,
+    ConstantAxisConv2d,
+    axis_conv,
+    axis_conv_reference,
     resize_along,
 )
+from parckit.layers.axis_form import FORMS, Form, Padding
+from parckit.layers.circular import CircularConv2d, PositionEmbedding, circular_conv
 from parckit.layers.conv_norm import ConvNormSiLU
+from parckit.layers.edgevit import EdgeViTBlock, ParCMixer, PatchEmbedding, SparseAttention
 from parckit.layers.inverted_residual import InvertedResidual
+from parckit.layers.oversized import OversizedConv2d, oversized_conv
 from parckit.layers.parc import ChannelGate, FeedForward, ParCBlock, ParCBranch
+from parckit.layers.parc_conv import ParCConv2d
 from parckit.layers.parc_stage import Fusion, ParCStage
+from parckit.layers.parcv2 import (
+    BifurcateGateUnit,
+    CenteredL2Norm2d,
+    OversizedMixer,
+    ParCV2Block,
+    ParCV2Downsample,
+    ParCV2Stem,
+)
 
 __all__ = [
+    "FORMS",
     "Axis",
+    "AxisConv2d",
+    "BifurcateGateUnit",
+    "CenteredL2Norm2d",
     "ChannelGate",
     "CircularConv2d",
+    "ConstantAxisConv2d",
     "ConvNormSiLU",
+    "EdgeViTBlock",
     "FeedForward",
     "Form",
     "Fusion",
     "InvertedResidual",
+    "OversizedConv2d",
+    "OversizedMixer",
+    "Padding",
     "ParCBlock",
     "ParCBranch",
+    "ParCConv2d",
+    "ParCMixer",
     "ParCStage",
+    "ParCV2Block",
+    "ParCV2Downsample",
+    "ParCV2Stem",
+    "PatchEmbedding",
     "PositionEmbedding",
+    "SparseAttention",
+    "axis_conv",
+    "axis_conv_reference",
     "circular_conv",
-    "circular_conv_reference",
+    "oversized_conv",
     "resize_along",
 ]

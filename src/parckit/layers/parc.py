@@ -9,7 +9,8 @@ from jaxtyping import Float
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from parckit.layers.circular import Axis, CircularConv2d, PositionEmbedding
+from parckit.layers.along_axis import Axis
+from parckit.layers.circular import CircularConv2d, PositionEmbedding
 
 _OTHER: dict[Axis, Axis] = {"height": "width", "width": "height"}
 

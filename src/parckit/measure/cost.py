@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from parckit.layers import CircularConv2d
+from parckit.layers import AxisConv2d
 
 _MAP_DIMS = 4
 
@@ -60,7 +60,7 @@ def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
     """
     shadow = deepcopy(model).to("meta").eval()
     for module in shadow.modules():
-        if isinstance(module, CircularConv2d):
+        if isinstance(module, AxisConv2d):
             module.form = "conv"
     # Only timm's models have stages; of any other module the totals are still true.
     info = list(cast("list[Mapping[str, object]]", getattr(model, "feature_info", [])))

@@ -1,0 +1,120 @@
+"""Time the forms of a convolution along an axis, and check the choice that `form="auto"` makes between them.
+
+OMP_NUM_THREADS=1 python benchmarks/circular.py
+
+Runs on a GPU as well (`--device cuda`), where nobody has measured yet.
+"""
+
+import argparse
+import itertools
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from parckit.layers import FORMS, Axis, ConstantAxisConv2d, Padding, axis_conv
+from parckit.layers.along_axis import along
+from parckit.measure.interleaved import compare_times, interleave
+from parckit.measure.records import write_record
+
+RECORD = Path(__file__).parent / "records" / "circular.json"
+SIZES = (7, 8, 10, 14, 16, 20, 28, 32, 48, 56, 64)
+# Side of the map up to which -> channels, as in a half of ParC-Net-S and in ParCNetV2-XT.
+CHANNELS = {10: 160, 16: 128, 32: 96, 64: 48}
+LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def main() -> None:
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=0.5, help="per comparison")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=LAYOUTS)
+    parser.add_argument("--out", type=Path, default=RECORD)
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    rows: list[dict[str, object]] = []
+    for layout, padding, size, axis, regime in itertools.product(
+        args.layouts, ("circular", "zeros"), args.sizes, ("height", "width"), REGIMES
+    ):
+        case = Case(layout=layout, padding=padding, size=size, axis=axis, regime=regime)
+        rows.append(measure(case, seconds=args.seconds, device=args.device))
+    write_record(args.out, "circular", {"rows": rows}, seed=0, threads=torch.get_num_threads())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One kind of convolution: what it runs on and when."""
+
+    layout: str
+    padding: Padding
+    size: int
+    axis: Axis
+    regime: str
+
+
+def measure(case: Case, *, seconds: float, device: str) -> dict[str, object]:
+    """Time a case in every form, relative to the conv form."""
+    channels = next(width for side, width in CHANNELS.items() if case.size <= side)
+    batch = 32 if case.regime == "training" else 1
+    taps = case.size if case.padding == "circular" else 2 * case.size - 1
+    x = torch.randn(batch, channels, case.size, case.size, device=device).to(memory_format=LAYOUTS[case.layout])
+    weight = torch.randn(channels, 1, *along(taps, case.axis), device=device) / taps**0.5
+    times = interleave(REGIMES[case.regime](x, weight, case), seconds=seconds)
+    ratios = {form: asdict(compare_times(times["conv"], times[form])) for form in times if form != "conv"}
+    shown = "  ".join(f"{form} {ratio['speedup']:5.2f}x" for form, ratio in ratios.items())
+    print(f"{case.layout:13} {case.padding:8} {case.size:2} {case.axis:6} {case.regime:8} {shown}", flush=True)
+    median_ms = {form: statistics.median(runs) * 1e3 for form, runs in times.items()}
+    return asdict(case) | {"channels": channels, "batch": batch, "speedup": ratios, "median_ms": median_ms}
+
+
+def constant(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:
+    """Forward, no gradients, the kernel is known in advance."""
+    modules = {
+        form: ConstantAxisConv2d(weight, None, axis=case.axis, padding=case.padding, length=case.size, form=form)
+        for form in FORMS
+    }
+    return {form: no_grad(lambda module=module: module(x)) for form, module in modules.items()}
+
+
+def built(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:
+    """Forward, no gradients, the kernel comes with the call."""
+    return {
+        form: no_grad(lambda form=form: axis_conv(x, weight, axis=case.axis, padding=case.padding, form=form))
+        for form in FORMS
+    }
+
+
+def training(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:
+    """Forward and backward."""
+    x, weight = x.requires_grad_(), weight.requires_grad_()
+    grad = torch.randn_like(x)
+
+    def step(form: str) -> None:
+        out = axis_conv(x, weight, axis=case.axis, padding=case.padding, form=form)
+        torch.autograd.grad(out, (x, weight), grad)
+
+    return {form: lambda form=form: step(form) for form in FORMS}
+
+
+REGIMES = {"constant": constant, "built": built, "training": training}
+
+
+def no_grad(run: Callable[[], object]) -> Callable[[], None]:
+    """Wrap a callable."""
+
+    def inner() -> None:
+        with torch.no_grad():
+            run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    return inner
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+r"""Convolution along one whole axis of a feature map, in equal forms.
+
+Two paddings, one definition: with the axis of length n and taps w,
+
+    circular    out[i] = sum_k w[k] * x[(i + k) mod n],     n taps                    (ParC-Net, section 3.1)
+    zeros       out[i] = sum_k w[k] * x[i + k - K // 2],    K taps, K odd, x 0 outside (ParCNetV2, section 3.2)
+
+The same numbers come from three forms:
+
+* *conv* (the papers'): append the first n - 1 rows, or pad, and convolve.
+* *matmul*: multiply by the Toeplitz matrix of the taps (`toeplitz.py`).
+* *fft*: multiply the spectra along the axis.
+
+`axis_conv` is the one call; a further form is one more name in `Form` and one more branch there.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from parckit.layers.axis_form import FORMS, Form, Padding, choose_form
+from parckit.layers.toeplitz import banded_diagonals, circular_diagonals, multiply, toeplitz, toeplitz_matmul
+
+Axis = Literal["height", "width"]
+_DIM: dict[Axis, int] = {"height": 2, "width": 3}
+
+
+def axis_conv(
+    x: Float[Tensor, "b c h w"],
+    weight: Float[Tensor, "c_out c_in kh kw"],
+    bias: Float[Tensor, " c_out"] | None = None,
+    *,
+    axis: Axis,
+    padding: Padding,
+    form: Form = "auto",
+) -> Float[Tensor, "b c_out h w"]:
+    """Convolve along one whole axis.
+
+    Args:
+        x: feature map.
+        weight: `(C, 1, K, 1)` for `"height"`, `(C, 1, 1, K)` for `"width"`; K is the axis' length for circular padding,
+            any odd number for zeros. More input channels per group (ParC-ResNet50 is dense), or more outputs than
+            inputs, run in the conv form.
+        bias: one number per output channel.
+        axis: the axis to convolve along.
+        padding: what stands beyond the ends.
+        form: how to compute it; `"auto"` chooses by what was timed. `"matmul"` and `"fft"` are for depthwise weights;
+            `"matmul"` cannot be differentiated twice.
+
+    Raises:
+        ValueError: if the weight's taps do not fit, `form`, `axis` or `padding` is unknown, or a weight that is not
+            depthwise is to run in another form than conv.
+
+    Shape:
+        (B, C, H, W) -> (B, C_out, H, W)
+    """
+    dim = axis_dim(axis)
+    _check_taps(x, weight, axis=axis, padding=padding)
+    if form not in FORMS:
+        raise ValueError(f"form={form!r}: choose from {FORMS}")
+    depthwise = weight.shape[:2] == (x.shape[1], 1)
+    if form == "auto":
+        form = choose_form(x, dim=dim, padding=padding) if depthwise else "conv"
+    if form == "conv":
+        return _conv_form(x, weight, bias, dim=dim, padding=padding)
+    if not depthwise:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: form={form!r} needs a depthwise one")
+    taps = weight.flatten(1)
+    if form == "fft":
+        out = _fft_form(x, taps, dim=dim, padding=padding)
+    else:
+        out = toeplitz_matmul(x, _diagonals(taps, x.shape[dim], padding), dim=dim)
+    return out if bias is None else out + bias.to(out.dtype).view(-1, 1, 1)
+
+
+def axis_conv_reference(
+    x: Float[Tensor, "b c h w"], weight: Float[Tensor, "c 1 kh kw"], *, axis: Axis, padding: Padding
+) -> Float[Tensor, "b c h w"]:
+    """Compute the definition tap by tap, in float64: slow, obvious, the yardstick of every form.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W), float64
+    """
+    taps, dim = weight.double().flatten(1), axis_dim(axis)
+    positions = torch.arange(x.shape[dim])
+    out = torch.zeros_like(x, dtype=torch.float64)
+    for k in range(taps.shape[1]):
+        source = positions + (k if padding == "circular" else k - taps.shape[1] // 2)
+        inside = source.new_ones(len(source)) if padding == "circular" else (source >= 0) & (source < len(source))
+        mask = inside.double().view(along(-1, axis))
+        out += taps[:, k].view(-1, 1, 1) * x.double().index_select(dim, source % len(source)) * mask
+    return out
+
+
+def resize_along(weight: Float[Tensor, "a b kh kw"], length: int, *, axis: Axis) -> Float[Tensor, "a b kh2 kw2"]:
+    """Interpolate a kernel or embedding to `length` along its axis, end points kept (ParC-Net, section 3.1).
+
+    Linear, as bilinear with aligned corners is along one axis; values are not rescaled. At its own length it is
+    returned as it is.
+
+    Shape:
+        (A, B, K, 1) -> (A, B, length, 1) for height; (A, B, 1, K) -> (A, B, 1, length) for width
+    """
+    if weight.shape[axis_dim(axis)] == length:
+        return weight
+    return F.interpolate(weight, size=along(length, axis), mode="bilinear", align_corners=True)
+
+
+class AxisConv2d(nn.Module, ABC):
+    """A learned convolution along one whole axis; what kernel a map of some length gets is up to the subclass.
+
+    Args:
+        dim: channels.
+        length: taps that are learned.
+        axis: the axis to convolve along.
+        padding: what stands beyond the ends.
+        groups: `dim` (default) is depthwise, 1 is dense.
+        bias: add one number per channel.
+
+    Attributes:
+        form: how to compute it, see `axis_conv`; may be set at any time.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(
+        self, dim: int, length: int, *, axis: Axis, padding: Padding, groups: int | None = None, bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.axis: Axis = axis
+        self.padding: Padding = padding
+        self.form: Form = "auto"
+        self.weight = nn.Parameter(torch.empty(dim, dim // (groups or dim), *along(length, axis)))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the kernel uniformly from ±1/sqrt(fan in), as the official models do; the bias becomes 0."""
+        bound = self.weight[0].numel() ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @abstractmethod
+    def weight_at(self, length: int) -> Float[Tensor, "c_out c_in kh kw"]:
+        """Return the kernel for a map whose axis has `length` positions."""
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Convolve with the kernel at the size of `x`."""
+        weight = self.weight_at(x.shape[axis_dim(self.axis)])
+        return axis_conv(x, weight, self.bias, axis=self.axis, padding=self.padding, form=self.form)
+
+    def extra_repr(self) -> str:
+        """Show what tells one instance from another."""
+        return f"{self.weight.shape[0]}, length={max(self.weight.shape[2:])}, axis={self.axis!r}, form={self.form!r}"
+
+
+class ConstantAxisConv2d(nn.Module):
+    """A depthwise convolution along one axis with a constant kernel, for maps of one length: made by `parckit.fuse`.
+
+    In the matmul form the matrix is built once, at the first call, and kept beside the state dict.
+
+    Args:
+        weight: the kernel at the map's length, see `axis_conv`; taps that reach no position are dropped.
+        bias: one number per channel.
+        axis: the axis to convolve along.
+        padding: what stands beyond the ends.
+        length: positions of the map along the axis.
+        form: how to compute it.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "c_out c_in kh kw"],
+        bias: Float[Tensor, " c_out"] | None,
+        *,
+        axis: Axis,
+        padding: Padding,
+        length: int,
+        form: Form = "auto",
+    ) -> None:
+        super().__init__()
+        self.axis: Axis = axis
+        self.padding: Padding = padding
+        self.form: Form = form
+        beyond = weight.shape[axis_dim(axis)] // 2 - (length - 1) if padding == "zeros" else 0
+        if beyond > 0:
+            weight = weight.narrow(axis_dim(axis), beyond, 2 * length - 1)
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+        # No buffer: exported programs would carry it, though they build their own.
+        self._matrix: Tensor | None = None
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Convolve with the constant kernel."""
+        dim = axis_dim(self.axis)
+        depthwise = self.weight.shape[1] == 1
+        form = self.form
+        if form == "auto":
+            form = choose_form(x, dim=dim, padding=self.padding) if depthwise else "conv"
+        # What is traced must build the matrix from the kernel: a file would otherwise hold n times as many numbers.
+        if form != "matmul" or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return axis_conv(x, self.weight, self.bias, axis=self.axis, padding=self.padding, form=form)
+        if self._matrix is None or (self._matrix.dtype, self._matrix.device) != (x.dtype, x.device):
+            matrix = toeplitz(_diagonals(self.weight.flatten(1), x.shape[dim], self.padding)).to(x.dtype)
+            self._matrix = (matrix if dim == 2 else matrix.mT).contiguous()
+        out = multiply(x, self._matrix if dim == 2 else self._matrix.mT, dim=dim)
+        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
+
+    def extra_repr(self) -> str:
+        """Show what tells one instance from another."""
+        return f"{self.weight.shape[0]}, taps={max(self.weight.shape[2:])}, axis={self.axis!r}, form={self.form!r}"
+
+
+def along(length: int, axis: Axis) -> tuple[int, int]:
+    """Return (length, 1) for the height, (1, length) for the width."""
+    return (length, 1) if axis == "height" else (1, length)
+
+
+def axis_dim(axis: Axis) -> int:
+    """Return the dimension of an axis in (B, C, H, W).
+
+    Raises:
+        ValueError: if there is no such axis.
+    """
+    if axis not in _DIM:
+        raise ValueError(f"axis={axis!r}: choose from {get_args(Axis)}")
+    return _DIM[axis]
+
+
+def _check_taps(x: Tensor, weight: Tensor, *, axis: Axis, padding: Padding) -> None:
+    dim = axis_dim(axis)
+    length, count, across = x.shape[dim], weight.shape[dim], weight.shape[5 - dim]
+    if padding == "circular":
+        if count != length or across != 1:
+            raise ValueError(f"weight of shape {tuple(weight.shape)}: axis={axis!r} needs taps {along(length, axis)}")
+    elif padding != "zeros":
+        raise ValueError(f"padding={padding!r}: choose from {get_args(Padding)}")
+    elif count % 2 == 0 or across != 1:
+        raise ValueError(
+            f"weight of shape {tuple(weight.shape)}: needs an odd number of taps along axis={axis!r} alone"
+        )
+
+
+def _conv_form(x: Tensor, weight: Tensor, bias: Tensor | None, *, dim: int, padding: Padding) -> Tensor:
+    groups = x.shape[1] // weight.shape[1]
+    if padding == "zeros":
+        return F.conv2d(x, weight, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2), groups=groups)
+    wrapped = torch.cat((x, x.narrow(dim, 0, x.shape[dim] - 1)), dim)
+    return F.conv2d(wrapped, weight, bias, groups=groups)
+
+
+def _diagonals(taps: Tensor, length: int, padding: Padding) -> Tensor:
+    return circular_diagonals(taps) if padding == "circular" else banded_diagonals(taps, length)
+
+
+def _fft_form(x: Tensor, taps: Tensor, *, dim: int, padding: Padding) -> Tensor:
+    """Correlate through the spectrum: out = irfft(rfft(x) * conj(rfft(w))), in float32 at least."""
+    n = x.shape[dim]
+    signal = x.to(torch.promote_types(x.dtype, torch.float32))
+    taps = taps.to(signal.dtype)
+    period = n
+    if padding == "zeros":
+        # Among the diagonals the middle tap stands at place n; 2n places keep the ends of the map apart.
+        period = 2 * n
+        taps = banded_diagonals(taps, n).roll(-n, dims=1)
+    spectrum = torch.fft.rfft(taps, n=period).conj().unsqueeze(-1 if dim == 2 else -2)
+    out = torch.fft.irfft(torch.fft.rfft(signal, n=period, dim=dim) * spectrum, n=period, dim=dim)
+    return out.narrow(dim, 0, n).to(x.dtype)

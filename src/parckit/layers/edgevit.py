@@ -1,0 +1,211 @@
+"""The EdgeViT block: convolutions mix locally, then tokens that stand for their neighbourhoods mix globally.
+
+Source: Pan et al., "EdgeViTs: Competing Light-weight CNNs on Mobile Devices with Vision Transformers", ECCV 2022,
+arXiv:2205.03436, section 3. What the paper leaves open (three epsilons, no activation inside the local mixing, which
+token of a window is sampled) follows the numbers of the official models.
+"""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers import DropPath, LayerNorm2d, Mlp
+from torch import Tensor, nn
+
+from parckit.layers.parc_conv import ParCConv2d
+
+_MLP_RATIO = 4  # of both feed-forward nets, in every official variant
+_PRE_NORM_EPS = 1e-6  # official, for the two norms in front of a branch
+_NORM_EPS = 1e-5  # official, for the norms of patches and behind the propagation
+
+
+class PatchEmbedding(nn.Module):
+    """Turn every patch into a token and norm it: a convolution whose windows do not overlap (EdgeViT, section 3).
+
+    Patches that the map cuts at the right and the bottom are filled up with zeros.
+
+    Args:
+        in_dim: channels of the map.
+        dim: channels of a token.
+        size: side of a patch, positions.
+
+    Shape:
+        (B, C, H, W) -> (B, dim, ceil(H / size), ceil(W / size))
+    """
+
+    def __init__(self, in_dim: int, dim: int, *, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.proj = nn.Conv2d(in_dim, dim, size, stride=size)
+        self.norm = LayerNorm2d(dim, eps=_NORM_EPS)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Project each patch."""
+        height, width = x.shape[2:]
+        # Asked for here, since a padding by nothing copies the map, and leaves its arithmetic in traced graphs.
+        if height % self.size or width % self.size:
+            x = F.pad(x, (0, -width % self.size, 0, -height % self.size))
+        return self.norm(self.proj(x))
+
+
+class LocalPropagation(nn.Module):
+    """Spread every delegate over its window, then norm: a transposed convolution whose windows do not overlap.
+
+    EdgeViT, section 3, "local propagation".
+
+    Args:
+        dim: channels.
+        ratio: side of a window, positions.
+
+    Shape:
+        (B, H, W, C) -> (B, H * ratio, W * ratio, C)
+    """
+
+    def __init__(self, dim: int, *, ratio: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(dim, dim, ratio, stride=ratio, groups=dim)
+        self.norm = nn.LayerNorm(dim, eps=_NORM_EPS)
+
+    def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 c"]:
+        """Give every position of a window its own scaling of the delegate."""
+        return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class SparseAttention(nn.Module):
+    """Attention among delegates, the first position of every window, spread back over the windows.
+
+    EdgeViT, section 3, "global sparse attention". At sides that are no multiples of `ratio` the last windows are cut.
+
+    Args:
+        dim: channels.
+        num_heads: heads, a divisor of `dim`.
+        ratio: side of a window, positions; at 1 every position attends and nothing is spread.
+
+    Shape:
+        (B, H, W, C) -> (B, H, W, C), any H and W
+    """
+
+    def __init__(self, dim: int, *, num_heads: int, ratio: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.ratio = ratio
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.propagate = LocalPropagation(dim, ratio=ratio) if ratio > 1 else nn.Identity()
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        """Sample, attend, spread, project."""
+        height, width = x.shape[1:3]
+        delegates = x[:, :: self.ratio, :: self.ratio]
+        b, h, w, c = delegates.shape
+        qkv = self.qkv(delegates).reshape(b, h * w, 3, self.num_heads, c // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h, w, c)
+        return self.proj(self.propagate(mixed)[:, :height, :width])
+
+
+class ParCMixer(nn.Module):
+    """Position-aware circular convolution in the place of attention: half the channels along each axis, then 1x1.
+
+    Every position sees its whole row or column, the feed-forward net and the next block join the two; no position is
+    sampled, so none has to be spread. The projection is the one that attention has.
+
+    Args:
+        dim: channels, even.
+        length: taps and positions learned per axis.
+
+    Shape:
+        (B, H, W, C) -> (B, H, W, C), any H and W
+    """
+
+    def __init__(self, dim: int, *, length: int) -> None:
+        super().__init__()
+        self.conv = ParCConv2d(dim, (length, length))
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+        """Mix along both axes, project."""
+        return self.proj(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+
+
+class LocalMix(nn.Module):
+    """Gather what is near: 1x1, depthwise 5x5, 1x1, and a feed-forward net (EdgeViT, section 3, "local aggregation").
+
+    A depthwise 3x3 in front encodes positions; between the three convolutions stands neither norm nor activation.
+
+    Args:
+        dim: channels.
+        drop_path_rate: probability of dropping each residual branch of a sample.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, dim: int, *, drop_path_rate: float) -> None:
+        super().__init__()
+        self.position = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.norm1 = nn.BatchNorm2d(dim)
+        self.conv1 = nn.Conv2d(dim, dim, 1)
+        self.depthwise = nn.Conv2d(dim, dim, 5, padding=2, groups=dim)
+        self.conv2 = nn.Conv2d(dim, dim, 1)
+        self.drop_path1 = DropPath(drop_path_rate)
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.mlp = Mlp(dim, _MLP_RATIO * dim, use_conv=True)
+        self.drop_path2 = DropPath(drop_path_rate)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix neighbours, then channels."""
+        x = x + self.position(x)
+        x = x + self.drop_path1(self.conv2(self.depthwise(self.conv1(self.norm1(x)))))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+
+class GlobalMix(nn.Module):
+    """Mix over the whole map, then a feed-forward net, both behind norms and around skips (EdgeViT, section 3).
+
+    Args:
+        dim: channels.
+        mixer: what mixes positions; takes and gives (B, H, W, C).
+        drop_path_rate: probability of dropping each residual branch of a sample.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, dim: int, mixer: nn.Module, *, drop_path_rate: float) -> None:
+        super().__init__()
+        self.position = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+        self.norm1 = nn.LayerNorm(dim, eps=_PRE_NORM_EPS)
+        self.mixer = mixer
+        self.drop_path1 = DropPath(drop_path_rate)
+        self.norm2 = nn.LayerNorm(dim, eps=_PRE_NORM_EPS)
+        self.mlp = Mlp(dim, _MLP_RATIO * dim)
+        self.drop_path2 = DropPath(drop_path_rate)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix positions, then channels."""
+        x = (x + self.position(x)).permute(0, 2, 3, 1)
+        x = x + self.drop_path1(self.mixer(self.norm1(x)))
+        x = x + self.drop_path2(self.mlp(self.norm2(x)))
+        return x.permute(0, 3, 1, 2)
+
+
+class EdgeViTBlock(nn.Module):
+    """Local mixing, then global mixing among delegates (EdgeViT, section 3).
+
+    Args:
+        dim: channels.
+        mixer: what mixes positions over the whole map; takes and gives (B, H, W, C).
+        with_local: whether local mixing comes first: everywhere but in the last stage, where every position attends.
+        drop_path_rate: probability of dropping each residual branch of a sample.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W), any H and W
+    """
+
+    def __init__(self, dim: int, mixer: nn.Module, *, with_local: bool, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        self.local_mix = LocalMix(dim, drop_path_rate=drop_path_rate) if with_local else nn.Identity()
+        self.global_mix = GlobalMix(dim, mixer, drop_path_rate=drop_path_rate)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix near, then far."""
+        return self.global_mix(self.local_mix(x))

@@ -1,0 +1,170 @@
+"""The parts of ParCNetV2: oversized convolution for positions, bifurcate gates for channels, a norm by length.
+
+Source: Xu et al., "ParCNetV2: Oversized Kernel with Enhanced Attention", ICCV 2023, arXiv:2211.07157, section 3. Where
+the paper and the numbers of the official models differ, the numbers win.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.layers import DropPath, LayerScale2d
+from torch import Tensor, nn
+
+from parckit.layers.oversized import OversizedConv2d
+
+_MIN_LENGTH = 1e-6  # the official value: shorter vectors of channels are not stretched to length 1
+
+
+class CenteredL2Norm2d(nn.Module):
+    """Subtract the mean over channels, divide by the Euclidean length of what is left, scale each channel.
+
+    The official code calls it a LayerNorm. It has no bias, and divides by sqrt(C) more than a LayerNorm does: outputs
+    have length 1 per position, not variance 1.
+
+    Attributes:
+        weight: a factor per channel; None once `parckit.fuse` has moved it into the next convolution.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight: nn.Parameter | None = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Normalise each position."""
+        x = x - x.mean(1, keepdim=True)
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=_MIN_LENGTH)
+        x = x / length
+        return x if self.weight is None else x * self.weight.view(-1, 1, 1)
+
+
+class OversizedMixer(nn.Module):
+    """Gated mixing of positions by an oversized and a local convolution (ParCNetV2, sections 3.2 and 3.3).
+
+    (p, q) = 1x1(x); 1x1(p * (oversized(GELU(q)) + local(GELU(q)))), where oversized runs along the height, then along
+    the width, and local is a depthwise 7x7.
+
+    Args:
+        dim: channels.
+        length: taps of the oversized kernels, odd.
+        interpolate: resize the oversized kernels to the map.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, dim: int, length: int, *, interpolate: bool = False) -> None:
+        super().__init__()
+        self.expand = nn.Conv2d(dim, 2 * dim, 1)
+        self.act = nn.GELU()
+        self.height = OversizedConv2d(dim, length, axis="height", interpolate=interpolate)
+        self.width = OversizedConv2d(dim, length, axis="width", interpolate=interpolate)
+        self.local = nn.Conv2d(dim, dim, 7, padding=3, groups=dim, bias=False)
+        self.project = nn.Conv2d(dim, dim, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix positions over the whole map."""
+        gate, value = self.expand(x).chunk(2, dim=1)
+        value = self.act(value)
+        return self.project(gate * (self.width(self.height(value)) + self.local(value)))
+
+
+class BifurcateGateUnit(nn.Module):
+    """Gated mixing of channels: (p, q) = 1x1(x); 1x1(p * GELU(q)) (ParCNetV2, section 3.3).
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        # 5 C for both halves is the official width: the whole has the parameters of a feed-forward net of 3.75 C.
+        hidden_dim = 5 * dim // 2
+        self.expand = nn.Conv2d(dim, 2 * hidden_dim, 1)
+        self.act = nn.GELU()
+        self.project = nn.Conv2d(hidden_dim, dim, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix channels position by position."""
+        gate, value = self.expand(x).chunk(2, dim=1)
+        return self.project(gate * self.act(value))
+
+
+class ParCV2Block(nn.Module):
+    """ParCNetV2's block: a mixer of positions, a mixer of channels, each normed in front and with a skip (section 3.4).
+
+    Args:
+        dim: channels.
+        length: taps of the oversized kernels, odd.
+        interpolate: resize the oversized kernels to the map.
+        scale_skips: learn a factor per channel on each skip, as the last two stages of the official models do.
+        drop_path_rate: probability of dropping each residual branch of a sample.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W), any H and W
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        length: int,
+        *,
+        interpolate: bool = False,
+        scale_skips: bool = False,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.skip1 = LayerScale2d(dim, init_values=1.0) if scale_skips else nn.Identity()
+        self.norm1 = CenteredL2Norm2d(dim)
+        self.mixer = OversizedMixer(dim, length, interpolate=interpolate)
+        self.skip2 = LayerScale2d(dim, init_values=1.0) if scale_skips else nn.Identity()
+        self.norm2 = CenteredL2Norm2d(dim)
+        self.gate = BifurcateGateUnit(dim)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix positions, then channels."""
+        x = self.skip1(x) + self.drop_path(self.mixer(self.norm1(x)))
+        return self.skip2(x) + self.drop_path(self.gate(self.norm2(x)))
+
+
+class ParCV2Stem(nn.Module):
+    """Convolution 7x7 of stride 4, then the norm.
+
+    Sides that 4 does not divide are filled with zeros at the end, so that every pixel counts and strides are as
+    promised; the official models drop the last one or two pixels of sides that leave 1 or 2.
+
+    Shape:
+        (B, in_chans, H, W) -> (B, dim, ceil(H / 4), ceil(W / 4))
+    """
+
+    def __init__(self, in_chans: int, dim: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, dim, 7, stride=4, padding=2)
+        self.norm = CenteredL2Norm2d(dim)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Embed overlapping patches."""
+        height, width = x.shape[2:]
+        if height % 4 or width % 4:
+            x = F.pad(x, (0, -width % 4, 0, -height % 4))
+        return self.norm(self.conv(x))
+
+
+class ParCV2Downsample(nn.Module):
+    """The norm, then a convolution 3x3 that halves the sides.
+
+    Shape:
+        (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride))
+    """
+
+    def __init__(self, in_chs: int, out_chs: int, *, stride: int = 2) -> None:
+        super().__init__()
+        self.norm = CenteredL2Norm2d(in_chs)
+        self.conv = nn.Conv2d(in_chs, out_chs, 3, stride=stride, padding=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Shrink the map."""
+        return self.conv(self.norm(x))

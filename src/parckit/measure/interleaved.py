@@ -1,0 +1,59 @@
+"""Comparing alternatives on a noisy machine: A B A B ... in one process, and the ratio of every neighbouring pair."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+_INTERVAL = (0.025, 0.975)
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratio:
+    """How many times faster a candidate is than the baseline, measured side by side.
+
+    Attributes:
+        speedup: median over rounds of the baseline's time divided by the candidate's.
+        low: lower end of the median's 95 % bootstrap interval.
+        high: its upper end.
+    """
+
+    speedup: float
+    low: float
+    high: float
+
+
+def interleave(
+    candidates: Mapping[str, Callable[[], object]], *, seconds: float, rounds: int = 5
+) -> dict[str, list[float]]:
+    """Time callables in turn, once each per round.
+
+    Each is called twice and the second call counts: what its neighbour left in the caches is not its own.
+
+    Args:
+        candidates: what to time, by name.
+        seconds: the whole may take about this long; at least `rounds` rounds are made.
+        rounds: how many at least.
+
+    Returns:
+        The seconds of every call, by name; entry i of all names stems from one round.
+    """
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    end = perf_counter() + seconds
+    while len(next(iter(times.values()))) < rounds or perf_counter() < end:
+        for name, run in candidates.items():
+            run()
+            start = perf_counter()
+            run()
+            times[name].append(perf_counter() - start)
+    return times
+
+
+def compare_times(baseline: Sequence[float], candidate: Sequence[float]) -> Ratio:
+    """Return how many times faster the candidate is; what slows a whole round down cancels out."""
+    ratios = np.asarray(baseline) / np.asarray(candidate)
+    draws = np.random.default_rng(0).choice(ratios, size=(_RESAMPLES, len(ratios)))
+    low, high = np.quantile(np.median(draws, axis=1), _INTERVAL)
+    return Ratio(speedup=float(np.median(ratios)), low=float(low), high=float(high))

@@ -1,0 +1,264 @@
+"""Convolution along an axis: every form against the definition, for both paddings, forward and backward."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+from parckit.layers import ConstantAxisConv2d, axis_conv, axis_conv_reference, circular_conv, oversized_conv
+
+FORMS = ("conv", "matmul", "fft")
+SHAPES = [(1, 1, 1, 1), (2, 3, 1, 7), (1, 4, 7, 1), (3, 2, 2, 2), (2, 5, 7, 8), (1, 3, 8, 5), (2, 4, 33, 16)]
+
+# Rounding alone: up to 65 products of size 1, each off by one part in 2^53 (2^24) of itself, give less than these.
+FLOAT64 = {"rtol": 0, "atol": 1e-12}
+FLOAT32 = {"rtol": 0, "atol": 4e-5}
+
+forms = pytest.mark.parametrize("form", FORMS)
+every_form = pytest.mark.parametrize("form", [*FORMS, "auto"])
+axes = pytest.mark.parametrize("axis", ["height", "width"])
+# Fewer taps than the map is long, as many as cover it from everywhere, and more.
+paddings = pytest.mark.parametrize("padding", ["circular", "zeros-few", "zeros-all", "zeros-more"])
+
+
+def taps_of(length: int, padding: str) -> int:
+    return {
+        "circular": length,
+        "zeros-few": (length // 2) * 2 + 1,
+        "zeros-all": 2 * length - 1,
+        "zeros-more": 2 * length + 7,
+    }[padding]
+
+
+def operands(
+    shape: tuple[int, ...], axis: str, padding: str, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Random x, weight and bias that want gradients."""
+    generator = torch.Generator().manual_seed(0)
+    count = taps_of(shape[2] if axis == "height" else shape[3], padding)
+    kernel = (shape[1], 1, count, 1) if axis == "height" else (shape[1], 1, 1, count)
+    x, weight, bias = (
+        torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in (shape, kernel, shape[1:2])
+    )
+    return x.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, axis: str, padding: str, form: str) -> Tensor:
+    return axis_conv(x, weight, bias, axis=axis, padding=padding.split("-", maxsplit=1)[0], form=form)
+
+
+def define(x: Tensor, weight: Tensor, bias: Tensor, *, axis: str, padding: str) -> Tensor:
+    return axis_conv_reference(x, weight, axis=axis, padding=padding.split("-", maxsplit=1)[0]) + bias.double().view(
+        -1, 1, 1
+    )
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@every_form
+@paddings
+@axes
+def test_every_form_is_the_definition(axis, padding, form, shape, layout):
+    for dtype, tolerance in ((torch.float64, FLOAT64), (torch.float32, FLOAT32)):
+        x, weight, bias = (tensor.detach() for tensor in operands(shape, axis, padding, dtype))
+        found = convolve(x.to(memory_format=layout), weight, bias, axis=axis, padding=padding, form=form)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), define(x, weight, bias, axis=axis, padding=padding), **tolerance)
+
+
+def test_the_reference_is_the_formula():
+    x, weight = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 3, 1), torch.tensor([2.0, 3.0, 5.0]).view(1, 1, 3, 1)
+    for padding, expected in (
+        ("circular", [532.0, 325.0, 253.0]),  # 2 x[i] + 3 x[i + 1] + 5 x[i + 2], indices modulo 3
+        ("zeros", [53.0, 532.0, 320.0]),  # 2 x[i - 1] + 3 x[i] + 5 x[i + 1], zeros outside
+    ):
+        found = axis_conv_reference(x, weight, axis="height", padding=padding)
+        torch.testing.assert_close(found.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 3), (2, 2, 3, 1), (2, 2, 4, 3)], ids=str)
+@forms
+@paddings
+@axes
+def test_gradients_are_those_of_finite_differences(axis, padding, form, shape):
+    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return convolve(x, weight, bias, axis=axis, padding=padding, form=form)
+
+    assert gradcheck(run, operands(shape, axis, padding))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@paddings
+@axes
+def test_all_forms_have_the_same_gradients(axis, padding, shape):
+    gradients = []
+    for form in FORMS:
+        inputs = operands(shape, axis, padding)
+        out = convolve(*inputs, axis=axis, padding=padding, form=form)
+        gradients.append(torch.autograd.grad((out * out.detach().cos()).sum(), inputs))
+    for conv, *others in zip(*gradients, strict=True):
+        for other in others:
+            # As FLOAT64, with sums over as much as a whole map.
+            torch.testing.assert_close(conv, other, rtol=1e-11, atol=1e-11)
+
+
+def test_second_derivatives_need_another_form_than_matmul():
+    inputs = operands((2, 2, 3, 4), "width", "circular")
+    for form in ("conv", "fft"):
+        assert gradgradcheck(lambda x, w, b, form=form: circular_conv(x, w, b, axis="width", form=form), inputs)
+    out = circular_conv(*inputs, axis="width", form="matmul")
+    (first,) = torch.autograd.grad(out.square().sum(), inputs[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+@pytest.mark.parametrize("wanted", [0, 1], ids=["x", "weight"])
+@forms
+@paddings
+def test_a_gradient_can_be_asked_for_alone(padding, form, wanted):
+    inputs = operands((2, 3, 4, 5), "width", padding)
+    inputs[1 - wanted].requires_grad_(False)
+    convolve(*inputs[:2], axis="width", padding=padding, form=form).sum().backward()
+    assert inputs[wanted].grad is not None
+    assert inputs[1 - wanted].grad is None
+
+
+@paddings
+@axes
+def test_the_matmul_form_keeps_no_matrix_for_the_backward_pass(axis, padding):
+    x, weight, bias = operands((2, 3, 6, 5), axis, padding)
+    saved = []
+
+    def note(tensor: Tensor) -> Tensor:
+        saved.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        convolve(x, weight, bias, axis=axis, padding=padding, form="matmul")
+    assert saved == [tuple(x.shape), (3, 2 * (6 if axis == "height" else 5))]
+
+
+@forms
+@paddings
+@axes
+def test_bfloat16_autocast_rounds_and_no_more(axis, padding, form):
+    x, weight, bias = operands((2, 4, 6, 9), axis, padding, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = convolve(x, weight, bias, axis=axis, padding=padding, form=form)
+    # The spectral form stays in float32: sums of spectra lose too much in bfloat16.
+    assert out.dtype == (torch.float32 if form == "fft" else torch.bfloat16)
+    magnitude = define(x.abs(), weight.abs(), bias.abs(), axis=axis, padding=padding)
+    expected = define(x, weight, bias, axis=axis, padding=padding)
+    # bfloat16 rounds by one part in 2^9: x, weight, bias, the sum before the bias, and the result.
+    assert ((out.double() - expected).abs() <= 4 * 2**-9 * magnitude).all()
+    out.float().square().sum().backward()
+    exact = operands((2, 4, 6, 9), axis, padding)
+    convolve(*exact, axis=axis, padding=padding, form="conv").square().sum().backward()
+    for rounded, true in zip((x, weight, bias), exact, strict=True):
+        assert rounded.grad.dtype == torch.float32
+        # The same roundings once more, on the way back; their signs are as good as random.
+        assert (rounded.grad - true.grad).norm() <= 4 * 2**-9 * true.grad.norm()
+
+
+@forms
+@paddings
+@axes
+def test_without_gradients_nothing_changes(axis, padding, form):
+    inputs = operands((2, 3, 6, 5), axis, padding)
+    with_gradients = convolve(*inputs, axis=axis, padding=padding, form=form)
+    with torch.no_grad():
+        without = convolve(*inputs, axis=axis, padding=padding, form=form)
+    torch.testing.assert_close(without, with_gradients, **FLOAT64)
+
+
+@every_form
+@paddings
+@axes
+def test_constant_kernels_give_the_same(axis, padding, form):
+    x, weight, bias = operands((2, 3, 11, 12), axis, padding)
+    length = 11 if axis == "height" else 12
+    conv = ConstantAxisConv2d(
+        weight, bias, axis=axis, padding=padding.split("-", maxsplit=1)[0], length=length, form=form
+    )
+    expected = define(x, weight, bias, axis=axis, padding=padding)
+    torch.testing.assert_close(conv(x), expected, **FLOAT64)
+    # The second call has the matrix; a change of precision makes another.
+    torch.testing.assert_close(conv(x), expected, **FLOAT64)
+    torch.testing.assert_close(conv.float()(x.float()).double(), expected, **FLOAT32)
+    assert conv.state_dict().keys() == {"weight", "bias"}
+    assert conv.weight.numel() <= 3 * (2 * length - 1)
+
+
+@forms
+@paddings
+@axes
+def test_exported_programs_give_the_same(axis, padding, form):
+    x, weight, bias = operands((2, 3, 6, 5), axis, padding)
+    length = 6 if axis == "height" else 5
+    conv = ConstantAxisConv2d(
+        weight, bias, axis=axis, padding=padding.split("-", maxsplit=1)[0], length=length, form=form
+    )
+    x = x.detach()
+    conv(x)  # what is kept from a call must not enter the program
+    program = torch.export.export(conv, (x,))
+    assert not program.constants
+    torch.testing.assert_close(program.module()(x), conv(x), **FLOAT64)
+
+
+@every_form
+@axes
+def test_rolling_the_map_rolls_the_circular_result(axis, form):
+    x, weight, bias = operands((2, 3, 6, 7), axis, "circular")
+    out = circular_conv(x, weight, bias, axis=axis, form=form)
+    for dim in (2, 3):
+        rolled = circular_conv(x.roll(2, dim), weight, bias, axis=axis, form=form)
+        torch.testing.assert_close(rolled, out.roll(2, dim), **FLOAT64)
+
+
+@axes
+def test_an_oversized_kernel_is_a_padded_convolution(axis):
+    x, weight, bias = operands((2, 3, 6, 7), axis, "zeros-all")
+    side = (weight.shape[2] // 2, weight.shape[3] // 2)
+    expected = F.conv2d(x, weight, bias, padding=side, groups=3)
+    for form in FORMS:
+        torch.testing.assert_close(oversized_conv(x, weight, bias, axis=axis, form=form), expected, **FLOAT64)
+
+
+@pytest.mark.parametrize("form", ["conv", "auto"])
+@pytest.mark.parametrize(("in_chans", "out_chans", "groups"), [(4, 6, 1), (4, 6, 2), (1, 3, 1), (2, 6, 2)], ids=str)
+@axes
+def test_dense_and_grouped_kernels_sum_over_their_channels(axis, in_chans, out_chans, groups, form):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, in_chans, 5, 6, generator=generator, dtype=torch.float64)
+    per_group = in_chans // groups
+    taps = (5, 1) if axis == "height" else (1, 6)
+    weight = torch.randn(out_chans, per_group, *taps, generator=generator, dtype=torch.float64)
+    out = circular_conv(x, weight, axis=axis, form=form)
+    for o in range(out_chans):
+        first = o // (out_chans // groups) * per_group
+        inputs = x[:, first : first + per_group]
+        terms = axis_conv_reference(inputs, weight[o].unsqueeze(1), axis=axis, padding="circular")
+        torch.testing.assert_close(out[:, o], terms.sum(1), **FLOAT64)
+
+
+@pytest.mark.parametrize("form", ["matmul", "fft"])
+def test_dense_kernels_need_the_conv_form(form):
+    with pytest.raises(ValueError, match=rf"weight of shape \(4, 2, 5, 1\): form='{form}' needs a depthwise one"):
+        circular_conv(torch.randn(1, 2, 5, 5), torch.randn(4, 2, 5, 1), axis="height", form=form)
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "said"),
+    [
+        ((3, 1, 4, 1), {}, r"weight of shape \(3, 1, 4, 1\): axis='height' needs taps \(5, 1\)"),
+        ((3, 1, 4, 1), {"padding": "zeros"}, "needs an odd number of taps along axis='height' alone"),
+        ((3, 1, 5, 3), {"padding": "zeros"}, "needs an odd number of taps along axis='height' alone"),
+        ((3, 1, 5, 1), {"axis": "depth"}, r"axis='depth': choose from \('height', 'width'\)"),
+        ((3, 1, 5, 1), {"padding": "same"}, r"padding='same': choose from \('circular', 'zeros'\)"),
+        ((3, 1, 5, 1), {"form": "dft"}, r"form='dft': choose from \('auto', 'conv', 'matmul', 'fft'\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(weight, options, said):
+    with pytest.raises(ValueError, match=said):
+        axis_conv(torch.zeros(2, 3, 5, 4), torch.zeros(weight), **{"axis": "height", "padding": "circular"} | options)
