@@ -90,7 +90,13 @@ def fill(key: str, shape: list[int], *, gain: float) -> Tensor:
 @functools.cache
 def read_keys(name: str) -> Mapping[str, Any]:
     """Read an official model's keys and shapes, aliases, parameters, multiply-adds and fingerprint."""
-    return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
+    path = GOLDEN / f"{name}.json"
+    path = path if path.is_file() else SHARED / "models" / f"{name}.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(facts["state_dict"], list):  # the makers' own files say more than the copies
+        facts["state_dict"] = {key: shape for key, shape, _ in facts["state_dict"]}
+        facts["madds"] = {size: count["conv_linear_matmul"] for size, count in facts["madds"].items()}
+    return facts
 
 
 @functools.cache
@@ -105,8 +111,8 @@ def official_state_dict(name: str) -> Mapping[str, Tensor]:
     return {key: unique[facts["aliases"].get(key, key)] for key in facts["state_dict"]}
 
 
-def official_model(name: str, *, output_stride: int = 32) -> nn.Module:
-    """Build our model with the official weights."""
-    model = timm.create_model(name, output_stride=output_stride).eval()
+def official_model(name: str, *, ours: str | None = None, **kwargs: object) -> nn.Module:
+    """Build our model with the official weights that `name` has; `ours` is our name where it is another."""
+    model = timm.create_model(ours or name, **kwargs).eval()
     load_official_state_dict(model, official_state_dict(name))
     return model

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from golden_fixtures import official_model, official_state_dict
+from golden_fixtures import needs_shared, official_model, official_state_dict
 from parckit.cli.convert_weights import convert
 from parckit.runtimes.torch import open_checkpoint
 from pictures import coloured
@@ -56,6 +56,19 @@ def test_predictions_are_the_official_models(converted, tmp_path, parckit):
     assert [entry["probability"] for entry in printed] == pytest.approx(expected.topk(5).values.tolist(), rel=1e-4)
     _, spec = open_checkpoint(converted)
     assert [spec.labels.index(entry["class"]) for entry in printed] == expected.topk(5).indices.tolist()
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "channel_order"), [("mobilevit_xs", "bgr"), ("edgevit_xxs", "rgb")])
+def test_other_families_are_converted_too(name, channel_order, tmp_path):
+    # timm's own models as well as ours: the name of the architecture decides.
+    torch.save(dict(official_state_dict(name)), tmp_path / "official.pt")
+    convert(tmp_path / "official.pt", tmp_path / "converted.safetensors", model=name, num_classes=1000)
+    model, spec = open_checkpoint(tmp_path / "converted.safetensors")
+    assert spec.preprocessing.channel_order == channel_order
+    expected = official_model(name).state_dict()
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[key], rtol=0, atol=0)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +129,7 @@ def test_what_is_no_state_dict_is_refused(content, tmp_path, mistake):
         (["out.safetensors"], "model"),
         (["out.pt", "--model=parcnet_xs"], "out.pt"),
         (["out.safetensors", "--model=no_such_model"], "no_such_model"),
-        (["out.safetensors", "--model=resnet18"], "ResNet"),
+        (["out.safetensors", "--model=resnet18"], "resnet18"),
         (["out.safetensors", "--model=parcnet_s"], "mis-shaped"),
         (["out.safetensors", "--model=parcnet_xs", "--num_classes=10"], "mis-shaped classifier"),
         (["out.safetensors", "--model=parcnet_xs", "--num_classes=0"], "--num_classes"),

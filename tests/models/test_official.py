@@ -108,10 +108,34 @@ def test_entries_that_are_no_tensors_are_named(model, official):
     assert "epoch" in refusal(model, official | {"epoch": 3})
 
 
-def test_a_family_without_official_weights_is_refused(official):
-    assert "model of class ResNet: official weights exist for ParCNet" in refusal(
-        timm.create_model("test_resnet"), official
+@pytest.mark.parametrize("name", ["test_resnet", "parcnet_xxs"])
+def test_a_model_without_official_weights_is_refused(name, official):
+    said = refusal(timm.create_model(name), official)
+    assert said.startswith(f"model='{name}': official weights exist for parcnet_xs, parcnet_s, ")
+
+
+def test_a_network_that_timm_did_not_make_is_refused(official):
+    with pytest.raises(InputError, match="model='Linear': official weights exist for"):
+        load_official_state_dict(nn.Linear(2, 2), official)
+
+
+@pytest.mark.parametrize("feature_cls", ["list", "getter", "hook"])
+def test_half_a_model_is_refused(feature_cls, official):
+    assert "features_only=True: load into the whole" in refusal(
+        timm.create_model(NAME, features_only=True, feature_cls=feature_cls), official
     )
+
+
+def test_a_model_without_classes_leaves_the_classifier_out(official):
+    model = timm.create_model(NAME, num_classes=0)
+    load_official_state_dict(model, official)
+    assert_loaded(model, {key: tensor for key, tensor in official.items() if not key.startswith("classifier.")})
+
+
+def test_a_classifier_of_another_size_is_refused(official):
+    said = refusal(timm.create_model(NAME, num_classes=10), official)
+    assert "(2 keys)" in said
+    assert "mis-shaped classifier.fc.weight (1000, 640), needs (10, 640)" in said
 
 
 def test_what_the_weights_expect_is_noted(model, official):

@@ -1,17 +1,58 @@
 """Loading the official checkpoints of every family into our models."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
+from timm.models._features import FeatureDictNet, FeatureGetterNet, FeatureHookNet
 from torch import Tensor, nn
 
 from parckit.contract import InputError
-from parckit.models import parcnet
+from parckit.models import edgevit, mobilevit_official, parc_convnext, parc_mobilenetv2, parc_resnet, parcnet, parcnetv2
 
-_FAMILIES: dict[type[nn.Module], tuple[Callable[[str], str | None], Mapping[str, object]]] = {
-    parcnet.ParCNet: (parcnet.rename_official_key, parcnet.OFFICIAL_INPUT),
-}
-"""Model class -> (official key to ours, what the official weights expect as input)."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Official:
+    """What is known of a family's official checkpoints.
+
+    Attributes:
+        models: our models that they fit.
+        rename: from an official key to ours, or to None for an alias.
+        expected_input: entries of `pretrained_cfg` that say what the weights expect as input.
+    """
+
+    models: tuple[str, ...]
+    rename: Callable[[str], str | None]
+    expected_input: Mapping[str, object]
+
+
+_FAMILIES = (
+    _Official(
+        models=("parcnet_xs", "parcnet_s", "parcnet_h"),
+        rename=parcnet.rename_official_key,
+        expected_input=parcnet.OFFICIAL_INPUT,
+    ),
+    _Official(
+        models=("parcnetv2_xt", "parcnetv2_tiny", "parcnetv2_small", "parcnetv2_base"),
+        rename=parcnetv2.rename_official_key,
+        expected_input={},
+    ),
+    _Official(
+        models=("mobilevit_xs", "mobilevit_s"),
+        rename=mobilevit_official.rename_official_key,
+        expected_input=mobilevit_official.OFFICIAL_INPUT,
+    ),
+    _Official(
+        models=("edgevit_xxs", "edgevit_xs", "edgevit_s"),
+        rename=edgevit.rename_official_key,
+        expected_input={},  # our models' own configuration is the official one
+    ),
+    _Official(models=("convnext_xt", "parc_convnext_xt"), rename=parc_convnext.rename_official_key, expected_input={}),
+    _Official(models=("parc_resnet50",), rename=parc_resnet.rename_official_key, expected_input={}),
+    _Official(models=("parc_mobilenetv2",), rename=parc_mobilenetv2.rename_official_key, expected_input={}),
+)
+
+_OF_MODEL = {name: family for family in _FAMILIES for name in family.models}
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "ema_state_dict", "model_ema", "ema")
 
@@ -19,31 +60,37 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "ema_s
 def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object]) -> None:
     """Load weights published for the official implementation, and note in `model.pretrained_cfg` what they expect.
 
+    A model without classes takes a checkpoint with a classifier, and leaves that out.
+
     Args:
-        model: a model of one of our families.
+        model: a whole model made by `timm.create_model`, known by its architecture's name: also one of timm's own.
         state_dict: the official keys, bare or wrapped under `model`, `state_dict` or an EMA key, with or without the
             prefix `module.`. Of several such entries the first of `_WRAPPERS` counts: raw weights before EMA.
 
     Raises:
-        InputError: if the family has no official weights, or naming every missing, unexpected and mis-shaped key; the
-            model is then unchanged.
+        InputError: if the model was made with `features_only` or has no official weights, or naming every missing,
+            unexpected and mis-shaped key; the model is then unchanged.
     """
-    if type(model) not in _FAMILIES:
-        known = ", ".join(family.__name__ for family in _FAMILIES)
-        raise InputError(f"model of class {type(model).__name__}: official weights exist for {known}")
-    rename, expected_input = _FAMILIES[type(model)]
-    official = _unwrap(state_dict)
+    if isinstance(model, FeatureDictNet | FeatureGetterNet | FeatureHookNet):
+        raise InputError("model made with features_only=True: load into the whole model, and take features of that")
+    config = cast("dict[str, object]", getattr(model, "pretrained_cfg", {}))
+    architecture = str(config.get("architecture", type(model).__name__))
+    if architecture not in _OF_MODEL:
+        raise InputError(f"model={architecture!r}: official weights exist for {', '.join(_OF_MODEL)}")
+    family = _OF_MODEL[architecture]
+    expected = model.state_dict()
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
-    for key, tensor in official.items():
-        name = rename(key)
-        if name is not None:
-            ours[name] = tensor
+    for key, tensor in _unwrap(state_dict).items():
+        name = family.rename(key)
+        if name is not None and not (model.num_classes == 0 and name.startswith(f"{config['classifier']}.")):
+            # A 1x1 convolution holds the numbers of the linear layer over channels that it stands for.
+            pointwise = name in expected and expected[name].shape == (*tensor.shape, 1, 1)
+            ours[name] = tensor[..., None, None] if pointwise else tensor
             origin[name] = key
-    _check(model.state_dict(), ours, origin)
+    _check(expected, ours, origin)
     model.load_state_dict(ours)
-    config = cast("dict[str, object]", model.pretrained_cfg)
-    config.update(expected_input)
+    config.update(family.expected_input)
 
 
 def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:

@@ -1,0 +1,289 @@
+"""EdgeViT: convolutions near, attention among sampled tokens far; and the same with circular convolution in its place.
+
+Source: Pan et al., "EdgeViTs: Competing Light-weight CNNs on Mobile Devices with Vision Transformers", ECCV 2022,
+arXiv:2205.03436; numbers of the official models, whose size is fixed when they are built. Here every height and width
+works: what is missing at the right and the bottom to a whole patch is padded with zeros. (Where a side is 1 to 3 more
+than a multiple of 32 the official models run, too, but drop those pixels.)
+
+`parc_edgevit_xs`: the ParC-Net paper (arXiv:2203.03952) names such a hybrid and gives neither code nor figures. In the
+last two stages, as in the authors' other hybrids, all attention becomes `ParCMixer`: the operator of those hybrids,
+depthwise with embeddings, and the projection; what sampling needs, the propagation and its norm, goes with it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from jaxtyping import Float
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import ClassifierHead, calculate_drop_path_rates
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from parckit.layers import EdgeViTBlock, ParCMixer, PatchEmbedding, SparseAttention
+
+Mixer = Literal["attention", "parc"]
+
+_PATCH_SIZES = (4, 2, 2, 2)  # strides before each stage, and windows of tokens: the same in every official variant
+_RATIOS = (4, 2, 2, 1)
+
+
+class EdgeViT(nn.Module):
+    """EdgeViT backbone and classifier (EdgeViT, section 3).
+
+    Args:
+        dims: widths of the four stages.
+        depths: blocks in each stage.
+        head_dim: width of an attention head, a divisor of `dims`.
+        mixers: what mixes globally in each stage.
+        img_size: side at which kernels and embeddings of ParC stages are learned, pixels; other sizes interpolate them.
+        in_chans: channels of the image.
+        num_classes: 0 gives pooled features.
+        global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
+        drop_rate: dropout before the classifier.
+        drop_path_rate: probability of dropping the last block's residual branches; grows linearly from 0.
+
+    Shape:
+        (B, in_chans, H, W) -> (B, num_classes), any H and W
+    """
+
+    def __init__(
+        self,
+        *,
+        dims: Sequence[int],
+        depths: Sequence[int],
+        head_dim: int,
+        mixers: Sequence[Mixer] = ("attention",) * 4,
+        img_size: int = 224,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.grad_checkpointing = False
+        self.feature_info: list[dict[str, object]] = []
+        path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
+        stages: list[nn.Sequential] = []
+        reduction, width = 1, in_chans
+        for i, (dim, patch_size, ratio) in enumerate(zip(dims, _PATCH_SIZES, _RATIOS, strict=True)):
+            reduction *= patch_size
+            stage = nn.Sequential(PatchEmbedding(width, dim, size=patch_size))
+            for rate in path_rates[i]:
+                if mixers[i] == "parc":
+                    mixer = ParCMixer(dim, length=max(1, img_size // reduction))
+                else:
+                    mixer = SparseAttention(dim, num_heads=dim // head_dim, ratio=ratio)
+                stage.append(EdgeViTBlock(dim, mixer, with_local=ratio > 1, drop_path_rate=rate))
+            stages.append(stage)
+            self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"})
+            width = dim
+        self.stages = nn.Sequential(*stages)
+        self.num_features = self.head_hidden_size = width
+        self.norm = nn.BatchNorm2d(width)
+        self.head = ClassifierHead(width, num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.apply(_init_weights)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
+        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
+        return {"stem": r"^stages\.0\.0\.", "blocks": [(blocks, None), (r"^norm", (99999,))]}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass to save memory, or stop doing so."""
+        self.grad_checkpointing = enable
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a fresh one; 0 classes removes it."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+
+    def forward_intermediates(
+        self,
+        x: Float[Tensor, "b c h w"],
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the final features and the outputs of chosen stages, as every timm backbone can.
+
+        Args:
+            x: images.
+            indices: stage indices, or how many of the last ones; all by default.
+            norm: give the last stage's output behind the final norm.
+            stop_early: do not run what lies behind the last chosen stage.
+            output_fmt: only `"NCHW"`.
+            intermediates_only: leave out the final features.
+
+        Raises:
+            ValueError: for another `output_fmt`.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
+        chosen, last = feature_take_indices(len(self.stages), indices)
+        intermediates: list[Tensor] = []
+        stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
+        for i, stage in enumerate(stages):
+            x = self._run(cast("nn.Sequential", stage), x)
+            if i in chosen:
+                intermediates.append(self.norm(x) if norm and i == len(self.feature_info) - 1 else x)
+        return intermediates if intermediates_only else (self.norm(x), intermediates)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop what lies behind the chosen stages; return their indices."""
+        chosen, last = feature_take_indices(len(self.stages), indices)
+        if prune_norm or last < len(self.stages) - 1:
+            self.norm = nn.Identity()
+        self.stages = self.stages[: last + 1]
+        if prune_head:
+            self.reset_classifier(0, "")
+        return chosen
+
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Return the map before pooling, `num_features` wide."""
+        for stage in self.stages:
+            x = self._run(cast("nn.Sequential", stage), x)
+        return self.norm(x)
+
+    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Tensor:
+        """Pool and classify; `pre_logits` stops before the classifier."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        """Return logits."""
+        return self.forward_head(self.forward_features(x))
+
+    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and self.training:
+            return cast("Tensor", checkpoint_seq(stage, x))
+        return stage(x)
+
+
+def _init_weights(module: nn.Module) -> None:
+    # As in the official models convolutions keep torch's own initialisation.
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _cfg(**kwargs: object) -> dict[str, object]:
+    # The official evaluation resizes the shorter side to 256 for a crop of 224.
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 224 / 256,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stages.0.0.proj",
+        "classifier": "head.fc",
+        "paper_ids": "arXiv:2205.03436",
+        "paper_name": "EdgeViTs: Competing Light-weight CNNs on Mobile Devices with Vision Transformers",
+        "origin_url": "https://github.com/saic-fi/edgevit",
+        "license": "apache-2.0",
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "edgevit_xxs.untrained": _cfg(),
+        "edgevit_xs.untrained": _cfg(),
+        "edgevit_s.untrained": _cfg(),
+        "parc_edgevit_xs.untrained": _cfg(
+            paper_ids="arXiv:2203.03952",
+            paper_name="ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+            origin_url="https://github.com/hkzhang91/ParC-Net",
+            license=None,  # there are no official weights, and no official code
+        ),
+        "test_edgevit.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, **kwargs: object) -> EdgeViT:
+    feature_cfg = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
+    return build_model_with_cfg(EdgeViT, variant, pretrained, feature_cfg=feature_cfg, **kwargs)  # pyright: ignore[reportArgumentType]
+
+
+@register_model
+def edgevit_xxs(pretrained: bool = False, **kwargs: object) -> EdgeViT:
+    """EdgeViT-XXS, 4.1 M parameters."""
+    numbers = {"dims": (36, 72, 144, 288), "depths": (1, 1, 3, 2), "head_dim": 36}
+    return _create("edgevit_xxs", pretrained, **numbers | kwargs)
+
+
+@register_model
+def edgevit_xs(pretrained: bool = False, **kwargs: object) -> EdgeViT:
+    """EdgeViT-XS, 6.8 M parameters."""
+    numbers = {"dims": (48, 96, 240, 384), "depths": (1, 1, 3, 1), "head_dim": 48}
+    return _create("edgevit_xs", pretrained, **numbers | kwargs)
+
+
+@register_model
+def edgevit_s(pretrained: bool = False, **kwargs: object) -> EdgeViT:
+    """EdgeViT-S, 13.1 M parameters."""
+    numbers = {"dims": (48, 96, 240, 384), "depths": (1, 2, 5, 3), "head_dim": 48}
+    return _create("edgevit_s", pretrained, **numbers | kwargs)
+
+
+@register_model
+def parc_edgevit_xs(pretrained: bool = False, **kwargs: object) -> EdgeViT:
+    """EdgeViT-XS with circular convolution instead of attention in the last two stages, 5.8 M parameters."""
+    numbers = {
+        "dims": (48, 96, 240, 384),
+        "depths": (1, 1, 3, 1),
+        "head_dim": 48,
+        "mixers": ("attention", "attention", "parc", "parc"),
+    }
+    return _create("parc_edgevit_xs", pretrained, **numbers | kwargs)
+
+
+@register_model
+def test_edgevit(pretrained: bool = False, **kwargs: object) -> EdgeViT:
+    """An EdgeViT for tests: every part of the family, as little work as possible."""
+    numbers = {
+        "dims": (8, 16, 24, 32),
+        "depths": (1, 1, 2, 1),
+        "head_dim": 8,
+        "mixers": ("attention", "attention", "parc", "attention"),
+        "img_size": 64,
+    }
+    return _create("test_edgevit", pretrained, **numbers | kwargs)
+
+
+_OFFICIAL_NAMES = (
+    (r"^patch_embed(\d)\.", lambda match: f"stages.{int(match[1]) - 1}.0."),
+    (r"^blocks(\d)\.(\d+)\.", lambda match: f"stages.{int(match[1]) - 1}.{int(match[2]) + 1}."),
+    (r"^head\.", "head.fc."),
+    (r"\.LocalAgg\.attn\.", ".local_mix.depthwise."),
+    (r"\.LocalAgg\.", ".local_mix."),
+    (r"\.SelfAttn\.attn\.LocalProp\.", ".global_mix.mixer.propagate.conv."),
+    (r"\.SelfAttn\.attn\.norm\.", ".global_mix.mixer.propagate.norm."),
+    (r"\.SelfAttn\.attn\.", ".global_mix.mixer."),
+    (r"\.SelfAttn\.", ".global_mix."),
+    (r"\.pos_embed\.", ".position."),
+)
+
+
+def rename_official_key(key: str) -> str:
+    """Return our name of an official state-dict key; there are no aliases."""
+    for pattern, replacement in _OFFICIAL_NAMES:
+        key = re.sub(pattern, replacement, key)
+    return key

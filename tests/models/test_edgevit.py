@@ -1,0 +1,169 @@
+"""EdgeViT XXS, XS and S against the numbers of the official models; what ParC makes of EdgeViT-XS."""
+
+import functools
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from golden_fixtures import (
+    SHARED,
+    Case,
+    needs_shared,
+    official_input,
+    official_model,
+    official_state_dict,
+    read_case,
+    read_keys,
+)
+from parckit.layers import ParCConv2d, ParCMixer, SparseAttention
+from parckit.measure.cost import count
+from parckit.models.edgevit import rename_official_key
+
+OFFICIAL = ("edgevit_xxs", "edgevit_xs", "edgevit_s")
+CASES = ("edgevit_xxs_224", "edgevit_xs_224", "edgevit_xs_256", "edgevit_s_224")
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Each official model, built once."""
+    return functools.cache(official_model)
+
+
+def input_of(case: Case) -> torch.Tensor:
+    return official_input(case.meta["input_tag"], case.meta["input_shape"])
+
+
+def our_path(name: str) -> str:
+    """Our module behind the official one of this name; the logits are the whole model's."""
+    return rename_official_key(f"{name}.").rstrip(".").replace("logits", "")
+
+
+@needs_shared
+@pytest.mark.parametrize("case_name", CASES)
+@torch.no_grad()
+def test_logits_and_stages_are_the_official_ones(case_name, loaded):
+    case = read_case(SHARED / f"{case_name}.npz")
+    model = loaded(case.meta["model"])
+    found, hooks = {}, []
+    for name in case.arrays:
+        module = model.get_submodule(our_path(name))
+        hooks.append(module.register_forward_hook(lambda *args, name=name: found.update({name: args[2]})))
+    model(input_of(case))
+    for hook in hooks:
+        hook.remove()
+    assert "logits" in found
+    for name, tensor in found.items():
+        tokens = case.meta["arrays"][name].get("layout") == "BNC"
+        case.assert_equal(name, tensor.flatten(1, 2) if tokens else tensor)
+
+
+@needs_shared
+@pytest.mark.parametrize("case_name", CASES)
+@torch.no_grad()
+def test_every_epsilon_is_the_official_one(case_name, loaded):
+    # Against the official float32 logits a right model in float64 is off by their own noise, 1.00 x `f64_maxabs`; a
+    # wrong epsilon in the blocks' or the patches' norms by 2.5 x and more, which float32 would hide.
+    case = read_case(SHARED / f"{case_name}.npz")
+    model = loaded(case.meta["model"])
+    found = model.double()(input_of(case).double())
+    model.float()
+    distance = np.abs(found.numpy() - case.arrays["logits"]).max()
+    assert distance <= 1.5 * case.meta["arrays"]["logits"]["f64_maxabs"]
+
+
+@needs_shared
+def test_no_stored_case_is_left_out():
+    assert {file.stem for file in SHARED.glob("edgevit_*.npz")} == {*CASES}
+
+
+@needs_shared
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_every_key_is_renamed_to_one_of_ours(name):
+    ours = [rename_official_key(key) for key in official_state_dict(name)]
+    assert sorted(ours) == sorted(timm.create_model(name).state_dict())
+
+
+@needs_shared
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_the_size_is_the_official_one(name, loaded):
+    facts = read_keys(name)
+    for size in (224, 256):
+        cost = count(loaded(name), size=(size, size))
+        assert cost.params == facts["params"]
+        assert cost.madds == facts["madds"][f"{size}x{size}"]
+
+
+def test_the_last_two_stages_of_the_parc_variant_mix_by_circular_convolution():
+    model = timm.create_model("parc_edgevit_xs")
+    mixers = [[type(block.global_mix.mixer) for block in [*stage][1:]] for stage in model.stages]
+    assert mixers == [[SparseAttention], [SparseAttention], [ParCMixer] * 3, [ParCMixer]]
+    lengths = [module.height.weight.shape[2] for module in model.modules() if isinstance(module, ParCConv2d)]
+    assert lengths == [14, 14, 14, 7]  # the maps at 224
+
+
+def test_the_parc_variant_replaces_nothing_else():
+    plain, parc = (timm.create_model(name).state_dict() for name in ("edgevit_xs", "parc_edgevit_xs"))
+    mixers = (".global_mix.mixer.qkv.", ".global_mix.mixer.propagate.", ".global_mix.mixer.conv.")
+    assert {key: tensor.shape for key, tensor in plain.items() if not any(part in key for part in mixers)} == {
+        key: tensor.shape for key, tensor in parc.items() if not any(part in key for part in mixers)
+    }
+    added = [parc[key].numel() for key in parc.keys() - plain.keys()]
+    # Per block: a kernel and an embedding of `length` numbers a channel, and a bias.
+    assert sum(added) == 3 * 240 * (2 * 14 + 1) + 384 * (2 * 7 + 1)
+
+
+@torch.no_grad()
+def test_delegates_are_the_first_positions_of_their_windows():
+    torch.manual_seed(0)
+    attention = SparseAttention(8, num_heads=2, ratio=4).eval()
+    x = torch.randn(1, 6, 9, 8)
+    other = torch.randn_like(x)
+    other[:, ::4, ::4] = x[:, ::4, ::4]
+    torch.testing.assert_close(attention(other), attention(x), rtol=0, atol=0)
+    other[:, 4, 8] += 1
+    assert (attention(other) != attention(x)).any(dim=3).all()
+
+
+@torch.no_grad()
+def test_cut_windows_give_what_whole_ones_give_there():
+    torch.manual_seed(0)
+    attention = SparseAttention(8, num_heads=2, ratio=4).eval()
+    x = torch.randn(1, 8, 12, 8)
+    # Cutting what no delegate stands in changes nothing where both maps are; 1e-6: other shapes, another order of sums.
+    torch.testing.assert_close(attention(x[:, :6, :9]), attention(x)[:, :6, :9], rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_missing_pixels_at_the_right_and_the_bottom_count_as_zeros():
+    torch.manual_seed(0)
+    model = timm.create_model("test_edgevit").eval()
+    x = torch.randn(1, 3, 62, 61)
+    padded = nn.functional.pad(x, (0, 3, 0, 2))
+    torch.testing.assert_close(model(x), model(padded), rtol=0, atol=0)
+
+
+def test_initial_weights_follow_the_official_rule():
+    torch.manual_seed(0)
+    model = timm.create_model("edgevit_xs")
+    block = model.stages[2][1]
+    # Standard deviation of 172,800 draws: 5 standard errors are under 1 %.
+    assert block.global_mix.mixer.qkv.weight.std().item() == pytest.approx(0.02, rel=0.01)
+    assert block.global_mix.mixer.qkv.bias.abs().max().item() == 0
+    # torch's own: uniform up to 1 / sqrt(fan in), which is 25 for the 5x5 and 4 for the 2x2.
+    for weight, fan_in in ((block.local_mix.depthwise.weight, 25), (block.global_mix.mixer.propagate.conv.weight, 4)):
+        assert weight.abs().max().item() == pytest.approx(fan_in**-0.5, rel=0.01)
+        assert weight.abs().max().item() <= fan_in**-0.5
+
+
+@torch.no_grad()
+def test_the_last_stages_features_can_be_had_behind_the_norm():
+    model, x = timm.create_model("test_edgevit").eval(), torch.randn(1, 3, 40, 56)
+    model.norm.running_mean.fill_(0.5)
+    final, intermediates = model.forward_intermediates(x, norm=True)
+    torch.testing.assert_close(intermediates[-1], final, rtol=0, atol=0)
+    assert not torch.equal(model.forward_intermediates(x, intermediates_only=True)[-1], final)
+    model.prune_intermediate_layers([3])
+    torch.testing.assert_close(model(x), final, rtol=0, atol=0)
