@@ -37,6 +37,28 @@ def test_fewer_classes_cost_less(parckit):
     assert count(parameters_of("test_parcnet")) not in parckit("info", "test_parcnet", "--num_classes=10")
 
 
+def test_what_parc_would_change_is_shown(parckit):
+    printed = parckit("info", "resnet50", "--parcify", "--size=224")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if " -> " in line]
+    assert [row[0] for row in rows] == [
+        "layer3.3.conv2",
+        "layer3.4.conv2",
+        "layer3.5.conv2",
+        "layer4.2.conv2",
+        "whole model",
+    ]
+    assert rows[-2][1:3] == ["3", "3x3 dense -> 7x7"]
+    after = parameters_of("parc_resnet50")
+    assert rows[-1][3] == f"{parameters_of('resnet50') / 1e3:,.1f} -> {after / 1e3:,.1f}"
+    assert rows[-1][4].endswith("-> 3,941.47")
+
+
+def test_the_stages_that_become_parc_can_be_chosen(parckit):
+    printed = parckit("info", "test_resnet", "--parcify", "--stages=[0,1]")
+    assert "layer2.0.conv2" in printed
+    assert "layer4.0.conv2" not in printed
+
+
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
@@ -46,6 +68,10 @@ def test_fewer_classes_cost_less(parckit):
         (["test_parcnet", "--size=5y5"], "--size 5y5"),
         (["test_parcnet", "--num_classes=0"], "--num_classes"),
         (["test_parcnet", "--num=3"], "--num=3"),
+        (["test_resnet", "--stages=[1]"], "--stages [1]: only with --parcify"),
+        (["test_resnet", "--parcify", "--stages=some"], "--stages"),
+        (["test_resnet", "--parcify", "--stages=[0,0,0,7]"], "stages={3: 7}"),
+        (["test_vit", "--parcify"], "none can become ParC"),
     ],
     ids=str,
 )

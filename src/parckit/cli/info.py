@@ -1,14 +1,16 @@
-"""`parckit info`: cost and stages of one model."""
+"""`parckit info`: cost and stages of one model, and what ParC would make of it."""
+
+from collections.abc import Sequence
 
 import torch
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import nn
 
 from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
-from parckit.contract import ModelSpec, Preprocessing
+from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.measure import cost
-from parckit.models import build_model, check_input, preprocessing_of
+from parckit.models import build_model, check_input, parcify, preprocessing_of
 
 
 def main(argv: list[str]) -> None:
@@ -17,11 +19,26 @@ def main(argv: list[str]) -> None:
     parser.add_argument("model", type=str, help="one of `parckit list`, or any of timm's")
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's own")
     parser.add_argument("--num_classes", type=PositiveInt, default=1000, help="classes")
+    parser.add_argument("--parcify", action="store_true", help="also show what replacing convolutions by ParC changes")
+    parser.add_argument(
+        "--stages",
+        type=list[NonNegativeInt] | None,
+        default=None,
+        help="with --parcify: how many of each stage's last convolutions, e.g. [0,0,3,1]",
+    )
     args = parser.read(argv)
+    if args.stages is not None and not args.parcify:
+        raise InputError(f"--stages {args.stages}: only with --parcify")
     model = shadow(args.model, num_classes=args.num_classes)
     preprocessing = preprocessing_of(model, size=None if args.size is None else parse_size(args.size))
     size = preprocessing.size
     check_input(model, ModelSpec(model=args.model, labels=(), preprocessing=preprocessing))
+    _show_stages(args.model, model, size=size)
+    if args.parcify:
+        _show_parcified(args.model, model, size=size, stages=args.stages)
+
+
+def _show_stages(name: str, model: nn.Module, *, size: tuple[int, int]) -> None:
     paper = cost.count(model, size=size)
     rows = [
         (
@@ -38,7 +55,35 @@ def main(argv: list[str]) -> None:
     rest_madds = paper.madds - sum(stage.madds for stage in paper.stages)
     rows.append(("the rest", "", "", "", count(rest_params), count(rest_madds)))
     rows.append(("whole model", "", "", f"{size[0]}x{size[1]}", count(paper.params), count(paper.madds)))
-    show(args.model, ("stage", "channels", "stride", "map", "parameters", "MAdds"), rows)
+    show(name, ("stage", "channels", "stride", "map", "parameters", "MAdds"), rows)
+
+
+def _show_parcified(name: str, model: nn.Module, *, size: tuple[int, int], stages: Sequence[int] | None) -> None:
+    chosen = None if stages is None else {stage: number for stage, number in enumerate(stages) if number}
+    result = parcify(model, stages=chosen, size=size)
+    before, after = cost.count(model, size=size), cost.count(result.model, size=size)
+    rows = [
+        (
+            each.name,
+            str(each.stage),
+            f"{each.conv} -> {each.length[0]}x{each.length[1]}",
+            _thousands(each.params_before, each.params_after),
+            _millions(each.madds_before, each.madds_after),
+        )
+        for each in result.report.replacements
+    ]
+    totals = (_thousands(before.params, after.params), _millions(before.madds, after.madds))
+    rows.append(("whole model", "", "", *totals))
+    columns = ("convolution", "stage", "becomes ParC", "parameters (k)", "MAdds (M)")
+    show(f"{name} with ParC", columns, rows)
+
+
+def _thousands(before: int, after: int) -> str:
+    return f"{before / 1e3:,.1f} -> {after / 1e3:,.1f}"
+
+
+def _millions(before: int, after: int) -> str:
+    return f"{before / 1e6:,.2f} -> {after / 1e6:,.2f}"
 
 
 def shadow(name: str, *, num_classes: int = 1000) -> nn.Module:

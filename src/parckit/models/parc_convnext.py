@@ -1,0 +1,94 @@
+"""ParC-ConvNeXt-XT, and ConvNeXt-XT, which it is made of.
+
+Sources: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+ECCV 2022, arXiv:2203.03952; Liu et al., "A ConvNet for the 2020s", CVPR 2022, arXiv:2201.03545. The class is timm's.
+"""
+
+import re
+from typing import cast
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.convnext import ConvNeXt
+
+from parckit.models.parcifying import build_hybrid
+
+_FEATURES = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
+
+
+def _cfg(**kwargs: object) -> dict[str, object]:
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.0",
+        "classifier": "head.fc",
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "convnext_xt.untrained": _cfg(
+            paper_ids="arXiv:2201.03545",
+            paper_name="A ConvNet for the 2020s",
+            origin_url="https://github.com/facebookresearch/ConvNeXt",
+            license="mit",
+        ),
+        "parc_convnext_xt.untrained": _cfg(
+            paper_ids="arXiv:2203.03952",
+            paper_name="ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+            origin_url="https://github.com/hkzhang91/ParC-Net",
+            license="none stated",
+        ),
+    }
+)
+
+
+@register_model
+def convnext_xt(pretrained: bool = False, **kwargs: object) -> ConvNeXt:
+    """ConvNeXt-XT, 7.4 M parameters: half the width of ConvNeXt-T, the twin of ParC-ConvNeXt-XT."""
+    numbers = {"depths": (3, 3, 9, 3), "dims": (48, 96, 192, 384)}
+    return build_model_with_cfg(ConvNeXt, "convnext_xt", pretrained, feature_cfg=dict(_FEATURES), **numbers | kwargs)  # pyright: ignore[reportArgumentType]
+
+
+@register_model
+def parc_convnext_xt(pretrained: bool = False, **kwargs: object) -> ConvNeXt:
+    """ParC-ConvNeXt-XT, 7.4 M parameters: ConvNeXt-XT with ParC in the last blocks of its last two stages."""
+    model = build_hybrid(
+        "parc_convnext_xt",
+        "convnext_xt",
+        pretrained,
+        stages={2: 3, 3: 1},
+        position_embedding="every",
+        feature_cfg=_FEATURES,
+        **kwargs,
+    )
+    return cast("ConvNeXt", model)
+
+
+_OFFICIAL_NAMES = (
+    (r"^downsample_layers\.0\.", "stem."),
+    (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
+    (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"^norm\.", "head.norm."),
+    (r"^head\.(weight|bias)$", r"head.fc.\1"),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.gcc_H\.gcc_conv\.", ".conv_dw.height."),
+    (r"\.gcc_W\.gcc_conv\.", ".conv_dw.width."),
+    (r"\.gcc_H\.pe$", ".conv_dw.pe_height.weight"),
+    (r"\.gcc_W\.pe$", ".conv_dw.pe_width.weight"),
+    (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+)
+
+
+def rename_official_key(key: str) -> str:
+    """Return our name of an official state-dict key of either model; there are no aliases."""
+    for pattern, replacement in _OFFICIAL_NAMES:
+        key = re.sub(pattern, replacement, key)
+    return key

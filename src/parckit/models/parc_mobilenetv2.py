@@ -1,0 +1,87 @@
+"""ParC-MobileNetV2, made of timm's MobileNetV2.
+
+Source: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer", ECCV
+2022, arXiv:2203.03952.
+"""
+
+import re
+from typing import cast
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import generate_default_cfgs, register_model
+from timm.models.efficientnet import EfficientNet
+
+from parckit.models.parcifying import build_hybrid
+
+default_cfgs = generate_default_cfgs(
+    {
+        "parc_mobilenetv2.untrained": {
+            "url": "",
+            "num_classes": 1000,
+            "input_size": (3, 224, 224),
+            "pool_size": (7, 7),
+            "crop_pct": 0.875,
+            "interpolation": "bicubic",
+            "mean": IMAGENET_DEFAULT_MEAN,
+            "std": IMAGENET_DEFAULT_STD,
+            "first_conv": "conv_stem",
+            "classifier": "classifier",
+            "paper_ids": "arXiv:2203.03952",
+            "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+            "origin_url": "https://github.com/hkzhang91/ParC-Net",
+            "license": "none stated",
+        }
+    }
+)
+
+
+@register_model
+def parc_mobilenetv2(pretrained: bool = False, **kwargs: object) -> EfficientNet:
+    """ParC-MobileNetV2, 3.5 M parameters: timm's `mobilenetv2_100` with ParC in the last blocks of stages 3 to 5.
+
+    Only the first ParC operator of each stage has embeddings. The official model trains with `drop_rate=0.2`.
+    """
+    model = build_hybrid(
+        "parc_mobilenetv2",
+        "mobilenetv2_100",
+        pretrained,
+        stages={3: 2, 4: 1, 5: 1},
+        position_embedding="first",
+        feature_cfg={"flatten_sequential": True},
+        **kwargs,
+    )
+    return cast("EfficientNet", model)
+
+
+_DEPTHS = (1, 2, 3, 4, 3, 3, 1)
+_BLOCKS = [f"blocks.{stage}.{block}." for stage, depth in enumerate(_DEPTHS) for block in range(depth)]
+"""Ours; the official model numbers blocks without stages, from 1."""
+
+_OFFICIAL_NAMES = (
+    (r"^classifier\.1\.", "classifier."),
+    (r"^features\.0\.0\.", "conv_stem."),
+    (r"^features\.0\.1\.", "bn1."),
+    (r"^features\.18\.0\.", "conv_head."),
+    (r"^features\.18\.1\.", "bn2."),
+    (r"^features\.1\.conv\.0\.0\.", "features.1.conv_dw."),
+    (r"^features\.1\.conv\.1\.", "features.1.conv_pw."),
+    (r"^features\.1\.conv\.2\.", "features.1.bn2."),
+    (r"^features\.(\d+)\.", lambda match: _BLOCKS[int(match[1]) - 1]),
+    (r"\.conv\.0\.0\.|\.pw_expand\.0\.", ".conv_pw."),
+    (r"\.conv\.0\.1\.|\.pw_expand\.1\.", ".bn1."),
+    (r"\.conv\.1\.0\.", ".conv_dw."),
+    (r"\.conv\.1\.1\.|\.bn\.", ".bn2."),
+    (r"\.conv\.2\.|\.pw_linear\.0\.", ".conv_pwl."),
+    (r"\.conv\.3\.|\.pw_linear\.1\.", ".bn3."),
+    (r"\.gcc_H\.gcc_conv\.", ".conv_dw.height."),
+    (r"\.gcc_W\.gcc_conv\.", ".conv_dw.width."),
+    (r"\.gcc_H\.pe$", ".conv_dw.pe_height.weight"),
+    (r"\.gcc_W\.pe$", ".conv_dw.pe_width.weight"),
+)
+
+
+def rename_official_key(key: str) -> str:
+    """Return our name of an official state-dict key; there are no aliases."""
+    for pattern, replacement in _OFFICIAL_NAMES:
+        key = re.sub(pattern, replacement, key)
+    return key

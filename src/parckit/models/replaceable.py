@@ -1,0 +1,111 @@
+"""Find the convolutions of a network that ParC can stand in for."""
+
+import copy
+from collections import Counter
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from timm.models._manipulate import group_with_matcher
+from torch import Tensor, nn
+
+from parckit.contract import InputError
+
+_Passes = set[tuple[torch.Size, torch.Size]]
+"""Shapes of (input, output) that a convolution was seen with."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A convolution that can become ParC.
+
+    Attributes:
+        name: name of the module in the model.
+        conv: the module.
+        stage: index of its stage; 0 is the first behind the stem.
+        size: height and width of the map it works on.
+    """
+
+    name: str
+    conv: nn.Conv2d
+    stage: int
+    size: tuple[int, int]
+
+
+def find_candidates(model: nn.Module, size: tuple[int, int]) -> list[Candidate]:
+    """Return what can be replaced for images of `size` (height, width), in the model's order.
+
+    Raises:
+        InputError: naming why, if there is nothing; if the model has no stages or cannot take such images.
+    """
+    stage_of = _stages(model)
+    passes = _trace(model, size)
+    candidates: list[Candidate] = []
+    obstacles = Counter[str]()
+    for name, seen in passes.items():
+        conv = cast("nn.Conv2d", model.get_submodule(name))
+        obstacle = _obstacle(conv, seen) if name in stage_of else "outside the stages"
+        if obstacle is None:
+            _, _, height, width = next(iter(seen))[0]
+            candidates.append(Candidate(name=name, conv=conv, stage=stage_of[name], size=(height, width)))
+        else:
+            obstacles[obstacle] += 1
+    if not candidates:
+        why = "; ".join(f"{number} {obstacle}" for obstacle, number in obstacles.items())
+        of = f"model of class {type(model).__name__} at size={size}: of {len(passes)} convolutions"
+        raise InputError(f"{of} none can become ParC: {why}")
+    return candidates
+
+
+def _obstacle(conv: nn.Conv2d, seen: _Passes) -> str | None:
+    """Say what keeps a convolution from becoming ParC."""
+    if min(conv.kernel_size) < 3:
+        return "with a kernel under 3x3"
+    if len(seen) != 1:
+        return "not run, or run at several sizes"
+    ((before, after),) = seen
+    if before != after:
+        return "changing the shape of the map"
+    if before[2:].numel() == 1:
+        return "on a map of one position"
+    if conv.in_channels % 2 or (conv.groups > 1 and conv.groups % 2):
+        return "with an odd number of channels or groups"
+    return None
+
+
+def _stages(model: nn.Module) -> dict[str, int]:
+    """Return the stage of each module of the stages that holds a weight."""
+    matcher = getattr(model, "group_matcher", None)
+    if matcher is None:
+        raise InputError(
+            f"model of class {type(model).__name__}: has no group_matcher that tells its stages; "
+            "needs a whole timm model, not one made with features_only or fused"
+        )
+    # No pattern matches the empty name, so it lands where timm puts all that lies behind the last stage.
+    named = [(name, None) for name, _ in model.named_parameters()] + [("", None)]
+    groups = cast("dict[str, int]", group_with_matcher(iter(named), matcher(coarse=True), reverse=True))
+    behind = groups[""]
+    # Group 0 is the stem.
+    return {name.rpartition(".")[0]: group - 1 for name, group in groups.items() if 0 < group < behind}
+
+
+def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:
+    """Run a copy without data; return the shapes that each convolution saw, in the model's order."""
+    shadow = copy.deepcopy(model).to("meta").eval()
+    convs = {name: module for name, module in shadow.named_modules() if isinstance(module, nn.Conv2d)}
+    if not convs:
+        raise InputError(f"model of class {type(model).__name__}: has no convolution")
+    passes: dict[str, _Passes] = {name: set() for name in convs}
+    for name, conv in convs.items():
+
+        def note(_conv: nn.Module, inputs: tuple[Tensor], output: Tensor, seen: _Passes = passes[name]) -> None:
+            seen.add((inputs[0].shape, output.shape))
+
+        conv.register_forward_hook(note)
+    first = next(iter(convs.values()))
+    try:
+        shadow(first.weight.new_empty(1, first.in_channels, *size))
+    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"size={size}: {type(model).__name__} cannot take images of this size: {reason}") from error
+    return passes

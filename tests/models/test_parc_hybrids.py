@@ -1,0 +1,185 @@
+"""ParC-ConvNeXt-XT, ParC-ResNet-50 and ParC-MobileNetV2: the official numbers, made by parcify of their twins."""
+
+import functools
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from golden_fixtures import (
+    SHARED,
+    needs_shared,
+    official_input,
+    official_model,
+    official_state_dict,
+    read_case,
+    read_keys,
+)
+from parckit.contract import InputError
+from parckit.layers import ParCConv2d
+from parckit.measure import cost
+from parckit.models import load_official_state_dict, parc_convnext, parc_mobilenetv2, parc_resnet, parcify
+
+OFFICIAL = {
+    "convnext_xt": "convnext_xt",
+    "parc_convnext_xt": "parc_convnext_xt",
+    "parc_resnet50": "parc_res50",
+    "parc_mobilenetv2": "parc_mv2",
+}
+FAMILIES = {
+    "convnext_xt": parc_convnext,
+    "parc_convnext_xt": parc_convnext,
+    "parc_resnet50": parc_resnet,
+    "parc_mobilenetv2": parc_mobilenetv2,
+}
+CASES = {
+    "convnext_xt_224": "convnext_xt",
+    "convnext_xt_256x320": "convnext_xt",
+    "parc_convnext_xt_224": "parc_convnext_xt",
+    "parc_res50_224": "parc_resnet50",
+    "parc_mv2_224": "parc_mobilenetv2",
+}
+TWINS = {
+    "parc_convnext_xt": ("convnext_xt", {2: 3, 3: 1}, "every"),
+    "parc_resnet50": ("resnet50", {2: 3, 3: 1}, "every"),
+    "parc_mobilenetv2": ("mobilenetv2_100", {3: 2, 4: 1, 5: 1}, "first"),
+}
+OURS = {  # what the modules of the cases are called here, where renaming a key of theirs does not tell
+    "downsample_layers.0": "stem",
+    "features.0": "bn1",
+    "features.18": "bn2",
+    "logits": "",
+    "maxpool": "maxpool",
+}
+
+hybrids = pytest.mark.parametrize("name", TWINS)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Each model with the official weights, built once."""
+    return functools.cache(lambda name: official_model(OFFICIAL[name], ours=name))
+
+
+def our_name(name: str, module: str) -> str:
+    if module in OURS:
+        return OURS[module]
+    if module.startswith("stages."):
+        return module
+    return FAMILIES[name].rename_official_key(f"{module}.").rstrip(".")
+
+
+def outputs(model: nn.Module, x: Tensor, modules: list[str]) -> list[Tensor]:
+    """Run the model; return what some of its modules give."""
+    found: dict[str, Tensor] = {}
+    hooks = [
+        model.get_submodule(module).register_forward_hook(lambda *args, module=module: found.update({module: args[2]}))
+        for module in modules
+    ]
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return [found[module] for module in modules]
+
+
+@needs_shared
+@pytest.mark.parametrize(("case_name", "name"), CASES.items())
+@torch.no_grad()
+def test_logits_and_stages_are_the_official_ones(case_name, name, loaded):
+    case = read_case(SHARED / f"{case_name}.npz")
+    x = official_input(case.meta["input_tag"], case.meta["input_shape"])
+    found = outputs(loaded(name), x, [our_name(name, module) for module in case.arrays])
+    for stored, tensor in zip(case.arrays, found, strict=True):
+        case.assert_equal(stored, tensor)
+
+
+@needs_shared
+@pytest.mark.parametrize(("name", "theirs"), OFFICIAL.items())
+def test_cost_is_the_official_one(name, theirs, loaded):
+    found, facts = cost.count(loaded(name), size=(224, 224)), read_keys(theirs)
+    assert found.params == facts["params"]
+    assert found.madds == facts["madds"]["224x224"]
+
+
+@needs_shared
+@hybrids
+@torch.no_grad()
+def test_without_embeddings_the_numbers_are_others(name, loaded):
+    case = read_case(SHARED / f"{OFFICIAL[name]}_224.npz")
+    model = timm.create_model(name).eval()
+    model.load_state_dict(loaded(name).state_dict())
+    for module in model.modules():
+        if isinstance(module, ParCConv2d):
+            module.pe_width = nn.Identity()
+    with pytest.raises(AssertionError):
+        case.assert_equal("logits", model(official_input(case.meta["input_tag"], case.meta["input_shape"])))
+
+
+@hybrids
+def test_parcify_makes_the_hybrid_of_its_twin(name):
+    twin, stages, position_embedding = TWINS[name]
+    with torch.device("meta"):
+        made = parcify(timm.create_model(twin), stages=stages, position_embedding=position_embedding).model
+        hybrid = timm.create_model(name)
+    shapes, expected = ({key: tensor.shape for key, tensor in model.state_dict().items()} for model in (made, hybrid))
+    assert list(shapes.items()) == list(expected.items())
+    assert type(made) is type(hybrid)
+
+
+@pytest.mark.parametrize("size", [(224, 160), (65, 97)], ids=str)
+@hybrids
+@torch.no_grad()
+def test_other_sizes_run(name, size):
+    model = timm.create_model(name).eval()
+    out = model(torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)))
+    assert out.shape == (1, 1000)
+    assert out.isfinite().all()
+
+
+@hybrids
+def test_the_native_lengths_follow_the_image_size(name):
+    with torch.device("meta"):
+        model = timm.create_model(name, img_size=128)
+    lengths = [m.height.weight.shape[2] for m in model.modules() if isinstance(m, ParCConv2d)]
+    assert lengths == [8, 8, 8, 4]
+
+
+@hybrids
+def test_an_image_too_small_for_a_map_is_refused(name):
+    with torch.device("meta"), pytest.raises(InputError, match=r"size=\(32, 32\)") as caught:
+        timm.create_model(name, img_size=32)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@hybrids
+def test_weights_fit_every_output_stride(name, output_stride):
+    with torch.device("meta"):
+        strided, plain = timm.create_model(name, output_stride=output_stride), timm.create_model(name)
+    shapes, expected = ({k: t.shape for k, t in model.state_dict().items()} for model in (strided, plain))
+    assert shapes == expected
+    assert strided.feature_info[-1]["reduction"] == output_stride
+    assert strided.forward_features(torch.empty(1, 3, 224, 224, device="meta")).shape[2] == 224 // output_stride
+
+
+@hybrids
+@torch.no_grad()
+def test_features_are_the_whole_models(name):
+    whole = timm.create_model(name).eval()
+    features = timm.create_model(name, features_only=True).eval()
+    assert features.feature_info.channels() == [stage["num_chs"] for stage in whole.feature_info]
+    weights = iter(whole.state_dict().values())
+    features.load_state_dict({key: next(weights) for key in features.state_dict()})
+    x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    expected = whole.forward_intermediates(x, intermediates_only=True)
+    for found, wanted in zip(features(x), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+@needs_shared
+def test_official_weights_of_the_twin_do_not_fit_the_hybrid():
+    with torch.device("meta"):
+        model = timm.create_model("parc_convnext_xt")
+    with pytest.raises(InputError, match=r"unexpected stages\.2\.6\.dwconv\.weight"):
+        load_official_state_dict(model, official_state_dict("convnext_xt"))

@@ -1,0 +1,218 @@
+"""ParC put into networks of timm, of many families, by one mechanism."""
+
+import pytest
+import timm
+import torch
+from timm.models import FeatureListNet
+from torch import nn
+
+import parckit
+from backbones import as_if_trained, on_meta
+from parckit.contract import InputError
+from parckit.layers import ParCConv2d, PositionEmbedding
+from parckit.measure import cost
+from parckit.models import parcify
+
+# What is replaced by default: the last convolution on the smallest maps and the last three on the next larger ones.
+FAMILIES = {
+    "convnext_atto": [
+        "stages.2.blocks.3.conv_dw",
+        "stages.2.blocks.4.conv_dw",
+        "stages.2.blocks.5.conv_dw",
+        "stages.3.blocks.1.conv_dw",
+    ],
+    "resnet18": ["layer3.0.conv2", "layer3.1.conv1", "layer3.1.conv2", "layer4.1.conv2"],
+    "mobilenetv2_100": ["blocks.4.0.conv_dw", "blocks.4.1.conv_dw", "blocks.4.2.conv_dw", "blocks.6.0.conv_dw"],
+    "mobilenetv3_small_100": ["blocks.2.2.conv_dw", "blocks.3.0.conv_dw", "blocks.3.1.conv_dw", "blocks.4.2.conv_dw"],
+    "tf_efficientnet_b0": ["blocks.4.0.conv_dw", "blocks.4.1.conv_dw", "blocks.4.2.conv_dw", "blocks.6.0.conv_dw"],
+    "resnext50_32x4d": ["layer3.3.conv2", "layer3.4.conv2", "layer3.5.conv2", "layer4.2.conv2"],
+    "regnety_002": ["s4.b7.conv2.conv"],  # in the other stages the number of groups is odd
+    "repvit_m0_9": [
+        "stages.2.blocks.12.token_mixer.conv.c",
+        "stages.2.blocks.13.token_mixer.conv.c",
+        "stages.3.downsample.pre_block.token_mixer.conv.c",
+        "stages.3.blocks.1.token_mixer.conv.c",
+    ],
+}
+SMALL = ("test_convnext", "test_resnet", "mobilenetv3_small_050", "regnety_002")
+SIZE = (64, 96)
+
+every_family = pytest.mark.parametrize("name", FAMILIES)
+small = pytest.mark.parametrize("name", SMALL)
+
+
+def make(name: str, **kwargs: object) -> nn.Module:
+    torch.manual_seed(0)
+    return as_if_trained(timm.create_model(name, num_classes=5, **kwargs)).eval()
+
+
+def images(chans: int = 3) -> torch.Tensor:
+    return torch.randn(4, chans, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def refusal(model: nn.Module, **kwargs: object) -> str:
+    with pytest.raises(InputError) as caught:
+        parcify(model, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@every_family
+def test_the_last_convolutions_of_the_smallest_maps_are_replaced(name):
+    result = parcify(on_meta(name))
+    assert [each.name for each in result.report.replacements] == FAMILIES[name]
+    assert [path for path, part in result.model.named_modules() if isinstance(part, ParCConv2d)] == FAMILIES[name]
+
+
+@every_family
+def test_the_report_tells_the_change_in_cost(name):
+    model = on_meta(name)
+    result = parcify(model, position_embedding="first")
+    before, after = (cost.count(each, size=result.report.size) for each in (model, result.model))
+    assert result.report.params_change == after.params - before.params
+    assert result.report.madds_change == after.madds - before.madds
+
+
+@small
+@torch.no_grad()
+def test_all_other_weights_stay_and_the_given_model_too(name):
+    model = make(name)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    result = parcify(model)
+    assert not any(isinstance(part, ParCConv2d) for part in model.modules())
+    replaced = tuple(f"{each.name}." for each in result.report.replacements)
+    after = result.model.state_dict()
+    for key, tensor in before.items():
+        torch.testing.assert_close(model.state_dict()[key], tensor, rtol=0, atol=0)
+        if not key.startswith(replaced):
+            torch.testing.assert_close(after[key], tensor, rtol=0, atol=0)
+    assert {key for key in after.keys() - before.keys() if not key.startswith(replaced)} == set()
+
+
+@small
+def test_the_result_is_a_working_timm_model(name):
+    model = make(name)
+    result = parcify(model).model
+    assert type(result) is type(model)
+    assert (result.feature_info, result.pretrained_cfg) == (model.feature_info, model.pretrained_cfg)
+    with torch.no_grad():
+        assert (result(images()) - model(images())).abs().max() > 1e-6
+        features = result.forward_intermediates(images(), intermediates_only=True)
+    assert [feature.shape[1] for feature in features] == [stage["num_chs"] for stage in model.feature_info]
+    result.reset_classifier(7)
+    nn.functional.cross_entropy(result.train()(images()), torch.arange(4)).backward()
+    assert [path for path, parameter in result.named_parameters() if parameter.grad is None] == []
+    fresh = (part for part in result.modules() if isinstance(part, ParCConv2d))
+    assert all(parameter.grad.any() for part in fresh for parameter in part.parameters())
+
+
+@torch.no_grad()
+def test_features_can_be_taken_of_the_result():
+    result = parcify(make("test_resnet")).model
+    expected = result.forward_intermediates(images(), intermediates_only=True)
+    features = FeatureListNet(result, out_indices=(0, 1, 2, 3, 4))
+    for found, wanted in zip(features(images()), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_lengths_are_those_of_the_map():
+    report = parcify(on_meta("test_convnext"), size=SIZE).report
+    assert report.size == SIZE
+    assert {each.length for each in report.replacements} == {(4, 6), (2, 3)}
+    assert {each.length for each in parcify(on_meta("test_convnext")).report.replacements} == {(10, 10), (5, 5)}
+
+
+def test_each_stage_loses_its_last_convolutions():
+    report = parcify(on_meta("resnet50"), stages={3: 2, 1: 1}).report
+    assert [each.name for each in report.replacements] == ["layer2.3.conv2", "layer4.1.conv2", "layer4.2.conv2"]
+    assert [each.stage for each in report.replacements] == [1, 3, 3]
+
+
+def test_embeddings_can_be_in_every_operator_or_the_first_of_a_stage_or_none():
+    stages = {2: 3, 3: 1}
+    found = {
+        where: [
+            each.with_pe
+            for each in parcify(on_meta("resnet18"), stages=stages, position_embedding=where).report.replacements
+        ]
+        for where in ("every", "first", "none")
+    }
+    assert found == {"every": [True] * 4, "first": [True, False, False, True], "none": [False] * 4}
+    model = parcify(on_meta("resnet18"), stages=stages, position_embedding="first").model
+    # Two embeddings, for the height and the width, in each of two operators.
+    assert sum(isinstance(part, PositionEmbedding) for part in model.modules()) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "conv", "groups"),
+    [("test_convnext", "7x7 depthwise", 1), ("resnet18", "3x3 dense", 128), ("resnext50_32x4d", "3x3 32 groups", 16)],
+)
+def test_grouping_is_kept_within_each_half(name, conv, groups):
+    result = parcify(on_meta(name), stages={2: 1})
+    (replacement,) = result.report.replacements
+    assert replacement.conv == conv
+    assert result.model.get_submodule(replacement.name).width.weight.shape[1] == groups
+
+
+def test_dilated_convolutions_can_be_replaced_too():
+    report = parcify(on_meta("resnet18", output_stride=16)).report
+    assert report.replacements[-1].name == "layer4.1.conv2"
+    assert report.replacements[-1].length == (14, 14)
+
+
+def test_models_of_other_types_and_channels_stay_what_they_are():
+    model = parcify(make("test_resnet", in_chans=1).double()).model
+    assert {tensor.dtype for tensor in model.parameters()} == {torch.float64}
+    assert model(images(1).double()).dtype == torch.float64
+
+
+def test_training_and_evaluation_are_taken_over():
+    model = make("test_resnet")
+    assert not any(part.training for part in parcify(model).model.modules())
+    assert all(part.training for part in parcify(model.train()).model.modules())
+
+
+def test_a_second_run_takes_the_next_convolutions():
+    first = parcify(on_meta("resnet50"), stages={2: 1})
+    second = parcify(first.model, stages={2: 1})
+    names = [each.name for result in (first, second) for each in result.report.replacements]
+    assert names == ["layer3.5.conv2", "layer3.4.conv2"]
+
+
+def test_the_package_offers_it():
+    assert parckit.parcify is parcify
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "said"),
+    [
+        (
+            "test_vit",
+            {},
+            r"class VisionTransformer at size=(160, 160): of 1 convolutions none can become ParC: 1 outside",
+        ),
+        ("densenet121", {}, r"58 changing the shape of the map"),
+        ("test_resnet", {"size": (1, 1)}, r"on a map of one position"),
+        ("test_resnet", {"stages": {9: 1}}, r"stages={9: 1} at size=(160, 160)"),
+        ("test_resnet", {"stages": {3: 2}}, r"needs 1 or more of a stage, at most {0: 2, 1: 1, 3: 1}"),
+        ("test_resnet", {"stages": {3: 0}}, r"stages={3: 0}"),
+        ("test_resnet", {"stages": {}}, r"stages={}"),
+        ("test_resnet", {"size": (0, 64)}, r"size=(0, 64)"),
+        ("test_resnet", {"position_embedding": "last"}, r"position_embedding='last': choose from"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_done_is_told_in_one_line(name, kwargs, said):
+    assert said in refusal(on_meta(name), **kwargs)
+
+
+def test_only_whole_models_are_taken():
+    assert "class FeatureListNet: has no group_matcher" in refusal(on_meta("test_resnet", features_only=True))
+    assert "class Linear: has no group_matcher" in refusal(nn.Linear(1, 1), size=SIZE)
+
+
+def test_a_model_without_a_size_of_its_own_must_be_told_one():
+    model = make("test_resnet")
+    del model.pretrained_cfg
+    assert "size=None" in refusal(model)
+    assert parcify(model, size=SIZE).report.size == SIZE
