@@ -7,16 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from parckit.models import create_model, fuse, load_official_state_dict
+    from parckit.models import create_model, fuse, load_official_state_dict, parcify
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "create_model", "fuse", "load_official_state_dict"]
+__all__ = ["__version__", "create_model", "fuse", "load_official_state_dict", "parcify"]
 
 _HOMES = {
     "create_model": "parckit.models",
     "fuse": "parckit.models",
     "load_official_state_dict": "parckit.models",
+    "parcify": "parckit.models",
 }
 
 

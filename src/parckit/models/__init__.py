@@ -1,16 +1,26 @@
 """Backbones, registered with timm by importing this package; folding for deployment; official weights."""
 
+import parckit.models.folding_v2  # noqa: F401  # registers its rules
 from parckit.models.build import build_model, check_input, create_model, preprocessing_of
+from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
 from parckit.models.official import load_official_state_dict
+from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcify
 from parckit.models.parcnet import ParCNet
+from parckit.models.parcnetv2 import ParCNetV2
 
 __all__ = [
+    "EdgeViT",
     "ParCNet",
+    "ParCNetV2",
+    "ParCReport",
+    "Parcified",
+    "Replacement",
     "build_model",
     "check_input",
     "create_model",
     "fuse",
     "load_official_state_dict",
+    "parcify",
     "preprocessing_of",
 ]

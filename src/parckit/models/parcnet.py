@@ -234,6 +234,7 @@ def _cfg(**kwargs: object) -> dict[str, object]:
         "paper_ids": "arXiv:2203.03952",
         "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
         "origin_url": "https://github.com/hkzhang91/ParC-Net",
+        "license": "none stated",
         **kwargs,
     }
 
@@ -243,8 +244,8 @@ default_cfgs = generate_default_cfgs(
         "parcnet_xs.untrained": _cfg(),
         "parcnet_s.untrained": _cfg(),
         "parcnet_h.untrained": _cfg(),
-        "parcnet_xxs.untrained": _cfg(input_size=(3, 32, 32), pool_size=(2, 2), crop_pct=1.0),
-        "test_parcnet.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0),
+        "parcnet_xxs.untrained": _cfg(input_size=(3, 32, 32), pool_size=(2, 2), crop_pct=1.0, license=None),
+        "test_parcnet.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0, license=None),
     }
 )
 

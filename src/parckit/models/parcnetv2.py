@@ -1,0 +1,300 @@
+"""ParCNetV2: a convolutional backbone of oversized kernels and gates.
+
+Source: Xu, Zhang, Hu, Zhang, Wang, "ParCNetV2: Oversized Kernel with Enhanced Attention", ICCV 2023, arXiv:2211.07157.
+Wiring follows the numbers of the official models; inside, all maps are NCHW and linear layers 1x1 convolutions.
+
+stem (stride 4) -> 4 stages of [downsampling,] blocks -> mean -> LayerNorm -> linear
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import cast
+
+from jaxtyping import Float
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import NormMlpClassifierHead, calculate_drop_path_rates
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from parckit.layers import AxisConv2d, CenteredL2Norm2d, ParCV2Block, ParCV2Downsample, ParCV2Stem
+
+_STEM_STRIDE = 4
+_SCALED_SKIPS_FROM = 2  # the stages, counted from 0, whose skips have learned factors in the official models
+
+
+class ParCNetV2(nn.Module):
+    """ParCNetV2 backbone and classifier (ParCNetV2, section 3.4).
+
+    Args:
+        dims: widths of the four stages.
+        depths: blocks of the four stages.
+        img_size: side at which the oversized kernels are learned, pixels: they just cover the maps of such images.
+        interpolate_kernels: resize the oversized kernels to cover any map. Off as in the official code, where maps of
+            larger images are not covered; a model may be trained without and run with it.
+        feature_norms: a norm for each stage's output beside the path through the network, as the official detection
+            and segmentation backbones have, in place of the classifier's norm. `features_only` then gives what the
+            norms return, and `forward_intermediates` does with `norm=True`.
+        in_chans: channels of the image.
+        num_classes: 0 gives pooled features.
+        global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
+        output_stride: 32, 16 or 8, the most the network may stride: strides beyond become 1. Nothing is dilated, since
+            the kernels are oversized already; they stay as long as for 32.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: probability of dropping the last block's residual branches; grows linearly from 0.
+
+    Raises:
+        ValueError: for an unknown `output_stride`.
+
+    Shape:
+        (B, in_chans, H, W) -> (B, num_classes), any H and W
+    """
+
+    def __init__(
+        self,
+        *,
+        dims: Sequence[int],
+        depths: Sequence[int],
+        img_size: int = 224,
+        interpolate_kernels: bool = False,
+        feature_norms: bool = False,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        output_stride: int = 32,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride={output_stride}: choose from 8, 16, 32")
+        self.num_classes = num_classes
+        self.grad_checkpointing = False
+        self.feature_info: list[dict[str, object]] = []
+        self.stem = ParCV2Stem(in_chans, dims[0])
+        path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
+        stages: list[nn.Sequential] = []
+        for i, dim in enumerate(dims):
+            native = _STEM_STRIDE * 2**i
+            reduction = min(native, output_stride)
+            blocks: list[nn.Module] = [
+                ParCV2Block(
+                    dim,
+                    2 * math.ceil(img_size / native) - 1,
+                    interpolate=interpolate_kernels,
+                    scale_skips=i >= _SCALED_SKIPS_FROM,
+                    drop_path_rate=rate,
+                )
+                for rate in path_rates[i]
+            ]
+            if i > 0:
+                blocks.insert(0, ParCV2Downsample(dims[i - 1], dim, stride=2 if reduction == native else 1))
+            stages.append(nn.Sequential(*blocks))
+            self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"})
+        self.stages = nn.Sequential(*stages)
+        self.feature_norms = nn.ModuleList(CenteredL2Norm2d(dim) for dim in dims if feature_norms)
+        self.num_features = self.head_hidden_size = dims[-1]
+        norm_layer = nn.Identity if feature_norms else "layernorm2d"
+        self.head = NormMlpClassifierHead(
+            self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate, norm_layer=norm_layer
+        )
+        self.apply(_init_weights)
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass to save memory, or stop doing so."""
+        self.grad_checkpointing = enable
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a fresh one; 0 classes removes it."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+
+    def forward_intermediates(
+        self,
+        x: Float[Tensor, "b c h w"],
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the final features and the outputs of chosen stages, as every timm backbone can.
+
+        Args:
+            x: images.
+            indices: stage indices, or how many of the last ones; all by default.
+            norm: apply the feature norms to the outputs.
+            stop_early: do not run what lies behind the last chosen stage.
+            output_fmt: only `"NCHW"`.
+            intermediates_only: leave out the final features.
+
+        Raises:
+            ValueError: for another `output_fmt`, or for `norm=True` where there are no feature norms.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
+        if norm and not self.feature_norms:
+            raise ValueError("norm=True: needs a model made with feature_norms=True")
+        chosen, last = feature_take_indices(len(self.stages), indices)
+        intermediates: list[Tensor] = []
+        x = self.stem(x)
+        stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
+        for i, stage in enumerate(stages):
+            x = self._run(cast("nn.Sequential", stage), x)
+            if i in chosen:
+                intermediates.append(self.feature_norms[i](x) if norm else x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop what lies behind the chosen stages; return their indices."""
+        chosen, last = feature_take_indices(len(self.stages), indices)
+        self.stages = self.stages[: last + 1]
+        self.feature_norms = nn.ModuleList() if prune_norm else self.feature_norms[: last + 1]
+        if prune_norm or prune_head:
+            self.head.norm = nn.Identity()
+            self.reset_classifier(0, "")
+        return chosen
+
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Return the map before pooling, `num_features` wide."""
+        x = self.stem(x)
+        for stage in self.stages:
+            x = self._run(cast("nn.Sequential", stage), x)
+        return x
+
+    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Tensor:
+        """Pool, normalise and classify; `pre_logits` stops before the classifier."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        """Return logits."""
+        return self.forward_head(self.forward_features(x))
+
+    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and self.training:
+            return cast("Tensor", checkpoint_seq(stage, x))
+        return stage(x)
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear | AxisConv2d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _cfg(**kwargs: object) -> dict[str, object]:
+    # Input as the official checkpoints expect it, by the defaults of the library that they were trained with.
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.conv",
+        "classifier": "head.fc",
+        "paper_ids": "arXiv:2211.07157",
+        "paper_name": "ParCNetV2: Oversized Kernel with Enhanced Attention",
+        "origin_url": "https://github.com/XuRuihan/ParCNetV2",
+        "license": "unknown",
+        **kwargs,
+    }
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "parcnetv2_xt.untrained": _cfg(),
+        "parcnetv2_tiny.untrained": _cfg(),
+        "parcnetv2_small.untrained": _cfg(),
+        "parcnetv2_base.untrained": _cfg(),
+        "test_parcnetv2.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0, license=None),
+    }
+)
+
+
+def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNetV2:
+    # The norms of features stand beside the path, where only the getter, which asks the model itself, can find them.
+    feature_cfg: dict[str, object] = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter", "flatten_sequential": True}
+    if kwargs.get("feature_norms"):
+        feature_cfg["norm"] = True
+    return build_model_with_cfg(ParCNetV2, variant, pretrained, feature_cfg=feature_cfg, **kwargs)  # pyright: ignore[reportArgumentType]
+
+
+@register_model
+def parcnetv2_xt(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
+    """ParCNetV2-XT, 7.4 M parameters."""
+    numbers = {"dims": (48, 96, 192, 320), "depths": (3, 3, 9, 2)}
+    return _create("parcnetv2_xt", pretrained, **numbers | kwargs)
+
+
+@register_model
+def parcnetv2_tiny(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
+    """ParCNetV2-T, 24.9 M parameters."""
+    numbers = {"dims": (64, 128, 320, 512), "depths": (3, 3, 12, 3)}
+    return _create("parcnetv2_tiny", pretrained, **numbers | kwargs)
+
+
+@register_model
+def parcnetv2_small(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
+    """ParCNetV2-S, 39.4 M parameters."""
+    numbers = {"dims": (64, 128, 320, 512), "depths": (3, 9, 24, 3)}
+    return _create("parcnetv2_small", pretrained, **numbers | kwargs)
+
+
+@register_model
+def parcnetv2_base(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
+    """ParCNetV2-B, 56.4 M parameters."""
+    numbers = {"dims": (96, 192, 384, 576), "depths": (3, 9, 24, 3)}
+    return _create("parcnetv2_base", pretrained, **numbers | kwargs)
+
+
+@register_model
+def test_parcnetv2(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
+    """A ParCNetV2 for tests: every part of the family, as little work as possible."""
+    numbers = {"dims": (8, 12, 16, 24), "depths": (1, 1, 2, 1), "img_size": 64}
+    return _create("test_parcnetv2", pretrained, **numbers | kwargs)
+
+
+_OFFICIAL_NAMES = (
+    # Our stages begin with their downsampling, so blocks behind one count from 1.
+    (r"^stages\.([1-3])\.(\d+)\.", lambda match: f"stages.{match[1]}.{int(match[2]) + 1}."),
+    (r"^downsample_layers\.0\.", "stem."),
+    (r"^downsample_layers\.(\d)\.", r"stages.\1.0."),
+    (r"\.(pre|post)_norm\.", ".norm."),
+    (r"\.token_mixer\.", ".mixer."),
+    (r"\.pwconv1\.", ".expand."),
+    (r"\.pwconv2\.", ".project."),
+    (r"\.dwconv1\.conv_h\.", ".height."),
+    (r"\.dwconv1\.conv_w\.", ".width."),
+    (r"\.dwconv2\.", ".local."),
+    (r"\.mlp\.fc1\.", ".gate.expand."),
+    (r"\.mlp\.fc2\.", ".gate.project."),
+    (r"\.res_scale(\d)\.scale$", r".skip\1.gamma"),
+    (r"^norm(\d)\.", r"feature_norms.\1."),
+    (r"^norm\.", "head.norm."),
+    (r"^head\.(weight|bias)$", r"head.fc.\1"),
+)
+
+
+def rename_official_key(key: str) -> str:
+    """Return our name of a state-dict key of an official classifier or dense backbone."""
+    for pattern, replacement in _OFFICIAL_NAMES:
+        key = re.sub(pattern, replacement, key)
+    return key
