@@ -1,5 +1,19 @@
+import json
+
+import timm
+
 from backbones import NAMES, parameters_of
+from parckit.cli.list import names
 from parckit.cli.tables import count
+
+FROM_TIMM = {
+    "mobilevit_xs",
+    "mobilevit_s",
+    "convnext_atto",
+    "convnext_femto",
+    "convnext_pico",
+    "convnext_nano",
+}
 
 
 def rows(printed: str) -> dict[str, list[str]]:
@@ -7,16 +21,51 @@ def rows(printed: str) -> dict[str, list[str]]:
     return {name.strip(): [cell.strip() for cell in rest] for name, *rest in cells}
 
 
-def test_every_registered_model_is_listed_with_its_parameters(parckit):
-    listed = rows(parckit("list"))
-    assert {name: cells[1] for name, cells in listed.items()} == {name: count(parameters_of(name)) for name in NAMES}
+def test_every_registered_model_and_the_relatives_of_timm_are_listed():
+    assert set(names()) == {*NAMES, *FROM_TIMM}
+    assert set(timm.list_models()) >= FROM_TIMM
+
+
+def test_a_model_is_listed_with_all_that_is_known(parckit):
+    assert rows(parckit("list", "parcnet_s"))["parcnet_s"] == [
+        "parcnet",
+        "256x256",
+        count(parameters_of("parcnet_s")),
+        "1.66 G",
+        "ECCV 2022, arXiv:2203.03952",
+        "none stated",
+    ]
+
+
+def test_models_without_official_weights_have_no_licence(parckit):
+    assert rows(parckit("list", "parcnet_xxs"))["parcnet_xxs"][-1] == "no weights"
+
+
+def test_models_of_timm_come_with_their_paper_and_licence(parckit):
+    listed = rows(parckit("list", "*mobilevit_xs"))["mobilevit_xs"]
+    assert listed[0] == "mobilevit"
+    assert listed[-2:] == ["ICLR 2022, arXiv:2110.02178", "cvnets-license"]
+
+
+def test_json_gives_the_exact_numbers(parckit):
+    (entry,) = json.loads(parckit("list", "test_parcnet", "--json"))
+    assert entry["params"] == parameters_of("test_parcnet")
+    assert entry["size"] == [64, 64]
+
+
+def test_families_stand_together_from_small_to_large(parckit):
+    assert [*rows(parckit("list", "*parc*_x*s"))] == ["parc_edgevit_xs", "parcnet_xxs", "parcnet_xs"]
+
+
+def test_models_for_tests_come_last(parckit):
+    assert [*rows(parckit("list", "*_edgevit*"))] == ["parc_edgevit_xs", "test_edgevit"]
 
 
 def test_a_pattern_chooses(parckit):
-    assert [*rows(parckit("list", "parcnet_x*"))] == ["parcnet_xs", "parcnet_xxs"]
+    assert [*rows(parckit("list", "parcnet_x*"))] == ["parcnet_xxs", "parcnet_xs"]
 
 
-def test_a_pattern_of_none_of_our_models_is_refused(mistake):
+def test_a_pattern_of_no_model_of_the_family_is_refused(mistake):
     message = mistake("list", "resnet*")
     assert message.startswith("'resnet*': ")
     assert all(name in message for name in NAMES)

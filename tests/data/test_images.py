@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data import decode_image, load_image
+from parckit.data import decode_image, list_images, load_image
 
 
 def _save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -78,3 +78,19 @@ def test_a_cut_image_is_named(picture, format_):
     with pytest.raises(InputError, match=r"^shard:key: ") as caught:
         decode_image(stream.getvalue()[: len(stream.getvalue()) // 2], name="shard:key")
     assert "\n" not in str(caught.value)
+
+
+def test_images_are_listed_however_deep_they_lie(tmp_path, picture):
+    for name in ("b/c/2.JPG", "1.png", "b/3.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(tmp_path / name)
+    (tmp_path / "b" / "notes.txt").write_text("no image")
+    (tmp_path / "folder.png").mkdir()
+    assert list_images(tmp_path) == [tmp_path / name for name in ("1.png", "b/3.webp", "b/c/2.JPG")]
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: holds no images; accepted endings are"):
+        list_images(tmp_path)
+    with pytest.raises(InputError, match="no_folder: no such folder"):
+        list_images(tmp_path / "no_folder")

@@ -1,11 +1,12 @@
 from base64 import b64decode
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from parckit.contract import InputError
-from parckit.measure.figures import data_uri, house_style, save_figure
+from parckit.measure.figures import data_uri, house_style, picture_kind, save_figure
 
 
 @house_style()
@@ -39,6 +40,11 @@ def test_other_suffix_is_refused(figure, tmp_path):
     with pytest.raises(InputError, match=r"a\.pdf: pictures are written as \.png or \.svg"):
         save_figure(figure, tmp_path / "a.pdf")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.svg", "svg"), ("b/a.b.PNG", "png")])
+def test_a_suffix_can_be_tried_before_anything_is_computed(name, kind):
+    assert picture_kind(Path(name)) == kind
 
 
 def test_failed_drawing_leaves_the_old_file(figure, tmp_path, monkeypatch):

@@ -1,4 +1,9 @@
-"""`parckit list`: the models of this package."""
+"""`parckit list`: the models of the family."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import cast
 
 import timm
 
@@ -9,26 +14,99 @@ from parckit.contract import InputError
 from parckit.measure import cost
 from parckit.models import preprocessing_of
 
+_FROM_TIMM = {
+    "mobilevit_xs": "arXiv:2110.02178",
+    "mobilevit_s": "arXiv:2110.02178",
+    "convnext_atto": "arXiv:2201.03545",
+    "convnext_femto": "arXiv:2201.03545",
+    "convnext_pico": "arXiv:2201.03545",
+    "convnext_nano": "arXiv:2201.03545",
+}
+"""timm's own models of the family, and their papers, which timm does not name."""
+
+_VENUES = {
+    "arXiv:2110.02178": "ICLR 2022",
+    "arXiv:2201.03545": "CVPR 2022",
+    "arXiv:2203.03952": "ECCV 2022",
+    "arXiv:2205.03436": "ECCV 2022",
+    "arXiv:2211.07157": "ICCV 2023",
+}
+"""Where papers appeared; a model's configuration has the arXiv number alone."""
+
+_COLUMNS = ("model", "family", "size", "params", "MAdds", "paper", "weights' licence")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A model of the list.
+
+    Attributes:
+        model: name in timm's registry.
+        family: name of the module that defines it.
+        size: (height, width) that it was made for, pixels.
+        params: learned numbers.
+        madds: multiply-adds of one image of that size.
+        paper: venue and number; empty if there is none.
+        licence: of the official weights; empty if there are none.
+    """
+
+    model: str
+    family: str
+    size: tuple[int, int]
+    params: int
+    madds: int
+    paper: str
+    licence: str
+
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("list", description="Models with parameters and multiply-adds at their own size.")
     parser.add_argument("pattern", type=str, nargs="?", default="*", help="e.g. 'parcnet_*'")
-    pattern = parser.read(argv).pattern
-    found = names(pattern)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    args = parser.read(argv)
+    found = names(args.pattern)
     if not found:
-        raise InputError(f"{pattern!r}: matches none of {', '.join(names())}")
-    show("parckit models", ("model", "size", "parameters", "MAdds"), [_row(name) for name in found])
+        raise InputError(f"{args.pattern!r}: matches none of {', '.join(names())}")
+    entries = sorted(map(describe, found), key=lambda entry: (_for_tests(entry.model), entry.family, entry.params))
+    if args.json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2))
+    else:
+        show(
+            "parckit models; the licence is that of the official weights", _COLUMNS, [_row(entry) for entry in entries]
+        )
 
 
 def names(pattern: str = "*") -> list[str]:
-    """Return the registered names of our models that match a pattern."""
-    ours = (name for name in timm.list_models(pattern) if timm.model_entrypoint(name).__module__.startswith("parckit."))
-    return sorted(ours)
+    """Return the names of the family's models that match a pattern."""
+    matching = set(timm.list_models(pattern))
+    ours = {name for name in matching if timm.model_entrypoint(name).__module__.startswith("parckit.")}
+    return sorted(ours | (matching & _FROM_TIMM.keys()))
 
 
-def _row(name: str) -> tuple[str, ...]:
+def describe(name: str) -> Entry:
+    """Count a model's cost and look up where it comes from."""
     model = shadow(name)
     size = preprocessing_of(model).size
-    paper = cost.count(model, size=size)
-    return name, f"{size[0]}x{size[1]}", count(paper.params), count(paper.madds)
+    found = cost.count(model, size=size)
+    config = cast("Mapping[str, str | None]", model.pretrained_cfg)
+    paper = _FROM_TIMM.get(name) or config.get("paper_ids") or ""
+    return Entry(
+        model=name,
+        family=timm.model_entrypoint(name).__module__.rpartition(".")[2],
+        size=size,
+        params=found.params,
+        madds=found.madds,
+        paper=f"{_VENUES[paper]}, {paper}" if paper in _VENUES else paper,
+        licence=config.get("license") or "",
+    )
+
+
+def _for_tests(name: str) -> bool:
+    return name.startswith("test_")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    size = f"{entry.size[0]}x{entry.size[1]}"
+    cost_columns = (count(entry.params), count(entry.madds))
+    return entry.model, entry.family, size, *cost_columns, entry.paper or "none", entry.licence or "no weights"

@@ -15,8 +15,10 @@ VERBS = {
     "predict": "classify pictures with a checkpoint or bundle",
     "export": "fuse a checkpoint and write a verified ONNX bundle",
     "bench": "latency and throughput of a bundle on this machine",
-    "list": "models with parameters and multiply-adds",
+    "list": "models with parameters, multiply-adds, papers and licences",
     "info": "cost and stages of one model at one size",
+    "erf": "effective receptive fields of models side by side",
+    "cam": "Grad-CAM: the parts of a picture that speak for a class",
     "convert-weights": "turn an official checkpoint into safetensors",
 }
 

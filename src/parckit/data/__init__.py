@@ -1,7 +1,7 @@
 """Images for training and evaluation: sources, splits, transforms, batches. Nothing here knows of lightning."""
 
 from parckit.data.datasets import ImageDataset, ImageTable, IndexedImages, OnError, Sample, Transform
-from parckit.data.images import IMAGE_EXTENSIONS, decode_image, load_image
+from parckit.data.images import IMAGE_EXTENSIONS, decode_image, list_images, load_image
 from parckit.data.loader import Batch, collate, image_loader
 from parckit.data.source import open_images
 from parckit.data.splits import Split
@@ -26,6 +26,7 @@ __all__ = [
     "decode_image",
     "eval_transform",
     "image_loader",
+    "list_images",
     "load_image",
     "open_images",
     "train_transform",

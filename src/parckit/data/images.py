@@ -28,6 +28,20 @@ def load_image(path: str | Path) -> Image.Image:
     return _decode(path, name=str(path))
 
 
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder and of all folders in it, sorted; whether they are whole is not tried.
+
+    Raises:
+        InputError: if there is no such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
+    if not found:
+        raise InputError(f"{folder}: holds no images; accepted endings are {', '.join(IMAGE_EXTENSIONS)}")
+    return found
+
+
 def decode_image(data: bytes, *, name: str) -> Image.Image:
     """Decode an image held in memory as `load_image` does; `name` is what an error calls it.
 

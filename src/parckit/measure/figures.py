@@ -82,11 +82,21 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         InputError: for another suffix.
     """
+    kind = picture_kind(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(_render(figure, kind))
+
+
+def picture_kind(path: Path) -> str:
+    """Return `"png"` or `"svg"`, by a picture file's suffix; for those who have long to compute before they draw.
+
+    Raises:
+        InputError: for another suffix.
+    """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise InputError(f"{path}: pictures are written as .png or .svg")
-    with replacing(path) as temporary:
-        temporary.write_bytes(_render(figure, kind))
+    return kind
 
 
 def data_uri(figure: Figure) -> str:

@@ -1,0 +1,73 @@
+"""`parckit cam`: Grad-CAM, the parts of a picture that speak for a class."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from parckit.cli.models import open_model
+from parckit.cli.parsing import Seed, parse_size, verb_parser
+from parckit.cli.tables import show
+from parckit.contract import InputError, Preprocessing
+from parckit.data import eval_transform, load_image
+from parckit.measure.cam import class_activation, last_layer
+from parckit.measure.figures import picture_kind, save_figure
+from parckit.measure.heatmaps import activation_map
+from parckit.models import check_input
+
+_TOP = 3
+"""Classes told below the picture."""
+
+
+def main(argv: list[str]) -> None:
+    """Run the verb."""
+    parser = verb_parser("cam", description="Grad-CAM: the parts of a picture that speak for a class.")
+    parser.add_argument("model", type=str, help="a .ckpt or .safetensors file, or a model's name (random weights)")
+    parser.add_argument("image", type=Path, help="a picture file")
+    parser.add_argument("--out", type=Path, default=Path("cam.png"), help="the result, .png or .svg")
+    parser.add_argument("--target", type=str | None, default=None, help="a label or index; by default the predicted")
+    parser.add_argument("--layer", type=str | None, default=None, help="a module's name; by default the last stage")
+    parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's own")
+    parser.add_argument("--seed", type=Seed, default=0, help="of random weights")
+    args = parser.read(argv)
+    picture_kind(args.out)
+    picture = load_image(args.image)
+    opened = open_model(args.model, seed=args.seed, size=None if args.size is None else parse_size(args.size))
+    check_input(opened.model, opened.spec)
+    labels, preprocessing = opened.spec.labels, opened.spec.preprocessing
+    layer = args.layer or last_layer(opened.model)
+    found = class_activation(
+        opened.model,
+        eval_transform(preprocessing)(picture),
+        layer=layer,
+        target=None if args.target is None else _find(args.target, labels),
+    )
+    best = found.probabilities.argsort()[::-1][:_TOP]
+    told = [(labels[index], f"{100 * found.probabilities[index]:.1f}") for index in best]
+    show(f"{args.image}: {args.model} ({opened.weights})", ("class", "probability %"), told)
+    figure = activation_map(
+        _as_seen(picture, preprocessing),
+        found.strength,
+        predictions=[f"{percent} % {label}" for label, percent in told],
+        about=["speaks for " + labels[found.target], "seen in " + layer],
+    )
+    save_figure(figure, args.out)
+    print(f"picture: {args.out}")
+
+
+def _find(target: str, labels: tuple[str, ...]) -> int:
+    """Return the index of a class, given by its label or by the index itself."""
+    if target in labels:
+        return labels.index(target)
+    if target.isdecimal() and int(target) < len(labels):
+        return int(target)
+    some = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
+    raise InputError(f"--target {target}: must be one of the labels ({some}) or an index below {len(labels)}")
+
+
+def _as_seen(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return the pixels that the model sees, before they are normalised."""
+    plain = replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channel_order="rgb")
+    return eval_transform(plain)(picture).mul(255).round().byte().permute(1, 2, 0).numpy()
