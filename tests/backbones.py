@@ -1,5 +1,7 @@
 """The models that this package registers with timm, found in timm's registry: a new one needs no line here."""
 
+import functools
+import inspect
 import math
 
 import timm
@@ -10,7 +12,8 @@ import parckit.models  # noqa: F401  # registers them
 
 NAMES = tuple(name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith("parckit."))
 
-SIZES = [(64, 48), (33, 65), (1, 40), (40, 1)]
+TIMMS = ("test_resnet", "test_convnext", "test_efficientnet")
+"""timm's own, of the classes that our hybrids are made of: what ours must do as timm's, these run beside them."""
 
 
 def on_meta(name: str, **kwargs: object) -> nn.Module:
@@ -19,12 +22,44 @@ def on_meta(name: str, **kwargs: object) -> nn.Module:
         return timm.create_model(name, **kwargs)
 
 
+def hollow(name: str, **kwargs: object) -> nn.Module:
+    """Build a model that is all zeros: quicker to build than a fresh one, and to run than one on meta."""
+    model = on_meta(name, **kwargs).to_empty(device="cpu").eval()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.detach().zero_()
+    return model
+
+
+@functools.cache
 def parameters_of(name: str) -> int:
     return sum(parameter.numel() for parameter in on_meta(name).parameters())
 
 
-# Variants differ by numbers alone, so what must be computed is computed on those that are cheap.
-CHEAP = tuple(name for name in NAMES if parameters_of(name) < 4e6)
+def _smallest_of_each_family() -> tuple[str, ...]:
+    smallest: dict[str, str] = {}
+    for name in sorted(NAMES, key=parameters_of):
+        smallest.setdefault(timm.model_entrypoint(name).__module__, name)
+    return tuple(smallest.values())
+
+
+SMALLEST = _smallest_of_each_family()
+"""Variants of a family differ by numbers alone, so what must be computed at length is computed on one of each."""
+
+
+@functools.cache
+def is_ours(name: str) -> bool:
+    """Tell whether the class is this package's; hybrids are timm's classes, with timm's limits."""
+    return type(on_meta(name)).__module__.startswith("parckit.")
+
+
+@functools.cache
+def has_output_stride(name: str) -> bool:
+    return "output_stride" in inspect.signature(type(on_meta(name)).__init__).parameters
+
+
+def sizes_of(name: str) -> list[tuple[int, int]]:
+    """Return odd, non-square and, where the class is ours, tiny sizes; timm's ConvNeXt needs its patches whole."""
+    return [(64, 48), (33, 65), *([(1, 40), (40, 1)] if is_ours(name) else [])]
 
 
 def as_if_trained(model: nn.Module) -> nn.Module:
@@ -46,16 +81,19 @@ def as_if_trained(model: nn.Module) -> nn.Module:
 
 
 def make(name: str, **kwargs: object) -> nn.Module:
-    torch.manual_seed(0)
-    return as_if_trained(timm.create_model(name, **kwargs)).eval()
+    # The state dict is the whole model, which a contract test checks, so nothing fresh is needed.
+    return as_if_trained(hollow(name, **kwargs))
 
 
 def images(*size: int, batch: int = 2, chans: int = 3) -> Tensor:
     return torch.randn(batch, chans, *size, generator=torch.Generator().manual_seed(1))
 
 
-def reduced(size: tuple[int, int], reduction: int) -> tuple[int, ...]:
-    return tuple(math.ceil(side / reduction) for side in size)
+def assert_reduced(found: tuple[int, ...] | torch.Size, size: tuple[int, int], reduction: int) -> None:
+    """Compare (height, width) with the image's; what is left of a stride rounds up, in timm's ConvNeXt down."""
+    assert len(found) == 2
+    for side, whole in zip(found, size, strict=True):
+        assert side in {whole // reduction, math.ceil(whole / reduction)}
 
 
 def assert_close(found: Tensor, expected: Tensor) -> None:

@@ -9,15 +9,32 @@ from timm.models import group_parameters
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from backbones import CHEAP, NAMES, SIZES, assert_close, images, make, on_meta, parameters_of, reduced
+from backbones import (
+    NAMES,
+    SMALLEST,
+    TIMMS,
+    assert_close,
+    assert_reduced,
+    hollow,
+    images,
+    is_ours,
+    make,
+    on_meta,
+    parameters_of,
+    sizes_of,
+)
 
 every = pytest.mark.parametrize("name", NAMES)
-cheap = pytest.mark.parametrize("name", CHEAP)
+every_as_timms = pytest.mark.parametrize("name", NAMES + TIMMS)
+smallest = pytest.mark.parametrize("name", SMALLEST)
+smallest_as_timms = pytest.mark.parametrize("name", SMALLEST + TIMMS)
 
 
 def test_the_package_registers_its_models():
-    assert {"parcnet_xs", "parcnet_s", "parcnet_h", "parcnet_xxs", "test_parcnet"} <= {*NAMES}
-    assert {"parcnet_xxs", "test_parcnet"} <= {*CHEAP}
+    families = ("parcnet_", "parcnetv2_", "edgevit_", "parc_edgevit_", "convnext_", "parc_convnext_", "parc_resnet")
+    for family in (*families, "parc_mobilenet"):
+        assert any(name.startswith(family) for name in NAMES)
+    assert {"test_parcnet", "test_parcnetv2", "test_edgevit"} <= {*SMALLEST}
 
 
 @every
@@ -29,23 +46,25 @@ def test_the_name_is_none_of_timms_own(name):
 
 def test_small_models_stay_small():
     assert parameters_of("parcnet_xxs") <= 1.0e6
-    assert parameters_of("test_parcnet") <= 0.2e6
+    for name in NAMES:
+        assert not name.startswith("test_") or parameters_of(name) <= 0.2e6
 
 
-@every
+@every_as_timms
 @torch.no_grad()
 def test_the_models_own_size_works(name):
-    model = make(name)
+    model = hollow(name)
     config = model.pretrained_cfg
     chans, *size = config["input_size"]
-    assert model(images(*size, chans=chans)).shape == (2, config["num_classes"])
-    assert reduced(size, model.feature_info[-1]["reduction"]) == config["pool_size"]
+    features = model.forward_features(images(*size, chans=chans, batch=1))
+    assert features.shape[2:] == config["pool_size"]
+    assert model.forward_head(features).shape == (1, config["num_classes"])
+    assert_reduced(config["pool_size"], size, model.feature_info[-1]["reduction"])
     for layer in (config["first_conv"], config["classifier"]):
         assert model.get_submodule(layer).weight is not None
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@cheap
+@pytest.mark.parametrize(("name", "size"), [(name, size) for name in SMALLEST for size in sizes_of(name)], ids=str)
 @torch.no_grad()
 def test_any_height_and_width_work(name, size):
     out = make(name)(images(*size))
@@ -55,7 +74,7 @@ def test_any_height_and_width_work(name, size):
     assert (out[0] - out[1]).abs().max() > 1e-6
 
 
-@cheap
+@smallest
 def test_every_parameter_gets_a_gradient(name):
     model = make(name, num_classes=5).train()
     # Three samples and more: with two, the gate's norm turns all into plus and minus one.
@@ -73,7 +92,7 @@ def test_no_key_of_the_state_dict_is_another_ones_alias(name):
     assert len(model.state_dict()) == len([*model.named_parameters()]) + len([*model.named_buffers()])
 
 
-@cheap
+@smallest
 @torch.no_grad()
 def test_the_state_dict_holds_the_whole_model(name):
     model, x = make(name), images(33, 65)
@@ -96,7 +115,7 @@ def test_pretrained_raises_since_there_are_no_weights(name):
         on_meta(name, pretrained=True)
 
 
-@cheap
+@smallest
 @torch.no_grad()
 def test_weights_of_a_file_fit_other_channels_and_classes(name, tmp_path):
     model = make(name)
@@ -109,29 +128,31 @@ def test_weights_of_a_file_fit_other_channels_and_classes(name, tmp_path):
     assert_close(grey.forward_features(x), model.forward_features(x.expand(-1, 3, -1, -1)))
 
 
-@every
+@pytest.mark.parametrize("chans", [1, 4])
+@smallest_as_timms
 @torch.no_grad()
-def test_images_may_have_any_number_of_channels(name):
-    for chans in (1, 4):
-        assert timm.create_model(name, in_chans=chans).eval()(images(33, 65, chans=chans)).shape == (2, 1000)
+def test_images_may_have_any_number_of_channels(name, chans):
+    model = hollow(name, in_chans=chans)
+    assert model(images(33, 65, chans=chans)).shape == (2, model.pretrained_cfg["num_classes"])
+    assert model.get_submodule(model.pretrained_cfg["first_conv"]).in_channels == chans
 
 
-@every
+@smallest_as_timms
 @torch.no_grad()
 def test_without_classes_come_pooled_or_whole_features(name):
-    model = timm.create_model(name, num_classes=0).eval()
-    whole = timm.create_model(name, num_classes=0, global_pool="").eval()
-    x = images(33, 65)
-    size = reduced((33, 65), model.feature_info[-1]["reduction"])
+    model, whole, x = hollow(name, num_classes=0), hollow(name, num_classes=0, global_pool=""), images(33, 65)
     assert model(x).shape == (2, model.num_features)
-    assert whole(x).shape == whole.forward_features(x).shape == (2, model.num_features, *size)
-    assert model.forward_head(model.forward_features(x), pre_logits=True).shape == (2, model.head_hidden_size)
+    features = model.forward_features(x)
+    assert model.forward_head(features, pre_logits=True).shape == (2, model.head_hidden_size)
+    assert features.shape[:2] == (2, model.num_features)
+    assert_reduced(features.shape[2:], (33, 65), model.feature_info[-1]["reduction"])
+    assert whole(x).shape == whole.forward_features(x).shape == features.shape
 
 
-@every
+@smallest_as_timms
 @torch.no_grad()
 def test_the_classifier_can_be_replaced(name):
-    model, x = timm.create_model(name, num_classes=10).eval(), images(33, 65)
+    model, x = hollow(name, num_classes=10), images(33, 65)
     assert model(x).shape == (2, 10)
     model.reset_classifier(7)
     assert (model.num_classes, model.get_classifier().out_features) == (7, 7)
@@ -140,29 +161,32 @@ def test_the_classifier_can_be_replaced(name):
     assert (model.num_classes, model(x).ndim) == (0, 4)
 
 
-@every
+@every_as_timms
 def test_drop_path_grows_to_its_rate(name):
     rates = [module.drop_prob for module in on_meta(name, drop_path_rate=0.2).modules() if isinstance(module, DropPath)]
     assert rates == sorted(rates)
-    assert rates[0] < rates[-1] == pytest.approx(0.2)
-    assert {module.drop_prob for module in on_meta(name).modules() if isinstance(module, DropPath)} == {0}
+    # timm's EfficientNet stops one step short of it. Rates are made in float32.
+    assert rates[0] < 0.1 < rates[-1] <= 0.2 * (1 + 1e-6)
+    assert not is_ours(name) or rates[-1] == pytest.approx(0.2)
+    assert {module.drop_prob for module in on_meta(name).modules() if isinstance(module, DropPath)} <= {0}
 
 
 @pytest.mark.parametrize("coarse", [False, True])
-@every
+@every_as_timms
 def test_layer_groups_cover_all_parameters_in_depth_order(name, coarse):
     model = on_meta(name)
     groups = group_parameters(model, model.group_matcher(coarse=coarse))
-    grouped = [path for paths in groups.values() for path in paths]
-    assert sorted(grouped) == sorted(path for path, _ in model.named_parameters())
-    first, *_, last = (groups[key] for key in sorted(groups))
-    parts = [path.split(".")[0] for path in model.state_dict()]
-    assert {path.split(".")[0] for path in first} == {parts[0]}
-    assert {path.split(".")[0] for path in last} == {parts[-1]}
-    assert len(groups) >= len(model.feature_info) + 2
+    group_of = {path: key for key, paths in groups.items() for path in paths}
+    depths = [group_of[path] for path, _ in model.named_parameters()]
+    assert len(depths) == len(group_of)
+    assert depths == sorted(depths)
+    assert len(groups) > 4
+    config = model.pretrained_cfg
+    assert group_of[f"{config['first_conv']}.weight"] == min(groups)
+    assert group_of[f"{config['classifier']}.weight"] == max(groups)
 
 
-@cheap
+@smallest
 def test_learning_rates_can_decay_by_layer(name):
     model = make(name)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1.0, layer_decay=0.5)
@@ -173,7 +197,7 @@ def test_learning_rates_can_decay_by_layer(name):
     assert scale[id(parameters[0])] < 0.1 < scale[id(parameters[-1])] == 1
 
 
-@cheap
+@smallest
 def test_checkpointing_gives_the_same_gradients(name):
     gradients = []
     for enable in (False, True):
@@ -186,7 +210,7 @@ def test_checkpointing_gives_the_same_gradients(name):
         assert_close(checkpointed, plain)
 
 
-@cheap
+@smallest
 def test_checkpointing_keeps_less_for_the_backward_pass(name):
     kept = []
     for enable in (False, True):
@@ -199,11 +223,3 @@ def test_checkpointing_keeps_less_for_the_backward_pass(name):
             model(images(64, 48))
         kept.append(sum(tensor.numel() for tensor in seen.values()) - parameters_of(name))
     assert kept[1] < 0.7 * kept[0]
-
-
-@cheap
-def test_models_can_be_exported_as_programs(name):
-    model, x = make(name), images(33, 65)
-    program = torch.export.export(model, (x,)).module()
-    with torch.no_grad():
-        assert_close(program(x), model(x))

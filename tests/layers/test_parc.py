@@ -141,16 +141,16 @@ def test_dropout_stands_at_the_end_of_the_feed_forward_net():
 
 
 def test_stages_fuse_the_global_map_before_the_input_or_by_their_sum():
-    assert stage("concat").fuse.conv.in_channels == 12
-    assert stage("add").fuse.conv.in_channels == 6
+    assert stage("concat").fusion_conv.conv.in_channels == 12
+    assert stage("add").fusion_conv.conv.in_channels == 6
     made, x = stage("concat"), image(2, 6, 5, 7)
     with torch.no_grad():
-        made.fuse.conv.weight[:, :6] = 0  # what takes the global map
+        made.fusion_conv.conv.weight[:, :6] = 0  # what takes the global map
     torch.testing.assert_close(made(x), stage_without_blocks(made, x), **FLOAT64)
 
 
 def stage_without_blocks(made: ParCStage, x: Tensor) -> Tensor:
-    return made.fuse(torch.cat((torch.zeros_like(x), x), dim=1))
+    return made.fusion_conv(torch.cat((torch.zeros_like(x), x), dim=1))
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ class ParCStage(nn.Module):
         )
         self.norm = nn.BatchNorm2d(inner_dim)
         self.project = ConvNormSiLU(inner_dim, dim, 1, groups=groups)
-        self.fuse = ConvNormSiLU(dim if fusion == "add" else 2 * dim, dim, 3)
+        self.fusion_conv = ConvNormSiLU(dim if fusion == "add" else 2 * dim, dim, 3)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Add global information to the map."""
         mixed = self.project(self.norm(self.blocks(self.embed(self.local(x)))))
-        return self.fuse(mixed + x if self.fusion == "add" else torch.cat((mixed, x), dim=1))
+        return self.fusion_conv(mixed + x if self.fusion == "add" else torch.cat((mixed, x), dim=1))

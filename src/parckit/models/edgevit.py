@@ -212,7 +212,7 @@ default_cfgs = generate_default_cfgs(
             origin_url="https://github.com/hkzhang91/ParC-Net",
             license=None,  # there are no official weights, and no official code
         ),
-        "test_edgevit.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0),
+        "test_edgevit.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0, license=None),
     }
 )
 

@@ -335,7 +335,7 @@ _OFFICIAL_NAMES = (
     (r"\.dim_adaptive\.0\.", ".local."),
     (r"\.dim_adaptive\.1\.block\.conv\.", ".embed."),
     (r"\.channel_adaptive\.", ".project."),
-    (r"\.local_global_fusion\.", ".fuse."),
+    (r"\.local_global_fusion\.", ".fusion_conv."),
     (r"\.spatial_global_rep\.\d+\.(weight|bias|running_\w+|num_batches_tracked)$", r".norm.\1"),
     (r"\.spatial_global_rep\.", ".blocks."),
     (r"\.pre_Norm_1\.", ".height_first.norm."),

@@ -1,0 +1,74 @@
+"""What every family promises to those who take a model out of Python; that `fuse` is exact stands in tests/models."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from backbones import SMALLEST, assert_close, images, is_ours, make
+from parckit.contract import ModelSpec, Preprocessing
+from parckit.deploy import export_bundle
+from parckit.layers import AxisConv2d, OversizedConv2d, ParCConv2d
+from parckit.runtimes import open_session
+from parckit.runtimes.torch import TorchSession
+
+smallest = pytest.mark.parametrize("name", SMALLEST)
+
+
+@smallest
+def test_models_can_be_exported_as_programs(name):
+    model, x = make(name), images(33, 65)
+    program = torch.export.export(model, (x,)).module()
+    with torch.no_grad():
+        assert_close(program(x), model(x))
+
+
+# Hybrids are timm's classes with an operator that EdgeViT's test variant has too; tracing takes seconds.
+@pytest.mark.parametrize("name", [*filter(is_ours, SMALLEST)])
+def test_models_compile_in_one_piece(name):
+    model, x = make(name), images(33, 65)
+    assert_same_when_compiled(model, x, backend="eager")
+
+
+@pytest.mark.parametrize("form", ["conv", "matmul", "fft"])
+def test_operators_compile_forward_and_backward(form):
+    torch.manual_seed(0)
+    model = nn.Sequential(ParCConv2d(8, (7, 7)), OversizedConv2d(8, 13, axis="width"))
+    for module in model.modules():
+        if isinstance(module, AxisConv2d):
+            module.form = form
+    # It needs no C compiler, and traces forward and backward as the default backend does.
+    assert_same_when_compiled(model, torch.randn(2, 8, 9, 11), backend="aot_eager")
+
+
+def assert_same_when_compiled(model, x, *, backend):
+    out, gradients = {}, {}
+    for run in (torch.compile(model, backend=backend, fullgraph=True), model):
+        model.zero_grad()
+        out[run] = run(x)
+        out[run].square().mean().backward()
+        gradients[run] = [parameter.grad for parameter in model.parameters()]
+    assert_close(*out.values())
+    for found, expected in zip(*gradients.values(), strict=True):
+        # Ten times what outputs are allowed: errors of tens of layers add up on the way back.
+        assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@smallest
+def test_models_leave_as_onnx_with_the_same_numbers(name, tmp_path: Path):
+    spec = ModelSpec(
+        model=name,
+        model_kwargs={"num_classes": 4},
+        labels=("ant", "bee", "cat", "dog"),
+        preprocessing=Preprocessing(size=(33, 65)),
+    )
+    model = make(name, num_classes=4)
+    contract = export_bundle(model, spec, out=tmp_path / "bundle")
+    found, expected = (
+        session(images(33, 65, batch=3).numpy())
+        for session in (open_session(tmp_path / "bundle"), TorchSession(model, spec))
+    )
+    # The contract's own tolerance, whose reasons parckit.measure.parity states; and the images differ.
+    assert np.abs(found - expected).max() <= contract.parity.tolerance < np.abs(expected[0] - expected[1]).max()
