@@ -1,4 +1,4 @@
-"""Time the forms of a convolution along an axis, and check the choice that `form="auto"` makes between them.
+"""Time the forms of a convolution along an axis, also the one that `form="auto"` chooses.
 
 OMP_NUM_THREADS=1 python benchmarks/circular.py
 
@@ -24,7 +24,13 @@ RECORD = Path(__file__).parent / "records" / "circular.json"
 SIZES = (7, 8, 10, 14, 16, 20, 28, 32, 48, 56, 64)
 # Side of the map up to which -> channels, as in a half of ParC-Net-S and in ParCNetV2-XT.
 CHANNELS = {10: 160, 16: 128, 32: 96, 64: 48}
-LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
+BATCHES = (1, 32)
+# From twice the channels, as in a ParC block: half of a map in the usual order, copied or as it is, or channels last.
+LAYOUTS = {
+    "NCHW": lambda x: x.chunk(2, dim=1)[0].contiguous(),
+    "NCHW_half": lambda x: x.chunk(2, dim=1)[0],
+    "channels_last": lambda x: x.chunk(2, dim=1)[0].contiguous(memory_format=torch.channels_last),
+}
 
 
 def main() -> None:
@@ -38,10 +44,10 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     rows: list[dict[str, object]] = []
-    for layout, padding, size, axis, regime in itertools.product(
-        args.layouts, ("circular", "zeros"), args.sizes, ("height", "width"), REGIMES
+    for layout, padding, size, axis, regime, batch in itertools.product(
+        args.layouts, ("circular", "zeros"), args.sizes, ("height", "width"), REGIMES, BATCHES
     ):
-        case = Case(layout=layout, padding=padding, size=size, axis=axis, regime=regime)
+        case = Case(layout=layout, padding=padding, size=size, axis=axis, regime=regime, batch=batch)
         rows.append(measure(case, seconds=args.seconds, device=args.device))
     write_record(args.out, "circular", {"rows": rows}, seed=0, threads=torch.get_num_threads())
 
@@ -55,21 +61,25 @@ class Case:
     size: int
     axis: Axis
     regime: str
+    batch: int
 
 
 def measure(case: Case, *, seconds: float, device: str) -> dict[str, object]:
     """Time a case in every form, relative to the conv form."""
     channels = next(width for side, width in CHANNELS.items() if case.size <= side)
-    batch = 32 if case.regime == "training" else 1
     taps = case.size if case.padding == "circular" else 2 * case.size - 1
-    x = torch.randn(batch, channels, case.size, case.size, device=device).to(memory_format=LAYOUTS[case.layout])
+    x = LAYOUTS[case.layout](torch.randn(case.batch, 2 * channels, case.size, case.size, device=device))
     weight = torch.randn(channels, 1, *along(taps, case.axis), device=device) / taps**0.5
-    times = interleave(REGIMES[case.regime](x, weight, case), seconds=seconds)
+    runs = REGIMES[case.regime](x, weight, case)
+    times = interleave({form: finished(run, device=device) for form, run in runs.items()}, seconds=seconds)
     ratios = {form: asdict(compare_times(times["conv"], times[form])) for form in times if form != "conv"}
     shown = "  ".join(f"{form} {ratio['speedup']:5.2f}x" for form, ratio in ratios.items())
-    print(f"{case.layout:13} {case.padding:8} {case.size:2} {case.axis:6} {case.regime:8} {shown}", flush=True)
+    print(
+        f"{case.layout:13} {case.padding:8} {case.size:2} {case.axis:6} {case.regime:8} {case.batch:2} {shown}",
+        flush=True,
+    )
     median_ms = {form: statistics.median(runs) * 1e3 for form, runs in times.items()}
-    return asdict(case) | {"channels": channels, "batch": batch, "speedup": ratios, "median_ms": median_ms}
+    return asdict(case) | {"channels": channels, "speedup": ratios, "median_ms": median_ms}
 
 
 def constant(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:
@@ -110,8 +120,17 @@ def no_grad(run: Callable[[], object]) -> Callable[[], None]:
     def inner() -> None:
         with torch.no_grad():
             run()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+
+    return inner
+
+
+def finished(run: Callable[[], object], *, device: str) -> Callable[[], None]:
+    """Wrap a callable so that it ends when the device has ended."""
+
+    def inner() -> None:
+        run()
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
 
     return inner
 

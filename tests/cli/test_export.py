@@ -28,6 +28,13 @@ def test_size_opset_and_batch_size_can_be_chosen(checkpoint, tmp_path, parckit):
     assert contract.parity.runtime in printed
 
 
+@pytest.mark.parametrize(("form", "products"), [("auto", False), ("conv", False), ("matmul", True)])
+def test_the_form_of_convolutions_along_an_axis_can_be_chosen(form, products, checkpoint, tmp_path, parckit):
+    parckit("export", checkpoint, "--out", tmp_path / "bundle", f"--form={form}")
+    nodes = onnx.load(tmp_path / "bundle" / MODEL_FILE).graph.node
+    assert any(node.op_type == "MatMul" for node in nodes) == products
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -35,6 +42,8 @@ def test_size_opset_and_batch_size_can_be_chosen(checkpoint, tmp_path, parckit):
         (["--size=big"], "--size big"),
         (["--opset=3"], "opset=3"),
         (["--opset=new"], "--opset"),
+        (["--form=fft"], "--form"),
+        (["--form=matmul", "--opset=13"], "form='matmul': needs opset 18"),
         (["--ir_version=1"], "ir_version=1"),
         (["--batch_size=0"], "batch_size=0"),
         (["--op=18"], "--op=18"),

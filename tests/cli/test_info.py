@@ -59,6 +59,20 @@ def test_the_stages_that_become_parc_can_be_chosen(parckit):
     assert "layer4.0.conv2" not in printed
 
 
+def test_position_embeddings_can_be_chosen(parckit):
+    ask = ("info", "mobilenetv2_100", "--parcify", "--stages=[0,0,0,2,1,1]", "--size=224")
+    wholes = {where: parckit(*ask, f"--position_embedding={where}") for where in ("every", "first", "none")}
+    assert f"-> {parameters_of('parc_mobilenetv2') / 1e3:,.1f}" in wholes["first"]
+    assert len(set(wholes.values())) == 3
+    assert parckit(*ask) == wholes["every"]
+
+
+def test_nothing_is_shown_where_nothing_becomes_parc(parckit, capsys):
+    with pytest.raises(SystemExit):
+        parckit("info", "test_vit", "--parcify")
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
@@ -70,7 +84,11 @@ def test_the_stages_that_become_parc_can_be_chosen(parckit):
         (["test_parcnet", "--num=3"], "--num=3"),
         (["test_resnet", "--stages=[1]"], "--stages [1]: only with --parcify"),
         (["test_resnet", "--parcify", "--stages=some"], "--stages"),
-        (["test_resnet", "--parcify", "--stages=[0,0,0,7]"], "stages={3: 7}"),
+        (["test_resnet", "--parcify", "--stages=[0,0,0,7]"], "--parcify --stages [0, 0, 0, 7]: "),
+        (["test_resnet", "--parcify", "--stages=[0,0]"], "--parcify --stages [0, 0]: "),
+        (["test_resnet", "--position_embedding=none"], "--position_embedding none: only with --parcify"),
+        (["test_resnet", "--parcify", "--position_embedding=last"], "--position_embedding"),
+        (["rdnet_tiny", "--parcify"], "--parcify: model of class RDNet"),
         (["test_vit", "--parcify"], "none can become ParC"),
     ],
     ids=str,

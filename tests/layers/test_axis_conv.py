@@ -262,3 +262,62 @@ def test_dense_kernels_need_the_conv_form(form):
 def test_what_does_not_fit_is_refused(weight, options, said):
     with pytest.raises(ValueError, match=said):
         axis_conv(torch.zeros(2, 3, 5, 4), torch.zeros(weight), **{"axis": "height", "padding": "circular"} | options)
+
+
+@axes
+def test_constant_kernels_may_be_changed_later(axis):
+    x, weight, bias = operands((2, 3, 11, 12), axis, "circular")
+    length = 11 if axis == "height" else 12
+    conv = ConstantAxisConv2d(weight, bias, axis=axis, padding="circular", length=length, form="matmul")
+    conv(x)
+    conv.load_state_dict({"weight": 2 * weight, "bias": bias})
+    torch.testing.assert_close(conv(x), define(x, 2 * weight, bias, axis=axis, padding="circular"), **FLOAT64)
+
+
+def test_constant_kernels_seen_in_inference_mode_can_be_differentiated_through():
+    x, weight, _ = operands((1, 3, 9, 12), "width", "circular")
+    conv = ConstantAxisConv2d(weight, None, axis="width", padding="circular", length=12, form="matmul")
+    with torch.inference_mode():
+        conv(x.detach())
+    (found,) = torch.autograd.grad(conv(x).square().sum(), x)
+    (expected,) = torch.autograd.grad(circular_conv(x, weight, axis="width", form="conv").square().sum(), x)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)  # sums over whole rows, twice
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_constant_kernels_follow_autocast(batch):
+    x, weight, bias = operands((batch, 3, 9, 12), "width", "circular", torch.float32)
+    conv = ConstantAxisConv2d(weight, bias, axis="width", padding="circular", length=12, form="matmul")
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert conv(x).dtype == torch.bfloat16
+    assert conv(x).dtype == torch.float32
+
+
+def test_constant_kernels_refuse_other_lengths():
+    conv = ConstantAxisConv2d(torch.ones(3, 1, 1, 12), None, axis="width", padding="circular", length=12)
+    with pytest.raises(ValueError, match=r"x of size \(12, 9\): this kernel is for width 12 alone"):
+        conv(torch.zeros(1, 3, 12, 9))
+
+
+@every_form
+def test_functional_gradients_are_the_same(form):
+    x, weight, _ = operands((2, 3, 9, 12), "width", "circular")
+
+    def loss(weight: Tensor) -> Tensor:
+        return circular_conv(x, weight, axis="width", form=form).square().sum()
+
+    (expected,) = torch.autograd.grad(loss(weight), weight)
+    torch.testing.assert_close(torch.func.grad(loss)(weight.detach()), expected, rtol=1e-11, atol=1e-11)  # as above
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")  # a trace is for one size
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@forms
+@paddings
+def test_traces_can_be_saved(padding, form, tmp_path):
+    x, weight, bias = (tensor.detach() for tensor in operands((2, 3, 6, 5), "width", padding))
+    conv = ConstantAxisConv2d(
+        weight, bias, axis="width", padding=padding.split("-", maxsplit=1)[0], length=5, form=form
+    )
+    torch.jit.trace(conv, x).save(tmp_path / "traced.pt")
+    torch.testing.assert_close(torch.jit.load(tmp_path / "traced.pt")(x), conv(x), **FLOAT64)

@@ -94,3 +94,9 @@ def test_the_form_may_be_set_at_any_time_and_is_shown():
     assert repr(conv) == "CircularConv2d(4, length=6, axis='height', form='auto')"
     conv.form = "conv"
     assert "form='conv'" in repr(conv)
+
+
+@pytest.mark.parametrize("options", [{"dim": 8, "groups": 3}, {"dim": 8, "length": 0}, {"dim": 0}], ids=str)
+def test_kernels_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match="must be positive, groups must divide dim"):
+        CircularConv2d(**{"length": 5, "axis": "width"} | options)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from golden_fixtures import GOLDEN, Case, fill, official_input, read_case
 from parckit.layers import Axis, CircularConv2d, ParCBlock, ParCConv2d, PositionEmbedding
-from parckit.models.parcnet import rename_official_key
+from parckit.models.official import rename_official_key
 
 LENGTH = 8  # native taps of the blocks
 SIDE = 7  # native taps of the operators
@@ -30,7 +30,7 @@ def parc_block(weights: dict[str, Tensor], *, length: int = LENGTH) -> ParCBlock
         32, length, hidden_dim=64, with_pe="meta_pe_1_H" in weights, with_gate="ca.fc.0.weight" in weights
     )
     stem = "layer_3.1.spatial_global_rep.0."
-    renamed = {rename_official_key(stem + key): tensor for key, tensor in weights.items()}
+    renamed = {rename_official_key(stem + key, model="parcnet_s"): tensor for key, tensor in weights.items()}
     block.load_state_dict({name.removeprefix("stages.2.1.blocks.0."): tensor for name, tensor in renamed.items()})
     return block.eval()
 

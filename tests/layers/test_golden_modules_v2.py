@@ -18,7 +18,7 @@ from parckit.layers import (
     oversized_conv,
     resize_along,
 )
-from parckit.models.parcnetv2 import rename_official_key
+from parckit.models.official import rename_official_key
 
 pytestmark = needs_shared
 
@@ -56,7 +56,10 @@ def load(name: str) -> nn.Module:
     """Our module with the official weights, in the way that whole models load them."""
     official, ours, module = MODULES[name]
     shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
-    renamed = {rename_official_key(official + key).removeprefix(ours): w for key, w in weights_of(name).items()}
+    renamed = {
+        rename_official_key(official + key, model="parcnetv2_xt").removeprefix(ours): w
+        for key, w in weights_of(name).items()
+    }
     module.load_state_dict({key: tensor.view(shapes[key]) for key, tensor in renamed.items()})
     return module.eval()
 

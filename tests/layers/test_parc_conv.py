@@ -9,7 +9,7 @@ from parckit.layers import CircularConv2d, ParCConv2d, PositionEmbedding
 SIZES = [(5, 7), (1, 1), (1, 4), (9, 3)]
 
 
-def operator(*, groups: int | None = None, with_pe: bool = True) -> ParCConv2d:
+def operator(*, groups: int | tuple[int, int] | None = None, with_pe: bool = True) -> ParCConv2d:
     torch.manual_seed(0)
     return ParCConv2d(8, (5, 7), groups=groups, with_pe=with_pe)
 
@@ -19,7 +19,7 @@ def maps(*size: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("groups", [None, 1, 2])
+@pytest.mark.parametrize("groups", [None, 1, 2, (3, 1)])
 @pytest.mark.parametrize("with_pe", [True, False])
 def test_any_map_keeps_its_shape_and_every_parameter_gets_a_gradient(with_pe, groups, size):
     conv, x = operator(groups=groups, with_pe=with_pe), maps(*size)
@@ -49,6 +49,18 @@ def test_groups_count_within_a_half(groups, per_group):
     assert conv.width.weight.shape == (4, per_group, 1, 7)
 
 
+def test_halves_share_the_channels_as_they_share_the_groups():
+    conv, x = operator(groups=(3, 1)), maps(5, 7)
+    assert conv.halves == (6, 2)
+    assert conv.height.weight.shape == (6, 2, 5, 1)
+    assert conv.width.weight.shape == (2, 2, 1, 7)
+    # Only the last two channels tell the columns apart by position, only the others the rows.
+    flat = torch.ones_like(x)
+    out = conv(flat)
+    assert (out.std(dim=3) > 1e-6).any(2).any(0).tolist() == [False] * 6 + [True] * 2
+    assert (out.std(dim=2) > 1e-6).any(2).any(0).tolist() == [True] * 6 + [False] * 2
+
+
 def test_without_embeddings_there_are_none():
     parts = [type(part) for part in operator(with_pe=False).children()]
     assert parts == [nn.Identity, CircularConv2d, nn.Identity, CircularConv2d]
@@ -63,6 +75,9 @@ def test_embeddings_start_small():
     assert conv.pe_width.weight.std().item() == pytest.approx(0.02, rel=0.06)
 
 
-def test_an_odd_number_of_channels_is_refused():
-    with pytest.raises(ValueError, match="dim=7: must be even"):
-        ParCConv2d(7, (5, 5))
+@pytest.mark.parametrize(
+    ("dim", "groups", "said"), [(7, None, r"3 \+ 3"), (1, None, r"0 \+ 0"), (8, 3, r"3 \+ 3"), (8, (4, 1), r"4 \+ 1")]
+)
+def test_channels_that_cannot_be_shared_are_refused(dim, groups, said):
+    with pytest.raises(ValueError, match=rf"dim={dim}: must be a multiple of the groups of both halves, {said}"):
+        ParCConv2d(dim, (5, 5), groups=groups)

@@ -6,6 +6,7 @@ import torch
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.models import build_model, preprocessing_of
+from parckit.models.build import image_channels
 
 LABELS = ("ant", "bee", "cat")
 
@@ -62,3 +63,26 @@ def test_preprocessing_is_that_of_the_pretrained_config(name):
     )
     assert preprocessing_of(model) == expected
     assert preprocessing_of(model, size=(48, 64)).size == (48, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        ("test_resnet", {"in_chans": 1}),
+        ("test_resnet", {"in_chans": 1, "features_only": True}),
+        ("mobileone_s0", {"in_chans": 4}),  # its first convolutions are two
+        ("tresnet_m", {}),  # its first convolution takes squares of pixels
+        ("tresnet_m", {"in_chans": 1}),
+        ("csatv2", {}),  # a cosine transform stands before its first convolution
+    ],
+    ids=str,
+)
+def test_the_images_channels_are_told_by_the_model(name, kwargs):
+    with torch.device("meta"):
+        model = timm.create_model(name, **kwargs)
+    assert image_channels(model) == kwargs.get("in_chans", 3)
+
+
+def test_what_takes_no_images_is_told():
+    with pytest.raises(InputError, match="class Linear: has no convolution"):
+        image_channels(torch.nn.Linear(1, 1))

@@ -20,7 +20,7 @@ from golden_fixtures import (
 )
 from parckit.layers import ParCConv2d, ParCMixer, SparseAttention
 from parckit.measure.cost import count
-from parckit.models.edgevit import rename_official_key
+from parckit.models.official import rename_official_key
 
 OFFICIAL = ("edgevit_xxs", "edgevit_xs", "edgevit_s")
 CASES = ("edgevit_xxs_224", "edgevit_xs_224", "edgevit_xs_256", "edgevit_s_224")
@@ -38,7 +38,7 @@ def input_of(case: Case) -> torch.Tensor:
 
 def our_path(name: str) -> str:
     """Our module behind the official one of this name; the logits are the whole model's."""
-    return rename_official_key(f"{name}.").rstrip(".").replace("logits", "")
+    return rename_official_key(f"{name}.", model="edgevit_xs").rstrip(".").replace("logits", "")
 
 
 @needs_shared
@@ -82,7 +82,7 @@ def test_no_stored_case_is_left_out():
 @needs_shared
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_every_key_is_renamed_to_one_of_ours(name):
-    ours = [rename_official_key(key) for key in official_state_dict(name)]
+    ours = [rename_official_key(key, model=name) for key in official_state_dict(name)]
     assert sorted(ours) == sorted(timm.create_model(name).state_dict())
 
 
@@ -156,6 +156,26 @@ def test_initial_weights_follow_the_official_rule():
     for weight, fan_in in ((block.local_mix.depthwise.weight, 25), (block.global_mix.mixer.propagate.conv.weight, 4)):
         assert weight.abs().max().item() == pytest.approx(fan_in**-0.5, rel=0.01)
         assert weight.abs().max().item() <= fan_in**-0.5
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"head_dim": 50}, r"head_dim=50: must be a divisor of the attending stages' widths \[48, 96, 240, 384\]"),
+        ({"head_dim": 0}, r"head_dim=0: "),
+        ({"mixers": ("x",) * 4}, r"mixers=\('x', .*: give one of attention, parc for each of 4 stages"),
+        ({"mixers": ("parc",) * 3}, r"mixers=\('parc', .*: give one of attention, parc for each of 4 stages"),
+    ],
+    ids=str,
+)
+def test_heads_and_mixers_that_cannot_be_are_refused(chosen, said):
+    with pytest.raises(ValueError, match=said):
+        timm.create_model("edgevit_xs", **chosen)
+
+
+def test_stages_without_attention_have_no_heads():
+    with torch.device("meta"):
+        timm.create_model("edgevit_xs", head_dim=50, mixers=("parc",) * 4)
 
 
 @torch.no_grad()

@@ -39,6 +39,11 @@ def norm():
     return nn.BatchNorm2d(8)
 
 
+def half_computed(parc):
+    weight_norm(parc.height)
+    return parc
+
+
 def norms_left(model, size=SIZE):
     """Fuse, compare with the original, and count the norms that are left."""
     model = as_if_trained(model).double().eval()
@@ -64,6 +69,7 @@ CONVS = [
     lambda: ParCConv2d(8, (5, 12)),
     lambda: ParCConv2d(8, (9, 7), groups=1),
     lambda: ParCConv2d(8, (9, 7), with_pe=False),
+    lambda: ParCConv2d(8, (9, 7), groups=(3, 1)),
 ]
 
 
@@ -121,6 +127,10 @@ DECLINED = {
         {"conv": lambda: ScaledStdConv2d(8, 8, 3)},
     ),
     "the weights are computed": (lambda m, x: m.norm(m.conv(x)), {"conv": lambda: weight_norm(conv())}),
+    "the weights of one half of ParC are computed": (
+        lambda m, x: m.norm(m.conv(x)),
+        {"conv": lambda: half_computed(ParCConv2d(8, (9, 7)))},
+    ),
     "the norm uses the batch": (
         lambda m, x: m.norm(m.conv(x)),
         {"norm": lambda: nn.BatchNorm2d(8, track_running_stats=False)},
@@ -139,6 +149,19 @@ def test_norms_stay_where(why):
 def test_norms_stay_where_a_hook_watches(watched):
     model = Wired(lambda m, x: m.norm(m.conv(x)), conv=conv(), norm=norm())
     model.get_submodule(watched).register_forward_hook(lambda module, args, out: 2 * out)
+    assert norms_left(model) == 1
+
+
+def test_norms_stay_where_one_half_of_parc_runs_elsewhere_too():
+    parc = ParCConv2d(8, (9, 7))
+    wiring = lambda m, x: m.norm(m.conv(x)) + m.second(x[:, :4]).repeat(1, 2, 1, 1)  # noqa: E731
+    assert norms_left(Wired(wiring, conv=parc, norm=norm(), second=parc.height)) == 1
+
+
+@pytest.mark.parametrize("watched", ["height", "width", "pe_height"])
+def test_norms_stay_where_a_hook_watches_inside_parc(watched):
+    model = Wired(lambda m, x: m.norm(m.conv(x)), conv=ParCConv2d(8, (9, 7)), norm=norm())
+    model.conv.get_submodule(watched).register_forward_hook(lambda module, args, out: out.square())
     assert norms_left(model) == 1
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from backbones import images, make
 from parckit.layers import CenteredL2Norm2d, ConstantAxisConv2d, OversizedConv2d
@@ -30,10 +31,11 @@ def test_features_stay_the_same(feature_norms):
         assert_exact(found, expected)
 
 
-def test_norms_before_convolutions_lose_their_weights_and_bifurcations_become_two_convolutions():
+def test_norms_become_layer_norms_and_bifurcations_two_convolutions():
     fused = fuse(make("test_parcnetv2"), size=(64, 64))
-    weighted = {path for path, m in fused.named_modules() if isinstance(m, CenteredL2Norm2d) and m.weight is not None}
-    assert weighted == {"model.stem.norm"}
+    norms = {path: module for path, module in fused.named_modules() if isinstance(module, nn.LayerNorm)}
+    assert {path for path, norm in norms.items() if norm.weight is not None} == {"model.stem.norm", "model.head.norm"}
+    assert not any(isinstance(module, CenteredL2Norm2d) for module in fused.modules())
     mixer, gate = fused.model.stages[0][0].mixer, fused.model.stages[0][0].gate
     assert [tuple(conv.weight.shape) for conv in (mixer.gate, mixer.value, gate.gate, gate.value)] == [
         (8, 8, 1, 1),

@@ -17,7 +17,7 @@ from golden_fixtures import (
 )
 from parckit.measure.cost import count
 from parckit.models import preprocessing_of
-from parckit.models.mobilevit_official import rename_official_key
+from parckit.models.official import rename_official_key
 
 pytestmark = needs_shared
 
@@ -54,7 +54,7 @@ def test_no_stored_case_is_left_out():
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_every_key_is_renamed_to_one_of_timms(name):
-    ours = [rename_official_key(key) for key in official_state_dict(name)]
+    ours = [rename_official_key(key, model=name) for key in official_state_dict(name)]
     assert sorted(ours) == sorted(timm.create_model(name).state_dict())
 
 

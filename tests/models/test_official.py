@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from golden_fixtures import official_state_dict, read_keys
 from parckit.contract import InputError
 from parckit.models import load_official_state_dict, preprocessing_of
-from parckit.models.parcnet import rename_official_key
+from parckit.models.official import rename_official_key
 
 NAME = "parcnet_xs"
 
@@ -39,7 +39,7 @@ def refusal(model: nn.Module, state_dict: dict[str, object]) -> str:
 def assert_loaded(model: nn.Module, official: dict[str, Tensor]) -> None:
     ours = model.state_dict()
     for key, tensor in official.items():
-        if (name := rename_official_key(key)) is not None:
+        if (name := rename_official_key(key, model=NAME)) is not None:
             torch.testing.assert_close(ours[name], tensor, rtol=0, atol=0)
 
 
@@ -64,9 +64,9 @@ def test_wrapped_weights_are_found(wrap, model, official):
 
 
 def test_the_aliases_and_nothing_else_are_dropped(official):
-    dropped = {key for key in official if rename_official_key(key) is None}
+    dropped = {key for key in official if rename_official_key(key, model=NAME) is None}
     assert dropped == read_keys(NAME)["aliases"].keys()
-    kept = [rename_official_key(key) for key in official if key not in dropped]
+    kept = [rename_official_key(key, model=NAME) for key in official if key not in dropped]
     assert len(set(kept)) == len(kept)
 
 

@@ -19,19 +19,14 @@ from golden_fixtures import (
 from parckit.contract import InputError
 from parckit.layers import ParCConv2d
 from parckit.measure import cost
-from parckit.models import load_official_state_dict, parc_convnext, parc_mobilenetv2, parc_resnet, parcify
+from parckit.models import load_official_state_dict, parcify
+from parckit.models.official import rename_official_key
 
 OFFICIAL = {
     "convnext_xt": "convnext_xt",
     "parc_convnext_xt": "parc_convnext_xt",
     "parc_resnet50": "parc_res50",
     "parc_mobilenetv2": "parc_mv2",
-}
-FAMILIES = {
-    "convnext_xt": parc_convnext,
-    "parc_convnext_xt": parc_convnext,
-    "parc_resnet50": parc_resnet,
-    "parc_mobilenetv2": parc_mobilenetv2,
 }
 CASES = {
     "convnext_xt_224": "convnext_xt",
@@ -67,7 +62,7 @@ def our_name(name: str, module: str) -> str:
         return OURS[module]
     if module.startswith("stages."):
         return module
-    return FAMILIES[name].rename_official_key(f"{module}.").rstrip(".")
+    return rename_official_key(f"{module}.", model=name).rstrip(".")
 
 
 def outputs(model: nn.Module, x: Tensor, modules: list[str]) -> list[Tensor]:
@@ -150,6 +145,46 @@ def test_an_image_too_small_for_a_map_is_refused(name):
     with torch.device("meta"), pytest.raises(InputError, match=r"size=\(32, 32\)") as caught:
         timm.create_model(name, img_size=32)
     assert "\n" not in str(caught.value)
+
+
+@hybrids
+def test_the_image_may_be_any_rectangle(name):
+    with torch.device("meta"):
+        model = timm.create_model(name, img_size=(128, 256))
+    lengths = [(m.height.weight.shape[2], m.width.weight.shape[3]) for m in model.modules() if type(m) is ParCConv2d]
+    assert lengths == [(8, 16)] * 3 + [(4, 8)]
+    with pytest.raises(InputError, match=r"size=\('a', 'a'\)"):
+        timm.create_model(name, img_size="a")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("parc_convnext_xt", {"dims": (16,) * 4}),
+        ("parc_resnet50", {"base_width": 128, "in_chans": 4}),
+        ("parc_resnet50", {"cardinality": 32, "base_width": 4}),
+    ],
+    ids=str,
+)
+def test_the_twins_options_are_the_hybrids_too(name, options):
+    with torch.device("meta"):
+        model = timm.create_model(name, **options)
+        assert model(torch.empty(1, options.get("in_chans", 3), 64, 96)).shape == (1, 1000)
+
+
+def test_stages_too_short_for_the_hybrid_are_told_in_one_line():
+    with (
+        torch.device("meta"),
+        pytest.raises(InputError, match=r"stages={2: 3, 3: 1} at size=.*at most {0: 1") as caught,
+    ):
+        timm.create_model("parc_convnext_xt", depths=(1, 1, 1, 1))
+    assert "\n" not in str(caught.value)
+
+
+def test_nobody_but_parc_nets_authors_trained_the_twin():
+    cfg = timm.get_pretrained_cfg("convnext_xt")
+    assert (cfg.license, cfg.origin_url) == ("none stated", "https://github.com/hkzhang91/ParC-Net")
+    assert cfg.paper_ids == "arXiv:2201.03545"
 
 
 @pytest.mark.parametrize("output_stride", [8, 16])

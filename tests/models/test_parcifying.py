@@ -3,11 +3,11 @@
 import pytest
 import timm
 import torch
-from timm.models import FeatureListNet
+from timm.models._features import FeatureGetterNet
 from torch import nn
 
 import parckit
-from backbones import as_if_trained, on_meta
+from backbones import as_if_trained, hollow, on_meta
 from parckit.contract import InputError
 from parckit.layers import ParCConv2d, PositionEmbedding
 from parckit.measure import cost
@@ -26,7 +26,7 @@ FAMILIES = {
     "mobilenetv3_small_100": ["blocks.2.2.conv_dw", "blocks.3.0.conv_dw", "blocks.3.1.conv_dw", "blocks.4.2.conv_dw"],
     "tf_efficientnet_b0": ["blocks.4.0.conv_dw", "blocks.4.1.conv_dw", "blocks.4.2.conv_dw", "blocks.6.0.conv_dw"],
     "resnext50_32x4d": ["layer3.3.conv2", "layer3.4.conv2", "layer3.5.conv2", "layer4.2.conv2"],
-    "regnety_002": ["s4.b7.conv2.conv"],  # in the other stages the number of groups is odd
+    "regnety_016": ["s3.b15.conv2.conv", "s3.b16.conv2.conv", "s3.b17.conv2.conv", "s4.b2.conv2.conv"],
     "repvit_m0_9": [
         "stages.2.blocks.12.token_mixer.conv.c",
         "stages.2.blocks.13.token_mixer.conv.c",
@@ -106,13 +106,32 @@ def test_the_result_is_a_working_timm_model(name):
     assert all(parameter.grad.any() for part in fresh for parameter in part.parameters())
 
 
-@torch.no_grad()
-def test_features_can_be_taken_of_the_result():
-    result = parcify(make("test_resnet")).model
-    expected = result.forward_intermediates(images(), intermediates_only=True)
-    features = FeatureListNet(result, out_indices=(0, 1, 2, 3, 4))
-    for found, wanted in zip(features(images()), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+@pytest.mark.parametrize(
+    "name", ["mobilenetv3_small_050", "repvit_m0_9", "test_convnext2", "test_resnet", "tf_efficientnet_b0"]
+)
+def test_features_can_be_taken_of_the_result(name):
+    features = FeatureGetterNet(parcify(on_meta(name)).model)
+    assert any(isinstance(part, ParCConv2d) for part in features.modules())
+    found = features(torch.empty(1, 3, *SIZE, device="meta"))
+    assert [each.shape[1] for each in found] == features.feature_info.channels()
+    assert [SIZE[0] // each.shape[2] for each in found] == features.feature_info.reduction()
+
+
+@pytest.mark.parametrize("name", ["mobileone_s0", "repvgg_a0", "repvit_m0_9"])
+def test_networks_of_parallel_branches_are_merged_first(name):
+    result = parcify(timm.utils.reparameterize_model(hollow(name)))
+    replaced = [each.name for each in result.report.replacements]
+    assert len({path.rpartition(".")[0] for path in replaced}) == len(replaced) > 0
+    again = timm.utils.reparameterize_model(result.model)
+    assert sum(isinstance(part, ParCConv2d) for part in again.modules()) == len(replaced)
+
+
+def test_the_default_keeps_to_the_last_two_sizes_of_map():
+    # It attends in its last two stages; what could be replaced stands before them.
+    assert "stages=None: nothing on the smallest maps, ((8, 8), (16, 16))" in refusal(on_meta("botnet26t_256"))
+    assert [each.name for each in parcify(on_meta("botnet26t_256"), stages={1: 1}).report.replacements] == [
+        "stages.1.1.conv2_kxk.conv"
+    ]
 
 
 def test_lengths_are_those_of_the_map():
@@ -144,14 +163,21 @@ def test_embeddings_can_be_in_every_operator_or_the_first_of_a_stage_or_none():
 
 
 @pytest.mark.parametrize(
-    ("name", "conv", "groups"),
-    [("test_convnext", "7x7 depthwise", 1), ("resnet18", "3x3 dense", 128), ("resnext50_32x4d", "3x3 32 groups", 16)],
+    ("name", "conv", "groups", "per_group"),
+    [
+        ("test_convnext", "7x7 depthwise", (24, 24), 1),
+        ("resnet18", "3x3 dense", (1, 1), 128),
+        ("resnext50_32x4d", "3x3 32 groups", (16, 16), 16),
+        ("regnety_032", "3x3 9 groups", (5, 4), 24),
+    ],
 )
-def test_grouping_is_kept_within_each_half(name, conv, groups):
-    result = parcify(on_meta(name), stages={2: 1})
+def test_grouping_is_kept_within_each_half(name, conv, groups, per_group):
+    stage = 1 if name == "regnety_032" else 2
+    result = parcify(on_meta(name), stages={stage: 1})
     (replacement,) = result.report.replacements
-    assert replacement.conv == conv
-    assert result.model.get_submodule(replacement.name).width.weight.shape[1] == groups
+    assert (replacement.conv, replacement.groups) == (conv, groups)
+    parc = result.model.get_submodule(replacement.name)
+    assert [half.weight.shape[:2] for half in (parc.height, parc.width)] == [(n * per_group, per_group) for n in groups]
 
 
 def test_dilated_convolutions_can_be_replaced_too():
@@ -164,6 +190,29 @@ def test_models_of_other_types_and_channels_stay_what_they_are():
     model = parcify(make("test_resnet", in_chans=1).double()).model
     assert {tensor.dtype for tensor in model.parameters()} == {torch.float64}
     assert model(images(1).double()).dtype == torch.float64
+    half = parcify(on_meta("test_resnet").half()).model
+    assert {tensor.dtype for tensor in half.parameters()} == {torch.float16}
+
+
+def test_stems_that_rearrange_pixels_are_understood():
+    result = parcify(on_meta("tresnet_m", in_chans=1))
+    assert result.model(torch.empty(1, 1, 64, 64, device="meta")).shape == (1, 1000)
+
+
+def test_a_convolution_under_two_names_is_replaced_under_both():
+    model = make("test_resnet")
+    model.again = model.layer4[0].conv2
+    model.add_module("whole", model.layer4[0])
+    twin = parcify(model, stages={3: 1}).model
+    assert isinstance(twin.again, ParCConv2d)
+    assert twin.again is twin.whole.conv2 is twin.layer4[0].conv2
+
+
+def test_what_is_new_can_be_trained_in_a_frozen_model():
+    twin = parcify(make("test_resnet").requires_grad_(False), stages={3: 1}).model
+    assert {name for name, parameter in twin.named_parameters() if parameter.requires_grad} == {
+        f"layer4.0.conv2.{name}" for name, _ in twin.layer4[0].conv2.named_parameters()
+    }
 
 
 def test_training_and_evaluation_are_taken_over():
@@ -197,7 +246,14 @@ def test_the_package_offers_it():
         ("test_resnet", {"stages": {3: 2}}, r"needs 1 or more of a stage, at most {0: 2, 1: 1, 3: 1}"),
         ("test_resnet", {"stages": {3: 0}}, r"stages={3: 0}"),
         ("test_resnet", {"stages": {}}, r"stages={}"),
-        ("test_resnet", {"size": (0, 64)}, r"size=(0, 64)"),
+        ("test_resnet", {"stages": [0, 0, 3, 1]}, r"stages=[0, 0, 3, 1]: must map"),
+        ("test_resnet", {"stages": {3: 1.0}}, r"stages={3: 1.0}: must map"),
+        ("test_resnet", {"stages": {"3": 1}}, r"stages={'3': 1}: must map"),
+        ("test_resnet", {"size": (0, 64)}, r"size=(0, 64): must be"),
+        ("test_resnet", {"size": 64}, r"size=64: must be (height, width)"),
+        ("test_resnet", {"size": (64.0, 64.0)}, r"size=(64.0, 64.0): must be"),
+        ("test_resnet", {"size": (64, 64, 64)}, r"size=(64, 64, 64): must be"),
+        ("rdnet_tiny", {}, r"class RDNet: its group_matcher tells no stages"),
         ("test_resnet", {"position_embedding": "last"}, r"position_embedding='last': choose from"),
     ],
     ids=str,

@@ -24,7 +24,7 @@ from parckit.contract import InputError
 from parckit.layers import OversizedConv2d
 from parckit.measure.cost import count
 from parckit.models import load_official_state_dict
-from parckit.models.parcnetv2 import rename_official_key
+from parckit.models.official import rename_official_key
 
 OFFICIAL = ("parcnetv2_xt", "parcnetv2_tiny", "parcnetv2_small", "parcnetv2_base")
 CASES = (*(f"{name}_224" for name in OFFICIAL), "parcnetv2_xt_256x320", "parcnetv2_xt_256x320_interp")
@@ -114,11 +114,14 @@ def test_linear_layers_of_another_width_are_refused():
 
 
 def test_official_names_keep_blocks_and_downsampling_apart():
-    assert rename_official_key("downsample_layers.2.pre_norm.weight") == "stages.2.0.norm.weight"
-    assert rename_official_key("stages.2.0.res_scale1.scale") == "stages.2.1.skip1.gamma"
-    assert rename_official_key("stages.0.0.mlp.fc1.bias") == "stages.0.0.gate.expand.bias"
-    assert rename_official_key("norm2.weight") == "feature_norms.2.weight"
-    assert rename_official_key("norm.bias") == "head.norm.bias"
+    expected = {
+        "downsample_layers.2.pre_norm.weight": "stages.2.0.norm.weight",
+        "stages.2.0.res_scale1.scale": "stages.2.1.skip1.gamma",
+        "stages.0.0.mlp.fc1.bias": "stages.0.0.gate.expand.bias",
+        "norm2.weight": "feature_norms.2.weight",
+        "norm.bias": "head.norm.bias",
+    }
+    assert {key: rename_official_key(key, model="parcnetv2_xt") for key in expected} == expected
 
 
 @torch.no_grad()
@@ -131,7 +134,7 @@ def test_timms_features_are_normed_where_asked_for(tmp_path):
     )
     normed = features(feature_norms=True, out_indices=(1, 3)).eval()
     assert normed.feature_info.channels() == [12, 24]
-    assert sum(path.split(".")[1] == "feature_norms" for path, _ in normed.named_parameters()) == 4
+    assert sum(path.split(".")[1] == "feature_norms" for path, _ in normed.named_parameters()) == 2
     expected = dense.forward_intermediates(x, indices=[1, 3], norm=True, intermediates_only=True)
     for found, wanted in zip(normed(x), expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)

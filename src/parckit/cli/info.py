@@ -10,7 +10,8 @@ from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.measure import cost
-from parckit.models import build_model, check_input, parcify, preprocessing_of
+from parckit.models import Parcified, build_model, check_input, parcify, preprocessing_of
+from parckit.models.parcifying import PositionEmbeddings
 
 
 def main(argv: list[str]) -> None:
@@ -26,16 +27,25 @@ def main(argv: list[str]) -> None:
         default=None,
         help="with --parcify: how many of each stage's last convolutions, e.g. [0,0,3,1]",
     )
+    parser.add_argument(
+        "--position_embedding",
+        type=PositionEmbeddings | None,
+        default=None,
+        help="with --parcify: which of a stage's operators have position embeddings; by default every one",
+    )
     args = parser.read(argv)
-    if args.stages is not None and not args.parcify:
-        raise InputError(f"--stages {args.stages}: only with --parcify")
+    for option in ("stages", "position_embedding"):
+        if args[option] is not None and not args.parcify:
+            raise InputError(f"--{option} {args[option]}: only with --parcify")
     model = shadow(args.model, num_classes=args.num_classes)
     preprocessing = preprocessing_of(model, size=None if args.size is None else parse_size(args.size))
     size = preprocessing.size
     check_input(model, ModelSpec(model=args.model, labels=(), preprocessing=preprocessing))
+    where = args.position_embedding or "every"
+    result = _parcified(model, size=size, stages=args.stages, position_embedding=where) if args.parcify else None
     _show_stages(args.model, model, size=size)
-    if args.parcify:
-        _show_parcified(args.model, model, size=size, stages=args.stages)
+    if result is not None:
+        _show_parcified(args.model, model, result)
 
 
 def _show_stages(name: str, model: nn.Module, *, size: tuple[int, int]) -> None:
@@ -58,9 +68,19 @@ def _show_stages(name: str, model: nn.Module, *, size: tuple[int, int]) -> None:
     show(name, ("stage", "channels", "stride", "map", "parameters", "MAdds"), rows)
 
 
-def _show_parcified(name: str, model: nn.Module, *, size: tuple[int, int], stages: Sequence[int] | None) -> None:
+def _parcified(
+    model: nn.Module, *, size: tuple[int, int], stages: Sequence[int] | None, position_embedding: PositionEmbeddings
+) -> Parcified[nn.Module]:
     chosen = None if stages is None else {stage: number for stage, number in enumerate(stages) if number}
-    result = parcify(model, stages=chosen, size=size)
+    try:
+        return parcify(model, stages=chosen, size=size, position_embedding=position_embedding)
+    except InputError as error:
+        given = "" if stages is None else f" --stages {stages}"
+        raise InputError(f"--parcify{given}: {error}") from error
+
+
+def _show_parcified(name: str, model: nn.Module, result: Parcified[nn.Module]) -> None:
+    size = result.report.size
     before, after = cost.count(model, size=size), cost.count(result.model, size=size)
     rows = [
         (

@@ -6,6 +6,7 @@ from typing import Literal
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -13,7 +14,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from parckit.cli.parsing import Parser, RecipeFile, Seed, verb_parser
 from parckit.contract import InputError, ModelSpec
 from parckit.runtimes.torch import open_checkpoint
-from parckit.tasks import ClassifyData, ClassifyTask, ImagesPerSecond, RampedEMA, SkippedImages, without_noise
+from parckit.tasks import (
+    ClassifyData,
+    ClassifyTask,
+    ImagesPerSecond,
+    RampedEMA,
+    SkippedImages,
+    keep_freed_memory,
+    without_noise,
+)
 
 Monitor = Literal["val_top1", "val_loss"]
 
@@ -77,6 +86,8 @@ def train(argv: list[str]) -> Run:
     run = Run(best=out / "best.ckpt", last=out / "last.ckpt", metrics=metrics, config=out / "config.yaml")
     with without_noise():
         trainer = _make_trainer(config, logger)
+        if isinstance(trainer.accelerator, CPUAccelerator):
+            keep_freed_memory()
         out.mkdir(parents=True, exist_ok=True)
         if config.resume is None:
             run.best.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from parckit.contract import (
     sha256_of,
     write_contract,
 )
+from parckit.deploy.axis_forms import AxisForm
 from parckit.deploy.onnx_check import check_file, shape_of
 from parckit.deploy.onnx_export import check_versions, write_onnx
 from parckit.measure import cost
@@ -41,6 +42,7 @@ def export_bundle(
     opset: int = 18,
     ir_version: int | None = None,
     batch_size: int = 1,
+    form: AxisForm = "auto",
 ) -> Contract:
     """Write a verified bundle for the size that `spec` says; a bundle that stood at `out` is replaced on success only.
 
@@ -51,13 +53,15 @@ def export_bundle(
         opset: ONNX operator set.
         ir_version: ONNX IR version; None takes the lowest in which the opset may appear.
         batch_size: images that the graph takes at once.
+        form: of convolutions along an axis, which other engines than ONNX Runtime may run faster in another one:
+            `"conv"`, `"matmul"` (from opset 18 on), or `"auto"`, ONNX Runtime's faster one for each length.
 
     Raises:
-        InputError: if `out` is something else than a bundle, or a version or `batch_size` cannot be written.
+        InputError: if `out` is something else than a bundle, or a version, `batch_size` or `form` cannot be written.
         ExportError: if the written file is not what was asked for.
         ParityError: if ONNX Runtime's outputs differ from torch's beyond tolerance.
     """
-    ir_version = check_versions(opset, ir_version)
+    ir_version = check_versions(opset, ir_version, form=form)
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: must be at least 1")
     out = out.resolve()
@@ -68,7 +72,7 @@ def export_bundle(
         folder.mkdir()
         file = folder / MODEL_FILE
         fused = fuse(reference, size=size)
-        write_onnx(fused, file, size=size, batch_size=batch_size, opset=opset, ir_version=ir_version)
+        write_onnx(fused, file, size=size, batch_size=batch_size, opset=opset, ir_version=ir_version, form=form)
         graph = check_file(file, opset=opset, ir_version=ir_version).graph
         paper = cost.count(reference, size=size)
         contract = Contract(

@@ -13,7 +13,8 @@ from onnxscript.optimizer import optimize_ir
 from torch import nn
 
 from parckit.contract import InputError
-from parckit.layers import CircularConv2d
+from parckit.deploy.axis_forms import AxisForm, check_form, set_axis_forms
+from parckit.deploy.passes import PASSES
 
 INPUT = "image"
 OUTPUT = "logits"
@@ -38,14 +39,18 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
-def check_versions(opset: int, ir_version: int | None) -> int:
+def check_versions(opset: int, ir_version: int | None, *, form: AxisForm = "auto") -> int:
     """Return the IR version to write: the one asked for, or the lowest in which `opset` may appear.
 
     Raises:
-        InputError: if the opset cannot be written, or the IR version is unknown or too old for it.
+        InputError: if the opset cannot be written, the IR version is unknown or too old for it, or it needs another
+            form of convolutions along an axis.
     """
     if not LOWEST_OPSET <= opset <= HIGHEST_OPSET:
         raise InputError(f"opset={opset}: choose from {LOWEST_OPSET} to {HIGHEST_OPSET}")
+    check_form(form)
+    if form == "matmul" and opset < _DYNAMO_OPSET:
+        raise InputError(f"form={form!r}: needs opset {_DYNAMO_OPSET} or above, not {opset}; choose auto or conv")
     lowest = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
     if ir_version is not None and not lowest <= ir_version <= HIGHEST_IR:
         raise InputError(f"ir_version={ir_version}: for opset {opset} choose from {lowest} to {HIGHEST_IR}")
@@ -53,31 +58,45 @@ def check_versions(opset: int, ir_version: int | None) -> int:
 
 
 def write_onnx(
-    model: nn.Module, path: Path, *, size: tuple[int, int], batch_size: int, opset: int, ir_version: int
+    model: nn.Module,
+    path: Path,
+    *,
+    size: tuple[int, int],
+    batch_size: int,
+    opset: int,
+    ir_version: int,
+    form: AxisForm = "auto",
 ) -> None:
     """Write a model in eval mode to an ONNX file of static shapes, with all weights inside.
 
     Args:
-        model: takes (B, 3, H, W) float32; its circular convolutions are set to their convolution form.
+        model: takes (B, 3, H, W) float32; its convolutions along an axis are replaced by the form in which they leave.
         path: the file.
         size: (height, width) of the input, pixels.
         batch_size: images of the input.
         opset: operator set, as `check_versions` accepts it.
         ir_version: as `check_versions` returned it.
+        form: of convolutions along an axis; `"auto"` is what ONNX Runtime runs fastest, and conv in older opsets, whose
+            exporter leaves the shapes of the matrices to be computed by the graph.
     """
-    for module in model.modules():
-        if isinstance(module, CircularConv2d):
-            # A static kernel in a plain convolution: smaller than circulant matrices, and what INT8 tools quantize.
-            module.form = "conv"
-    example = torch.zeros(batch_size, 3, *size)
-    export = _export_dynamo if opset >= _DYNAMO_OPSET else _export_legacy
-    export(model, example, path, opset=opset)
+    export = _export_dynamo
+    if opset < _DYNAMO_OPSET:
+        export, form = _export_legacy, "conv"
+    set_axis_forms(model, form)
+    export(model, torch.zeros(batch_size, 3, *size), path, opset=opset)
     graph = ir.load(path)
-    # The legacy exporter leaves shape arithmetic in the graph, which boards cannot run and static shapes make constant.
-    optimize_ir(graph)
-    graph = _CLEAN(graph).model
+    # The exporters leave shape arithmetic in the graph, which boards cannot run and static shapes make constant.
+    optimize_ir(graph, should_fold=_does_not_repeat)
+    graph = _CLEAN(PASSES(graph).model).model
     graph.ir_version = ir_version
     ir.save(graph, path)
+
+
+def _does_not_repeat(node: ir.Node) -> bool | None:
+    """Leave in the graph what repeats weights, such as the rows of matrices: the file holds what was learned."""
+    repeated = ir.convenience.get_const_tensor(node.inputs[0]) if node.op_type == "Expand" and node.inputs[0] else None
+    # Single numbers are not weights: zero biases that the exporter makes, and sizes.
+    return False if repeated is not None and repeated.size > 1 and repeated.dtype == ir.DataType.FLOAT else None
 
 
 def _export_dynamo(model: nn.Module, example: torch.Tensor, path: Path, *, opset: int) -> None:
@@ -91,6 +110,7 @@ def _export_dynamo(model: nn.Module, example: torch.Tensor, path: Path, *, opset
         output_names=[OUTPUT],
         external_data=False,
         verbose=False,
+        optimize=False,
     )
 
 

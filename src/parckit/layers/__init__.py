@@ -1,15 +1,15 @@
-"""Operators and blocks in plain torch: circular and oversized convolution, the ParC block."""
+"""Operators and blocks in plain torch: convolutions along an axis, and the parts of every family."""
 
 from parckit.layers.along_axis import (
     Axis,
     AxisConv2d,
-    ConstantAxisConv2d,
     axis_conv,
     axis_conv_reference,
     resize_along,
 )
 from parckit.layers.axis_form import FORMS, Form, Padding
 from parckit.layers.circular import CircularConv2d, PositionEmbedding, circular_conv
+from parckit.layers.constant_axis import ConstantAxisConv2d
 from parckit.layers.conv_norm import ConvNormSiLU
 from parckit.layers.edgevit import EdgeViTBlock, ParCMixer, PatchEmbedding, SparseAttention
 from parckit.layers.inverted_residual import InvertedResidual

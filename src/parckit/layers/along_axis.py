@@ -23,7 +23,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from parckit.layers.axis_form import FORMS, Form, Padding, choose_form
-from parckit.layers.toeplitz import banded_diagonals, circular_diagonals, multiply, toeplitz, toeplitz_matmul
+from parckit.layers.toeplitz import (
+    banded_diagonals,
+    circular_diagonals,
+    toeplitz_matmul,
+)
 
 Axis = Literal["height", "width"]
 _DIM: dict[Axis, int] = {"height": 2, "width": 3}
@@ -49,7 +53,7 @@ def axis_conv(
         axis: the axis to convolve along.
         padding: what stands beyond the ends.
         form: how to compute it; `"auto"` chooses by what was timed. `"matmul"` and `"fft"` are for depthwise weights;
-            `"matmul"` cannot be differentiated twice.
+            `"matmul"` has no second derivatives, and no forward-mode ones.
 
     Raises:
         ValueError: if the weight's taps do not fit, `form`, `axis` or `padding` is unknown, or a weight that is not
@@ -73,7 +77,7 @@ def axis_conv(
     if form == "fft":
         out = _fft_form(x, taps, dim=dim, padding=padding)
     else:
-        out = toeplitz_matmul(x, _diagonals(taps, x.shape[dim], padding), dim=dim)
+        out = toeplitz_matmul(x, diagonals_of(taps, x.shape[dim], padding=padding), dim=dim)
     return out if bias is None else out + bias.to(out.dtype).view(-1, 1, 1)
 
 
@@ -124,6 +128,9 @@ class AxisConv2d(nn.Module, ABC):
     Attributes:
         form: how to compute it, see `axis_conv`; may be set at any time.
 
+    Raises:
+        ValueError: if `length` is not positive, or `groups` does not divide `dim`.
+
     Shape:
         (B, C, H, W) -> (B, C, H, W)
     """
@@ -132,10 +139,13 @@ class AxisConv2d(nn.Module, ABC):
         self, dim: int, length: int, *, axis: Axis, padding: Padding, groups: int | None = None, bias: bool = False
     ) -> None:
         super().__init__()
+        groups = dim if groups is None else groups
+        if min(dim, length, groups) < 1 or dim % groups:
+            raise ValueError(f"dim={dim}, length={length}, groups={groups}: must be positive, groups must divide dim")
         self.axis: Axis = axis
         self.padding: Padding = padding
         self.form: Form = "auto"
-        self.weight = nn.Parameter(torch.empty(dim, dim // (groups or dim), *along(length, axis)))
+        self.weight = nn.Parameter(torch.empty(dim, dim // groups, *along(length, axis)))
         self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
         self.reset_parameters()
 
@@ -158,66 +168,6 @@ class AxisConv2d(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Show what tells one instance from another."""
         return f"{self.weight.shape[0]}, length={max(self.weight.shape[2:])}, axis={self.axis!r}, form={self.form!r}"
-
-
-class ConstantAxisConv2d(nn.Module):
-    """A depthwise convolution along one axis with a constant kernel, for maps of one length: made by `parckit.fuse`.
-
-    In the matmul form the matrix is built once, at the first call, and kept beside the state dict.
-
-    Args:
-        weight: the kernel at the map's length, see `axis_conv`; taps that reach no position are dropped.
-        bias: one number per channel.
-        axis: the axis to convolve along.
-        padding: what stands beyond the ends.
-        length: positions of the map along the axis.
-        form: how to compute it.
-
-    Shape:
-        (B, C, H, W) -> (B, C, H, W)
-    """
-
-    def __init__(
-        self,
-        weight: Float[Tensor, "c_out c_in kh kw"],
-        bias: Float[Tensor, " c_out"] | None,
-        *,
-        axis: Axis,
-        padding: Padding,
-        length: int,
-        form: Form = "auto",
-    ) -> None:
-        super().__init__()
-        self.axis: Axis = axis
-        self.padding: Padding = padding
-        self.form: Form = form
-        beyond = weight.shape[axis_dim(axis)] // 2 - (length - 1) if padding == "zeros" else 0
-        if beyond > 0:
-            weight = weight.narrow(axis_dim(axis), beyond, 2 * length - 1)
-        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
-        # No buffer: exported programs would carry it, though they build their own.
-        self._matrix: Tensor | None = None
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Convolve with the constant kernel."""
-        dim = axis_dim(self.axis)
-        depthwise = self.weight.shape[1] == 1
-        form = self.form
-        if form == "auto":
-            form = choose_form(x, dim=dim, padding=self.padding) if depthwise else "conv"
-        # What is traced must build the matrix from the kernel: a file would otherwise hold n times as many numbers.
-        if form != "matmul" or torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return axis_conv(x, self.weight, self.bias, axis=self.axis, padding=self.padding, form=form)
-        if self._matrix is None or (self._matrix.dtype, self._matrix.device) != (x.dtype, x.device):
-            matrix = toeplitz(_diagonals(self.weight.flatten(1), x.shape[dim], self.padding)).to(x.dtype)
-            self._matrix = (matrix if dim == 2 else matrix.mT).contiguous()
-        out = multiply(x, self._matrix if dim == 2 else self._matrix.mT, dim=dim)
-        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
-
-    def extra_repr(self) -> str:
-        """Show what tells one instance from another."""
-        return f"{self.weight.shape[0]}, taps={max(self.weight.shape[2:])}, axis={self.axis!r}, form={self.form!r}"
 
 
 def along(length: int, axis: Axis) -> tuple[int, int]:
@@ -258,7 +208,12 @@ def _conv_form(x: Tensor, weight: Tensor, bias: Tensor | None, *, dim: int, padd
     return F.conv2d(wrapped, weight, bias, groups=groups)
 
 
-def _diagonals(taps: Tensor, length: int, padding: Padding) -> Tensor:
+def diagonals_of(taps: Float[Tensor, "c k"], length: int, *, padding: Padding) -> Float[Tensor, "c diagonals"]:
+    """Return the diagonals of the matrix of a convolution along an axis of `length`, as `toeplitz` takes them.
+
+    Shape:
+        (C, K) -> (C, 2 length)
+    """
     return circular_diagonals(taps) if padding == "circular" else banded_diagonals(taps, length)
 
 

@@ -18,31 +18,46 @@ class ParCConv2d(nn.Module):
     official hybrids. Kernels and embeddings follow the size of the map.
 
     Args:
-        dim: channels, even.
+        dim: channels; the halves share them as they share the groups.
         length: taps and positions learned along the height and along the width.
-        groups: groups in each half; depthwise by default, 1 is dense within each half (ParC-ResNet50).
+        groups: groups in each half, or (along the height, along the width) where these differ because the sum is odd;
+            depthwise by default, 1 is dense within each half (ParC-ResNet50).
         with_pe: whether position embeddings are added to the map first.
 
     Raises:
-        ValueError: if `dim` is odd.
+        ValueError: if the channels cannot be shared so, as an odd `dim` where both halves have the same groups.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), any H and W
     """
 
-    def __init__(self, dim: int, length: tuple[int, int], *, groups: int | None = None, with_pe: bool = True) -> None:
+    def __init__(
+        self,
+        dim: int,
+        length: tuple[int, int],
+        *,
+        groups: int | tuple[int, int] | None = None,
+        with_pe: bool = True,
+    ) -> None:
         super().__init__()
-        if dim % 2:
-            raise ValueError(f"dim={dim}: must be even, each half of the channels takes one axis")
-        half = dim // 2
+        each = dim // 2 if groups is None else groups
+        down, across = each if isinstance(each, tuple) else (each, each)
+        if min(down, across) < 1 or dim % (down + across):
+            raise ValueError(f"dim={dim}: must be a multiple of the groups of both halves, {down} + {across}")
+        half, rest = (dim // (down + across) * count for count in (down, across))
         self.pe_height = _embedding(half, length[0], axis="height") if with_pe else nn.Identity()
-        self.height = CircularConv2d(half, length[0], axis="height", groups=groups, bias=True)
-        self.pe_width = _embedding(half, length[1], axis="width") if with_pe else nn.Identity()
-        self.width = CircularConv2d(half, length[1], axis="width", groups=groups, bias=True)
+        self.height = CircularConv2d(half, length[0], axis="height", groups=down, bias=True)
+        self.pe_width = _embedding(rest, length[1], axis="width") if with_pe else nn.Identity()
+        self.width = CircularConv2d(rest, length[1], axis="width", groups=across, bias=True)
+
+    @property
+    def halves(self) -> tuple[int, int]:
+        """Channels convolved along the height and along the width."""
+        return self.height.weight.shape[0], self.width.weight.shape[0]
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Mix positions over whole columns in one half, over whole rows in the other."""
-        a, b = x.chunk(2, dim=1)
+        a, b = x.split(self.halves, dim=1)
         return torch.cat((self.height(self.pe_height(a)), self.width(self.pe_width(b))), dim=1)
 
 

@@ -21,23 +21,19 @@ class CenteredL2Norm2d(nn.Module):
     The official code calls it a LayerNorm. It has no bias, and divides by sqrt(C) more than a LayerNorm does: outputs
     have length 1 per position, not variance 1.
 
-    Attributes:
-        weight: a factor per channel; None once `parckit.fuse` has moved it into the next convolution.
-
     Shape:
         (B, C, H, W) -> (B, C, H, W)
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.weight: nn.Parameter | None = nn.Parameter(torch.ones(dim))
+        self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalise each position."""
         x = x - x.mean(1, keepdim=True)
         length = torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=_MIN_LENGTH)
-        x = x / length
-        return x if self.weight is None else x * self.weight.view(-1, 1, 1)
+        return x / length * self.weight.view(-1, 1, 1)
 
 
 class OversizedMixer(nn.Module):

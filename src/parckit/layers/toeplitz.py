@@ -73,11 +73,10 @@ def multiply(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "c n n"], *, dim
         (B, C, H, W), (C, H, H) -> (B, C, H, W) for dim 2; (C, W, W) for dim 3
     """
     differentiable = torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad)
-    if len(x) == 1 or differentiable or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if x.shape[0] == 1 or differentiable or is_traced():
         return torch.matmul(matrix, x) if dim == 2 else torch.matmul(x, matrix.mT)
     # Image by image: a broadcast product would copy the matrices once for every image.
-    x = x.contiguous()
-    out = torch.empty_like(x)
+    out = x.new_empty(x.shape)
     for image, product in zip(x, out, strict=True):
         if dim == 2:
             torch.bmm(matrix, image, out=product)
@@ -86,20 +85,31 @@ def multiply(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "c n n"], *, dim
     return out
 
 
+def is_traced() -> bool:
+    """Tell whether calls are being recorded into a program, which wants plain operators and no loop over images."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors in the precision of the running autocast, if there is one."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
+
+
 def toeplitz_matmul(
     x: Float[Tensor, "b c h w"], diagonals: Float[Tensor, "c diagonals"], *, dim: int
 ) -> Float[Tensor, "b c h w"]:
     """Multiply along `dim` (2 or 3) by the Toeplitz matrix of each channel; for the backward pass M is not kept.
 
-    Cannot be differentiated twice. Runs in the lower precision under autocast.
+    Has no second derivatives. Runs in the lower precision under autocast.
 
     Shape:
         (B, C, H, W), (C, 2n) -> (B, C, H, W), n = H for dim 2, W for dim 3
     """
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, diagonals = x.to(dtype), diagonals.to(dtype)
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    x, diagonals = autocast(x, diagonals)
+    if is_traced() or not torch.is_grad_enabled():
         return multiply(x, toeplitz(diagonals), dim=dim)
     return _ToeplitzMatmul.apply(x, diagonals, dim)  # pyright: ignore[reportReturnType]
 
@@ -108,10 +118,14 @@ class _ToeplitzMatmul(torch.autograd.Function):
     """out = M(d) x with gradients M(d)^T g for x, and for d the sums of g x^T along its diagonals."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, diagonals: Tensor, dim: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.save_for_backward(x, diagonals)
-        ctx.dim = dim  # pyright: ignore[reportAttributeAccessIssue]
+    def forward(x: Tensor, diagonals: Tensor, dim: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return multiply(x, toeplitz(diagonals), dim=dim)
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        del output
+        x, diagonals, ctx.dim = inputs  # pyright: ignore[reportAttributeAccessIssue]
+        ctx.save_for_backward(x, diagonals)
 
     @staticmethod
     @once_differentiable
@@ -130,7 +144,7 @@ def _outer(grad: Tensor, x: Tensor, *, dim: int) -> Tensor:
     """Sum g x^T over images and over the positions off the axis: (B, C, H, W) twice -> (C, n, n)."""
     n = x.shape[dim]
     total = x.new_zeros(x.shape[1], n, n)
-    for g, image in zip(grad.contiguous(), x.contiguous(), strict=True):
+    for g, image in zip(grad, x, strict=True):
         if dim == 2:
             torch.baddbmm(total, g, image.mT, out=total)
         else:

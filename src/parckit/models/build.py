@@ -1,11 +1,12 @@
 """From a spec to a model, and from a model to the preprocessing its weights expect."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import timm
 import torch
+from timm.layers import SpaceToDepth, to_2tuple
 from torch import nn
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
@@ -45,6 +46,40 @@ def check_input(model: nn.Module, spec: ModelSpec) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
         kwargs = dict(spec.model_kwargs)
         raise InputError(f"{spec.model} with {kwargs} cannot take RGB images of size={size}: {reason}") from error
+
+
+def check_size(size: object) -> None:
+    """Check the size of images that a user gave.
+
+    Raises:
+        InputError: if it is not (height, width) in whole pixels.
+    """
+    sides = cast("tuple[object, ...]", size) if isinstance(size, tuple) else ()
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise InputError(f"size={size!r}: must be (height, width), two whole numbers of pixels from 1 up")
+
+
+def image_channels(model: nn.Module) -> int:
+    """Return how many channels the images of a model have.
+
+    The convolution tells that `pretrained_cfg` names as the first, since `pretrained_cfg["input_size"]` does not follow
+    `in_chans`; where that one is not there, as in models of features, the first one registered.
+
+    Raises:
+        InputError: if the model has no convolution.
+    """
+    config = cast("Mapping[str, object]", getattr(model, "pretrained_cfg", None) or {})
+    named = cast("str | Sequence[str] | None", config.get("first_conv"))
+    if config and not named:
+        return cast("tuple[int, int, int]", config["input_size"])[0]
+    modules = dict(model.named_modules())
+    first = None if named is None else modules.get(to_2tuple(named)[0])
+    convs = [module for module in (first, *modules.values()) if isinstance(module, nn.Conv2d)]
+    if not convs:
+        raise InputError(f"model of class {type(model).__name__}: has no convolution, so it takes no images")
+    # TResNet's stem makes channels of squares of pixels before its first convolution.
+    stem = next((module for module in modules.values() if isinstance(module, SpaceToDepth)), None)
+    return convs[0].in_channels if stem is None else convs[0].in_channels // stem.bs**2
 
 
 def preprocessing_of(model: nn.Module, *, size: tuple[int, int] | None = None) -> Preprocessing:

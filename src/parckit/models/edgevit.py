@@ -10,9 +10,8 @@ last two stages, as in the authors' other hybrids, all attention becomes `ParCMi
 depthwise with embeddings, and the projection; what sampling needs, the propagation and its norm, goes with it.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from jaxtyping import Float
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -35,7 +34,7 @@ class EdgeViT(nn.Module):
     Args:
         dims: widths of the four stages.
         depths: blocks in each stage.
-        head_dim: width of an attention head, a divisor of `dims`.
+        head_dim: width of an attention head, a divisor of the widths of stages that attend.
         mixers: what mixes globally in each stage.
         img_size: side at which kernels and embeddings of ParC stages are learned, pixels; other sizes interpolate them.
         in_chans: channels of the image.
@@ -43,6 +42,9 @@ class EdgeViT(nn.Module):
         global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
         drop_rate: dropout before the classifier.
         drop_path_rate: probability of dropping the last block's residual branches; grows linearly from 0.
+
+    Raises:
+        ValueError: for unknown mixers, or a `head_dim` that does not divide the widths of stages that attend.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W
@@ -63,6 +65,7 @@ class EdgeViT(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
+        _check_mixers(mixers, dims=dims, head_dim=head_dim)
         self.num_classes = num_classes
         self.grad_checkpointing = False
         self.feature_info: list[dict[str, object]] = []
@@ -173,6 +176,14 @@ class EdgeViT(nn.Module):
         return stage(x)
 
 
+def _check_mixers(mixers: Sequence[str], *, dims: Sequence[int], head_dim: int) -> None:
+    if len(mixers) != len(dims) or not {*mixers} <= {*get_args(Mixer)}:
+        raise ValueError(f"mixers={mixers!r}: give one of {', '.join(get_args(Mixer))} for each of {len(dims)} stages")
+    attending = [dim for dim, mixer in zip(dims, mixers, strict=True) if mixer == "attention"]
+    if head_dim < 1 or any(dim % head_dim for dim in attending):
+        raise ValueError(f"head_dim={head_dim}: must be a divisor of the attending stages' widths {attending}")
+
+
 def _init_weights(module: nn.Module) -> None:
     # As in the official models convolutions keep torch's own initialisation.
     if isinstance(module, nn.Linear):
@@ -268,7 +279,7 @@ def test_edgevit(pretrained: bool = False, **kwargs: object) -> EdgeViT:
     return _create("test_edgevit", pretrained, **numbers | kwargs)
 
 
-_OFFICIAL_NAMES = (
+OFFICIAL_NAMES = (
     (r"^patch_embed(\d)\.", lambda match: f"stages.{int(match[1]) - 1}.0."),
     (r"^blocks(\d)\.(\d+)\.", lambda match: f"stages.{int(match[1]) - 1}.{int(match[2]) + 1}."),
     (r"^head\.", "head.fc."),
@@ -280,10 +291,4 @@ _OFFICIAL_NAMES = (
     (r"\.SelfAttn\.", ".global_mix."),
     (r"\.pos_embed\.", ".position."),
 )
-
-
-def rename_official_key(key: str) -> str:
-    """Return our name of an official state-dict key; there are no aliases."""
-    for pattern, replacement in _OFFICIAL_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+"""From official keys to ours, one rule after the other."""

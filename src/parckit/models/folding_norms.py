@@ -31,7 +31,7 @@ def fold_norms(model: nn.Module, trace: Trace) -> None:
     behind: dict[int, nn.Conv2d] = {}
     for module in model.modules():
         call = trace.only_call(module)
-        if call and type(module) in _CONVS and trace.is_read_once(call.out):
+        if call and _is_plain(module, trace) and trace.is_read_once(call.out):
             before[id(call.out)] = cast("Conv | ParCConv2d", module)
         if call and type(module) is nn.Conv2d and _pads_nothing(module) and trace.is_read_once(call.x):
             behind[id(call.x)] = module
@@ -68,13 +68,21 @@ def _activation(norm: nn.BatchNorm2d) -> nn.Module:
     return nn.Identity()
 
 
+def _is_plain(module: nn.Module, trace: Trace) -> bool:
+    """Tell whether the module computes what its class says: nothing inside is hooked, shared or parametrized."""
+    if type(module) is ParCConv2d and not type(module.height) is type(module.width) is CircularConv2d:
+        return False
+    return type(module) in _CONVS and all(trace.only_call(part) for part in module.modules())
+
+
 def _pads_nothing(conv: nn.Conv2d) -> bool:
     return conv.padding in {(0, 0), "valid"}
 
 
 def _scale_output(conv: Conv | ParCConv2d, scale: Tensor, shift: Tensor) -> None:
     if isinstance(conv, ParCConv2d):
-        for half, s, t in zip((conv.height, conv.width), scale.chunk(2), shift.chunk(2), strict=True):
+        parts = (each.split(conv.halves) for each in (scale, shift))
+        for half, s, t in zip((conv.height, conv.width), *parts, strict=True):
             _scale_output(half, s, t)
         return
     bias = shift if conv.bias is None else shift + scale * conv.bias

@@ -4,8 +4,6 @@ Source: Mehta, Rastegari, "MobileViT: Light-weight, General-purpose, and Mobile-
 arXiv:2110.02178. timm's models compute what the official ones do, at every size; only the names differ.
 """
 
-import re
-
 OFFICIAL_INPUT = {
     "channel_order": "bgr",
     "mean": (0.0, 0.0, 0.0),
@@ -15,7 +13,7 @@ OFFICIAL_INPUT = {
 }
 """What the official checkpoints were trained on: OpenCV's channel order, value / 255, the shorter side at 288."""
 
-_OFFICIAL_NAMES = (
+OFFICIAL_NAMES = (
     (r"^conv_1\.", "stem."),
     (r"^conv_1x1_exp\.", "final_conv."),
     (r"^classifier\.", "head."),
@@ -37,10 +35,4 @@ _OFFICIAL_NAMES = (
     (r"\.block\.conv\.", ".conv."),
     (r"\.block\.norm\.", ".bn."),
 )
-
-
-def rename_official_key(key: str) -> str:
-    """Return timm's name of an official state-dict key; there are no aliases."""
-    for pattern, replacement in _OFFICIAL_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+"""From official keys to timm's, one rule after the other."""

@@ -1,7 +1,8 @@
 """Loading the official checkpoints of every family into our models."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 from timm.models._features import FeatureDictNet, FeatureGetterNet, FeatureHookNet
@@ -17,44 +18,52 @@ class _Official:
 
     Attributes:
         models: our models that they fit.
-        rename: from an official key to ours, or to None for an alias.
+        names: regular expressions and replacements that turn an official key into ours, one after the other.
+        aliases: prefixes of keys that hold a second copy of others' numbers.
         expected_input: entries of `pretrained_cfg` that say what the weights expect as input.
     """
 
     models: tuple[str, ...]
-    rename: Callable[[str], str | None]
-    expected_input: Mapping[str, object]
+    names: Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
+    aliases: tuple[str, ...] = ()
+    expected_input: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
 _FAMILIES = (
     _Official(
         models=("parcnet_xs", "parcnet_s", "parcnet_h"),
-        rename=parcnet.rename_official_key,
+        names=parcnet.OFFICIAL_NAMES,
+        aliases=parcnet.OFFICIAL_ALIASES,
         expected_input=parcnet.OFFICIAL_INPUT,
     ),
     _Official(
-        models=("parcnetv2_xt", "parcnetv2_tiny", "parcnetv2_small", "parcnetv2_base"),
-        rename=parcnetv2.rename_official_key,
-        expected_input={},
+        models=("parcnetv2_xt", "parcnetv2_tiny", "parcnetv2_small", "parcnetv2_base"), names=parcnetv2.OFFICIAL_NAMES
     ),
     _Official(
         models=("mobilevit_xs", "mobilevit_s"),
-        rename=mobilevit_official.rename_official_key,
+        names=mobilevit_official.OFFICIAL_NAMES,
         expected_input=mobilevit_official.OFFICIAL_INPUT,
     ),
-    _Official(
-        models=("edgevit_xxs", "edgevit_xs", "edgevit_s"),
-        rename=edgevit.rename_official_key,
-        expected_input={},  # our models' own configuration is the official one
-    ),
-    _Official(models=("convnext_xt", "parc_convnext_xt"), rename=parc_convnext.rename_official_key, expected_input={}),
-    _Official(models=("parc_resnet50",), rename=parc_resnet.rename_official_key, expected_input={}),
-    _Official(models=("parc_mobilenetv2",), rename=parc_mobilenetv2.rename_official_key, expected_input={}),
+    _Official(models=("edgevit_xxs", "edgevit_xs", "edgevit_s"), names=edgevit.OFFICIAL_NAMES),
+    _Official(models=("convnext_xt", "parc_convnext_xt"), names=parc_convnext.OFFICIAL_NAMES),
+    _Official(models=("parc_resnet50",), names=parc_resnet.OFFICIAL_NAMES),
+    _Official(models=("parc_mobilenetv2",), names=parc_mobilenetv2.OFFICIAL_NAMES),
 )
+"""Where nothing is said of the input, our models' own configuration is the official one."""
 
 _OF_MODEL = {name: family for family in _FAMILIES for name in family.models}
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "ema_state_dict", "model_ema", "ema")
+
+
+def rename_official_key(key: str, *, model: str) -> str | None:
+    """Return our name of a key in a model's official state dict, or None for an alias."""
+    family = _OF_MODEL[model]
+    if key.startswith(family.aliases):
+        return None
+    for pattern, replacement in family.names:
+        key = re.sub(pattern, replacement, key)
+    return key
 
 
 def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object]) -> None:
@@ -77,12 +86,11 @@ def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object])
     architecture = str(config.get("architecture", type(model).__name__))
     if architecture not in _OF_MODEL:
         raise InputError(f"model={architecture!r}: official weights exist for {', '.join(_OF_MODEL)}")
-    family = _OF_MODEL[architecture]
     expected = model.state_dict()
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for key, tensor in _unwrap(state_dict).items():
-        name = family.rename(key)
+        name = rename_official_key(key, model=architecture)
         if name is not None and not (model.num_classes == 0 and name.startswith(f"{config['classifier']}.")):
             # A 1x1 convolution holds the numbers of the linear layer over channels that it stands for.
             pointwise = name in expected and expected[name].shape == (*tensor.shape, 1, 1)
@@ -90,7 +98,7 @@ def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object])
             origin[name] = key
     _check(expected, ours, origin)
     model.load_state_dict(ours)
-    config.update(family.expected_input)
+    config.update(_OF_MODEL[architecture].expected_input)
 
 
 def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:

@@ -4,48 +4,25 @@ Sources: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Me
 ECCV 2022, arXiv:2203.03952; Liu et al., "A ConvNet for the 2020s", CVPR 2022, arXiv:2201.03545. The class is timm's.
 """
 
-import re
 from typing import cast
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 
-from parckit.models.parcifying import build_hybrid
+from parckit.models.parcifying import build_hybrid, hybrid_cfg
 
 _FEATURES = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
 
 
-def _cfg(**kwargs: object) -> dict[str, object]:
-    return {
-        "url": "",
-        "num_classes": 1000,
-        "input_size": (3, 224, 224),
-        "pool_size": (7, 7),
-        "crop_pct": 0.875,
-        "interpolation": "bicubic",
-        "mean": IMAGENET_DEFAULT_MEAN,
-        "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "stem.0",
-        "classifier": "head.fc",
-        **kwargs,
-    }
-
+_LAYERS = {"first_conv": "stem.0", "classifier": "head.fc"}
 
 default_cfgs = generate_default_cfgs(
     {
-        "convnext_xt.untrained": _cfg(
-            paper_ids="arXiv:2201.03545",
-            paper_name="A ConvNet for the 2020s",
-            origin_url="https://github.com/facebookresearch/ConvNeXt",
-            license="mit",
+        # ParC-Net's authors trained it; ConvNeXt's published no weights of this size.
+        "convnext_xt.untrained": hybrid_cfg(
+            paper_ids="arXiv:2201.03545", paper_name="A ConvNet for the 2020s", **_LAYERS
         ),
-        "parc_convnext_xt.untrained": _cfg(
-            paper_ids="arXiv:2203.03952",
-            paper_name="ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-            origin_url="https://github.com/hkzhang91/ParC-Net",
-            license="none stated",
-        ),
+        "parc_convnext_xt.untrained": hybrid_cfg(**_LAYERS),
     }
 )
 
@@ -72,7 +49,7 @@ def parc_convnext_xt(pretrained: bool = False, **kwargs: object) -> ConvNeXt:
     return cast("ConvNeXt", model)
 
 
-_OFFICIAL_NAMES = (
+OFFICIAL_NAMES = (
     (r"^downsample_layers\.0\.", "stem."),
     (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
     (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
@@ -85,10 +62,4 @@ _OFFICIAL_NAMES = (
     (r"\.gcc_W\.pe$", ".conv_dw.pe_width.weight"),
     (r"\.pwconv(\d)\.", r".mlp.fc\1."),
 )
-
-
-def rename_official_key(key: str) -> str:
-    """Return our name of an official state-dict key of either model; there are no aliases."""
-    for pattern, replacement in _OFFICIAL_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+"""From official keys of either model to ours, one rule after the other."""

@@ -4,34 +4,15 @@ Source: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Mer
 2022, arXiv:2203.03952.
 """
 
-import re
 from typing import cast
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import generate_default_cfgs, register_model
 from timm.models.efficientnet import EfficientNet
 
-from parckit.models.parcifying import build_hybrid
+from parckit.models.parcifying import build_hybrid, hybrid_cfg
 
 default_cfgs = generate_default_cfgs(
-    {
-        "parc_mobilenetv2.untrained": {
-            "url": "",
-            "num_classes": 1000,
-            "input_size": (3, 224, 224),
-            "pool_size": (7, 7),
-            "crop_pct": 0.875,
-            "interpolation": "bicubic",
-            "mean": IMAGENET_DEFAULT_MEAN,
-            "std": IMAGENET_DEFAULT_STD,
-            "first_conv": "conv_stem",
-            "classifier": "classifier",
-            "paper_ids": "arXiv:2203.03952",
-            "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-            "origin_url": "https://github.com/hkzhang91/ParC-Net",
-            "license": "none stated",
-        }
-    }
+    {"parc_mobilenetv2.untrained": hybrid_cfg(first_conv="conv_stem", classifier="classifier")}
 )
 
 
@@ -57,7 +38,7 @@ _DEPTHS = (1, 2, 3, 4, 3, 3, 1)
 _BLOCKS = [f"blocks.{stage}.{block}." for stage, depth in enumerate(_DEPTHS) for block in range(depth)]
 """Ours; the official model numbers blocks without stages, from 1."""
 
-_OFFICIAL_NAMES = (
+OFFICIAL_NAMES = (
     (r"^classifier\.1\.", "classifier."),
     (r"^features\.0\.0\.", "conv_stem."),
     (r"^features\.0\.1\.", "bn1."),
@@ -78,10 +59,4 @@ _OFFICIAL_NAMES = (
     (r"\.gcc_H\.pe$", ".conv_dw.pe_height.weight"),
     (r"\.gcc_W\.pe$", ".conv_dw.pe_width.weight"),
 )
-
-
-def rename_official_key(key: str) -> str:
-    """Return our name of an official state-dict key; there are no aliases."""
-    for pattern, replacement in _OFFICIAL_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+"""From official keys to ours, one rule after the other."""

@@ -4,35 +4,14 @@ Source: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Mer
 2022, arXiv:2203.03952. The operator is dense within each half of the channels here, as the 3x3 it stands in for.
 """
 
-import re
 from typing import cast
 
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import ResNet
 
-from parckit.models.parcifying import build_hybrid
+from parckit.models.parcifying import build_hybrid, hybrid_cfg
 
-default_cfgs = generate_default_cfgs(
-    {
-        "parc_resnet50.untrained": {
-            "url": "",
-            "num_classes": 1000,
-            "input_size": (3, 224, 224),
-            "pool_size": (7, 7),
-            "crop_pct": 0.875,
-            "interpolation": "bicubic",
-            "mean": IMAGENET_DEFAULT_MEAN,
-            "std": IMAGENET_DEFAULT_STD,
-            "first_conv": "conv1",
-            "classifier": "fc",
-            "paper_ids": "arXiv:2203.03952",
-            "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-            "origin_url": "https://github.com/hkzhang91/ParC-Net",
-            "license": "none stated",
-        }
-    }
-)
+default_cfgs = generate_default_cfgs({"parc_resnet50.untrained": hybrid_cfg(first_conv="conv1", classifier="fc")})
 
 
 @register_model
@@ -50,16 +29,10 @@ def parc_resnet50(pretrained: bool = False, **kwargs: object) -> ResNet:
     return cast("ResNet", model)
 
 
-_OFFICIAL_NAMES = (
+OFFICIAL_NAMES = (
     (r"\.parc_H\.gcc_conv\.", ".conv2.height."),
     (r"\.parc_W\.gcc_conv\.", ".conv2.width."),
     (r"\.parc_H\.pe$", ".conv2.pe_height.weight"),
     (r"\.parc_W\.pe$", ".conv2.pe_width.weight"),
 )
-
-
-def rename_official_key(key: str) -> str:
-    """Return our name of an official state-dict key; there are no aliases."""
-    for pattern, replacement in _OFFICIAL_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+"""From official keys to ours, one rule after the other."""

@@ -6,7 +6,7 @@ mechanism in two steps: `plan_parc` finds the convolutions and says what would c
 """
 
 import copy
-import functools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,15 @@ from typing import Generic, Literal, TypeVar, cast, get_args
 
 import timm
 import torch
-from timm.models import build_model_with_cfg
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import to_2tuple
+from timm.models import PretrainedCfg, build_model_with_cfg, get_pretrained_cfg
 from torch import nn
 
 from parckit.contract import InputError
 from parckit.layers import ParCConv2d
-from parckit.models.replaceable import Candidate, find_candidates
+from parckit.models.build import check_size
+from parckit.models.replaceable import Candidate, Survey, survey
 
 PositionEmbeddings = Literal["every", "first", "none"]
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
@@ -37,7 +40,7 @@ class Replacement:
         stage: index of its stage; 0 is the first behind the stem.
         conv: what was there, such as `7x7 depthwise`.
         dim: channels in and out.
-        groups: groups of ParC in each half of the channels.
+        groups: groups of ParC along the height and along the width.
         length: taps and positions of ParC along the height and the width: the size of the map.
         with_pe: whether ParC has position embeddings.
         params_before: parameters of the convolution.
@@ -50,7 +53,7 @@ class Replacement:
     stage: int
     conv: str
     dim: int
-    groups: int
+    groups: tuple[int, int]
     length: tuple[int, int]
     with_pe: bool
     params_before: int
@@ -101,26 +104,50 @@ def parcify(
 
     What can be replaced: a convolution of 3x3 or larger that keeps the shape of its map. A depthwise one becomes
     depthwise ParC, a dense one is dense within each half of the channels, a grouped one keeps its groups. All other
-    weights stay; the new ones are fresh and want training. The model given is not changed. Where a replaced convolution
-    was one branch of several (RepViT, FastViT), timm can no longer merge the branches.
+    weights stay; the new ones are fresh, trainable also in a frozen model, and want training. The model given is not
+    changed.
+
+    Networks whose blocks have parallel branches (RepVGG, MobileOne, RepViT, FastViT) go through
+    `timm.utils.reparameterize_model` first: afterwards timm could not merge the branches, and each of a block's twins
+    would count as a convolution of its own.
 
     Args:
-        model: a whole timm model; take features of what comes back, by `forward_intermediates` or timm's wrappers.
+        model: a whole timm model; of what comes back, `forward_intermediates` gives the features, and timm's
+            `FeatureGetterNet` is a module that does.
         stages: stage index -> how many of its last convolutions to replace. Stages are counted from 0 behind the stem,
             as the model's `group_matcher(coarse=True)` groups its layers. By default the last convolution on the
-            smallest maps and the last three on the next larger ones, the proportion of the paper's hybrids.
+            network's smallest maps and the last three on the next larger ones, the proportion of the paper's hybrids.
         size: (height, width) of the images, pixels, for which kernels and embeddings get their lengths; by default the
             size in the model's `pretrained_cfg`. Every other size works too, by interpolation.
         position_embedding: in `"every"` ParC operator, in the `"first"` of each stage, or in `"none"`.
 
     Raises:
         InputError: if nothing, or less than asked for, can be replaced; if the model has no stages or cannot take
-            images of `size`; for an unknown `position_embedding`.
+            images of `size`; for arguments of other forms than these.
     """
     report = plan_parc(model, stages=stages, size=size, position_embedding=position_embedding)
     twin = copy.deepcopy(model)
     apply_parc(twin, report)
     return Parcified(model=twin, report=report)
+
+
+def hybrid_cfg(**kwargs: object) -> dict[str, object]:
+    """Return the `default_cfgs` entry of a hybrid; `kwargs` name its layers and say what is different."""
+    return {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.875,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "paper_ids": "arXiv:2203.03952",
+        "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+        "origin_url": "https://github.com/hkzhang91/ParC-Net",
+        "license": "none stated",
+        **kwargs,
+    }
 
 
 def build_hybrid(
@@ -133,28 +160,22 @@ def build_hybrid(
     feature_cfg: Mapping[str, object],
     **kwargs: object,
 ) -> nn.Module:
-    """Build a registered model that is another registered model with ParC; `img_size` sets its native lengths.
+    """Build a registered model that is another registered model with ParC; `img_size` sets its native lengths."""
 
-    Lengths come from the twin at its full stride, so that weights fit every `output_stride`.
-    """
-
-    def build(*, img_size: int = 224, **options: object) -> nn.Module:
-        report = _plan_of(twin, tuple(stages.items()), position_embedding, img_size)
+    def build(*, img_size: int | tuple[int, int] | None = None, **options: object) -> nn.Module:
+        if img_size is None:
+            img_size = cast("PretrainedCfg", get_pretrained_cfg(variant)).input_size[1:]
+        size = cast("tuple[int, int]", to_2tuple(img_size))
+        # Planned at the full stride, so that weights fit every output_stride.
+        native = {name: value for name, value in options.items() if name != "output_stride"}
+        with torch.device("meta"):
+            plain = timm.create_model(twin, **native)  # pyright: ignore[reportArgumentType]
+        report = plan_parc(plain, stages=stages, size=size, position_embedding=position_embedding)
         model = timm.create_model(twin, **options)  # pyright: ignore[reportArgumentType]
         apply_parc(model, report)
         return model
 
     return build_model_with_cfg(build, variant, pretrained, feature_cfg=dict(feature_cfg), **kwargs)  # pyright: ignore[reportArgumentType]
-
-
-@functools.cache
-def _plan_of(
-    twin: str, stages: tuple[tuple[int, int], ...], position_embedding: PositionEmbeddings, img_size: int
-) -> ParCReport:
-    """Plan on the twin without data; a trace takes longer than building the hybrid, so it is made once."""
-    with torch.device("meta"):
-        native = timm.create_model(twin)
-    return plan_parc(native, stages=dict(stages), size=(img_size, img_size), position_embedding=position_embedding)
 
 
 def plan_parc(
@@ -167,9 +188,12 @@ def plan_parc(
     """Find what `parcify` would replace, without changing the model; arguments and errors are those of `parcify`."""
     if position_embedding not in get_args(PositionEmbeddings):
         raise InputError(f"position_embedding={position_embedding!r}: choose from {get_args(PositionEmbeddings)}")
-    size = size or _own_size(model)
-    candidates = find_candidates(model, size)
-    chosen = _late(candidates) if stages is None else _last_of(candidates, stages, size=size)
+    if stages is not None:
+        _check_stages(stages)
+    size = _own_size(model) if size is None else size
+    check_size(size)
+    found = survey(model, size)
+    chosen = _late(found) if stages is None else _last_of(found.candidates, stages, size=size)
     replacements: list[Replacement] = []
     for candidate in chosen:
         first = all(candidate.stage != other.stage for other in replacements)
@@ -179,18 +203,22 @@ def plan_parc(
 
 
 def apply_parc(model: nn.Module, report: ParCReport) -> None:
-    """Exchange the convolutions of a report in the model itself."""
+    """Exchange the convolutions of a report in the model itself, under all names that they have in it."""
     for each in report.replacements:
         conv = cast("nn.Conv2d", model.get_submodule(each.name))
         parc = ParCConv2d(each.dim, each.length, groups=each.groups, with_pe=each.with_pe)
-        model.set_submodule(each.name, parc.to(conv.weight).train(conv.training))
+        parc = parc.to(conv.weight).train(conv.training)
+        for name, module in [*model.named_modules(remove_duplicate=False)]:
+            if module is conv:
+                model.set_submodule(name, parc)
 
 
 def _describe(candidate: Candidate, *, with_pe: bool) -> Replacement:
     conv, (height, width) = candidate.conv, candidate.size
-    half, groups = conv.in_channels // 2, max(1, conv.groups // 2)
-    weights = half * (half // groups) * (height + width)
-    embeddings = half * (height + width) if with_pe else 0
+    groups = (1, 1) if conv.groups == 1 else (math.ceil(conv.groups / 2), conv.groups // 2)
+    per_group = conv.in_channels // sum(groups)
+    # One column or row per channel, of the half that it belongs to.
+    positions = per_group * (groups[0] * height + groups[1] * width)
     kinds = {1: "dense", conv.in_channels: "depthwise"}
     return Replacement(
         name=candidate.name,
@@ -201,19 +229,25 @@ def _describe(candidate: Candidate, *, with_pe: bool) -> Replacement:
         length=candidate.size,
         with_pe=with_pe,
         params_before=sum(parameter.numel() for parameter in conv.parameters()),
-        params_after=weights + embeddings + conv.in_channels,
+        params_after=positions * (per_group + with_pe) + conv.in_channels,
         madds_before=conv.weight.numel() * height * width,
-        madds_after=weights * height * width,
+        madds_after=positions * per_group * height * width,
     )
 
 
-def _late(candidates: Sequence[Candidate]) -> list[Candidate]:
-    sizes = sorted({each.size for each in candidates}, key=lambda size: size[0] * size[1])
+def _late(found: Survey) -> list[Candidate]:
+    sizes = found.sizes[: len(_LATE)]
     last = {
-        size: [each for each in candidates if each.size == size][-number:]
+        size: [each for each in found.candidates if each.size == size][-number:]
         for size, number in zip(sizes, _LATE, strict=False)
     }
-    return [each for each in candidates if each in last.get(each.size, ())]
+    chosen = [each for each in found.candidates if each in last.get(each.size, ())]
+    if not chosen:
+        able = dict(sorted(Counter(each.stage for each in found.candidates).items()))
+        raise InputError(
+            f"stages=None: nothing on the smallest maps, {sizes}, can become ParC; give stages, at most {able}"
+        )
+    return chosen
 
 
 def _last_of(candidates: Sequence[Candidate], stages: Mapping[int, int], *, size: tuple[int, int]) -> list[Candidate]:
@@ -226,6 +260,12 @@ def _last_of(candidates: Sequence[Candidate], stages: Mapping[int, int], *, size
         for stage in sorted(stages)
         for each in [each for each in candidates if each.stage == stage][-stages[stage] :]
     ]
+
+
+def _check_stages(stages: object) -> None:
+    numbers = [*stages, *stages.values()] if isinstance(stages, Mapping) else [None]
+    if not all(isinstance(number, int) for number in numbers):
+        raise InputError(f"stages={stages!r}: must map indices of stages to numbers of convolutions, as {{2: 3, 3: 1}}")
 
 
 def _own_size(model: nn.Module) -> tuple[int, int]:

@@ -8,7 +8,6 @@ A stage 3 to 5 is an inverted residual (stride 2) and a `ParCStage` frame:
     local = 1x1(3x3(x)); mixed = 1x1(BN(ParC blocks(local))); out = 3x3(fusion(mixed, x))
 """
 
-import re
 from collections.abc import Sequence
 from typing import cast
 
@@ -324,7 +323,7 @@ def test_parcnet(pretrained: bool = False, **kwargs: object) -> ParCNet:
 OFFICIAL_INPUT = {"channel_order": "bgr", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "crop_pct": 256 / 288}
 """What the official checkpoints were trained on: OpenCV's channel order, value / 255."""
 
-_OFFICIAL_NAMES = (
+OFFICIAL_NAMES = (
     (r"^conv_1\.", "stem."),
     (r"^conv_1x1_exp\.", "final_conv."),
     (r"^classifier\.", "head."),
@@ -354,15 +353,7 @@ _OFFICIAL_NAMES = (
     (r"\.block\.conv\.", ".conv."),
     (r"\.block\.norm\.", ".bn."),
 )
+"""From official keys to ours, one rule after the other."""
 
-
-def rename_official_key(key: str) -> str | None:
-    """Return our name of an official state-dict key, or None for an alias.
-
-    `residual.*` holds a second copy of `layer_5.0.*`: the official model stores that block under two attributes.
-    """
-    if key.startswith("residual."):
-        return None
-    for pattern, replacement in _OFFICIAL_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+OFFICIAL_ALIASES = ("residual.",)
+"""Prefixes of second copies: the official model stores `layer_5.0` under two attributes."""

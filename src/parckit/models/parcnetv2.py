@@ -7,8 +7,8 @@ stem (stride 4) -> 4 stages of [downsampling,] blocks -> mean -> LayerNorm -> li
 """
 
 import math
-import re
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from parckit.layers import AxisConv2d, CenteredL2Norm2d, ParCV2Block, ParCV2Downsample, ParCV2Stem
 
-_STEM_STRIDE = 4
+_STRIDES = (4, 8, 16, 32)  # of the stages, in every official variant
 _SCALED_SKIPS_FROM = 2  # the stages, counted from 0, whose skips have learned factors in the official models
 
 
@@ -35,7 +35,7 @@ class ParCNetV2(nn.Module):
             larger images are not covered; a model may be trained without and run with it.
         feature_norms: a norm for each stage's output beside the path through the network, as the official detection
             and segmentation backbones have, in place of the classifier's norm. `features_only` then gives what the
-            norms return, and `forward_intermediates` does with `norm=True`.
+            norms return, and `forward_intermediates` does with `norm=True`. Fresh weights are still a classifier's.
         in_chans: channels of the image.
         num_classes: 0 gives pooled features.
         global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
@@ -74,30 +74,23 @@ class ParCNetV2(nn.Module):
         self.feature_info: list[dict[str, object]] = []
         self.stem = ParCV2Stem(in_chans, dims[0])
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
+        reductions = [min(native, output_stride) for native in _STRIDES]
         stages: list[nn.Sequential] = []
         for i, dim in enumerate(dims):
-            native = _STEM_STRIDE * 2**i
-            reduction = min(native, output_stride)
-            blocks: list[nn.Module] = [
-                ParCV2Block(
-                    dim,
-                    2 * math.ceil(img_size / native) - 1,
-                    interpolate=interpolate_kernels,
-                    scale_skips=i >= _SCALED_SKIPS_FROM,
-                    drop_path_rate=rate,
-                )
-                for rate in path_rates[i]
-            ]
+            length = 2 * math.ceil(img_size / _STRIDES[i]) - 1
+            scaled = i >= _SCALED_SKIPS_FROM
+            block = partial(ParCV2Block, dim, length, interpolate=interpolate_kernels, scale_skips=scaled)
+            stage = nn.Sequential(*(block(drop_path_rate=rate) for rate in path_rates[i]))
             if i > 0:
-                blocks.insert(0, ParCV2Downsample(dims[i - 1], dim, stride=2 if reduction == native else 1))
-            stages.append(nn.Sequential(*blocks))
-            self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"})
+                stage.insert(0, ParCV2Downsample(dims[i - 1], dim, stride=reductions[i] // reductions[i - 1]))
+            stages.append(stage)
+            self.feature_info.append({"num_chs": dim, "reduction": reductions[i], "module": f"stages.{i}"})
         self.stages = nn.Sequential(*stages)
         self.feature_norms = nn.ModuleList(CenteredL2Norm2d(dim) for dim in dims if feature_norms)
         self.num_features = self.head_hidden_size = dims[-1]
-        norm_layer = nn.Identity if feature_norms else "layernorm2d"
+        norm = nn.Identity if feature_norms else "layernorm2d"
         self.head = NormMlpClassifierHead(
-            self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate, norm_layer=norm_layer
+            dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, norm_layer=norm
         )
         self.apply(_init_weights)
 
@@ -163,7 +156,9 @@ class ParCNetV2(nn.Module):
         """Drop what lies behind the chosen stages; return their indices."""
         chosen, last = feature_take_indices(len(self.stages), indices)
         self.stages = self.stages[: last + 1]
-        self.feature_norms = nn.ModuleList() if prune_norm else self.feature_norms[: last + 1]
+        # Norms that never ran would get no gradient, which training on several devices refuses.
+        norms = [] if prune_norm else list(self.feature_norms)[: last + 1]
+        self.feature_norms = nn.ModuleList(norm if i in chosen else nn.Identity() for i, norm in enumerate(norms))
         if prune_norm or prune_head:
             self.head.norm = nn.Identity()
             self.reset_classifier(0, "")
@@ -272,7 +267,7 @@ def test_parcnetv2(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
     return _create("test_parcnetv2", pretrained, **numbers | kwargs)
 
 
-_OFFICIAL_NAMES = (
+OFFICIAL_NAMES = (
     # Our stages begin with their downsampling, so blocks behind one count from 1.
     (r"^stages\.([1-3])\.(\d+)\.", lambda match: f"stages.{match[1]}.{int(match[2]) + 1}."),
     (r"^downsample_layers\.0\.", "stem."),
@@ -291,10 +286,4 @@ _OFFICIAL_NAMES = (
     (r"^norm\.", "head.norm."),
     (r"^head\.(weight|bias)$", r"head.fc.\1"),
 )
-
-
-def rename_official_key(key: str) -> str:
-    """Return our name of a state-dict key of an official classifier or dense backbone."""
-    for pattern, replacement in _OFFICIAL_NAMES:
-        key = re.sub(pattern, replacement, key)
-    return key
+"""From keys of official classifiers and dense backbones to ours, one rule after the other."""

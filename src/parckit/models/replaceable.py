@@ -1,6 +1,7 @@
 """Find the convolutions of a network that ParC can stand in for."""
 
 import copy
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import cast
@@ -10,6 +11,7 @@ from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from parckit.contract import InputError
+from parckit.models.build import image_channels
 
 _Passes = set[tuple[torch.Size, torch.Size]]
 """Shapes of (input, output) that a convolution was seen with."""
@@ -32,8 +34,21 @@ class Candidate:
     size: tuple[int, int]
 
 
-def find_candidates(model: nn.Module, size: tuple[int, int]) -> list[Candidate]:
-    """Return what can be replaced for images of `size` (height, width), in the model's order.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What can be replaced in a model, and what maps it has.
+
+    Attributes:
+        candidates: one or more, in the model's order.
+        sizes: heights and widths of the maps of all its stages, smallest first; those of one position do not count.
+    """
+
+    candidates: tuple[Candidate, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+
+def survey(model: nn.Module, size: tuple[int, int]) -> Survey:
+    """Return what can be replaced for images of `size` (height, width).
 
     Raises:
         InputError: naming why, if there is nothing; if the model has no stages or cannot take such images.
@@ -41,10 +56,13 @@ def find_candidates(model: nn.Module, size: tuple[int, int]) -> list[Candidate]:
     stage_of = _stages(model)
     passes = _trace(model, size)
     candidates: list[Candidate] = []
+    sizes: set[tuple[int, int]] = set()
     obstacles = Counter[str]()
     for name, seen in passes.items():
         conv = cast("nn.Conv2d", model.get_submodule(name))
         obstacle = _obstacle(conv, seen) if name in stage_of else "outside the stages"
+        if name in stage_of:
+            sizes |= {(height, width) for _, (_, _, height, width) in seen if height * width > 1}
         if obstacle is None:
             _, _, height, width = next(iter(seen))[0]
             candidates.append(Candidate(name=name, conv=conv, stage=stage_of[name], size=(height, width)))
@@ -54,7 +72,7 @@ def find_candidates(model: nn.Module, size: tuple[int, int]) -> list[Candidate]:
         why = "; ".join(f"{number} {obstacle}" for obstacle, number in obstacles.items())
         of = f"model of class {type(model).__name__} at size={size}: of {len(passes)} convolutions"
         raise InputError(f"{of} none can become ParC: {why}")
-    return candidates
+    return Survey(candidates=tuple(candidates), sizes=tuple(sorted(sizes, key=math.prod)))
 
 
 def _obstacle(conv: nn.Conv2d, seen: _Passes) -> str | None:
@@ -68,8 +86,8 @@ def _obstacle(conv: nn.Conv2d, seen: _Passes) -> str | None:
         return "changing the shape of the map"
     if before[2:].numel() == 1:
         return "on a map of one position"
-    if conv.in_channels % 2 or (conv.groups > 1 and conv.groups % 2):
-        return "with an odd number of channels or groups"
+    if conv.groups == 1 and conv.in_channels % 2:
+        return "dense with an odd number of channels"
     return None
 
 
@@ -81,9 +99,15 @@ def _stages(model: nn.Module) -> dict[str, int]:
             f"model of class {type(model).__name__}: has no group_matcher that tells its stages; "
             "needs a whole timm model, not one made with features_only or fused"
         )
+    try:
+        groups_by = matcher(coarse=True)
+    except AssertionError as error:
+        raise InputError(
+            f"model of class {type(model).__name__}: its group_matcher tells no stages: {error}"
+        ) from error
     # No pattern matches the empty name, so it lands where timm puts all that lies behind the last stage.
     named = [(name, None) for name, _ in model.named_parameters()] + [("", None)]
-    groups = cast("dict[str, int]", group_with_matcher(iter(named), matcher(coarse=True), reverse=True))
+    groups = cast("dict[str, int]", group_with_matcher(iter(named), groups_by, reverse=True))
     behind = groups[""]
     # Group 0 is the stem.
     return {name.rpartition(".")[0]: group - 1 for name, group in groups.items() if 0 < group < behind}
@@ -91,7 +115,7 @@ def _stages(model: nn.Module) -> dict[str, int]:
 
 def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:
     """Run a copy without data; return the shapes that each convolution saw, in the model's order."""
-    shadow = copy.deepcopy(model).to("meta").eval()
+    shadow = copy.deepcopy(model).to("meta", torch.float32).eval()
     convs = {name: module for name, module in shadow.named_modules() if isinstance(module, nn.Conv2d)}
     if not convs:
         raise InputError(f"model of class {type(model).__name__}: has no convolution")
@@ -102,9 +126,8 @@ def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:
             seen.add((inputs[0].shape, output.shape))
 
         conv.register_forward_hook(note)
-    first = next(iter(convs.values()))
     try:
-        shadow(first.weight.new_empty(1, first.in_channels, *size))
+        shadow(torch.empty(1, image_channels(model), *size, device="meta"))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"size={size}: {type(model).__name__} cannot take images of this size: {reason}") from error

@@ -1,5 +1,6 @@
 """Training on Lightning: modules, data modules, optimisers and callbacks."""
 
+from parckit.tasks.allocator import keep_freed_memory
 from parckit.tasks.averaging import RampedEMA
 from parckit.tasks.callbacks import ImagesPerSecond, SkippedImages
 from parckit.tasks.classify import ClassifyTask
@@ -14,5 +15,6 @@ __all__ = [
     "ImagesPerSecond",
     "RampedEMA",
     "SkippedImages",
+    "keep_freed_memory",
     "without_noise",
 ]

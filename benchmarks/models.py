@@ -1,0 +1,214 @@
+"""Measure what the ParC networks cost: ONNX Runtime on one thread, and with `--training` a training step in torch.
+
+    OMP_NUM_THREADS=1 python benchmarks/models.py
+    OMP_NUM_THREADS=2 python benchmarks/models.py --training
+
+Every comparison alternates its two sides, run by run in one process, so that what else the machine does meets both. A
+speedup is the time of theirs / the time of ours, see `parckit.measure.interleaved`.
+
+As in the papers' own graphs, an unfused export holds constant kernels, appends the wrapped ends to the map, and leaves
+norms and all else to ONNX Runtime's optimizations, which are all on for both sides. It is what torch's exporter writes;
+ours is `parckit export`. Networks of other families go through `parckit export` too.
+"""
+
+import argparse
+import json
+import logging
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+import parckit.models  # noqa: F401  # registers the models
+from parckit.deploy.onnx_export import check_versions, write_onnx
+from parckit.layers import AxisConv2d, Form
+from parckit.measure import cost
+from parckit.measure.interleaved import compare_times, interleave
+from parckit.measure.records import write_record
+from parckit.models import fuse
+from parckit.runtimes.onnxruntime import load_graph
+from parckit.tasks import keep_freed_memory
+
+RECORDS = Path(__file__).parent / "records"
+SEED = 0
+OPSET = 18
+BATCH = 16
+"""Images of a training step."""
+SGEMM_SIDE = 2048
+"""Three such matrices (48 MB) are beyond the caches, and one product takes a tenth of a second."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two exported networks, and how many times faster ours has to be.
+
+    Attributes:
+        ours: fused and exported by parckit.
+        theirs: another network, exported alike; the same name means the unfused export of ours.
+        size: side of the image, pixels.
+        required: speedup that was asked for.
+        goal: speedup that was hoped for.
+    """
+
+    ours: str
+    theirs: str
+    size: int
+    required: float
+    goal: float
+
+
+COMPARISONS = (
+    Comparison(ours="parcnet_s", theirs="parcnet_s", size=256, required=1.05, goal=1.12),
+    Comparison(ours="parcnetv2_xt", theirs="parcnetv2_xt", size=224, required=1.2, goal=1.4),
+    Comparison(ours="parc_mobilenetv2", theirs="mobilenetv2_100", size=224, required=1 / 1.02, goal=1.0),
+    Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224, required=1.0, goal=1.0),
+    Comparison(ours="parcnet_s", theirs="mobilevit_s", size=256, required=1 / 0.78, goal=1 / 0.78),
+)
+TRAINED = (("parcnet_s", 256), ("parcnetv2_xt", 224))
+TRAINING_REQUIRED, TRAINING_GOAL = 1.15, 1.3
+
+
+def main() -> None:
+    """Run, show and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--training", action="store_true", help="time training steps instead of exported graphs")
+    parser.add_argument("--seconds", type=float, default=60, help="per comparison")
+    arguments = parser.parse_args()
+    # The exporter's notes on operators that it replaces.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    if arguments.training:
+        threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
+        torch.set_num_threads(threads)
+        keep_freed_memory()  # as `parckit train` does
+        rows = [training_row(name, size, seconds=arguments.seconds) for name, size in TRAINED]
+        name = "models_training"
+    else:
+        threads = 1
+        with tempfile.TemporaryDirectory() as folder:
+            rows = [inference_row(pair, Path(folder), seconds=arguments.seconds) for pair in COMPARISONS]
+        name = "models"
+    show(rows)
+    write_record(RECORDS / f"{name}.json", name, {"comparisons": rows}, seed=SEED, threads=threads)
+    print(json.dumps(rows, indent=2))
+
+
+def inference_row(pair: Comparison, folder: Path, *, seconds: float) -> dict[str, object]:
+    """Compare two exported graphs."""
+    ours = export(pair.ours, folder, size=pair.size, fused=True)
+    theirs = export(pair.theirs, folder, size=pair.size, fused=pair.theirs != pair.ours)
+    image = np.random.default_rng(SEED).standard_normal((1, 3, pair.size, pair.size), np.float32)
+    times = interleave({"ours": inference(ours, image), "theirs": inference(theirs, image)}, seconds=seconds)
+    return {**asdict(pair), **compared(times), "bytes": [ours.stat().st_size, theirs.stat().st_size]}
+
+
+def inference(path: Path, image: np.ndarray) -> Callable[[], object]:
+    """Return a function that runs a graph once."""
+    graph = load_graph(path, threads=1)
+    (feed,) = graph.get_inputs()
+    return lambda: graph.run(None, {feed.name: image})
+
+
+def export(name: str, folder: Path, *, size: int, fused: bool) -> Path:
+    """Write a network of fresh weights: fused by parckit, or as it is by torch's exporter."""
+    path = folder / f"{name}_{size}{'' if fused else '_unfused'}.onnx"
+    torch.manual_seed(SEED)
+    model = timm.create_model(name).eval()
+    if fused:
+        folded = fuse(model, size=(size, size))
+        ir_version = check_versions(OPSET, None)
+        write_onnx(folded, path, size=(size, size), batch_size=1, opset=OPSET, ir_version=ir_version)
+    else:
+        set_form(model, "conv")
+        image = torch.zeros(1, 3, size, size)
+        torch.onnx.export(model, (image,), path, dynamo=True, opset_version=OPSET, external_data=False, verbose=False)
+    return path
+
+
+def training_row(name: str, size: int, *, seconds: float) -> dict[str, object]:
+    """Compare training steps with the form chosen by shape and with the papers' form; both beside a plain product."""
+    torch.manual_seed(SEED)
+    model = timm.create_model(name)
+    images = torch.randn(BATCH, 3, size, size)
+    targets = torch.arange(BATCH)
+    forms: dict[str, Form] = {"ours": "auto", "theirs": "conv"}
+    steps = {side: training_step(deepcopy(model), form, images=images, targets=targets) for side, form in forms.items()}
+    times = interleave({**steps, "sgemm": sgemm()}, seconds=seconds)
+    # A step costs about three passes: forward, gradients of the maps, gradients of the weights.
+    multiply_adds = 3 * cost.count(model, size=(size, size)).madds * BATCH
+    step_s, sgemm_s = statistics.median(times["ours"]), statistics.median(times["sgemm"])
+    return {
+        "ours": f"{name}, form auto",
+        "theirs": f"{name}, form conv",
+        "size": size,
+        "batch": BATCH,
+        "required": TRAINING_REQUIRED,
+        "goal": TRAINING_GOAL,
+        **compared(times),
+        "sgemm_gflops": 2 * SGEMM_SIDE**3 / sgemm_s / 1e9,
+        "share_of_sgemm": (multiply_adds / step_s) / (SGEMM_SIDE**3 / sgemm_s),
+    }
+
+
+def training_step(model: nn.Module, form: Form, *, images: torch.Tensor, targets: torch.Tensor) -> Callable[[], object]:
+    """Return a function that runs forward, backward and AdamW once."""
+    set_form(model.train(), form)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def sgemm() -> Callable[[], object]:
+    """Return a function that multiplies two large float32 matrices: as fast as this machine computes."""
+    a, b = torch.randn(2, SGEMM_SIDE, SGEMM_SIDE).unbind()
+    return lambda: torch.mm(a, b)
+
+
+def set_form(model: nn.Module, form: Form) -> None:
+    """Set the form of all convolutions along an axis."""
+    for module in model.modules():
+        if isinstance(module, AxisConv2d):
+            module.form = form
+
+
+def compared(times: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """Return the speedup of ours, and the medians of both in milliseconds."""
+    medians = {f"{side}_ms": statistics.median(times[side]) * 1e3 for side in ("ours", "theirs")}
+    return {**asdict(compare_times(times["theirs"], times["ours"])), **medians, "rounds": len(times["ours"])}
+
+
+def show(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a table."""
+    table = Table(title="how many times faster ours is", box=None)
+    for column in ("ours / theirs", "ms", "speedup", "95 %", "required", "goal"):
+        table.add_column(column, justify="left" if column == "ours / theirs" else "right", no_wrap=True)
+    for row in rows:
+        theirs = "unfused" if row["theirs"] == row["ours"] else row["theirs"]
+        table.add_row(
+            f"{row['ours']} / {theirs}, {row['size']}",
+            f"{row['ours_ms']:.2f} / {row['theirs_ms']:.2f}",
+            f"{row['speedup']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            f"{row['required']:.3f}",
+            f"{row['goal']:.3f}",
+        )
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A convolution along one axis whose kernel is a constant: what `parckit.fuse` makes of the learned ones."""
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from parckit.layers.along_axis import Axis, axis_conv, axis_dim, diagonals_of
+from parckit.layers.axis_form import Form, Padding, choose_form
+from parckit.layers.toeplitz import autocast, is_traced, multiply, toeplitz
+
+
+@final
+class ConstantAxisConv2d(nn.Module):
+    """A depthwise convolution along one axis with a constant kernel, for maps of one length: made by `parckit.fuse`.
+
+    In the matmul form the matrix is built once, at the first call, and kept beside the state dict.
+
+    Args:
+        weight: the kernel at the map's length, see `axis_conv`; taps that reach no position are dropped.
+        bias: one number per channel.
+        axis: the axis to convolve along.
+        padding: what stands beyond the ends.
+        length: positions of the map along the axis.
+        form: how to compute it.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(
+        self,
+        weight: Float[Tensor, "c_out c_in kh kw"],
+        bias: Float[Tensor, " c_out"] | None,
+        *,
+        axis: Axis,
+        padding: Padding,
+        length: int,
+        form: Form = "auto",
+    ) -> None:
+        super().__init__()
+        self.axis: Axis = axis
+        self.padding: Padding = padding
+        self.form: Form = form
+        beyond = weight.shape[axis_dim(axis)] // 2 - (length - 1) if padding == "zeros" else 0
+        if beyond > 0:
+            weight = weight.narrow(axis_dim(axis), beyond, 2 * length - 1)
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self._length = length
+        self._matrix: Tensor | None = None  # no buffer: exported programs would carry it, though they build their own
+        self._matrix_key: object = None
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Convolve with the constant kernel.
+
+        Raises:
+            ValueError: if the map has another length.
+        """
+        dim = axis_dim(self.axis)
+        if x.shape[dim] != self._length:
+            raise ValueError(f"x of size {tuple(x.shape[2:])}: this kernel is for {self.axis} {self._length} alone")
+        form = self.form
+        if form == "auto" and self.weight.shape[1] == 1:
+            form = choose_form(x, dim=dim, padding=self.padding)
+        # What is traced must build the matrix from the kernel: a file would otherwise hold n times as many numbers.
+        if form != "matmul" or is_traced():
+            return axis_conv(x, self.weight, self.bias, axis=self.axis, padding=self.padding, form=form)
+        x, weight = autocast(x, self.weight)
+        out = multiply(x, self._matrix_of(weight), dim=dim)
+        return out if self.bias is None else out + self.bias.to(out.dtype).view(-1, 1, 1)
+
+    def _matrix_of(self, weight: Tensor) -> Tensor:
+        """Return the kernel's matrix, built anew only when the kernel, its precision or its device has changed."""
+        version = 0 if self.weight.is_inference() else self.weight._version  # pyright: ignore[reportPrivateUsage]
+        key = (self.weight.data_ptr(), version, weight.dtype)
+        if self._matrix is None or self._matrix_key != key:
+            # Outside of inference mode: what it makes could not be used in a backward pass later.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                taps = weight.detach().clone().flatten(1)
+                matrix = toeplitz(diagonals_of(taps, self._length, padding=self.padding))
+                self._matrix = matrix.contiguous() if self.axis == "height" else matrix.mT.contiguous().mT
+            self._matrix_key = key
+        return self._matrix
+
+    def extra_repr(self) -> str:
+        """Show what tells one instance from another."""
+        return f"{self.weight.shape[0]}, taps={max(self.weight.shape[2:])}, axis={self.axis!r}, form={self.form!r}"

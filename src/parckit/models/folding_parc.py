@@ -1,0 +1,212 @@
+r"""Fold ParC blocks and ParC convolutions for one input size; registers its rules with `folding`.
+
+Exact up to rounding; ⊛ is circular convolution along one axis, linear, and per channel but in dense ones:
+
+* ParC convolution K ⊛ (x + pe) + b = K ⊛ x + (K ⊛ pe + b): the second term varies along K's axis alone, so a vector is
+  kept.
+* ParC branch x + k2 ⊛ (pe2 + k1 ⊛ (s * (x + pe1) + t)), where s and t are the norm's; s moves into k1:
+      x + k2 ⊛ ((s * k1) ⊛ x) + k2 ⊛ k1 ⊛ (s * pe1) + k2 ⊛ pe2 + k2 ⊛ k1 ⊛ t.
+  Where an argument is constant along a kernel's axis, ⊛ multiplies it by the sum of the taps. So the last term is a
+  number per channel; the third varies along k1's axis alone, the fourth along k2's: two vectors are kept, no map.
+* ⊛ along the height and along the width commute. So what is left of the two branches, which differ in their order, is
+  one branch over all channels, and a block's halves need not be parted and joined.
+* A stage's local convolution that makes m channels of each one is m depthwise convolutions, whose outputs the 1x1
+  convolution behind takes in that order: engines have fast kernels for depthwise convolutions, not for grouped ones.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from parckit.layers import (
+    Axis,
+    ConstantAxisConv2d,
+    ParCBlock,
+    ParCBranch,
+    ParCConv2d,
+    ParCStage,
+    PositionEmbedding,
+    circular_conv,
+    resize_along,
+)
+from parckit.models.folding import constant_conv, fold_children, folds
+from parckit.models.folding_norms import affine
+from parckit.models.folding_trace import Trace
+
+_AXES: tuple[Axis, Axis] = ("height", "width")
+
+
+class FusedParCBlock(nn.Module):
+    """A ParC block at one size: y = x + width(height(x)) + constants; y + gate(ffn(y)).
+
+    Args:
+        convs: along the height and along the width.
+        constants: (1, C, H, 1) and (1, C, 1, W), or none.
+        ffn: the feed-forward net.
+        gate: the channel gate.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(
+        self, convs: Sequence[ConstantAxisConv2d], constants: Sequence[Tensor], *, ffn: nn.Module, gate: nn.Module
+    ) -> None:
+        super().__init__()
+        self.height, self.width = convs
+        self.constants = _frozen(constants)
+        self.ffn = ffn
+        self.gate = gate
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix positions, then channels."""
+        mixed = x + self.width(self.height(x))
+        if self.constants:
+            down, across = _maps(self.constants)
+            mixed = mixed + (down + across)
+        return mixed + self.gate(self.ffn(mixed))
+
+
+class FusedParCConv2d(nn.Module):
+    """A ParC convolution with position embeddings at one size: both halves convolved, plus constants.
+
+    Args:
+        convs: along the height and along the width, of one half each.
+        constants: (1, C1, H, 1) and (1, C2, 1, W), or none; C1 + C2 = C.
+
+    Shape:
+        (B, C, H, W) -> (B, C, H, W)
+    """
+
+    def __init__(self, convs: Sequence[ConstantAxisConv2d], constants: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.height, self.width = convs
+        self.constants = _frozen(constants)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix positions over whole columns in one half, over whole rows in the other."""
+        a, b = x.split([self.height.weight.shape[0], self.width.weight.shape[0]], dim=1)
+        out = torch.cat((self.height(a), self.width(b)), dim=1)
+        if self.constants:
+            out = out + torch.cat(_maps(self.constants), dim=1)
+        return out
+
+
+class FusedExpansion(nn.Module):
+    """A grouped convolution of one channel per group as depthwise ones: the first output of each group, the second...
+
+    Shape:
+        (B, C, H, W) -> (B, m C, H, W)
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        chans, padding = conv.in_channels, cast("tuple[int, int]", conv.padding)
+        size = cast("tuple[int, int]", conv.kernel_size)
+        self.convs = nn.ModuleList()
+        for weight, bias in zip(*(p.unflatten(0, (chans, -1)).unbind(1) for p in _weights(conv)), strict=True):
+            part = nn.Conv2d(chans, chans, size, padding=padding, groups=chans)
+            part.weight, part.bias = _frozen((weight, bias))
+            self.convs.append(part)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:
+        """Convolve."""
+        return torch.cat([conv(x) for conv in self.convs], dim=1)
+
+
+@folds(ParCConv2d)
+def _(module: ParCConv2d, trace: Trace) -> nn.Module:
+    size = trace.size_of(module)
+    convs = (constant_conv(module.height, size), constant_conv(module.width, size))
+    constants: list[Tensor] = []
+    for embedding, conv in zip((module.pe_height, module.pe_width), convs, strict=True):
+        if isinstance(embedding, PositionEmbedding):
+            # The bias goes into the constant, since that is added anyway.
+            constants.append(_convolved(embedding, conv))
+            conv.bias = None
+    return FusedParCConv2d(convs, constants)
+
+
+@folds(ParCBlock)
+def _(module: ParCBlock, trace: Trace) -> nn.Module:
+    branches = [_constants_of(branch, trace) for branch in (module.height_first, module.width_first)]
+    size = trace.size_of(module)
+    length: dict[Axis, int] = {"height": size[0], "width": size[1]}
+    bias = torch.cat([branch.bias for branch in branches])
+    constants = [
+        torch.cat([branch.positions[axis] for branch in branches], dim=1) for axis in _AXES if branches[0].positions
+    ]
+    if constants:
+        constants[0], bias = constants[0] + bias.view(-1, 1, 1), None
+    convs = [
+        ConstantAxisConv2d(
+            torch.cat([branch.kernels[axis] for branch in branches]),
+            bias if axis == "width" else None,
+            axis=axis,
+            padding="circular",
+            length=length[axis],
+            form=module.height_first.conv1.form,
+        )
+        for axis in _AXES
+    ]
+    return FusedParCBlock(
+        convs, constants, ffn=fold_children(module.ffn, trace), gate=fold_children(module.gate, trace)
+    )
+
+
+@folds(ParCStage)
+def _(module: ParCStage, trace: Trace) -> nn.Module:
+    conv = cast("nn.Conv2d", module.local.conv)
+    multiple = conv.out_channels // conv.groups
+    norm_is_folded = not isinstance(module.local.bn, nn.BatchNorm2d)
+    if norm_is_folded and conv.groups == conv.in_channels and multiple > 1:
+        module.local.conv = FusedExpansion(conv)
+        by_output = module.embed.weight.unflatten(1, (-1, multiple)).transpose(1, 2).flatten(1, 2)
+        module.embed.weight = nn.Parameter(by_output, requires_grad=False)
+    return fold_children(module, trace)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Branch:
+    """What is left of a branch: x + width ⊛ height ⊛ x + positions along the height and along the width + bias."""
+
+    kernels: dict[Axis, Tensor]
+    positions: dict[Axis, Tensor]
+    bias: Tensor
+
+
+def _constants_of(branch: ParCBranch, trace: Trace) -> _Branch:
+    size = trace.size_of(branch)
+    conv1, conv2 = constant_conv(branch.conv1, size), constant_conv(branch.conv2, size)
+    scale, shift = affine(branch.norm)
+    sum1, sum2 = conv1.weight.flatten(1).sum(1), conv2.weight.flatten(1).sum(1)
+    positions: dict[Axis, Tensor] = {}
+    if isinstance(branch.pe1, PositionEmbedding) and isinstance(branch.pe2, PositionEmbedding):
+        positions[conv1.axis] = _convolved(branch.pe1, conv1) * (scale * sum2).view(-1, 1, 1)
+        positions[conv2.axis] = _convolved(branch.pe2, conv2)
+    kernels: dict[Axis, Tensor] = {conv1.axis: conv1.weight * scale.view(-1, 1, 1, 1), conv2.axis: conv2.weight}
+    return _Branch(kernels=kernels, positions=positions, bias=shift * sum1 * sum2)
+
+
+def _convolved(embedding: PositionEmbedding, conv: ConstantAxisConv2d) -> Tensor:
+    """Return conv(embedding), which varies along their axis alone: (1, C, H, 1) or (1, C, 1, W)."""
+    positions = resize_along(embedding.weight, max(conv.weight.shape[2:]), axis=conv.axis)
+    return circular_conv(positions, conv.weight, conv.bias, axis=conv.axis, form="conv")
+
+
+def _maps(constants: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Expand (1, C, H, 1) and (1, C, 1, W) to maps: engines do so when they load the model, and then add only once."""
+    down, across = constants
+    return down.expand(-1, -1, -1, across.shape[3]), across.expand(-1, -1, down.shape[2], -1)
+
+
+def _weights(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    return conv.weight, cast("Tensor", conv.bias)
+
+
+def _frozen(constants: Sequence[Tensor]) -> nn.ParameterList:
+    return nn.ParameterList(nn.Parameter(constant, requires_grad=False) for constant in constants)

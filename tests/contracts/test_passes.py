@@ -1,0 +1,128 @@
+"""What every graph pass promises: to fire, decline with a reason, keep the numbers, and leave its own output alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx.reference import ReferenceEvaluator
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxscript.rewriter import MatchingTracer, RewritePass, RewriteRule
+
+from parckit.deploy.passes.gelu import GELU_ORDER
+from parckit.deploy.passes.mean import MEAN_AS_POOLING
+from parckit.deploy.passes.split import SPLIT_CONVOLUTION
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A rule, a graph in ONNX's text form that it rewrites, and changes of that text that make it decline.
+
+    Attributes:
+        fires: the graph; its input is x, its output y.
+        becomes: operators of the graph behind it, in order.
+        declines: (text, what to put in its place, a part of the reason).
+        tolerance: relative to the largest number.
+    """
+
+    rule: RewriteRule
+    fires: str
+    becomes: tuple[str, ...]
+    declines: tuple[tuple[str, str, str], ...]
+    tolerance: float
+
+
+GELU = Case(
+    rule=GELU_ORDER,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float root = {1.4142135}, float one = {1.0}, float half = {0.5}>
+    { scaled = Div(x, root) erf = Erf(scaled) double = Add(erf, one) phi = Mul(half, double) y = Mul(x, phi) }""",
+    becomes=("Div", "Erf", "Add", "Mul", "Mul"),
+    declines=(
+        ("half = {0.5}", "half = {0.25}", "half is not 0.5"),
+        ("root = {1.4142135}", "root = {2.0}", "not 1 + erf"),
+        ("one = {1.0}", "one = {2.0}", "not 1 + erf"),
+        ("Erf(scaled)", "Tanh(scaled)", "not the sum"),
+        ("Div(x, root)", "Div(one, root)", "not the sum"),
+        ("Add(erf, one)", "Sub(erf, one)", "not the sum"),
+    ),
+    tolerance=0.0,
+)
+MEAN = Case(
+    rule=MEAN_AS_POOLING,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (y)
+    <int64[2] axes = {2, -1}> { y = ReduceMean<keepdims = 1>(x, axes) }""",
+    becomes=("GlobalAveragePool",),
+    declines=(
+        ("{2, -1}", "{1, 2}", "not over height and width"),
+        ("(x, axes)", "(x)", "over axes None"),
+        ("keepdims = 1", "keepdims = 0", "drops the axes"),
+        ("float[1, 2, 3, 4] x", "float[1, 2, 3, 4, 5] x", "not known to be a (B, C, H, W) map"),
+    ),
+    # A sum of 12 float32 numbers may be rounded in another order.
+    tolerance=1e-6,
+)
+MEAN_BEFORE_OPSET_18 = Case(
+    rule=MEAN_AS_POOLING,
+    fires="""<ir_version: 8, opset_import: ["": 13]> graph (float[1, 2, 3, 4] x) => (y)
+    { y = ReduceMean<axes = [2, 3]>(x) }""",
+    becomes=("GlobalAveragePool",),
+    declines=(("[2, 3]", "[0, 1]", "not over height and width"),),
+    tolerance=1e-6,
+)
+SPLIT = Case(
+    rule=SPLIT_CONVOLUTION,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 3, 3, 4] y)
+    <float[3, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0, -1.0, 2.0}, float[3] b = {0.5, -0.5, 1.0}, int64[2] sizes = {1, 2}>
+    { c = Conv<group = 1>(x, w, b) r = Relu(c) p, q = Split<axis = 1>(r, sizes) y = Concat<axis = 1>(q, p) }""",
+    becomes=("Conv", "Relu", "Conv", "Relu", "Concat"),
+    declines=(
+        ("p, q = Split<axis = 1>(r, sizes)", "p, q = Split<axis = 2>(r, sizes)", "not split by channels"),
+        ("r = Relu(c)", "r = Softmax(c)", "does not come from a convolution"),
+        ("group = 1", "group = 2", "has groups"),
+        ("c = Conv<group = 1>(x, w, b)", "v = Neg(w) c = Conv<group = 1>(x, v, b)", "weights that are not constant"),
+        ("(r, sizes)", "(r, elsewhere)", "of unknown size"),
+        ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, r)", "read by others"),
+        ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, c)", "read by others"),
+    ),
+    tolerance=0.0,
+)
+CASES = {"gelu": GELU, "mean": MEAN, "mean before opset 18": MEAN_BEFORE_OPSET_18, "split": SPLIT}
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def parse(text: str) -> ir.Model:
+    return ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text)))
+
+
+def run(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    (y,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    return y
+
+
+@every_case
+def test_passes_fire_keep_the_numbers_and_leave_their_own_output_alone(case):
+    x = np.random.default_rng(0).standard_normal((1, 2, 3, 4), np.float32)
+    model = parse(case.fires)
+    expected = run(model, x)
+    assert RewritePass([case.rule])(model).modified
+    RemoveUnusedNodesPass()(model)
+    assert tuple(node.op_type for node in model.graph) == case.becomes
+    assert np.abs(run(model, x) - expected).max() <= case.tolerance * np.abs(expected).max()
+    assert not RewritePass([case.rule])(model).modified
+
+
+@pytest.mark.parametrize(
+    ("case", "change"),
+    [(case, change) for case in CASES.values() for change in case.declines],
+    ids=[f"{name}: {change[1]}" for name, case in CASES.items() for change in case.declines],
+)
+def test_passes_decline_with_a_reason(case, change):
+    old, new, reason = change
+    assert case.fires.count(old) == 1
+    model, tracer = parse(case.fires.replace(old, new)), MatchingTracer()
+    assert case.rule.apply_to_model(model, tracer=tracer) == 0
+    reasons = [found.match_result.reason for found in tracer.best_matches_map[case.rule]]
+    assert any(reason in found for found in reasons), reasons

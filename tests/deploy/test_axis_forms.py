@@ -1,0 +1,95 @@
+"""Convolutions along an axis leave torch as plain convolutions or as products, with the same numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from backbones import as_if_trained
+from parckit.contract import InputError
+from parckit.deploy.onnx_check import check_file
+from parckit.deploy.onnx_export import check_versions, write_onnx
+from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock
+from parckit.models import fuse
+
+SIZE = (25, 10)  # one axis above and one below the length from which products are faster
+
+
+def network(*layers: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return as_if_trained(nn.Sequential(nn.Conv2d(3, 8, 1), *layers)).eval()
+
+
+def every_kind() -> nn.Module:
+    return network(
+        CircularConv2d(8, 25, axis="height", bias=True),
+        CircularConv2d(8, 7, axis="width"),
+        OversizedConv2d(8, 49, axis="height"),
+        OversizedConv2d(8, 5, axis="width"),
+        CircularConv2d(8, 7, axis="width", groups=1),
+    )
+
+
+def write(model: nn.Module, path: Path, *, form: str = "auto", opset: int = 18, batch_size: int = 1) -> onnx.ModelProto:
+    ir_version = check_versions(opset, None, form=form)
+    fused = fuse(model, size=SIZE)
+    write_onnx(fused, path, size=SIZE, batch_size=batch_size, opset=opset, ir_version=ir_version, form=form)
+    return check_file(path, opset=opset, ir_version=ir_version)
+
+
+def operators(file: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in file.graph.node if node.op_type in ("Conv", "MatMul", "Concat")]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize(("form", "opset"), [("auto", 18), ("conv", 18), ("matmul", 18), ("matmul", 21), ("auto", 13)])
+def test_every_form_gives_the_numbers_of_torch(tmp_path, form, opset, batch_size):
+    model, x = every_kind(), torch.randn(batch_size, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    write(model, tmp_path / "m.onnx", form=form, opset=opset, batch_size=batch_size)
+    (found,) = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"image": x.numpy()})
+    with torch.no_grad():
+        expected = model(x).numpy()
+    # float32 sums of up to 80 terms in five layers, in another order.
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("form", "opset", "kinds"),
+    [
+        ("conv", 18, ["Conv"] * 6),
+        ("matmul", 18, ["Conv", "MatMul", "MatMul", "MatMul", "MatMul", "Conv"]),
+        ("auto", 18, ["Conv", "MatMul", "Conv", "MatMul", "Conv", "Conv"]),
+        ("auto", 13, ["Conv"] * 6),
+    ],
+)
+def test_the_form_is_chosen_by_length_and_nothing_is_appended_to_maps(tmp_path, form, opset, kinds):
+    file = write(every_kind(), tmp_path / "m.onnx", form=form, opset=opset)
+    assert [kind for kind in operators(file) if kind != "Concat"] == kinds
+    maps = {"image"} | {name for node in file.graph.node if node.op_type == "Conv" for name in node.output}
+    assert not any(maps & {*node.input} for node in file.graph.node if node.op_type == "Concat")
+
+
+def test_the_file_holds_kernels_and_the_engine_lays_out_the_matrices_when_it_loads_it(tmp_path):
+    model = network(ParCBlock(8, 25, hidden_dim=12, with_pe=True))
+    file = write(model, tmp_path / "m.onnx", form="matmul")
+    stored = sum(np.prod(tensor.dims, dtype=int) for tensor in file.graph.initializer if tensor.data_type == 1)
+    assert stored <= sum(parameter.numel() for parameter in model.parameters())
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    onnxruntime.InferenceSession(tmp_path / "m.onnx", options)
+    loaded = onnx.load(tmp_path / "loaded.onnx").graph
+    assert not {"Expand", "Slice", "Reshape", "Transpose", "Concat"} & {node.op_type for node in loaded.node}
+    sizes = {tuple(tensor.dims) for tensor in loaded.initializer}
+    # Both matrices, and one map of position constants.
+    assert {(8, 25, 25), (8, 10, 10), (1, 8, 25, 10)} <= sizes
+
+
+def test_forms_that_cannot_leave_are_refused_in_one_line():
+    with pytest.raises(InputError, match="form='fft': choose from auto, conv, matmul"):
+        check_versions(18, None, form="fft")
+    with pytest.raises(InputError, match="form='matmul': needs opset 18 or above, not 17; choose auto or conv"):
+        check_versions(17, None, form="matmul")
