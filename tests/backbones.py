@@ -45,6 +45,9 @@ def _smallest_of_each_family() -> tuple[str, ...]:
 SMALLEST = _smallest_of_each_family()
 """Variants of a family differ by numbers alone, so what must be computed at length is computed on one of each."""
 
+LIGHT = tuple(name for name in NAMES if name in SMALLEST or parameters_of(name) < 8e6)
+"""Those on which one pass costs little, so that also numbers of variants are tried."""
+
 
 @functools.cache
 def is_ours(name: str) -> bool:

@@ -1,12 +1,17 @@
-"""The documentation: its tables hold what the code counts, and its Python runs."""
+"""The documentation: its tables hold what was counted and recorded, its Python runs, its commands are known."""
 
+import json
 import re
+import shlex
+from importlib import import_module
 
 import pytest
 import timm
 import torch
 
 import parckit.models  # noqa: F401  # registers the models
+from parckit.cli.main import VERBS
+from parckit.cli.parsing import Parser
 from parckit.measure import cost
 from repository import ROOT
 
@@ -18,10 +23,20 @@ PYTHON = [
     for path in sorted(DOCS.glob("*.md"))
     for i, block in enumerate(re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.M))
 ]
+COMMANDS = [
+    line
+    for path in sorted(DOCS.glob("*.md"))
+    for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.M)
+    for line in block.replace("\\\n", " ").splitlines()
+]
+
+
+class NotRunError(Exception):
+    """A command was understood, and that is all."""
 
 
 def test_the_table_of_models_was_found():
-    assert len(COUNTS) >= 19
+    assert len(COUNTS) >= 23
 
 
 @pytest.mark.parametrize(("name", "size", "params", "madds"), COUNTS, ids=[row[0] for row in COUNTS])
@@ -35,3 +50,42 @@ def test_parameters_and_multiply_adds_are_the_counted_ones(name, size, params, m
 @pytest.mark.parametrize("block", PYTHON)
 def test_its_python_runs(block):
     exec(compile(block, "docs", "exec"), {})  # noqa: S102  # our own documentation
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_its_commands_are_understood(command, monkeypatch):
+    def parse(parser: Parser, argv: list[str]) -> None:
+        parser.parse(argv)
+        raise NotRunError
+
+    monkeypatch.setattr(Parser, "read", parse)
+    program, verb, *argv = shlex.split(command)
+    assert program == "parckit"
+    assert verb in VERBS
+    with pytest.raises(NotRunError):
+        import_module(f"parckit.cli.{verb.replace('-', '_')}").main(argv)
+
+
+def test_its_pictures_are_those_that_the_readme_makes(tmp_path, monkeypatch):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (flowers,) = re.findall(r"^```python\n([^`]*load_digits.*?)^```", readme, re.DOTALL | re.M)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(flowers, "README.md", "exec"), {})  # noqa: S102  # our own documentation
+    named = {part for command in COMMANDS for part in shlex.split(command) if part.startswith("flowers/")}
+    assert named
+    assert [name for name in named if not (tmp_path / name).exists()] == []
+
+
+@pytest.mark.parametrize("record", ["receptive_field_512", "receptive_field_224"])
+def test_receptive_fields_are_the_recorded_ones(record):
+    values = json.loads((ROOT / "benchmarks" / "records" / f"{record}.json").read_text())["values"]
+    height, width = values["size"]
+    table = [
+        f"| {height}x{width}, {values['images']} images | 30 % within | 50 % within | 99 % within |",
+        "|---|---|---|---|",
+    ]
+    for model in values["models"]:
+        assert [window["share"] for window in model["windows"]] == [0.3, 0.5, 0.99]
+        cells = [f"{w['height']}x{w['width']} ({100 * w['area']:.1f} %)" for w in model["windows"]]
+        table.append(f"| `{model['model']}` | {' | '.join(cells)} |")
+    assert "\n".join(table) + "\n\n" in (DOCS / "receptive-field.md").read_text(encoding="utf-8")

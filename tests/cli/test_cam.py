@@ -42,6 +42,11 @@ def test_models_by_name_are_said_to_be_untrained(parckit, picture, tmp_path):
     assert "untrained, seed 0" in printed
 
 
+def test_images_of_one_row_have_no_contour(parckit, picture, tmp_path):
+    parckit("cam", "test_parcnet", picture, "--size=1x500", "--out", tmp_path / "cam.png")
+    assert (tmp_path / "cam.png").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "named"),
     [

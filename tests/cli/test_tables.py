@@ -30,3 +30,9 @@ def test_what_looks_like_markup_is_shown_as_it_is(capsys):
 def test_a_table_may_be_empty(capsys):
     show("nothing", ("what", "value"), [])
     assert "what" in capsys.readouterr().out
+
+
+def test_columns_can_be_kept_whole_at_the_cost_of_others(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    show("narrow", ("name", "remark"), [("a_name_of_20_letters", "some more words")], unbroken=("name",))
+    assert "│ a_name_of_20_letters │" in capsys.readouterr().out

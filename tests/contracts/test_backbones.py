@@ -10,6 +10,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from backbones import (
+    LIGHT,
     NAMES,
     SMALLEST,
     TIMMS,
@@ -26,6 +27,7 @@ from backbones import (
 
 every = pytest.mark.parametrize("name", NAMES)
 every_as_timms = pytest.mark.parametrize("name", NAMES + TIMMS)
+light = pytest.mark.parametrize("name", LIGHT)
 smallest = pytest.mark.parametrize("name", SMALLEST)
 smallest_as_timms = pytest.mark.parametrize("name", SMALLEST + TIMMS)
 
@@ -64,7 +66,7 @@ def test_the_models_own_size_works(name):
         assert model.get_submodule(layer).weight is not None
 
 
-@pytest.mark.parametrize(("name", "size"), [(name, size) for name in SMALLEST for size in sizes_of(name)], ids=str)
+@pytest.mark.parametrize(("name", "size"), [(name, size) for name in LIGHT for size in sizes_of(name)], ids=str)
 @torch.no_grad()
 def test_any_height_and_width_work(name, size):
     out = make(name)(images(*size))
@@ -74,7 +76,7 @@ def test_any_height_and_width_work(name, size):
     assert (out[0] - out[1]).abs().max() > 1e-6
 
 
-@smallest
+@light
 def test_every_parameter_gets_a_gradient(name):
     model = make(name, num_classes=5).train()
     # Three samples and more: with two, the gate's norm turns all into plus and minus one.

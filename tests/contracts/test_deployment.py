@@ -25,11 +25,25 @@ def test_models_can_be_exported_as_programs(name):
         assert_close(program(x), model(x))
 
 
-# Hybrids are timm's classes with an operator that EdgeViT's test variant has too; tracing takes seconds.
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # deprecated, and still what many deploy
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # a trace holds for one size
+@smallest
+@torch.no_grad()
+def test_traced_models_can_be_saved_and_loaded(name, tmp_path):
+    model, x = make(name), images(33, 65)
+    torch.jit.trace(model, x, check_trace=False).save(tmp_path / "traced.pt")
+    assert_close(torch.jit.load(tmp_path / "traced.pt")(x), model(x))
+
+
+# One hybrid, below, stands for all: timm's classes with an operator that EdgeViT's test variant has too.
 @pytest.mark.parametrize("name", [*filter(is_ours, SMALLEST)])
 def test_models_compile_in_one_piece(name):
     model, x = make(name), images(33, 65)
     assert_same_when_compiled(model, x, backend="eager")
+
+
+def test_a_hybrid_compiles_forward_and_backward():
+    assert_same_when_compiled(make("parc_mobilenetv2"), images(33, 65), backend="aot_eager")
 
 
 @pytest.mark.parametrize("form", ["conv", "matmul", "fft"])

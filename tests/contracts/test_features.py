@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from backbones import (
+    LIGHT,
     NAMES,
     SMALLEST,
     TIMMS,
@@ -19,6 +20,7 @@ from backbones import (
     sizes_of,
 )
 
+light = pytest.mark.parametrize("name", LIGHT)
 smallest = pytest.mark.parametrize("name", SMALLEST)
 # As in timm, what attends has no `output_stride`, and says so by a TypeError.
 STRIDES = [(name, 32) for name in NAMES + TIMMS]
@@ -34,7 +36,7 @@ def test_features_have_the_promised_channels_and_strides(name, output_stride):
     assert 8 <= max(info.reduction()) <= output_stride
     assert info.reduction() == sorted(info.reduction())
     assert len(info.channels()) == len(on_meta(name).feature_info)
-    for size in sizes_of(name) if name in SMALLEST else [(33, 65)]:
+    for size in sizes_of(name) if name in LIGHT else [(33, 65)]:
         promised = zip(info.channels(), info.reduction(), strict=True)
         for feature, (channels, reduction) in zip(model(images(*size)), promised, strict=True):
             assert feature.shape[:2] == (2, channels)
@@ -53,7 +55,7 @@ def test_any_of_the_features_can_be_chosen(name, out_indices):
     assert [feature.shape[1] for feature in model(images(33, 65))] == expected
 
 
-@smallest
+@light
 @torch.no_grad()
 def test_features_are_the_intermediates(name):
     model, x = make(name), images(33, 65)

@@ -65,6 +65,16 @@ def test_stages_are_those_of_feature_info(name):
     assert 0 < sum(stage.madds for stage in found.stages) <= found.madds
 
 
+def test_stages_that_are_no_module_are_left_out():
+    with torch.device("meta"):
+        model = timm.create_model("hrnet_w18_small")
+    found = count(model, size=(64, 64))
+    assert "stage1" in {info["module"] for info in model.feature_info}
+    assert not hasattr(model, "stage1")
+    assert [stage.module for stage in found.stages] == []
+    assert found.madds > 0
+
+
 def test_counting_leaves_the_model_alone():
     model = timm.create_model("test_parcnet").train()
     before = {key: value.clone() for key, value in model.state_dict().items()}

@@ -77,6 +77,16 @@ def test_where_nothing_speaks_for_a_class_the_image_stays_bare(tmp_path):
     save_figure(figure, tmp_path / "cam.png")
 
 
+@pytest.mark.parametrize("size", [(1, 500), (500, 1), (5000, 2)])
+def test_an_image_of_any_shape_can_be_drawn(size, tmp_path):
+    strength = np.ones(size, dtype=np.float32)
+    strength[0, 0] = 0
+    for figure in (activation(strength), heatmaps.receptive_fields({"model": strength.astype(np.float64)})):
+        save_figure(figure, tmp_path / "figure.png")
+        width, height = figure.get_size_inches()
+        assert height <= 5 * width
+
+
 @pytest.mark.parametrize("label", ["<b>", "$\\frac", "数字", "a & b", "x" * 200])
 def test_any_label_can_be_drawn(label, tmp_path):
     figure = activation(np.eye(8, dtype=np.float32), predictions=[label])

@@ -9,7 +9,7 @@ import timm
 
 from parckit.cli.info import shadow
 from parckit.cli.parsing import verb_parser
-from parckit.cli.tables import count, show
+from parckit.cli.tables import show
 from parckit.contract import InputError
 from parckit.measure import cost
 from parckit.models import preprocessing_of
@@ -21,19 +21,27 @@ _FROM_TIMM = {
     "convnext_femto": "arXiv:2201.03545",
     "convnext_pico": "arXiv:2201.03545",
     "convnext_nano": "arXiv:2201.03545",
+    "resnet50": "arXiv:1512.03385",
+    "mobilenetv2_100": "arXiv:1801.04381",
 }
-"""timm's own models of the family, and their papers, which timm does not name."""
+"""timm's own models of the family and twins of our hybrids, and their papers, which timm does not name."""
 
-_VENUES = {
-    "arXiv:2110.02178": "ICLR 2022",
-    "arXiv:2201.03545": "CVPR 2022",
-    "arXiv:2203.03952": "ECCV 2022",
-    "arXiv:2205.03436": "ECCV 2022",
-    "arXiv:2211.07157": "ICCV 2023",
+_PAPERS = {
+    "arXiv:1512.03385": ("ResNet", "CVPR 2016"),
+    "arXiv:1801.04381": ("MobileNetV2", "CVPR 2018"),
+    "arXiv:2110.02178": ("MobileViT", "ICLR 2022"),
+    "arXiv:2201.03545": ("ConvNeXt", "CVPR 2022"),
+    "arXiv:2203.03952": ("ParC-Net", "ECCV 2022"),
+    "arXiv:2205.03436": ("EdgeViT", "ECCV 2022"),
+    "arXiv:2211.07157": ("ParCNetV2", "ICCV 2023"),
 }
-"""Where papers appeared; a model's configuration has the arXiv number alone."""
+"""What papers call their models, and where they appeared; a model's configuration has the arXiv number alone."""
 
-_COLUMNS = ("model", "family", "size", "params", "MAdds", "paper", "weights' licence")
+_TITLE = "parckit models; parameters and MAdds in millions, the licence is that of the official weights"
+
+_COLUMNS = ("model", "family", "size", "params", "MAdds", "paper", "licence")
+
+_UNBROKEN = ("model", "family", "licence")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +50,11 @@ class Entry:
 
     Attributes:
         model: name in timm's registry.
-        family: name of the module that defines it.
+        family: what the models of its paper are called.
         size: (height, width) that it was made for, pixels.
         params: learned numbers.
         madds: multiply-adds of one image of that size.
-        paper: venue and number; empty if there is none.
+        paper: venue and number.
         licence: of the official weights; empty if there are none.
     """
 
@@ -61,7 +69,7 @@ class Entry:
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("list", description="Models with parameters and multiply-adds at their own size.")
+    parser = verb_parser("list", description="Models: family, parameters, multiply-adds at their own size, paper.")
     parser.add_argument("pattern", type=str, nargs="?", default="*", help="e.g. 'parcnet_*'")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.read(argv)
@@ -72,9 +80,7 @@ def main(argv: list[str]) -> None:
     if args.json:
         print(json.dumps([asdict(entry) for entry in entries], indent=2))
     else:
-        show(
-            "parckit models; the licence is that of the official weights", _COLUMNS, [_row(entry) for entry in entries]
-        )
+        show(_TITLE, _COLUMNS, [_row(entry) for entry in entries], unbroken=_UNBROKEN)
 
 
 def names(pattern: str = "*") -> list[str]:
@@ -91,13 +97,14 @@ def describe(name: str) -> Entry:
     found = cost.count(model, size=size)
     config = cast("Mapping[str, str | None]", model.pretrained_cfg)
     paper = _FROM_TIMM.get(name) or config.get("paper_ids") or ""
+    family, venue = _PAPERS[paper]
     return Entry(
         model=name,
-        family=timm.model_entrypoint(name).__module__.rpartition(".")[2],
+        family=family,
         size=size,
         params=found.params,
         madds=found.madds,
-        paper=f"{_VENUES[paper]}, {paper}" if paper in _VENUES else paper,
+        paper=f"{venue}, {paper}",
         licence=config.get("license") or "",
     )
 
@@ -107,6 +114,13 @@ def _for_tests(name: str) -> bool:
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
-    size = f"{entry.size[0]}x{entry.size[1]}"
-    cost_columns = (count(entry.params), count(entry.madds))
-    return entry.model, entry.family, size, *cost_columns, entry.paper or "none", entry.licence or "no weights"
+    height, width = entry.size
+    return (
+        entry.model,
+        entry.family,
+        f"{height}" if height == width else f"{height}x{width}",
+        f"{entry.params / 1e6:.2f}",
+        f"{entry.madds / 1e6:,.0f}",
+        entry.paper.partition(",")[0],
+        entry.licence.removesuffix("-license") or "-",
+    )

@@ -45,7 +45,8 @@ class Cost:
         params: learned numbers, each counted once however many names it has.
         madds: multiply-adds of one image in convolutions, linear layers and matrix products; circular convolutions
             counted in their convolution form with all taps.
-        stages: the backbone's stages; without those that give no (B, C, H, W) map, as in transformers.
+        stages: the backbone's stages; without those that give no (B, C, H, W) map, as in transformers, or that are no
+            module, as in timm's HRNet.
     """
 
     params: int
@@ -63,7 +64,9 @@ def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
         if isinstance(module, AxisConv2d):
             module.form = "conv"
     # Only timm's models have stages; of any other module the totals are still true.
-    info = list(cast("list[Mapping[str, object]]", getattr(model, "feature_info", [])))
+    modules = {name for name, _ in model.named_modules()}
+    listed = cast("list[Mapping[str, object]]", getattr(model, "feature_info", []))
+    info = [stage for stage in listed if stage["module"] in modules]
     sizes: dict[str, tuple[int, int]] = {}
     for stage in info:
         _record_size(shadow, str(stage["module"]), channels=cast("int", stage["num_chs"]), sizes=sizes)

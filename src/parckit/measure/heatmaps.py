@@ -17,6 +17,9 @@ from parckit.measure.receptive_field import smallest_window
 _TILE = 2.7
 """Width of a picture, inches: four of them span the report."""
 
+_LONGEST = 4.0
+"""Longer side of a picture over its shorter, at most: figures of longer images would be endless, or have no room."""
+
 _TILES_PER_ROW = 4
 
 _CELLS = 96
@@ -52,7 +55,7 @@ def receptive_fields(fields: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
     rows = -(-len(fields) // _TILES_PER_ROW)
     columns = min(len(fields), _TILES_PER_ROW)
     height, width = next(iter(fields.values())).shape
-    figure = Figure(figsize=(_TILE * columns + 0.9, (_TILE * height / width + 0.6) * rows))
+    figure = Figure(figsize=(_TILE * columns + 0.9, (_TILE * _aspect(height, width) + 0.6) * rows))
     tiles = figure.subplots(rows, columns, squeeze=False)
     for axes in tiles.flat[len(fields) :]:
         axes.set_axis_off()
@@ -67,6 +70,11 @@ def receptive_fields(fields: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
     bar = figure.colorbar(ScalarMappable(scale, _COLORS), ax=tiles, shrink=0.8, aspect=30, format="{x:g}")
     bar.set_label("contribution, strongest place = 1")
     return figure
+
+
+def _aspect(height: int, width: int) -> float:
+    """Return the height of a picture over its width."""
+    return min(max(height / width, 1 / _LONGEST), _LONGEST)
 
 
 def _strength(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
@@ -111,7 +119,7 @@ def activation_map(
     """
     height, width = strength.shape
     lines = max(len(predictions), len(about))
-    figure = Figure(figsize=(2 * _TILE, _TILE * height / width + 0.2 * lines))
+    figure = Figure(figsize=(2 * _TILE, _TILE * _aspect(height, width) + 0.2 * lines))
     plain, overlaid = figure.subplots(1, 2)
     for axes, words in ((plain, predictions), (overlaid, about)):
         axes.imshow(image)
@@ -119,7 +127,8 @@ def activation_map(
         axes.set(xticks=[], yticks=[])
         axes.set_xlabel("\n".join(map(_shorten, words)), loc="left")
     overlaid.imshow(strength, cmap=_COLORS, vmin=0, vmax=1, alpha=_OPACITY * strength)
-    if strength.any():
+    # Of a single row or column matplotlib draws no contour.
+    if strength.any() and min(strength.shape) > 1:
         overlaid.contour(strength, levels=[0.5], colors=ON_BLUE, linewidths=1.2)
     return figure
 
