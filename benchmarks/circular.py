@@ -71,7 +71,7 @@ def measure(case: Case, *, seconds: float, device: str) -> dict[str, object]:
     x = LAYOUTS[case.layout](torch.randn(case.batch, 2 * channels, case.size, case.size, device=device))
     weight = torch.randn(channels, 1, *along(taps, case.axis), device=device) / taps**0.5
     runs = REGIMES[case.regime](x, weight, case)
-    times = interleave({form: finished(run, device=device) for form, run in runs.items()}, seconds=seconds)
+    times = interleave({form: finished(run, device=device) for form, run in runs.items()}, seconds=seconds, rounds=3)
     ratios = {form: asdict(compare_times(times["conv"], times[form])) for form in times if form != "conv"}
     shown = "  ".join(f"{form} {ratio['speedup']:5.2f}x" for form, ratio in ratios.items())
     print(
