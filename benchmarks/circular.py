@@ -9,7 +9,7 @@ import argparse
 import itertools
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -43,13 +43,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RECORD)
     args = parser.parse_args()
     torch.manual_seed(0)
-    rows: list[dict[str, object]] = []
+    rows: dict[str, dict[str, float]] = {}
     for layout, padding, size, axis, regime, batch in itertools.product(
         args.layouts, ("circular", "zeros"), args.sizes, ("height", "width"), REGIMES, BATCHES
     ):
         case = Case(layout=layout, padding=padding, size=size, axis=axis, regime=regime, batch=batch)
-        rows.append(measure(case, seconds=args.seconds, device=args.device))
-    write_record(args.out, "circular", {"rows": rows}, seed=0, threads=torch.get_num_threads())
+        rows[case.name] = measure(case, seconds=args.seconds, device=args.device)
+        print(f"{case.name:43}", *(f"{form} {value:<7}" for form, value in rows[case.name].items()), flush=True)
+    values = {
+        "conv_ms": "median",
+        "others": "how many times faster than the conv form, see interleaved.py",
+        "rows": rows,
+    }
+    write_record(args.out, "circular", values, seed=0, threads=torch.get_num_threads())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,8 +69,13 @@ class Case:
     regime: str
     batch: int
 
+    @property
+    def name(self) -> str:
+        """Everything, in words."""
+        return f"{self.layout} {self.padding} {self.size} {self.axis} {self.regime} batch {self.batch}"
 
-def measure(case: Case, *, seconds: float, device: str) -> dict[str, object]:
+
+def measure(case: Case, *, seconds: float, device: str) -> dict[str, float]:
     """Time a case in every form, relative to the conv form."""
     channels = next(width for side, width in CHANNELS.items() if case.size <= side)
     taps = case.size if case.padding == "circular" else 2 * case.size - 1
@@ -72,14 +83,9 @@ def measure(case: Case, *, seconds: float, device: str) -> dict[str, object]:
     weight = torch.randn(channels, 1, *along(taps, case.axis), device=device) / taps**0.5
     runs = REGIMES[case.regime](x, weight, case)
     times = interleave({form: finished(run, device=device) for form, run in runs.items()}, seconds=seconds, rounds=3)
-    ratios = {form: asdict(compare_times(times["conv"], times[form])) for form in times if form != "conv"}
-    shown = "  ".join(f"{form} {ratio['speedup']:5.2f}x" for form, ratio in ratios.items())
-    print(
-        f"{case.layout:13} {case.padding:8} {case.size:2} {case.axis:6} {case.regime:8} {case.batch:2} {shown}",
-        flush=True,
-    )
-    median_ms = {form: statistics.median(runs) * 1e3 for form, runs in times.items()}
-    return asdict(case) | {"channels": channels, "speedup": ratios, "median_ms": median_ms}
+    speedups = {form: compare_times(times["conv"], times[form]).speedup for form in times if form != "conv"}
+    rounded = {form: round(speedup, 2) for form, speedup in speedups.items()}
+    return {"conv_ms": round(statistics.median(times["conv"]) * 1e3, 4), **rounded}
 
 
 def constant(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:

@@ -8,12 +8,13 @@ from parckit.layers.axis_form import choose_form
 DIMS = pytest.mark.parametrize("dim", [2, 3], ids=["height", "width"])
 
 
+@pytest.mark.parametrize(("batch", "smallest"), [(1, 8), (2, 10), (32, 10)])
 @DIMS
-def test_matrices_are_for_axes_of_8_and_more(dim):
-    shape = [2, 4, 20, 20]
-    for length, form in ((1, "conv"), (7, "conv"), (8, "matmul"), (64, "matmul")):
+def test_matrices_are_for_longer_axes(dim, batch, smallest):
+    for length in (1, smallest - 1, smallest, 64):
+        shape = [batch, 4, 20, 20]
         shape[dim] = length
-        assert choose_form(torch.zeros(shape), dim=dim) == form
+        assert choose_form(torch.zeros(shape), dim=dim) == ("matmul" if length >= smallest else "conv")
 
 
 @DIMS

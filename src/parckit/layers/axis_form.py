@@ -9,8 +9,9 @@ Form = Literal["auto", "conv", "matmul", "fft"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 # From how many positions on the matmul form wins, for float32 on a CPU with AVX-512, in inference as in training, for
-# kernels that are constant as for those that come with the call. Below, the product of small matrices is slow.
-_SMALLEST = 8
+# kernels that are constant as for those that come with the call: for a single image, and for more. Below, the product of
+# small matrices is slow.
+_SMALLEST, _SMALLEST_OF_BATCH = 8, 10
 
 
 def choose_form(x: Tensor, *, dim: int) -> Literal["conv", "matmul"]:
@@ -20,7 +21,8 @@ def choose_form(x: Tensor, *, dim: int) -> Literal["conv", "matmul"]:
     so that whole networks lose what the operator gains. The spectral form never won. On other devices than CPUs nothing
     has been timed yet, and the papers' form runs.
     """
-    if x.shape[dim] < _SMALLEST or x.device.type != "cpu":
+    smallest = _SMALLEST if x.shape[0] == 1 else _SMALLEST_OF_BATCH
+    if x.shape[dim] < smallest or x.device.type != "cpu":
         return "conv"
     # Halves of a map's channels are not contiguous either, but each of their images is.
     channels_last = x.stride(1) == 1 and x.shape[1] > 1

@@ -28,7 +28,7 @@ class Ratio:
 def interleave(
     candidates: Mapping[str, Callable[[], object]], *, seconds: float, rounds: int = 5
 ) -> dict[str, list[float]]:
-    """Time callables in turn, once each per round.
+    """Time callables in turn, once each per round; every round begins with another one.
 
     Each is called twice and the second call counts: what its neighbour left in the caches is not its own.
 
@@ -41,13 +41,15 @@ def interleave(
         The seconds of every call, by name; entry i of all names stems from one round.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
+    order = list(candidates)
     end = perf_counter() + seconds
     while len(next(iter(times.values()))) < rounds or perf_counter() < end:
-        for name, run in candidates.items():
-            run()
+        for name in order:
+            candidates[name]()
             start = perf_counter()
-            run()
+            candidates[name]()
             times[name].append(perf_counter() - start)
+        order.append(order.pop(0))
     return times
 
 
