@@ -8,9 +8,9 @@ Padding = Literal["circular", "zeros"]
 Form = Literal["auto", "conv", "matmul", "fft"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
-# From how many positions on the matmul form wins, for float32 on a CPU with AVX-512, in inference as in training, for
-# kernels that are constant as for those that come with the call: for a single image, and for more. Below, the product of
-# small matrices is slow.
+# From how many positions on the matmul form wins, for a single image and for more; float32 on a CPU with AVX-512, in
+# inference as in training, for constant kernels as for those that come with the call. Below, the product of small
+# matrices is slow.
 _SMALLEST, _SMALLEST_OF_BATCH = 8, 10
 
 
