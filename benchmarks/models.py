@@ -75,7 +75,7 @@ COMPARISONS = (
     Comparison(ours="parcnet_s", theirs="parcnet_s", size=256, required=1.05, goal=1.12),
     Comparison(ours="parcnetv2_xt", theirs="parcnetv2_xt", size=224, required=1.2, goal=1.4),
     Comparison(ours="parc_mobilenetv2", theirs="mobilenetv2_100", size=224, required=1 / 1.02, goal=1.0),
-    # Where layer norms keep the map out of the blocked layout, convolutions lose what they gain elsewhere.
+    # In both forms, since layer norms keep the map out of the blocked layout that speaks for convolutions elsewhere.
     Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224, required=1.0, goal=1.0, form="matmul"),
     Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224, required=1.0, goal=1.0),
     Comparison(ours="parcnet_s", theirs="mobilevit_s", size=256, required=1 / 0.78, goal=1 / 0.78),
