@@ -89,3 +89,22 @@ def test_receptive_fields_are_the_recorded_ones(record):
         cells = [f"{w['height']}x{w['width']} ({100 * w['area']:.1f} %)" for w in model["windows"]]
         table.append(f"| `{model['model']}` | {' | '.join(cells)} |")
     assert "\n".join(table) + "\n\n" in (DOCS / "receptive-field.md").read_text(encoding="utf-8")
+
+
+def test_the_speedups_are_the_recorded_ones():
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    for name, digits in (("models", 3), ("models_training", 2)):
+        record = json.loads((ROOT / "benchmarks" / "records" / f"{name}.json").read_text(encoding="utf-8"))
+        for row in record["values"]["comparisons"]:
+            cells = (f"{row['speedup']:.{digits}f}", f"{row['low']:.{digits}f} to {row['high']:.{digits}f}")
+            assert " | ".join(cells) in text
+    record = json.loads((ROOT / "benchmarks" / "records" / "circular.json").read_text(encoding="utf-8"))
+    rows = re.findall(
+        r"^\| (\d+), \d+ \| ([\d.]+) \\\| ([\d.]+) \| ([\d.]+) \\\| ([\d.]+) \| ([\d.]+) \\\| ([\d.]+) \|", text, re.M
+    )
+    assert len(rows) >= 8
+    regimes = ("constant batch 1", "built batch 1", "training batch 32")
+    columns = [f"{axis} {regime}" for regime in regimes for axis in ("height", "width")]
+    for size, *cells in rows:
+        found = [record["values"]["rows"][f"NCHW circular {size} {column}"]["auto"] for column in columns]
+        assert [float(cell) for cell in cells] == found
