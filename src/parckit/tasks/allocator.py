@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:
     """Tell glibc to keep freed memory for the next allocation, for the rest of this process; return whether it will.
 
     By default it returns every large tensor to the system when it is freed, and the system hands out the next one page
-    by page, zeroed: on a CPU, where a step makes and frees gigabytes, that took up to a third of its time. The process
-    then stays as large as its largest step. Other C libraries and systems are left as they are.
+    by page, zeroed, while a step on a CPU makes and frees gigabytes. The process then stays as large as its largest
+    step. Other C libraries and systems are left as they are.
     """
     if sys.platform != "linux":
         return False
