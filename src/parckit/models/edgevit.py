@@ -11,16 +11,17 @@ depthwise with embeddings, and the projection; what sampling needs, the propagat
 """
 
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import Literal, cast, final, get_args
 
 from jaxtyping import Float
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import EdgeViTBlock, ParCMixer, PatchEmbedding, SparseAttention
+from parckit.models.staged import StagedBackbone
 
 Mixer = Literal["attention", "parc"]
 
@@ -28,7 +29,8 @@ _PATCH_SIZES = (4, 2, 2, 2)  # strides before each stage, and windows of tokens:
 _RATIOS = (4, 2, 2, 1)
 
 
-class EdgeViT(nn.Module):
+@final
+class EdgeViT(StagedBackbone):
     """EdgeViT backbone and classifier (EdgeViT, section 3).
 
     Args:
@@ -64,11 +66,8 @@ class EdgeViT(nn.Module):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes)
         _check_mixers(mixers, dims=dims, head_dim=head_dim)
-        self.num_classes = num_classes
-        self.grad_checkpointing = False
-        self.feature_info: list[dict[str, object]] = []
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         stages: list[nn.Sequential] = []
         reduction, width = 1, in_chans
@@ -95,51 +94,17 @@ class EdgeViT(nn.Module):
         blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
         return {"stem": r"^stages\.0\.0\.", "blocks": [(blocks, None), (r"^norm", (99999,))]}
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations in the backward pass to save memory, or stop doing so."""
-        self.grad_checkpointing = enable
+    def forward_stem(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Return the images as they are: every stage begins with its own patch embedding."""
+        return x
 
-    def get_classifier(self) -> nn.Module:
-        """Return the last linear layer."""
-        return self.head.fc
+    def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Normalise the last map."""
+        return self.norm(x)
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one; 0 classes removes it."""
-        self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
-
-    def forward_intermediates(
-        self,
-        x: Float[Tensor, "b c h w"],
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the final features and the outputs of chosen stages, as every timm backbone can.
-
-        Args:
-            x: images.
-            indices: stage indices, or how many of the last ones; all by default.
-            norm: give the last stage's output behind the final norm.
-            stop_early: do not run what lies behind the last chosen stage.
-            output_fmt: only `"NCHW"`.
-            intermediates_only: leave out the final features.
-
-        Raises:
-            ValueError: for another `output_fmt`.
-        """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
-        chosen, last = feature_take_indices(len(self.stages), indices)
-        intermediates: list[Tensor] = []
-        stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
-        for i, stage in enumerate(stages):
-            x = self._run(cast("nn.Sequential", stage), x)
-            if i in chosen:
-                intermediates.append(self.norm(x) if norm and i == len(self.feature_info) - 1 else x)
-        return intermediates if intermediates_only else (self.norm(x), intermediates)
+    def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
+        """Return the map, the last stage's behind the final norm if `norm` asks for it."""
+        return self.norm(x) if norm and index == len(self.feature_info) - 1 else x
 
     def prune_intermediate_layers(
         self,
@@ -155,25 +120,6 @@ class EdgeViT(nn.Module):
         if prune_head:
             self.reset_classifier(0, "")
         return chosen
-
-    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        """Return the map before pooling, `num_features` wide."""
-        for stage in self.stages:
-            x = self._run(cast("nn.Sequential", stage), x)
-        return self.norm(x)
-
-    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Tensor:
-        """Pool and classify; `pre_logits` stops before the classifier."""
-        return self.head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
-        """Return logits."""
-        return self.forward_head(self.forward_features(x))
-
-    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and self.training:
-            return cast("Tensor", checkpoint_seq(stage, x))
-        return stage(x)
 
 
 def _check_mixers(mixers: Sequence[str], *, dims: Sequence[int], head_dim: int) -> None:

@@ -9,20 +9,22 @@ A stage 3 to 5 is an inverted residual (stride 2) and a `ParCStage` frame:
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import cast, final
 
 from jaxtyping import Float
 from timm.layers import ClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
+from parckit.models.staged import StagedBackbone
 
 _LOCAL_DEPTHS = (0, 2)  # inverted residuals behind the first one in stages 1 and 2, the same in every official variant
 
 
-class ParCNet(nn.Module):
+@final
+class ParCNet(StagedBackbone):
     """ParC-Net backbone and classifier (ParC-Net, section 3.3).
 
     Args:
@@ -71,10 +73,7 @@ class ParCNet(nn.Module):
         block_drop_rate: float = 0.1,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.grad_checkpointing = False
-        self.feature_info: list[dict[str, object]] = []
+        super().__init__(num_classes)
         self.stem = ConvNormSiLU(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         stages: list[nn.Sequential] = []
@@ -109,53 +108,18 @@ class ParCNet(nn.Module):
         blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"
         return {"stem": r"^stem", "blocks": [(blocks, None), (r"^final_conv", (99999,))]}
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations in the backward pass to save memory, or stop doing so."""
-        self.grad_checkpointing = enable
+    def forward_stem(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Shrink the images."""
+        return self.stem(x)
 
-    def get_classifier(self) -> nn.Module:
-        """Return the last linear layer."""
-        return self.head.fc
+    def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Widen the last map."""
+        return self.final_conv(x)
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one; 0 classes removes it."""
-        self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
-
-    def forward_intermediates(
-        self,
-        x: Float[Tensor, "b c h w"],
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the final features and the outputs of chosen stages, as every timm backbone can.
-
-        Args:
-            x: images.
-            indices: stage indices, or how many of the last ones; all by default.
-            norm: accepted as in timm; the stages end normalised.
-            stop_early: do not run what lies behind the last chosen stage.
-            output_fmt: only `"NCHW"`.
-            intermediates_only: leave out the final features.
-
-        Raises:
-            ValueError: for another `output_fmt`.
-        """
-        del norm
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
-        chosen, last = feature_take_indices(len(self.stages), indices)
-        intermediates: list[Tensor] = []
-        x = self.stem(x)
-        stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
-        for i, stage in enumerate(stages):
-            x = self._run(cast("nn.Sequential", stage), x)
-            if i in chosen:
-                intermediates.append(x)
-        return intermediates if intermediates_only else (self.final_conv(x), intermediates)
+    def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
+        """Return the map as it is: stages end normalised."""
+        del index, norm
+        return x
 
     def prune_intermediate_layers(
         self,
@@ -170,26 +134,6 @@ class ParCNet(nn.Module):
             self.final_conv = nn.Identity()
             self.reset_classifier(0, "")
         return chosen
-
-    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        """Return the map before pooling, `num_features` wide."""
-        x = self.stem(x)
-        for stage in self.stages:
-            x = self._run(cast("nn.Sequential", stage), x)
-        return self.final_conv(x)
-
-    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Tensor:
-        """Pool and classify; `pre_logits` stops before the classifier."""
-        return self.head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
-        """Return logits."""
-        return self.forward_head(self.forward_features(x))
-
-    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and self.training:
-            return cast("Tensor", checkpoint_seq(stage, x))
-        return stage(x)
 
 
 def _init_weights(module: nn.Module) -> None:

@@ -9,22 +9,24 @@ stem (stride 4) -> 4 stages of [downsampling,] blocks -> mean -> LayerNorm -> li
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
+from typing import cast, final
 
 from jaxtyping import Float
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import NormMlpClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import AxisConv2d, CenteredL2Norm2d, ParCV2Block, ParCV2Downsample, ParCV2Stem
+from parckit.models.staged import StagedBackbone
 
 _STRIDES = (4, 8, 16, 32)  # of the stages, in every official variant
 _SCALED_SKIPS_FROM = 2  # the stages, counted from 0, whose skips have learned factors in the official models
 
 
-class ParCNetV2(nn.Module):
+@final
+class ParCNetV2(StagedBackbone):
     """ParCNetV2 backbone and classifier (ParCNetV2, section 3.4).
 
     Args:
@@ -66,12 +68,9 @@ class ParCNetV2(nn.Module):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(num_classes)
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride={output_stride}: choose from 8, 16, 32")
-        self.num_classes = num_classes
-        self.grad_checkpointing = False
-        self.feature_info: list[dict[str, object]] = []
         self.stem = ParCV2Stem(in_chans, dims[0])
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         reductions = [min(native, output_stride) for native in _STRIDES]
@@ -98,54 +97,23 @@ class ParCNetV2(nn.Module):
         """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
         return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute activations in the backward pass to save memory, or stop doing so."""
-        self.grad_checkpointing = enable
+    def forward_stem(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Embed overlapping patches."""
+        return self.stem(x)
 
-    def get_classifier(self) -> nn.Module:
-        """Return the last linear layer."""
-        return self.head.fc
+    def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Return the map as it is: the classifier's norm comes behind pooling."""
+        return x
 
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one; 0 classes removes it."""
-        self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
-
-    def forward_intermediates(
-        self,
-        x: Float[Tensor, "b c h w"],
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the final features and the outputs of chosen stages, as every timm backbone can.
-
-        Args:
-            x: images.
-            indices: stage indices, or how many of the last ones; all by default.
-            norm: apply the feature norms to the outputs.
-            stop_early: do not run what lies behind the last chosen stage.
-            output_fmt: only `"NCHW"`.
-            intermediates_only: leave out the final features.
+    def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
+        """Return the map, behind its feature norm if `norm` asks for it.
 
         Raises:
-            ValueError: for another `output_fmt`, or for `norm=True` where there are no feature norms.
+            ValueError: for `norm=True` where there are no feature norms.
         """
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
         if norm and not self.feature_norms:
             raise ValueError("norm=True: needs a model made with feature_norms=True")
-        chosen, last = feature_take_indices(len(self.stages), indices)
-        intermediates: list[Tensor] = []
-        x = self.stem(x)
-        stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
-        for i, stage in enumerate(stages):
-            x = self._run(cast("nn.Sequential", stage), x)
-            if i in chosen:
-                intermediates.append(self.feature_norms[i](x) if norm else x)
-        return intermediates if intermediates_only else (x, intermediates)
+        return self.feature_norms[index](x) if norm else x
 
     def prune_intermediate_layers(
         self,
@@ -163,26 +131,6 @@ class ParCNetV2(nn.Module):
             self.head.norm = nn.Identity()
             self.reset_classifier(0, "")
         return chosen
-
-    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        """Return the map before pooling, `num_features` wide."""
-        x = self.stem(x)
-        for stage in self.stages:
-            x = self._run(cast("nn.Sequential", stage), x)
-        return x
-
-    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Tensor:
-        """Pool, normalise and classify; `pre_logits` stops before the classifier."""
-        return self.head(x, pre_logits=pre_logits)
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
-        """Return logits."""
-        return self.forward_head(self.forward_features(x))
-
-    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
-        if self.grad_checkpointing and self.training:
-            return cast("Tensor", checkpoint_seq(stage, x))
-        return stage(x)
 
 
 def _init_weights(module: nn.Module) -> None:

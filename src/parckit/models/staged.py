@@ -1,0 +1,127 @@
+"""What timm asks of every backbone, for those that are a row of stages; a family adds what is its own."""
+
+from abc import ABC, abstractmethod
+from typing import cast
+
+from jaxtyping import Float
+from timm.layers import ClassifierHead, NormMlpClassifierHead
+from timm.models import checkpoint_seq
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+
+class StagedBackbone(nn.Module, ABC):
+    """A backbone of stages, each a sequence of blocks, and a classifier.
+
+    Args:
+        num_classes: 0 gives pooled features.
+
+    Attributes:
+        stages: set by the family.
+        head: set by the family.
+        feature_info: filled by the family: width, stride and name of every stage.
+
+    Shape:
+        (B, in_chans, H, W) -> (B, num_classes)
+    """
+
+    stages: nn.Sequential
+    head: ClassifierHead | NormMlpClassifierHead
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.grad_checkpointing = False
+        self.feature_info: list[dict[str, object]] = []
+
+    @abstractmethod
+    def forward_stem(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
+        """Run what stands before the stages."""
+
+    @abstractmethod
+    def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Run what stands between the stages and pooling."""
+
+    @abstractmethod
+    def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
+        """Return what a stage's output is as a feature map, normalised if `norm` asks for it."""
+
+    @abstractmethod
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
+
+    @abstractmethod
+    def prune_intermediate_layers(
+        self,
+        indices: int | list[int] = 1,
+        prune_norm: bool = False,
+        prune_head: bool = True,
+    ) -> list[int]:
+        """Drop what lies behind the chosen stages; return their indices."""
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute activations in the backward pass to save memory, or stop doing so."""
+        self.grad_checkpointing = enable
+
+    def get_classifier(self) -> nn.Module:
+        """Return the last linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Replace the classifier by a fresh one; 0 classes removes it."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+
+    def forward_intermediates(
+        self,
+        x: Float[Tensor, "b c h w"],
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the final features and the outputs of chosen stages, as every timm backbone can.
+
+        Args:
+            x: images.
+            indices: stage indices, or how many of the last ones; all by default.
+            norm: normalise the outputs, as the family's `forward_feature` does.
+            stop_early: do not run what lies behind the last chosen stage.
+            output_fmt: only `"NCHW"`.
+            intermediates_only: leave out the final features.
+
+        Raises:
+            ValueError: for another `output_fmt`, or for `norm=True` where the family has no norms to apply.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
+        chosen, last = feature_take_indices(len(self.stages), indices)
+        intermediates: list[Tensor] = []
+        x = self.forward_stem(x)
+        stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
+        for i, stage in enumerate(stages):
+            x = self._run(cast("nn.Sequential", stage), x)
+            if i in chosen:
+                intermediates.append(self.forward_feature(x, i, norm=norm))
+        return intermediates if intermediates_only else (self.forward_final(x), intermediates)
+
+    def forward_features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Return the map before pooling, `num_features` wide."""
+        x = self.forward_stem(x)
+        for stage in self.stages:
+            x = self._run(cast("nn.Sequential", stage), x)
+        return self.forward_final(x)
+
+    def forward_head(self, x: Float[Tensor, "b d h w"], pre_logits: bool = False) -> Tensor:
+        """Pool and classify; `pre_logits` stops before the classifier."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor:
+        """Return logits."""
+        return self.forward_head(self.forward_features(x))
+
+    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        if self.grad_checkpointing and self.training:
+            return cast("Tensor", checkpoint_seq(stage, x))
+        return stage(x)
