@@ -18,6 +18,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from parckit.measure.cost import count
 from parckit.models import load_official_state_dict
 from repository import ROOT
 
@@ -116,3 +117,13 @@ def official_model(name: str, *, ours: str | None = None, **kwargs: object) -> n
     model = timm.create_model(ours or name, **kwargs).eval()
     load_official_state_dict(model, official_state_dict(name))
     return model
+
+
+def assert_official_cost(model: nn.Module, name: str) -> None:
+    """Compare parameters, and multiply-adds at every size that the official model was counted at: to the last digit."""
+    facts = read_keys(name)
+    assert facts["madds"]
+    for size, madds in facts["madds"].items():
+        height, width = map(int, size.split("x"))
+        cost = count(model, size=(height, width))
+        assert (cost.params, cost.madds) == (facts["params"], madds)

@@ -48,6 +48,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, axis: str
     return axis_conv(x, weight, bias, axis=axis, padding=padding.split("-", maxsplit=1)[0], form=form)
 
 
+def constant(weight: Tensor, bias: Tensor, *, axis: str, padding: str, length: int, form: str) -> ConstantAxisConv2d:
+    padding = padding.split("-", maxsplit=1)[0]
+    return ConstantAxisConv2d(weight, bias, axis=axis, padding=padding, length=length, form=form)
+
+
 def define(x: Tensor, weight: Tensor, bias: Tensor, *, axis: str, padding: str) -> Tensor:
     return axis_conv_reference(x, weight, axis=axis, padding=padding.split("-", maxsplit=1)[0]) + bias.double().view(
         -1, 1, 1
@@ -178,9 +183,7 @@ def test_without_gradients_nothing_changes(axis, padding, form):
 def test_constant_kernels_give_the_same(axis, padding, form):
     x, weight, bias = operands((2, 3, 11, 12), axis, padding)
     length = 11 if axis == "height" else 12
-    conv = ConstantAxisConv2d(
-        weight, bias, axis=axis, padding=padding.split("-", maxsplit=1)[0], length=length, form=form
-    )
+    conv = constant(weight, bias, axis=axis, padding=padding, length=length, form=form)
     expected = define(x, weight, bias, axis=axis, padding=padding)
     torch.testing.assert_close(conv(x), expected, **FLOAT64)
     # The second call has the matrix; a change of precision makes another.
@@ -196,9 +199,7 @@ def test_constant_kernels_give_the_same(axis, padding, form):
 def test_exported_programs_give_the_same(axis, padding, form):
     x, weight, bias = operands((2, 3, 6, 5), axis, padding)
     length = 6 if axis == "height" else 5
-    conv = ConstantAxisConv2d(
-        weight, bias, axis=axis, padding=padding.split("-", maxsplit=1)[0], length=length, form=form
-    )
+    conv = constant(weight, bias, axis=axis, padding=padding, length=length, form=form)
     x = x.detach()
     conv(x)  # what is kept from a call must not enter the program
     program = torch.export.export(conv, (x,))
@@ -316,8 +317,6 @@ def test_functional_gradients_are_the_same(form):
 @paddings
 def test_traces_can_be_saved(padding, form, tmp_path):
     x, weight, bias = (tensor.detach() for tensor in operands((2, 3, 6, 5), "width", padding))
-    conv = ConstantAxisConv2d(
-        weight, bias, axis="width", padding=padding.split("-", maxsplit=1)[0], length=5, form=form
-    )
+    conv = constant(weight, bias, axis="width", padding=padding, length=5, form=form)
     torch.jit.trace(conv, x).save(tmp_path / "traced.pt")
     torch.testing.assert_close(torch.jit.load(tmp_path / "traced.pt")(x), conv(x), **FLOAT64)

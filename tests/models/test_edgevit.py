@@ -11,15 +11,14 @@ from torch import nn
 from golden_fixtures import (
     SHARED,
     Case,
+    assert_official_cost,
     needs_shared,
     official_input,
     official_model,
     official_state_dict,
     read_case,
-    read_keys,
 )
 from parckit.layers import ParCConv2d, ParCMixer, SparseAttention
-from parckit.measure.cost import count
 from parckit.models.official import rename_official_key
 
 OFFICIAL = ("edgevit_xxs", "edgevit_xs", "edgevit_s")
@@ -89,11 +88,7 @@ def test_every_key_is_renamed_to_one_of_ours(name):
 @needs_shared
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_the_size_is_the_official_one(name, loaded):
-    facts = read_keys(name)
-    for size in (224, 256):
-        cost = count(loaded(name), size=(size, size))
-        assert cost.params == facts["params"]
-        assert cost.madds == facts["madds"][f"{size}x{size}"]
+    assert_official_cost(loaded(name), name)
 
 
 def test_the_last_two_stages_of_the_parc_variant_mix_by_circular_convolution():

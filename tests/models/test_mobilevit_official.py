@@ -8,14 +8,13 @@ import torch
 
 from golden_fixtures import (
     SHARED,
+    assert_official_cost,
     needs_shared,
     official_input,
     official_model,
     official_state_dict,
     read_case,
-    read_keys,
 )
-from parckit.measure.cost import count
 from parckit.models import preprocessing_of
 from parckit.models.official import rename_official_key
 
@@ -60,12 +59,8 @@ def test_every_key_is_renamed_to_one_of_timms(name):
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_the_size_is_the_official_one(name, loaded):
-    facts = read_keys(name)
-    for size in (224, 256):
-        cost = count(loaded(name), size=(size, size))
-        assert cost.params == facts["params"]
-        # Tokens of an odd map are interpolated, which no multiply-add is counted for, here or there.
-        assert cost.madds == facts["madds"][f"{size}x{size}"]
+    # Tokens of an odd map are interpolated, which no multiply-add is counted for, here or there.
+    assert_official_cost(loaded(name), name)
 
 
 def test_what_the_weights_expect_is_noted(loaded):

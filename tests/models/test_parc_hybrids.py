@@ -9,16 +9,15 @@ from torch import Tensor, nn
 
 from golden_fixtures import (
     SHARED,
+    assert_official_cost,
     needs_shared,
     official_input,
     official_model,
     official_state_dict,
     read_case,
-    read_keys,
 )
 from parckit.contract import InputError
 from parckit.layers import ParCConv2d
-from parckit.measure import cost
 from parckit.models import load_official_state_dict, parcify
 from parckit.models.official import rename_official_key
 
@@ -92,9 +91,7 @@ def test_logits_and_stages_are_the_official_ones(case_name, name, loaded):
 @needs_shared
 @pytest.mark.parametrize(("name", "theirs"), OFFICIAL.items())
 def test_cost_is_the_official_one(name, theirs, loaded):
-    found, facts = cost.count(loaded(name), size=(224, 224)), read_keys(theirs)
-    assert found.params == facts["params"]
-    assert found.madds == facts["madds"]["224x224"]
+    assert_official_cost(loaded(name), theirs)
 
 
 @needs_shared

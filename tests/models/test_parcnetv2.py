@@ -13,6 +13,7 @@ from backbones import images, make
 from golden_fixtures import (
     SHARED,
     Case,
+    assert_official_cost,
     needs_shared,
     official_input,
     official_model,
@@ -22,7 +23,6 @@ from golden_fixtures import (
 )
 from parckit.contract import InputError
 from parckit.layers import OversizedConv2d
-from parckit.measure.cost import count
 from parckit.models import load_official_state_dict
 from parckit.models.official import rename_official_key
 
@@ -78,13 +78,8 @@ def test_no_stored_case_is_left_out():
 @needs_shared
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_parameters_and_multiply_adds_are_the_official_ones(name):
-    facts = read_keys(name)
     with torch.device("meta"):
-        model = timm.create_model(name)
-    for size, madds in facts["madds"].items():
-        height, width = map(int, size.split("x"))
-        cost = count(model, size=(height, width))
-        assert (cost.params, cost.madds) == (facts["params"], madds)
+        assert_official_cost(timm.create_model(name), name)
 
 
 @needs_shared
