@@ -55,6 +55,11 @@ def read_case(path: Path) -> Case:
     return Case(meta=json.loads(str(arrays.pop("meta"))), arrays=arrays)
 
 
+def read_train_facts() -> Mapping[str, Any]:
+    """Return what the official training code does: rates, samplers, losses, averages."""
+    return json.loads((SHARED / "train_facts.json").read_text(encoding="utf-8"))
+
+
 def normal(tag: str, shape: tuple[int, ...]) -> np.ndarray:
     """Draw float64 standard normal numbers that the tag alone decides."""
     return np.random.Generator(np.random.PCG64(zlib.crc32(tag.encode()))).standard_normal(size=shape)

@@ -1,10 +1,24 @@
 import logging
 
+import numpy as np
 import pytest
 import torch
 
 from parckit.contract import Preprocessing
-from parckit.data import Augment, collate, eval_transform, image_loader, open_images, train_transform
+from parckit.data import (
+    Augment,
+    Batch,
+    BatchShape,
+    DrawnImages,
+    OneSize,
+    SeededBatches,
+    collate,
+    eval_transform,
+    image_loader,
+    open_images,
+    train_loader,
+    train_transform,
+)
 
 # Python 3.12 and later warn of any fork in a process with threads; torch's loader forks on Linux before 3.14.
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
@@ -58,27 +72,47 @@ def test_a_skipped_image_is_logged(spoilt, caplog):
     assert str(spoilt / "test" / "cat" / "001.png") in caplog.text
 
 
-def _order(dataset, *, seed, epochs=2):
-    loader = image_loader(dataset, batch_size=50, shuffle=True, seed=seed)
-    return [[batch.targets.tolist() for batch in loader] for _ in range(epochs)]
+def drawn(source: str, *, workers: int = 0, **options: object) -> list[Batch]:
+    table = open_images(source, split="val", transform=TRANSFORM).table
+    images = DrawnImages(table, transform=train_transform(PREPROCESSING, augment=Augment(policy="trivial")))
+    batches = SeededBatches(len(images), batch=BatchShape(8, PREPROCESSING.size), sizes=OneSize(), **options)
+    return list(train_loader(images, batches=batches, workers=workers))
 
 
-def test_the_seed_fixes_the_order_and_every_epoch_has_its_own():
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.targets, other.targets)
+
+
+def test_order_and_augmentation_do_not_depend_on_the_workers():
+    alone = drawn("digits", seed=3)
+    for workers in (1, 2):
+        assert_equal(drawn("digits", workers=workers, seed=3), alone)
+    assert not torch.equal(drawn("digits", seed=4)[0].images, alone[0].images)
+
+
+def test_augmentation_does_not_depend_on_what_was_drawn_before():
+    alone = drawn("digits", seed=3)
+    torch.rand(5)
+    assert_equal(drawn("digits", seed=3), alone)
+
+
+def test_a_drawn_image_is_skipped_and_counted(spoilt):
+    table = open_images(str(spoilt), split="test", transform=TRANSFORM).table
+    transform = train_transform(PREPROCESSING, augment=Augment())
+    images = DrawnImages(table, transform=transform, on_error="skip")
+    batches = SeededBatches(len(images), batch=BatchShape(7, PREPROCESSING.size), sizes=OneSize())
+    (batch,) = train_loader(images, batches=batches)
+    assert (len(batch.targets), batch.skipped) == (6, 1)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_the_images_without_repeating_any(processes):
     dataset = open_images("digits", split="val", transform=TRANSFORM)
-    first, second = _order(dataset, seed=1)
-    assert [first, second] == _order(dataset, seed=1)
-    assert first != second
-    assert first != _order(dataset, seed=2)[0]
-
-
-def test_the_seed_fixes_the_augmentation_in_workers(image_folder):
-    transform = train_transform(PREPROCESSING, augment=Augment(crop="pad"))
-    dataset = open_images(str(image_folder({"test/cat": 8})), split="test", transform=transform)
-    runs = [next(iter(image_loader(dataset, batch_size=8, workers=1, seed=seed))).images for seed in (3, 3, 4)]
-    assert torch.equal(runs[0], runs[1])
-    assert not torch.equal(runs[0], runs[2])
-
-
-def test_a_short_last_batch_can_be_dropped():
-    dataset = open_images("digits", split="val", transform=TRANSFORM)
-    assert {len(batch.images) for batch in image_loader(dataset, batch_size=50, drop_last=True)} == {50}
+    parts = [
+        torch.cat([batch.targets for batch in image_loader(dataset, batch_size=50, process=i, processes=processes)])
+        for i in range(processes)
+    ]
+    assert [len(part) for part in parts] == [len(range(i, 178, processes)) for i in range(processes)]
+    assert torch.cat(parts).bincount().tolist() == np.bincount(dataset.targets).tolist()

@@ -1,14 +1,24 @@
 import pickle
+import random
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.data import create_transform
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import Augment, eval_transform, train_transform
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+RAND = "rand-m9-mstd0.5-inc1"
+
+
+def seed(number: int) -> None:
+    """Seed every generator that augmentation draws from, as a data set does for each image."""
+    torch.manual_seed(number)
+    np.random.seed(number)  # noqa: NPY002 - timm's
+    random.seed(number)
 
 
 def _filter_matrix(old: int, new: int) -> np.ndarray:
@@ -69,7 +79,7 @@ def test_training_without_augmentation_is_evaluation(picture):
     preprocessing = Preprocessing(size=(8, 12), crop_pct=0.8, mean=MEAN, std=STD, interpolation="bicubic")
     train = train_transform(preprocessing, augment=Augment(crop="none", flip=0.0))
     image = picture(height=30, width=31)
-    assert torch.equal(train(image), eval_transform(preprocessing)(image))
+    assert torch.equal(train(image, preprocessing.size), eval_transform(preprocessing)(image))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +89,7 @@ def test_training_without_augmentation_is_evaluation(picture):
         Augment(crop="pad", padding=4),
         Augment(crop="none", rotate=10, translate=0.1),
         Augment(crop="pad", policy="trivial", erasing=1.0),
-        Augment(policy="rand"),
+        Augment(policy=RAND, interpolation="random", erasing=0.5),
     ],
     ids=str,
 )
@@ -87,10 +97,10 @@ def test_training_without_augmentation_is_evaluation(picture):
 def test_augmentation_is_seeded_random_and_of_the_asked_size(picture, augment, shape):
     transform = pickle.loads(pickle.dumps(train_transform(Preprocessing(size=(16, 24)), augment=augment)))  # noqa: S301
     image = picture(height=shape[0], width=shape[1])
-    torch.manual_seed(0)
-    first = [transform(image) for _ in range(4)]
-    torch.manual_seed(0)
-    second = [transform(image) for _ in range(4)]
+    seed(0)
+    first = [transform(image, (16, 24)) for _ in range(4)]
+    seed(0)
+    second = [transform(image, (16, 24)) for _ in range(4)]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert all((a.shape, a.dtype) == ((3, 16, 24), torch.float32) for a in first)
     assert any(not torch.equal(first[0], other) for other in first[1:])
@@ -102,7 +112,7 @@ def test_a_padded_crop_shifts_by_at_most_the_padding(picture):
     padded = np.pad(np.asarray(image), ((2, 2), (2, 2), (0, 0))).transpose(2, 0, 1)
     windows = {(padded[:, i : i + 8, j : j + 8]).tobytes() for i in range(5) for j in range(5)}
     torch.manual_seed(0)
-    found = {transform(image).mul(255).round().to(torch.uint8).numpy().tobytes() for _ in range(60)}
+    found = {transform(image, (8, 8)).mul(255).round().to(torch.uint8).numpy().tobytes() for _ in range(60)}
     assert found <= windows
     assert len(found) > 10  # of 25 windows in 60 draws
 
@@ -110,8 +120,105 @@ def test_a_padded_crop_shifts_by_at_most_the_padding(picture):
 def test_a_certain_flip_mirrors(picture):
     image = picture(height=5, width=6)
     preprocessing = Preprocessing(size=(5, 6))
-    mirrored = train_transform(preprocessing, augment=Augment(crop="none", flip=1.0))(image)
+    mirrored = train_transform(preprocessing, augment=Augment(crop="none", flip=1.0))(image, (5, 6))
     assert torch.equal(mirrored, eval_transform(preprocessing)(image).flip(-1))
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "random"])
+def test_randaugment_is_that_of_timms_own_pipeline(picture, interpolation, order):
+    image = picture(height=20, width=20)
+    _, *theirs, to_tensor, normalise = create_transform(
+        (3, 20, 20),
+        is_training=True,
+        auto_augment=RAND,
+        interpolation=interpolation,
+        hflip=0.0,
+        mean=MEAN,
+        std=STD,
+    ).transforms
+    channels = {"rgb": slice(None), "bgr": slice(None, None, -1)}[order]
+    preprocessing = Preprocessing(size=(20, 20), mean=MEAN[channels], std=STD[channels], channel_order=order)
+    ours = train_transform(
+        preprocessing, augment=Augment(crop="none", flip=0.0, policy=RAND, interpolation=interpolation)
+    )
+    changed = 0
+    for number in range(30):
+        seed(number)
+        augmented = image
+        try:
+            for step in theirs:
+                augmented = step(augmented)
+        except ValueError:
+            continue  # at full strength it posterises to no bits, which new versions of Pillow refuse
+        expected = normalise(to_tensor(augmented)).numpy()[channels]
+        seed(number)
+        # Both divide by 255, subtract and divide in float32: values below 5, two roundings of 6e-8 relative.
+        np.testing.assert_allclose(ours(image, (20, 20)), expected, atol=2e-6, rtol=0)
+        changed += augmented.tobytes() != image.tobytes()
+    assert changed > 15  # either operation is left out half of the time
+
+
+def test_randaugment_at_full_strength_works_with_every_pillow(picture):
+    image = picture(height=8, width=8)
+    transform = train_transform(Preprocessing(size=(8, 8)), augment=Augment(crop="none", policy="rand-m10-p1-n15-inc1"))
+    # 15 of 15 operations, drawn with replacement: one that fails is met in nearly two of three images.
+    for number in range(20):
+        seed(number)
+        assert transform(image, (8, 8)).isfinite().all()
+
+
+def test_random_interpolation_is_bilinear_or_bicubic(picture):
+    image = picture(height=31, width=31)
+    # The whole square at another aspect does not fit into it, so every crop is the whole square.
+    crops = {
+        name: train_transform(
+            Preprocessing(size=(13, 13)), augment=Augment(scale=(1.0, 1.0), flip=0.0, interpolation=name)
+        )
+        for name in ("bilinear", "bicubic", "random")
+    }
+    fixed = {name: crops[name](image, (13, 13)).numpy().tobytes() for name in ("bilinear", "bicubic")}
+    seed(0)
+    drawn = {crops["random"](image, (13, 13)).numpy().tobytes() for _ in range(20)}
+    assert drawn == {*fixed.values()}
+    assert len(drawn) == 2
+
+
+def test_erasing_fills_one_rectangle_with_noise(picture):
+    image = picture(height=40, width=40)
+    preprocessing = Preprocessing(size=(40, 40), mean=MEAN, std=STD)
+    plain = eval_transform(preprocessing)(image)
+    erase = train_transform(preprocessing, augment=Augment(crop="none", flip=0.0, erasing=1.0))
+    seed(0)
+    for _ in range(20):
+        found = erase(image, (40, 40))
+        rows, columns = (found != plain).any(dim=0).nonzero(as_tuple=True)
+        box = (slice(None), slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+        # Sides are rounded to pixels: half of one on 40 is 1.3 % of a side, and of the area less than 1.5 %.
+        assert 0.02 - 0.015 < found[box][0].numel() / 40**2 < 1 / 3 + 0.015
+        outside = torch.ones_like(plain, dtype=torch.bool)
+        outside[box] = False
+        assert torch.equal(found[outside], plain[outside])
+        # Of at least 25 normal values: standard deviation 1, give or take four of its own, 0.14.
+        assert 0.4 < found[box].std() < 1.6
+
+
+@pytest.mark.parametrize("crop", ["random_resized", "pad", "none"])
+def test_training_images_have_the_size_asked_for(picture, crop):
+    transform = train_transform(Preprocessing(size=(16, 24), crop_pct=0.8), augment=Augment(crop=crop))
+    for size in ((8, 12), (24, 24), (40, 60)):
+        assert transform(picture(height=30, width=50), size).shape == (3, *size)
+
+
+def test_a_padded_crop_shifts_smaller_images_by_less(picture):
+    image = picture(height=8, width=8)
+    transform = train_transform(Preprocessing(size=(16, 16)), augment=Augment(crop="pad", padding=4, flip=0.0))
+    padded = np.pad(np.asarray(image), ((2, 2), (2, 2), (0, 0))).transpose(2, 0, 1)
+    windows = {(padded[:, i : i + 8, j : j + 8]).tobytes() for i in range(5) for j in range(5)}
+    torch.manual_seed(0)
+    found = {transform(image, (8, 8)).mul(255).round().to(torch.uint8).numpy().tobytes() for _ in range(60)}
+    assert found <= windows
+    assert len(found) > 10  # of 25 windows in 60 draws
 
 
 @pytest.mark.parametrize(
@@ -119,6 +226,9 @@ def test_a_certain_flip_mirrors(picture):
     [
         ({"crop": "centre"}, "crop='centre': choose from"),
         ({"policy": "auto"}, "policy='auto': choose from"),
+        ({"policy": "rand-m9-x3"}, "policy='rand-m9-x3': choose from"),
+        ({"policy": "rand-magnitude"}, "policy='rand-magnitude': choose from"),
+        ({"interpolation": "lanczos"}, "interpolation='lanczos': choose from"),
         ({"scale": (0.0, 1.0)}, "scale=.*must be two rising shares"),
         ({"scale": (0.9, 0.5)}, "scale=.*must be two rising shares"),
         ({"padding": -1}, "padding=-1: must be 0 pixels or more"),

@@ -1,26 +1,45 @@
 """Images for training and evaluation: sources, splits, transforms, batches. Nothing here knows of lightning."""
 
-from parckit.data.datasets import ImageDataset, ImageTable, IndexedImages, OnError, Sample, Transform
+from parckit.data.datasets import (
+    DrawnImages,
+    ImageDataset,
+    ImageTable,
+    IndexedImages,
+    OnError,
+    Sample,
+    TrainTransform,
+    Transform,
+)
 from parckit.data.images import IMAGE_EXTENSIONS, decode_image, list_images, load_image
-from parckit.data.loader import Batch, collate, image_loader
+from parckit.data.loader import Batch, collate, image_loader, stream_loader, train_loader
+from parckit.data.sampling import BatchShape, Draw, MultiScale, OneSize, Progressive, SeededBatches, Sizes
 from parckit.data.source import open_images
 from parckit.data.splits import Split
 from parckit.data.streams import StreamedImages
-from parckit.data.transforms import Augment, Crop, Policy, eval_transform, train_transform
+from parckit.data.transforms import Augment, Crop, CropInterpolation, eval_transform, train_transform
 
 __all__ = [
     "IMAGE_EXTENSIONS",
     "Augment",
     "Batch",
+    "BatchShape",
     "Crop",
+    "CropInterpolation",
+    "Draw",
+    "DrawnImages",
     "ImageDataset",
     "ImageTable",
     "IndexedImages",
+    "MultiScale",
     "OnError",
-    "Policy",
+    "OneSize",
+    "Progressive",
     "Sample",
+    "SeededBatches",
+    "Sizes",
     "Split",
     "StreamedImages",
+    "TrainTransform",
     "Transform",
     "collate",
     "decode_image",
@@ -29,5 +48,7 @@ __all__ = [
     "list_images",
     "load_image",
     "open_images",
+    "stream_loader",
+    "train_loader",
     "train_transform",
 ]

@@ -1,17 +1,20 @@
 """The datasets that every source becomes: images by index, or a common base for streams."""
 
 import logging
+import random
 from abc import ABC
 from collections.abc import Callable
 from typing import Literal, Protocol, cast, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from parckit.contract import InputError
+from parckit.data.sampling import Draw
 
 OnError = Literal["raise", "skip"]
 Transform = Callable[[Image.Image], Tensor]
@@ -19,6 +22,14 @@ Sample = tuple[Tensor, int]
 """A transformed image (3, H, W) and its class index."""
 
 _log = logging.getLogger(__name__)
+
+
+class TrainTransform(Protocol):
+    """A random change of an image that also brings it to a size."""
+
+    def __call__(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+        """Return (3, H, W) float32 of `size`, (height, width) in pixels."""
+        ...
 
 
 class ImageTable(Protocol):
@@ -55,25 +66,55 @@ class ImageDataset(Dataset[Sample | None], ABC):
 
 @final
 class IndexedImages(ImageDataset):
-    """A table's images in a fixed order."""
+    """A table's images by their index.
+
+    Attributes:
+        table: where they come from.
+    """
 
     def __init__(self, table: ImageTable, *, transform: Transform, on_error: OnError = "raise") -> None:
         self.labels = table.labels
-        self._table = table
+        self.table = table
         self._transform = transform
         self._on_error: OnError = on_error
 
     @property
     def targets(self) -> NDArray[np.int64]:
         """Class index of every image, without decoding any."""
-        return self._table.targets
+        return self.table.targets
+
+    def __len__(self) -> int:
+        return len(self.table.targets)
+
+    def __getitem__(self, index: int) -> Sample | None:
+        image = load_or_skip(lambda: self.table.load(index), on_error=self._on_error)
+        return None if image is None else (self._transform(image), _target(self.table, index))
+
+
+@final
+class DrawnImages(ImageDataset):
+    """A table's images as a sampler of `Draw` asks for them.
+
+    The generators of torch, numpy and Python are seeded anew for every image, and stay as its augmentation leaves them.
+    """
+
+    def __init__(self, table: ImageTable, *, transform: TrainTransform, on_error: OnError = "raise") -> None:
+        self.labels = table.labels
+        self._table = table
+        self._transform = transform
+        self._on_error: OnError = on_error
 
     def __len__(self) -> int:
         return len(self._table.targets)
 
-    def __getitem__(self, index: int) -> Sample | None:
-        image = load_or_skip(lambda: self._table.load(index), on_error=self._on_error)
-        return None if image is None else (self._transform(image), int(cast("np.int64", self._table.targets[index])))
+    def __getitem__(self, draw: Draw) -> Sample | None:
+        image = load_or_skip(lambda: self._table.load(draw.image), on_error=self._on_error)
+        if image is None:
+            return None
+        torch.random.default_generator.manual_seed(draw.seed)
+        np.random.seed(draw.seed)  # noqa: NPY002 - what timm's policies draw from
+        random.seed(draw.seed)
+        return self._transform(image, draw.size), _target(self._table, draw.image)
 
 
 def load_or_skip(load: Callable[[], Image.Image], *, on_error: OnError) -> Image.Image | None:
@@ -89,3 +130,7 @@ def load_or_skip(load: Callable[[], Image.Image], *, on_error: OnError) -> Image
             raise InputError(f"{error}; --data.on_error skip leaves such images out") from error
         _log.warning("skipped: %s", error)
         return None
+
+
+def _target(table: ImageTable, index: int) -> int:
+    return int(cast("np.int64", table.targets[index]))

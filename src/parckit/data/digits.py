@@ -5,6 +5,7 @@ index and the salts below alone (`parckit.data.splits.held_out`): train 1,255, v
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class DigitsTable:
 
 def open_digits(*, split: Split) -> DigitsTable:
     """Open a split of the digits."""
-    values, targets = load_digits(return_X_y=True)
+    values, targets = cast("tuple[NDArray[np.float64], NDArray[np.int64]]", load_digits(return_X_y=True))
     chosen = _indices(targets, split=split)
     pixels = np.rint(values.reshape(-1, 8, 8) * (255 / _INK)).astype(np.uint8)
     return DigitsTable(

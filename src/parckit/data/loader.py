@@ -1,5 +1,6 @@
 """From samples to batches."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from parckit.data.datasets import ImageDataset, Sample
+from parckit.data.datasets import DrawnImages, ImageDataset, IndexedImages, Sample
+from parckit.data.sampling import SeededBatches
 from parckit.data.streams import StreamedImages
 
 
@@ -34,19 +36,9 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
 
 
 def image_loader(
-    dataset: ImageDataset,
-    *,
-    batch_size: int,
-    workers: int = 0,
-    shuffle: bool = False,
-    seed: int = 0,
-    drop_last: bool = False,
+    dataset: ImageDataset, *, batch_size: int, workers: int = 0, process: int = 0, processes: int = 1
 ) -> DataLoader[Batch]:
-    """Load batches.
-
-    `seed` fixes the order and, with workers, the augmentation too: torch seeds every worker's generator from it, and
-    torchvision's transforms draw from that one. Without workers they draw from the process's global generator. A stream
-    is shuffled within each worker: the order of its shards, then a window of samples.
+    """Load every image once, in order.
 
     An error in a worker arrives as the same exception type; the last line of its text is the original's.
 
@@ -54,21 +46,39 @@ def image_loader(
         dataset: from `open_images`.
         batch_size: images a batch, before broken ones are dropped.
         workers: loader processes, kept for the loader's life; 0 loads in this process.
-        shuffle: give another order in every epoch.
-        seed: of order and augmentation.
-        drop_last: leave out a last batch that is not full.
+        process: number of this process, from 0; each loads its own part.
+        processes: how many there are; all load equally many batches, the last of which may be empty. A stream is dealt
+            out by itself.
     """
-    streamed = isinstance(dataset, StreamedImages)
+    if not isinstance(dataset, IndexedImages):
+        return _loader(dataset, workers=workers, batch_size=batch_size)
+    own = range(process, len(dataset), processes)
+    starts = range(0, math.ceil(len(dataset) / processes), batch_size)
+    return _loader(dataset, workers=workers, batch_sampler=[own[start : start + batch_size] for start in starts])
+
+
+def train_loader(dataset: DrawnImages, *, batches: SeededBatches, workers: int = 0) -> DataLoader[Batch]:
+    """Load the batches that a sampler draws; order and augmentation are its own, with any number of workers."""
+    return _loader(dataset, workers=workers, batch_sampler=batches)
+
+
+def stream_loader(dataset: StreamedImages, *, batch_size: int, workers: int = 0, seed: int = 0) -> DataLoader[Batch]:
+    """Load whole batches of a stream at random: within each worker the order of its shards, then a window of samples.
+
+    `seed` fixes the order and, with workers, the augmentation too: torch seeds every worker's generator from it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return _loader(dataset.shuffled(), workers=workers, batch_size=batch_size, drop_last=True, generator=generator)
+
+
+def _loader(dataset: ImageDataset, *, workers: int, **order: object) -> DataLoader[Batch]:
     loader = DataLoader(
-        dataset.shuffled() if streamed and shuffle else dataset,
-        batch_size=batch_size,
-        shuffle=shuffle and not streamed,
+        dataset,
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=collate,
-        drop_last=drop_last,
         pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator().manual_seed(seed),
+        **order,  # pyright: ignore[reportArgumentType] - batch size and order, as the three kinds above need them
     )
     # torch types a loader by its samples, whatever the collate function makes of them.
     return cast("DataLoader[Batch]", loader)
