@@ -1,4 +1,5 @@
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data import decode_image, list_images, load_image
+from parckit.data import IMAGE_EXTENSIONS, decode_image, list_images, load_image
 
 
 def _save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -55,6 +56,15 @@ def test_exif_rotation_is_applied(tmp_path, picture):
     exif[0x0112] = 6  # orientation: to be turned 90 degrees clockwise for viewing
     upright = load_image(_save(tmp_path / "a.png", stored, exif=exif))
     np.testing.assert_array_equal(np.asarray(upright), np.rot90(np.asarray(stored), k=-1))
+
+
+@pytest.mark.parametrize("ending", [ending.removeprefix(".") for ending in IMAGE_EXTENSIONS])
+def test_pictures_of_every_format_can_be_worked_on_after_their_file_is_gone(tmp_path, picture, ending):
+    path = _save(tmp_path / f"a.{ending}", picture(height=20, width=30))
+    image = load_image(path)
+    path.unlink()
+    assert np.asarray(image.resize((3, 2))).shape == (2, 3, 3)
+    assert pickle.loads(pickle.dumps(image)).tobytes() == image.tobytes()  # noqa: S301 - our own bytes
 
 
 def test_a_missing_file_is_named(tmp_path):

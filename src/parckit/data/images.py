@@ -7,11 +7,24 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from parckit.contract import InputError
 
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+FORMAT_OF_EXTENSION = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""File endings, lower case, and Pillow's names of the formats that they promise; decoding goes by the bytes alone."""
+
+IMAGE_EXTENSIONS = tuple(FORMAT_OF_EXTENSION)
 """File endings, lower case, that count as images in folders and shards."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
-# The only decoders tried: Pillow knows others (EPS) that would start programs on a stranger's file.
+IMAGE_FORMATS = tuple(dict.fromkeys(FORMAT_OF_EXTENSION.values()))
+"""The only decoders tried: Pillow knows others (EPS) that would start programs on a stranger's file."""
 
 
 def load_image(path: str | Path) -> Image.Image:
@@ -53,11 +66,11 @@ def decode_image(data: bytes, *, name: str) -> Image.Image:
 
 def _decode(source: Path | BytesIO, *, name: str) -> Image.Image:
     try:
-        with Image.open(source, formats=_FORMATS) as image:
+        with Image.open(source, formats=IMAGE_FORMATS) as image:
             ImageOps.exif_transpose(image, in_place=True)
             return _rgb(image)
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not an image of a known format ({', '.join(_FORMATS)})") from error
+        raise InputError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)})") from error
     except Exception as error:
         # Pillow's decoders raise whatever the bytes lead them to: OSError, SyntaxError, struct.error, IndexError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -70,4 +83,4 @@ def _rgb(image: Image.Image) -> Image.Image:
     if "transparency" in image.info:
         # Straight to RGB, Pillow warns for palettes with one alpha per colour.
         return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy: a twelfth of decoding a JPEG

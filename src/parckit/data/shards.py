@@ -151,15 +151,26 @@ def _index(shard: Path, *, labels: tuple[str, ...] | None) -> list[_Entry]:
     try:
         with tarfile.open(_unpacked(shard), "r:") as archive:
             entries = list(_entries(archive, shard=shard, labels=labels))
-            end = archive.offset
-        # Python takes a file that stops between two members for a whole one; only the end mark tells.
-        with _unpacked(shard).open("rb") as file:
-            file.seek(end)
-            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("cut: the tar's end mark is missing")
+            require_end(_unpacked(shard), at=archive.offset)
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{shard}: broken shard ({error})") from error
     return entries
+
+
+def require_end(path: Path, *, at: int) -> None:
+    """Refuse a tar that was cut between two members, which Python takes for a whole one: only the end mark tells.
+
+    Args:
+        path: the tar.
+        at: where the last member ends, bytes: the archive's `offset` after all members were read.
+
+    Raises:
+        tarfile.ReadError: if the end mark is not there.
+    """
+    with path.open("rb") as file:
+        file.seek(at)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("cut: the tar's end mark is missing")
 
 
 def _entries(archive: tarfile.TarFile, *, shard: Path, labels: tuple[str, ...] | None) -> Iterator[_Entry]:

@@ -1,0 +1,131 @@
+"""`parckit data`: pack, check and lay out images before training on them."""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from jsonargparse import Namespace
+from jsonargparse.typing import PositiveInt
+from rich.console import Console
+from rich.progress import track
+
+from parckit.cli.parsing import Parser, Seed, verb_parser
+from parckit.cli.tables import show
+from parckit.data.checking import SMALLEST, Finding, find_problems, inspect_files, list_files
+from parckit.data.imagenet import Form, lay_out_imagenet
+from parckit.data.packing import SHARD_SIZE, pack_folder
+from parckit.data.splits import Named
+
+Item = TypeVar("Item")
+
+_FOUND = 1
+"""Exit code when a check found something; mistakes in the arguments end with 2, as everywhere."""
+
+
+def main(argv: list[str]) -> None:
+    """Run the verb."""
+    parser = verb_parser("data", description="Pack, check and lay out images before training on them.")
+    actions = parser.add_subcommands(dest="action")
+    for name, (action, _) in _ACTIONS.items():
+        own = action()
+        actions.add_subcommand(name, own, help=own.description)
+        own.prog = f"{parser.prog} {name}"  # the library writes "[options]" between the two, where none are accepted
+    args = parser.read(argv)
+    _, run = _ACTIONS[args.action]
+    run(args[args.action])
+
+
+def _pack_parser() -> Parser:
+    parser = verb_parser("data pack", description="Turn a folder of class folders into tar shards.")
+    parser.add_argument("folder", type=Path, help="DIR/{train,val,test}/CLASS/IMAGE or DIR/CLASS/IMAGE")
+    parser.add_argument("out", type=Path, help="new folder of shards; appears when all are written")
+    _add_shard_arguments(parser)
+    return parser
+
+
+def _check_parser() -> Parser:
+    parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
+    parser.add_argument("folder", type=Path, help="looked through with all folders in it")
+    parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help="shorter side, pixels; less is tiny")
+    parser.add_argument("--threads", type=PositiveInt, default=os.cpu_count() or 1, help="files looked at at once")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _imagenet_parser() -> Parser:
+    parser = verb_parser("data imagenet", description="Lay out the official ILSVRC2012 archives for training.")
+    parser.add_argument("archives", type=Path, help="folder of the archives, under their official names")
+    parser.add_argument("out", type=Path, help="new folder; appears when all is written")
+    parser.add_argument("--form", type=Form, default="folders", help="folders of images, or tar shards")
+    _add_shard_arguments(parser)
+    return parser
+
+
+def _add_shard_arguments(parser: Parser) -> None:
+    parser.add_argument("--shard_size", type=PositiveInt, default=SHARD_SIZE, help="images a shard, at most")
+    parser.add_argument("--seed", type=Seed, default=0, help="of the order in the shards")
+
+
+def _pack(args: Namespace) -> None:
+    counts = pack_folder(
+        args.folder,
+        args.out,
+        shard_size=args.shard_size,
+        seed=args.seed,
+        track=partial(_track, description="packing"),
+    )
+    _print_counts(args.out, counts)
+
+
+def _imagenet(args: Namespace) -> None:
+    counts = lay_out_imagenet(
+        args.archives,
+        args.out,
+        form=args.form,
+        shard_size=args.shard_size,
+        seed=args.seed,
+        track=partial(_track, description="laying out"),
+    )
+    _print_counts(args.out, counts)
+
+
+def _print_counts(out: Path, counts: Mapping[Named, int]) -> None:
+    print(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
+
+
+def _check(args: Namespace) -> None:
+    files = list_files(args.folder)
+    inspections = _track(inspect_files(files, threads=args.threads), description="checking", total=len(files))
+    findings = find_problems(inspections, smallest=args.smallest)
+    if args.json:
+        plain = [{"file": str(each.path), "problem": each.problem, "detail": each.detail} for each in findings]
+        print(json.dumps(plain, indent=2, ensure_ascii=False))
+    elif findings:
+        rows = [(str(each.path.relative_to(args.folder)), each.problem, each.detail) for each in findings]
+        show(_summary(args.folder, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
+    else:
+        print(f"{args.folder}: nothing found in {len(files)} files")
+    if findings:
+        sys.exit(_FOUND)
+
+
+def _summary(folder: Path, findings: Sequence[Finding]) -> str:
+    counts = Counter(each.problem for each in findings)
+    return f"{folder}: " + ", ".join(f"{count} {problem}" for problem, count in counts.items())
+
+
+def _track(items: Iterable[Item], /, *, description: str, total: int | None = None) -> Iterable[Item]:
+    """Show a progress bar on standard error, so that what is printed can be read by programs."""
+    return track(items, description=description, total=total, console=Console(stderr=True))
+
+
+_ACTIONS: Mapping[str, tuple[Callable[[], Parser], Callable[[Namespace], None]]] = {
+    "pack": (_pack_parser, _pack),
+    "check": (_check_parser, _check),
+    "imagenet": (_imagenet_parser, _imagenet),
+}

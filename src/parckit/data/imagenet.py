@@ -1,0 +1,178 @@
+"""ImageNet (ILSVRC2012) from the official archives, which are read as they are and never unpacked as a whole.
+
+- `ILSVRC2012_img_train.tar` holds one tar of images for each class, named after it (`n01440764.tar`).
+- `ILSVRC2012_img_val.tar` holds the validation images without their classes.
+- `ILSVRC2012_devkit_t12.tar.gz` has these: a number for each image in the order of their names, and a MATLAB table of
+  what the numbers mean.
+
+Classes are called by their WordNet number; sorted, as everywhere in parckit, they have the indices that all published
+models use.
+"""
+
+import io
+import tarfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal, cast, get_args
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+from parckit.contract import InputError, replacing
+from parckit.data.packing import SHARD_SIZE, StoredImage, Track, refuse_filled, untracked, write_shards
+from parckit.data.shards import require_end
+from parckit.data.splits import Named
+
+TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"
+VAL_ARCHIVE = "ILSVRC2012_img_val.tar"
+DEVKIT_ARCHIVE = "ILSVRC2012_devkit_t12.tar.gz"
+
+Form = Literal["folders", "shards"]
+
+_MEANINGS = "data/meta.mat"
+_ANSWERS = "data/ILSVRC2012_validation_ground_truth.txt"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    labels: tuple[str, ...]
+    images: list[StoredImage]
+
+
+def lay_out_imagenet(
+    archives: Path,
+    out: Path,
+    *,
+    form: Form = "folders",
+    shard_size: int = SHARD_SIZE,
+    seed: int = 0,
+    track: Track = untracked,
+) -> dict[Named, int]:
+    """Turn the official archives into a source that `open_images` reads, with train and val, or the one that is there.
+
+    Args:
+        archives: folder with the archives under their official names; val needs the devkit.
+        out: folder that appears when all of it is written; must not hold anything yet.
+        form: `"folders"`, `OUT/{train,val}/CLASS/IMAGE`, or `"shards"` in a random order, which reads the archives at
+            random places: quick on a solid-state disk only.
+        shard_size: images a shard, at most.
+        seed: of the order in the shards.
+        track: sees the images of each split as they are written.
+
+    Returns:
+        The number of images of every split that was written.
+
+    Raises:
+        InputError: if an archive is missing, broken or not the official one, or `out` holds something.
+    """
+    if form not in get_args(Form):
+        raise InputError(f"form={form!r}: choose from {get_args(Form)}")
+    refuse_filled(out)
+    parts = _index(archives)
+    labels = next(iter(parts.values())).labels
+    splits: dict[Named, list[StoredImage]] = {name: part.images for name, part in parts.items()}
+    if form == "shards":
+        write_shards(splits, out, labels=labels, shard_size=shard_size, seed=seed, track=track)
+    else:
+        _write_folders(splits, out, labels=labels, track=track)
+    return {name: len(images) for name, images in splits.items()}
+
+
+def _index(archives: Path) -> dict[Named, _Part]:
+    parts: dict[Named, _Part] = {}
+    if (archives / TRAIN_ARCHIVE).is_file():
+        parts["train"] = _index_train(archives / TRAIN_ARCHIVE)
+    if (archives / VAL_ARCHIVE).is_file():
+        parts["val"] = _index_val(archives / VAL_ARCHIVE, devkit=archives / DEVKIT_ARCHIVE)
+    if not parts:
+        raise InputError(f"{archives}: has neither {TRAIN_ARCHIVE} nor {VAL_ARCHIVE}")
+    (_, first), *others = parts.items()
+    for name, part in others:
+        if differing := set(part.labels) ^ set(first.labels):
+            raise InputError(f"{archives}: class {min(differing)} is not in both train and {name}")
+    return parts
+
+
+def _index_train(path: Path) -> _Part:
+    found: dict[str, list[tarfile.TarInfo]] = {}
+    begins: dict[str, int] = {}
+    with _whole_tar(path) as archive:
+        for member in archive:
+            label = PurePosixPath(member.name)
+            if not member.isreg() or label.suffix != ".tar":
+                raise InputError(f"{path}: holds {member.name}; expected one tar of images a class")
+            with tarfile.open(fileobj=cast("IO[bytes]", archive.extractfile(member)), mode="r:") as images:
+                found[label.stem] = images.getmembers()
+            begins[label.stem] = member.offset_data
+    labels = tuple(sorted(found))
+    stored = [
+        _stored(image, target=target, path=path, begin=begins[label])
+        for target, label in enumerate(labels)
+        for image in found[label]
+    ]
+    return _Part(labels=labels, images=stored)
+
+
+def _index_val(path: Path, *, devkit: Path) -> _Part:
+    labels, targets = _read_devkit(devkit)
+    with _whole_tar(path) as archive:
+        images = sorted((member for member in archive if member.isreg()), key=lambda member: member.name)
+    if len(images) != len(targets):
+        raise InputError(f"{path}: holds {len(images)} images, but {devkit.name} has {len(targets)} answers")
+    stored = [_stored(image, target=target, path=path) for image, target in zip(images, targets, strict=True)]
+    return _Part(labels=labels, images=stored)
+
+
+def _stored(image: tarfile.TarInfo, *, target: int, path: Path, begin: int = 0) -> StoredImage:
+    name = PurePosixPath(image.name).name
+    return StoredImage(name=name, target=target, path=path, offset=begin + image.offset_data, size=image.size)
+
+
+def _read_devkit(path: Path) -> tuple[tuple[str, ...], list[int]]:
+    """Return the classes and the class index of every validation image."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; it has the classes of the validation images")
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            files = {name: _read(archive, ending=name) for name in (_MEANINGS, _ANSWERS)}
+        synsets = np.atleast_1d(loadmat(io.BytesIO(files[_MEANINGS]), squeeze_me=True)["synsets"])
+        leaves = synsets[synsets["num_children"] == 0]  # the others are kinds of classes
+        names = {int(number): str(name) for number, name in zip(leaves["ILSVRC2012_ID"], leaves["WNID"], strict=True)}
+        labels = tuple(sorted(names.values()))
+        indices = {label: index for index, label in enumerate(labels)}
+        return labels, [indices[names[int(answer)]] for answer in files[_ANSWERS].split()]
+    except (tarfile.TarError, MatReadError, OSError, EOFError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not the official development kit ({error})") from error
+
+
+def _read(archive: tarfile.TarFile, *, ending: str) -> bytes:
+    member = next((member for member in archive.getmembers() if member.name.endswith(ending)), None)
+    content = None if member is None else archive.extractfile(member)
+    if content is None:
+        raise ValueError(f"{ending} is missing")
+    return content.read()
+
+
+@contextmanager
+def _whole_tar(path: Path) -> Generator[tarfile.TarFile, None, None]:
+    """Open a tar that the body reads to its end; a broken or cut one becomes an `InputError` that names it."""
+    try:
+        with tarfile.open(path, "r:") as archive:
+            yield archive
+            require_end(path, at=archive.offset)
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{path}: broken archive ({error})") from error
+
+
+def _write_folders(
+    splits: Mapping[Named, Sequence[StoredImage]], out: Path, *, labels: Sequence[str], track: Track
+) -> None:
+    with replacing(out) as temporary:
+        for split, images in splits.items():
+            for label in labels:
+                (temporary / split / label).mkdir(parents=True)
+            for image in track(images):
+                (temporary / split / labels[image.target] / image.name).write_bytes(image.read())

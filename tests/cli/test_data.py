@@ -1,0 +1,107 @@
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from parckit.cli.main import main
+from parckit.data.imagenet import TRAIN_ARCHIVE
+from parckit.data.shards import open_shards
+from pictures import coloured, write_pictures
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "colours", count=4)
+
+
+def test_a_packed_folder_is_a_source_for_training(folder, tmp_path, parckit):
+    out = tmp_path / "shards"
+    assert parckit("data", "pack", folder, out, "--shard_size=5") == f"{out}: 9 train images, 3 val images\n"
+    table = open_shards(str(out), split="all")
+    assert table.labels == ("blue", "green", "red")
+    assert sorted(table.targets.tolist()) == [0] * 4 + [1] * 4 + [2] * 4
+    assert [path.name for path in sorted(out.iterdir())] == [
+        "classes.txt",
+        "train-0000.tar",
+        "train-0001.tar",
+        "val-0000.tar",
+    ]
+
+
+def test_a_sound_folder_passes(folder, parckit):
+    assert parckit("data", "check", folder, "--smallest=20") == f"{folder}: nothing found in 12 files\n"
+
+
+def _check_failing(capsys, *argv: object) -> str:
+    with pytest.raises(SystemExit) as ending:
+        main(["data", "check", *map(str, argv)])
+    assert ending.value.code == 1
+    return capsys.readouterr().out
+
+
+def test_what_is_wrong_is_shown_and_ends_with_1(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    (folder / "red" / "new.jpg").write_bytes(b"")
+    coloured("red", size=(60, 60), seed=77).save(folder / "blue" / "new.bmp", "PNG")
+    printed = _check_failing(capsys, folder, "--smallest=20", "--threads=1")
+    assert printed.startswith(f"{folder}: 1 wrong ending, 1 broken\n")
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in printed.splitlines() if "│" in line]
+    assert ["blue/new.bmp", "wrong ending", "PNG image"] in rows
+    assert [row[:2] for row in rows] == [["blue/new.bmp", "wrong ending"], ["red/new.jpg", "broken"]]
+
+
+def test_json_can_be_read_by_programs(folder, capsys):
+    path = folder / "red" / "new.png"
+    coloured("red", size=(5, 60)).save(path)
+    found = json.loads(_check_failing(capsys, folder, "--smallest=6", "--json"))
+    assert found == [{"file": str(path), "problem": "tiny", "detail": "shorter side of 5 pixels"}]
+
+
+def test_json_of_a_sound_folder_is_an_empty_list(folder, parckit):
+    assert json.loads(parckit("data", "check", folder, "--smallest=20", "--json")) == []
+
+
+@pytest.mark.parametrize("form", ["folders", "shards"])
+def test_imagenet(tmp_path, parckit, form):
+    coloured("red").save(tmp_path / "n01_1.JPEG")
+    for archive, member in (("n01.tar", "n01_1.JPEG"), (TRAIN_ARCHIVE, "n01.tar")):
+        with tarfile.open(tmp_path / archive, "w") as tar:
+            tar.add(tmp_path / member, arcname=member)
+    out = tmp_path / "out"
+    assert parckit("data", "imagenet", tmp_path, out, f"--form={form}") == f"{out}: 1 train images\n"
+    expected = {"folders": "train/n01/n01_1.JPEG", "shards": "train-0000.tar"}
+    assert (out / expected[form]).is_file()
+
+
+def test_the_bar_is_no_part_of_what_is_printed(folder, tmp_path, capfd):
+    main(["data", "pack", str(folder), str(tmp_path / "out")])
+    printed, shown = capfd.readouterr()
+    assert "packing" in shown
+    assert "100%" in shown
+    assert "packing" not in printed
+
+
+@pytest.mark.parametrize("action", ["pack", "check", "imagenet"])
+def test_every_action_has_help(action, capsys):
+    with pytest.raises(SystemExit) as ending:
+        main(["data", action, "--help"])
+    assert ending.value.code == 0
+    assert f"parckit data {action}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["check", "nowhere"], "nowhere: no such folder"),
+        (["pack", "nowhere", "out"], "nowhere: no such folder"),
+        (["imagenet", ".", "out", "--form=zip"], "zip"),
+        (["check", ".", "--threads=0"], "--threads"),
+        (["pack", ".", "out", "--shard_size=0"], "--shard_size"),
+        (["pack", "."], "out"),
+        (["clean", "."], "clean"),
+        ([], "action"),
+    ],
+)
+def test_mistakes_are_named(argv, said, mistake):
+    assert said in mistake("data", *argv)

@@ -1,0 +1,142 @@
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parckit.contract import InputError
+from parckit.data.folder import open_folder
+from parckit.data.packing import StoredImage, pack_folder, write_shards
+from parckit.data.shards import ShardTable, open_shards
+
+
+def _contents(table: ShardTable) -> list[tuple[int, bytes]]:
+    """Return class and encoded bytes of every sample."""
+    found = []
+    for target, (shard, offset, size) in zip(table.targets.tolist(), table.where.tolist(), strict=True):
+        with table.tars[shard].open("rb") as file:
+            file.seek(offset)
+            found.append((target, file.read(size)))
+    return found
+
+
+def _folder_contents(source: Path, split) -> list[tuple[int, bytes]]:
+    table = open_folder(source, split=split)
+    return [
+        (target, Path(path.decode()).read_bytes())
+        for target, path in zip(table.targets.tolist(), table.paths.tolist(), strict=True)
+    ]
+
+
+SPLIT = {"train/cat": 4, "train/dog": 3, "val/cat": 2, "val/dog": 1, "test/cat": 1, "test/dog": 2}
+UNDIVIDED = {"cat": 12, "dog": 5}
+
+
+@pytest.mark.parametrize("counts", [SPLIT, UNDIVIDED], ids=["split", "undivided"])
+def test_every_split_of_the_shards_holds_the_images_of_the_folders_byte_for_byte(image_folder, tmp_path, counts):
+    source = image_folder(counts)
+    pack_folder(source, tmp_path / "out", shard_size=2)
+    for split in ("train", "val", "test"):
+        table = open_shards(str(tmp_path / "out"), split=split)
+        assert table.labels == ("cat", "dog")
+        assert sorted(_contents(table)) == sorted(_folder_contents(source, split))
+
+
+def test_a_set_for_testing_alone_stays_one(image_folder, tmp_path):
+    counts = pack_folder(image_folder({"test/cat": 1, "test/dog": 1}), tmp_path / "out")
+    assert counts == {"test": 2}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.txt", "test-0000.tar"]
+
+
+def test_shards_of_a_split_are_equally_full(image_folder, tmp_path):
+    pack_folder(image_folder({"train/a": 11, "val/a": 1}), tmp_path / "out", shard_size=4)
+    sizes = []
+    for path in sorted((tmp_path / "out").glob("train-*.tar")):
+        with tarfile.open(path) as archive:
+            sizes.append(len(archive.getnames()) // 2)
+    assert sorted(sizes) == [3, 4, 4]
+
+
+def test_the_seed_alone_decides_the_order(image_folder, tmp_path):
+    source = image_folder({"train/a": 9, "train/b": 9, "val/a": 1, "val/b": 1})
+    for name, seed in (("one", 0), ("same", 0), ("other", 1)):
+        pack_folder(source, tmp_path / name, seed=seed)
+    one, same, other = ((tmp_path / name / "train-0000.tar").read_bytes() for name in ("one", "same", "other"))
+    assert one == same
+    assert one != other
+    assert open_shards(str(tmp_path / "one"), split="train").targets.tolist() != [0] * 9 + [1] * 9
+
+
+def test_a_part_of_a_file_can_be_an_image(tmp_path):
+    (tmp_path / "many").write_bytes(b"--one--three")
+    images = [
+        StoredImage(name="1.JPEG", target=0, path=tmp_path / "many", offset=2, size=3),
+        StoredImage(name="3.JPEG", target=1, path=tmp_path / "many", offset=7),
+    ]
+    write_shards({"test": images}, tmp_path / "out", labels=("a", "b"))
+    table = open_shards(str(tmp_path / "out"), split="test")
+    assert sorted(_contents(table)) == [(0, b"one"), (1, b"three")]
+
+
+def test_every_image_is_tracked(image_folder, tmp_path):
+    seen = []
+
+    def track(items):
+        for item in items:
+            yield item
+            seen.append(item.name)
+
+    pack_folder(image_folder({"train/a": 5, "val/a": 2}), tmp_path / "out", shard_size=2, track=track)
+    assert len(seen) == 7
+
+
+def test_nothing_is_left_when_an_image_cannot_be_read(image_folder, tmp_path):
+    source = image_folder({"train/a": 3, "val/a": 1})
+
+    def track(items):
+        for number, item in enumerate(items):
+            if number == 2:
+                item.path.unlink()
+            yield item
+
+    with pytest.raises(FileNotFoundError):
+        pack_folder(source, tmp_path / "new" / "out", track=track)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_not_replaced(image_folder, tmp_path):
+    source, out = image_folder({"train/a": 1, "val/a": 1}), tmp_path / "out"
+    out.mkdir()
+    pack_folder(source, out)
+    written = (out / "train-0000.tar").stat().st_mtime_ns
+    with pytest.raises(InputError, match=f"{out}: exists already; accepted is an empty or new folder"):
+        pack_folder(source, out)
+    assert (out / "train-0000.tar").stat().st_mtime_ns == written
+
+
+def test_shards_do_not_go_where_they_would_become_a_class(image_folder):
+    source = image_folder({"a": 2})
+    with pytest.raises(InputError, match=f"{source / 'shards'}: lies in {source}"):
+        pack_folder(source, source / "shards")
+
+
+@pytest.mark.parametrize("label", ["two\nlines", " outer blank", "para\u2029graph"])
+def test_a_class_that_the_classes_file_could_not_name_is_refused(image_folder, tmp_path, label):
+    source = image_folder({f"train/{label}": 1, f"val/{label}": 1, "train/b": 1, "val/b": 1})
+    with pytest.raises(InputError, match=r"its name cannot stand in classes\.txt") as caught:
+        pack_folder(source, tmp_path / "out")
+    assert repr(label) in str(caught.value)
+
+
+def test_mistakes_are_named(image_folder, tmp_path):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
+        pack_folder(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(InputError, match="shard_size=0: must be at least 1 image"):
+        pack_folder(image_folder({"train/a": 1, "val/a": 1}), tmp_path / "out", shard_size=0)
+
+
+def test_pixels_come_back(image_folder, tmp_path, picture):
+    pack_folder(image_folder({"test/a": 3}), tmp_path / "out")
+    table = open_shards(str(tmp_path / "out"), split="test")
+    found = sorted(np.asarray(table.load(index)).tobytes() for index in range(3))
+    assert found == sorted(np.asarray(picture(number)).tobytes() for number in range(3))
