@@ -3,14 +3,17 @@
 import logging
 import os
 import sys
+import time
 from importlib import import_module
 
 from parckit import __version__
-from parckit.contract import ExportError, InputError
+from parckit.contract import DivergedError, ExportError, InputError, LostProcessError
 
 VERBS = {
     "quickstart": "the whole path on real handwritten digits: train, export, verify, benchmark, report",
+    "data": "pack, check and lay out images before training on them",
     "train": "train a model from a recipe",
+    "recipe": "turn a training file of the official code into a recipe",
     "eval": "accuracy of a checkpoint or bundle on labelled images",
     "predict": "classify pictures with a checkpoint or bundle",
     "export": "fuse a checkpoint and write a verified ONNX bundle",
@@ -23,6 +26,9 @@ VERBS = {
 }
 
 _USER_ERROR = 2
+_NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
+# Where launchers write the number of a process, or of its machine, from 0.
+_PATIENCE = 3.0  # seconds; processes that fail for the same reason do so at about the same time
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         if os.environ.get("PARCKIT_TRACEBACK"):
             raise
         _fail(_one_line(error))
-    except ExportError as error:
+    except (ExportError, DivergedError, LostProcessError) as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:
         _fail("interrupted")
@@ -76,6 +82,9 @@ def _one_line(error: Exception) -> str:
 
 
 def _fail(message: str, *, code: int = _USER_ERROR) -> None:
+    if any(os.environ.get(name, "0") != "0" for name in _NUMBERS):
+        # The first of several processes speaks at once; if it did, the launcher ends this one meanwhile.
+        time.sleep(_PATIENCE)
     print(f"parckit: error: {message}", file=sys.stderr)
     raise SystemExit(code)
 
