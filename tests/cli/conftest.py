@@ -16,7 +16,7 @@ TRAIN = (
     "--model.name=test_parcnet",
     '--model.kwargs={"img_size": 32}',
     "--model.optimizer.lr=0.03",
-    "--ema_decay=0.5",
+    "--ema={decay: 0.5}",
     "--trainer.max_epochs=1",
 )
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from parckit.contract import replacing
+from parckit.contract import remove_leftovers, replacing
 
 
 def names(folder: Path) -> list[str]:
@@ -62,3 +62,15 @@ def test_an_unwritable_place_is_named_and_not_the_temporary_file(tmp_path):
     with pytest.raises(OSError, match="file") as caught, replacing(tmp_path / "file" / "x"):
         pass
     assert ".tmp" not in str(caught.value)
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    for name in ("record.json", "notes.tmp", ".hidden"):
+        (tmp_path / name).touch()
+    with replacing(tmp_path / "record.json") as temporary:
+        left = temporary.name
+        temporary.touch()
+    (tmp_path / left).touch()
+    (tmp_path / left.replace("record.json", "bundle")).mkdir()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".hidden", "notes.tmp", "record.json"]

@@ -1,30 +1,47 @@
 """`parckit train`: a recipe, a data source, a folder of results."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from parckit.cli.parsing import Parser, RecipeFile, Seed, verb_parser
 from parckit.contract import InputError, ModelSpec
-from parckit.runtimes.torch import open_checkpoint
 from parckit.tasks import (
+    LAST,
+    PREVIOUS,
+    AtomicCheckpointIO,
+    Averaging,
     ClassifyData,
     ClassifyTask,
     ImagesPerSecond,
-    RampedEMA,
+    SaveBest,
+    SaveLast,
     SkippedImages,
+    StopOnNaN,
+    SyncNorms,
+    WeightEMA,
+    average_checkpoints,
+    check_resumable,
+    ending_together,
+    find_resumable,
     keep_freed_memory,
     without_noise,
 )
 
 Monitor = Literal["val_top1", "val_loss"]
+AUTO = "auto"
+AVERAGE = "average.safetensors"
+_OURS = ("logger", "callbacks", "default_root_dir", "plugins")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,12 +51,14 @@ class Run:
     Attributes:
         best: checkpoint with the best monitored value.
         last: checkpoint of the last epoch.
+        average: mean of the best checkpoints' weights; None if only one was to be kept.
         metrics: CSV of everything logged.
         config: YAML of the run's full configuration.
     """
 
     best: Path
     last: Path
+    average: Path | None
     metrics: Path
     config: Path
 
@@ -50,16 +69,22 @@ def make_parser() -> Parser:
     parser.add_argument("--config", action=RecipeFile, help="a shipped recipe's name or a YAML file")
     parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
     parser.add_argument("--overwrite", action="store_true", help="replace the training that OUT holds")
-    parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to go on from, e.g. OUT/last.ckpt")
+    resume = "go on from a checkpoint, e.g. OUT/last.ckpt; auto: from the newest in OUT, or begin if there is none"
+    parser.add_argument("--resume", type=str | None, default=None, help=resume)
     parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
     parser.add_argument("--monitor", type=Monitor, default="val_top1", help="what best.ckpt is best in")
-    averaging = "validate and save weights averaged with this decay a step"
-    parser.add_argument("--ema_decay", type=float | None, default=None, help=averaging)
+    keep_best = "keep so many of the best checkpoints; more than one are averaged in the end"
+    parser.add_argument("--keep_best", type=PositiveInt, default=1, help=keep_best)
+    save_minutes = "also save last.ckpt inside an epoch, every so often"
+    parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
+    parser.add_argument("--ema", type=Averaging | None, default=None, help="validate and save averaged weights")
     parser.add_class_arguments(ClassifyTask, "model")
     parser.add_class_arguments(ClassifyData, "data")
-    parser.add_class_arguments(Trainer, "trainer", skip={"logger", "callbacks", "default_root_dir"}, instantiate=False)
+    parser.add_class_arguments(Trainer, "trainer", skip={*_OURS}, instantiate=False)
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
+    parser.set_defaults({"trainer.use_distributed_sampler": False})  # the data module deals images out itself
     parser.link_arguments("seed", "data.seed")
+    parser.link_arguments("seed", "model.seed")
     parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
     parser.link_arguments("data.preprocessing", "model.preprocessing", apply_on="instantiate")
     return parser
@@ -74,78 +99,142 @@ def train(argv: list[str]) -> Run:
     parser = make_parser()
     config = parser.parse(argv)
     out = Path(config.out)
-    _check_folder(out, resume=config.resume, overwrite=config.overwrite)
+    resume = _find_start(config)
     if config.trainer.limit_val_batches == 0:
         raise InputError("--trainer.limit_val_batches 0: best.ckpt is chosen by validation")
     seed_everything(config.seed, verbose=False)
     ready = parser.build(config)
-    if config.resume is not None:
-        _check_resumed(Path(config.resume), ready.model.spec)
+    if resume is not None:
+        _check_resumed(resume, ready.model.spec)
     logger = CSVLogger(out, name="logs")
-    metrics = Path(logger.log_dir) / "metrics.csv"
-    run = Run(best=out / "best.ckpt", last=out / "last.ckpt", metrics=metrics, config=out / "config.yaml")
+    minutes = config.save_minutes if ready.data.resumes_within_epochs else None
+    best, last = _best(config), SaveLast(out, minutes=minutes)
     with without_noise():
-        trainer = _make_trainer(config, logger)
-        if isinstance(trainer.accelerator, CPUAccelerator):
-            keep_freed_memory()
-        out.mkdir(parents=True, exist_ok=True)
-        if config.resume is None:
-            run.best.unlink(missing_ok=True)
-            run.last.unlink(missing_ok=True)
-        parser.save(config, run.config, overwrite=True)
-        _fit(trainer, ready.model, ready.data, resume=config.resume)
+        trainer = _make_trainer(config, [*_callbacks(config, ready.ema), best, last], logger)
+        if trainer.is_global_zero:
+            _prepare(parser, config, resume=resume)
+        _fit(trainer, ready.model, ready.data, resume=resume)
+    run = Run(
+        best=out / Path(best.best_model_path).name,
+        last=out / LAST,
+        average=out / AVERAGE if config.keep_best > 1 else None,
+        metrics=Path(logger.log_dir) / "metrics.csv",
+        config=out / "config.yaml",
+    )
     if not run.best.is_file():
         raise InputError(f"--out {out}: holds no best.ckpt, for no epoch was both trained and validated")
+    if run.average is not None:
+        _write_average(best, run.average)
     return run
 
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    run = train(argv)
+    _show(train(argv))
+
+
+@rank_zero_only
+def _show(run: Run) -> None:
     print(f"best checkpoint: {run.best}\nlast checkpoint: {run.last}")
+    if run.average is not None:
+        print(f"average of the best: {run.average}")
     print(f"metrics: {run.metrics}\nconfiguration: {run.config}")
 
 
-def _check_folder(out: Path, *, resume: str | None, overwrite: bool) -> None:
-    if resume is not None and not Path(resume).is_file():
-        raise InputError(f"--resume {resume}: no such file")
-    held = [path for path in (out / "last.ckpt", out / "best.ckpt") if path.exists()]
-    if held and resume is None and not overwrite:
+def _find_start(config: Namespace) -> Path | None:
+    """Return the checkpoint to go on from; None to begin."""
+    out = Path(config.out)
+    if config.resume is not None:
+        return find_resumable(out) if config.resume == AUTO else Path(config.resume)
+    held = _held(out)
+    if held and not config.overwrite:
         raise InputError(f"--out {out}: holds a training; go on with --resume {held[0]}, or give --overwrite")
+    return None
+
+
+def _held(out: Path) -> list[Path]:
+    """Return what a training left in its folder, what it can go on from first."""
+    return [*out.glob(LAST), *out.glob(PREVIOUS), *sorted(out.glob("best*.ckpt")), *out.glob(AVERAGE)]
 
 
 def _check_resumed(path: Path, spec: ModelSpec) -> None:
-    if path.suffix != ".ckpt":
-        raise InputError(f"--resume {path}: only a .ckpt file holds the state of a training")
-    _, trained = open_checkpoint(path)
-    if trained != spec:
-        raise InputError(f"--resume {path}: its model, labels or preprocessing are not those of this training")
-
-
-def _callbacks(config: Namespace) -> list[Callback]:
-    mode = "max" if config.monitor == "val_top1" else "min"
-    best = ModelCheckpoint(config.out, filename="best", monitor=config.monitor, mode=mode, enable_version_counter=False)
-    last = ModelCheckpoint(config.out, filename="last", enable_version_counter=False)  # every epoch, better or not
-    averaging = [] if config.ema_decay is None else [RampedEMA(config.ema_decay)]
-    bar = [] if config.trainer.enable_progress_bar is False else [RichProgressBar()]
-    return [best, last, *averaging, ImagesPerSecond(), SkippedImages(), *bar]
-
-
-def _make_trainer(config: Namespace, logger: CSVLogger) -> Trainer:
-    callbacks = _callbacks(config)
-    loggers = [logger, TensorBoardLogger(config.out, name="logs", version=logger.version)]
     try:
-        return Trainer(**config.trainer.as_dict(), default_root_dir=config.out, logger=loggers, callbacks=callbacks)
+        check_resumable(path, spec)
+    except InputError as error:
+        raise InputError(f"--resume {error}") from error
+
+
+def _prepare(parser: Parser, config: Namespace, *, resume: Path | None) -> None:
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    for path in _held(out) if resume is None else ():
+        path.unlink()
+    parser.save(config, out / "config.yaml", overwrite=True)
+
+
+def _best(config: Namespace) -> SaveBest:
+    return SaveBest(
+        config.out,
+        filename="best" if config.keep_best == 1 else "best-{epoch}",
+        monitor=config.monitor,
+        mode="max" if config.monitor == "val_top1" else "min",
+        save_top_k=config.keep_best,
+        auto_insert_metric_name=False,
+        enable_version_counter=False,
+    )
+
+
+@rank_zero_only
+def _write_average(best: SaveBest, path: Path) -> None:
+    ranked = sorted(best.best_k_models, key=lambda path: float(best.best_k_models[path]), reverse=best.mode == "max")
+    average_checkpoints([Path(path) for path in ranked], path)
+
+
+class _Announcement(Callback):
+    """Say before the first step what follows from batch size, processes and accumulation."""
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: ClassifyTask) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
+        each = pl_module.effective_batch // (accumulated * processes)
+        steps = math.ceil(trainer.num_training_batches / accumulated)
+        print(
+            f"{pl_module.effective_batch} images a step ({each} x {accumulated} accumulated x {processes} processes),"
+            f" {steps} steps an epoch, highest learning rate {pl_module.peak_lr:g}"
+        )
+
+
+def _callbacks(config: Namespace, ema: Averaging | None) -> list[Callback]:
+    averaging = [] if ema is None else [WeightEMA(ema)]
+    bar = [] if config.trainer.enable_progress_bar is False else [RichProgressBar()]
+    return [StopOnNaN(Path(config.out)), *averaging, ImagesPerSecond(), SkippedImages(), _Announcement(), *bar]
+
+
+def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
+    loggers = [logger, TensorBoardLogger(config.out, name="logs", version=logger.version)]
+    arguments = config.trainer.as_dict()
+    sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
+    try:
+        return Trainer(
+            **arguments,
+            default_root_dir=config.out,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO(), *sync],
+        )
     except (MisconfigurationException, ValueError) as error:
         raise _refused(error) from error
 
 
-def _fit(trainer: Trainer, task: ClassifyTask, data: ClassifyData, *, resume: str | None) -> None:
+def _fit(trainer: Trainer, task: ClassifyTask, data: ClassifyData, *, resume: Path | None) -> None:
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_freed_memory()
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+        with ending_together(trainer):
+            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     except MisconfigurationException as error:
         raise _refused(error) from error
-    except SystemExit as error:  # Lightning's answer to Ctrl-C
+    except SystemExit as error:  # Lightning's answer to Ctrl-C, ours to SIGTERM
         raise KeyboardInterrupt from error
 
 

@@ -11,8 +11,8 @@ from parckit.contract.bundle import (
     sha256_of,
     write_contract,
 )
-from parckit.contract.errors import ExportError, InputError, ParityError
-from parckit.contract.files import replacing
+from parckit.contract.errors import DivergedError, ExportError, InputError, LostProcessError, ParityError
+from parckit.contract.files import remove_leftovers, replacing
 from parckit.contract.preprocessing import Preprocessing
 from parckit.contract.spec import SPEC_KEY, ModelSpec
 
@@ -22,14 +22,17 @@ __all__ = [
     "SCHEMA",
     "SPEC_KEY",
     "Contract",
+    "DivergedError",
     "ExportError",
     "InputError",
+    "LostProcessError",
     "ModelSpec",
     "Parity",
     "ParityError",
     "Preprocessing",
     "TensorSpec",
     "read_contract",
+    "remove_leftovers",
     "replacing",
     "sha256_of",
     "write_contract",

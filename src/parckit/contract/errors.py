@@ -12,5 +12,13 @@ class ExportError(RuntimeError):
     """The exported file is not what was asked for; nothing is left of it. The command line ends with exit code 1."""
 
 
+class DivergedError(RuntimeError):
+    """A training's loss is no number any more. The command line ends with exit code 1."""
+
+
+class LostProcessError(RuntimeError):
+    """Another process of a training is gone. The command line ends with exit code 1."""
+
+
 class ParityError(ExportError):
     """The exported file computes something else than the model."""

@@ -29,6 +29,12 @@ def replacing(target: Path) -> Generator[Path, None, None]:
         _remove(temporary)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes left of `replacing` in a folder, where none may be at work."""
+    for path in folder.glob(".*.tmp"):
+        _remove(path)
+
+
 def _put(temporary: Path, target: Path) -> None:
     """Rename; a folder in the way is moved aside first and comes back if that fails."""
     if not (temporary.is_dir() and target.exists()):

@@ -1,0 +1,257 @@
+"""Checkpoints that outlive whatever ends the process: written whole, often, and found again."""
+
+import io
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import cast, final
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
+
+from parckit.contract import InputError, ModelSpec, remove_leftovers, replacing
+from parckit.data import Batch
+from parckit.runtimes.torch import read_training
+
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"
+"""The newest checkpoint of a training, and the one before it."""
+
+_log = logging.getLogger(__name__)
+
+
+@final
+class AtomicCheckpointIO(CheckpointIO):
+    """Write checkpoints whole or not at all.
+
+    The file is written beside its target, forced to the disk, then renamed, so that neither a kill nor a power cut
+    leaves half of one under its name. A `last.ckpt` makes room for the next one as `previous.ckpt`.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, object], path: str | Path, storage_options: object = None) -> None:
+        """Write; `storage_options` is Lightning's and unused.
+
+        Raises:
+            InputError: if the disk is full or the folder cannot be written; what was there stays.
+        """
+        del storage_options
+        target = Path(path)
+        content = io.BytesIO()  # torch's own writer turns a full disk into an error that does not say so
+        torch.save(checkpoint, content)
+        try:
+            with replacing(target) as temporary:
+                _write_to_disk(temporary, content)
+                if target.name == LAST and target.exists():
+                    target.replace(target.with_name(PREVIOUS))
+            _sync_names(target.parent)
+        except OSError as error:
+            problem = f"{target}: cannot be written ({error.strerror})"
+            raise InputError(f"{problem}; the checkpoints written before are intact") from error
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: object = None,
+        weights_only: bool | None = None,  # noqa: FBT001 - Lightning's signature
+    ) -> dict[str, object]:
+        """Read to the CPU, executing nothing; the other arguments are Lightning's and unused.
+
+        Raises:
+            InputError: if it is damaged, or not written by `parckit train`.
+        """
+        del map_location, weights_only
+        return read_training(Path(path))[1]
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint, if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+@final
+class SaveBest(ModelCheckpoint):
+    """Lightning's, but it knows its checkpoints again when a run goes on in a folder that was moved or copied.
+
+    Lightning would forget them and their scores, and let the next epoch replace a better one.
+    """
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
+        """Point to where the checkpoints are, if the run goes on from one of this folder."""
+        del pl_module
+        folder = Path(cast("str", self.dirpath))
+        state = cast("dict[str, dict[str, object]]", checkpoint["callbacks"]).get(self.state_key)
+        if state is None or Path(cast("str", trainer.ckpt_path)).resolve().parent != folder:
+            return
+        state["dirpath"] = self.dirpath
+        for key in ("best_model_path", "kth_best_model_path"):
+            state[key] = state[key] and str(folder / Path(cast("str", state[key])).name)
+        scores = cast("dict[str, Tensor]", state["best_k_models"])
+        state["best_k_models"] = {str(folder / Path(path).name): score for path, score in scores.items()}
+
+
+@final
+class SaveLast(Checkpoint):
+    """Write `last.ckpt` after every epoch, every so many minutes in it, and when the process is asked to end (SIGTERM).
+
+    Inside an epoch it waits for the end of an optimizer step, for gradients that are being accumulated are not saved,
+    and for the end of a validation that is due.
+
+    Args:
+        folder: where to.
+        minutes: at most so much work is lost; None: save only at the ends of epochs, for data that cannot go on inside.
+
+    Raises:
+        InputError: if `minutes` is not positive.
+    """
+
+    def __init__(self, folder: Path, *, minutes: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        if minutes is not None and not minutes > 0:
+            raise InputError(f"save_minutes={minutes}: must be positive")
+        self._path = folder / LAST
+        self._seconds = None if minutes is None else 60 * minutes
+        self._clock = clock
+        self._saved_at = 0.0
+        self._is_asked_to_end = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove what a killed run was writing."""
+        del pl_module, stage
+        if trainer.is_global_zero:
+            remove_leftovers(self._path.parent)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count the minutes and to listen for SIGTERM.
+
+        Lightning's handler, which comes back when the training ends, would broadcast at once, wherever the other
+        processes are, and all would wait for ever.
+        """
+        del trainer, pl_module
+        self._saved_at = self._clock()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._ask_to_end)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save if one of the processes finds it is time, or is asked to end.
+
+        Raises:
+            SIGTERMException: in all of them, if one is asked to end.
+        """
+        del pl_module, outputs, batch
+        if not _is_between_steps(trainer, batch_idx + 1):
+            return
+        one_says = partial(trainer.strategy.reduce_boolean_decision, all=False)
+        is_asked = one_says(self._is_asked_to_end)
+        if self._seconds is not None and (is_asked or one_says(self._clock() - self._saved_at >= self._seconds)):
+            self._save(trainer)
+        if is_asked:
+            raise SIGTERMException
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the epoch, validated and all.
+
+        Raises:
+            SIGTERMException: in all processes, if one is asked to end.
+        """
+        del pl_module
+        self._save(trainer)
+        if trainer.strategy.reduce_boolean_decision(self._is_asked_to_end, all=False):
+            raise SIGTERMException
+
+    def _ask_to_end(self, signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        self._is_asked_to_end = True
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self._path)
+        self._saved_at = self._clock()
+
+
+def find_resumable(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint of a training in a folder; None if there is no checkpoint at all.
+
+    A damaged one is passed over with a warning that names it.
+
+    Raises:
+        InputError: if all are damaged.
+    """
+    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    for path in found:
+        try:
+            _read_resumable(path)
+        except InputError as error:
+            rank_zero_only(_log.warning)("refused %s", error)
+        else:
+            return path
+    if found:
+        raise InputError(f"{folder}: all its checkpoints are damaged: {', '.join(path.name for path in found)}")
+    return None
+
+
+def check_resumable(path: Path, spec: ModelSpec) -> None:
+    """Check that a training can go on from a checkpoint with a model of this spec.
+
+    Raises:
+        InputError: if the file is missing or damaged, and which one may serve instead; if it holds weights alone; or
+            if its spec is another.
+    """
+    try:
+        trained = _read_resumable(path)
+    except InputError as error:
+        before = path.with_name(PREVIOUS)
+        if path.name == LAST and _is_whole(before):
+            raise InputError(f"{error}; the one before it is whole: {before}") from error
+        raise
+    if trained != spec:
+        raise InputError(f"{path}: its model, labels or preprocessing are not those of this training")
+
+
+def _is_between_steps(trainer: Trainer, batches: int) -> bool:
+    """Return whether after so many batches of an epoch a step is done and no validation or epoch's end follows."""
+    due = cast("float", trainer.val_check_batch) if trainer.enable_validation else None
+    is_validated_next = due is not None and batches % due == 0
+    return batches % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch and not is_validated_next
+
+
+def _read_resumable(path: Path) -> ModelSpec:
+    spec, checkpoint = read_training(path)
+    if "optimizer_states" not in checkpoint:
+        raise InputError(f"{path}: holds weights alone, not the state of a training")
+    return spec
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _read_resumable(path)
+    except InputError:
+        return False
+    return True
+
+
+def _write_to_disk(path: Path, content: io.BytesIO) -> None:
+    with path.open("wb") as file:
+        file.write(content.getbuffer())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_names(folder: Path) -> None:
+    """Force a folder's list of names to the disk; only POSIX systems let a folder be opened for that."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,238 @@
+"""Trainings that are killed, run out of disk or come to nothing: what is left, and that they go on from it."""
+
+import multiprocessing
+import random
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from parckit.cli.main import main
+from parckit.runtimes.torch import open_checkpoint
+from processes import train
+
+EPOCHS, BATCHES, ACCUMULATED = 4, 10, 2
+KILLS = 10
+OPTIONS = (
+    f"--trainer.max_epochs={EPOCHS}",
+    f"--trainer.limit_train_batches={BATCHES}",
+    "--trainer.limit_val_batches=1",
+    f"--trainer.accumulate_grad_batches={ACCUMULATED}",
+    "--trainer.enable_progress_bar=false",
+    '--model.kwargs={"img_size": 32, "drop_rate": 0.2, "block_drop_rate": 0.1}',
+    "--model.mixing={}",
+    "--ema={decay: 0.9}",
+    "--keep_best=2",
+    "--save_minutes=1e-6",  # after every step
+    "--resume=auto",
+)
+STATE = ("epoch", "global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "parckit")
+Start = Callable[..., ForkServerProcess]
+
+
+@pytest.fixture
+def start(start_training: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Return a function that trains in a process of its own, forked from one that has all imported already."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # so small a model is faster so
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["parckit.cli.train"])
+
+    def run(out: Path, *options: object) -> ForkServerProcess:
+        argv = [*start_training[1:], *OPTIONS, "--out", out, *options]
+        process = context.Process(target=train, args=([str(arg) for arg in argv],))
+        process.start()
+        return process
+
+    return run
+
+
+def kill(process: ForkServerProcess, path: Path, *, within: float, delay: float) -> None:
+    """Send SIGKILL shortly after a file was replaced, or after so many seconds without that."""
+    before, end = inode(path), time.monotonic() + within
+    while inode(path) == before and time.monotonic() < end and process.is_alive():
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.kill()
+    process.join()
+
+
+def inode(path: Path) -> int | None:
+    """Return what tells one file of a name from the next."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def batches_of_epoch(path: Path) -> int:
+    """Return how many batches of its epoch a checkpoint has behind it."""
+    loops = torch.load(path, weights_only=True)["loops"]["fit_loop"]
+    return loops["epoch_loop.batch_progress"]["current"]["ready"]
+
+
+def assert_same(one: object, other: object) -> None:
+    """Compare nested dicts and lists of tensors, to the last bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    """Compare all checkpoints of two folders, and which of them were best."""
+    names = [path.name for path in sorted(one.glob("*.ckpt"))]
+    assert names == [path.name for path in sorted(other.glob("*.ckpt"))]
+    assert len(names) == 4, "last, previous and the best two"
+    for name in names:
+        ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (one, other))
+        for key in STATE:
+            assert_same(ours[key], theirs[key])
+        scores = [
+            {Path(path).name: score for path, score in state["best_k_models"].items()}
+            for checkpoint in (ours, theirs)
+            for state in checkpoint["callbacks"].values()
+            if "best_k_models" in state
+        ]
+        assert_same(*scores)
+    assert (one / "average.safetensors").read_bytes() == (other / "average.safetensors").read_bytes()
+
+
+def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(start, tmp_path):
+    whole = start(tmp_path / "whole")
+    whole.join()
+    assert whole.exitcode == 0
+    out, dice = tmp_path / "killed", random.Random(0)  # noqa: S311 - no secret
+    # A run of 20 saves survives 10 kills that come at most one or two saves after the last one. Some come earlier:
+    # while the process starts or, in the beginning, before there is anything to go on from.
+    waits = [dice.uniform(0, 1) for _ in range(3)] + [60.0] * (KILLS - 3)
+    points = []
+    for number, wait in enumerate(dice.sample(waits, KILLS)):
+        process = start(out, f"--data.workers={number % 2}")
+        kill(process, out / "last.ckpt", within=wait, delay=dice.uniform(0, 0.02))
+        assert process.exitcode == -signal.SIGKILL
+        if (out / "last.ckpt").exists():
+            points.append(batches_of_epoch(out / "last.ckpt"))
+    assert sum(0 < point < BATCHES for point in points) >= KILLS // 2, "too few kills were in the middle of an epoch"
+    rest = start(out)
+    rest.join()
+    assert rest.exitcode == 0
+    assert not list(out.glob(".*"))
+    assert_same_training(tmp_path / "whole", out)
+
+
+def steps_in(path: Path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+@pytest.fixture
+def interrupted(trained: Path, tmp_path: Path) -> Path:
+    """Return the folder of a training that has the second of its two epochs before it."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+@pytest.fixture
+def go_on(start_training: tuple[str, ...], interrupted: Path) -> tuple[object, ...]:
+    """Return the command that goes on with it, briefly."""
+    brief = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.enable_progress_bar=false")
+    return (*start_training, *brief, "--trainer.max_epochs=2", "--resume=auto", "--out", interrupted)
+
+
+def test_auto_begins_goes_on_and_is_content_with_what_is_finished(go_on, interrupted, parckit, tmp_path):
+    parckit(*go_on, "--out", tmp_path / "new")
+    assert steps_in(tmp_path / "new" / "last.ckpt") == 4
+    before = steps_in(interrupted / "last.ckpt")
+    for _ in range(2):
+        printed = parckit(*go_on)
+        assert f"last checkpoint: {interrupted}/last.ckpt" in printed
+        assert steps_in(interrupted / "last.ckpt") == before + 2
+        assert steps_in(interrupted / "previous.ckpt") == before
+
+
+def test_the_best_checkpoint_of_a_copied_training_is_not_replaced_by_a_worse_one(go_on, interrupted, parckit):
+    before = (interrupted / "best.ckpt").read_bytes()
+    parckit(*go_on, "--model.optimizer.lr=10", "--model.schedule.min_lr=10")
+    assert torch.load(interrupted / "last.ckpt", weights_only=True)["epoch"] == 1
+    assert (interrupted / "best.ckpt").read_bytes() == before
+
+
+def test_a_full_disk_ends_in_one_line_and_the_last_checkpoint_is_intact(go_on, interrupted, mistake, parckit):
+    last, before = interrupted / "last.ckpt", (interrupted / "last.ckpt").read_bytes()
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, unlimited[1]))
+    try:
+        message = mistake(*go_on)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert message.endswith(".ckpt: cannot be written (File too large); the checkpoints written before are intact")
+    assert last.read_bytes() == before
+    assert not list(interrupted.glob(".*"))
+    parckit(*go_on)
+    assert torch.load(last, weights_only=True)["epoch"] == 1
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_training(go_on, picture, mistake):
+    message = mistake(*go_on, "--out", picture / "run")
+    assert message == f"{picture / 'run'}: Not a directory"
+
+
+def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(go_on, interrupted, mistake, parckit, caplog):
+    last, previous = interrupted / "last.ckpt", interrupted / "previous.ckpt"
+    shutil.copy(last, previous)
+    last.write_bytes(last.read_bytes()[:-1000])
+    message = mistake(*go_on, "--resume", last)
+    assert message.startswith(f"--resume {last}: damaged")
+    assert message.endswith(f"the one before it is whole: {previous}")
+    parckit(*go_on)
+    assert f"refused {last}: damaged" in caplog.text
+    assert torch.load(last, weights_only=True)["epoch"] == 1
+
+
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line(go_on, interrupted, mistake, capsys):
+    before = (interrupted / "last.ckpt").read_bytes()
+    with pytest.raises(SystemExit) as ending:
+        main([str(arg) for arg in (*go_on, "--model.optimizer.lr=1e38", "--model.schedule.min_lr=1e38")])
+    assert ending.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    (evidence,) = interrupted.glob("nan-step*.ckpt")
+    assert line.startswith("parckit: error: the loss is nan at step ")
+    assert str(evidence) in line
+    assert (interrupted / "last.ckpt").read_bytes() == before
+    open_checkpoint(evidence)
+    assert "weights alone" in mistake(*go_on, "--resume", evidence)
+
+
+def test_the_best_checkpoints_are_kept_and_averaged(start_training, tmp_path, parckit):
+    options = ("--trainer.limit_train_batches=2", "--trainer.max_epochs=3", "--keep_best=2", "--monitor=val_loss")
+    printed = parckit(*start_training, *options, "--out", tmp_path / "run").splitlines()
+    kept = sorted((tmp_path / "run").glob("best-*.ckpt"))
+    assert len(kept) == 2
+    average = tmp_path / "run" / "average.safetensors"
+    assert f"average of the best: {average}" in printed
+    assert any(line == f"best checkpoint: {path}" for path in kept for line in printed)
+    (mean, _), *both = (open_checkpoint(path) for path in (average, *kept))
+    weights = torch.stack([model.state_dict()["head.fc.weight"] for model, _ in both])
+    # One rounding of float32.
+    torch.testing.assert_close(mean.state_dict()["head.fc.weight"], weights.mean(0), atol=0, rtol=2e-7)
+
+
+def test_it_says_how_much_a_step_takes(start_training, tmp_path, parckit):
+    options = (
+        "--trainer.limit_train_batches=5",
+        "--trainer.accumulate_grad_batches=2",
+        "--model.optimizer.lr_batch=32",
+    )
+    printed = parckit(*start_training, *options, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false")
+    told = "64 images a step (32 x 2 accumulated x 1 processes), 3 steps an epoch, highest learning rate 0.06"
+    assert printed.splitlines()[0] == told
