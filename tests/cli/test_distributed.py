@@ -1,0 +1,181 @@
+"""Two processes that train together: what they print and write, and what happens when one of them ends."""
+
+import csv
+import os
+import shutil
+import signal
+import time
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from parckit.cli.main import main
+from pictures import break_picture, write_pictures
+from training_processes import command, fork, fork_together, launch
+
+OPTIONS = (
+    "--trainer.max_epochs=2",
+    "--trainer.limit_train_batches=6",
+    "--trainer.limit_val_batches=1",
+    "--trainer.accelerator=cpu",
+    "--trainer.devices=2",
+    "--data.workers=0",
+    "--data.batch_size=8",
+    '--model.kwargs={"img_size": 32, "drop_rate": 0.2, "block_drop_rate": 0.1}',
+    "--ema={decay: 0.9}",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.enable_progress_bar=false",
+    "--save_minutes=1e-6",  # after every step
+    "--resume=auto",
+)
+ENDLESS = "--trainer.max_epochs=10000"
+LOST = "parckit: error: another process of this training has ended"
+PATIENCE = 60  # seconds; a process that hangs does so for ever
+
+
+@pytest.fixture
+def arguments(start_training: tuple[str, ...], tmp_path: Path) -> tuple[str, ...]:
+    return (*start_training, *OPTIONS, f"--out={tmp_path / 'run'}")
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Return the folder for what processes print."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    return folder
+
+
+def kill(folder: Path, number: int, *, how: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a process of `command`."""
+    os.kill(int((folder / f"pid-{number}").read_text().split()[-1]), how)
+
+
+def ends(process: ForkServerProcess) -> int | None:
+    """Wait for a process; return its exit code, None if it hangs."""
+    process.join(PATIENCE)
+    return process.exitcode
+
+
+def wait_for(path: Path) -> None:
+    """Wait until a file is there."""
+    end = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} does not come"
+        time.sleep(0.01)
+
+
+def said(folder: Path, number: int) -> list[str]:
+    """Return the lines that a process of `command` wrote to standard error."""
+    return (folder / f"err-{number}").read_text().splitlines()
+
+
+def steps_of(metrics: Path) -> list[int]:
+    with metrics.open() as file:
+        return [int(row["step"]) for row in csv.DictReader(file)]
+
+
+def state_of(checkpoint: Path) -> dict[str, object]:
+    content = torch.load(checkpoint, weights_only=True)
+    names = ("epoch", "global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states")
+    return {name: content[name] for name in names}
+
+
+def assert_same(one: object, other: object) -> None:
+    """Compare to the last bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        for left, right in zip(one, other, strict=True):
+            assert_same(left, right)
+    else:
+        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
+
+
+def test_only_the_first_process_prints_and_a_restart_ends_with_the_same_weights(arguments, logs, tmp_path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert [ends(process) for process in fork_together(command, logs, (*arguments, f"--out={whole}"))] == [0, 0]
+    printed = (logs / "out-0").read_text().splitlines()
+    assert printed[0].startswith("16 images a step (8 x 1 accumulated x 2 processes), 6 steps an epoch")
+    assert f"last checkpoint: {whole / 'last.ckpt'}" in printed
+    assert len(printed) == len(set(printed)) == 5
+    assert [(logs / name).read_text() for name in ("err-0", "out-1", "err-1")] == ["", "", ""]
+    assert [path.name for path in (whole / "logs").iterdir()] == ["version_0"]
+
+    shutil.rmtree(logs)
+    logs.mkdir()
+    agent = fork(launch, logs, arguments, 1)
+    wait_for(run / "last.ckpt")
+    kill(logs, 1)
+    assert ends(agent) == 0
+    assert len((logs / "pid-1").read_text().split()) == 2
+    assert min(steps_of(run / "logs" / "version_1" / "metrics.csv")) > 0
+    assert_same(state_of(run / "last.ckpt"), state_of(whole / "last.ckpt"))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_killed_process_ends_the_run(number, arguments, logs, tmp_path):
+    processes = fork_together(command, logs, (*arguments, ENDLESS))
+    wait_for(tmp_path / "run" / "last.ckpt")
+    kill(logs, number)
+    assert ends(processes[1 - number]) == 1
+    assert said(logs, 1 - number)[-1].startswith(LOST)
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] > 0
+
+
+def test_an_error_of_one_process_ends_the_run(arguments, logs, tmp_path):
+    for split in ("train", "val"):
+        write_pictures(tmp_path / "pictures" / split, count=6)
+    path = break_picture(tmp_path / "pictures" / "val", number=1, colour="blue")  # the second image, the second's first
+    processes = fork_together(command, logs, (*arguments, f"--data={tmp_path / 'pictures'}"))
+    assert [ends(process) for process in processes] == [1, 2]
+    (line,) = said(logs, 1)
+    assert str(path) in line
+    assert [line.startswith(LOST) for line in said(logs, 0)] == [True]
+
+
+def test_a_process_asked_to_end_takes_the_others_along(arguments, logs, tmp_path):
+    last = tmp_path / "run" / "last.ckpt"
+    processes = fork_together(command, logs, (*arguments, ENDLESS, "--save_minutes=1000"))
+    wait_for(last)
+    steps = torch.load(last, weights_only=True)["global_step"]
+    kill(logs, 1, how=signal.SIGTERM)
+    assert [ends(process) for process in processes] == [2, 2]
+    assert said(logs, 0) == ["parckit: error: interrupted"]
+    assert torch.load(last, weights_only=True)["global_step"] > steps
+
+
+class Ended(BaseException):
+    """What a launcher does to a process while it waits."""
+
+
+@pytest.mark.parametrize(("variable", "number"), [("RANK", 3), ("LOCAL_RANK", 1), ("SLURM_PROCID", 2)])
+def test_what_all_processes_find_is_left_to_the_first(variable, number, monkeypatch, capsys):
+    def ended(seconds: float) -> None:
+        raise Ended
+
+    monkeypatch.setattr(time, "sleep", ended)
+    monkeypatch.setenv(variable, str(number))
+    with pytest.raises(Ended):
+        main(["train", "--nope=3"])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv(variable, "0")
+    with pytest.raises(SystemExit):
+        main(["train", "--nope=3"])
+    assert "--nope=3" in capsys.readouterr().err
+
+
+def test_a_process_that_fails_alone_says_why(monkeypatch, capsys):
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    monkeypatch.setenv("RANK", "3")
+    with pytest.raises(SystemExit) as ending:
+        main(["train", "--nope=3"])
+    assert ending.value.code == 2
+    assert len(waited) == 1
+    assert "--nope=3" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""Two processes on a CPU train as one does."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+
+import training_processes
+from backbones import SMALLEST, images, make
+from parckit.contract import InputError, Preprocessing
+from parckit.data import StreamedImages, eval_transform, open_images
+from parckit.tasks import SyncNorms
+from pictures import break_picture, write_pictures
+
+KWARGS = {"img_size": 32, "drop_rate": 0.0}
+MODELS = {
+    "test_parcnetv2": {"kwargs": KWARGS},  # it has no batch norm
+    "test_parcnet": {"kwargs": KWARGS | {"block_drop_rate": 0.0}, "freeze_norms": True},
+}
+OPTIONS = {"batch_size": 8, "on_error": "raise", "precision": "64-true"}
+STEPS = 9  # three epochs of 24 images
+
+Record = dict[str, Any]
+Runs = Callable[[str, int], list[Record]]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of 24 pictures to train on and 9 to validate: 5 and 4 of them, two batches of 4 and one."""
+    folder = tmp_path_factory.mktemp("pictures")
+    write_pictures(folder / "train", count=8)
+    write_pictures(folder / "val", count=3, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    @cache
+    def run(name: str, processes: int) -> list[Record]:
+        options = {"name": name, **MODELS[name], **OPTIONS}
+        return fit(tmp_path_factory.mktemp("run"), pictures, processes=processes, **options)
+
+    return run
+
+
+def fit(out: Path, source: Path, *, processes: int, **options: object) -> list[Record]:
+    """Train; return the record of each process."""
+    started = training_processes.fork_together(training_processes.fit, out, source, options, processes=processes)
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0] * processes
+    return [torch.load(out / f"record-{number}", weights_only=True) for number in range(processes)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_processes_train_as_one_with_the_same_global_batch(name, runs):
+    (alone,), (first, second) = runs(name, 1), runs(name, 2)
+    # Sums in another order, in float64: some 1e-16 of each number, which AdamW's division by the gradient's own size
+    # makes larger.
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-9)
+    assert len(first["losses"]) == STEPS
+    assert max(first["losses"]) - min(first["losses"]) > 0.1, "hardly anything was learnt that could differ"
+    for key, weight in alone["weights"].items():
+        torch.testing.assert_close(first["weights"][key], weight, rtol=1e-9, atol=1e-9)
+        assert torch.equal(second["weights"][key], first["weights"][key])
+    # Means of float32 numbers.
+    for two, one in zip(first["validations"], alone["validations"], strict=True):
+        assert two == pytest.approx(one, rel=1e-6)
+    assert second["validations"] == first["validations"]
+
+
+def test_validation_counts_every_image_once(runs, pictures):
+    records = runs("test_parcnet", 2)
+    assert [len(record["seen"]) for record in records] == [5, 4]
+    assert [record["batches"] for record in records] == [2, 2], "one would wait for the other"
+    dataset = open_images(str(pictures), split="val", transform=eval_transform(Preprocessing(size=(32, 32))))
+    wanted = torch.stack([image.double().mean((1, 2)) for image, _ in dataset])
+    found = torch.cat([record["seen"] for record in records])
+    # Only the order differs.
+    assert torch.equal(found.sort(0).values, wanted.sort(0).values)
+    for validation in records[0]["validations"]:
+        right = validation["val_top1"] * len(wanted) / 100
+        # Whole images; a mean over the processes' own means or over batches would give fractions.
+        assert right == pytest.approx(round(right), abs=1e-5)
+
+
+def test_a_process_whose_images_are_broken_holds_nobody_up(tmp_path):
+    write_pictures(tmp_path / "train", count=8)
+    write_pictures(tmp_path / "val", count=1)
+    for colour in ("red", "green", "blue"):
+        for number in range(2, 8):
+            break_picture(tmp_path / "train", number=number, colour=colour)
+    options = OPTIONS | {"name": "test_parcnet", **MODELS["test_parcnet"], "batch_size": 4, "on_error": "skip"}
+    first, second = fit(tmp_path, tmp_path, processes=2, **options)
+    assert len(first["losses"]) == len(second["losses"]) == 18
+    assert 0.0 in first["losses"]
+    assert all(torch.equal(weight, second["weights"][key]) for key, weight in first["weights"].items())
+    assert all(weight.isfinite().all() for weight in first["weights"].values())
+
+
+def test_a_stream_is_not_dealt_out_to_processes(make_data, monkeypatch):
+    stream = StreamedImages(["https://host/train-0.tar"], labels=("a", "b"), transform=torch.zeros_like)
+    monkeypatch.setattr("parckit.tasks.data.open_images", lambda *args, **kwargs: stream)
+    data = make_data()
+    data.setup("fit")
+    data.trainer = Trainer(accelerator="cpu", devices=2, logger=False)
+    with pytest.raises(InputError, match="one process, not in 2"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_norms_made_synchronous_compute_the_same(name):
+    model, batch = make(name, num_classes=3), images(64, 64)
+    wanted, keys = model(batch), [*model.state_dict()]
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    synchronous = SyncNorms().apply(model).eval()
+    assert sum(isinstance(module, nn.SyncBatchNorm) for module in synchronous.modules()) == norms
+    assert [*synchronous.state_dict()] == keys
+    assert torch.equal(synchronous(batch), wanted)

@@ -1,0 +1,145 @@
+"""Trainings of several processes: what each of them runs. Forked from a process that has imported all of it already."""
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from backbones import as_if_trained
+from parckit.cli.main import main
+from parckit.contract import Preprocessing
+from parckit.data import Augment
+from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, SkippedImages, without_noise
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def fork(target: Callable[..., None], *args: object) -> ForkServerProcess:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["parckit.cli.train", "torch.utils.tensorboard", "training_processes"])
+    process = context.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def fork_together(target: Callable[..., None], *args: object, processes: int = 2) -> list[ForkServerProcess]:
+    """Fork processes that find each other as those of Lightning's launcher do."""
+    port = free_port()
+    return [fork(_join, number, processes, port, target, *args) for number in range(processes)]
+
+
+def _join(number: int, processes: int, port: int, target: Callable[..., None], *args: object) -> None:
+    os.environ |= {
+        "LOCAL_RANK": str(number),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    target(*args)
+
+
+def command(folder: Path, argv: Sequence[str]) -> None:
+    """Run a command line; what it prints goes to files of this process's number, its process id into another."""
+    number = os.environ["LOCAL_RANK"]
+    for stream, name in ((1, "out"), (2, "err")):
+        with (folder / f"{name}-{number}").open("a") as file:
+            os.dup2(file.fileno(), stream)
+    with (folder / f"pid-{number}").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    main([*argv])
+
+
+def launch(folder: Path, argv: Sequence[str], restarts: int) -> None:
+    """Run a command line in two processes of the agent that torchrun runs, with as many restarts."""
+    # The store that the agent shares by default still holds the addresses of the processes before (pytorch#135712).
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        run_id="test",
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"127.0.0.1:{free_port()}",
+        max_restarts=restarts,
+        start_method="fork",
+    )
+    elastic_launch(config, command)(folder, argv)
+
+
+class Recorder(Callback):
+    """Keep what this process and the whole training did."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.validations: list[dict[str, float]] = []
+        self.seen: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.losses.append(float(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")))
+
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        if trainer.current_epoch == 0 and not trainer.sanity_checking:
+            self.seen.append(batch.images.double().mean((2, 3)).reshape(-1, 3))
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        if not trainer.sanity_checking:
+            self.validations.append({name: float(trainer.callback_metrics[name]) for name in ("val_loss", "val_top1")})
+
+
+def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
+    """Train a few steps on a folder of pictures and leave a record for each process."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    options = dict(options)
+    batch_size, on_error, precision = (options.pop(name) for name in ("batch_size", "on_error", "precision"))
+    seed_everything(0, verbose=False)
+    data = ClassifyData(
+        source=str(source),
+        preprocessing=Preprocessing(size=(32, 32)),
+        augment=Augment(),
+        batch_size=batch_size // processes,
+        workers=0,
+        on_error=on_error,
+    )
+    task = ClassifyTask(
+        labels=data.labels,
+        preprocessing=data.preprocessing,
+        optimizer=Optimizer(lr=1e-2),
+        schedule=Schedule(warmup=0.2),
+        **options,
+    )
+    as_if_trained(task.model)
+    recorder = Recorder()
+    with without_noise():
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=processes,
+            precision=precision,
+            max_epochs=3,
+            callbacks=[recorder, SkippedImages()],
+            default_root_dir=out,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(task, datamodule=data)
+    record = {
+        "losses": recorder.losses,
+        "validations": recorder.validations,
+        "seen": torch.cat(recorder.seen),
+        "batches": len(recorder.seen),
+        "weights": task.model.state_dict(),
+    }
+    torch.save(record, out / f"record-{trainer.global_rank}")
