@@ -10,14 +10,14 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from backbones import as_if_trained
 from parckit.contract import Preprocessing
 from parckit.data import Augment
-from parckit.tasks import AdamWCosine, ClassifyData, ClassifyTask, without_noise
+from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, without_noise
 from pictures import write_pictures
 
 MakeData = Callable[..., ClassifyData]
 MakeTask = Callable[..., ClassifyTask]
 Fit = Callable[..., Trainer]
 
-SCHEDULE = AdamWCosine(lr=3e-2, warmup=0.2)
+OPTIMIZER, SCHEDULE = Optimizer(lr=3e-2), Schedule(warmup=0.2)
 KWARGS = {"img_size": 32, "drop_rate": 0.0, "block_drop_rate": 0.0}
 
 
@@ -57,7 +57,8 @@ def make_task() -> MakeTask:
             "kwargs": KWARGS,
             "labels": data.labels,
             "preprocessing": data.preprocessing,
-            "optimizer": SCHEDULE,
+            "optimizer": OPTIMIZER,
+            "schedule": SCHEDULE,
         }
         task = ClassifyTask(**defaults | options)
         as_if_trained(task.model)

@@ -1,11 +1,17 @@
+from pathlib import Path
+
 import pytest
+import timm
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from parckit.contract import InputError
-from parckit.tasks import RampedEMA
+from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.tasks import Averaging, WeightEMA, average_checkpoints
+
+SPEC = ModelSpec(model="test_parcnet", labels=("ant", "bee"), preprocessing=Preprocessing(size=(64, 64)))
 
 
 class Steps(LightningDataModule):
@@ -16,40 +22,99 @@ class Steps(LightningDataModule):
 
 
 class Counter(LightningModule):
-    """After t steps its weight is -t and its buffer t."""
+    """After t steps its weight is 1 - t, its buffer t and its count 4000, where a count of 0 was before."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.weight = torch.nn.Parameter(torch.ones(1))
         self.register_buffer("steps", torch.zeros(1))
+        self.register_buffer("count", torch.tensor(0))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         self.steps += 1
+        self.count.fill_(4000)
         return self.weight.sum()
 
     def configure_optimizers(self) -> torch.optim.SGD:
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def test_the_average_is_the_one_computed_by_hand(fit):
+class Jump(Counter):
+    """From the first step on its weight is 2."""
+
+    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+        self.weight.data.fill_(3.0)
+
+
+def test_the_average_is_the_official_one(fit):
+    jump = Jump()
+    fit(jump, Steps(), epochs=1, callbacks=[WeightEMA(Averaging(decay=0.9995))])
+    # The official EMA of momentum 5e-4, three steps after 1 became 2 and a count of 0 became 4000 (train_facts.json);
+    # one rounding of float32 a step.
+    assert jump.weight.item() == pytest.approx(1.0014991760253906, rel=4e-7)
+    assert jump.count.item() == 4
+
+
+def test_a_ramped_average_is_the_one_computed_by_hand(fit):
     counter = Counter()
-    fit(counter, Steps(), epochs=1, callbacks=[RampedEMA(0.2)])
-    # The first step is taken as it is; then 2/11 is below the decay; then 3/12 is not, so 0.2 it is.
-    second = 2 / 11 * 1 + 9 / 11 * 2
-    third = 0.2 * second + 0.8 * 3
+    fit(counter, Steps(), epochs=1, callbacks=[WeightEMA(Averaging(decay=0.2, ramp=True))])
+    # 2/11 of the initial weight are kept, which is 1; then 3/12 and 4/13 are above the decay, so 0.2 it is.
+    weight, steps = 1.0, 0.0
+    for step, decay in ((1, 2 / 11), (2, 0.2), (3, 0.2)):
+        weight = decay * weight + (1 - decay) * (1 - step)
+        steps = decay * steps + (1 - decay) * step
     # One rounding of float32 for each of the few operations.
-    assert counter.weight.item() == pytest.approx(-third, rel=1e-6)
-    assert counter.steps.item() == pytest.approx(third, rel=1e-6)
+    assert counter.weight.item() == pytest.approx(weight, rel=1e-6)
+    assert counter.steps.item() == pytest.approx(steps, rel=1e-6)
 
 
-def test_a_short_run_hardly_remembers_its_start(fit):
-    counter = Counter()
-    fit(counter, Steps(), epochs=10, callbacks=[RampedEMA(0.9999)])
-    # With a constant decay the average of 30 steps would still be near the first step's weight, -1.
-    assert counter.weight.item() < -20
+def test_ramped_a_short_run_hardly_remembers_its_start(fit):
+    ramped, constant = Counter(), Counter()
+    fit(ramped, Steps(), epochs=10, callbacks=[WeightEMA(Averaging(decay=0.9999, ramp=True))])
+    fit(constant, Steps(), epochs=10, callbacks=[WeightEMA(Averaging(decay=0.9999))])
+    assert ramped.weight.item() < -20  # of -29 after 30 steps
+    assert constant.weight.item() > 0.9
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -0.5, 2.0])
 def test_a_decay_outside_of_0_and_1_is_refused(decay):
-    with pytest.raises(InputError, match=f"ema_decay={decay}"):
-        RampedEMA(decay)
+    with pytest.raises(InputError, match=f"ema.decay={decay}"):
+        Averaging(decay=decay)
+
+
+def save(path: Path, *, seed: int, spec: ModelSpec = SPEC) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    model = timm.create_model("test_parcnet", num_classes=len(spec.labels))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.num_batches_tracked.fill_(seed)
+    save_weights(model, spec, path)
+    return model.state_dict()
+
+
+def test_the_mean_of_checkpoints_is_the_mean_of_every_tensor(tmp_path):
+    paths = [tmp_path / f"{seed}.safetensors" for seed in (7, 8, 9)]
+    states = [save(path, seed=seed) for path, seed in zip(paths, (7, 8, 9), strict=True)]
+    average_checkpoints(paths, tmp_path / "average.safetensors")
+    model, spec = open_checkpoint(tmp_path / "average.safetensors")
+    assert spec == SPEC
+    for key, found in model.state_dict().items():
+        stacked = torch.stack([state[key] for state in states])
+        if found.is_floating_point():
+            # Computed in float64 as well; one rounding to float32.
+            torch.testing.assert_close(found, stacked.double().mean(0).float(), atol=0, rtol=2e-7)
+        else:
+            assert found == 7, "counts are the best checkpoint's"
+
+
+def test_only_checkpoints_of_one_model_are_averaged(tmp_path):
+    save(tmp_path / "one.safetensors", seed=0)
+    other = ModelSpec(model="test_parcnet", labels=("ant", "cat"), preprocessing=SPEC.preprocessing)
+    save(tmp_path / "other.safetensors", seed=0, spec=other)
+    out = tmp_path / "average.safetensors"
+    with pytest.raises(InputError, match=r"other\.safetensors: its model"):
+        average_checkpoints([tmp_path / "one.safetensors", tmp_path / "other.safetensors"], out)
+    with pytest.raises(InputError, match="there are no checkpoints"):
+        average_checkpoints([], out)
+    assert not out.exists()

@@ -8,11 +8,14 @@ import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
 from parckit.data import Batch
 from parckit.runtimes.torch import open_checkpoint
-from parckit.tasks import AdamWCosine, RampedEMA
+from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA
+
+EMA = Averaging(decay=0.5)
 
 
 class Record(Callback):
@@ -55,16 +58,19 @@ def test_training_learns(make_data, make_task, fit):
 
 
 def test_the_rates_are_those_of_the_schedule(make_data, make_task, fit):
-    data, record, schedule = make_data(), Record(), AdamWCosine(lr=0.01, warmup=0.3)
-    fit(make_task(data, optimizer=schedule), data, epochs=2, callbacks=[record])
+    data, record, schedule = make_data(), Record(), Schedule(min_lr=1e-3, warmup=0.3, per="epoch")
+    optimizer = Optimizer(lr=0.02, lr_batch=20)  # batches have 10 images: half of that
+    fit(make_task(data, optimizer=optimizer, schedule=schedule), data, epochs=2, callbacks=[record])
+    run = RunLength(steps=6, epochs=2)
     # Logged as float32.
-    assert record.rates == pytest.approx([schedule.lr_at(step, total_steps=6) for step in range(6)], rel=1e-6)
+    expected = [schedule.lr_at(step, epoch=step // 3, peak=0.02, run=run) / 2 for step in range(6)]
+    assert record.rates == pytest.approx(expected, rel=1e-6)
 
 
 def test_checkpoints_hold_the_averaged_weights_that_were_validated(tmp_path, make_data, make_task, fit):
     data, record = make_data(), Record()
     task = make_task(data)
-    fit(task, data, epochs=2, callbacks=[RampedEMA(0.5), record, every_epoch(tmp_path)])
+    fit(task, data, epochs=2, callbacks=[WeightEMA(EMA), record, every_epoch(tmp_path)])
     for epoch, logged in enumerate(record.validations):
         path = tmp_path / f"epoch={epoch}.ckpt"
         model, spec = open_checkpoint(path)
@@ -99,9 +105,9 @@ def test_the_spec_says_all_that_the_model_needs(make_data, make_task):
 
 def test_a_resumed_run_goes_on_where_the_other_stopped(tmp_path, make_data, make_task, fit):
     data, whole, rest = make_data(), Record(), Record()
-    fit(make_task(data), data, epochs=2, callbacks=[RampedEMA(0.5), whole, every_epoch(tmp_path / "whole")])
+    fit(make_task(data), data, epochs=2, callbacks=[WeightEMA(EMA), whole, every_epoch(tmp_path / "whole")])
     resume = tmp_path / "whole" / "epoch=0.ckpt"
-    callbacks = [RampedEMA(0.5), rest, every_epoch(tmp_path / "rest")]
+    callbacks = [WeightEMA(EMA), rest, every_epoch(tmp_path / "rest")]
     trainer = fit(make_task(data), data, epochs=2, callbacks=callbacks, resume=resume)
     assert (trainer.current_epoch, trainer.global_step) == (2, 6)
     assert rest.rates == whole.rates[3:]
@@ -109,7 +115,7 @@ def test_a_resumed_run_goes_on_where_the_other_stopped(tmp_path, make_data, make
     states = [torch.load(tmp_path / run / "epoch=1.ckpt", weights_only=True) for run in ("whole", "rest")]
     for state in states:
         assert {int(moments["step"]) for moments in state["optimizer_states"][0]["state"].values()} == {6}
-        assert state["averaging_state"]["n_averaged"] == 6
+        assert state["averaging_state"]["n_averaged"] == 7  # the initial weights count too
         assert state["global_step"] == 6
         assert state["epoch"] == 1
 
@@ -137,10 +143,10 @@ def assert_same(one: object, other: object) -> None:
 
 def test_a_resumed_run_starts_with_the_weights_and_moments_that_were_saved(tmp_path, make_data, make_task, fit):
     data, start = make_data(), Start()
-    fit(make_task(data), data, epochs=1, callbacks=[RampedEMA(0.5), every_epoch(tmp_path)])
+    fit(make_task(data), data, epochs=1, callbacks=[WeightEMA(EMA), every_epoch(tmp_path)])
     path = tmp_path / "epoch=0.ckpt"
     saved = torch.load(path, weights_only=True)
-    fit(make_task(data), data, epochs=2, callbacks=[RampedEMA(0.5), every_epoch(tmp_path), start], resume=path)
+    fit(make_task(data), data, epochs=2, callbacks=[WeightEMA(EMA), every_epoch(tmp_path), start], resume=path)
     assert_same(start.weights, saved["current_model_state"])
     assert_same(start.optimizer["state"], saved["optimizer_states"][0]["state"])
 
@@ -185,11 +191,13 @@ def test_validation_passes_over_a_batch_without_images(make_data, make_task):
 class Endless(LightningDataModule):
     """A stream: nobody knows its length."""
 
+    batch_size = 4
+
     def train_dataloader(self) -> Iterator[Batch]:
         return iter([])
 
-    def val_dataloader(self) -> list[Batch]:
-        return []
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return DataLoader([what_is_left(4)], batch_size=None)
 
 
 def test_a_stream_needs_a_number_of_steps(make_data, make_task, fit):
@@ -218,6 +226,7 @@ def test_the_memory_layout_does_not_change_the_logits(make_data, make_task):
         ({"kwargs": {"depth": 3}}, "depth"),
         ({"name": "vit_tiny_patch16_224", "kwargs": {}}, r"vit_tiny_patch16_224.* size=\(32, 32\)"),
         ({"label_smoothing": 1.0}, "label_smoothing=1.0"),
+        ({"schedule": Schedule(min_lr=0.1)}, r"optimizer.lr=0.03: is below schedule.min_lr=0.1"),
         ({"label_smoothing": -0.1}, "label_smoothing=-0.1"),
     ],
 )

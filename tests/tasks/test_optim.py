@@ -4,16 +4,19 @@ import torch
 from torch import nn
 
 from parckit.contract import InputError
-from parckit.tasks import AdamWCosine
+from parckit.models import create_model
+from parckit.tasks import Optimizer, RunLength, Schedule
+from parckit.tasks.optim import set_lr
 
-SCHEDULE = AdamWCosine(lr=1.0, min_lr=0.1, warmup=0.1)
+SCHEDULE = Schedule(min_lr=0.1, warmup=0.1)
 
 # The schedule is a handful of float64 operations on numbers near 1.
 CLOSE = {"rel": 1e-12}
 
 
-def rates(schedule: AdamWCosine, *, total_steps: int) -> list[float]:
-    return [schedule.lr_at(step, total_steps=total_steps) for step in range(total_steps + 1)]
+def rates(schedule: Schedule, *, steps: int, epochs: int = 1) -> list[float]:
+    run = RunLength(steps=steps, epochs=epochs)
+    return [schedule.lr_at(step, epoch=step * epochs // steps, peak=1.0, run=run) for step in range(steps + 1)]
 
 
 @pytest.mark.parametrize(
@@ -22,84 +25,126 @@ def rates(schedule: AdamWCosine, *, total_steps: int) -> list[float]:
 )
 def test_known_points_of_the_schedule(step, lr):
     # 10 steps of warm-up, then 90 of the cosine, whose thirds lie at three and one quarters of the height.
-    assert SCHEDULE.lr_at(step, total_steps=100) == pytest.approx(lr, **CLOSE)
+    assert rates(SCHEDULE, steps=100)[step] == pytest.approx(lr, **CLOSE)
 
 
-@pytest.mark.parametrize(("warmup", "total_steps"), [(0.0, 1), (0.0, 7), (0.05, 1000), (0.3, 11), (0.9, 50)])
-def test_the_schedule_is_a_line_and_a_squared_cosine(warmup, total_steps):
-    steps = np.arange(total_steps + 1)
-    warm = round(warmup * total_steps)
-    rising = np.interp(steps, [0, max(warm, 1)], [0.1, 1.0])
-    falling = 0.1 + 0.9 * np.cos(np.pi / 2 * (steps - warm) / (total_steps - warm)) ** 2
-    expected = np.where(steps < warm, rising, falling)
-    found = rates(AdamWCosine(lr=1.0, min_lr=0.1, warmup=warmup), total_steps=total_steps)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+@pytest.mark.parametrize(("warmup", "steps"), [(0.0, 1), (0.0, 7), (0.05, 1000), (0.3, 11), (0.9, 50)])
+def test_the_schedule_is_a_line_and_a_squared_cosine(warmup, steps):
+    step = np.arange(steps + 1)
+    warm = round(warmup * steps)
+    rising = np.interp(step, [0, max(warm, 1)], [0.1, 1.0])
+    falling = 0.1 + 0.9 * np.cos(np.pi / 2 * (step - warm) / (steps - warm)) ** 2
+    expected = np.where(step < warm, rising, falling)
+    np.testing.assert_allclose(rates(Schedule(min_lr=0.1, warmup=warmup), steps=steps), expected, rtol=1e-12)
 
 
-def test_the_rate_rises_then_falls():
-    found = np.diff(rates(SCHEDULE, total_steps=200))
-    assert (found[:20] > 0).all()
-    assert (found[20:] < 0).all()
+def test_a_warmup_in_epochs_goes_by_steps_or_by_epochs():
+    # Four epochs of five steps, two of warm-up from 0.
+    by_step, by_epoch = (
+        rates(Schedule(warmup_lr=0.0, warmup=2, warmup_unit="epochs", per=per), steps=20, epochs=4)
+        for per in ("step", "epoch")
+    )
+    assert by_step[:11] == pytest.approx([step / 10 for step in range(11)], **CLOSE)
+    assert by_epoch[:11] == pytest.approx([0.0] * 5 + [0.5] * 5 + [1.0], **CLOSE)
+
+
+def test_the_cosine_of_the_whole_run_is_hidden_by_the_warmup():
+    warmup = {"min_lr": 0.0, "warmup": 50, "warmup_unit": "steps"}
+    run, rest = (rates(Schedule(cosine=cosine, **warmup), steps=100) for cosine in ("run", "rest"))
+    assert run[:50] == rest[:50]
+    assert (run[50], rest[50]) == pytest.approx((0.5, 1.0), **CLOSE)
+    assert (run[75], rest[75]) == pytest.approx((np.cos(np.pi * 3 / 8) ** 2, 0.5), **CLOSE)
+
+
+def test_the_last_epochs_cool_down():
+    found = rates(Schedule(min_lr=0.1, warmup=0, cooldown_epochs=2), steps=40, epochs=4)
+    assert found[10] == pytest.approx(0.55, **CLOSE)  # half of the two epochs that are left to the cosine
+    assert found[20:] == pytest.approx([0.1] * 21, **CLOSE)
 
 
 def test_the_rate_stays_at_its_end():
-    assert SCHEDULE.lr_at(150, total_steps=100) == pytest.approx(SCHEDULE.min_lr, **CLOSE)
+    late = SCHEDULE.lr_at(150, epoch=1, peak=1.0, run=RunLength(steps=100, epochs=1))
+    assert late == pytest.approx(SCHEDULE.min_lr, **CLOSE)
 
 
-@pytest.mark.parametrize("total_steps", [1, 2, 3])
-def test_runs_of_a_few_steps_have_rates_within_bounds(total_steps):
-    found = rates(AdamWCosine(lr=1.0, min_lr=0.1, warmup=0.9), total_steps=total_steps)
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_runs_of_a_few_steps_have_rates_within_bounds(steps):
+    found = rates(Schedule(min_lr=0.1, warmup=0.9), steps=steps)
     assert 0.1 <= min(found) <= max(found) <= 1.0
 
 
-def test_the_optimizer_gets_the_schedule():
-    optimizer, scheduler = SCHEDULE.build(nn.Linear(2, 2), total_steps=10)
-    found = []
-    for _ in range(10):
-        found.append([group["lr"] for group in optimizer.param_groups])
-        optimizer.step()
-        scheduler.step()
-    expected = [[lr, lr] for lr in rates(SCHEDULE, total_steps=10)[:-1]]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+def test_the_rate_scales_with_the_batch_it_is_meant_for():
+    assert Optimizer(lr_batch=4096).lr_factor(batch=512) == 1 / 8
+    assert Optimizer().lr_factor(batch=512) == 1
 
 
-def decays(model: nn.Module, schedule: AdamWCosine) -> dict[str, float]:
+def decays(model: nn.Module, optimizer: Optimizer) -> dict[str, float]:
     """Return the weight decay of every parameter that the optimizer holds, by name."""
     names = {parameter: name for name, parameter in model.named_parameters()}
-    optimizer, _ = schedule.build(model, total_steps=1)
-    return {
-        names[parameter]: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
-    }
+    groups = optimizer.build(model, lr=1.0).param_groups
+    return {names[parameter]: group["weight_decay"] for group in groups for parameter in group["params"]}
 
 
-def test_norms_and_biases_do_not_decay():
+@pytest.mark.parametrize(("decay_all", "of_vectors"), [(False, 0.0), (True, 0.3)])
+def test_norms_and_biases_decay_where_all_do(decay_all, of_vectors):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 2))
-    expected = {"0.weight": 0.3, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0, "2.weight": 0.3, "2.bias": 0.0}
-    assert decays(model, AdamWCosine(weight_decay=0.3)) == expected
+    vectors = dict.fromkeys(("0.bias", "1.weight", "1.bias", "2.bias"), of_vectors)
+    expected = vectors | {"0.weight": 0.3, "2.weight": 0.3}
+    assert decays(model, Optimizer(weight_decay=0.3, decay_all=decay_all)) == expected
 
 
 def test_frozen_parameters_are_left_out():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
-    assert decays(model, AdamWCosine(weight_decay=0.3)) == {"1.weight": 0.3, "1.bias": 0.0}
+    assert decays(model, Optimizer(weight_decay=0.3)) == {"1.weight": 0.3, "1.bias": 0.0}
 
 
-def test_it_is_adamw():
-    optimizer, _ = AdamWCosine().build(nn.Linear(2, 2), total_steps=1)
-    assert isinstance(optimizer, torch.optim.AdamW)
+def test_early_layers_learn_more_slowly_with_layer_decay():
+    model = create_model("test_parcnet", num_classes=3)
+    optimizer = Optimizer(layer_decay=0.5).build(model, lr=1.0)
+    set_lr(optimizer, 0.2)
+    rate = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    names = dict(model.named_parameters())
+    assert rate[names["head.fc.weight"]] == pytest.approx(0.2, **CLOSE)
+    ordered = [rate[names[name]] for name in ("stem.conv.weight", "stages.0.0.expand.conv.weight", "head.fc.weight")]
+    assert ordered == sorted(ordered)
+    assert ordered[0] < 0.2 / 8
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd", "lamb"])
+def test_optimizers_by_name_take_a_step(name):
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    optimizer = Optimizer(name=name, lr=0.1).build(layer, lr=0.1)
+    before = layer.weight.detach().clone()
+    layer(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    assert type(optimizer).__name__.lower() == name
+    assert not torch.equal(layer.weight, before)
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("make", "options", "named"),
     [
-        ({"lr": 1e-6}, "lr=1e-06"),
-        ({"lr": -1.0}, "lr=-1.0"),
-        ({"min_lr": 0.0}, "min_lr=0.0"),
-        ({"warmup": 1.0}, "warmup=1.0"),
-        ({"warmup": -0.1}, "warmup=-0.1"),
-        ({"weight_decay": -0.1}, "weight_decay=-0.1"),
+        (Optimizer, {"lr": -1.0}, "lr=-1.0"),
+        (Optimizer, {"name": "adamx"}, "name='adamx'.*adamw"),
+        (Optimizer, {"weight_decay": -0.1}, "weight_decay=-0.1"),
+        (Optimizer, {"layer_decay": 0.0}, "layer_decay=0.0"),
+        (Optimizer, {"lr_batch": 0}, "lr_batch=0"),
+        (Schedule, {"min_lr": -0.1}, "min_lr=-0.1"),
+        (Schedule, {"warmup": 1.0}, "warmup=1.0 share"),
+        (Schedule, {"warmup": -0.1, "warmup_unit": "steps"}, "warmup=-0.1 steps"),
+        (Schedule, {"warmup_unit": "hours"}, "warmup_unit='hours'"),
+        (Schedule, {"cosine": "none"}, "cosine='none'"),
+        (Schedule, {"per": "day"}, "per='day'"),
+        (Schedule, {"cooldown_epochs": -1}, "cooldown_epochs=-1"),
     ],
 )
-def test_impossible_values_are_refused(options, named):
+def test_impossible_values_are_refused(make, options, named):
     with pytest.raises(InputError, match=named):
-        AdamWCosine(**options)
+        make(**options)
+
+
+def test_an_option_the_optimizer_does_not_have_is_refused():
+    with pytest.raises(InputError, match=r"optimizer adamw.*momentums"):
+        Optimizer(options={"momentums": 0.9}).build(nn.Linear(2, 2), lr=0.1)

@@ -16,6 +16,8 @@ from parckit.runtimes import Session
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="what numpy accepts as a seed")
 
+SHORTHANDS = {"--data": "--data.source", "--teacher": "--model.distillation.teacher"}
+
 _REWORDED = (
     (r'^Parser key "([^"]+)":', r"--\1:"),
     (
@@ -129,7 +131,7 @@ class RecipeFile(ActionConfigFile):
 
 
 class Parser(ArgumentParser):
-    """A parser whose mistakes are one line, and for which `--data X` is `--data.source X`."""
+    """A parser whose mistakes are one line, and that knows `SHORTHANDS`."""
 
     def read(self, argv: list[str]) -> Namespace:
         """Parse and build the dataclasses of the arguments.
@@ -145,12 +147,18 @@ class Parser(ArgumentParser):
         Raises:
             InputError: for anything that does not fit.
         """
-        full = [re.sub(r"^--data(?==|$)", "--data.source", arg) for arg in argv]
-        return self.parse_args(full)
+        return self.parse_args([_in_full(arg) for arg in argv])
 
     def build(self, config: Namespace) -> Namespace:
-        """Turn parsed groups into the objects they describe."""
-        return self.instantiate(config)
+        """Turn parsed groups into the objects they describe.
+
+        Raises:
+            InputError: if one of them refuses a value.
+        """
+        try:
+            return self.instantiate(config)
+        except ValueError as error:  # what an optional object refuses comes wrapped
+            raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message's essence.
@@ -168,6 +176,11 @@ class Parser(ArgumentParser):
 def verb_parser(verb: str, *, description: str) -> Parser:
     """Return an empty parser for a verb; options must be written out, for an abbreviation may be a typing mistake."""
     return Parser(prog=f"parckit {verb}", description=description, allow_abbrev=False)
+
+
+def _in_full(arg: str) -> str:
+    name, equals, value = arg.partition("=")
+    return SHORTHANDS.get(name, name) + equals + value
 
 
 def _some(labels: tuple[str, ...], *, limit: int = 5) -> str:

@@ -3,6 +3,7 @@
 import logging
 import time
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from parckit.data import Batch
@@ -17,8 +18,12 @@ class ImagesPerSecond(Callback):
         self._start = 0.0
         self._images = 0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count: no epoch is said to start in a run that resumes in the middle of one."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Begin to count anew."""
         del trainer, pl_module
         self._start, self._images = time.perf_counter(), 0
 
@@ -59,8 +64,9 @@ class SkippedImages(Callback):
         self._skipped += 0 if trainer.sanity_checking else batch.skipped
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report and begin anew."""
-        del pl_module
-        if self._skipped:
-            _log.warning("epoch %d: %d broken images were skipped", trainer.current_epoch, self._skipped)
+        """Report those of all processes and begin anew."""
+        own = torch.tensor(self._skipped, device=pl_module.device)
+        skipped = int(trainer.strategy.reduce(own, reduce_op="sum"))
+        if skipped and trainer.is_global_zero:
+            _log.warning("epoch %d: %d broken images were skipped", trainer.current_epoch, skipped)
         self._skipped = 0

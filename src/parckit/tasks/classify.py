@@ -2,21 +2,30 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
+from torch.optim import Optimizer as TorchOptimizer
+from torchmetrics import MeanMetric
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec, Preprocessing
 from parckit.data import Batch
-from parckit.models import build_model, check_input
-from parckit.tasks.data import MIN_BATCH
-from parckit.tasks.optim import AdamWCosine
+from parckit.models import check_input
+from parckit.tasks.data import MIN_BATCH, ClassifyData
+from parckit.tasks.distill import Distillation, Distiller
+from parckit.tasks.distributed import is_distributed
+from parckit.tasks.mixing import Mixing
+from parckit.tasks.optim import Optimizer, RunLength, Schedule, set_lr
+from parckit.tasks.precision import spare_strided_depthwise
+from parckit.tasks.weights import initial_model
 
-_OPTIMIZER = AdamWCosine()
+_OPTIMIZER = Optimizer()
+_SCHEDULE = Schedule()
 
 
 class ClassifyTask(LightningModule):
@@ -27,14 +36,22 @@ class ClassifyTask(LightningModule):
     Args:
         name: the model's name in timm's registry (`parckit list` shows ours).
         kwargs: further keywords of the model.
-        optimizer: learning rate, weight decay and schedule.
+        weights: to start from: `pretrained` for those that timm knows of the model, or a .ckpt or .safetensors file of
+            parckit's; a classifier for other classes is left out. None: fresh ones.
+        optimizer: which one, its learning rate and weight decay.
+        schedule: how the learning rate changes.
         label_smoothing: share of the target spread over all classes, in training only.
+        mixing: how training mixes the images of a batch; None: not at all.
+        distillation: a teacher to learn from beside the labels; None: nobody.
+        freeze_norms: batch norms keep the statistics they have, for fine-tuning with batches too small to renew them.
         channels_last: keep maps with channels innermost, the faster layout for most convolutions on CPUs and GPUs.
         labels: class names by index; comes from the data.
         preprocessing: what the evaluation does to images; comes from the data.
+        seed: of what is drawn in training steps, such as dropout.
 
     Raises:
-        InputError: if there is no such model, it refuses a keyword, or `label_smoothing` is not in [0, 1).
+        InputError: if there is no such model, it refuses a keyword, `label_smoothing` is not in [0, 1), or the schedule
+            ends above the highest learning rate.
     """
 
     def __init__(
@@ -44,9 +61,15 @@ class ClassifyTask(LightningModule):
         labels: Sequence[str],
         preprocessing: Preprocessing,
         kwargs: Mapping[str, object] | None = None,
-        optimizer: AdamWCosine = _OPTIMIZER,
+        weights: str | None = None,
+        optimizer: Optimizer = _OPTIMIZER,
+        schedule: Schedule = _SCHEDULE,
         label_smoothing: float = 0.1,
+        mixing: Mixing | None = None,
+        distillation: Distillation | None = None,
+        freeze_norms: bool = False,
         channels_last: bool = True,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -55,44 +78,107 @@ class ClassifyTask(LightningModule):
             model=name, model_kwargs=dict(kwargs or {}), labels=tuple(labels), preprocessing=preprocessing
         )
         self._memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model: nn.Module = build_model(self.spec).to(memory_format=self._memory_format)
+        self.model: nn.Module = initial_model(self.spec, weights=weights).to(memory_format=self._memory_format)
         check_input(self.model, self.spec)
+        if optimizer.lr < schedule.min_lr:
+            raise InputError(f"optimizer.lr={optimizer.lr}: is below schedule.min_lr={schedule.min_lr}")
         self._optimizer = optimizer
+        self._schedule = schedule
         self._label_smoothing = label_smoothing
+        self._mix = None if mixing is None else mixing.build(num_classes=len(self.spec.labels))
+        self.distiller = None if distillation is None else Distiller(distillation, student=self.model, spec=self.spec)
+        # Numbers are checked by the guards; a metric's own check would wait for the GPU at every batch.
+        self._val_loss = MeanMetric(nan_strategy="disable")
+        self._val_top1 = MeanMetric(nan_strategy="disable")
+        self._freeze_norms = freeze_norms
+        self._seed = seed
+        self._run = RunLength(steps=1, epochs=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits: (B, 3, H, W) -> (B, classes)."""
         return self.model(images.to(memory_format=self._memory_format))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Return the loss; None where broken images left fewer than two, too few for the batch norms."""
+        """Return the loss; no loss where broken images left fewer than two, too few for the batch norms."""
         del batch_idx
         if len(batch.targets) < MIN_BATCH:
-            return None
-        loss = F.cross_entropy(self(batch.images), batch.targets, label_smoothing=self._label_smoothing)
+            return self._no_loss()
+        images, targets = batch.images, batch.targets
+        if self._mix is not None:
+            images, targets = self._mix(images, targets)
+        supervised = partial(F.cross_entropy, target=targets, label_smoothing=self._label_smoothing)
+        if self.distiller is None:
+            loss = supervised(self(images))
+        else:
+            images = images.to(memory_format=self._memory_format)
+            loss = cast("Tensor", self.distiller(self.model, images, supervised=supervised))
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.targets))
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(batch.targets))
         return loss
 
+    def _no_loss(self) -> Tensor | None:
+        """Return None, or among several processes a zero whose gradients, zeros, the others are waiting for."""
+        if not is_distributed():
+            return None
+        return torch.stack([0 * weight.sum() for weight in self.parameters() if weight.requires_grad]).sum()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log plain cross-entropy and top-1 in percent, means over all images."""
+        """Add up plain cross-entropy and top-1 in percent."""
         del batch_idx
         if not len(batch.targets):
             return
         logits = cast("Tensor", self(batch.images)).float()
-        loss = F.cross_entropy(logits, batch.targets)
-        top1 = 100 * (logits.argmax(1) == batch.targets).float().mean()
-        for name, value in (("val_loss", loss), ("val_top1", top1)):
-            self.log(name, value, prog_bar=True, on_epoch=True, batch_size=len(batch.targets), sync_dist=True)
+        self._val_loss.update(F.cross_entropy(logits, batch.targets, reduction="none"))
+        self._val_top1.update(100.0 * (logits.argmax(1) == batch.targets))
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build optimizer and schedule for the whole run."""
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over all processes' images; those that had none must take part, or the others would wait."""
+        self.log("val_loss", self._val_loss, prog_bar=True)
+        self.log("val_top1", self._val_top1, prog_bar=True)
+
+    def configure_optimizers(self) -> TorchOptimizer:
+        """Build the optimizer; its learning rate is set before every step."""
+        if self.trainer.strategy.root_device.type == "cpu":
+            spare_strided_depthwise(self.model)
+        optimizer = self._optimizer.build(self.model, lr=self.peak_lr)
+        if self.distiller is not None and (learned := list(self.distiller.parameters())):
+            optimizer.add_param_group({"params": learned})
+        return optimizer
+
+    def on_train_start(self) -> None:
+        """Find out how long the run is, and freeze what is to be frozen.
+
+        Raises:
+            InputError: if a stream is to be read for no given number of steps.
+        """
         steps = self.trainer.estimated_stepping_batches
         if not 0 < steps < math.inf:
             raise InputError("--data: a stream has no length; give --trainer.max_steps, which the schedule needs")
-        total_steps = int(steps)
-        optimizer, schedule = self._optimizer.build(self.model, total_steps=total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        epochs = self.trainer.max_epochs or 1
+        self._run = RunLength(steps=int(steps), epochs=max(1, epochs))
+        for norm in self.model.modules() if self._freeze_norms else ():
+            if isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+                norm.eval()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate, and the generators so that what is drawn depends on nothing that came before."""
+        del batch
+        epoch = self.trainer.current_epoch
+        lr = self._schedule.lr_at(self.trainer.global_step, epoch=epoch, peak=self._optimizer.lr, run=self._run)
+        set_lr(self.trainer.optimizers[0], lr * self._optimizer.lr_factor(batch=self.effective_batch))
+        drawn = np.random.SeedSequence([self._seed, epoch, batch_idx, self.trainer.global_rank])
+        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
+
+    @property
+    def effective_batch(self) -> int:
+        """Images of one optimizer step: all processes' and all accumulated batches."""
+        data = cast("ClassifyData", self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
+        return data.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
+
+    @property
+    def peak_lr(self) -> float:
+        """The highest learning rate, scaled to the effective batch if the recipe says so."""
+        return self._optimizer.lr * self._optimizer.lr_factor(batch=self.effective_batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add the spec."""

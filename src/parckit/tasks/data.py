@@ -1,5 +1,8 @@
 """Images for training and validation as a LightningDataModule."""
 
+from functools import partial
+from typing import cast
+
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -7,12 +10,20 @@ from parckit.contract import InputError, Preprocessing
 from parckit.data import (
     Augment,
     Batch,
-    ImageDataset,
+    BatchShape,
+    DrawnImages,
     IndexedImages,
+    MultiScale,
     OnError,
+    OneSize,
+    Progressive,
+    SeededBatches,
+    StreamedImages,
     eval_transform,
     image_loader,
     open_images,
+    stream_loader,
+    train_loader,
     train_transform,
 )
 
@@ -28,10 +39,14 @@ class ClassifyData(LightningDataModule):
         source: `digits`, a folder of class folders, a folder or pattern of tar shards, or a URL pattern of shards.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         augment: what training does to an image beside that.
-        batch_size: images per step and process.
+        sizes: how training varies the images' size; None: it does not.
+        batch_size: images per step and process; if sizes vary, at the base one.
         workers: loader processes; 0 loads in the training process.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
-        seed: of order and augmentation.
+        seed: of order, sizes and augmentation.
+
+    Attributes:
+        batch_size: as above.
 
     Raises:
         InputError: if the source cannot be opened, or does not fill one training batch.
@@ -43,6 +58,7 @@ class ClassifyData(LightningDataModule):
         source: str,
         preprocessing: Preprocessing,
         augment: Augment = _AUGMENT,
+        sizes: MultiScale | Progressive | None = None,
         batch_size: int = 64,
         workers: int = 2,
         on_error: OnError = "raise",
@@ -52,35 +68,81 @@ class ClassifyData(LightningDataModule):
         if batch_size < MIN_BATCH or workers < 0:
             raise InputError(f"batch_size={batch_size}, workers={workers}: need at least {MIN_BATCH} and at least 0")
         self.preprocessing = preprocessing
-        self._batch_size = batch_size
+        self.batch_size = batch_size
+        self._sizes = sizes
         self._workers = workers
         self._seed = seed
-        evaluate = eval_transform(preprocessing)
         augmented = train_transform(preprocessing, augment=augment)
-        self._train = open_images(source, split="train", transform=augmented, on_error=on_error)
+        of_one_size = partial(augmented, size=preprocessing.size)
+        train = open_images(source, split="train", transform=of_one_size, on_error=on_error)
+        if isinstance(train, IndexedImages):
+            train = DrawnImages(train.table, transform=augmented, on_error=on_error)
+            self._batches(train, epochs=1)
+        elif sizes is not None:
+            raise InputError(f"sizes={sizes}: a stream's images have one size; copy the shards of {source}")
+        self._train = train
+        evaluate = eval_transform(preprocessing)
         self._val = open_images(source, split="val", transform=evaluate, on_error=on_error)
-        if isinstance(self._train, IndexedImages) and len(self._train) < batch_size:
-            raise InputError(f"batch_size={batch_size}: {source} has only {len(self._train)} images to train on")
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names by index."""
         return self._train.labels
 
+    @property
+    def resumes_within_epochs(self) -> bool:
+        """Whether training can leave out what it has seen of an epoch; streams begin it again."""
+        return isinstance(self._train, DrawnImages)
+
+    def setup(self, stage: str) -> None:
+        """Check that the images can be dealt out to the processes.
+
+        Raises:
+            InputError: for a stream and more than one: their shares would differ, and they would wait for each other.
+        """
+        del stage
+        _, processes = self._process
+        if isinstance(self._train, StreamedImages) and processes > 1:
+            raise InputError(f"--data: a stream trains in one process, not in {processes}; copy its shards first")
+
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled, augmented batches; a last one that is not full is left out, for batch norm's sake."""
-        return self._loader(self._train, shuffle=True)
+        """Return shuffled, augmented batches, all of them full for batch norm's sake.
+
+        In a run that resumes in the middle of an epoch they begin behind those already used.
+        """
+        if isinstance(self._train, StreamedImages):
+            return stream_loader(self._train, batch_size=self.batch_size, workers=self._workers, seed=self._seed)
+        train = cast("DrawnImages", self._train)
+        process, processes = self._process
+        if self.trainer is None:
+            batches = self._batches(train, epochs=1)
+        else:
+            batches = self._batches(train, epochs=self.trainer.max_epochs or 1, process=process, processes=processes)
+            loop = self.trainer.fit_loop
+            epochs, used = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+            done = epochs.processed  # pyright: ignore[reportAttributeAccessIssue] - Lightning names the base of its type
+            batches.go_on(done, start=used.ready if epochs.ready > done else 0)
+        return train_loader(train, batches=batches, workers=self._workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Every validation image once."""
-        return self._loader(self._val, shuffle=False)
-
-    def _loader(self, dataset: ImageDataset, *, shuffle: bool) -> DataLoader[Batch]:
+        """Return every validation image once, over all processes."""
+        process, processes = self._process
         return image_loader(
-            dataset,
-            batch_size=self._batch_size,
-            workers=self._workers,
-            shuffle=shuffle,
+            self._val, batch_size=self.batch_size, workers=self._workers, process=process, processes=processes
+        )
+
+    @property
+    def _process(self) -> tuple[int, int]:
+        """Number of this process, and how many there are."""
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _batches(self, images: DrawnImages, *, epochs: int, process: int = 0, processes: int = 1) -> SeededBatches:
+        return SeededBatches(
+            len(images),
+            batch=BatchShape(self.batch_size, self.preprocessing.size),
+            sizes=self._sizes or OneSize(),
+            epochs=max(1, epochs),
             seed=self._seed,
-            drop_last=shuffle,
+            process=process,
+            processes=processes,
         )

@@ -1,50 +1,153 @@
 """The optimiser and its learning-rate schedule."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast, get_args
 
-from timm.optim import param_groups_weight_decay
+from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer as TorchOptimizer
 
 from parckit.contract import InputError
 
+WarmupUnit = Literal["share", "steps", "epochs"]
+Cosine = Literal["run", "rest"]
+Per = Literal["step", "epoch"]
+
+_FUSED = ("adam", "adamw", "sgd")  # torch has one kernel for a whole step of these
+
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
-class AdamWCosine:
-    """AdamW under a cosine that a linear warm-up precedes, both stepped per optimizer step.
+class Optimizer:
+    """An optimiser of timm's list, with its parameter groups.
 
     Attributes:
-        lr: highest learning rate, reached at the end of the warm-up.
-        min_lr: learning rate at the end, and at the first step of the warm-up.
-        warmup: share of all steps that the warm-up takes, in [0, 1).
-        weight_decay: of tensors with two or more dimensions; norms and biases have none.
+        name: timm's name for it (`timm.optim.list_optimizers()`), such as adamw, muon, sgd, rmsproptf.
+        lr: highest learning rate.
+        lr_batch: images a step that `lr` is meant for; with another number the whole schedule is scaled in proportion.
+            None: never.
+        weight_decay: of tensors with two or more dimensions.
+        decay_all: norms, biases and other one-dimensional parameters decay too.
+        layer_decay: factor of the learning rate from each layer to the one before it; None: all learn equally fast.
+        options: further keywords of the optimiser, such as betas or momentum.
     """
 
+    name: str = "adamw"
     lr: float = 1e-3
-    min_lr: float = 1e-5
-    warmup: float = 0.05
+    lr_batch: int | None = None
     weight_decay: float = 0.05
+    decay_all: bool = False
+    layer_decay: float | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0 < self.min_lr <= self.lr:
-            raise InputError(f"lr={self.lr}, min_lr={self.min_lr}: need 0 < min_lr <= lr")
-        if not 0 <= self.warmup < 1:
-            raise InputError(f"warmup={self.warmup}: a share of all steps, in [0, 1)")
+        known = cast("list[str]", list_optimizers())
+        if self.name not in known:
+            raise InputError(f"optimizer name={self.name!r}: choose from {', '.join(known)}")
+        if self.lr <= 0 or (self.lr_batch is not None and self.lr_batch < 1):
+            raise InputError(f"lr={self.lr}, lr_batch={self.lr_batch}: must be positive")
         if self.weight_decay < 0:
             raise InputError(f"weight_decay={self.weight_decay}: must be at least 0")
+        if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
+            raise InputError(f"layer_decay={self.layer_decay}: must lie in (0, 1]")
 
-    def lr_at(self, step: int, *, total_steps: int) -> float:
-        """Return the learning rate of an optimizer step, counted from 0."""
-        warmup_steps = round(self.warmup * total_steps)
-        if step < warmup_steps:
-            return self.min_lr + (self.lr - self.min_lr) * step / warmup_steps
-        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-        return self.min_lr + (self.lr - self.min_lr) / 2 * (1 + math.cos(math.pi * progress))
+    def lr_factor(self, *, batch: int) -> float:
+        """Return what learning rates are multiplied by for steps of so many images, over all processes and batches."""
+        return 1.0 if self.lr_batch is None else batch / self.lr_batch
 
-    def build(self, model: nn.Module, *, total_steps: int) -> tuple[AdamW, LambdaLR]:
-        """Return the optimizer of a model's trainable parameters and its schedule for a run of `total_steps`."""
-        groups = param_groups_weight_decay(model, weight_decay=self.weight_decay)
-        optimizer = AdamW(groups, lr=self.lr, fused=True)
-        return optimizer, LambdaLR(optimizer, lambda step: self.lr_at(step, total_steps=total_steps) / self.lr)
+    def build(self, model: nn.Module, *, lr: float) -> TorchOptimizer:
+        """Return the optimiser of a model's trainable parameters; a group's `lr_scale` is what `set_lr` multiplies by.
+
+        Raises:
+            InputError: if it refuses an option.
+        """
+        options = {"fused": True, **self.options} if self.name in _FUSED else self.options
+        build = partial(create_optimizer_v2, **cast("dict[str, Any]", options))
+        try:
+            return build(
+                model,
+                self.name,
+                lr=lr,
+                weight_decay=self.weight_decay,
+                filter_bias_and_bn=not self.decay_all,
+                layer_decay=self.layer_decay,
+            )
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optimizer {self.name}, options={dict(self.options)}: {error}") from error
+
+
+class RunLength(NamedTuple):
+    """How long a training is.
+
+    Attributes:
+        steps: of the optimizer, in all.
+        epochs: in all.
+    """
+
+    steps: int
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: as above
+class Schedule:
+    """A cosine with a linear warm-up: a pure function of step and epoch, so that a resumed run needs no state of it.
+
+    Attributes:
+        min_lr: learning rate at the end.
+        warmup_lr: learning rate at the first step; None: `min_lr`.
+        warmup: length of the warm-up.
+        warmup_unit: what `warmup` counts: a share of the run, steps or epochs.
+        cosine: whether it runs over the whole `"run"`, its beginning hidden by the warm-up, or over the `"rest"`.
+        per: whether the learning rate changes with every `"step"` or `"epoch"`; a warm-up in steps goes by steps.
+        cooldown_epochs: epochs at `min_lr` at the end of the run.
+    """
+
+    min_lr: float = 1e-5
+    warmup_lr: float | None = None
+    warmup: float = 0.05
+    warmup_unit: WarmupUnit = "share"
+    cosine: Cosine = "rest"
+    per: Per = "step"
+    cooldown_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, accepted in (
+            ("warmup_unit", self.warmup_unit, get_args(WarmupUnit)),
+            ("cosine", self.cosine, get_args(Cosine)),
+            ("per", self.per, get_args(Per)),
+        ):
+            if value not in accepted:
+                raise InputError(f"{name}={value!r}: choose from {accepted}")
+        if self.min_lr < 0 or (self.warmup_lr or 0) < 0:
+            raise InputError(f"min_lr={self.min_lr}, warmup_lr={self.warmup_lr}: must be at least 0")
+        if self.warmup < 0 or (self.warmup_unit == "share" and self.warmup >= 1):
+            raise InputError(f"warmup={self.warmup} {self.warmup_unit}: must be at least 0, and a share below 1")
+        if self.cooldown_epochs < 0:
+            raise InputError(f"cooldown_epochs={self.cooldown_epochs}: must be at least 0")
+
+    def lr_at(self, step: int, *, epoch: int, peak: float, run: RunLength) -> float:
+        """Return the learning rate of an optimizer step and epoch, both counted from 0."""
+        steps_per_epoch = run.steps / run.epochs
+        by_epoch = epoch * steps_per_epoch
+        warmup_steps = {
+            "share": round(self.warmup * run.steps),
+            "steps": self.warmup,
+            "epochs": self.warmup * steps_per_epoch,
+        }[self.warmup_unit]
+        warmed = by_epoch if self.per == "epoch" and self.warmup_unit == "epochs" else step
+        if warmed < warmup_steps:
+            first = self.min_lr if self.warmup_lr is None else self.warmup_lr
+            return first + (peak - first) * warmed / warmup_steps
+        begin = warmup_steps if self.cosine == "rest" else 0
+        end = run.steps - self.cooldown_epochs * steps_per_epoch
+        now = by_epoch if self.per == "epoch" else step
+        progress = min(1.0, max(0.0, now - begin) / max(1.0, end - begin))
+        return self.min_lr + (peak - self.min_lr) / 2 * (1 + math.cos(math.pi * progress))
+
+
+def set_lr(optimizer: TorchOptimizer, lr: float) -> None:
+    """Give every group of parameters its learning rate, scaled where it has a `lr_scale` of its own."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)

@@ -1,0 +1,67 @@
+"""The weights that a training starts from."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from torch import nn
+
+from parckit.contract import InputError, ModelSpec
+from parckit.models import build_model
+from parckit.runtimes.torch import open_checkpoint
+
+PRETRAINED = "pretrained"
+
+_log = logging.getLogger(__name__)
+
+
+def initial_model(spec: ModelSpec, *, weights: str | None) -> nn.Module:
+    """Build a spec's model with the weights that it is to start from.
+
+    A classifier for other classes is left out and starts fresh.
+
+    Args:
+        spec: the model to train.
+        weights: `"pretrained"` for those that timm knows of this model (which may download them), a `.ckpt` or
+            `.safetensors` of parckit's, also one that `parckit convert-weights` made; None: fresh ones.
+
+    Raises:
+        InputError: if there are none, or they do not fit.
+    """
+    if "pretrained" in spec.model_kwargs:
+        raise InputError("model.kwargs.pretrained: every opening of a checkpoint would load them; give model.weights")
+    if weights is None:
+        return build_model(spec)
+    if weights == PRETRAINED:
+        return build_model(replace(spec, model_kwargs={**spec.model_kwargs, "pretrained": True}))
+    model = build_model(spec)
+    _copy(model, spec, path=Path(weights))
+    return model
+
+
+def _copy(model: nn.Module, spec: ModelSpec, *, path: Path) -> None:
+    source, found = open_checkpoint(path)
+    fresh = () if found.labels == spec.labels else _classifiers(model)
+    own = model.state_dict()
+    given = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
+    wanted = {key for key in own if not key.startswith(fresh)}
+    shapes = [key for key, value in given.items() if key in own and own[key].shape != value.shape]
+    faults = sorted([*(wanted ^ given.keys()), *shapes])
+    if faults:
+        named = f"{faults[0]} and {len(faults) - 1} more" if len(faults) > 1 else faults[0]
+        raise InputError(f"model.weights={path}: made by {found.model} {dict(found.model_kwargs)}; do not fit: {named}")
+    model.load_state_dict(given, strict=False)
+    ours, theirs = (
+        (each.preprocessing.mean, each.preprocessing.std, each.preprocessing.channel_order) for each in (spec, found)
+    )
+    if ours != theirs:
+        _log.warning("%s expects mean, std and channel order %s, the data have %s", path, theirs, ours)
+
+
+def _classifiers(model: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the parameters that depend on the number of classes."""
+    config = cast("Mapping[str, object]", model.pretrained_cfg)
+    names = config["classifier"]
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else cast("list[str]", names)))

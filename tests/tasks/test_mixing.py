@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from parckit.contract import InputError
+from parckit.tasks import Mixing
+
+CLASSES = 5
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images of one level each, ten times their index, and as many classes as there are."""
+    images = 10.0 * torch.arange(4).reshape(4, 1, 1, 1).expand(4, 3, 16, 16).contiguous()
+    return images, torch.tensor([0, 1, 2, 4])
+
+
+def mixed(mixing: Mixing, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    return mixing.build(num_classes=CLASSES)(*batch())
+
+
+@pytest.mark.parametrize("mixing", [Mixing(cutmix=0.0), Mixing(mixup=0.0), Mixing()], ids=str)
+def test_a_class_weighs_what_its_image_weighs(mixing):
+    images, targets = mixed(mixing, seed=0)
+    assert (images.shape, targets.shape) == ((4, 3, 16, 16), (4, CLASSES))
+    # Image 1 is 10 everywhere, and the one it meets, image 0, is 0; its own class is 1, the other's 0. Means over 768
+    # values of float32 sum to a few of its roundings.
+    own = images[1].mean() / 10
+    expected = torch.tensor([1 - own, own, 0, 0, 0])
+    torch.testing.assert_close(targets[1], expected, atol=1e-5, rtol=0)
+    assert 0 < own < 1
+
+
+def test_mixup_blends_and_cutmix_pastes():
+    blended, _ = mixed(Mixing(cutmix=0.0), seed=0)
+    pasted, _ = mixed(Mixing(mixup=0.0), seed=0)
+    assert len(blended[1].unique()) == 1
+    assert set(pasted[1].unique().tolist()) == {0.0, 10.0}
+
+
+def test_both_are_drawn_as_often_as_switch_says():
+    mixing = Mixing(switch=0.25)
+    pasted = [set(mixed(mixing, seed=seed)[0][1].unique().tolist()) <= {0.0, 10.0} for seed in range(400)]
+    # 100 of 400 are expected; 35 is four standard deviations.
+    assert abs(sum(pasted) - 100) < 35
+
+
+def test_weights_come_from_the_beta_distribution():
+    own = np.array([float(mixed(Mixing(cutmix=0.0), seed=seed)[0][1].mean() / 10) for seed in range(500)])
+    # Beta(0.8, 0.8) has mean 1/2 and variance 1/10.4; 0.06 and 0.02 are four standard deviations of those of 500 draws.
+    assert own.mean() == pytest.approx(0.5, abs=0.06)
+    assert own.var() == pytest.approx(1 / 10.4, abs=0.02)
+
+
+def test_the_generator_decides():
+    assert torch.equal(mixed(Mixing(), seed=3)[0], mixed(Mixing(), seed=3)[0])
+    assert not torch.equal(mixed(Mixing(cutmix=0.0), seed=3)[0], mixed(Mixing(cutmix=0.0), seed=4)[0])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mixup": -0.1}, "mixing.mixup=-0.1"),
+        ({"mixup": 0.0, "cutmix": 0.0}, "not both 0"),
+        ({"switch": 1.5}, "mixing.switch=1.5: must lie in 0..1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        Mixing(**values)

@@ -1,0 +1,82 @@
+import logging
+
+import pytest
+import timm
+import torch
+
+from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.runtimes.torch import save_weights
+from parckit.tasks.weights import initial_model
+
+KWARGS = {"img_size": 32}
+SPEC = ModelSpec(
+    model="test_parcnet", model_kwargs=KWARGS, labels=("ant", "bee"), preprocessing=Preprocessing(size=(32, 32))
+)
+OTHERS = ModelSpec(
+    model="test_parcnet", model_kwargs=KWARGS, labels=("cat", "cow", "dog"), preprocessing=SPEC.preprocessing
+)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Return weights for two classes, and their file."""
+    torch.manual_seed(3)
+    model = timm.create_model("test_parcnet", num_classes=2, **KWARGS)
+    save_weights(model, SPEC, tmp_path / "saved.safetensors")
+    return model.state_dict(), str(tmp_path / "saved.safetensors")
+
+
+def test_the_same_classes_keep_everything(saved):
+    state, path = saved
+    found = initial_model(SPEC, weights=path).state_dict()
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+def test_other_classes_get_a_fresh_classifier(saved):
+    state, path = saved
+    found = initial_model(OTHERS, weights=path).state_dict()
+    changed = {key for key, value in state.items() if not torch.equal(found[key], value)}
+    assert changed <= {"head.fc.weight", "head.fc.bias"}
+    assert found["head.fc.weight"].shape[0] == 3
+
+
+def test_without_weights_they_are_fresh(saved):
+    state, _ = saved
+    torch.manual_seed(4)
+    assert not torch.equal(
+        initial_model(SPEC, weights=None).state_dict()["stem.conv.weight"], state["stem.conv.weight"]
+    )
+
+
+def test_weights_of_another_shape_are_refused_by_name(saved):
+    _, path = saved
+    other = ModelSpec(model="test_parcnetv2", labels=SPEC.labels, preprocessing=SPEC.preprocessing)
+    with pytest.raises(InputError, match=rf"model.weights={path}: made by test_parcnet .*do not fit: .* more"):
+        initial_model(other, weights=path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.ckpt: no such file"):
+        initial_model(SPEC, weights=str(tmp_path / "none.ckpt"))
+
+
+def test_a_model_without_pretrained_weights_says_so():
+    with pytest.raises(InputError, match=r"'pretrained': True.* for test_parcnet: "):
+        initial_model(SPEC, weights="pretrained")
+
+
+def test_pretrained_as_a_keyword_of_the_model_is_refused():
+    spec = ModelSpec(
+        model="test_parcnet", model_kwargs={"pretrained": True}, labels=SPEC.labels, preprocessing=SPEC.preprocessing
+    )
+    with pytest.raises(InputError, match=r"give model\.weights"):
+        initial_model(spec, weights=None)
+
+
+def test_other_colours_are_warned_of(saved, caplog):
+    _, path = saved
+    colours = Preprocessing(size=(32, 32), mean=(0.5, 0.5, 0.5))
+    spec = ModelSpec(model="test_parcnet", model_kwargs=KWARGS, labels=SPEC.labels, preprocessing=colours)
+    with caplog.at_level(logging.WARNING):
+        initial_model(spec, weights=path)
+    assert "expects mean, std and channel order" in caplog.text
