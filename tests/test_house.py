@@ -17,6 +17,7 @@ FUNCTION_LINES = 60
 EMPTY_NAMES = {"utils", "common", "misc", "helpers"}
 IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".webp"}
 WEIGHTS = {".ckpt", ".onnx", ".pt", ".pth", ".safetensors"}
+SHIPPED = Path("src/parckit/models/weights")
 ARCHIVES = {".gz", ".tar", ".whl", ".zip"}
 MEBIBYTE = 1 << 20
 HOME = re.compile(r"/(?:hom[e]|roo[t]|User[s])/\w")
@@ -66,8 +67,15 @@ def test_constructors_swallow_no_keywords():
 
 
 def test_git_holds_no_binaries_and_nothing_large():
-    assert [str(file) for file in files() if file.suffix in IMAGES | WEIGHTS | ARCHIVES] == []
-    assert [str(file) for file in files() if (ROOT / file).stat().st_size > MEBIBYTE] == []
+    others = [file for file in files() if file.parent != SHIPPED]
+    assert [str(file) for file in others if file.suffix in IMAGES | WEIGHTS | ARCHIVES] == []
+    assert [str(file) for file in others if (ROOT / file).stat().st_size > MEBIBYTE] == []
+
+
+def test_shipped_weights_are_a_few_megabytes_of_safetensors():
+    shipped = [file for file in files() if file.parent == SHIPPED]
+    assert {file.suffix for file in shipped} == {".safetensors"}
+    assert sum((ROOT / file).stat().st_size for file in shipped) < 5 * MEBIBYTE
 
 
 def test_no_file_names_a_home_folder():

@@ -19,7 +19,7 @@ from parckit.runtimes import Runtime, open_session
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("eval", description="Top-1, top-5 and confusion matrix on labelled images.")
-    parser.add_argument("artefact", type=Path, help="a .ckpt or .safetensors file, or a bundle's folder")
+    parser.add_argument("artefact", type=Path, help="a checkpoint, a bundle's folder, or shipped weights' name")
     parser.add_class_arguments(DataChoice, "data")
     parser.add_argument("--runtime", type=Runtime | None, default=None, help="the engine; by default what fits")
     parser.add_argument("--threads", type=int | None, default=None, help="threads of one inference")

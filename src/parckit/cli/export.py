@@ -12,7 +12,7 @@ from parckit.runtimes.torch import open_checkpoint
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("export", description="Fuse a checkpoint and write a verified ONNX bundle.")
-    parser.add_argument("checkpoint", type=Path, help="a .ckpt or .safetensors file")
+    parser.add_argument("checkpoint", type=Path, help="a .ckpt or .safetensors file, or shipped weights' name")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
     parser.add_argument("--opset", type=int, default=18, help="ONNX operator set")

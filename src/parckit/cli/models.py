@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from parckit.contract import ModelSpec, Preprocessing
-from parckit.models import build_model, preprocessing_of
+from parckit.models import build_model, preprocessing_of, shipped_weights
 from parckit.runtimes.torch import open_checkpoint
 
 _CHECKPOINTS = (".ckpt", ".safetensors")
@@ -46,7 +46,7 @@ def open_model(name: str, *, seed: int, size: tuple[int, int] | None) -> OpenedM
     Raises:
         InputError: if there is no such model, or the file is no checkpoint.
     """
-    if name.endswith(_CHECKPOINTS):
+    if name.endswith(_CHECKPOINTS) or shipped_weights(name) is not None:
         model, spec = open_checkpoint(Path(name))
         weights, fresh = f"{spec.model} of {name}", False
     else:

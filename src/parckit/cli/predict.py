@@ -15,7 +15,7 @@ from parckit.runtimes import Runtime, Session, open_session
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("predict", description="Classify pictures.")
-    parser.add_argument("artefact", type=Path, help="a .ckpt or .safetensors file, or a bundle's folder")
+    parser.add_argument("artefact", type=Path, help="a checkpoint, a bundle's folder, or parcnet_xs.cifar10")
     parser.add_argument("images", type=Path, nargs="+", help="picture files")
     parser.add_argument("--runtime", type=Runtime | None, default=None, help="the engine; by default what fits")
     parser.add_argument("--top", type=PositiveInt, default=3, help="classes to show for each picture")

@@ -9,6 +9,7 @@ from parckit.models.official import load_official_state_dict
 from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcify
 from parckit.models.parcnet import ParCNet
 from parckit.models.parcnetv2 import ParCNetV2
+from parckit.models.shipped import shipped_weights
 
 __all__ = [
     "EdgeViT",
@@ -24,4 +25,5 @@ __all__ = [
     "load_official_state_dict",
     "parcify",
     "preprocessing_of",
+    "shipped_weights",
 ]

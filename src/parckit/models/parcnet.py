@@ -18,6 +18,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
+from parckit.models.shipped import WEIGHTS
 from parckit.models.staged import StagedBackbone
 
 _LOCAL_DEPTHS = (0, 2)  # inverted residuals behind the first one in stages 1 and 2, the same in every official variant
@@ -182,9 +183,25 @@ def _cfg(**kwargs: object) -> dict[str, object]:
     }
 
 
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
 default_cfgs = generate_default_cfgs(
     {
-        "parcnet_xs.untrained": _cfg(),
+        # Trained by this project (recipe classify/cifar10_parcnet_xs): images of 32x32 pixels, upscaled.
+        "parcnet_xs.cifar10": _cfg(
+            file=str(WEIGHTS / "parcnet_xs.cifar10.safetensors"),
+            num_classes=10,
+            label_names=_CIFAR10,
+            input_size=(3, 48, 48),
+            pool_size=(3, 3),
+            crop_pct=1.0,
+            interpolation="bicubic",
+            mean=(0.4913, 0.4821, 0.4465),
+            std=(0.2452, 0.2428, 0.2606),
+            origin_url=None,
+            license="Apache-2.0",
+        ),
+        "parcnet_xs.untrained*": _cfg(),  # the star makes it the one that the bare name means
         "parcnet_s.untrained": _cfg(),
         "parcnet_h.untrained": _cfg(),
         "parcnet_xxs.untrained": _cfg(input_size=(3, 32, 32), pool_size=(2, 2), crop_pct=1.0, license=None),
@@ -193,9 +210,14 @@ default_cfgs = generate_default_cfgs(
 )
 
 
+_OF_TAG = {"cifar10": {"img_size": 48, "output_stride": 16}}
+"""Keywords that weights were trained with, by their tag."""
+
+
 def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNet:
     feature_cfg = {"out_indices": (0, 1, 2, 3, 4), "flatten_sequential": True}
-    return build_model_with_cfg(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **kwargs)  # pyright: ignore[reportArgumentType]
+    numbers = _OF_TAG.get(str(kwargs.get("pretrained_cfg")), {}) | kwargs
+    return build_model_with_cfg(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **numbers)  # pyright: ignore[reportArgumentType]
 
 
 @register_model

@@ -13,7 +13,8 @@ def open_session(path: Path, *, runtime: Runtime | None = None, threads: int | N
     """Open a checkpoint or a bundle, ready to be called.
 
     Args:
-        path: a `.ckpt` or `.safetensors` file (torch), or a bundle's folder (onnxruntime).
+        path: a `.ckpt` or `.safetensors` file or the name of shipped weights (torch), or a bundle's folder
+            (onnxruntime).
         runtime: the engine that must run it; None takes the one that `path` is for.
         threads: threads of one inference; None leaves the number to the engine.
 
@@ -23,7 +24,7 @@ def open_session(path: Path, *, runtime: Runtime | None = None, threads: int | N
     if runtime is not None and runtime not in get_args(Runtime):
         raise InputError(f"runtime={runtime!r}: choose from {get_args(Runtime)}")
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+        path = _shipped(path)
     natural: Runtime = "onnxruntime" if path.is_dir() else "torch"
     if runtime not in (None, natural):
         kind = (
@@ -39,3 +40,12 @@ def open_session(path: Path, *, runtime: Runtime | None = None, threads: int | N
 
     model, spec = open_checkpoint(path)
     return TorchSession(model, spec, threads=threads)
+
+
+def _shipped(name: Path) -> Path:
+    from parckit.models import shipped_weights  # noqa: PLC0415 - torch, which a bundle does without
+
+    path = shipped_weights(str(name))
+    if path is None:
+        raise InputError(f"{name}: no such file or folder, nor weights that come with parckit")
+    return path

@@ -10,11 +10,11 @@ from typing import cast
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec, replacing
-from parckit.models import build_model
+from parckit.models import build_model, shipped_weights
 from parckit.runtimes.protocol import Images, Logits, check_images, check_threads
 
 _PREFIX = "model."
@@ -59,7 +59,8 @@ class TorchSession:
 def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
     """Build the model that a checkpoint was saved from, with its weights, in eval mode on the CPU.
 
-    Nothing in the file is executed: `.ckpt` is read with `weights_only=True`.
+    The name of weights that come with the package, such as `parcnet_xs.cifar10`, stands for their file. Nothing in a
+    file is executed: `.ckpt` is read with `weights_only=True`.
 
     Raises:
         InputError: if the file is missing, damaged, no parckit checkpoint, or its weights do not fit its model.
@@ -68,23 +69,33 @@ def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
         ".ckpt": _read_lightning,
         ".safetensors": _read_safetensors,
     }
+    path = shipped_weights(str(path)) or path
     if path.suffix not in readers:
         raise InputError(f"{path}: not a checkpoint; its name must end in one of {tuple(readers)}")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
+    with _damage_named(path):
         spec, weights = readers[path.suffix](path)
-    except InputError:
-        raise
-    except (
-        Exception
-    ) as error:  # Damaged files make torch raise whatever their bytes lead to, from KeyError to EOFError.
-        name = type(error).__name__
-        raise InputError(f"{path}: damaged, or no {path.suffix} file of weights alone ({name})") from error
     model = build_model(spec)
     _check_keys(model.state_dict(), weights, path)
     model.load_state_dict(weights)
     return model.eval(), spec
+
+
+def read_training(path: Path) -> tuple[ModelSpec, dict[str, object]]:
+    """Return the spec and everything else that a `.ckpt` file of `parckit train` holds, tensors on the CPU.
+
+    Nothing in the file is executed: it is read with `weights_only=True`.
+
+    Raises:
+        InputError: if the file is missing, damaged, or not written by `parckit train`.
+    """
+    with _damage_named(path), warnings.catch_warnings():
+        # Said of pickles that torch did not write; they are refused below or by the reader itself.
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
+        raise InputError(f"{path}: not written by `parckit train` (it lacks {SPEC_KEY!r} or 'state_dict')")
+    content = cast("dict[str, object]", checkpoint)
+    return _decode_spec(content[SPEC_KEY], path), content
 
 
 def save_weights(model: nn.Module, spec: ModelSpec, path: Path) -> None:
@@ -96,8 +107,9 @@ def save_weights(model: nn.Module, spec: ModelSpec, path: Path) -> None:
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: the name of a weights file must end in '.safetensors'")
     weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    # safetensors' own writer of files makes them unreadable for others.
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata={SPEC_KEY: json.dumps(spec.to_dict())})
+        temporary.write_bytes(save(weights, metadata={SPEC_KEY: json.dumps(spec.to_dict())}))
 
 
 @contextmanager
@@ -113,16 +125,23 @@ def _torch_threads(threads: int | None) -> Generator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def _damage_named(path: Path) -> Generator[None]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Damaged files make torch raise whatever their bytes lead to: KeyError, EOFError, ...
+        name = type(error).__name__
+        raise InputError(f"{path}: damaged, or no {path.suffix} file of weights alone ({name})") from error
+
+
 def _read_lightning(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
-    with warnings.catch_warnings():
-        # Said of pickles that torch did not write; they are refused below or by the reader itself.
-        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-        checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
-        raise InputError(f"{path}: not written by `parckit train` (it lacks {SPEC_KEY!r} or 'state_dict')")
+    spec, checkpoint = read_training(path)
     state = cast("dict[str, Tensor]", checkpoint["state_dict"])
-    weights = {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-    return _decode_spec(checkpoint[SPEC_KEY], path), weights
+    return spec, {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
 
 
 def _read_safetensors(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:

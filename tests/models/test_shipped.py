@@ -1,0 +1,63 @@
+"""Weights that come with the package, without a network (the tests have none)."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from parckit.data import eval_transform, image_loader, open_images
+from parckit.measure.accuracy import evaluate
+from parckit.models import preprocessing_of, shipped_weights
+from parckit.runtimes import open_session
+from parckit.runtimes.torch import open_checkpoint
+from repository import ROOT
+
+NAME = "parcnet_xs.cifar10"
+CIFAR10 = ROOT.parent / "shared" / "data" / "cifar10"
+
+
+def test_timm_loads_them():
+    model = timm.create_model(NAME, pretrained=True).eval()
+    opened, spec = open_checkpoint(Path(NAME))
+    for key, value in opened.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value)
+    assert preprocessing_of(model) == spec.preprocessing
+    assert model.pretrained_cfg["label_names"] == spec.labels
+    assert sum(parameter.numel() for parameter in model.parameters()) < 2.5e6
+
+
+def test_they_serve_other_classes_channels_and_features():
+    trained = timm.create_model(NAME, pretrained=True)
+    fresh_head = timm.create_model(NAME, pretrained=True, num_classes=3)
+    assert fresh_head.head.fc.out_features == 3
+    assert torch.equal(fresh_head.final_conv.conv.weight, trained.final_conv.conv.weight)
+    grey = timm.create_model(NAME, pretrained=True, in_chans=1).eval()
+    assert grey(torch.zeros(1, 1, 48, 48)).shape == (1, 10)
+    features = timm.create_model(NAME, pretrained=True, features_only=True).eval()
+    assert [found.shape[3] for found in features(torch.zeros(1, 3, 48, 48))] == [24, 12, 6, 3, 3]
+
+
+def test_the_bare_name_means_the_untrained_model():
+    model = timm.create_model("parcnet_xs")
+    assert model.num_classes == 1000
+    assert model.pretrained_cfg["tag"] == "untrained"
+    with pytest.raises(RuntimeError, match="No pretrained weights exist"):
+        timm.create_model("parcnet_xs", pretrained=True)
+
+
+@pytest.mark.parametrize("name", ["parcnet_xs", "parcnet_xs.untrained", "../weights/parcnet_xs.cifar10", ""])
+def test_other_names_are_no_weights(name):
+    assert shipped_weights(name) is None
+
+
+@pytest.mark.skipif(not CIFAR10.is_dir(), reason="CIFAR-10 (../shared/data) is not here")
+def test_they_know_the_test_images():
+    session = open_session(Path(NAME))
+    images = open_images(
+        str(CIFAR10 / "test-0000.tar.gz"), split="test", transform=eval_transform(session.spec.preprocessing)
+    )
+    some = torch.utils.data.Subset(images, range(1000))
+    found = evaluate(session, image_loader(some, batch_size=100), num_classes=10)
+    # The record says how many of all 10,000 it knows; a thousand of them differ from that by a standard error of 0.9.
+    assert found.top1 > 87
