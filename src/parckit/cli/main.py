@@ -28,7 +28,7 @@ VERBS = {
 _USER_ERROR = 2
 _NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 # Where launchers write the number of a process, or of its machine, from 0.
-_PATIENCE = 3.0  # seconds; processes that fail for the same reason do so at about the same time
+_PATIENCE = 5.0  # seconds; processes that fail for the same reason do so at about the same time
 
 
 def main(argv: list[str] | None = None) -> None:

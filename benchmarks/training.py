@@ -1,0 +1,198 @@
+"""Measure training on a CPU: what each ingredient of a fast step gives, and what the training loop adds to a step.
+
+    OMP_NUM_THREADS=2 python benchmarks/training.py
+
+The ladder times steps of ParC-Net-XS (64x64, batches of 64) from the papers' form in plain PyTorch to what `parckit
+train` runs. Memory is kept for a whole process, so every rung runs in processes of its own, which alternate round by
+round. The loop is timed on `test_parcnet`: `parckit train` on the digits against the same steps, loading and averaging
+written out in PyTorch, alternately too.
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from torch import nn
+
+from parckit.cli.train import make_parser, train
+from parckit.layers import AxisConv2d, Form
+from parckit.measure.interleaved import compare_times
+from parckit.measure.records import write_record
+from parckit.models import create_model
+from parckit.tasks import keep_freed_memory
+from parckit.tasks.precision import spare_strided_depthwise
+
+RECORD = Path(__file__).parent / "records" / "training.json"
+SEED = 0
+MODEL, SIDE, BATCH = "parcnet_xs", 64, 64
+WARM_STEPS, TIMED_STEPS = 4, 12
+REQUIRED_SPEEDUP = 1.3
+
+LOOP_MODEL, LOOP_BATCH, LOOP_EPOCHS = "test_parcnet", 32, 3
+REQUIRED_MS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """How training steps run."""
+
+    name: str
+    keep_memory: bool = False
+    form: Form = "conv"
+    channels_last: bool = False
+    fused: bool = False
+    bfloat16: bool = False
+    spare: bool = False
+
+
+LADDER = (
+    Rung(name="conv form, NCHW"),
+    Rung(name="+ freed memory kept", keep_memory=True),
+    Rung(name="+ form by shape", keep_memory=True, form="auto"),
+    Rung(name="+ channels_last", keep_memory=True, form="auto", channels_last=True),
+    Rung(name="+ fused AdamW", keep_memory=True, form="auto", channels_last=True, fused=True),
+    Rung(name="+ bfloat16", keep_memory=True, form="auto", channels_last=True, fused=True, bfloat16=True),
+    Rung(
+        name="+ strided depthwise in float32",
+        keep_memory=True,
+        form="auto",
+        channels_last=True,
+        fused=True,
+        bfloat16=True,
+        spare=True,
+    ),
+)
+
+
+def main() -> None:
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rung", type=int, help="only run this rung's steps, and print their seconds")
+    arguments = parser.parse_args()
+    threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
+    torch.set_num_threads(threads)
+    if arguments.rung is not None:
+        print(json.dumps(step_seconds(LADDER[arguments.rung])))
+        return
+    values = {"ladder": measure_ladder(arguments.rounds), "loop": measure_loop(arguments.rounds)}
+    write_record(RECORD, "training", values, seed=SEED, threads=threads)
+    print(json.dumps(values, indent=2))
+
+
+def measure_ladder(rounds: int) -> dict[str, object]:
+    """Run every rung in a process of its own, round by round."""
+    times: dict[str, list[float]] = {rung.name: [] for rung in LADDER}
+    for _, (number, rung) in itertools.product(range(rounds), enumerate(LADDER)):
+        command = [sys.executable, __file__, "--rung", str(number)]
+        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        times[rung.name].append(statistics.median(json.loads(found.splitlines()[-1])))
+    baseline = times[LADDER[0].name]
+    rows = [
+        {"step": name, "images_per_second": BATCH / statistics.median(found), **asdict(compare_times(baseline, found))}
+        for name, found in times.items()
+    ]
+    return {"model": MODEL, "side": SIDE, "batch": BATCH, "required": REQUIRED_SPEEDUP, "rungs": rows}
+
+
+def step_seconds(rung: Rung) -> list[float]:
+    """Return the seconds of single training steps on random images."""
+    if rung.keep_memory:
+        keep_freed_memory()
+    torch.manual_seed(SEED)
+    layout = torch.channels_last if rung.channels_last else torch.contiguous_format
+    model = create_model(MODEL, num_classes=10).train().to(memory_format=layout)
+    for module in model.modules():
+        if isinstance(module, AxisConv2d):
+            module.form = rung.form
+    if rung.spare:
+        spare_strided_depthwise(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=rung.fused or None)
+    images = torch.randn(BATCH, 3, SIDE, SIDE).to(memory_format=layout)
+    targets = torch.arange(BATCH) % 10
+    seconds: list[float] = []
+    for _ in range(WARM_STEPS + TIMED_STEPS):
+        start = perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=rung.bfloat16):
+            logits = model(images)
+        nn.functional.cross_entropy(logits.float(), targets).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(perf_counter() - start)
+    return seconds[WARM_STEPS:]
+
+
+def measure_loop(rounds: int) -> dict[str, object]:
+    """Alternate epochs of `parckit train` and of a loop that is written out."""
+    keep_freed_memory()
+    pairs = [(loop_step_seconds(), bare_step_seconds()) for _ in range(rounds + 1)][1:]
+    added = [1000 * (loop - bare) for loop, bare in pairs]
+    return {
+        "model": LOOP_MODEL,
+        "batch": LOOP_BATCH,
+        "required_ms": REQUIRED_MS,
+        "bare_ms": 1000 * statistics.median(bare for _, bare in pairs),
+        "added_ms": statistics.median(added),
+        "added_ms_of_rounds": added,
+    }
+
+
+def loop_arguments(out: str) -> list[str]:
+    """Return the arguments of a training whose steps are as short as they get."""
+    return [
+        "--config=classify/digits_parcnet_xxs",
+        f"--model.name={LOOP_MODEL}",
+        f"--data.batch_size={LOOP_BATCH}",
+        f"--trainer.max_epochs={LOOP_EPOCHS}",
+        "--trainer.accelerator=cpu",
+        f"--out={out}",
+    ]
+
+
+def loop_step_seconds() -> float:
+    """Run `parckit train` and return the seconds of a step, loading included, in its best epoch."""
+    with tempfile.TemporaryDirectory() as out:
+        with contextlib.redirect_stdout(io.StringIO()):
+            run = train(loop_arguments(out))
+        with run.metrics.open(newline="") as file:
+            rates = [float(row["images/s"]) for row in csv.DictReader(file) if row["images/s"]]
+    return LOOP_BATCH / max(rates)
+
+
+def bare_step_seconds() -> float:
+    """Do what a step of that training does in plain PyTorch; return its seconds in the best epoch."""
+    parser = make_parser()
+    ready = parser.build(parser.parse(loop_arguments("unused")))
+    model, loader = ready.model.model.train(), ready.data.train_dataloader()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
+    )
+    epochs: list[float] = []
+    for _ in range(LOOP_EPOCHS):
+        start = perf_counter()
+        for batch in loader:
+            images = batch.images.to(memory_format=torch.channels_last)
+            nn.functional.cross_entropy(model(images), batch.targets, label_smoothing=0.1).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            average.update_parameters(model)
+        epochs.append((perf_counter() - start) / len(loader))
+    return float(np.min(epochs))
+
+
+if __name__ == "__main__":
+    main()
