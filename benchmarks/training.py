@@ -4,8 +4,8 @@
 
 The ladder times steps of ParC-Net-XS (64x64, batches of 64) from the papers' form in plain PyTorch to what `parckit
 train` runs. Memory is kept for a whole process, so every rung runs in processes of its own, which alternate round by
-round. The loop is timed on `test_parcnet`: `parckit train` on the digits against the same steps, loading and averaging
-written out in PyTorch, alternately too.
+round. The loop is timed on `test_parcnet`: `parckit train` on the digits against the same loading and steps written out
+in PyTorch, alternately too.
 """
 
 import argparse
@@ -158,6 +158,7 @@ def loop_arguments(out: str) -> list[str]:
         f"--data.batch_size={LOOP_BATCH}",
         f"--trainer.max_epochs={LOOP_EPOCHS}",
         "--trainer.accelerator=cpu",
+        "--ema=null",
         f"--out={out}",
     ]
 
@@ -178,9 +179,6 @@ def bare_step_seconds() -> float:
     ready = parser.build(parser.parse(loop_arguments("unused")))
     model, loader = ready.model.model.train(), ready.data.train_dataloader()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99), use_buffers=True
-    )
     epochs: list[float] = []
     for _ in range(LOOP_EPOCHS):
         start = perf_counter()
@@ -189,7 +187,6 @@ def bare_step_seconds() -> float:
             nn.functional.cross_entropy(model(images), batch.targets, label_smoothing=0.1).backward()
             optimizer.step()
             optimizer.zero_grad()
-            average.update_parameters(model)
         epochs.append((perf_counter() - start) / len(loader))
     return float(np.min(epochs))
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from backbones import as_if_trained
-from parckit.cli.main import main
+from parckit.cli import main as cli
 from parckit.contract import Preprocessing
 from parckit.data import Augment
 from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, SkippedImages, without_noise
@@ -57,7 +57,8 @@ def command(folder: Path, argv: Sequence[str]) -> None:
             os.dup2(file.fileno(), stream)
     with (folder / f"pid-{number}").open("a") as file:
         file.write(f"{os.getpid()}\n")
-    main([*argv])
+    cli._PATIENCE = 0  # no launcher ends these processes meanwhile
+    cli.main([*argv])
 
 
 def launch(folder: Path, argv: Sequence[str], restarts: int) -> None:

@@ -167,7 +167,11 @@ class ClassifyTask(LightningModule):
         lr = self._schedule.lr_at(self.trainer.global_step, epoch=epoch, peak=self._optimizer.lr, run=self._run)
         set_lr(self.trainer.optimizers[0], lr * self._optimizer.lr_factor(batch=self.effective_batch))
         drawn = np.random.SeedSequence([self._seed, epoch, batch_idx, self.trainer.global_rank])
-        torch.manual_seed(int(drawn.generate_state(1, np.uint64)[0]))
+        seed = int(drawn.generate_state(1, np.uint64)[0])
+        if self.device.type == "cpu":  # torch.manual_seed takes a millisecond to leave a note for CUDA
+            torch.random.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
 
     @property
     def effective_batch(self) -> int:
