@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from parckit.cli.main import main
 from pictures import break_picture, write_pictures
 from training_processes import command, fork, fork_together, launch
+from training_state import assert_same, state_of
 
 OPTIONS = (
     "--trainer.max_epochs=2",
@@ -78,25 +78,6 @@ def steps_of(metrics: Path) -> list[int]:
         return [int(row["step"]) for row in csv.DictReader(file)]
 
 
-def state_of(checkpoint: Path) -> dict[str, object]:
-    content = torch.load(checkpoint, weights_only=True)
-    names = ("epoch", "global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states")
-    return {name: content[name] for name in names}
-
-
-def assert_same(one: object, other: object) -> None:
-    """Compare to the last bit."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        for left, right in zip(one, other, strict=True):
-            assert_same(left, right)
-    else:
-        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
-
-
 def test_only_the_first_process_prints_and_a_restart_ends_with_the_same_weights(arguments, logs, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert [ends(process) for process in fork_together(command, logs, (*arguments, f"--out={whole}"))] == [0, 0]
@@ -145,8 +126,9 @@ def test_a_process_asked_to_end_takes_the_others_along(arguments, logs, tmp_path
     wait_for(last)
     steps = torch.load(last, weights_only=True)["global_step"]
     kill(logs, 1, how=signal.SIGTERM)
-    assert [ends(process) for process in processes] == [2, 2]
-    assert said(logs, 0) == ["parckit: error: interrupted"]
+    assert [ends(process) for process in processes] == [143, 143]
+    (line,) = said(logs, 0)
+    assert line.startswith("parckit: error: asked to end (SIGTERM)")
     assert torch.load(last, weights_only=True)["global_step"] > steps
 
 

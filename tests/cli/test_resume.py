@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from parckit.cli.main import main
 from parckit.runtimes.torch import open_checkpoint
 from processes import train
+from training_state import assert_same, state_of
 
-EPOCHS, BATCHES, ACCUMULATED = 4, 10, 2
-KILLS = 10
+EPOCHS, BATCHES, ACCUMULATED = 5, 10, 2
+EARLY_KILLS, KILLS = 2, 10
 OPTIONS = (
     f"--trainer.max_epochs={EPOCHS}",
     f"--trainer.limit_train_batches={BATCHES}",
@@ -28,12 +28,12 @@ OPTIONS = (
     "--trainer.enable_progress_bar=false",
     '--model.kwargs={"img_size": 32, "drop_rate": 0.2, "block_drop_rate": 0.1}',
     "--model.mixing={}",
+    "--data.sizes={sides: [24, 32, 40], base: 32}",
     "--ema={decay: 0.9}",
     "--keep_best=2",
     "--save_minutes=1e-6",  # after every step
     "--resume=auto",
 )
-STATE = ("epoch", "global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "parckit")
 Start = Callable[..., ForkServerProcess]
 
 
@@ -53,14 +53,15 @@ def start(start_training: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> S
     return run
 
 
-def kill(process: ForkServerProcess, path: Path, *, within: float, delay: float) -> None:
-    """Send SIGKILL shortly after a file was replaced, or after so many seconds without that."""
+def kill(process: ForkServerProcess, path: Path, *, within: float, delay: float) -> bool:
+    """Send SIGKILL shortly after a file was replaced, or after so many seconds without that; return whether it was."""
     before, end = inode(path), time.monotonic() + within
     while inode(path) == before and time.monotonic() < end and process.is_alive():
         time.sleep(0.001)
     time.sleep(delay)
     process.kill()
     process.join()
+    return inode(path) != before
 
 
 def inode(path: Path) -> int | None:
@@ -77,19 +78,6 @@ def batches_of_epoch(path: Path) -> int:
     return loops["epoch_loop.batch_progress"]["current"]["ready"]
 
 
-def assert_same(one: object, other: object) -> None:
-    """Compare nested dicts and lists of tensors, to the last bit."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        for left, right in zip(one, other, strict=True):
-            assert_same(left, right)
-    else:
-        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
-
-
 def assert_same_training(one: Path, other: Path) -> None:
     """Compare all checkpoints of two folders, and which of them were best."""
     names = [path.name for path in sorted(one.glob("*.ckpt"))]
@@ -97,8 +85,7 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert len(names) == 4, "last, previous and the best two"
     for name in names:
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (one, other))
-        for key in STATE:
-            assert_same(ours[key], theirs[key])
+        assert_same(state_of(one / name), state_of(other / name))
         scores = [
             {Path(path).name: score for path, score in state["best_k_models"].items()}
             for checkpoint in (ours, theirs)
@@ -114,16 +101,18 @@ def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(start, tmp_path)
     whole.join()
     assert whole.exitcode == 0
     out, dice = tmp_path / "killed", random.Random(0)  # noqa: S311 - no secret
-    # A run of 20 saves survives 10 kills that come at most one or two saves after the last one. Some come earlier:
-    # while the process starts or, in the beginning, before there is anything to go on from.
-    waits = [dice.uniform(0, 1) for _ in range(3)] + [60.0] * (KILLS - 3)
+    # A run of 25 saves survives 10 kills that come at most one or two saves after the one they wait for. Two more come
+    # early: while the process starts or, in the beginning, before there is anything to go on from.
+    waits = [dice.uniform(0, 1) for _ in range(EARLY_KILLS)] + [60.0] * KILLS
     points = []
-    for number, wait in enumerate(dice.sample(waits, KILLS)):
+    for number, wait in enumerate(dice.sample(waits, len(waits))):
         process = start(out, f"--data.workers={number % 2}")
-        kill(process, out / "last.ckpt", within=wait, delay=dice.uniform(0, 0.02))
+        is_saved = kill(process, out / "last.ckpt", within=wait, delay=dice.uniform(0, 0.02))
         assert process.exitcode == -signal.SIGKILL
-        if (out / "last.ckpt").exists():
+        assert is_saved or wait < 60
+        if is_saved:
             points.append(batches_of_epoch(out / "last.ckpt"))
+    assert len(points) >= KILLS
     assert sum(0 < point < BATCHES for point in points) >= KILLS // 2, "too few kills were in the middle of an epoch"
     rest = start(out)
     rest.join()
@@ -234,5 +223,5 @@ def test_it_says_how_much_a_step_takes(start_training, tmp_path, parckit):
         "--model.optimizer.lr_batch=32",
     )
     printed = parckit(*start_training, *options, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false")
-    told = "64 images a step (32 x 2 accumulated x 1 processes), 3 steps an epoch, highest learning rate 0.06"
-    assert printed.splitlines()[0] == told
+    told = "64 images a step (32 x 2 accumulated x 1 processes), 3 steps an epoch"
+    assert printed.splitlines()[0] == f"{told}, highest learning rate 0.06 (0.03 x 64/32)"

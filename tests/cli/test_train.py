@@ -57,13 +57,31 @@ def test_the_saved_configuration_gives_the_same_run(trained, tmp_path, parckit):
     assert second == first | changed | {"trainer": trainer}
 
 
+def test_the_saved_configuration_neither_overwrites_nor_resumes(trained, tmp_path, start_training, parckit):
+    options = ("--resume", trained / "last.ckpt", "--trainer.max_epochs=2", "--overwrite")
+    parckit(*start_training, *BRIEF, "--out", tmp_path / "new", *options)
+    assert not {"overwrite", "resume"} & yaml.safe_load((tmp_path / "new" / "config.yaml").read_text()).keys()
+
+
 def test_a_training_is_not_overwritten_unasked(start_training, trained, tmp_path, mistake, parckit):
     out = shutil.copytree(trained, tmp_path / "run")
     message = mistake(*start_training, "--out", out)
     assert message.startswith(f"--out {out}: ")
     assert f"--resume {out}/last.ckpt" in message
+    before = {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
+    assert message == mistake(*start_training, "--out", out, "--resume", trained / "last.ckpt")
+    assert "--overwrite" in mistake(*start_training, "--out", out, "--resume=auto", "--overwrite")
+    assert before == {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
     parckit(*start_training, *BRIEF, "--out", out, "--overwrite")
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_the_best_checkpoint_alone_is_not_overwritten_either(start_training, trained, tmp_path, mistake):
+    (tmp_path / "run").mkdir()
+    best = Path(shutil.copy(trained / "best.ckpt", tmp_path / "run"))
+    message = mistake(*start_training, "--out", tmp_path / "run", "--resume=auto")
+    assert f"go on with --resume {best}" in message
+    assert best.read_bytes() == (trained / "best.ckpt").read_bytes()
 
 
 def test_a_resumed_run_goes_on_with_the_next_epoch(start_training, trained, tmp_path, parckit):
@@ -91,6 +109,10 @@ def test_a_run_may_go_on_in_another_folder(start_training, trained, tmp_path, pa
     [
         (["--model.kwargs.img_size=64"], "its model, labels or preprocessing"),
         (["--data.preprocessing.size=[48, 48]"], "its model, labels or preprocessing"),
+        (["--model.optimizer.name=sgd"], "only with --model.optimizer.name adamw, not sgd"),
+        (["--model.optimizer.decay_all=true"], "only with --model.optimizer.decay_all False, not True"),
+        (["--model.optimizer.options={betas: [0.8, 0.9]}"], "only with --model.optimizer.options {}, not "),
+        (["--ema=null"], "only with --ema given, not null"),
         (["--trainer.max_epochs=1"], "no epoch was both trained and validated"),
     ],
     ids=str,
@@ -98,6 +120,22 @@ def test_a_run_may_go_on_in_another_folder(start_training, trained, tmp_path, pa
 def test_what_cannot_go_on_is_refused(options, named, start_training, trained, tmp_path, mistake):
     argv = (*start_training, "--out", tmp_path / "run", "--resume", trained / "last.ckpt", *options)
     assert named in mistake(*argv)
+
+
+def test_other_images_of_the_same_classes_are_refused(start_training, trained, digit_folder, tmp_path, mistake):
+    for split in ("train", "val"):
+        shutil.copytree(digit_folder, tmp_path / "images" / split)
+    options = ("--data", tmp_path / "images", "--data.batch_size=10", "--resume", trained / "last.ckpt")
+    message = mistake(*start_training, *options, "--out", tmp_path / "run")
+    assert message.endswith("goes on only with --data of this many images: 1255, not 10")
+    assert not (tmp_path / "run").exists()
+
+
+def test_between_epochs_much_may_change(start_training, trained, tmp_path, parckit):
+    options = ("--seed=1", "--data.batch_size=16", "--trainer.accumulate_grad_batches=2", "--model.optimizer.lr=0.01")
+    start = ("--resume", trained / "last.ckpt", "--trainer.max_epochs=2")
+    parckit(*start_training, *BRIEF, *options, *start, "--out", tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["epoch"] == 1
 
 
 def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mistake):
@@ -135,6 +173,8 @@ def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mi
         (["--trainer.max_epochs=-3"], "max_epochs"),
         (["--trainer.precision=wild"], "--trainer.precision"),
         (["--trainer.limit_val_batches=0"], "--trainer.limit_val_batches 0"),
+        (["--trainer.val_check_interval=0"], "--trainer.val_check_interval 0"),
+        (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0"),
         (["--model.name=resnet18", "--model.kwargs={img_size: 32}"], "img_size"),
     ],
     ids=str,
@@ -174,6 +214,11 @@ def test_a_configuration_that_is_no_text_is_named(picture, mistake):
 def test_a_run_without_an_epoch_is_an_error(start_training, tmp_path, mistake):
     message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.max_epochs=0")
     assert message.startswith(f"--out {tmp_path}/run: ")
+
+
+def test_a_validation_that_an_epoch_is_too_short_for_is_an_error(start_training, tmp_path, mistake):
+    message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.val_check_interval=100")
+    assert message.startswith("--trainer: `val_check_interval` (100) must be less than or equal")
 
 
 def test_a_broken_image_ends_the_run_with_its_name(start_training, digit_folder, tmp_path, mistake):

@@ -7,7 +7,7 @@ import time
 from importlib import import_module
 
 from parckit import __version__
-from parckit.contract import DivergedError, ExportError, InputError, LostProcessError
+from parckit.contract import DivergedError, ExportError, InputError, LostProcessError, TerminatedError
 
 VERBS = {
     "quickstart": "the whole path on real handwritten digits: train, export, verify, benchmark, report",
@@ -26,6 +26,7 @@ VERBS = {
 }
 
 _USER_ERROR = 2
+_TERMINATED = 143  # 128 + SIGTERM, what shells and SLURM report of a process that the signal ended
 _NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 # Where launchers write the number of a process, or of its machine, from 0.
 _PATIENCE = 5.0  # seconds; processes that fail for the same reason do so at about the same time
@@ -52,6 +53,8 @@ def main(argv: list[str] | None = None) -> None:
         _fail(_one_line(error))
     except (ExportError, DivergedError, LostProcessError) as error:
         _fail(str(error), code=1)
+    except TerminatedError as error:
+        _fail(str(error), code=_TERMINATED)
     except KeyboardInterrupt:
         _fail("interrupted")
 

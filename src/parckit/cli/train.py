@@ -1,9 +1,10 @@
 """`parckit train`: a recipe, a data source, a folder of results."""
 
 import math
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
@@ -12,10 +13,10 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from parckit.cli.parsing import Parser, RecipeFile, Seed, verb_parser
-from parckit.contract import InputError, ModelSpec
+from parckit.contract import InputError, ModelSpec, TerminatedError
 from parckit.tasks import (
     LAST,
     PREVIOUS,
@@ -23,6 +24,7 @@ from parckit.tasks import (
     Averaging,
     ClassifyData,
     ClassifyTask,
+    Continuity,
     ImagesPerSecond,
     SaveBest,
     SaveLast,
@@ -95,22 +97,23 @@ def train(argv: list[str]) -> Run:
 
     Raises:
         InputError: for bad arguments or data.
+        TerminatedError: if the process was asked to end.
     """
     parser = make_parser()
     config = parser.parse(argv)
     out = Path(config.out)
     resume = _find_start(config)
-    if config.trainer.limit_val_batches == 0:
-        raise InputError("--trainer.limit_val_batches 0: best.ckpt is chosen by validation")
+    _check_trainer(config.trainer)
     seed_everything(config.seed, verbose=False)
     ready = parser.build(config)
-    if resume is not None:
-        _check_resumed(resume, ready.model.spec)
     logger = CSVLogger(out, name="logs")
     minutes = config.save_minutes if ready.data.resumes_within_epochs else None
     best, last = _best(config), SaveLast(out, minutes=minutes)
+    continuity = _continuity(config, ready.data)
     with without_noise():
-        trainer = _make_trainer(config, [*_callbacks(config, ready.ema), best, last], logger)
+        trainer = _make_trainer(config, [*_callbacks(config, ready.ema), continuity, best, last], logger)
+        if resume is not None:
+            _check_resumed(resume, ready.model.spec, continuity, processes=trainer.world_size)
         if trainer.is_global_zero:
             _prepare(parser, config, resume=resume)
         _fit(trainer, ready.model, ready.data, resume=resume)
@@ -144,12 +147,18 @@ def _show(run: Run) -> None:
 def _find_start(config: Namespace) -> Path | None:
     """Return the checkpoint to go on from; None to begin."""
     out = Path(config.out)
-    if config.resume is not None:
-        return find_resumable(out) if config.resume == AUTO else Path(config.resume)
+    if config.resume == AUTO and config.overwrite:
+        raise InputError("--resume auto: goes on with the training that --overwrite replaces; give one of them")
+    given = None if config.resume is None else Path(config.resume)
+    start = find_resumable(out) if config.resume == AUTO else given
     held = _held(out)
-    if held and not config.overwrite:
+    if held and not config.overwrite and not _lies_in(out, start):
         raise InputError(f"--out {out}: holds a training; go on with --resume {held[0]}, or give --overwrite")
-    return None
+    return start
+
+
+def _lies_in(folder: Path, path: Path | None) -> bool:
+    return path is not None and path.resolve().parent == folder.resolve()
 
 
 def _held(out: Path) -> list[Path]:
@@ -157,9 +166,42 @@ def _held(out: Path) -> list[Path]:
     return [*out.glob(LAST), *out.glob(PREVIOUS), *sorted(out.glob("best*.ckpt")), *out.glob(AVERAGE)]
 
 
-def _check_resumed(path: Path, spec: ModelSpec) -> None:
+def _check_trainer(options: Namespace) -> None:
+    for name in ("limit_val_batches", "val_check_interval"):
+        if options[name] == 0:
+            raise InputError(f"--trainer.{name} 0: best.ckpt is chosen by validation")
+    if options.accumulate_grad_batches < 1:
+        raise InputError(f"--trainer.accumulate_grad_batches {options.accumulate_grad_batches}: must be at least 1")
+
+
+def _continuity(config: Namespace, data: ClassifyData) -> Continuity:
+    optimizer, distillation = config.model.optimizer.as_dict(), config.model.distillation
+    belonging = ("name", "weight_decay", "decay_all", "layer_decay", "options")  # the rate is set anew at every step
+    teacher = distillation.teacher if distillation is not None and distillation.features > 0 else None
+    sizes = config.data.sizes
+    return Continuity(
+        always={
+            **{f"--model.optimizer.{name}": optimizer[name] for name in belonging},
+            "--ema": None if config.ema is None else "given",
+            "--model.distillation.features of the teacher": teacher,
+            "--data of this many images:": _count_images(data),
+        },
+        within_epochs={
+            "--seed": config.seed,
+            "--data.batch_size": config.data.batch_size,
+            "--data.sizes": None if sizes is None else sizes.as_dict(),
+            "--trainer.accumulate_grad_batches": config.trainer.accumulate_grad_batches,
+        },
+    )
+
+
+def _count_images(data: ClassifyData) -> int | None:
+    return len(cast("Sized", data.train_dataloader().dataset)) if data.resumes_within_epochs else None
+
+
+def _check_resumed(path: Path, spec: ModelSpec, continuity: Continuity, *, processes: int) -> None:
     try:
-        check_resumable(path, spec)
+        continuity.check(path, check_resumable(path, spec), processes=processes)
     except InputError as error:
         raise InputError(f"--resume {error}") from error
 
@@ -167,9 +209,12 @@ def _check_resumed(path: Path, spec: ModelSpec) -> None:
 def _prepare(parser: Parser, config: Namespace, *, resume: Path | None) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    for path in _held(out) if resume is None else ():
+    for path in () if _lies_in(out, resume) else _held(out):
         path.unlink()
-    parser.save(config, out / "config.yaml", overwrite=True)
+    kept = config.clone()
+    for name in ("overwrite", "resume"):  # said of this start, not of the training
+        kept.pop(name)
+    parser.save(kept, out / "config.yaml", overwrite=True)
 
 
 def _best(config: Namespace) -> SaveBest:
@@ -193,21 +238,28 @@ def _write_average(best: SaveBest, path: Path) -> None:
 class _Announcement(Callback):
     """Say before the first step what follows from batch size, processes and accumulation."""
 
+    def __init__(self, *, lr: float, lr_batch: int | None) -> None:
+        self._lr = lr
+        self._lr_batch = lr_batch
+
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: ClassifyTask) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
         each = pl_module.effective_batch // (accumulated * processes)
         steps = math.ceil(trainer.num_training_batches / accumulated)
+        scaled = "" if self._lr_batch is None else f" ({self._lr:g} x {pl_module.effective_batch}/{self._lr_batch})"
         print(
             f"{pl_module.effective_batch} images a step ({each} x {accumulated} accumulated x {processes} processes),"
-            f" {steps} steps an epoch, highest learning rate {pl_module.peak_lr:g}"
+            f" {steps} steps an epoch, highest learning rate {pl_module.peak_lr:g}{scaled}"
         )
 
 
 def _callbacks(config: Namespace, ema: Averaging | None) -> list[Callback]:
     averaging = [] if ema is None else [WeightEMA(ema)]
     bar = [] if config.trainer.enable_progress_bar is False else [RichProgressBar()]
-    return [StopOnNaN(Path(config.out)), *averaging, ImagesPerSecond(), SkippedImages(), _Announcement(), *bar]
+    optimizer = config.model.optimizer
+    announcement = _Announcement(lr=optimizer.lr, lr_batch=optimizer.lr_batch)
+    return [StopOnNaN(Path(config.out)), *averaging, ImagesPerSecond(), SkippedImages(), announcement, *bar]
 
 
 def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
@@ -234,7 +286,13 @@ def _fit(trainer: Trainer, task: ClassifyTask, data: ClassifyData, *, resume: Pa
             trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     except MisconfigurationException as error:
         raise _refused(error) from error
-    except SystemExit as error:  # Lightning's answer to Ctrl-C, ours to SIGTERM
+    except ValueError as error:
+        if "`val_check_interval`" in str(error):  # beyond the epoch's length, which is known only now
+            raise _refused(error) from error
+        raise
+    except SIGTERMException as error:
+        raise TerminatedError("asked to end (SIGTERM); --resume auto goes on from the last checkpoint") from error
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt from error
 
 

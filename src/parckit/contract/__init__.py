@@ -11,7 +11,14 @@ from parckit.contract.bundle import (
     sha256_of,
     write_contract,
 )
-from parckit.contract.errors import DivergedError, ExportError, InputError, LostProcessError, ParityError
+from parckit.contract.errors import (
+    DivergedError,
+    ExportError,
+    InputError,
+    LostProcessError,
+    ParityError,
+    TerminatedError,
+)
 from parckit.contract.files import remove_leftovers, replacing
 from parckit.contract.preprocessing import Preprocessing
 from parckit.contract.spec import SPEC_KEY, ModelSpec
@@ -31,6 +38,7 @@ __all__ = [
     "ParityError",
     "Preprocessing",
     "TensorSpec",
+    "TerminatedError",
     "read_contract",
     "remove_leftovers",
     "replacing",

@@ -20,5 +20,9 @@ class LostProcessError(RuntimeError):
     """Another process of a training is gone. The command line ends with exit code 1."""
 
 
+class TerminatedError(RuntimeError):
+    """A training was asked to end (SIGTERM) and did. The command line ends with exit code 143, as the shell has it."""
+
+
 class ParityError(ExportError):
     """The exported file computes something else than the model."""

@@ -13,6 +13,7 @@ from parckit.tasks.checkpoints import (
     find_resumable,
 )
 from parckit.tasks.classify import ClassifyTask
+from parckit.tasks.continuity import Continuity
 from parckit.tasks.data import ClassifyData
 from parckit.tasks.distill import Distillation
 from parckit.tasks.distributed import SyncNorms, ending_together
@@ -28,6 +29,7 @@ __all__ = [
     "Averaging",
     "ClassifyData",
     "ClassifyTask",
+    "Continuity",
     "Distillation",
     "ImagesPerSecond",
     "Mixing",

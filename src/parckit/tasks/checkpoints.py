@@ -199,15 +199,15 @@ def find_resumable(folder: Path) -> Path | None:
     return None
 
 
-def check_resumable(path: Path, spec: ModelSpec) -> None:
-    """Check that a training can go on from a checkpoint with a model of this spec.
+def check_resumable(path: Path, spec: ModelSpec) -> dict[str, object]:
+    """Return what a checkpoint holds, once it is known that a training with a model of this spec can go on from it.
 
     Raises:
         InputError: if the file is missing or damaged, and which one may serve instead; if it holds weights alone; or
             if its spec is another.
     """
     try:
-        trained = _read_resumable(path)
+        trained, checkpoint = _read_resumable(path)
     except InputError as error:
         before = path.with_name(PREVIOUS)
         if path.name == LAST and _is_whole(before):
@@ -215,6 +215,7 @@ def check_resumable(path: Path, spec: ModelSpec) -> None:
         raise
     if trained != spec:
         raise InputError(f"{path}: its model, labels or preprocessing are not those of this training")
+    return checkpoint
 
 
 def _is_between_steps(trainer: Trainer, batches: int) -> bool:
@@ -224,11 +225,11 @@ def _is_between_steps(trainer: Trainer, batches: int) -> bool:
     return batches % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch and not is_validated_next
 
 
-def _read_resumable(path: Path) -> ModelSpec:
+def _read_resumable(path: Path) -> tuple[ModelSpec, dict[str, object]]:
     spec, checkpoint = read_training(path)
     if "optimizer_states" not in checkpoint:
         raise InputError(f"{path}: holds weights alone, not the state of a training")
-    return spec
+    return spec, checkpoint
 
 
 def _is_whole(path: Path) -> bool:
