@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
 from parckit.data import Batch
 from parckit.runtimes.torch import open_checkpoint
-from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA
+from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA, without_noise
 
 EMA = Averaging(decay=0.5)
 
@@ -65,6 +65,54 @@ def test_the_rates_are_those_of_the_schedule(make_data, make_task, fit):
     # Logged as float32.
     expected = [schedule.lr_at(step, epoch=step // 3, peak=0.02, run=run) / 2 for step in range(6)]
     assert record.rates == pytest.approx(expected, rel=1e-6)
+
+
+class Steps(Callback):
+    """Limit a run to so many steps."""
+
+    def __init__(self, *, steps: int) -> None:
+        self.steps = steps
+
+    def setup(self, trainer, pl_module, stage) -> None:
+        trainer.fit_loop.epoch_loop.max_steps = self.steps
+
+
+def test_a_run_of_so_many_steps_goes_by_the_epochs_that_they_fill(make_data, make_task, fit):
+    data, record, schedule = make_data(), Record(), Schedule(warmup=1, warmup_unit="epochs", per="step")
+    fit(make_task(data, schedule=schedule), data, epochs=100, callbacks=[Steps(steps=7), record])
+    run = RunLength(steps=7, epochs=7 / 3)  # three steps an epoch
+    expected = [schedule.lr_at(step, epoch=step // 3, peak=0.03, run=run) for step in range(7)]
+    assert expected[3] == 0.03  # warm after one epoch
+    # Logged as float32.
+    assert record.rates == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip", "fused", "spared"),
+    [("bf16-mixed", 1.0, False, True), ("bf16-mixed", None, True, True), ("32-true", 1.0, True, False)],
+)
+def test_mixed_precision_clips_without_the_fused_kernel_and_spares_convolutions(
+    precision, clip, fused, spared, tmp_path, make_data, make_task
+):
+    data = make_data()
+    task = make_task(data)
+    plain = sum(type(module) is nn.Conv2d for module in task.modules())
+    with without_noise():
+        trainer = Trainer(
+            accelerator="cpu",
+            max_steps=1,
+            precision=precision,
+            gradient_clip_val=clip,
+            default_root_dir=tmp_path,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(task, datamodule=data)
+    assert trainer.global_step == 1
+    assert trainer.optimizers[0].param_groups[0]["fused"] is fused
+    assert (sum(type(module) is nn.Conv2d for module in task.modules()) < plain) is spared
 
 
 def test_checkpoints_hold_the_averaged_weights_that_were_validated(tmp_path, make_data, make_task, fit):

@@ -279,7 +279,7 @@ def test_weights_of_other_classes_are_refused_in_one_line(student, tmp_path):
 @pytest.mark.parametrize("labels", [tuple("abcdefghij"), tuple("01234")])
 def test_a_checkpoint_of_other_classes_is_no_teacher(labels, checkpoint, student):
     spec = ModelSpec(model=STUDENT.model, labels=labels, preprocessing=STUDENT.preprocessing)
-    with pytest.raises(InputError, match=rf"its classes \(10: 0, 1,.*\) are not the data's \({len(labels)}: "):
+    with pytest.raises(InputError, match=rf"its classes \(10: \('0', '1',.*\) are not the data's \({len(labels)}: "):
         Distiller(Distillation(teacher=checkpoint), student=student, spec=spec)
 
 

@@ -148,3 +148,35 @@ def test_impossible_values_are_refused(make, options, named):
 def test_an_option_the_optimizer_does_not_have_is_refused():
     with pytest.raises(InputError, match=r"optimizer adamw.*momentums"):
         Optimizer(options={"momentums": 0.9}).build(nn.Linear(2, 2), lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"options": {"foreach": True, "fused": True}}, r"optimizer adamw.*foreach"),
+        ({"name": "fusedadam"}, r"optimizer fusedadam.*"),
+    ],
+)
+def test_what_cannot_be_built_here_is_refused(options, error, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=error):
+        Optimizer(**options).build(nn.Linear(2, 2), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")
+def test_only_optimizers_that_can_be_built_everywhere_are_offered():
+    with pytest.raises(InputError, match="adamx") as caught:
+        Optimizer(name="adamx")
+    offered = str(caught.value).partition("choose from ")[2].split(", ")
+    assert {"adamw", "muon", "sgd"} < {*offered}
+    for name in offered:
+        Optimizer(name=name).build(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Linear(2, 2)), lr=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "fused", "expected"),
+    [({}, True, True), ({}, False, False), ({"fused": False}, True, False), ({"foreach": True}, True, None)],
+)
+def test_the_fused_kernel_is_taken_where_nothing_speaks_against_it(options, fused, expected):
+    optimizer = Optimizer(options=options).build(nn.Linear(2, 2), lr=0.1, fused=fused)
+    assert optimizer.param_groups[0]["fused"] is expected

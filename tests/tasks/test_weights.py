@@ -3,10 +3,11 @@ import logging
 import pytest
 import timm
 import torch
+from timm.data import ImageNetInfo
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.runtimes.torch import save_weights
-from parckit.tasks.weights import initial_model
+from parckit.tasks.weights import initial_model, pretrained_labels
 
 KWARGS = {"img_size": 32}
 SPEC = ModelSpec(
@@ -63,6 +64,25 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_model_without_pretrained_weights_says_so():
     with pytest.raises(InputError, match=r"'pretrained': True.* for test_parcnet: "):
         initial_model(SPEC, weights="pretrained")
+
+
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@pytest.mark.parametrize(("labels", "kept"), [(CIFAR, True), (CIFAR[::-1], False), (tuple("0123456789"), False)])
+def test_pretrained_weights_keep_the_classifier_of_the_same_classes_alone(labels, kept):
+    spec = ModelSpec(model="parcnet_xs.cifar10", labels=labels, preprocessing=Preprocessing(size=(48, 48)))
+    found = initial_model(spec, weights="pretrained").state_dict()
+    given = timm.create_model(spec.model, pretrained=True).state_dict()
+    assert torch.equal(found["stem.conv.weight"], given["stem.conv.weight"])
+    assert found["head.fc.weight"].shape == given["head.fc.weight"].shape
+    assert torch.equal(found["head.fc.weight"], given["head.fc.weight"]) is kept
+
+
+def test_imagenet_weights_keep_their_classifier_on_imagenet():
+    synsets = tuple(ImageNetInfo().label_names())
+    assert pretrained_labels(timm.create_model("test_parcnet", num_classes=7)) == synsets
+    assert pretrained_labels(timm.create_model("parcnet_xs.cifar10")) == CIFAR
 
 
 def test_pretrained_as_a_keyword_of_the_model_is_refused():

@@ -138,9 +138,12 @@ class ClassifyTask(LightningModule):
 
     def configure_optimizers(self) -> TorchOptimizer:
         """Build the optimizer; its learning rate is set before every step."""
-        if self.trainer.strategy.root_device.type == "cpu":
+        mixed = str(self.trainer.precision).endswith("-mixed")
+        if mixed and self.trainer.strategy.root_device.type == "cpu":
             spare_strided_depthwise(self.model)
-        optimizer = self._optimizer.build(self.model, lr=self.peak_lr)
+        # A fused kernel may undo a loss scale itself, too late for clipping; lightning refuses the two together.
+        fused = not (mixed and self.trainer.gradient_clip_val)
+        optimizer = self._optimizer.build(self.model, lr=self.peak_lr, fused=fused)
         if self.distiller is not None and (learned := list(self.distiller.parameters())):
             optimizer.add_param_group({"params": learned})
         return optimizer
@@ -154,8 +157,11 @@ class ClassifyTask(LightningModule):
         steps = self.trainer.estimated_stepping_batches
         if not 0 < steps < math.inf:
             raise InputError("--data: a stream has no length; give --trainer.max_steps, which the schedule needs")
-        epochs = self.trainer.max_epochs or 1
-        self._run = RunLength(steps=int(steps), epochs=max(1, epochs))
+        batches = self.trainer.num_training_batches
+        # A stream's epochs have no known length: those that were asked for share the steps.
+        asked = max(1, self.trainer.max_epochs or 1)
+        epochs = steps / math.ceil(batches / self.trainer.accumulate_grad_batches) if batches < math.inf else asked
+        self._run = RunLength(steps=int(steps), epochs=epochs)
         for norm in self.model.modules() if self._freeze_norms else ():
             if isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
                 norm.eval()

@@ -111,7 +111,10 @@ class ClassifyData(LightningDataModule):
         In a run that resumes in the middle of an epoch they begin behind those already used.
         """
         if isinstance(self._train, StreamedImages):
-            return stream_loader(self._train, batch_size=self.batch_size, workers=self._workers, seed=self._seed)
+            epoch = 0 if self.trainer is None else self.trainer.fit_loop.epoch_progress.current.ready
+            return stream_loader(
+                self._train, batch_size=self.batch_size, workers=self._workers, seed=self._seed, epoch=epoch
+            )
         train = cast("DrawnImages", self._train)
         process, processes = self._process
         if self.trainer is None:

@@ -6,6 +6,7 @@ Maps: after A. Romero et al., "FitNets: Hints for Thin Deep Nets" (arXiv:1412.65
 of the square, since the teacher's scale means nothing to the student.
 """
 
+import reprlib
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -25,8 +26,6 @@ Kind = Literal["soft", "hard"]
 _CHECKPOINTS = (".ckpt", ".safetensors")
 _REASON_CHARS = 300
 """Shown of another library's message: a mis-sized tensor or two, not all keys of a model."""
-_LABEL_CHARS = 60
-"""Shown of the class names: the first few."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,7 +186,8 @@ def _open_teacher(distillation: Distillation, spec: ModelSpec) -> tuple[nn.Modul
             raise InputError(f"teacher_weights={distillation.teacher_weights}: teacher={name} holds its own weights")
         model, own = open_checkpoint(Path(name))
         if own.labels != spec.labels:
-            raise InputError(f"teacher={name}: its classes ({_some(own)}) are not the data's ({_some(spec)})")
+            ours, theirs = (f"{len(each.labels)}: {reprlib.repr(each.labels)}" for each in (own, spec))
+            raise InputError(f"teacher={name}: its classes ({ours}) are not the data's ({theirs})")
         preprocessing = own.preprocessing
     else:
         model = _create_teacher(name, weights=distillation.teacher_weights, classes=len(spec.labels))
@@ -195,10 +195,6 @@ def _open_teacher(distillation: Distillation, spec: ModelSpec) -> tuple[nn.Modul
     if not _takes_one_size(model):
         check_input(model, replace(spec, model=name, model_kwargs={}))
     return model, preprocessing
-
-
-def _some(spec: ModelSpec) -> str:
-    return f"{len(spec.labels)}: {textwrap.shorten(', '.join(spec.labels), _LABEL_CHARS)}"
 
 
 def _create_teacher(name: str, *, weights: str | None, classes: int) -> nn.Module:

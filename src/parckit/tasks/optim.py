@@ -17,6 +17,7 @@ Cosine = Literal["run", "rest"]
 Per = Literal["step", "epoch"]
 
 _FUSED = ("adam", "adamw", "sgd")  # torch has one kernel for a whole step of these
+_APART = ("bnb*", "fused*")  # need CUDA and packages of their own (bitsandbytes, Apex)
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
@@ -43,8 +44,8 @@ class Optimizer:
     options: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = cast("list[str]", list_optimizers())
-        if self.name not in known:
+        if self.name not in cast("list[str]", list_optimizers()):
+            known = cast("list[str]", list_optimizers(exclude_filters=list(_APART)))
             raise InputError(f"optimizer name={self.name!r}: choose from {', '.join(known)}")
         if self.lr <= 0 or (self.lr_batch is not None and self.lr_batch < 1):
             raise InputError(f"lr={self.lr}, lr_batch={self.lr_batch}: must be positive")
@@ -57,13 +58,20 @@ class Optimizer:
         """Return what learning rates are multiplied by for steps of so many images, over all processes and batches."""
         return 1.0 if self.lr_batch is None else batch / self.lr_batch
 
-    def build(self, model: nn.Module, *, lr: float) -> TorchOptimizer:
+    def build(self, model: nn.Module, *, lr: float, fused: bool = True) -> TorchOptimizer:
         """Return the optimiser of a model's trainable parameters; a group's `lr_scale` is what `set_lr` multiplies by.
 
+        Args:
+            model: to be trained.
+            lr: learning rate to begin with.
+            fused: take the kernel for whole steps where torch has one and no option says otherwise.
+
         Raises:
-            InputError: if it refuses an option.
+            InputError: if it refuses an option, or cannot be had on this machine.
         """
-        options = {"fused": True, **self.options} if self.name in _FUSED else self.options
+        options = self.options
+        if self.name in _FUSED and "foreach" not in options:
+            options = {"fused": fused, **options}
         build = partial(create_optimizer_v2, **cast("dict[str, Any]", options))
         try:
             return build(
@@ -74,7 +82,7 @@ class Optimizer:
                 filter_bias_and_bn=not self.decay_all,
                 layer_decay=self.layer_decay,
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             raise InputError(f"optimizer {self.name}, options={dict(self.options)}: {error}") from error
 
 
@@ -83,11 +91,11 @@ class RunLength(NamedTuple):
 
     Attributes:
         steps: of the optimizer, in all.
-        epochs: in all.
+        epochs: in all; the last may be unfinished.
     """
 
     steps: int
-    epochs: int
+    epochs: float
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: as above

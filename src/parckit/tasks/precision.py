@@ -22,7 +22,8 @@ def spare_strided_depthwise(model: nn.Module) -> None:
     training step of ParC-Net-XS slower in bfloat16 than in float32.
     """
     for name, conv in list(model.named_modules()):
-        if isinstance(conv, nn.Conv2d) and max(conv.stride) > 1 and conv.groups == conv.in_channels > 1:
+        # Subclasses may pad or scale in a forward of their own, as timm's Conv2dSame does.
+        if type(conv) is nn.Conv2d and max(conv.stride) > 1 and conv.groups == conv.in_channels > 1:
             spared = _UncastConv2d(
                 conv.in_channels,
                 conv.out_channels,

@@ -1,11 +1,12 @@
 """The weights that a training starts from."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
 from parckit.contract import InputError, ModelSpec
@@ -35,10 +36,27 @@ def initial_model(spec: ModelSpec, *, weights: str | None) -> nn.Module:
     if weights is None:
         return build_model(spec)
     if weights == PRETRAINED:
-        return build_model(replace(spec, model_kwargs={**spec.model_kwargs, "pretrained": True}))
+        return _pretrained(spec)
     model = build_model(spec)
     _copy(model, spec, path=Path(weights))
     return model
+
+
+def _pretrained(spec: ModelSpec) -> nn.Module:
+    model = build_model(replace(spec, model_kwargs={**spec.model_kwargs, "pretrained": True}))
+    # timm makes a fresh classifier for another number of classes alone.
+    if pretrained_labels(model) != spec.labels:
+        model.reset_classifier(len(spec.labels))  # pyright: ignore[reportCallIssue] - a method of all of timm's models
+    return model
+
+
+def pretrained_labels(model: nn.Module) -> tuple[str, ...]:
+    """Return the classes of the pretrained weights; nothing if timm does not know them."""
+    config = cast("dict[str, object]", model.pretrained_cfg)
+    if names := cast("Sequence[str] | None", config.get("label_names")):
+        return tuple(names)
+    subset = infer_imagenet_subset(config)
+    return () if subset is None else tuple(ImageNetInfo(subset).label_names())
 
 
 def _copy(model: nn.Module, spec: ModelSpec, *, path: Path) -> None:
