@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_packed_folder_is_a_source_for_training(folder, tmp_path, parckit):
     out = tmp_path / "shards"
-    assert parckit("data", "pack", folder, out, "--shard_size=5") == f"{out}: 9 train images, 3 val images\n"
+    assert parckit("data", "pack", folder, out, "--shard-size", 5) == f"{out}: 9 train images, 3 val images\n"
     table = open_shards(str(out), split="all")
     assert table.labels == ("blue", "green", "red")
     assert sorted(table.targets.tolist()) == [0] * 4 + [1] * 4 + [2] * 4

@@ -4,6 +4,7 @@ from typing import Literal
 import pytest
 
 from parckit.cli.parsing import DataChoice, beside, find_recipe, parse_counts, parse_size, recipes_folder, verb_parser
+from parckit.cli.train import make_parser
 from parckit.contract import InputError
 
 
@@ -74,6 +75,33 @@ def parser():
 def test_data_is_short_for_its_source(argv, parser):
     args = parser.read(["a", *argv, "--data.split=val"])
     assert args.data == DataChoice(source="x", split="val")
+
+
+@pytest.mark.parametrize("option", ["--teacher", "--model.distillation.teacher"])
+def test_teacher_is_short_for_that_of_the_distillation(option):
+    config = make_parser().parse(["--config=classify/digits_parcnet_xxs", option, "run/best-3.ckpt"])
+    assert config.model.distillation.teacher == "run/best-3.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("argv", "value"),
+    [
+        (["--some-long-option", "3"], 3),
+        (["--some-long-option=-3"], -3),
+        (["--some_long-option", "-3"], -3),
+        (["--data.batch-size=2", "--some_long_option=4"], 4),
+    ],
+    ids=str,
+)
+def test_hyphens_in_names_are_underscores(argv, value, parser):
+    args = parser.read(["an-artefact", "--data", "a--b-c", *argv])
+    assert args.some_long_option == value
+    assert (str(args.artefact), args.data.source) == ("an-artefact", "a--b-c")
+    assert parser.read(["a", "--data=--b-c", *argv]).data.source == "--b-c"
+
+
+def test_what_follows_the_end_of_options_is_none(parser):
+    assert str(parser.read(["--data=x", "--", "--an-artefact=a-b"]).artefact) == "--an-artefact=a-b"
 
 
 @pytest.mark.parametrize(

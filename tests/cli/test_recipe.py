@@ -74,8 +74,23 @@ def test_the_model_can_be_given(file, parckit):
         ("common: {seed: 3}\n", "does not tell model.classification.name"),
         (yaml.safe_dump(official({"scheduler.max_epochs": "many"})), "--trainer.max_epochs: Expected"),
         (yaml.safe_dump(official({"optim.weight_decay": "much"})), "weight_decay"),
+        (yaml.safe_dump(official({"scheduler.cosine.min_lr": 1})), "optimizer.lr=0.004: is below schedule.min_lr=1"),
+        (yaml.safe_dump(official({"optim.weight_decay": -1})), "weight_decay=-1"),
+        (yaml.safe_dump(official({"optim.adamw.beta1": 2})), "optimizer adamw, options={'betas': [2, 0.999]}: "),
+        (yaml.safe_dump(official({"scheduler.warmup_iterations": -1})), "warmup=-1"),
+        (yaml.safe_dump(official({"image_augmentation.random_horizontal_flip.p": 2})), "flip=2"),
+        (yaml.safe_dump(official({"ema.momentum": 2})), "decay=-1"),
+        (yaml.safe_dump(official({"loss.classification.label_smoothing_factor": 2})), "label_smoothing=2"),
+        (yaml.safe_dump(official({"model.classification.classifier_dropout": "much"})), "drop_rate"),
+        (
+            yaml.safe_dump(official({"sampler.vbs.min_crop_size_width": 0, "sampler.vbs.min_crop_size_height": 0})),
+            "sides=(0,",
+        ),
     ],
-    ids=["empty", "list", "cut", "ill-formed", "too little", "no number of epochs", "no number"],
+    ids=[
+        *("empty", "list", "cut", "ill-formed", "too little", "no number of epochs", "no number"),
+        *("lr", "decay", "betas", "warm-up", "flip", "averaging", "smoothing", "model", "sizes"),
+    ],
 )
 def test_a_file_that_is_none_is_named(content, named, tmp_path, mistake):
     path = tmp_path / "odd.yaml"

@@ -153,6 +153,7 @@ def test_every_image_comes_equally_often():
     [
         (lambda: sample(9), "batch_size=10: .* 9 images"),
         (lambda: sample(19, processes=2), "batch_size=10 in each of 2 processes: .* 19 images"),
+        (lambda: sample(39, sizes=MultiScale(sides=(16, 32), base=32)), r"sides=\(16, 32\): .* 50 images.* only 39 "),
         (lambda: MultiScale(sides=(), base=256), r"sides=\(\)"),
         (lambda: MultiScale(sides=(0,), base=256), r"sides=\(0,\)"),
         (lambda: Progressive(start=0.0), "start=0.0"),

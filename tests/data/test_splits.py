@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from parckit.contract import InputError
@@ -36,6 +38,20 @@ def test_the_held_out_part_depends_on_names_and_salt_but_not_on_order():
     turned = held_out(names[::-1], classes=[0] * 50, percent=20, salt="s")
     assert {names[index] for index in chosen} == {names[::-1][index] for index in turned}
     assert chosen != held_out(names, classes=[0] * 50, percent=20, salt="another")
+
+
+def test_the_held_out_part_stays_what_it_was():
+    # As first drawn: other digests would mix trained and held-out images of existing checkpoints.
+    names = [f"cat/ä{i}.png" for i in range(30)]
+    assert held_out(names, classes=[0] * 30, percent=10, salt="parckit") == {0, 23, 27}
+
+
+def test_names_that_are_no_text_are_held_out_too():
+    names = [os.fsdecode(b"cat/%c.png" % byte) for byte in range(0xE0, 0xF0)]
+    chosen = held_out(names, classes=[0] * 16, percent=10, salt="s")
+    turned = held_out(names[::-1], classes=[0] * 16, percent=10, salt="s")
+    assert {names[index] for index in chosen} == {names[::-1][index] for index in turned}
+    assert len(chosen) == 2
 
 
 def test_a_lone_sample_cannot_be_held_out():

@@ -1,14 +1,18 @@
 import functools
 import http.server
+import random
 import sys
 import threading
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 from webdataset.gopen import gopen
 
 from parckit.contract import InputError, Preprocessing
-from parckit.data import StreamedImages, eval_transform, image_loader, open_images, stream_loader
+from parckit.data import Batch, StreamedImages, eval_transform, image_loader, open_images, stream_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
@@ -66,15 +70,29 @@ def test_every_sample_comes_once_whatever_the_workers(shards, url, workers):
     assert _targets(val, workers=workers) == [0, 1, 0, 1]
 
 
-def test_shuffling_is_seeded_and_complete(shard, url):
-    (shard("train-0.tar", list(range(40))).parent / "classes.txt").write_text("\n".join(f"c{i}" for i in range(40)))
-    dataset = open_images(f"{url}/train-0.tar", split="all", transform=TRANSFORM)
-    runs = []
-    for seed in (0, 0, 1):
-        torch.manual_seed(seed)
-        runs.append([target for batch in stream_loader(dataset, batch_size=2) for target in batch.targets.tolist()])
-    assert sorted(runs[0]) == list(range(40)) != runs[0]
-    assert runs[0] == runs[1] != runs[2]
+@pytest.mark.parametrize("workers", [0, 2])
+def test_order_and_augmentation_follow_from_seed_and_epoch(shard, url, workers):
+    for number in range(2):
+        folder = shard(f"train-{number}.tar", list(range(20 * number, 20 * number + 20))).parent
+    (folder / "classes.txt").write_text("\n".join(f"c{i}" for i in range(40)))
+    noise = v2.Lambda(lambda image: TRANSFORM(image) + torch.rand(1) + np.random.rand() + random.uniform(0, 1))  # noqa: NPY002, S311
+    dataset = open_images(f"{url}/train-{{0,1}}.tar", split="all", transform=noise)
+
+    def epochs(count: int, **options: int) -> list[Batch]:
+        loader = stream_loader(dataset, batch_size=2, workers=workers, **options)
+        return [batch for _ in range(count) for batch in loader]
+
+    def same(first: Sequence[Batch], second: Sequence[Batch]) -> bool:
+        return all(torch.equal(one.images, other.images) for one, other in zip(first, second, strict=True))
+
+    three = epochs(3, seed=1)
+    for begin in (0, 20, 40):
+        order = [target for batch in three[begin : begin + 20] for target in batch.targets.tolist()]
+        assert sorted(order) == list(range(40)) != order
+    torch.rand(1)
+    assert same(epochs(1, seed=1, epoch=2), three[40:])
+    assert not same(three[20:40], three[40:])
+    assert not same(epochs(1, seed=2), three[:20])
 
 
 def test_a_broken_image_is_named_or_skipped(shard, url):

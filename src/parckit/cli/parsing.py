@@ -1,6 +1,7 @@
 """What the verbs' parsers share: recipes by name, sizes, data sources and one-line errors."""
 
 import re
+import reprlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -65,7 +66,7 @@ class DataChoice:
         transform = eval_transform(session.spec.preprocessing)
         dataset = open_images(self.source, split=self.split, transform=transform, on_error=self.on_error)
         if dataset.labels != session.spec.labels:
-            ours, theirs = _some(dataset.labels), _some(session.spec.labels)
+            ours, theirs = (f"{len(each)}: {reprlib.repr(each)}" for each in (dataset.labels, session.spec.labels))
             raise InputError(f"--data {self.source}: its classes ({ours}) are not the model's ({theirs})")
         return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
 
@@ -131,7 +132,7 @@ class RecipeFile(ActionConfigFile):
 
 
 class Parser(ArgumentParser):
-    """A parser whose mistakes are one line, and that knows `SHORTHANDS`."""
+    """A parser whose mistakes are one line; it knows `SHORTHANDS`, and hyphens in options' names."""
 
     def read(self, argv: list[str]) -> Namespace:
         """Parse and build the dataclasses of the arguments.
@@ -147,7 +148,8 @@ class Parser(ArgumentParser):
         Raises:
             InputError: for anything that does not fit.
         """
-        return self.parse_args([_in_full(arg) for arg in argv])
+        options = argv[: argv.index("--")] if "--" in argv else argv
+        return self.parse_args([*map(_in_full, options), *argv[len(options) :]])
 
     def build(self, config: Namespace) -> Namespace:
         """Turn parsed groups into the objects they describe.
@@ -180,8 +182,6 @@ def verb_parser(verb: str, *, description: str) -> Parser:
 
 def _in_full(arg: str) -> str:
     name, equals, value = arg.partition("=")
+    if name.startswith("--"):
+        name = "--" + name[2:].replace("-", "_")
     return SHORTHANDS.get(name, name) + equals + value
-
-
-def _some(labels: tuple[str, ...], *, limit: int = 5) -> str:
-    return ", ".join(labels[:limit]) + (f", ... {len(labels)} in all" if len(labels) > limit else "")

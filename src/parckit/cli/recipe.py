@@ -44,12 +44,10 @@ def from_official(file: Path, *, model: str | None = None, strict: bool = False)
     Raises:
         InputError: if the file cannot be read or translated.
     """
-    from parckit.cli.train import make_parser
-
     try:
         translation = translate(_read(file), model=model)
         text = yaml.safe_dump(translation.recipe, sort_keys=False, default_flow_style=None, width=120)
-        make_parser().parse_string(text)
+        _check(text)
     except (InputError, yaml.YAMLError) as error:
         raise InputError(f"{file}: {' '.join(str(error).split())}") from error
     if strict and translation.unmapped:
@@ -57,6 +55,36 @@ def from_official(file: Path, *, model: str | None = None, strict: bool = False)
     for unmapped in translation.unmapped:
         print(f"{file}: not in the recipe: {unmapped}", file=sys.stderr)
     return f"# From {file.name}, an official YAML.\n{text}"
+
+
+def _check(recipe: str) -> None:
+    """Parse a recipe and build what its training would, but for the images and the trainer.
+
+    Raises:
+        InputError: if a value is refused.
+    """
+    from parckit.cli.train import make_parser
+    from parckit.contract import Preprocessing
+    from parckit.data import Augment, MultiScale
+    from parckit.tasks import Averaging, ClassifyTask, Optimizer, Schedule
+
+    config = make_parser().parse_string(recipe)
+    Augment(**config.data.augment.as_dict())
+    if config.data.sizes is not None:
+        MultiScale(**config.data.sizes.as_dict())
+    if config.ema is not None:
+        Averaging(**config.ema.as_dict())
+    optimizer = Optimizer(**config.model.optimizer.as_dict())
+    task = ClassifyTask(
+        name=config.model.name,
+        kwargs=config.model.kwargs,
+        labels=("one", "another"),
+        preprocessing=Preprocessing(**config.data.preprocessing.as_dict()),
+        optimizer=optimizer,
+        schedule=Schedule(**config.model.schedule.as_dict()),
+        label_smoothing=config.model.label_smoothing,
+    )
+    optimizer.build(task.model, lr=optimizer.lr)
 
 
 def _read(file: Path) -> Mapping[str, object]:

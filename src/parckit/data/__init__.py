@@ -12,7 +12,7 @@ from parckit.data.datasets import (
 )
 from parckit.data.images import IMAGE_EXTENSIONS, decode_image, list_images, load_image
 from parckit.data.loader import Batch, collate, image_loader, stream_loader, train_loader
-from parckit.data.sampling import BatchShape, Draw, MultiScale, OneSize, Progressive, SeededBatches, Sizes
+from parckit.data.sampling import BatchShape, Draw, Epoch, MultiScale, OneSize, Progressive, SeededBatches, Sizes
 from parckit.data.source import open_images
 from parckit.data.splits import Split
 from parckit.data.streams import StreamedImages
@@ -27,6 +27,7 @@ __all__ = [
     "CropInterpolation",
     "Draw",
     "DrawnImages",
+    "Epoch",
     "ImageDataset",
     "ImageTable",
     "IndexedImages",

@@ -111,9 +111,7 @@ class DrawnImages(ImageDataset):
         image = load_or_skip(lambda: self._table.load(draw.image), on_error=self._on_error)
         if image is None:
             return None
-        torch.random.default_generator.manual_seed(draw.seed)
-        np.random.seed(draw.seed)  # noqa: NPY002 - what timm's policies draw from
-        random.seed(draw.seed)
+        seed_generators(draw.seed)
         return self._transform(image, draw.size), _target(self._table, draw.image)
 
 
@@ -130,6 +128,13 @@ def load_or_skip(load: Callable[[], Image.Image], *, on_error: OnError) -> Image
             raise InputError(f"{error}; --data.on_error skip leaves such images out") from error
         _log.warning("skipped: %s", error)
         return None
+
+
+def seed_generators(seed: int) -> None:
+    """Seed what augmentations draw from: the generators of torch, numpy and Python, but not those of other devices."""
+    torch.random.default_generator.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what timm's policies draw from
+    random.seed(seed)
 
 
 def _target(table: ImageTable, index: int) -> int:

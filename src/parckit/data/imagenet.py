@@ -97,22 +97,20 @@ def _index(archives: Path) -> dict[Named, _Part]:
 
 
 def _index_train(path: Path) -> _Part:
-    found: dict[str, list[tarfile.TarInfo]] = {}
-    begins: dict[str, int] = {}
+    classes: dict[str, tarfile.TarInfo] = {}
+    stored: list[StoredImage] = []
     with _whole_tar(path) as archive:
         for member in archive:
             label = PurePosixPath(member.name)
             if not member.isreg() or label.suffix != ".tar":
                 raise InputError(f"{path}: holds {member.name}; expected one tar of images a class")
-            with tarfile.open(fileobj=cast("IO[bytes]", archive.extractfile(member)), mode="r:") as images:
-                found[label.stem] = images.getmembers()
-            begins[label.stem] = member.offset_data
-    labels = tuple(sorted(found))
-    stored = [
-        _stored(image, target=target, path=path, begin=begins[label])
-        for target, label in enumerate(labels)
-        for image in found[label]
-    ]
+            classes[label.stem] = member
+        labels = tuple(sorted(classes))
+        for target, label in enumerate(labels):
+            inner = cast("IO[bytes]", archive.extractfile(classes[label]))
+            begin = classes[label].offset_data
+            with tarfile.open(fileobj=inner, mode="r:") as images:
+                stored += (_stored(image, target=target, path=path, begin=begin) for image in images)
     return _Part(labels=labels, images=stored)
 
 

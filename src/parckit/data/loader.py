@@ -62,13 +62,20 @@ def train_loader(dataset: DrawnImages, *, batches: SeededBatches, workers: int =
     return _loader(dataset, workers=workers, batch_sampler=batches)
 
 
-def stream_loader(dataset: StreamedImages, *, batch_size: int, workers: int = 0, seed: int = 0) -> DataLoader[Batch]:
+def stream_loader(
+    dataset: StreamedImages, *, batch_size: int, workers: int = 0, seed: int = 0, epoch: int = 0
+) -> DataLoader[Batch]:
     """Load whole batches of a stream at random: within each worker the order of its shards, then a window of samples.
 
-    `seed` fixes the order and, with workers, the augmentation too: torch seeds every worker's generator from it.
+    Args:
+        dataset: from `open_images`.
+        batch_size: images a batch, before broken ones are dropped.
+        workers: loader processes, kept for the loader's life; 0 loads in this process.
+        seed: of order and augmentation, which differ with the number of workers.
+        epoch: that the first pass over the loader is; every further one is the next.
     """
-    generator = torch.Generator().manual_seed(seed)
-    return _loader(dataset.shuffled(), workers=workers, batch_size=batch_size, drop_last=True, generator=generator)
+    images = dataset.shuffled(seed=seed, epoch=epoch)
+    return _loader(images, workers=workers, batch_size=batch_size, drop_last=True)
 
 
 def _loader(dataset: ImageDataset, *, workers: int, **order: object) -> DataLoader[Batch]:

@@ -45,14 +45,12 @@ class Epoch(NamedTuple):
     """What decides the shapes of an epoch's batches.
 
     Attributes:
-        number: from 0.
         share: of the run that lies before it, in [0, 1).
         images: that all processes together may draw.
         processes: how many there are.
         full: batch of the recipe's own size.
     """
 
-    number: int
     share: float
     images: int
     processes: int
@@ -106,12 +104,19 @@ class MultiScale:
         return max(batch_size, (wanted + processes // 2) // processes * processes)
 
     def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return as many whole batches as the images fill, shuffled."""
+        """Return as many whole batches as the images fill, shuffled.
+
+        Raises:
+            InputError: if they do not fill a batch of every size, so that some would never be drawn.
+        """
         images = [
             self.images(side, batch_size=epoch.full.images, processes=epoch.processes) * epoch.processes
             for side in self.sides
         ]
         rounds, left = divmod(epoch.images, sum(images))
+        if not rounds:
+            needed = f"a batch of every size takes {sum(images)} images, at batch_size={epoch.full.images}"
+            raise InputError(f"sides={self.sides}: {needed}; there are only {epoch.images} to train on")
         extra = int(np.searchsorted(np.cumsum(images), left, side="right"))
         chosen = [*range(len(images))] * rounds + [*range(extra)]
         return [
@@ -230,7 +235,6 @@ class SeededBatches(Sampler[list[Draw]]):
 
     def _shapes(self) -> Sequence[BatchShape]:
         epoch = Epoch(
-            number=self._epoch,
             share=self._epoch / self._epochs,
             images=self._length,
             processes=self._processes,

@@ -50,7 +50,7 @@ def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt
     """Choose the indices of a fixed stratified part: of every class, the samples whose names hash lowest.
 
     The choice depends on nothing but the names: no library's random numbers, no order of files. Each class gives
-    `percent` of its samples, rounded up, so at least one.
+    `percent` of its samples, rounded up, so at least one. Names may be any that a file system has, also undecodable.
 
     Args:
         names: one distinct name a sample.
@@ -68,6 +68,12 @@ def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt
     for target, members in by_class.items():
         if len(members) == 1:
             raise ValueError(f"class {target} has one sample only")
-        members.sort(key=lambda index: hashlib.sha256(f"{salt}/{names[index]}".encode()).digest())
+        members.sort(key=lambda index: _digest(f"{salt}/{names[index]}"))
         chosen.update(members[: math.ceil(len(members) * percent / 100)])
     return chosen
+
+
+def _digest(name: str) -> bytes:
+    # Bytes of a file name that are not UTF-8 arrive as lone surrogates. os.fsencode would turn them back, but digests
+    # of all other names would depend on the machine's locale.
+    return hashlib.sha256(name.encode(errors="surrogatepass")).digest()

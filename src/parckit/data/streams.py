@@ -13,8 +13,7 @@ from itertools import chain
 from typing import NamedTuple, cast, final
 from urllib.parse import urlsplit
 
-import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import IterableDataset, get_worker_info
 from webdataset import utils as webdataset_settings
 from webdataset.filters import shuffle
 from webdataset.gopen import Pipe, gopen
@@ -22,7 +21,7 @@ from webdataset.shardlists import split_by_node, split_by_worker
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
 from parckit.contract import InputError
-from parckit.data.datasets import ImageDataset, OnError, Sample, Transform, load_or_skip
+from parckit.data.datasets import ImageDataset, OnError, Sample, Transform, load_or_skip, seed_generators
 from parckit.data.images import decode_image
 from parckit.data.shardlist import (
     CLASSES_FILE,
@@ -62,31 +61,55 @@ class StreamedImages(ImageDataset, IterableDataset[Sample | None]):
         labels: tuple[str, ...],
         transform: Transform,
         on_error: OnError = "raise",
-        shuffle: bool = False,
+        seed: int | None = None,
+        epoch: int = 0,
     ) -> None:
         self.labels = labels
         self._urls = urls
         self._transform = transform
         self._on_error: OnError = on_error
-        self._shuffle = shuffle
+        self._seed = seed
+        self._epoch = epoch
 
-    def shuffled(self) -> "StreamedImages":
-        """Return the same images in random order, drawn from torch's generator anew in every pass."""
+    def shuffled(self, *, seed: int, epoch: int = 0) -> "StreamedImages":
+        """Return the same images in random order, for training.
+
+        Order and augmentation follow from seed, epoch and loader worker. Every pass is the next epoch, wherever it is
+        made: each worker counts its own.
+
+        Args:
+            seed: of order and augmentation.
+            epoch: that the first pass is.
+        """
         return StreamedImages(
-            self._urls, labels=self.labels, transform=self._transform, on_error=self._on_error, shuffle=True
+            self._urls,
+            labels=self.labels,
+            transform=self._transform,
+            on_error=self._on_error,
+            seed=seed,
+            epoch=epoch,
         )
 
     def __iter__(self) -> Iterator[Sample | None]:
-        for name, data, target in self._encoded():
+        if self._seed is None:
+            return self._decoded(None)
+        worker = get_worker_info()
+        rng = random.Random(f"{self._seed}/{self._epoch}/{worker.id if worker else 0}")  # noqa: S311 - no secret
+        self._epoch += 1
+        return self._decoded(rng)
+
+    def _decoded(self, rng: random.Random | None) -> Iterator[Sample | None]:
+        for name, data, target in self._encoded(rng):
             image = load_or_skip(partial(decode_image, data, name=name), on_error=self._on_error)
+            if rng is not None:
+                seed_generators(rng.getrandbits(32))  # numpy accepts no more
             yield None if image is None else (self._transform(image), target)
 
-    def _encoded(self) -> Iterator[_Encoded]:
+    def _encoded(self, rng: random.Random | None) -> Iterator[_Encoded]:
         urls = list(split_by_worker(split_by_node(iter(self._urls))))
         read = partial(_read_shard, labels=self.labels)
-        if not self._shuffle:
+        if rng is None:
             return chain.from_iterable(map(read, urls))
-        rng = random.Random(int(torch.randint(2**62, ())))  # noqa: S311 - an order, no secret
         rng.shuffle(urls)
         return cast("Iterator[_Encoded]", shuffle(SHUFFLE_WINDOW, rng=rng)(chain.from_iterable(map(read, urls))))
 
