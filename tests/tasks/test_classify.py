@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
 from parckit.data import Batch
 from parckit.runtimes.torch import open_checkpoint
 from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA, without_noise
+from training_state import assert_same
 
 EMA = Averaging(decay=0.5)
 
@@ -174,19 +175,6 @@ class Start(Callback):
     def on_train_start(self, trainer, pl_module) -> None:
         self.weights = deepcopy(pl_module.state_dict())
         self.optimizer = deepcopy(trainer.optimizers[0].state_dict())
-
-
-def assert_same(one: object, other: object) -> None:
-    """Compare nested dicts and lists of tensors."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            assert_same(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        for left, right in zip(one, other, strict=True):
-            assert_same(left, right)
-    else:
-        assert torch.equal(one, other) if isinstance(one, Tensor) else one == other
 
 
 def test_a_resumed_run_starts_with_the_weights_and_moments_that_were_saved(tmp_path, make_data, make_task, fit):
