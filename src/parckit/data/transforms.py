@@ -199,7 +199,7 @@ def _cover(image: Image.Image, *, size: tuple[int, int], resample: Image.Resampl
 
 
 def _to_input(image: Image.Image, *, preprocessing: Preprocessing) -> Tensor:
-    """Order the channels, divide by 255 and normalise, in one pass: a fifth of the whole way from a JPEG is saved."""
+    """Order the channels, divide by 255 and normalise, in one pass over the pixels."""
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     if preprocessing.channel_order == "bgr":
         pixels = pixels.flip(0)

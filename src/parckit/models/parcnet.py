@@ -187,7 +187,7 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 
 default_cfgs = generate_default_cfgs(
     {
-        # Trained by this project (recipe classify/cifar10_parcnet_xs): images of 32x32 pixels, upscaled.
+        # Trained by this project on images of 32x32 pixels, upscaled.
         "parcnet_xs.cifar10": _cfg(
             file=str(WEIGHTS / "parcnet_xs.cifar10.safetensors"),
             num_classes=10,
