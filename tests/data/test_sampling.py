@@ -133,6 +133,17 @@ def test_images_grow_to_their_full_size():
     assert found == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4
 
 
+@pytest.mark.parametrize(
+    "sizes", [OneSize(), MultiScale(sides=(16, 32), base=32), Progressive(until=0.6), Progressive(until=1.0)], ids=str
+)
+def test_all_sizes_are_those_that_are_drawn(sizes):
+    batches, drawn = sample(sizes=sizes, epochs=7), set()
+    for number in range(7):
+        batches.set_epoch(number)
+        drawn |= {draw.size for batch in batches for draw in batch}
+    assert sizes.all_sizes(SIZE, epochs=7) == drawn
+
+
 def test_a_full_size_needs_no_multiple():
     batches = sample(size=(33, 47), sizes=Progressive(start=1.0))
     assert {draw.size for batch in batches for draw in batch} == {(33, 47)}

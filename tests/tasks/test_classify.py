@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
-from parckit.data import Batch
+from parckit.data import Batch, Progressive
 from parckit.runtimes.torch import open_checkpoint
 from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA, without_noise
 from training_state import assert_same
@@ -34,6 +34,12 @@ class Record(Callback):
     def on_validation_end(self, trainer, pl_module) -> None:
         if not trainer.sanity_checking:
             self.validations.append({name: trainer.callback_metrics[name].item() for name in ("val_loss", "val_top1")})
+
+
+def quiet(folder: Path) -> dict[str, object]:
+    """Return the options of a trainer that writes and shows nothing."""
+    shown = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    return {"default_root_dir": folder, **dict.fromkeys(shown, False)}
 
 
 def every_epoch(folder: Path) -> ModelCheckpoint:
@@ -88,6 +94,20 @@ def test_a_run_of_so_many_steps_goes_by_the_epochs_that_they_fill(make_data, mak
     assert record.rates == pytest.approx(expected, rel=1e-6)
 
 
+def test_images_grow_over_the_epochs_that_a_number_of_steps_fills(make_data, make_task, fit):
+    data = make_data(sizes=Progressive(start=0.5, until=1.0))
+    fit(make_task(data), data, epochs=100, callbacks=[Steps(steps=6)])  # two epochs
+    assert data.training_sizes == [(16, 16), (24, 24)]
+
+
+def test_a_model_is_tried_on_all_sizes_before_the_first_step(make_data, make_task, fit):
+    data, record = make_data(sizes=Progressive(start=0.5, until=0.5)), Record()
+    task = make_task(data, name="test_vit3", kwargs={"img_size": 32})
+    with pytest.raises(InputError, match=r"^test_vit3 with .* cannot take RGB images of size=\(16, 16\)"):
+        fit(task, data, epochs=2, callbacks=[record])
+    assert not record.rates
+
+
 @pytest.mark.parametrize(
     ("precision", "clip", "fused", "spared"),
     [("bf16-mixed", 1.0, False, True), ("bf16-mixed", None, True, True), ("32-true", 1.0, True, False)],
@@ -100,20 +120,21 @@ def test_mixed_precision_clips_without_the_fused_kernel_and_spares_convolutions(
     plain = sum(type(module) is nn.Conv2d for module in task.modules())
     with without_noise():
         trainer = Trainer(
-            accelerator="cpu",
-            max_steps=1,
-            precision=precision,
-            gradient_clip_val=clip,
-            default_root_dir=tmp_path,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+            accelerator="cpu", max_steps=1, precision=precision, gradient_clip_val=clip, **quiet(tmp_path)
         )
         trainer.fit(task, datamodule=data)
     assert trainer.global_step == 1
     assert trainer.optimizers[0].param_groups[0]["fused"] is fused
     assert (sum(type(module) is nn.Conv2d for module in task.modules()) < plain) is spared
+
+
+def test_a_fused_kernel_is_refused_where_it_cannot_clip(tmp_path, make_data, make_task):
+    data = make_data()
+    task = make_task(data, optimizer=Optimizer(options={"fused": True}))
+    options = {"precision": "bf16-mixed", "gradient_clip_val": 1.0, "max_epochs": 1}
+    trainer = Trainer(accelerator="cpu", **options, **quiet(tmp_path))
+    with without_noise(), pytest.raises(InputError, match="fused=true"):
+        trainer.fit(task, datamodule=data)
 
 
 def test_checkpoints_hold_the_averaged_weights_that_were_validated(tmp_path, make_data, make_task, fit):
@@ -228,6 +249,7 @@ class Endless(LightningDataModule):
     """A stream: nobody knows its length."""
 
     batch_size = 4
+    training_sizes = ((32, 32),)
 
     def train_dataloader(self) -> Iterator[Batch]:
         return iter([])

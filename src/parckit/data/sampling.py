@@ -14,6 +14,9 @@ from torch.utils.data import Sampler
 
 from parckit.contract import InputError
 
+Size = tuple[int, int]
+"""(height, width), pixels."""
+
 
 class Draw(NamedTuple):
     """One image of a training batch.
@@ -21,12 +24,12 @@ class Draw(NamedTuple):
     Attributes:
         image: its index in the dataset.
         seed: of its augmentation, below 2^32 because numpy accepts no more.
-        size: (height, width) that it is brought to, pixels.
+        size: that it is brought to.
     """
 
     image: int
     seed: int
-    size: tuple[int, int]
+    size: Size
 
 
 class BatchShape(NamedTuple):
@@ -34,11 +37,11 @@ class BatchShape(NamedTuple):
 
     Attributes:
         images: their number per process.
-        size: (height, width), pixels.
+        size: of each.
     """
 
     images: int
-    size: tuple[int, int]
+    size: Size
 
 
 class Epoch(NamedTuple):
@@ -64,6 +67,10 @@ class Sizes(Protocol):
         """Return the shapes of an epoch's batches, in order; `rng` is seeded by the epoch alone."""
         ...
 
+    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
+        """Return the sizes that a run of so many epochs draws, given the recipe's own."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class OneSize:
@@ -73,6 +80,11 @@ class OneSize:
         """Return equal shapes."""
         del rng
         return [epoch.full] * (epoch.images // (epoch.full.images * epoch.processes))
+
+    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
+        """Return the recipe's own."""
+        del epochs
+        return {full}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +135,11 @@ class MultiScale:
             BatchShape(images[i] // epoch.processes, (self.sides[i], self.sides[i])) for i in rng.permutation(chosen)
         ]
 
+    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
+        """Return squares of all sides."""
+        del full, epochs
+        return {(side, side) for side in self.sides}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Progressive:
@@ -146,13 +163,20 @@ class Progressive:
     def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
         """Return equal shapes, grown with the epoch."""
         del rng
-        scale = self.start + (1 - self.start) * min(1.0, epoch.share / self.until)
-        height, width = (
-            side if scale == 1 else max(1, round(scale * side / self.multiple)) * self.multiple
-            for side in epoch.full.size
-        )
-        shape = BatchShape(epoch.full.images, (height, width))
+        shape = BatchShape(epoch.full.images, self._size(epoch.full.size, share=epoch.share))
         return [shape] * (epoch.images // (shape.images * epoch.processes))
+
+    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
+        """Return the sizes of all epochs."""
+        return {self._size(full, share=epoch / epochs) for epoch in range(epochs)}
+
+    def _size(self, full: Size, *, share: float) -> Size:
+        """Return the size after a share of the run."""
+        scale = self.start + (1 - self.start) * min(1.0, share / self.until)
+        height, width = (
+            side if scale == 1 else max(1, round(scale * side / self.multiple)) * self.multiple for side in full
+        )
+        return height, width
 
 
 @final

@@ -32,14 +32,19 @@ def build_model(spec: ModelSpec) -> nn.Module:
         raise InputError(f"model_kwargs={dict(spec.model_kwargs)} for {spec.model}: {error}") from error
 
 
-def check_input(model: nn.Module, spec: ModelSpec) -> None:
-    """Try a model on images of its spec's size, on a copy without data.
+def check_input(model: nn.Module, spec: ModelSpec, *, size: tuple[int, int] | None = None) -> None:
+    """Try a model on images of its spec's size, or of another one, on a copy without data.
+
+    Args:
+        model: to be tried.
+        spec: what an error calls it.
+        size: (height, width), pixels; None: the spec's.
 
     Raises:
         InputError: if it cannot take them.
     """
     shadow = copy.deepcopy(model).to("meta").eval()
-    size = spec.preprocessing.size
+    size = size or spec.preprocessing.size
     try:
         shadow(torch.empty(2, 3, *size, device="meta"))
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:

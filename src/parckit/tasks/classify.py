@@ -94,6 +94,16 @@ class ClassifyTask(LightningModule):
         self._seed = seed
         self._run = RunLength(steps=1, epochs=1)
 
+    def setup(self, stage: str) -> None:
+        """Try the model on images of all sizes that training will draw.
+
+        Raises:
+            InputError: if it cannot take one of them.
+        """
+        del stage
+        for size in self._data.training_sizes:
+            check_input(self.model, self.spec, size=size)
+
     def forward(self, images: Tensor) -> Tensor:
         """Return logits: (B, 3, H, W) -> (B, classes)."""
         return self.model(images.to(memory_format=self._memory_format))
@@ -143,6 +153,8 @@ class ClassifyTask(LightningModule):
             spare_strided_depthwise(self.model)
         # A fused kernel may undo a loss scale itself, too late for clipping; lightning refuses the two together.
         fused = not (mixed and self.trainer.gradient_clip_val)
+        if not fused and self._optimizer.options.get("fused"):
+            raise InputError("--model.optimizer.options fused=true: is impossible with clipping in mixed precision")
         optimizer = self._optimizer.build(self.model, lr=self.peak_lr, fused=fused)
         if self.distiller is not None and (learned := list(self.distiller.parameters())):
             optimizer.add_param_group({"params": learned})
@@ -182,13 +194,16 @@ class ClassifyTask(LightningModule):
     @property
     def effective_batch(self) -> int:
         """Images of one optimizer step: all processes' and all accumulated batches."""
-        data = cast("ClassifyData", self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
-        return data.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return self._data.batch_size * self.trainer.world_size * self.trainer.accumulate_grad_batches
 
     @property
     def peak_lr(self) -> float:
         """The highest learning rate, scaled to the effective batch if the recipe says so."""
         return self._optimizer.lr * self._optimizer.lr_factor(batch=self.effective_batch)
+
+    @property
+    def _data(self) -> ClassifyData:
+        return cast("ClassifyData", self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         """Add the spec."""

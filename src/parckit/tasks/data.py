@@ -1,5 +1,6 @@
 """Images for training and validation as a LightningDataModule."""
 
+import math
 from functools import partial
 from typing import cast
 
@@ -18,6 +19,7 @@ from parckit.data import (
     OneSize,
     Progressive,
     SeededBatches,
+    Sizes,
     StreamedImages,
     eval_transform,
     image_loader,
@@ -69,7 +71,7 @@ class ClassifyData(LightningDataModule):
             raise InputError(f"batch_size={batch_size}, workers={workers}: need at least {MIN_BATCH} and at least 0")
         self.preprocessing = preprocessing
         self.batch_size = batch_size
-        self._sizes = sizes
+        self._sizes: Sizes = sizes or OneSize()
         self._workers = workers
         self._seed = seed
         augmented = train_transform(preprocessing, augment=augment)
@@ -94,6 +96,11 @@ class ClassifyData(LightningDataModule):
         """Whether training can leave out what it has seen of an epoch; streams begin it again."""
         return isinstance(self._train, DrawnImages)
 
+    @property
+    def training_sizes(self) -> list[tuple[int, int]]:
+        """Sizes (height, width) of the training images, pixels, from small to large."""
+        return sorted(self._sizes.all_sizes(self.preprocessing.size, epochs=self._epochs))
+
     def setup(self, stage: str) -> None:
         """Check that the images can be dealt out to the processes.
 
@@ -117,10 +124,8 @@ class ClassifyData(LightningDataModule):
             )
         train = cast("DrawnImages", self._train)
         process, processes = self._process
-        if self.trainer is None:
-            batches = self._batches(train, epochs=1)
-        else:
-            batches = self._batches(train, epochs=self.trainer.max_epochs or 1, process=process, processes=processes)
+        batches = self._batches(train, epochs=self._epochs, process=process, processes=processes)
+        if self.trainer is not None:
             loop = self.trainer.fit_loop
             epochs, used = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
             done = epochs.processed  # pyright: ignore[reportAttributeAccessIssue] - Lightning names the base of its type
@@ -139,12 +144,25 @@ class ClassifyData(LightningDataModule):
         """Number of this process, and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
+    @property
+    def _epochs(self) -> int:
+        """How many epochs the run has, of which the last may be unfinished; 1 without a trainer."""
+        if self.trainer is None:
+            return 1
+        limits = [] if self.trainer.max_epochs is None else [self.trainer.max_epochs]
+        if isinstance(self._train, DrawnImages):
+            _, processes = self._process
+            batches = len(self._batches(self._train, epochs=1, processes=processes))
+            steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
+            limits.append(math.ceil(self.trainer.max_steps / steps))
+        return min((limit for limit in limits if limit > 0), default=1)
+
     def _batches(self, images: DrawnImages, *, epochs: int, process: int = 0, processes: int = 1) -> SeededBatches:
         return SeededBatches(
             len(images),
             batch=BatchShape(self.batch_size, self.preprocessing.size),
-            sizes=self._sizes or OneSize(),
-            epochs=max(1, epochs),
+            sizes=self._sizes,
+            epochs=epochs,
             seed=self._seed,
             process=process,
             processes=processes,
