@@ -40,12 +40,12 @@ def parckit(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def mistake(capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*argv: object) -> str:
+    def run(*argv: object, code: int = 2) -> str:
         """Run the command line; return the message of the one line on standard error that it ends with."""
         capsys.readouterr()
         with pytest.raises(SystemExit) as ending:
             main([str(arg) for arg in argv])
-        assert ending.value.code == 2
+        assert ending.value.code == code
         (line,) = capsys.readouterr().err.splitlines()
         # Errors keep a loader's workers alive through reference cycles; found by the garbage collector instead of freed
         # here, the workers would be waited for in vain, 5 seconds each.

@@ -44,13 +44,17 @@ def raising(error: BaseException):
         (FileNotFoundError(2, "No such file or directory", "a.pt"), "a.pt: No such file or directory"),
         (OSError("disk full"), "disk full"),
         (PermissionError(), "PermissionError"),
-        (KeyboardInterrupt(), "interrupted"),
     ],
     ids=repr,
 )
 def test_what_the_user_can_mend_is_one_line(error, said, mistake, monkeypatch):
     monkeypatch.setattr(list_verb, "main", raising(error))
     assert mistake("list") == said
+
+
+def test_an_interrupt_has_a_code_of_its_own(mistake, monkeypatch):
+    monkeypatch.setattr(list_verb, "main", raising(KeyboardInterrupt()))
+    assert mistake("list", code=130) == "interrupted"
 
 
 def test_an_error_from_a_loaders_worker_is_one_line(digit_folder, bundle, mistake):

@@ -249,7 +249,7 @@ def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkey
     monkeypatch.setattr(ImagesPerSecond, "on_train_batch_end", interrupt)
     handler = signal.getsignal(signal.SIGINT)
     try:
-        message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false")
+        message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false", code=130)
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning has it ignored from then on
     assert message == "interrupted"

@@ -26,7 +26,8 @@ VERBS = {
 }
 
 _USER_ERROR = 2
-_TERMINATED = 143  # 128 + SIGTERM, what shells and SLURM report of a process that the signal ended
+# 128 and the signal's number, what shells and SLURM report of a process that SIGINT or SIGTERM ended.
+_INTERRUPTED, _TERMINATED = 130, 143
 _NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 # Where launchers write the number of a process, or of its machine, from 0.
 _PATIENCE = 5.0  # seconds; processes that fail for the same reason do so at about the same time
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     except TerminatedError as error:
         _fail(str(error), code=_TERMINATED)
     except KeyboardInterrupt:
-        _fail("interrupted")
+        _fail("interrupted", code=_INTERRUPTED)
 
 
 def _help() -> str:

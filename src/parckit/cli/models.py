@@ -7,10 +7,8 @@ import torch
 from torch import nn
 
 from parckit.contract import ModelSpec, Preprocessing
-from parckit.models import build_model, preprocessing_of, shipped_weights
-from parckit.runtimes.torch import open_checkpoint
-
-_CHECKPOINTS = (".ckpt", ".safetensors")
+from parckit.models import build_model, preprocessing_of
+from parckit.runtimes.torch import names_checkpoint, open_checkpoint
 
 _CLASSES = tuple(map(str, range(1000)))
 """Labels of a fresh model: as many classes as ImageNet's, which have learned no meaning."""
@@ -46,7 +44,7 @@ def open_model(name: str, *, seed: int, size: tuple[int, int] | None) -> OpenedM
     Raises:
         InputError: if there is no such model, or the file is no checkpoint.
     """
-    if name.endswith(_CHECKPOINTS) or shipped_weights(name) is not None:
+    if names_checkpoint(name):
         model, spec = open_checkpoint(Path(name))
         weights, fresh = f"{spec.model} of {name}", False
     else:

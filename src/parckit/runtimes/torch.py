@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -19,6 +19,7 @@ from parckit.runtimes.protocol import Images, Logits, check_images, check_thread
 
 _PREFIX = "model."
 """Where a LightningModule of `parckit.tasks` keeps the network."""
+_SUFFIXES = (".ckpt", ".safetensors")
 _SHOWN_KEYS = 8
 """Keys named for each kind of mismatch: enough to see the pattern, few enough for one line."""
 
@@ -56,6 +57,11 @@ class TorchSession:
             return self._model(batch).numpy()
 
 
+def names_checkpoint(name: str) -> bool:
+    """Return whether a name is one that `open_checkpoint` takes, and not that of a model."""
+    return name.endswith(_SUFFIXES) or shipped_weights(name) is not None
+
+
 def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
     """Build the model that a checkpoint was saved from, with its weights, in eval mode on the CPU.
 
@@ -65,15 +71,11 @@ def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
     Raises:
         InputError: if the file is missing, damaged, no parckit checkpoint, or its weights do not fit its model.
     """
-    readers: Mapping[str, Callable[[Path], tuple[ModelSpec, dict[str, Tensor]]]] = {
-        ".ckpt": _read_lightning,
-        ".safetensors": _read_safetensors,
-    }
     path = shipped_weights(str(path)) or path
-    if path.suffix not in readers:
-        raise InputError(f"{path}: not a checkpoint; its name must end in one of {tuple(readers)}")
+    if path.suffix not in _SUFFIXES:
+        raise InputError(f"{path}: not a checkpoint; its name must end in one of {_SUFFIXES}")
     with _damage_named(path):
-        spec, weights = readers[path.suffix](path)
+        spec, weights = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
     model = build_model(spec)
     _check_keys(model.state_dict(), weights, path)
     model.load_state_dict(weights)

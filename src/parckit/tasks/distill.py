@@ -19,11 +19,10 @@ from torch import Tensor, nn
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.models import check_input, create_model, preprocessing_of
-from parckit.runtimes.torch import open_checkpoint
+from parckit.runtimes.torch import names_checkpoint, open_checkpoint
 
 Kind = Literal["soft", "hard"]
 
-_CHECKPOINTS = (".ckpt", ".safetensors")
 _REASON_CHARS = 300
 """Shown of another library's message: a mis-sized tensor or two, not all keys of a model."""
 
@@ -181,7 +180,7 @@ def _cosine_distance(own: Tensor, wanted: Tensor) -> Tensor:
 def _open_teacher(distillation: Distillation, spec: ModelSpec) -> tuple[nn.Module, Preprocessing]:
     """Return the teacher and what its images must look like, once it is known to go with the student."""
     name = distillation.teacher
-    if Path(name).suffix in _CHECKPOINTS:
+    if names_checkpoint(name):
         if distillation.teacher_weights is not None:
             raise InputError(f"teacher_weights={distillation.teacher_weights}: teacher={name} holds its own weights")
         model, own = open_checkpoint(Path(name))
