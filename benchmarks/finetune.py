@@ -1,0 +1,91 @@
+"""Train on 1,000 pictures twice, with `classify/finetune_small` and with settings of ImageNet, and record both.
+
+    OMP_NUM_THREADS=1 python benchmarks/finetune.py
+
+The pictures are ../shared/data/cifar10_mini.zip: 900 to train on, 100 to choose the epoch, 300 to test. Both start from
+fresh weights, for those of the package have seen these pictures. The two trainings run side by side.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+from parckit.data import eval_transform, image_loader, open_images
+from parckit.measure.accuracy import evaluate
+from parckit.measure.records import write_record
+from parckit.runtimes import open_session
+
+RECIPE = "classify/finetune_small"
+PICTURES = Path("../shared/data/cifar10_mini.zip")
+RECORD = Path(__file__).parent / "records" / "finetune.json"
+SEED = 0
+
+COMMON = (
+    "--model.name=parcnet_xxs",
+    "--model.kwargs.stem_stride=2",
+    "--model.weights=null",
+    "--data.preprocessing.size=[32,32]",
+    "--trainer.max_epochs=60",
+)
+SETTINGS = {
+    "finetune_small": (),
+    "imagenet": (  # those of classify/imagenet_parcnet_s and of the ParCNetV2 recipes' augmentation
+        "--model.optimizer.lr=4e-3",
+        "--model.schedule.warmup=3000",
+        "--model.schedule.warmup_unit=steps",
+        "--model.mixing={mixup: 0.8, cutmix: 1.0}",
+        "--data.batch_size=128",
+        "--data.augment.scale=[0.08,1]",
+        "--data.augment.policy=rand-m9-mstd0.5-inc1",
+        "--data.augment.erasing=0.25",
+        "--ema={decay: 0.9998, ramp: false}",
+    ),
+}
+
+
+def main() -> None:
+    """Train both, then test both."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pictures = Path(folder) / "pictures"
+        with zipfile.ZipFile(PICTURES) as archive:
+            archive.extractall(pictures)
+        source = next(path.parent for path in pictures.rglob("train"))
+        started = time.perf_counter()
+        trainings = {name: train(source, Path(folder) / name, SETTINGS[name]) for name in SETTINGS}
+        for name, training in trainings.items():
+            if training.wait() != 0:
+                raise RuntimeError(f"the training {name} failed")
+        seconds = round(time.perf_counter() - started)
+        values = {
+            "recipe": RECIPE,
+            "options_of_both": COMMON,
+            "options": SETTINGS,
+            "seconds_of_both_side_by_side": seconds,
+            "top1": {name: top1(Path(folder) / name / "best.ckpt", source) for name in SETTINGS},
+        }
+    print(values)
+    write_record(RECORD, "finetune", values, seed=SEED, threads=int(os.environ["OMP_NUM_THREADS"]))
+
+
+def train(source: Path, out: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+    """Start one training."""
+    command = ["train", "--config", RECIPE, *COMMON, *options, f"--data={source}", f"--out={out}", f"--seed={SEED}"]
+    quiet = "--trainer.enable_progress_bar=false"
+    return subprocess.Popen([sys.executable, "-m", "parckit.cli.main", *command, quiet])
+
+
+def top1(checkpoint: Path, source: Path) -> float:
+    """Return the share of the test pictures that a checkpoint knows, percent."""
+    session = open_session(checkpoint)
+    images = open_images(str(source), split="test", transform=eval_transform(session.spec.preprocessing))
+    return evaluate(session, image_loader(images, batch_size=100), num_classes=len(session.spec.labels)).top1
+
+
+if __name__ == "__main__":
+    main()
