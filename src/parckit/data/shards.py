@@ -1,7 +1,8 @@
 """Tar shards on disk, read by index, so that the order is seeded and every image can be reached at once.
 
-Opening reads all tar headers and labels once. A compressed shard is unpacked once into `$XDG_CACHE_HOME/parckit/shards`
-(`~/.cache/...` if unset); that folder may be deleted whenever nothing runs.
+The first opening reads all tar headers and labels, and keeps what it found in `$XDG_CACHE_HOME/parckit/shards`
+(`~/.cache/...` if unset), where a compressed shard is unpacked to as well. That folder may be deleted whenever nothing
+runs.
 """
 
 import gzip
@@ -11,6 +12,7 @@ import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -44,6 +46,15 @@ class _Entry(NamedTuple):
     target: int
     offset: int
     size: int
+
+
+class _Index(NamedTuple):
+    """The entries of a shard, as columns."""
+
+    keys: NDArray[np.str_]
+    targets: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,23 +118,34 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
     chosen = choose_shards([str(path) for path in paths], split=split, source=source)
     classes = paths[0].parent / CLASSES_FILE
     labels = parse_labels(_read_text(classes), name=str(classes)) if classes.is_file() else None
-    indices = {str(path): _index(path, labels=labels) for path in paths if labels is None or str(path) in chosen}
+    indices = {str(path): _index(path) for path in paths if labels is None or str(path) in chosen}
     if labels is None:
-        highest = max((entry.target for index in indices.values() for entry in index), default=-1)
+        highest = max((index.targets.max() for index in indices.values() if len(index.targets)), default=-1)
         labels = tuple(str(target) for target in range(highest + 1))
-    entries = [(number, entry) for number, shard in enumerate(chosen) for entry in indices[shard]]
-    if not entries:
+    for shard in chosen:
+        _check_targets(indices[shard], labels=labels, shard=shard)
+    own = [indices[shard] for shard in chosen]
+    keys, targets, offsets, sizes = (np.concatenate(columns) for columns in zip(*own, strict=True))
+    if not len(targets):
         raise InputError(
             f"{chosen[0]}: shard without samples; accepted are pairs KEY.jpg (or another image) and KEY.cls"
         )
+    numbers = np.repeat(np.arange(len(own)), [len(index.targets) for index in own])
     return ShardTable(
         labels=labels,
-        targets=np.array([entry.target for _, entry in entries], dtype=np.int64),
+        targets=targets,
         shards=tuple(Path(shard) for shard in chosen),
         tars=tuple(_unpacked(Path(shard)) for shard in chosen),
-        keys=np.array([entry.key for _, entry in entries]),
-        where=np.array([(number, entry.offset, entry.size) for number, entry in entries], dtype=np.int64),
+        keys=keys,
+        where=np.stack([numbers, offsets, sizes], axis=1),
     )
+
+
+def _check_targets(index: _Index, *, labels: tuple[str, ...], shard: str) -> None:
+    beyond = np.flatnonzero(index.targets >= len(labels))
+    if len(beyond):
+        key, target = index.keys[beyond[0]], index.targets[beyond[0]]
+        parse_target(str(target).encode(), labels=labels, name=f"{shard}:{key}")
 
 
 def _list_shards(source: str) -> list[Path]:
@@ -147,14 +169,28 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
-def _index(shard: Path, *, labels: tuple[str, ...] | None) -> list[_Entry]:
+def _index(shard: Path) -> _Index:
+    """Return what is in a shard, from the cache if it is the shard that was read before."""
+    cached = _in_cache(shard, ending="index.npz")
+    if cached.is_file():
+        with np.load(cached) as columns:
+            return _Index(*(columns[name] for name in _Index._fields))
     try:
         with tarfile.open(_unpacked(shard), "r:") as archive:
-            entries = list(_entries(archive, shard=shard, labels=labels))
+            entries = list(_entries(archive, shard=shard))
             require_end(_unpacked(shard), at=archive.offset)
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{shard}: broken shard ({error})") from error
-    return entries
+    index = _Index(
+        keys=np.array([entry.key for entry in entries], dtype=np.str_),
+        targets=np.array([entry.target for entry in entries], dtype=np.int64),
+        offsets=np.array([entry.offset for entry in entries], dtype=np.int64),
+        sizes=np.array([entry.size for entry in entries], dtype=np.int64),
+    )
+    # Who cannot write there reads the shards again at the next start.
+    with suppress(OSError), replacing(cached) as temporary, temporary.open("wb") as file:
+        np.savez(file, **index._asdict())
+    return index
 
 
 def require_end(path: Path, *, at: int) -> None:
@@ -173,7 +209,7 @@ def require_end(path: Path, *, at: int) -> None:
             raise tarfile.ReadError("cut: the tar's end mark is missing")
 
 
-def _entries(archive: tarfile.TarFile, *, shard: Path, labels: tuple[str, ...] | None) -> Iterator[_Entry]:
+def _entries(archive: tarfile.TarFile, *, shard: Path) -> Iterator[_Entry]:
     files = (member for member in archive if member.isreg())
     for key, members in groupby(files, key=lambda member: base_plus_ext(member.name)[0]):
         if key is None:
@@ -184,7 +220,7 @@ def _entries(archive: tarfile.TarFile, *, shard: Path, labels: tuple[str, ...] |
             continue
         image, label = pair
         content = archive.extractfile(label)
-        target = parse_target(content.read() if content else b"", labels=labels, name=name)
+        target = parse_target(content.read() if content else b"", labels=None, name=name)
         yield _Entry(key=key, target=target, offset=image.offset_data, size=image.size)
 
 
@@ -192,9 +228,7 @@ def _unpacked(shard: Path) -> Path:
     """Return the shard itself if it is plain, else its unpacked copy in the cache."""
     if shard.name.endswith(".tar"):
         return shard
-    status = shard.stat()
-    identity = f"{shard.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-    copy = _cache_folder() / f"{shard.name.partition('.')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.tar"
+    copy = _in_cache(shard, ending="tar")
     if copy.is_file():
         return copy
     try:
@@ -209,6 +243,10 @@ def _unpacked(shard: Path) -> Path:
     return copy
 
 
-def _cache_folder() -> Path:
+def _in_cache(shard: Path, *, ending: str) -> Path:
+    """Return where the cache keeps what was made of a shard; a changed one has another place."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "parckit" / "shards"
+    folder = (Path(root) if root else Path.home() / ".cache") / "parckit" / "shards"
+    status = shard.stat()
+    identity = f"{shard.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    return folder / f"{shard.name.partition('.')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.{ending}"
