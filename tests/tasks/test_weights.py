@@ -99,4 +99,4 @@ def test_other_colours_are_warned_of(saved, caplog):
     spec = ModelSpec(model="test_parcnet", model_kwargs=KWARGS, labels=SPEC.labels, preprocessing=colours)
     with caplog.at_level(logging.WARNING):
         initial_model(spec, weights=path)
-    assert "expects mean, std and channel order" in caplog.text
+    assert "expect mean, std and channel order" in caplog.text

@@ -9,8 +9,8 @@ from typing import cast
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
-from parckit.contract import InputError, ModelSpec
-from parckit.models import build_model
+from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.models import build_model, preprocessing_of
 from parckit.runtimes.torch import open_checkpoint
 
 PRETRAINED = "pretrained"
@@ -44,6 +44,7 @@ def initial_model(spec: ModelSpec, *, weights: str | None) -> nn.Module:
 
 def _pretrained(spec: ModelSpec) -> nn.Module:
     model = build_model(replace(spec, model_kwargs={**spec.model_kwargs, "pretrained": True}))
+    _compare_inputs(spec.preprocessing, preprocessing_of(model), weights=f"{spec.model}'s pretrained weights")
     # timm makes a fresh classifier for another number of classes alone.
     if pretrained_labels(model) != spec.labels:
         model.reset_classifier(len(spec.labels))  # pyright: ignore[reportCallIssue] - a method of all of timm's models
@@ -71,11 +72,13 @@ def _copy(model: nn.Module, spec: ModelSpec, *, path: Path) -> None:
         named = f"{faults[0]} and {len(faults) - 1} more" if len(faults) > 1 else faults[0]
         raise InputError(f"model.weights={path}: made by {found.model} {dict(found.model_kwargs)}; do not fit: {named}")
     model.load_state_dict(given, strict=False)
-    ours, theirs = (
-        (each.preprocessing.mean, each.preprocessing.std, each.preprocessing.channel_order) for each in (spec, found)
-    )
-    if ours != theirs:
-        _log.warning("%s expects mean, std and channel order %s, the data have %s", path, theirs, ours)
+    _compare_inputs(spec.preprocessing, found.preprocessing, weights=str(path))
+
+
+def _compare_inputs(ours: Preprocessing, theirs: Preprocessing, *, weights: str) -> None:
+    given, expected = ((each.mean, each.std, each.channel_order) for each in (ours, theirs))
+    if given != expected:
+        _log.warning("%s expect mean, std and channel order %s, the data have %s", weights, expected, given)
 
 
 def _classifiers(model: nn.Module) -> tuple[str, ...]:
