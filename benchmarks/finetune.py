@@ -24,6 +24,7 @@ RECIPE = "classify/finetune_small"
 PICTURES = Path("../shared/data/cifar10_mini.zip")
 RECORD = Path(__file__).parent / "records" / "finetune.json"
 SEED = 0
+THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 COMMON = (
     "--model.name=parcnet_xxs",
@@ -52,10 +53,9 @@ def main() -> None:
     """Train both, then test both."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pictures = Path(folder) / "pictures"
+        source = Path(folder) / "pictures"
         with zipfile.ZipFile(PICTURES) as archive:
-            archive.extractall(pictures)
-        source = next(path.parent for path in pictures.rglob("train"))
+            archive.extractall(source)
         started = time.perf_counter()
         trainings = {name: train(source, Path(folder) / name, SETTINGS[name]) for name in SETTINGS}
         for name, training in trainings.items():
@@ -70,7 +70,7 @@ def main() -> None:
             "top1": {name: top1(Path(folder) / name / "best.ckpt", source) for name in SETTINGS},
         }
     print(values)
-    write_record(RECORD, "finetune", values, seed=SEED, threads=int(os.environ["OMP_NUM_THREADS"]))
+    write_record(RECORD, "finetune", values, seed=SEED, threads=THREADS)
 
 
 def train(source: Path, out: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:

@@ -4,8 +4,8 @@
 
 Every training is short and of the same number of epochs, and its rates fall to the end like the recipe's. Top-1 is that
 of the last epoch's weights on the 5,000 images that `parckit train` holds out; the test images take no part. Run again
-with the same DIR, it does not repeat what is finished. Only differences between the rows mean something: over 200 epochs
-some of them shrink and others grow.
+with the same DIR, it does not repeat what is finished. Only differences between the rows mean something, and over many
+epochs some of them shrink and others grow.
 """
 
 import argparse
@@ -23,6 +23,7 @@ RECIPE = "classify/cifar10_parcnet_xs"
 DATA = "../shared/data/cifar10"
 RECORD = Path(__file__).parent / "records" / "ingredients.json"
 SEED = 0
+THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 WITHOUT = {
     "nothing": (),
@@ -46,7 +47,7 @@ def main() -> None:
         for name, options in WITHOUT.items()
     ]
     values = {"recipe": RECIPE, "epochs": arguments.epochs, "options": WITHOUT, "rows": rows}
-    write_record(RECORD, "ingredients", values, seed=SEED, threads=int(os.environ["OMP_NUM_THREADS"]))
+    write_record(RECORD, "ingredients", values, seed=SEED, threads=THREADS)
     print(json.dumps(rows, indent=2))
 
 
