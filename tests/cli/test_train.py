@@ -10,6 +10,8 @@ import yaml
 from parckit.contract import SPEC_KEY
 from parckit.runtimes.torch import open_checkpoint, save_weights
 from parckit.tasks import ImagesPerSecond
+from pictures import write_pictures
+from serving import serving
 
 BRIEF = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1")
 
@@ -71,6 +73,8 @@ def test_a_training_is_not_overwritten_unasked(start_training, trained, tmp_path
     before = {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
     assert message == mistake(*start_training, "--out", out, "--resume", trained / "last.ckpt")
     assert "--overwrite" in mistake(*start_training, "--out", out, "--resume=auto", "--overwrite")
+    # Found only when the trainer has the data, and still before anything is replaced.
+    assert "val_check" in mistake(*start_training, "--out", out, "--overwrite", "--trainer.val_check_interval=1000")
     assert before == {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
     parckit(*start_training, *BRIEF, "--out", out, "--overwrite")
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 2
@@ -175,6 +179,10 @@ def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mi
         (["--trainer.limit_val_batches=0"], "--trainer.limit_val_batches 0"),
         (["--trainer.val_check_interval=0"], "--trainer.val_check_interval 0"),
         (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0"),
+        (["--trainer.check_val_every_n_epoch=2"], "--trainer.check_val_every_n_epoch 2"),
+        (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),
+        (["--trainer.max_epochs=-1"], "--trainer.max_steps -1: the run has no end"),
+        (["--trainer.devices=2", "--trainer.sync_batchnorm=true"], "--trainer.sync_batchnorm true"),
         (["--model.name=resnet18", "--model.kwargs={img_size: 32}"], "img_size"),
     ],
     ids=str,
@@ -240,6 +248,20 @@ def test_broken_images_can_be_skipped(start_training, digit_folder, tmp_path, pa
     options = ("--data", tmp_path / "images", "--data.batch_size=10", "--data.on_error=skip")
     parckit(*start_training, *options, "--out", tmp_path / "run")
     assert "epoch 0: 1 broken images were skipped" in caplog.messages
+
+
+def test_a_stream_trains_for_a_number_of_steps(start_training, tmp_path, parckit, mistake):
+    write_pictures(tmp_path / "pictures" / "train", count=10)
+    write_pictures(tmp_path / "pictures" / "val", count=2, seed=1)
+    parckit("data", "pack", tmp_path / "pictures", tmp_path / "shards")
+    names = "{" + ",".join(path.name for path in (tmp_path / "shards").glob("*.tar")) + "}"
+    with serving(tmp_path / "shards") as url:
+        argv = (*start_training, f"--data={url}/{names}", "--data.batch_size=10", "--out", tmp_path / "run")
+        assert mistake(*argv).startswith("--trainer.max_steps unknown: a stream has no length")
+        printed = parckit(*argv, "--trainer.max_steps=6", "--trainer.enable_progress_bar=false")
+    assert "unknown steps an epoch" in printed
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert epochs(tmp_path / "run" / "logs" / "version_0" / "metrics.csv") == [0, 1]
 
 
 def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkeypatch):

@@ -1,8 +1,5 @@
-import functools
-import http.server
 import random
 import sys
-import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,27 +10,17 @@ from webdataset.gopen import gopen
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import Batch, StreamedImages, eval_transform, image_loader, open_images, stream_loader
+from serving import serving
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 TRANSFORM = eval_transform(Preprocessing(size=(8, 10)))
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def url(tmp_path):
-    """Serve the shards' folder on loopback."""
-    handler = functools.partial(_Quiet, directory=str(tmp_path / "shards"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(tmp_path / "shards") as address:
+        yield address
 
 
 @pytest.fixture

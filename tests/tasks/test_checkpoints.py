@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec, Preprocessing
-from parckit.tasks import AtomicCheckpointIO, SaveLast, check_resumable, find_resumable, without_noise
+from parckit.tasks import AtomicCheckpointIO, SaveBest, SaveLast, check_resumable, find_resumable, without_noise
 
 SPEC = ModelSpec(model="test_parcnet", labels=("a", "b"), preprocessing=Preprocessing(size=(8, 8)))
 
@@ -297,6 +298,25 @@ def test_what_a_killed_run_was_writing_is_removed(fit, tmp_path):
     (tmp_path / "notes.tmp").touch()
     fit(clock=still)
     assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "notes.tmp"}
+
+
+def test_best_checkpoints_that_were_not_copied_along_are_forgotten(tmp_path):
+    (tmp_path / "best-1.ckpt").touch()
+    best = SaveBest(tmp_path, monitor="val_loss", save_top_k=2)
+    state = best.state_dict() | {
+        "dirpath": "/old",
+        "best_k_models": {"/old/best-0.ckpt": torch.tensor(1.0), "/old/best-1.ckpt": torch.tensor(2.0)},
+        "best_model_path": "/old/best-0.ckpt",
+        "kth_best_model_path": "/old/best-1.ckpt",
+        "kth_value": torch.tensor(2.0),
+    }
+    run = SimpleNamespace(ckpt_path=str(tmp_path / "last.ckpt"))
+    best.on_load_checkpoint(run, None, {"callbacks": {best.state_key: state}})
+    best.load_state_dict(state)
+    assert best.best_k_models == {str(tmp_path / "best-1.ckpt"): torch.tensor(2.0)}
+    assert best.best_model_path == str(tmp_path / "best-1.ckpt")
+    assert best.best_model_score == 2
+    assert best.check_monitor_top_k(run, torch.tensor(3.0))  # there is room for another
 
 
 def test_the_scale_of_half_precision_goes_on(fit, tmp_path):

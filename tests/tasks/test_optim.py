@@ -180,3 +180,9 @@ def test_only_optimizers_that_can_be_built_everywhere_are_offered():
 def test_the_fused_kernel_is_taken_where_nothing_speaks_against_it(options, fused, expected):
     optimizer = Optimizer(options=options).build(nn.Linear(2, 2), lr=0.1, fused=fused)
     assert optimizer.param_groups[0]["fused"] is expected
+
+
+@pytest.mark.parametrize(("epochs", "too_short"), [(30, True), (31, False)])
+def test_a_run_may_be_too_short_for_its_schedule(epochs, too_short):
+    schedule = Schedule(warmup=20, warmup_unit="epochs", cooldown_epochs=10)
+    assert schedule.never_peaks(RunLength(steps=10 * epochs, epochs=epochs)) is too_short

@@ -1,30 +1,28 @@
 """`parckit train`: a recipe, a data source, a folder of results."""
 
 import math
-from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from parckit.cli.parsing import Parser, RecipeFile, Seed, verb_parser
-from parckit.contract import InputError, ModelSpec, TerminatedError
+from parckit.cli.parsing import SHORTHANDS, Parser, RecipeFile, Seed, verb_parser
+from parckit.cli.starting import AVERAGE, check_resumed, find_start, make_continuity, prepare
+from parckit.contract import InputError, TerminatedError
 from parckit.tasks import (
     LAST,
-    PREVIOUS,
     AtomicCheckpointIO,
     Averaging,
     ClassifyData,
     ClassifyTask,
-    Continuity,
     ImagesPerSecond,
     SaveBest,
     SaveLast,
@@ -33,16 +31,12 @@ from parckit.tasks import (
     SyncNorms,
     WeightEMA,
     average_checkpoints,
-    check_resumable,
     ending_together,
-    find_resumable,
     keep_freed_memory,
     without_noise,
 )
 
 Monitor = Literal["val_top1", "val_loss"]
-AUTO = "auto"
-AVERAGE = "average.safetensors"
 _OURS = ("logger", "callbacks", "default_root_dir", "plugins")
 
 
@@ -67,7 +61,8 @@ class Run:
 
 def make_parser() -> Parser:
     """Return the parser of `parckit train`; recipes are checked against it."""
-    parser = verb_parser("train", description="Train a classifier from a recipe.")
+    short = ", ".join(f"{name} X for {full} X" for name, full in SHORTHANDS.items())
+    parser = verb_parser("train", description=f"Train a classifier from a recipe. Short: {short}.")
     parser.add_argument("--config", action=RecipeFile, help="a shipped recipe's name or a YAML file")
     parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
     parser.add_argument("--overwrite", action="store_true", help="replace the training that OUT holds")
@@ -84,7 +79,8 @@ def make_parser() -> Parser:
     parser.add_class_arguments(ClassifyData, "data")
     parser.add_class_arguments(Trainer, "trainer", skip={*_OURS}, instantiate=False)
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
-    parser.set_defaults({"trainer.use_distributed_sampler": False})  # the data module deals images out itself
+    # One process: more of them take more images a step. The data module deals images out itself.
+    parser.set_defaults({"trainer.devices": 1, "trainer.use_distributed_sampler": False})
     parser.link_arguments("seed", "data.seed")
     parser.link_arguments("seed", "model.seed")
     parser.link_arguments("data.labels", "model.labels", apply_on="instantiate")
@@ -102,20 +98,20 @@ def train(argv: list[str]) -> Run:
     parser = make_parser()
     config = parser.parse(argv)
     out = Path(config.out)
-    resume = _find_start(config)
-    _check_trainer(config.trainer)
+    resume = find_start(config)
     seed_everything(config.seed, verbose=False)
     ready = parser.build(config)
+    _check_trainer(config.trainer, ready.data)
     logger = CSVLogger(out, name="logs")
     minutes = config.save_minutes if ready.data.resumes_within_epochs else None
     best, last = _best(config), SaveLast(out, minutes=minutes)
-    continuity = _continuity(config, ready.data)
+    continuity = make_continuity(config, ready.data)
+    # What is replaced stays until all that can be refused has been looked at.
+    begin = LambdaCallback(on_train_start=lambda *_: prepare(parser, config, resume=resume))
     with without_noise():
-        trainer = _make_trainer(config, [*_callbacks(config, ready.ema), continuity, best, last], logger)
+        trainer = _make_trainer(config, [begin, *_callbacks(config, ready.ema), continuity, best, last], logger)
         if resume is not None:
-            _check_resumed(resume, ready.model.spec, continuity, processes=trainer.world_size)
-        if trainer.is_global_zero:
-            _prepare(parser, config, resume=resume)
+            check_resumed(resume, ready.model.spec, continuity, processes=trainer.world_size)
         _fit(trainer, ready.model, ready.data, resume=resume)
     run = Run(
         best=out / Path(best.best_model_path).name,
@@ -144,87 +140,31 @@ def _show(run: Run) -> None:
     print(f"metrics: {run.metrics}\nconfiguration: {run.config}")
 
 
-def _find_start(config: Namespace) -> Path | None:
-    """Return the checkpoint to go on from; None to begin."""
-    out = Path(config.out)
-    if config.resume == AUTO and config.overwrite:
-        raise InputError("--resume auto: goes on with the training that --overwrite replaces; give one of them")
-    given = None if config.resume is None else Path(config.resume)
-    start = find_resumable(out) if config.resume == AUTO else given
-    held = _held(out)
-    if held and not config.overwrite and not _lies_in(out, start):
-        raise InputError(f"--out {out}: holds a training; go on with --resume {held[0]}, or give --overwrite")
-    return start
-
-
-def _lies_in(folder: Path, path: Path | None) -> bool:
-    return path is not None and path.resolve().parent == folder.resolve()
-
-
-def _held(out: Path) -> list[Path]:
-    """Return what a training left in its folder, what it can go on from first."""
-    return [*out.glob(LAST), *out.glob(PREVIOUS), *sorted(out.glob("best*.ckpt")), *out.glob(AVERAGE)]
-
-
-def _check_trainer(options: Namespace) -> None:
+def _check_trainer(options: Namespace, data: ClassifyData) -> None:
     for name in ("limit_val_batches", "val_check_interval"):
         if options[name] == 0:
             raise InputError(f"--trainer.{name} 0: best.ckpt is chosen by validation")
+    every, epochs = options.check_val_every_n_epoch, options.max_epochs
+    if every is not None and epochs is not None and every > epochs > 0:
+        raise InputError(f"--trainer.check_val_every_n_epoch {every}: none of {epochs} epochs would be validated")
+    if options.fast_dev_run:
+        raise InputError("--trainer.fast_dev_run: keeps no checkpoint; try --trainer.max_epochs 1")
+    if options.max_steps < 0 and (epochs == -1 or not data.resumes_within_epochs):
+        why = "-1: the run has no end" if data.resumes_within_epochs else "unknown: a stream has no length"
+        raise InputError(f"--trainer.max_steps {why}; give a number, which the schedule needs")
     if options.accumulate_grad_batches < 1:
         raise InputError(f"--trainer.accumulate_grad_batches {options.accumulate_grad_batches}: must be at least 1")
-
-
-def _continuity(config: Namespace, data: ClassifyData) -> Continuity:
-    optimizer, distillation = config.model.optimizer.as_dict(), config.model.distillation
-    belonging = ("name", "weight_decay", "decay_all", "layer_decay", "options")  # the rate is set anew at every step
-    teacher = distillation.teacher if distillation is not None and distillation.features > 0 else None
-    sizes = config.data.sizes
-    return Continuity(
-        always={
-            **{f"--model.optimizer.{name}": optimizer[name] for name in belonging},
-            "--ema": None if config.ema is None else "given",
-            "--model.distillation.features of the teacher": teacher,
-            "--data of this many images:": _count_images(data),
-        },
-        within_epochs={
-            "--seed": config.seed,
-            "--data.batch_size": config.data.batch_size,
-            "--data.sizes": None if sizes is None else sizes.as_dict(),
-            "--trainer.accumulate_grad_batches": config.trainer.accumulate_grad_batches,
-        },
-    )
-
-
-def _count_images(data: ClassifyData) -> int | None:
-    return len(cast("Sized", data.train_dataloader().dataset)) if data.resumes_within_epochs else None
-
-
-def _check_resumed(path: Path, spec: ModelSpec, continuity: Continuity, *, processes: int) -> None:
-    try:
-        continuity.check(path, check_resumable(path, spec), processes=processes)
-    except InputError as error:
-        raise InputError(f"--resume {error}") from error
-
-
-def _prepare(parser: Parser, config: Namespace, *, resume: Path | None) -> None:
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    for path in () if _lies_in(out, resume) else _held(out):
-        path.unlink()
-    kept = config.clone()
-    for name in ("overwrite", "resume"):  # said of this start, not of the training
-        kept.pop(name)
-    parser.save(kept, out / "config.yaml", overwrite=True)
 
 
 def _best(config: Namespace) -> SaveBest:
     return SaveBest(
         config.out,
-        filename="best" if config.keep_best == 1 else "best-{epoch}",
+        filename="best" if config.keep_best == 1 else "best-{epoch}-{step}",
         monitor=config.monitor,
         mode="max" if config.monitor == "val_top1" else "min",
         save_top_k=config.keep_best,
         auto_insert_metric_name=False,
+        save_on_train_epoch_end=False,  # but when it was validated, which may be more or less often
         enable_version_counter=False,
     )
 
@@ -246,7 +186,8 @@ class _Announcement(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: ClassifyTask) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
         each = pl_module.effective_batch // (accumulated * processes)
-        steps = math.ceil(trainer.num_training_batches / accumulated)
+        batches = trainer.num_training_batches
+        steps = "unknown" if math.isinf(batches) else math.ceil(batches / accumulated)
         scaled = "" if self._lr_batch is None else f" ({self._lr:g} x {pl_module.effective_batch}/{self._lr_batch})"
         print(
             f"{pl_module.effective_batch} images a step ({each} x {accumulated} accumulated x {processes} processes),"
@@ -267,7 +208,7 @@ def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogge
     arguments = config.trainer.as_dict()
     sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
     try:
-        return Trainer(
+        trainer = Trainer(
             **arguments,
             default_root_dir=config.out,
             logger=loggers,
@@ -276,6 +217,9 @@ def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogge
         )
     except (MisconfigurationException, ValueError) as error:
         raise _refused(error) from error
+    if sync and trainer.world_size > 1 and isinstance(trainer.accelerator, CPUAccelerator):
+        raise InputError("--trainer.sync_batchnorm true: does not run on CPUs")
+    return trainer
 
 
 def _fit(trainer: Trainer, task: ClassifyTask, data: ClassifyData, *, resume: Path | None) -> None:

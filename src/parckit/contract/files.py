@@ -29,9 +29,9 @@ def replacing(target: Path) -> Generator[Path, None, None]:
         _remove(temporary)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left of `replacing` in a folder, where none may be at work."""
-    for path in folder.glob(".*.tmp"):
+def remove_leftovers(folder: Path, *, suffix: str) -> None:
+    """Remove what killed processes left of `replacing` files of a suffix in a folder, where none may be at work."""
+    for path in folder.glob(f".*{suffix}.[0-9]*.tmp"):
         _remove(path)
 
 

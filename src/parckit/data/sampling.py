@@ -174,7 +174,8 @@ class Progressive:
         """Return the size after a share of the run."""
         scale = self.start + (1 - self.start) * min(1.0, share / self.until)
         height, width = (
-            side if scale == 1 else max(1, round(scale * side / self.multiple)) * self.multiple for side in full
+            side if scale == 1 else min(side, max(1, round(scale * side / self.multiple)) * self.multiple)
+            for side in full
         )
         return height, width
 

@@ -82,7 +82,8 @@ class AtomicCheckpointIO(CheckpointIO):
 class SaveBest(ModelCheckpoint):
     """Lightning's, but it knows its checkpoints again when a run goes on in a folder that was moved or copied.
 
-    Lightning would forget them and their scores, and let the next epoch replace a better one.
+    Lightning would forget them and their scores, and let the next epoch replace a better one; or remember those that
+    were not copied along.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
@@ -92,11 +93,15 @@ class SaveBest(ModelCheckpoint):
         state = cast("dict[str, dict[str, object]]", checkpoint["callbacks"]).get(self.state_key)
         if state is None or Path(cast("str", trainer.ckpt_path)).resolve().parent != folder:
             return
+        remembered = cast("dict[str, Tensor]", state["best_k_models"])
+        moved = {folder / Path(path).name: score for path, score in remembered.items()}
+        scores = {str(path): score for path, score in moved.items() if path.is_file()}
+        ranked = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")
         state["dirpath"] = self.dirpath
-        for key in ("best_model_path", "kth_best_model_path"):
-            state[key] = state[key] and str(folder / Path(cast("str", state[key])).name)
-        scores = cast("dict[str, Tensor]", state["best_k_models"])
-        state["best_k_models"] = {str(folder / Path(path).name): score for path, score in scores.items()}
+        state["best_k_models"] = scores
+        state["best_model_path"] = ranked[0] if ranked else ""
+        state["best_model_score"] = scores[ranked[0]] if ranked else None
+        state["kth_best_model_path"] = ranked[-1] if len(ranked) == self.save_top_k else ""
 
 
 @final
@@ -127,7 +132,7 @@ class SaveLast(Checkpoint):
         """Remove what a killed run was writing."""
         del pl_module, stage
         if trainer.is_global_zero:
-            remove_leftovers(self._path.parent)
+            remove_leftovers(self._path.parent, suffix=self._path.suffix)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the minutes and to listen for SIGTERM.
@@ -151,11 +156,13 @@ class SaveLast(Checkpoint):
         del pl_module, outputs, batch
         if not _is_between_steps(trainer, batch_idx + 1):
             return
+        is_due = self._seconds is not None and self._clock() - self._saved_at >= self._seconds
         one_says = partial(trainer.strategy.reduce_boolean_decision, all=False)
-        is_asked = one_says(self._is_asked_to_end)
-        if self._seconds is not None and (is_asked or one_says(self._clock() - self._saved_at >= self._seconds)):
+        if not one_says(is_due or self._is_asked_to_end):
+            return
+        if self._seconds is not None:
             self._save(trainer)
-        if is_asked:
+        if one_says(self._is_asked_to_end):
             raise SIGTERMException
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,5 +1,6 @@
 """Image classification as a LightningModule."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from parckit.tasks.mixing import Mixing
 from parckit.tasks.optim import Optimizer, RunLength, Schedule, set_lr
 from parckit.tasks.precision import spare_strided_depthwise
 from parckit.tasks.weights import initial_model
+
+_log = logging.getLogger(__name__)
 
 _OPTIMIZER = Optimizer()
 _SCHEDULE = Schedule()
@@ -93,14 +96,17 @@ class ClassifyTask(LightningModule):
         self._freeze_norms = freeze_norms
         self._seed = seed
         self._run = RunLength(steps=1, epochs=1)
+        self._lr = 0.0
 
     def setup(self, stage: str) -> None:
-        """Try the model on images of all sizes that training will draw.
+        """Make the model ready for this machine, and try it on images of all sizes that training will draw.
 
         Raises:
             InputError: if it cannot take one of them.
         """
         del stage
+        if self._is_mixed and self.trainer.strategy.root_device.type == "cpu":
+            spare_strided_depthwise(self.model)
         for size in self._data.training_sizes:
             check_input(self.model, self.spec, size=size)
 
@@ -123,7 +129,7 @@ class ClassifyTask(LightningModule):
             images = images.to(memory_format=self._memory_format)
             loss = cast("Tensor", self.distiller(self.model, images, supervised=supervised))
         self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.targets))
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(batch.targets))
+        self.log("lr", self._lr, batch_size=len(batch.targets))
         return loss
 
     def _no_loss(self) -> Tensor | None:
@@ -147,12 +153,13 @@ class ClassifyTask(LightningModule):
         self.log("val_top1", self._val_top1, prog_bar=True)
 
     def configure_optimizers(self) -> TorchOptimizer:
-        """Build the optimizer; its learning rate is set before every step."""
-        mixed = str(self.trainer.precision).endswith("-mixed")
-        if mixed and self.trainer.strategy.root_device.type == "cpu":
-            spare_strided_depthwise(self.model)
+        """Build the optimizer; its learning rate is set before every step.
+
+        Raises:
+            InputError: if the optimizer cannot be had, or not with the trainer's options.
+        """
         # A fused kernel may undo a loss scale itself, too late for clipping; lightning refuses the two together.
-        fused = not (mixed and self.trainer.gradient_clip_val)
+        fused = not (self._is_mixed and self.trainer.gradient_clip_val)
         if not fused and self._optimizer.options.get("fused"):
             raise InputError("--model.optimizer.options fused=true: is impossible with clipping in mixed precision")
         optimizer = self._optimizer.build(self.model, lr=self.peak_lr, fused=fused)
@@ -164,18 +171,19 @@ class ClassifyTask(LightningModule):
         """Find out how long the run is, and freeze what is to be frozen.
 
         Raises:
-            InputError: if a stream is to be read for no given number of steps.
+            InputError: if it has no end.
         """
-        steps = self.trainer.estimated_stepping_batches
+        steps, batches = self.trainer.estimated_stepping_batches, self.trainer.num_training_batches
         if not 0 < steps < math.inf:
-            raise InputError("--data: a stream has no length; give --trainer.max_steps, which the schedule needs")
-        batches = self.trainer.num_training_batches
+            raise InputError("--trainer.max_steps: give a number, which the schedule needs; the run has no other end")
         # A stream's epochs have no known length: those that were asked for share the steps.
         asked = max(1, self.trainer.max_epochs or 1)
         epochs = steps / math.ceil(batches / self.trainer.accumulate_grad_batches) if batches < math.inf else asked
         self._run = RunLength(steps=int(steps), epochs=epochs)
+        if self._schedule.never_peaks(self._run):
+            _log.warning("schedule: warm-up and cooldown take the whole run of %d steps; shorten them", steps)
         for norm in self.model.modules() if self._freeze_norms else ():
-            if isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm):
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
                 norm.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -183,7 +191,8 @@ class ClassifyTask(LightningModule):
         del batch
         epoch = self.trainer.current_epoch
         lr = self._schedule.lr_at(self.trainer.global_step, epoch=epoch, peak=self._optimizer.lr, run=self._run)
-        set_lr(self.trainer.optimizers[0], lr * self._optimizer.lr_factor(batch=self.effective_batch))
+        self._lr = lr * self._optimizer.lr_factor(batch=self.effective_batch)
+        set_lr(self.trainer.optimizers[0], self._lr)
         drawn = np.random.SeedSequence([self._seed, epoch, batch_idx, self.trainer.global_rank])
         seed = int(drawn.generate_state(1, np.uint64)[0])
         if self.device.type == "cpu":  # torch.manual_seed takes a millisecond to leave a note for CUDA
@@ -200,6 +209,10 @@ class ClassifyTask(LightningModule):
     def peak_lr(self) -> float:
         """The highest learning rate, scaled to the effective batch if the recipe says so."""
         return self._optimizer.lr * self._optimizer.lr_factor(batch=self.effective_batch)
+
+    @property
+    def _is_mixed(self) -> bool:
+        return str(self.trainer.precision).endswith("-mixed")
 
     @property
     def _data(self) -> ClassifyData:

@@ -153,7 +153,9 @@ class ClassifyData(LightningDataModule):
         if isinstance(self._train, DrawnImages):
             _, processes = self._process
             batches = len(self._batches(self._train, epochs=1, processes=processes))
-            steps = math.ceil(batches / self.trainer.accumulate_grad_batches)
+            limit = self.trainer.limit_train_batches
+            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+            steps = max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
             limits.append(math.ceil(self.trainer.max_steps / steps))
         return min((limit for limit in limits if limit > 0), default=1)
 

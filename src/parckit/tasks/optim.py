@@ -139,11 +139,7 @@ class Schedule:
         """Return the learning rate of an optimizer step and epoch, both counted from 0."""
         steps_per_epoch = run.steps / run.epochs
         by_epoch = epoch * steps_per_epoch
-        warmup_steps = {
-            "share": round(self.warmup * run.steps),
-            "steps": self.warmup,
-            "epochs": self.warmup * steps_per_epoch,
-        }[self.warmup_unit]
+        warmup_steps = self._warmup_steps(run)
         warmed = by_epoch if self.per == "epoch" and self.warmup_unit == "epochs" else step
         if warmed < warmup_steps:
             first = self.min_lr if self.warmup_lr is None else self.warmup_lr
@@ -153,6 +149,17 @@ class Schedule:
         now = by_epoch if self.per == "epoch" else step
         progress = min(1.0, max(0.0, now - begin) / max(1.0, end - begin))
         return self.min_lr + (peak - self.min_lr) / 2 * (1 + math.cos(math.pi * progress))
+
+    def never_peaks(self, run: RunLength) -> bool:
+        """Return whether a run is too short for the highest learning rate."""
+        return self._warmup_steps(run) + self.cooldown_epochs * run.steps / run.epochs >= run.steps
+
+    def _warmup_steps(self, run: RunLength) -> float:
+        return {
+            "share": round(self.warmup * run.steps),
+            "steps": self.warmup,
+            "epochs": self.warmup * run.steps / run.epochs,
+        }[self.warmup_unit]
 
 
 def set_lr(optimizer: TorchOptimizer, lr: float) -> None:

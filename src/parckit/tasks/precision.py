@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 @final
 class _UncastConv2d(nn.Conv2d):
-    """A convolution that computes in its weights' type whatever autocast says, and returns its input's type."""
+    """A convolution that computes in its weights' type whatever a CPU's autocast says, and returns its input's type."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        with torch.autocast(input.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             return super().forward(input.to(self.weight.dtype)).to(input.dtype)
 
 
