@@ -127,7 +127,8 @@ def test_images_grow_to_their_full_size():
     found = []
     for number in range(8):
         batches.set_epoch(number)
-        (size,) = {draw.size for batch in batches for draw in batch}
+        ((size, share),) = {(draw.size, draw.share) for batch in batches for draw in batch}
+        assert share == number / 8
         found.append(size)
     # Scales 4/8, 5/8, 6/8, 7/8, then 1, in multiples of 8 (halves round to even ones).
     assert found == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4

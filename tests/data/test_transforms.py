@@ -206,6 +206,15 @@ def test_erasing_fills_one_rectangle_with_noise(picture):
         assert 0.4 < found[box].std() < 1.6
 
 
+def test_a_run_ends_on_plain_images(picture):
+    image = picture(height=40, width=40)
+    preprocessing = Preprocessing(size=(40, 40), mean=MEAN, std=STD)
+    augment = Augment(crop="none", flip=0.0, policy="trivial", erasing=1.0, until=0.75)
+    train, plain = train_transform(preprocessing, augment=augment), eval_transform(preprocessing)(image)
+    assert not torch.equal(train(image, (40, 40), 0.7), plain)
+    assert torch.equal(train(image, (40, 40), 0.75), plain)
+
+
 @pytest.mark.parametrize("crop", ["random_resized", "pad", "none"])
 def test_training_images_have_the_size_asked_for(picture, crop):
     transform = train_transform(Preprocessing(size=(16, 24), crop_pct=0.8), augment=Augment(crop=crop))
@@ -228,6 +237,7 @@ def test_training_images_have_the_size_asked_for(picture, crop):
         ({"flip": 1.5}, "flip=1.5: must lie in 0..1"),
         ({"translate": -0.1}, "translate=-0.1: must lie in 0..1"),
         ({"erasing": 2.0}, "erasing=2.0: must lie in 0..1"),
+        ({"until": 1.5}, "until=1.5: must lie in 0..1"),
     ],
 )
 def test_augment_refuses_what_makes_no_sense(values, message):

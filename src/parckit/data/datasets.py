@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 class TrainTransform(Protocol):
     """A random change of an image that also brings it to a size."""
 
-    def __call__(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
-        """Return (3, H, W) float32 of `size`, (height, width) in pixels."""
+    def __call__(self, image: Image.Image, size: tuple[int, int], share: float = 0.0) -> Tensor:
+        """Return (3, H, W) float32 of `size`, (height, width) in pixels, after a share of the run, in [0, 1)."""
         ...
 
 
@@ -112,7 +112,7 @@ class DrawnImages(ImageDataset):
         if image is None:
             return None
         seed_generators(draw.seed)
-        return self._transform(image, draw.size), _target(self._table, draw.image)
+        return self._transform(image, draw.size, draw.share), _target(self._table, draw.image)
 
 
 def load_or_skip(load: Callable[[], Image.Image], *, on_error: OnError) -> Image.Image | None:

@@ -25,11 +25,13 @@ class Draw(NamedTuple):
         image: its index in the dataset.
         seed: of its augmentation, below 2^32 because numpy accepts no more.
         size: that it is brought to.
+        share: of the run that lies before its epoch, in [0, 1).
     """
 
     image: int
     seed: int
     size: Size
+    share: float
 
 
 class BatchShape(NamedTuple):
@@ -248,9 +250,10 @@ class SeededBatches(Sampler[list[Draw]]):
         seeds = self._generator("augmentation").integers(2**32, size=self._length)
         shapes = self._shapes()
         ends = np.cumsum([shape.images * self._processes for shape in shapes])
+        share = self._share
         # A generator expression, so that epoch and start are those of this call however late it is drawn from.
         return (
-            [Draw(int(index), int(seeds[index]), shape.size) for index in self._own(order[: ends[i]], shape)]
+            [Draw(int(index), int(seeds[index]), shape.size, share) for index in self._own(order[: ends[i]], shape)]
             for i, shape in list(enumerate(shapes))[self._start :]
         )
 
@@ -260,12 +263,16 @@ class SeededBatches(Sampler[list[Draw]]):
 
     def _shapes(self) -> Sequence[BatchShape]:
         epoch = Epoch(
-            share=self._epoch / self._epochs,
+            share=self._share,
             images=self._length,
             processes=self._processes,
             full=self._batch,
         )
         return self._sizes.shapes(epoch, self._generator("sizes"))
+
+    @property
+    def _share(self) -> float:
+        return self._epoch / self._epochs
 
     def _generator(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self._seed, self._epoch, *purpose.encode()])

@@ -6,7 +6,7 @@ and its resize is antialiased.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Literal, cast, final, get_args
 
@@ -52,6 +52,8 @@ class Augment:
             each image, None is evaluation's.
         erasing: probability that a random rectangle (2 to 33 % of the area) is filled with normal noise
             (arXiv:1708.04896), as timm's pixel mode does.
+        until: share of the run after which `policy` and `erasing` rest, so that training ends on images like those of
+            evaluation (arXiv:1909.09148).
     """
 
     crop: Crop = "random_resized"
@@ -63,6 +65,7 @@ class Augment:
     policy: str = "none"
     interpolation: CropInterpolation | None = None
     erasing: float = 0.0
+    until: float = 1.0
 
     def __post_init__(self) -> None:
         if self.crop not in get_args(Crop):
@@ -78,8 +81,8 @@ class Augment:
             raise InputError(f"padding={self.padding}: must be 0 pixels or more")
         if not 0 <= self.rotate <= 180:
             raise InputError(f"rotate={self.rotate}: must lie in 0..180 degrees")
-        for name, value in (("flip", self.flip), ("translate", self.translate), ("erasing", self.erasing)):
-            if not 0 <= value <= 1:
+        for name in ("flip", "translate", "erasing", "until"):
+            if not 0 <= (value := cast("float", getattr(self, name))) <= 1:
                 raise InputError(f"{name}={value}: must lie in 0..1")
 
 
@@ -99,22 +102,27 @@ def train_transform(preprocessing: Preprocessing, *, augment: Augment) -> TrainT
 
 @final
 class _Train:
-    """Random changes of an image, of which only the crop knows the size that is asked for."""
+    """Random changes of an image: a crop to the size that is asked for, then others, fewer at the end of the run."""
 
     def __init__(self, preprocessing: Preprocessing, *, augment: Augment) -> None:
         self._preprocessing = preprocessing
         self._augment = augment
-        self._rest = v2.Compose(
-            [
-                *_changes(preprocessing, augment=augment),
-                partial(_to_input, preprocessing=preprocessing),
-                *_erasing(augment),
-            ]
+        weaker = replace(augment, policy="none", erasing=0.0)
+        self._rest, self._rest_at_end = (
+            v2.Compose(
+                [
+                    *_changes(preprocessing, augment=strength),
+                    partial(_to_input, preprocessing=preprocessing),
+                    *_erasing(strength),
+                ]
+            )
+            for strength in (augment, weaker)
         )
 
-    def __call__(self, image: Image.Image, size: tuple[int, int]) -> Tensor:
+    def __call__(self, image: Image.Image, size: tuple[int, int], share: float = 0.0) -> Tensor:
         crop = _crop(size, preprocessing=self._preprocessing, augment=self._augment)
-        return cast("Tensor", self._rest(crop(image)))
+        rest = self._rest if share < self._augment.until else self._rest_at_end
+        return cast("Tensor", rest(crop(image)))
 
 
 def _changes(preprocessing: Preprocessing, *, augment: Augment) -> list[_Change]:

@@ -80,8 +80,9 @@ class ClassifyData(LightningDataModule):
         if isinstance(train, IndexedImages):
             train = DrawnImages(train.table, transform=augmented, on_error=on_error)
             self._batches(train, epochs=1)
-        elif sizes is not None:
-            raise InputError(f"sizes={sizes}: a stream's images have one size; copy the shards of {source}")
+        elif sizes is not None or augment.until < 1:
+            given = f"sizes={sizes}, augment.until={augment.until}"
+            raise InputError(f"{given}: a stream's images do not change with time; copy the shards of {source}")
         self._train = train
         evaluate = eval_transform(preprocessing)
         self._val = open_images(source, split="val", transform=evaluate, on_error=on_error)
