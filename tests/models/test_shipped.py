@@ -33,9 +33,9 @@ def test_they_serve_other_classes_channels_and_features():
     assert fresh_head.head.fc.out_features == 3
     assert torch.equal(fresh_head.final_conv.conv.weight, trained.final_conv.conv.weight)
     grey = timm.create_model(NAME, pretrained=True, in_chans=1).eval()
-    assert grey(torch.zeros(1, 1, 48, 48)).shape == (1, 10)
+    assert grey(torch.zeros(1, 1, 64, 64)).shape == (1, 10)
     features = timm.create_model(NAME, pretrained=True, features_only=True).eval()
-    assert [found.shape[3] for found in features(torch.zeros(1, 3, 48, 48))] == [24, 12, 6, 3, 3]
+    assert [found.shape[3] for found in features(torch.zeros(1, 3, 64, 64))] == [32, 16, 8, 4, 4]
 
 
 def test_the_bare_name_means_the_untrained_model():

@@ -192,8 +192,8 @@ default_cfgs = generate_default_cfgs(
             file=str(WEIGHTS / "parcnet_xs.cifar10.safetensors"),
             num_classes=10,
             label_names=_CIFAR10,
-            input_size=(3, 48, 48),
-            pool_size=(3, 3),
+            input_size=(3, 64, 64),
+            pool_size=(4, 4),
             crop_pct=1.0,
             interpolation="bicubic",
             mean=(0.4913, 0.4821, 0.4465),
@@ -210,7 +210,7 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-_OF_TAG = {"cifar10": {"img_size": 48, "output_stride": 16}}
+_OF_TAG = {"cifar10": {"img_size": 64, "output_stride": 16}}
 """Keywords that weights were trained with, by their tag."""
 
 
