@@ -258,7 +258,8 @@ def test_a_stream_trains_for_a_number_of_steps(start_training, tmp_path, parckit
     with serving(tmp_path / "shards") as url:
         argv = (*start_training, f"--data={url}/{names}", "--data.batch_size=10", "--out", tmp_path / "run")
         assert mistake(*argv).startswith("--trainer.max_steps unknown: a stream has no length")
-        printed = parckit(*argv, "--trainer.max_steps=6", "--trainer.enable_progress_bar=false")
+        limits = ("--trainer.max_steps=6", "--trainer.max_epochs=2")
+        printed = parckit(*argv, *limits, "--trainer.enable_progress_bar=false")
     assert "unknown steps an epoch" in printed
     assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 6
     assert epochs(tmp_path / "run" / "logs" / "version_0" / "metrics.csv") == [0, 1]
