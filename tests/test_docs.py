@@ -111,3 +111,28 @@ def test_the_speedups_are_the_recorded_ones():
     for size, *cells in rows:
         found = [record["values"]["rows"][f"NCHW circular {size} {column}"]["auto"] for column in columns]
         assert [float(cell) for cell in cells] == found
+
+
+def record_of(name: str) -> dict[str, dict[str, dict[str, float]]]:
+    return json.loads((ROOT / "benchmarks" / "records" / f"{name}.json").read_text(encoding="utf-8"))["values"]
+
+
+@pytest.mark.parametrize("table", ["training", "evaluation"])
+def test_the_input_pipeline_is_as_fast_as_recorded(table):
+    ours, theirs = (record_of("data")[table][name] for name in ("parckit", "torchvision"))
+    rates = f"| {ours['images_per_second']:.0f} | {theirs['images_per_second']:.0f} |"
+    cells = f"{rates} {ours['speedup']:.2f} | {ours['low']:.2f} to {ours['high']:.2f} |"
+    assert re.search(rf"^\| {table}: [^|]+ {re.escape(cells)}$", (DOCS / "data.md").read_text(encoding="utf-8"), re.M)
+
+
+def test_the_readmes_results_are_the_recorded_ones():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    cifar, digits = record_of("cifar10_parcnet_xs"), record_of("quickstart")["runs"]["seed0"]
+    engines = [cifar[f"test_{name}"]["top1"] for name in ("torch", "onnxruntime")]
+    time = f"36 epochs, {cifar['train_seconds'] / 60:.0f} min on two cores"
+    latency = cifar["onnxruntime_timings"][0]["p50_ms"]
+    cells = f"{engines[0]:.2f} % | {engines[1]:.2f} % | {time} | {latency:.2f} ms |"
+    assert cells in readme
+    seconds = round(digits["seconds"])
+    shown = f"{digits['top1_torch']:.2f} % | {digits['top1_onnxruntime']:.2f} % | whole quickstart {seconds} s |"
+    assert f"{shown} {digits['latency_ms_p50']:.2f} ms |" in readme
