@@ -1,6 +1,7 @@
 """What every shipped recipe promises."""
 
 import functools
+import json
 import re
 import shlex
 from pathlib import Path
@@ -18,6 +19,7 @@ from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.data import Augment, MultiScale
 from parckit.models import build_model
 from parckit.tasks import Averaging, Mixing, Optimizer, RunLength, Schedule
+from repository import ROOT
 
 FOLDER = recipes_folder()
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
@@ -276,3 +278,11 @@ def test_its_optimizer_decays_the_tensors_it_says(name, tiny, parse):
     decayed = sum(len(group["params"]) for group in groups if group["weight_decay"] == options.weight_decay)
     matrices = sum(each.ndim > 1 for each in model.parameters())
     assert decayed == (len([*model.parameters()]) if options.decay_all else matrices)
+
+
+def test_the_small_recipes_result_is_the_recorded_one():
+    record = json.loads((ROOT / "benchmarks" / "records" / "finetune.json").read_text(encoding="utf-8"))
+    result = head_of("classify/finetune_small")["Result"]
+    assert [float(share) for share in re.findall(r"([\d.]+) %", result)] == [
+        round(record["values"]["top1"][name], 2) for name in ("finetune_small", "imagenet")
+    ]
