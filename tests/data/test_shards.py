@@ -65,6 +65,17 @@ def test_a_shard_is_read_through_once(shard, picture, monkeypatch):
         open_shards(str(path), split="test")
 
 
+@pytest.mark.parametrize("kept", [0, 100, -1])
+def test_an_index_that_was_cut_off_is_made_anew(shard, cache, kept):
+    path = shard("test-0000.tar", [1, 0])
+    open_shards(str(path), split="test")
+    (index,) = cache.iterdir()
+    whole = index.read_bytes()
+    index.write_bytes(whole[:kept])
+    assert open_shards(str(path), split="test").targets.tolist() == [1, 0]
+    assert len(index.read_bytes()) == len(whole)
+
+
 def test_plain_shards_need_no_cache(shard, cache):
     cache.parent.mkdir(parents=True)
     cache.touch()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, cast
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,9 +173,10 @@ def _read_text(path: Path) -> str:
 def _index(shard: Path) -> _Index:
     """Return what is in a shard, from the cache if it is the shard that was read before."""
     cached = _in_cache(shard, ending="index.npz")
-    if cached.is_file():
-        with np.load(cached) as columns:
-            return _Index(*(columns[name] for name in _Index._fields))
+    # What is missing, or was cut off by a power failure, is made anew.
+    with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile), cached.open("rb") as file:
+        columns = np.load(file)
+        return _Index(*(columns[name] for name in _Index._fields))
     try:
         with tarfile.open(_unpacked(shard), "r:") as archive:
             entries = list(_entries(archive, shard=shard))
