@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from importlib import import_module
+from typing import Any
 
 import pytest
 import timm
@@ -30,6 +31,10 @@ COMMANDS = [
     for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.M)
     for line in block.replace("\\\n", " ").splitlines()
 ]
+
+
+def record_of(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "benchmarks" / "records" / f"{name}.json").read_text(encoding="utf-8"))["values"]
 
 
 class NotRunError(Exception):
@@ -81,7 +86,7 @@ def test_its_pictures_are_those_that_the_readme_makes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("record", ["receptive_field_512", "receptive_field_224"])
 def test_receptive_fields_are_the_recorded_ones(record):
-    values = json.loads((ROOT / "benchmarks" / "records" / f"{record}.json").read_text())["values"]
+    values = record_of(record)
     height, width = values["size"]
     table = [
         f"| {height}x{width}, {values['images']} images | 30 % within | 50 % within | 99 % within |",
@@ -97,11 +102,10 @@ def test_receptive_fields_are_the_recorded_ones(record):
 def test_the_speedups_are_the_recorded_ones():
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     for name, digits in (("models", 3), ("models_training", 2)):
-        record = json.loads((ROOT / "benchmarks" / "records" / f"{name}.json").read_text(encoding="utf-8"))
-        for row in record["values"]["comparisons"]:
+        for row in record_of(name)["comparisons"]:
             cells = (f"{row['speedup']:.{digits}f}", f"{row['low']:.{digits}f} to {row['high']:.{digits}f}")
             assert " | ".join(cells) in text
-    record = json.loads((ROOT / "benchmarks" / "records" / "circular.json").read_text(encoding="utf-8"))
+    recorded = record_of("circular")["rows"]
     rows = re.findall(
         r"^\| (\d+), \d+ \| ([\d.]+) \\\| ([\d.]+) \| ([\d.]+) \\\| ([\d.]+) \| ([\d.]+) \\\| ([\d.]+) \|", text, re.M
     )
@@ -109,12 +113,8 @@ def test_the_speedups_are_the_recorded_ones():
     regimes = ("constant batch 1", "built batch 1", "training batch 32")
     columns = [f"{axis} {regime}" for regime in regimes for axis in ("height", "width")]
     for size, *cells in rows:
-        found = [record["values"]["rows"][f"NCHW circular {size} {column}"]["auto"] for column in columns]
+        found = [recorded[f"NCHW circular {size} {column}"]["auto"] for column in columns]
         assert [float(cell) for cell in cells] == found
-
-
-def record_of(name: str) -> dict[str, dict[str, dict[str, float]]]:
-    return json.loads((ROOT / "benchmarks" / "records" / f"{name}.json").read_text(encoding="utf-8"))["values"]
 
 
 @pytest.mark.parametrize("table", ["training", "evaluation"])
