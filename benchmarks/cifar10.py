@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=2 python benchmarks/cifar10.py --out DIR [--ship]
 
 The training is `parckit train`. Run again with the same DIR it resumes a training that was cut off, and what is
-finished is not repeated; the record then says so. The data are ../shared/data/cifar10 (tar shards), as in the recipe.
+finished is not repeated; the record then says so. The data are ../shared/data/cifar10, tar shards of JPEG copies.
 The weights are also written with matrices and kernels in half precision, norms and biases as they are, and their
 accuracy is recorded beside that of the checkpoint; `--ship` makes them those of the package, `parcnet_xs.cifar10`.
 """

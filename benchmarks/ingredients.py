@@ -30,6 +30,7 @@ WITHOUT = {
     "muon": ("--model.optimizer.name=adamw", "--model.optimizer.options={}", "--model.optimizer.lr=3e-3"),
     "growing images": ("--data.sizes=null",),
     "trivial augment and erasing": ("--data.augment.policy=none", "--data.augment.erasing=0"),
+    "plain images at the end": ("--data.augment.until=1",),
     "averaged weights": ("--ema=null",),
     "bfloat16": ("--trainer.precision=32-true",),
 }
