@@ -4,8 +4,8 @@
 
 The ladder times steps of ParC-Net-XS (64x64, batches of 64) from the papers' form in plain PyTorch to what `parckit
 train` runs. Memory is kept for a whole process, so every rung runs in processes of its own, which alternate round by
-round. The loop is timed on `test_parcnet`: `parckit train` on the digits against the same loading and steps written out
-in PyTorch, alternately too.
+round; the last one in two that share the threads and average their gradients. The loop is timed on `test_parcnet`:
+`parckit train` on the digits against the same loading and steps written out in PyTorch, alternately too.
 """
 
 import argparse
@@ -19,13 +19,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed import init_process_group
+from torch.nn.parallel import DistributedDataParallel
 
 from parckit.cli.train import make_parser, train
 from parckit.layers import AxisConv2d, Form
@@ -56,25 +58,17 @@ class Rung:
     fused: bool = False
     bfloat16: bool = False
     spare: bool = False
+    processes: int = 1
 
 
-LADDER = (
-    Rung(name="conv form, NCHW"),
-    Rung(name="+ freed memory kept", keep_memory=True),
-    Rung(name="+ form by shape", keep_memory=True, form="auto"),
-    Rung(name="+ channels_last", keep_memory=True, form="auto", channels_last=True),
-    Rung(name="+ fused AdamW", keep_memory=True, form="auto", channels_last=True, fused=True),
-    Rung(name="+ bfloat16", keep_memory=True, form="auto", channels_last=True, fused=True, bfloat16=True),
-    Rung(
-        name="+ strided depthwise in float32",
-        keep_memory=True,
-        form="auto",
-        channels_last=True,
-        fused=True,
-        bfloat16=True,
-        spare=True,
-    ),
-)
+_KEPT = replace(Rung(name="+ freed memory kept"), keep_memory=True)
+_FORM = replace(_KEPT, name="+ form by shape", form="auto")
+_LAYOUT = replace(_FORM, name="+ channels_last", channels_last=True)
+_FUSED = replace(_LAYOUT, name="+ fused AdamW", fused=True)
+_BFLOAT16 = replace(_FUSED, name="+ bfloat16", bfloat16=True)
+_SPARED = replace(_BFLOAT16, name="+ strided depthwise in float32", spare=True)
+_APART = replace(_SPARED, name="+ a process for each thread", processes=2)
+LADDER = (Rung(name="conv form, NCHW"), _KEPT, _FORM, _LAYOUT, _FUSED, _BFLOAT16, _SPARED, _APART)
 
 
 def main() -> None:
@@ -88,24 +82,45 @@ def main() -> None:
     if arguments.rung is not None:
         print(json.dumps(step_seconds(LADDER[arguments.rung])))
         return
-    values = {"ladder": measure_ladder(arguments.rounds), "loop": measure_loop(arguments.rounds)}
+    values = {"ladder": measure_ladder(arguments.rounds, threads=threads), "loop": measure_loop(arguments.rounds)}
     write_record(RECORD, "training", values, seed=SEED, threads=threads)
     print(json.dumps(values, indent=2))
 
 
-def measure_ladder(rounds: int) -> dict[str, object]:
-    """Run every rung in a process of its own, round by round."""
+def measure_ladder(rounds: int, *, threads: int) -> dict[str, object]:
+    """Run every rung in processes of its own, round by round."""
     times: dict[str, list[float]] = {rung.name: [] for rung in LADDER}
     for _, (number, rung) in itertools.product(range(rounds), enumerate(LADDER)):
-        command = [sys.executable, __file__, "--rung", str(number)]
-        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        times[rung.name].append(statistics.median(json.loads(found.splitlines()[-1])))
+        times[rung.name].append(run_rung(number, processes=rung.processes, threads=threads))
     baseline = times[LADDER[0].name]
     rows = [
         {"step": name, "images_per_second": BATCH / statistics.median(found), **asdict(compare_times(baseline, found))}
         for name, found in times.items()
     ]
     return {"model": MODEL, "side": SIDE, "batch": BATCH, "required": REQUIRED_SPEEDUP, "rungs": rows}
+
+
+def run_rung(number: int, *, processes: int, threads: int) -> float:
+    """Return the seconds that a rung takes for a batch: its processes share the threads and each have batches."""
+    with tempfile.TemporaryDirectory() as folder:
+        of_all = {
+            "OMP_NUM_THREADS": str(threads // processes),
+            "WORLD_SIZE": str(processes),
+            "RENDEZVOUS": (Path(folder) / "store").as_uri(),
+        }
+        started = [
+            subprocess.Popen(
+                [sys.executable, __file__, "--rung", str(number)],
+                stdout=subprocess.PIPE,
+                env=os.environ | of_all | {"RANK": str(rank)},
+                text=True,
+            )
+            for rank in range(processes)
+        ]
+        outputs = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"rung {number} failed")
+    return max(statistics.median(json.loads(output.splitlines()[-1])) for output in outputs) / processes
 
 
 def step_seconds(rung: Rung) -> list[float]:
@@ -120,6 +135,10 @@ def step_seconds(rung: Rung) -> list[float]:
             module.form = rung.form
     if rung.spare:
         spare_strided_depthwise(model)
+    if rung.processes > 1:
+        rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        init_process_group("gloo", init_method=os.environ["RENDEZVOUS"], rank=rank, world_size=processes)
+        model = DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=rung.fused or None)
     images = torch.randn(BATCH, 3, SIDE, SIDE).to(memory_format=layout)
     targets = torch.arange(BATCH) % 10
