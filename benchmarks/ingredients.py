@@ -45,8 +45,6 @@ CHANGES = {
     "neither TrivialAugment nor erasing": ("--data.augment.policy=none", "--data.augment.erasing=0"),
     "TrivialAugment and erasing to the end": ("--data.augment.until=1",),
     "no averaged weights": ("--ema=null",),
-    "no label smoothing": ("--model.label_smoothing=0",),
-    "float32": ("--trainer.precision=32-true",),
 }
 """Options that change the recipe; AdamW has the rate of this recipe's version before Muon."""
 
