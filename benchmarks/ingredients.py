@@ -43,7 +43,6 @@ CHANGES = {
         "--model.kwargs={img_size: 48, output_stride: 16, drop_rate: 0.1, block_drop_rate: 0.0}",
     ),
     "neither TrivialAugment nor erasing": ("--data.augment.policy=none", "--data.augment.erasing=0"),
-    "TrivialAugment and erasing to the end": ("--data.augment.until=1",),
     "no averaged weights": ("--ema=null",),
 }
 """Options that change the recipe; AdamW has the rate of this recipe's version before Muon."""
