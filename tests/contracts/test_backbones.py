@@ -46,6 +46,14 @@ def test_the_name_is_none_of_timms_own(name):
     assert not hasattr(timm.models, timm.model_entrypoint(name).__module__.rsplit(".", 1)[-1])
 
 
+@every
+@pytest.mark.parametrize("img_size", [0, -1, 32.0, "a", (64, 0)])
+def test_a_side_that_is_none_is_refused(name, img_size):
+    # ConvNeXt has no such keyword.
+    with pytest.raises(TypeError if name == "convnext_xt" else ValueError, match="size"):
+        on_meta(name, img_size=img_size)
+
+
 def test_small_models_stay_small():
     assert parameters_of("parcnet_xxs") <= 1.0e6
     for name in NAMES:

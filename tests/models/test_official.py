@@ -98,7 +98,9 @@ def test_weights_of_another_variant_are_refused(model):
 
 
 @pytest.mark.parametrize(
-    ("state_dict", "said"), [({}, "empty"), ({"epoch": 3}, "epoch"), ({"model": {}}, "empty")], ids=str
+    ("state_dict", "said"),
+    [({}, "empty"), ({"epoch": 3}, "epoch"), ({"model": {}}, "empty"), ({0: torch.ones(1), 1: "x"}, "tensor: 0, 1")],
+    ids=str,
 )
 def test_what_holds_no_weights_is_refused(state_dict, said, model):
     assert said in refusal(model, state_dict)

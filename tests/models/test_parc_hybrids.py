@@ -209,6 +209,13 @@ def test_features_are_the_whole_models(name):
         torch.testing.assert_close(found, wanted, rtol=0, atol=0)
 
 
+def test_weights_of_another_network_are_refused():
+    with torch.device("meta"):
+        model = timm.create_model("parc_mobilenetv2")
+    with pytest.raises(InputError, match=r"unexpected features\.28\.weight"):  # as VGG's are called
+        load_official_state_dict(model, {"features.28.weight": torch.ones(1)})
+
+
 @needs_shared
 def test_official_weights_of_the_twin_do_not_fit_the_hybrid():
     with torch.device("meta"):

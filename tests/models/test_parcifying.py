@@ -147,6 +147,16 @@ def test_each_stage_loses_its_last_convolutions():
     assert [each.stage for each in report.replacements] == [1, 3, 3]
 
 
+def test_the_report_follows_the_models_order():
+    names = [each.name for each in parcify(on_meta("resnet50"), stages={3: 2, 0: 1, 2: 1}).report.replacements]
+    assert names == ["layer1.2.conv2", "layer3.5.conv2", "layer4.1.conv2", "layer4.2.conv2"]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "parc_resnet50", "parc_mobilenetv2"])
+def test_the_head_does_not_matter(name):
+    assert parcify(on_meta(name, global_pool="")).report.replacements
+
+
 def test_embeddings_can_be_in_every_operator_or_the_first_of_a_stage_or_none():
     stages = {2: 3, 3: 1}
     found = {

@@ -1,4 +1,4 @@
-"""Comparing alternatives on a noisy machine: A B A B ... in one process, and the ratio of every neighbouring pair."""
+"""Comparing alternatives on a noisy machine: all of them once a round in one process, and the ratios within rounds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,9 +28,10 @@ class Ratio:
 def interleave(
     candidates: Mapping[str, Callable[[], object]], *, seconds: float, rounds: int = 5
 ) -> dict[str, list[float]]:
-    """Time callables in turn, once each per round; every round begins with another one.
+    """Time callables in turn, once each per round, in an order that is drawn anew for every round.
 
-    Each is called twice and the second call counts: what its neighbour left in the caches is not its own.
+    Each is called twice and the second call counts: what its neighbour left in the caches is not its own. In a fixed
+    order each would have the same neighbour always, which alone can make equal ones differ by a tenth.
 
     Args:
         candidates: what to time, by name.
@@ -41,15 +42,14 @@ def interleave(
         The seconds of every call, by name; entry i of all names stems from one round.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    order = list(candidates)
+    rng = np.random.default_rng(0)
     end = perf_counter() + seconds
     while len(next(iter(times.values()))) < rounds or perf_counter() < end:
-        for name in order:
+        for name in rng.permutation(list(candidates)).tolist():
             candidates[name]()
             start = perf_counter()
             candidates[name]()
             times[name].append(perf_counter() - start)
-        order.append(order.pop(0))
     return times
 
 

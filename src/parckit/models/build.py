@@ -1,13 +1,13 @@
 """From a spec to a model, and from a model to the preprocessing its weights expect."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import timm
 import torch
 from timm.layers import SpaceToDepth, to_2tuple
-from torch import nn
+from torch import Tensor, nn
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
 
@@ -45,12 +45,29 @@ def check_input(model: nn.Module, spec: ModelSpec, *, size: tuple[int, int] | No
     """
     shadow = copy.deepcopy(model).to("meta").eval()
     size = size or spec.preprocessing.size
+    refusal = f"{spec.model} with {dict(spec.model_kwargs)} cannot take RGB images of size={size}"
+    try_images(shadow, torch.empty(2, 3, *size, device="meta"), refusal=refusal)
+
+
+def try_images(forward: Callable[[Tensor], object], images: Tensor, *, refusal: str) -> None:
+    """Run a model, or a part of one, to see whether it can take images.
+
+    Args:
+        forward: to be run.
+        images: without data, as the model is.
+        refusal: what an error says before the reason.
+
+    Raises:
+        InputError: if it cannot take them.
+
+    Shape:
+        images: (B, C, H, W)
+    """
     try:
-        shadow(torch.empty(2, 3, *size, device="meta"))
+        forward(images)
     except (RuntimeError, AssertionError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        kwargs = dict(spec.model_kwargs)
-        raise InputError(f"{spec.model} with {kwargs} cannot take RGB images of size={size}: {reason}") from error
+        raise InputError(f"{refusal}: {reason}") from error
 
 
 def check_size(size: object) -> None:

@@ -21,7 +21,8 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import EdgeViTBlock, ParCMixer, PatchEmbedding, SparseAttention
-from parckit.models.staged import StagedBackbone
+from parckit.models.parcnet import PARCNET_SOURCE
+from parckit.models.staged import StagedBackbone, check_img_size
 
 Mixer = Literal["attention", "parc"]
 
@@ -67,6 +68,7 @@ class EdgeViT(StagedBackbone):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes)
+        check_img_size(img_size)
         _check_mixers(mixers, dims=dims, head_dim=head_dim)
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         stages: list[nn.Sequential] = []
@@ -164,10 +166,7 @@ default_cfgs = generate_default_cfgs(
         "edgevit_xs.untrained": _cfg(),
         "edgevit_s.untrained": _cfg(),
         "parc_edgevit_xs.untrained": _cfg(
-            paper_ids="arXiv:2203.03952",
-            paper_name="ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-            origin_url="https://github.com/hkzhang91/ParC-Net",
-            license=None,  # there are no official weights, and no official code
+            **{**PARCNET_SOURCE, "license": None}  # there are no official weights, and no official code
         ),
         "test_edgevit.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0, license=None),
     }

@@ -9,7 +9,7 @@ from typing import cast
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 
-from parckit.models.parcifying import build_hybrid, hybrid_cfg
+from parckit.models.parcifying import build_hybrid, hybrid_cfg, official_parc_names
 
 _FEATURES = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
 
@@ -56,10 +56,7 @@ OFFICIAL_NAMES = (
     (r"^norm\.", "head.norm."),
     (r"^head\.(weight|bias)$", r"head.fc.\1"),
     (r"\.dwconv\.", ".conv_dw."),
-    (r"\.gcc_H\.gcc_conv\.", ".conv_dw.height."),
-    (r"\.gcc_W\.gcc_conv\.", ".conv_dw.width."),
-    (r"\.gcc_H\.pe$", ".conv_dw.pe_height.weight"),
-    (r"\.gcc_W\.pe$", ".conv_dw.pe_width.weight"),
+    *official_parc_names("gcc", ours="conv_dw"),
     (r"\.pwconv(\d)\.", r".mlp.fc\1."),
 )
 """From official keys of either model to ours, one rule after the other."""

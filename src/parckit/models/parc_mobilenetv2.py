@@ -9,7 +9,7 @@ from typing import cast
 from timm.models import generate_default_cfgs, register_model
 from timm.models.efficientnet import EfficientNet
 
-from parckit.models.parcifying import build_hybrid, hybrid_cfg
+from parckit.models.parcifying import build_hybrid, hybrid_cfg, official_parc_names
 
 default_cfgs = generate_default_cfgs(
     {"parc_mobilenetv2.untrained": hybrid_cfg(first_conv="conv_stem", classifier="classifier")}
@@ -47,16 +47,13 @@ OFFICIAL_NAMES = (
     (r"^features\.1\.conv\.0\.0\.", "features.1.conv_dw."),
     (r"^features\.1\.conv\.1\.", "features.1.conv_pw."),
     (r"^features\.1\.conv\.2\.", "features.1.bn2."),
-    (r"^features\.(\d+)\.", lambda match: _BLOCKS[int(match[1]) - 1]),
+    *((rf"^features\.{number}\.", block) for number, block in enumerate(_BLOCKS, start=1)),
     (r"\.conv\.0\.0\.|\.pw_expand\.0\.", ".conv_pw."),
     (r"\.conv\.0\.1\.|\.pw_expand\.1\.", ".bn1."),
     (r"\.conv\.1\.0\.", ".conv_dw."),
     (r"\.conv\.1\.1\.|\.bn\.", ".bn2."),
     (r"\.conv\.2\.|\.pw_linear\.0\.", ".conv_pwl."),
     (r"\.conv\.3\.|\.pw_linear\.1\.", ".bn3."),
-    (r"\.gcc_H\.gcc_conv\.", ".conv_dw.height."),
-    (r"\.gcc_W\.gcc_conv\.", ".conv_dw.width."),
-    (r"\.gcc_H\.pe$", ".conv_dw.pe_height.weight"),
-    (r"\.gcc_W\.pe$", ".conv_dw.pe_width.weight"),
+    *official_parc_names("gcc", ours="conv_dw"),
 )
 """From official keys to ours, one rule after the other."""

@@ -9,7 +9,7 @@ from typing import cast
 from timm.models import generate_default_cfgs, register_model
 from timm.models.resnet import ResNet
 
-from parckit.models.parcifying import build_hybrid, hybrid_cfg
+from parckit.models.parcifying import build_hybrid, hybrid_cfg, official_parc_names
 
 default_cfgs = generate_default_cfgs({"parc_resnet50.untrained": hybrid_cfg(first_conv="conv1", classifier="fc")})
 
@@ -29,10 +29,5 @@ def parc_resnet50(pretrained: bool = False, **kwargs: object) -> ResNet:
     return cast("ResNet", model)
 
 
-OFFICIAL_NAMES = (
-    (r"\.parc_H\.gcc_conv\.", ".conv2.height."),
-    (r"\.parc_W\.gcc_conv\.", ".conv2.width."),
-    (r"\.parc_H\.pe$", ".conv2.pe_height.weight"),
-    (r"\.parc_W\.pe$", ".conv2.pe_width.weight"),
-)
+OFFICIAL_NAMES = official_parc_names("parc", ours="conv2")
 """From official keys to ours, one rule after the other."""

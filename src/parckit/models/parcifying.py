@@ -8,7 +8,7 @@ mechanism in two steps: `plan_parc` finds the convolutions and says what would c
 import copy
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar, cast, get_args
 
@@ -22,10 +22,12 @@ from torch import nn
 from parckit.contract import InputError
 from parckit.layers import ParCConv2d
 from parckit.models.build import check_size
+from parckit.models.parcnet import PARCNET_SOURCE
 from parckit.models.replaceable import Candidate, Survey, survey
 
 PositionEmbeddings = Literal["every", "first", "none"]
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
+Key = TypeVar("Key", bound=Hashable)
 _LATE = (1, 3)
 """Convolutions replaced by default: the last one on the smallest maps, the last three on the next larger ones. Each of
 the paper's hybrids has four ParC operators, in this proportion."""
@@ -142,12 +144,24 @@ def hybrid_cfg(**kwargs: object) -> dict[str, object]:
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
-        "paper_ids": "arXiv:2203.03952",
-        "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-        "origin_url": "https://github.com/hkzhang91/ParC-Net",
-        "license": "none stated",
+        **PARCNET_SOURCE,
         **kwargs,
     }
+
+
+def official_parc_names(theirs: str, *, ours: str) -> tuple[tuple[str, str], ...]:
+    """Return the rules that turn official keys of ParC into ours.
+
+    Args:
+        theirs: what the official model calls its ParC operators, without the axis.
+        ours: the module that ParC stands in for.
+    """
+    return (
+        (rf"\.{theirs}_H\.gcc_conv\.", f".{ours}.height."),
+        (rf"\.{theirs}_W\.gcc_conv\.", f".{ours}.width."),
+        (rf"\.{theirs}_H\.pe$", f".{ours}.pe_height.weight"),
+        (rf"\.{theirs}_W\.pe$", f".{ours}.pe_width.weight"),
+    )
 
 
 def build_hybrid(
@@ -237,11 +251,7 @@ def _describe(candidate: Candidate, *, with_pe: bool) -> Replacement:
 
 def _late(found: Survey) -> list[Candidate]:
     sizes = found.sizes[: len(_LATE)]
-    last = {
-        size: [each for each in found.candidates if each.size == size][-number:]
-        for size, number in zip(sizes, _LATE, strict=False)
-    }
-    chosen = [each for each in found.candidates if each in last.get(each.size, ())]
+    chosen = _last(found.candidates, key=lambda each: each.size, numbers=dict(zip(sizes, _LATE, strict=False)))
     if not chosen:
         able = dict(sorted(Counter(each.stage for each in found.candidates).items()))
         raise InputError(
@@ -255,11 +265,20 @@ def _last_of(candidates: Sequence[Candidate], stages: Mapping[int, int], *, size
     if not stages or any(not 1 <= number <= able[stage] for stage, number in stages.items()):
         most = dict(sorted(able.items()))
         raise InputError(f"stages={dict(stages)} at size={size}: needs 1 or more of a stage, at most {most}")
-    return [
-        each
-        for stage in sorted(stages)
-        for each in [each for each in candidates if each.stage == stage][-stages[stage] :]
-    ]
+    return _last(candidates, key=lambda each: each.stage, numbers=stages)
+
+
+def _last(
+    candidates: Sequence[Candidate], *, key: Callable[[Candidate], Key], numbers: Mapping[Key, int]
+) -> list[Candidate]:
+    """Return, in the model's order, so many of the last ones of each key as `numbers` says, or all that there are."""
+    left = dict(numbers)
+    chosen: list[Candidate] = []
+    for each in reversed(candidates):
+        if left.get(key(each), 0) > 0:
+            left[key(each)] -= 1
+            chosen.append(each)
+    return chosen[::-1]
 
 
 def _check_stages(stages: object) -> None:

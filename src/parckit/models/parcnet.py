@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
 from parckit.models.shipped import WEIGHTS
-from parckit.models.staged import StagedBackbone
+from parckit.models.staged import StagedBackbone, check_img_size
 
 _LOCAL_DEPTHS = (0, 2)  # inverted residuals behind the first one in stages 1 and 2, the same in every official variant
 
@@ -75,6 +75,7 @@ class ParCNet(StagedBackbone):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes)
+        check_img_size(img_size)
         self.stem = ConvNormSiLU(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         stages: list[nn.Sequential] = []
@@ -162,6 +163,15 @@ def _plan_strides(stem_stride: int, output_stride: int) -> list[tuple[int, int, 
     return plan
 
 
+PARCNET_SOURCE = {
+    "paper_ids": "arXiv:2203.03952",
+    "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
+    "origin_url": "https://github.com/hkzhang91/ParC-Net",
+    "license": "none stated",
+}
+"""Entries of a `pretrained_cfg` that say where ParC-Net and its hybrids come from."""
+
+
 def _cfg(**kwargs: object) -> dict[str, object]:
     # The official evaluation resizes the shorter side to 288 for a crop of 256; values / 255, no mean, no std.
     return {
@@ -175,10 +185,7 @@ def _cfg(**kwargs: object) -> dict[str, object]:
         "std": (1.0, 1.0, 1.0),
         "first_conv": "stem.conv",
         "classifier": "head.fc",
-        "paper_ids": "arXiv:2203.03952",
-        "paper_name": "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-        "origin_url": "https://github.com/hkzhang91/ParC-Net",
-        "license": "none stated",
+        **PARCNET_SOURCE,
         **kwargs,
     }
 

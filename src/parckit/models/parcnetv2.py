@@ -19,7 +19,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import AxisConv2d, CenteredL2Norm2d, ParCV2Block, ParCV2Downsample, ParCV2Stem
-from parckit.models.staged import StagedBackbone
+from parckit.models.staged import StagedBackbone, check_img_size
 
 _STRIDES = (4, 8, 16, 32)  # of the stages, in every official variant
 _SCALED_SKIPS_FROM = 2  # the stages, counted from 0, whose skips have learned factors in the official models
@@ -69,6 +69,7 @@ class ParCNetV2(StagedBackbone):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__(num_classes)
+        check_img_size(img_size)
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride={output_stride}: choose from 8, 16, 32")
         self.stem = ParCV2Stem(in_chans, dims[0])

@@ -11,7 +11,7 @@ from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from parckit.contract import InputError
-from parckit.models.build import image_channels
+from parckit.models.build import image_channels, try_images
 
 _Passes = set[tuple[torch.Size, torch.Size]]
 """Shapes of (input, output) that a convolution was seen with."""
@@ -114,7 +114,7 @@ def _stages(model: nn.Module) -> dict[str, int]:
 
 
 def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:
-    """Run a copy without data; return the shapes that each convolution saw, in the model's order."""
+    """Run a copy without data up to its head; return the shapes that each convolution saw, in the model's order."""
     shadow = copy.deepcopy(model).to("meta", torch.float32).eval()
     convs = {name: module for name, module in shadow.named_modules() if isinstance(module, nn.Conv2d)}
     if not convs:
@@ -126,9 +126,7 @@ def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:
             seen.add((inputs[0].shape, output.shape))
 
         conv.register_forward_hook(note)
-    try:
-        shadow(torch.empty(1, image_channels(model), *size, device="meta"))
-    except (RuntimeError, AssertionError, ValueError, IndexError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"size={size}: {type(model).__name__} cannot take images of this size: {reason}") from error
+    images = torch.empty(1, image_channels(model), *size, device="meta")
+    refusal = f"size={size}: {type(model).__name__} cannot take images of this size"
+    try_images(shadow.forward_features, images, refusal=refusal)  # pyright: ignore[reportArgumentType]
     return passes

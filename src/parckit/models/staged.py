@@ -125,3 +125,13 @@ class StagedBackbone(nn.Module, ABC):
         if self.grad_checkpointing and self.training:
             return cast("Tensor", checkpoint_seq(stage, x))
         return stage(x)
+
+
+def check_img_size(img_size: object) -> None:
+    """Check the side of the images that kernels and embeddings are learned at.
+
+    Raises:
+        ValueError: if it is not one number of pixels: both axes learn the same length, and other maps interpolate.
+    """
+    if not isinstance(img_size, int) or img_size < 1:
+        raise ValueError(f"img_size={img_size!r}: must be one side in whole pixels; maps of other shapes interpolate")
