@@ -68,7 +68,7 @@ def axis_conv(
         raise ValueError(f"form={form!r}: choose from {FORMS}")
     depthwise = weight.shape[:2] == (x.shape[1], 1)
     if form == "auto":
-        form = choose_form(x, dim=dim) if depthwise else "conv"
+        form = choose_form(x, dim=dim, padding=padding) if depthwise else "conv"
     if form == "conv":
         return _conv_form(x, weight, bias, dim=dim, padding=padding)
     if not depthwise:

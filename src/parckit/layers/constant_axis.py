@@ -63,7 +63,7 @@ class ConstantAxisConv2d(nn.Module):
             raise ValueError(f"x of size {tuple(x.shape[2:])}: this kernel is for {self.axis} {self._length} alone")
         form = self.form
         if form == "auto" and self.weight.shape[1] == 1:
-            form = choose_form(x, dim=dim)
+            form = choose_form(x, dim=dim, padding=self.padding)
         # What is traced must build the matrix from the kernel: a file would otherwise hold n times as many numbers.
         if form != "matmul" or is_traced():
             return axis_conv(x, self.weight, self.bias, axis=self.axis, padding=self.padding, form=form)
