@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import nn
 
 from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
-from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.contract import InputError, ModelSpec
 from parckit.measure import cost
-from parckit.models import Parcified, build_model, check_input, parcify, preprocessing_of
+from parckit.models import Parcified, build_hollow, check_input, parcify, preprocessing_of
 from parckit.models.parcifying import PositionEmbeddings
 
 
@@ -37,7 +36,7 @@ def main(argv: list[str]) -> None:
     for option in ("stages", "position_embedding"):
         if args[option] is not None and not args.parcify:
             raise InputError(f"--{option} {args[option]}: only with --parcify")
-    model = shadow(args.model, num_classes=args.num_classes)
+    model = build_hollow(args.model, num_classes=args.num_classes)
     preprocessing = preprocessing_of(model, size=None if args.size is None else parse_size(args.size))
     size = preprocessing.size
     check_input(model, ModelSpec(model=args.model, labels=(), preprocessing=preprocessing))
@@ -104,14 +103,3 @@ def _thousands(before: int, after: int) -> str:
 
 def _millions(before: int, after: int) -> str:
     return f"{before / 1e6:,.2f} -> {after / 1e6:,.2f}"
-
-
-def shadow(name: str, *, num_classes: int = 1000) -> nn.Module:
-    """Build a model without data, quickly, to be counted.
-
-    Raises:
-        InputError: if there is no such model.
-    """
-    labels = tuple(map(str, range(num_classes)))
-    with torch.device("meta"):
-        return build_model(ModelSpec(model=name, labels=labels, preprocessing=Preprocessing(size=(1, 1))))

@@ -7,12 +7,11 @@ from typing import cast
 
 import timm
 
-from parckit.cli.info import shadow
 from parckit.cli.parsing import verb_parser
 from parckit.cli.tables import show
 from parckit.contract import InputError
 from parckit.measure import cost
-from parckit.models import preprocessing_of
+from parckit.models import build_hollow, preprocessing_of
 
 _FROM_TIMM = {
     "mobilevit_xs": "arXiv:2110.02178",
@@ -92,7 +91,7 @@ def names(pattern: str = "*") -> list[str]:
 
 def describe(name: str) -> Entry:
     """Count a model's cost and look up where it comes from."""
-    model = shadow(name)
+    model = build_hollow(name)
     size = preprocessing_of(model).size
     found = cost.count(model, size=size)
     config = cast("Mapping[str, str | None]", model.pretrained_cfg)

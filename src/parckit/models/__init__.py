@@ -2,7 +2,7 @@
 
 import parckit.models.folding_parc  # noqa: F401  # registers its rules  # pyright: ignore[reportUnusedImport]
 import parckit.models.folding_v2  # noqa: F401  # the same  # pyright: ignore[reportUnusedImport]
-from parckit.models.build import build_model, check_input, create_model, preprocessing_of
+from parckit.models.build import build_hollow, build_model, check_input, create_model, preprocessing_of
 from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
 from parckit.models.official import load_official_state_dict
@@ -18,6 +18,7 @@ __all__ = [
     "ParCReport",
     "Parcified",
     "Replacement",
+    "build_hollow",
     "build_model",
     "check_input",
     "create_model",

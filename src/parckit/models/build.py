@@ -32,6 +32,17 @@ def build_model(spec: ModelSpec) -> nn.Module:
         raise InputError(f"model_kwargs={dict(spec.model_kwargs)} for {spec.model}: {error}") from error
 
 
+def build_hollow(name: str, *, num_classes: int = 1000) -> nn.Module:
+    """Build a model without numbers, on torch's meta device: quick, and enough to be counted.
+
+    Raises:
+        InputError: if there is no such model.
+    """
+    labels = tuple(map(str, range(num_classes)))
+    with torch.device("meta"):
+        return build_model(ModelSpec(model=name, labels=labels, preprocessing=Preprocessing(size=(1, 1))))
+
+
 def check_input(model: nn.Module, spec: ModelSpec, *, size: tuple[int, int] | None = None) -> None:
     """Try a model on images of its spec's size, or of another one, on a copy without data.
 

@@ -111,7 +111,8 @@ def parcify(
 
     Networks whose blocks have parallel branches (RepVGG, MobileOne, RepViT, FastViT) go through
     `timm.utils.reparameterize_model` first: afterwards timm could not merge the branches, and each of a block's twins
-    would count as a convolution of its own.
+    would count as a convolution of its own. Where a block holds several convolutions (Res2Net, MixNet, VoVNet) the last
+    ones may all be one block's; `stages` with a larger number reaches the others.
 
     Args:
         model: a whole timm model; of what comes back, `forward_intermediates` gives the features, and timm's
