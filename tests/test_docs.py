@@ -99,6 +99,15 @@ def test_receptive_fields_are_the_recorded_ones(record):
     assert "\n".join(table) + "\n\n" in (DOCS / "receptive-field.md").read_text(encoding="utf-8")
 
 
+def test_the_ingredients_of_cifar10_are_the_recorded_ones():
+    rows = record_of("ingredients")["rows"]
+    table = ["| | top-1 | to the recipe | minutes |", "|---|---|---|---|"]
+    for row in rows:
+        to_the_recipe = f"{row['top1'] - rows[0]['top1']:+.1f}"
+        table.append(f"| {row['change']} | {row['top1']:.1f} | {to_the_recipe} | {row['seconds'] / 60:.0f} |")
+    assert "\n".join(table) + "\n" in (DOCS / "cifar10.md").read_text(encoding="utf-8")
+
+
 def test_the_speedups_are_the_recorded_ones():
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     for name, digits in (("models", 3), ("models_training", 2)):
