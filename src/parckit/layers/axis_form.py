@@ -9,16 +9,18 @@ Padding = Literal["circular", "zeros"]
 Form = Literal["auto", "conv", "matmul", "fft"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
-# From how many positions on the matmul form wins, float32 on a CPU with AVX-512. Below, the product of small matrices
-# is slow. For one image one number serves all; for more, with (padding, dim) as key, there is one for the forward pass
-# alone and one for forward and backward: along the width the convolution's gradients are slow, and with zeros its
-# forward pass too.
-_SMALLEST_OF_ONE = 8
-_SMALLEST_OF_BATCH: dict[tuple[Padding, int], tuple[int, int]] = {
-    ("circular", 2): (10, 10),
-    ("circular", 3): (10, 8),
-    ("zeros", 2): (16, 8),
-    ("zeros", 3): (8, 8),
+# From how many positions on the matmul form wins, float32 on a CPU with AVX-512: in the forward pass alone, and in forward
+# and backward. Below, the product of small matrices is slow. Along the width the convolution's gradients are slow too,
+# and with zeros around even its forward pass. The keys say whether there is a single image, the padding and the axis.
+_SMALLEST: dict[tuple[bool, Padding, int], tuple[int, int]] = {
+    (True, "circular", 2): (8, 14),
+    (True, "circular", 3): (8, 8),
+    (True, "zeros", 2): (8, 8),
+    (True, "zeros", 3): (8, 8),
+    (False, "circular", 2): (14, 14),
+    (False, "circular", 3): (14, 8),
+    (False, "zeros", 2): (16, 8),
+    (False, "zeros", 3): (8, 8),
 }
 
 
@@ -27,14 +29,11 @@ def choose_form(x: Tensor, *, dim: int, padding: Padding) -> Literal["conv", "ma
 
     Whether the kernel is constant changes nothing. Maps in channels-last order stay in the conv form: the product must
     copy them and returns them in the usual order, so that whole networks lose what the operator gains. The spectral
-    form wins nowhere by a margin that lasts. On other devices than CPUs nothing has been timed yet, and the papers'
-    form runs.
+    form is left out: it wins along the width alone, mostly in training on single images. On other devices than CPUs
+    nothing has been timed yet, and the papers' form runs.
     """
-    if x.shape[0] == 1:
-        smallest = _SMALLEST_OF_ONE
-    else:
-        alone, with_backward = _SMALLEST_OF_BATCH[padding, dim]
-        smallest = with_backward if x.requires_grad and torch.is_grad_enabled() else alone
+    alone, with_backward = _SMALLEST[x.shape[0] == 1, padding, dim]
+    smallest = with_backward if x.requires_grad and torch.is_grad_enabled() else alone
     if x.shape[dim] < smallest or x.device.type != "cpu":
         return "conv"
     # Halves of a map's channels are not contiguous either, but each of their images is.
