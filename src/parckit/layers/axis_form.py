@@ -9,9 +9,9 @@ Padding = Literal["circular", "zeros"]
 Form = Literal["auto", "conv", "matmul", "fft"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
-# From how many positions on the matmul form wins, float32 on a CPU with AVX-512: in the forward pass alone, and in forward
-# and backward. Below, the product of small matrices is slow. Along the width the convolution's gradients are slow too,
-# and with zeros around even its forward pass. The keys say whether there is a single image, the padding and the axis.
+# From how many positions on the matmul form wins, float32 on a CPU with AVX-512: in the forward pass alone, and in
+# forward and backward. Below, the product of small matrices is slow. Along the width the convolution's gradients are
+# slow too, and with zeros around even its forward pass. The keys: a single image or more, the padding, the dimension.
 _SMALLEST: dict[tuple[bool, Padding, int], tuple[int, int]] = {
     (True, "circular", 2): (8, 14),
     (True, "circular", 3): (8, 8),
