@@ -10,17 +10,19 @@ Form = Literal["auto", "conv", "matmul", "fft"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
 # From how many positions on the matmul form wins, float32 on a CPU with AVX-512: in the forward pass alone, and in
-# forward and backward. Below, the product of small matrices is slow. Along the width the convolution's gradients are
-# slow too, and with zeros around even its forward pass. The keys: a single image or more, the padding, the dimension.
-_SMALLEST: dict[tuple[bool, Padding, int], tuple[int, int]] = {
-    (True, "circular", 2): (8, 14),
-    (True, "circular", 3): (8, 8),
-    (True, "zeros", 2): (8, 8),
-    (True, "zeros", 3): (8, 8),
-    (False, "circular", 2): (14, 14),
-    (False, "circular", 3): (14, 8),
-    (False, "zeros", 2): (16, 8),
-    (False, "zeros", 3): (8, 8),
+# forward and backward, by padding and dimension, for a single image and for more. Below, the product of small matrices
+# is slow. Along the width the convolution's gradients are slow too, and with zeros around even its forward pass.
+_SMALLEST_OF_ONE: dict[tuple[Padding, int], tuple[int, int]] = {
+    ("circular", 2): (8, 14),
+    ("circular", 3): (8, 8),
+    ("zeros", 2): (8, 8),
+    ("zeros", 3): (8, 8),
+}
+_SMALLEST_OF_BATCH: dict[tuple[Padding, int], tuple[int, int]] = {
+    ("circular", 2): (14, 14),
+    ("circular", 3): (14, 8),
+    ("zeros", 2): (16, 8),
+    ("zeros", 3): (8, 8),
 }
 
 
@@ -32,7 +34,7 @@ def choose_form(x: Tensor, *, dim: int, padding: Padding) -> Literal["conv", "ma
     form is left out: it wins along the width alone, mostly in training on single images. On other devices than CPUs
     nothing has been timed yet, and the papers' form runs.
     """
-    alone, with_backward = _SMALLEST[x.shape[0] == 1, padding, dim]
+    alone, with_backward = (_SMALLEST_OF_ONE if x.shape[0] == 1 else _SMALLEST_OF_BATCH)[padding, dim]
     smallest = with_backward if x.requires_grad and torch.is_grad_enabled() else alone
     if x.shape[dim] < smallest or x.device.type != "cpu":
         return "conv"
