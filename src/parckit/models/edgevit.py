@@ -47,7 +47,8 @@ class EdgeViT(StagedBackbone):
         drop_path_rate: probability of dropping the last block's residual branches; grows linearly from 0.
 
     Raises:
-        ValueError: for unknown mixers, or a `head_dim` that does not divide the widths of stages that attend.
+        ValueError: for unknown mixers, a `head_dim` that does not divide the widths of stages that attend, or an
+            `img_size` that is no side.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W

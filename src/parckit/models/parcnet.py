@@ -49,7 +49,7 @@ class ParCNet(StagedBackbone):
     Training needs batches of two or more: the gates' norms see one value per channel and image.
 
     Raises:
-        ValueError: for an unknown `output_stride` or `stem_stride`.
+        ValueError: for an unknown `output_stride` or `stem_stride`, or an `img_size` that is no side.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W

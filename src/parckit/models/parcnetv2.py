@@ -47,7 +47,7 @@ class ParCNetV2(StagedBackbone):
         drop_path_rate: probability of dropping the last block's residual branches; grows linearly from 0.
 
     Raises:
-        ValueError: for an unknown `output_stride`.
+        ValueError: for an unknown `output_stride`, or an `img_size` that is no side.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W
