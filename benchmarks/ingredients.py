@@ -72,8 +72,8 @@ def main() -> None:
 def lay_out(folder: Path) -> None:
     """Link the shards that the trainings see."""
     folder.mkdir(exist_ok=True)
-    wanted = {"classes.txt": "classes.txt", "val-0000.tar.gz": f"{VAL_SHARD}.tar.gz"}
-    for name, target in (wanted | {f"{shard}.tar.gz": f"{shard}.tar.gz" for shard in TRAIN_SHARDS}).items():
+    links = {name: name for name in ("classes.txt", *(f"{shard}.tar.gz" for shard in TRAIN_SHARDS))}
+    for name, target in (links | {"val-0000.tar.gz": f"{VAL_SHARD}.tar.gz"}).items():
         if not (folder / name).exists():
             (folder / name).symlink_to((DATA / target).resolve())
 

@@ -61,7 +61,7 @@ class Rung:
     processes: int = 1
 
 
-_KEPT = replace(Rung(name="+ freed memory kept"), keep_memory=True)
+_KEPT = Rung(name="+ freed memory kept", keep_memory=True)
 _FORM = replace(_KEPT, name="+ form by shape", form="auto")
 _LAYOUT = replace(_FORM, name="+ channels_last", channels_last=True)
 _FUSED = replace(_LAYOUT, name="+ fused AdamW", fused=True)
