@@ -30,7 +30,7 @@ def test_a_packed_folder_is_a_source_for_training(folder, tmp_path, parckit):
 
 
 def test_a_sound_folder_passes(folder, parckit):
-    assert parckit("data", "check", folder, "--smallest=20") == f"{folder}: nothing found in 12 files\n"
+    assert parckit("data", "check", folder, "--smallest=20") == f"{folder}: nothing found in 12 images\n"
 
 
 def _check_failing(capsys, *argv: object) -> str:
@@ -74,7 +74,8 @@ def test_imagenet(tmp_path, parckit, form):
     assert (out / expected[form]).is_file()
 
 
-def test_the_bar_is_no_part_of_what_is_printed(folder, tmp_path, capfd):
+def test_the_bar_is_no_part_of_what_is_printed(folder, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
     main(["data", "pack", str(folder), str(tmp_path / "out")])
     printed, shown = capfd.readouterr()
     assert "packing" in shown
@@ -105,3 +106,10 @@ def test_every_action_has_help(action, capsys):
 )
 def test_mistakes_are_named(argv, said, mistake):
     assert said in mistake("data", *argv)
+
+
+def test_a_folder_without_images_is_not_called_sound(folder, tmp_path, parckit, mistake):
+    parckit("data", "pack", folder, tmp_path / "shards")
+    assert mistake("data", "check", tmp_path / "shards") == (
+        f"{tmp_path / 'shards'}: none of its 3 files is an image; shards are not looked into"
+    )

@@ -75,3 +75,10 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / left.replace("record", "folder")).mkdir()
     remove_leftovers(tmp_path, suffix=".json")
     assert names(tmp_path) == kept
+
+
+def test_equal_process_numbers_of_two_machines_do_not_meet(tmp_path):
+    with replacing(tmp_path / "record.json") as one, replacing(tmp_path / "record.json") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "record.json").read_text() == "one"

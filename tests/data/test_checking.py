@@ -23,7 +23,8 @@ def folder(tmp_path: Path, picture) -> Path:
 
 
 def _found(folder: Path, *, threads: int = 2, smallest: int = SMALLEST) -> list[tuple[str, str, str]]:
-    findings = find_problems(inspect_files(list_files(folder), threads=threads), smallest=smallest)
+    inspections = inspect_files(list_files(folder), threads=threads)
+    findings = find_problems(filter(None, inspections), smallest=smallest)
     return [(str(each.path.relative_to(folder)), each.problem, each.detail) for each in findings]
 
 
@@ -154,3 +155,9 @@ def test_folders_that_cannot_be_checked_are_named(tmp_path):
         list_files(tmp_path / "nowhere")
     with pytest.raises(InputError, match=f"{tmp_path}: holds no files"):
         list_files(tmp_path)
+
+
+def test_linked_folders_are_looked_into_as_in_training(folder, tmp_path_factory):
+    linking = tmp_path_factory.mktemp("linking")
+    (linking / "class").symlink_to(folder, target_is_directory=True)
+    assert list_files(linking) == [linking / "class" / path.relative_to(folder) for path in list_files(folder)]

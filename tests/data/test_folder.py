@@ -55,9 +55,27 @@ def test_names_outside_ascii_are_found_again(image_folder):
         ({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/horse": 2}, "test: its classes differ .*: dog, horse$"),
         ({"cat": 2, "dog": 1}, "dog: one image cannot be both trained on and held out"),
         ({"test/cat": 2}, "has no train split, only test"),
+        ({"train/cat": 2, "valid/cat": 2, "val/cat": 2}, "val and valid are both its val split"),
+        ({"train/cat": 2, "Testing/.": 2}, "Testing: has no class folders"),
+        ({"val/cat": 2, "train2017/cat": 2}, "train2017: beside val; a split is called train, training, val"),
     ],
 )
 def test_faulty_layouts_are_told_in_one_line(image_folder, counts, message):
     with pytest.raises(InputError, match=message) as caught:
         open_folder(image_folder(counts), split="train")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("training", "validation", "testing"), ("Train", "valid", "TEST")])
+def test_splits_may_be_called_otherwise(image_folder, names):
+    root = image_folder({f"{name}/{label}": 3 for name in names for label in ("cat", "dog")})
+    for split, name in zip(("train", "val", "test"), names, strict=True):
+        assert all(path.startswith(str(root / name)) for path in _names(open_folder(root, split=split)))
+
+
+def test_a_class_may_be_called_like_a_split(image_folder):
+    assert open_folder(image_folder({"invalid": 3, "valid": 3}), split="train").labels == ("invalid", "valid")
+
+
+def test_other_folders_beside_the_splits_are_left_alone(image_folder):
+    assert open_folder(image_folder({"train/cat": 3, "val/cat": 1, "devkit": 1}), split="train").labels == ("cat",)

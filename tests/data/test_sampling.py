@@ -56,7 +56,7 @@ def test_a_continued_epoch_is_the_rest_of_it():
     batches.set_epoch(5)
     whole = list(batches)
     assert len(whole) == 7
-    batches.go_on(5, start=3)
+    batches.resume_at(5, start=3)
     batches.set_epoch(5)  # lightning says so once more
     assert list(batches) == whole[3:]
     assert len(batches) == len(whole)  # lightning counts the batches left out

@@ -57,3 +57,9 @@ def test_a_dataset_can_be_sent_to_a_fresh_worker_process(image_folder, shard, ki
     dataset = open_images(str(source), split="test", transform=TRANSFORM)
     sent = pickle.loads(pickle.dumps(dataset))  # noqa: S301
     assert torch.equal(sent[1][0], dataset[1][0])
+
+
+def test_a_tar_beside_class_folders_is_what_they_were_unpacked_from(image_folder):
+    root = image_folder({"cat": 3, "dog": 3})
+    (root / "all.tar.gz").touch()
+    assert open_images(str(root), split="train", transform=None).labels == ("cat", "dog")

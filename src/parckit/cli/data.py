@@ -4,24 +4,21 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
-from rich.console import Console
-from rich.progress import track
 
 from parckit.cli.parsing import Parser, Seed, verb_parser
+from parckit.cli.progress import track
 from parckit.cli.tables import show
+from parckit.contract import InputError
 from parckit.data.checking import SMALLEST, Finding, find_problems, inspect_files, list_files
 from parckit.data.imagenet import Form, lay_out_imagenet
 from parckit.data.packing import SHARD_SIZE, pack_folder
 from parckit.data.splits import Named
-
-Item = TypeVar("Item")
 
 _FOUND = 1
 """Exit code when a check found something; mistakes in the arguments end with 2, as everywhere."""
@@ -67,7 +64,7 @@ def _imagenet_parser() -> Parser:
 
 
 def _add_shard_arguments(parser: Parser) -> None:
-    parser.add_argument("--shard_size", type=PositiveInt, default=SHARD_SIZE, help="images a shard, at most")
+    parser.add_argument("--shard_size", type=PositiveInt, default=SHARD_SIZE, help="images per shard, at most")
     parser.add_argument("--seed", type=Seed, default=0, help="of the order in the shards")
 
 
@@ -77,7 +74,7 @@ def _pack(args: Namespace) -> None:
         args.out,
         shard_size=args.shard_size,
         seed=args.seed,
-        track=partial(_track, description="packing"),
+        track=partial(track, description="packing"),
     )
     _print_counts(args.out, counts)
 
@@ -89,7 +86,7 @@ def _imagenet(args: Namespace) -> None:
         form=args.form,
         shard_size=args.shard_size,
         seed=args.seed,
-        track=partial(_track, description="laying out"),
+        track=partial(track, description="laying out"),
     )
     _print_counts(args.out, counts)
 
@@ -100,8 +97,11 @@ def _print_counts(out: Path, counts: Mapping[Named, int]) -> None:
 
 def _check(args: Namespace) -> None:
     files = list_files(args.folder)
-    inspections = _track(inspect_files(files, threads=args.threads), description="checking", total=len(files))
-    findings = find_problems(inspections, smallest=args.smallest)
+    inspected = track(inspect_files(files, threads=args.threads), description="checking", total=len(files))
+    images = [inspection for inspection in inspected if inspection is not None]
+    if not images:
+        raise InputError(f"{args.folder}: none of its {len(files)} files is an image; shards are not looked into")
+    findings = find_problems(images, smallest=args.smallest)
     if args.json:
         plain = [{"file": str(each.path), "problem": each.problem, "detail": each.detail} for each in findings]
         print(json.dumps(plain, indent=2, ensure_ascii=False))
@@ -109,7 +109,7 @@ def _check(args: Namespace) -> None:
         rows = [(str(each.path.relative_to(args.folder)), each.problem, each.detail) for each in findings]
         show(_summary(args.folder, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
     else:
-        print(f"{args.folder}: nothing found in {len(files)} files")
+        print(f"{args.folder}: nothing found in {len(images)} images")
     if findings:
         sys.exit(_FOUND)
 
@@ -117,11 +117,6 @@ def _check(args: Namespace) -> None:
 def _summary(folder: Path, findings: Sequence[Finding]) -> str:
     counts = Counter(each.problem for each in findings)
     return f"{folder}: " + ", ".join(f"{count} {problem}" for problem, count in counts.items())
-
-
-def _track(items: Iterable[Item], /, *, description: str, total: int | None = None) -> Iterable[Item]:
-    """Show a progress bar on standard error, so that what is printed can be read by programs."""
-    return track(items, description=description, total=total, console=Console(stderr=True))
 
 
 _ACTIONS: Mapping[str, tuple[Callable[[], Parser], Callable[[Namespace], None]]] = {

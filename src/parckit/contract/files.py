@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -17,7 +18,7 @@ def replacing(target: Path) -> Generator[Path, None, None]:
         OSError: if the folder cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = _unique(target, ending="tmp")
     try:
         yield temporary
         _put(temporary, target)
@@ -35,12 +36,17 @@ def remove_leftovers(folder: Path, *, suffix: str) -> None:
         _remove(path)
 
 
+def _unique(target: Path, *, ending: str) -> Path:
+    # The process's number alone is not enough: processes of other machines and containers may have the same one.
+    return target.with_name(f".{target.name}.{os.getpid()}-{uuid4().hex[:8]}.{ending}")
+
+
 def _put(temporary: Path, target: Path) -> None:
     """Rename; a folder in the way is moved aside first and comes back if that fails."""
     if not (temporary.is_dir() and target.exists()):
         temporary.replace(target)
         return
-    aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+    aside = _unique(target, ending="old")
     target.replace(aside)
     try:
         temporary.replace(target)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,12 +66,15 @@ class Finding:
 def list_files(folder: Path) -> list[Path]:
     """Return all files of a folder and of all folders in it, sorted: images may hide behind any ending.
 
+    Links to folders are followed, as by training.
+
     Raises:
         InputError: if there is no such folder, or no file in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    if not (files := sorted(path for path in folder.rglob("*") if path.is_file())):
+    below = (Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names)
+    if not (files := sorted(path for path in below if path.is_file())):
         raise InputError(f"{folder}: holds no files")
     return files
 
@@ -108,14 +112,12 @@ def inspect_file(path: Path) -> Inspection | None:
     )
 
 
-def find_problems(inspections: Iterable[Inspection | None], *, smallest: int = SMALLEST) -> list[Finding]:
+def find_problems(inspections: Iterable[Inspection], *, smallest: int = SMALLEST) -> list[Finding]:
     """Say what is wrong, in the order of the inspections; of equal files all but the first are told."""
     findings: list[Finding] = []
     first_bytes: dict[bytes, Path] = {}
     first_pixels: dict[bytes, Path] = {}
     for inspection in inspections:
-        if inspection is None:
-            continue
         if inspection.broken is not None:
             findings.append(Finding(path=inspection.path, problem="broken", detail=inspection.broken))
             continue

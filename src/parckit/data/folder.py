@@ -1,7 +1,8 @@
 """Images in class folders: `SOURCE/{train,val,test}/CLASS/IMAGE`, or `SOURCE/CLASS/IMAGE` as one undivided set.
 
-Missing splits follow `parckit.data.splits`; an undivided set counts as `train` alone, so its `val` and `test` are the
-same held-out tenth. All splits must have the same class names. Hidden folders are no classes.
+A split may be called as in `parckit.data.splits.SPELLINGS`. Missing ones follow that module; an undivided set counts as
+`train` alone, so its `val` and `test` are the same held-out tenth. All splits must have the same class names. Hidden
+folders are no classes.
 """
 
 import os
@@ -16,7 +17,7 @@ from torchvision.datasets.folder import make_dataset
 
 from parckit.contract import InputError
 from parckit.data.images import IMAGE_EXTENSIONS, load_image
-from parckit.data.splits import NAMED, Named, Part, Split, held_out, resolve_split
+from parckit.data.splits import NAMED, SPELLINGS, Named, Part, Split, find_splits, held_out, resolve_split
 
 HOLDOUT_PERCENT = 10
 """Share of each class of `train` that is held out where `val` is missing."""
@@ -48,10 +49,10 @@ def open_folder(source: Path, *, split: Split) -> FolderTable:
     """List the images of a split.
 
     Raises:
-        InputError: if there are no class folders, a class has no image, or the splits' classes differ.
+        InputError: if there are no class folders, a class has no image, the splits' classes differ, or a folder beside
+            the splits looks like one of another name.
     """
-    present: dict[Named, Path] = {name: source / name for name in NAMED if (source / name).is_dir()}
-    folders: dict[Named, Path] = present or {"train": source}
+    folders = split_folders(source)
     labels = _common_classes(folders)
     if split == "all":
         samples = [sample for folder in folders.values() for sample in _list_images(folder, labels)]
@@ -65,6 +66,23 @@ def open_folder(source: Path, *, split: Split) -> FolderTable:
     )
 
 
+def split_folders(source: Path) -> dict[Named, Path]:
+    """Return the folders of the splits; an undivided set is `train`.
+
+    Raises:
+        InputError: if there are two of one split, or one that looks like a split of another name.
+    """
+    names = _subfolders(source)
+    spelled = [name for name in names if name.casefold() in SPELLINGS]
+    # A class may be called "valid" too: a split has folders in it.
+    if not any(name in NAMED or _subfolders(source / name) for name in spelled):
+        return {"train": source}
+    for name in names:
+        if name not in spelled and name.casefold().startswith(NAMED):
+            raise InputError(f"{source / name}: beside {', '.join(spelled)}; a split is called {', '.join(SPELLINGS)}")
+    return {split: source / name for split, name in find_splits(spelled, source=str(source)).items()}
+
+
 def _common_classes(folders: dict[Named, Path]) -> tuple[str, ...]:
     (first, labels), *others = ((folder, _classes(folder)) for folder in folders.values())
     for folder, names in others:
@@ -75,10 +93,14 @@ def _common_classes(folders: dict[Named, Path]) -> tuple[str, ...]:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    names = _subfolders(folder)
     if not names:
         raise InputError(f"{folder}: has no class folders; accepted are {folder.name}/CLASS/IMAGE files")
     return tuple(names)
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _list_images(folder: Path, labels: tuple[str, ...]) -> list[tuple[str, int]]:

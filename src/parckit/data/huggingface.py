@@ -21,15 +21,12 @@ from PIL import Image
 from parckit.contract import InputError
 from parckit.data.folder import HOLDOUT_PERCENT
 from parckit.data.images import decode_image, load_image
-from parckit.data.splits import Named, Part, Split, held_out, resolve_split
+from parckit.data.splits import SPELLINGS, Named, Part, Split, find_splits, held_out, resolve_split
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SCHEME = "hf://"
-
-_NAMES: Mapping[str, Named] = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
-# What data sets on the hub call their splits.
 
 _SAVED = ("dataset_dict.json", "state.json")
 # What save_to_disk leaves in the folder of several splits, or of one.
@@ -123,10 +120,10 @@ def _load(address: str, *, source: str) -> dict[Named, "Dataset"]:
         raise InputError(f"{source}: cannot be loaded ({reason})") from error
     if isinstance(loaded, Dataset):
         return {"train": loaded}
-    found: dict[Named, Dataset] = {_NAMES[str(name)]: rows for name, rows in loaded.items() if name in _NAMES}
+    found = find_splits(map(str, loaded), source=source)
     if not found:
-        raise InputError(f"{source}: its splits ({', '.join(map(str, loaded))}) are none of {', '.join(_NAMES)}")
-    return found
+        raise InputError(f"{source}: its splits ({', '.join(map(str, loaded))}) are none of {', '.join(SPELLINGS)}")
+    return {split: loaded[name] for split, name in found.items()}
 
 
 def _columns(rows: "Dataset", *, query: str, source: str) -> tuple[str, str]:

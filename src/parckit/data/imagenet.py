@@ -58,9 +58,10 @@ def lay_out_imagenet(
         out: folder that appears when all of it is written; must not hold anything yet.
         form: `"folders"`, `OUT/{train,val}/CLASS/IMAGE`, or `"shards"` in a random order, which reads the archives at
             random places: quick on a solid-state disk only.
-        shard_size: images a shard, at most.
+        shard_size: images per shard, at most.
         seed: of the order in the shards.
-        track: sees the images of each split as they are written.
+        track: sees the classes of the training archive as they are looked through, then the images of each split as
+            they are written.
 
     Returns:
         The number of images of every split that was written.
@@ -71,7 +72,7 @@ def lay_out_imagenet(
     if form not in get_args(Form):
         raise InputError(f"form={form!r}: choose from {get_args(Form)}")
     refuse_filled(out)
-    parts = _index(archives)
+    parts = _index(archives, track=track)
     labels = next(iter(parts.values())).labels
     splits: dict[Named, list[StoredImage]] = {name: part.images for name, part in parts.items()}
     if form == "shards":
@@ -81,10 +82,10 @@ def lay_out_imagenet(
     return {name: len(images) for name, images in splits.items()}
 
 
-def _index(archives: Path) -> dict[Named, _Part]:
+def _index(archives: Path, *, track: Track) -> dict[Named, _Part]:
     parts: dict[Named, _Part] = {}
     if (archives / TRAIN_ARCHIVE).is_file():
-        parts["train"] = _index_train(archives / TRAIN_ARCHIVE)
+        parts["train"] = _index_train(archives / TRAIN_ARCHIVE, track=track)
     if (archives / VAL_ARCHIVE).is_file():
         parts["val"] = _index_val(archives / VAL_ARCHIVE, devkit=archives / DEVKIT_ARCHIVE)
     if not parts:
@@ -96,17 +97,17 @@ def _index(archives: Path) -> dict[Named, _Part]:
     return parts
 
 
-def _index_train(path: Path) -> _Part:
+def _index_train(path: Path, *, track: Track) -> _Part:
     classes: dict[str, tarfile.TarInfo] = {}
     stored: list[StoredImage] = []
     with _whole_tar(path) as archive:
         for member in archive:
             label = PurePosixPath(member.name)
             if not member.isreg() or label.suffix != ".tar":
-                raise InputError(f"{path}: holds {member.name}; expected one tar of images a class")
+                raise InputError(f"{path}: holds {member.name}; expected one tar of images per class")
             classes[label.stem] = member
         labels = tuple(sorted(classes))
-        for target, label in enumerate(labels):
+        for target, label in enumerate(track(labels)):
             inner = cast("IO[bytes]", archive.extractfile(classes[label]))
             begin = classes[label].offset_data
             with tarfile.open(fileobj=inner, mode="r:") as images:

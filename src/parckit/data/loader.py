@@ -1,6 +1,7 @@
 """From samples to batches."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
@@ -44,7 +45,7 @@ def image_loader(
 
     Args:
         dataset: from `open_images`.
-        batch_size: images a batch, before broken ones are dropped.
+        batch_size: images per batch, before broken ones are dropped.
         workers: loader processes, kept for the loader's life; 0 loads in this process.
         process: number of this process, from 0; each loads its own part.
         processes: how many there are; all load equally many batches, the last of which may be empty. A stream is dealt
@@ -69,7 +70,7 @@ def stream_loader(
 
     Args:
         dataset: from `open_images`.
-        batch_size: images a batch, before broken ones are dropped.
+        batch_size: images per batch, before broken ones are dropped.
         workers: loader processes, kept for the loader's life; 0 loads in this process.
         seed: of order and augmentation, which differ with the number of workers.
         epoch: that the first pass over the loader is; every further one is the next.
@@ -78,12 +79,20 @@ def stream_loader(
     return _loader(images, workers=workers, batch_size=batch_size, drop_last=True)
 
 
+def _leave_group(worker: int) -> None:
+    """Let no signal to the parent's whole group, as of Ctrl-C, end a worker: the parent may have a step to finish."""
+    del worker
+    if hasattr(os, "setpgrp"):  # Windows has no groups
+        os.setpgrp()
+
+
 def _loader(dataset: ImageDataset, *, workers: int, **order: object) -> DataLoader[Batch]:
     loader = DataLoader(
         dataset,
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=collate,
+        worker_init_fn=_leave_group,
         pin_memory=torch.cuda.is_available(),
         **order,  # pyright: ignore[reportArgumentType] - batch size and order, as the three kinds above need them
     )

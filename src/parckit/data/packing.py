@@ -16,12 +16,12 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from parckit.contract import InputError, replacing
-from parckit.data.folder import open_folder
+from parckit.data.folder import open_folder, split_folders
 from parckit.data.shardlist import CLASSES_FILE, parse_labels
 from parckit.data.splits import NAMED, Named
 
 SHARD_SIZE = 5000
-"""Images a shard: of ImageNet 550 MB. Few files to keep track of, yet 257 to deal out to processes and workers."""
+"""Images per shard: of ImageNet 550 MB. Few files to keep track of, yet 257 to deal out to processes and workers."""
 
 Item = TypeVar("Item")
 
@@ -78,7 +78,7 @@ def pack_folder(
     Args:
         source: folder, as `parckit.data.folder` reads it.
         out: folder that the shards appear in, all at once; must not hold anything yet.
-        shard_size: images a shard, at most; a split's shards differ by one image.
+        shard_size: images per shard, at most; a split's shards differ by one image.
         seed: of the images' order.
         track: sees the images of each split as they are written.
 
@@ -92,7 +92,7 @@ def pack_folder(
         raise InputError(f"{source}: no such folder")
     if out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{out}: lies in {source}, whose next reader would take it for a class")
-    given = {name for name in NAMED if (source / name).is_dir()} or {"train"}
+    given = split_folders(source)
     names: list[Named] = [name for name in NAMED if name in given or (name == "val" and "train" in given)]
     tables = [open_folder(source, split=name) for name in names]
     splits: dict[Named, list[StoredImage]] = {

@@ -233,11 +233,11 @@ class SeededBatches(Sampler[list[Draw]]):
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw an epoch from its beginning, but for the one that `go_on` chose; lightning calls it before every one."""
+        """Draw an epoch from its beginning, but for the one of `resume_at`; lightning calls it before every one."""
         if epoch != self._epoch:
-            self.go_on(epoch, start=0)
+            self.resume_at(epoch, start=0)
 
-    def go_on(self, epoch: int, *, start: int) -> None:
+    def resume_at(self, epoch: int, *, start: int) -> None:
         """Draw an epoch without its first `start` batches, for a run that continues in the middle of it."""
         self._epoch, self._start = epoch, start
 

@@ -20,7 +20,7 @@ from parckit.data.splits import NAMED, Named, Split, resolve_split
 
 SHARD_EXTENSIONS = (".tar", ".tar.gz", ".tgz")
 CLASSES_FILE = "classes.txt"
-"""Beside the shards: one class name a line, in the order of the indices."""
+"""Beside the shards: one class name per line, in the order of the indices."""
 
 Content = TypeVar("Content")
 

@@ -25,7 +25,7 @@ from PIL import Image
 from webdataset.tariterators import base_plus_ext
 
 from parckit.contract import InputError, replacing
-from parckit.data.images import decode_image
+from parckit.data.images import IMAGE_EXTENSIONS, decode_image
 from parckit.data.shardlist import (
     CLASSES_FILE,
     SHARD_EXTENSIONS,
@@ -95,8 +95,14 @@ class ShardTable:
 
 
 def is_shard_folder(folder: Path) -> bool:
-    """Tell whether a folder directly holds shards."""
-    return any(entry.name.endswith(SHARD_EXTENSIONS) for entry in folder.iterdir())
+    """Tell whether a folder holds shards; beside folders of images a tar is what they were unpacked from."""
+    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    holds_shards = any(entry.name.endswith(SHARD_EXTENSIONS) for entry in visible)
+    return holds_shards and not any(_holds_images(entry) for entry in visible if entry.is_dir())
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(name.lower().endswith(IMAGE_EXTENSIONS) for _, _, names in os.walk(folder) for name in names)
 
 
 def is_shard_pattern(source: str) -> bool:

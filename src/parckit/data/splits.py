@@ -10,7 +10,7 @@
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from parckit.contract import InputError
@@ -20,6 +20,33 @@ Named = Literal["train", "val", "test"]
 Part = Literal["whole", "kept", "held_out"]
 
 NAMED: tuple[Named, ...] = ("train", "val", "test")
+
+SPELLINGS: Mapping[str, Named] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""What folders and tables of others call a split, in any case."""
+
+
+def find_splits(names: Iterable[str], *, source: str) -> dict[Named, str]:
+    """Say which of the names in a source is which split's.
+
+    Raises:
+        InputError: if two are the same split's.
+    """
+    found: dict[Named, str] = {}
+    for name in names:
+        split = SPELLINGS.get(name.casefold())
+        if split in found:
+            raise InputError(f"{source}: {found[split]} and {name} are both its {split} split")
+        if split is not None:
+            found[split] = name
+    return {split: found[split] for split in NAMED if split in found}
 
 
 def resolve_split(split: Named, *, present: Collection[Named], source: str) -> tuple[Named, Part]:
