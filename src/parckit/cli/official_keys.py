@@ -71,6 +71,7 @@ REQUIRED: Mapping[str, str] = {
     "data.batch_size": "dataset.train_batch_size0",
     "data.preprocessing.size": f"{_VBS}.crop_size_height and crop_size_width",
     "trainer.max_epochs": "scheduler.max_epochs",
+    "model.optimizer.lr": "scheduler.cosine.max_lr",
 }
 """Ours that nothing but the file can tell, and the official key that does."""
 
@@ -97,6 +98,7 @@ IDLE: tuple[str, ...] = (
     "dataset.persistent_workers",
     "common.run_label",
     "common.log_freq",
+    "common.auto_resume",  # says how a run is started: --resume auto
     "ddp.*",  # the launch decides how many processes there are
     "stats.name",
 )
@@ -190,6 +192,7 @@ CONVERTED: tuple[Rule, ...] = (
     ),
     Rule(
         (
+            "sampler.name",
             f"{_VBS}.max_n_scales",
             f"{_VBS}.check_scale",
             f"{_VBS}.min_crop_size_height",
@@ -207,7 +210,6 @@ CONVERTED: tuple[Rule, ...] = (
     Rule(("dataset.workers",), "data.workers", workers),
     Rule(("ema.enable", "ema.momentum"), "ema", averaging),
     Rule(("common.mixed_precision",), "trainer.precision", lambda mixed: "16-mixed" if flag(mixed) else "32-true"),
-    Rule(("common.auto_resume",), "resume", lambda enabled: "auto" if flag(enabled) else None),
     Rule(("stats.checkpoint_metric", "stats.checkpoint_metric_max"), "monitor", monitor),
 )
 """The other keys."""

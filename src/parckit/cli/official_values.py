@@ -110,8 +110,12 @@ def flip(enabled: object, share: object) -> float:
     return number(share, default=0.5)
 
 
-def scales(count: object, step: object, *limits: object) -> dict[str, object]:
-    """Return the sides of multi-scale training: evenly spaced, rounded to multiples of `step`."""
+def scales(sampler: object, count: object, step: object, *limits: object) -> dict[str, object] | None:
+    """Return the sides of multi-scale training: evenly spaced, rounded to multiples of `step`; None without it."""
+    if sampler != "variable_batch_sampler":
+        return None
+    if any(value is None for value in (count, step, *limits)):
+        raise NoCounterpartError("its sizes need crop_size, max_n_scales, check_scale and the limits of both sides")
     lowest, highest, *widths, base, base_width = (int(number(limit)) for limit in limits)
     if [*widths, base_width] != [lowest, highest, base]:
         raise NoCounterpartError("sizes of several images can only be square")
