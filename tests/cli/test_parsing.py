@@ -3,7 +3,8 @@ from typing import Literal
 
 import pytest
 
-from parckit.cli.parsing import DataChoice, beside, find_recipe, parse_counts, parse_size, recipes_folder, verb_parser
+from parckit.cli.data_choice import DataChoice
+from parckit.cli.parsing import beside, find_recipe, parse_counts, parse_size, recipes_folder, verb_parser
 from parckit.cli.train import make_parser
 from parckit.contract import InputError
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from parckit.cli.parsing import DataChoice, Seed, verb_parser
+from parckit.cli.data_choice import DataChoice
+from parckit.cli.parsing import Seed, verb_parser
 from parckit.cli.quickstart_report import Outcome, Samples, write
 from parckit.cli.tables import show
 from parckit.cli.train import train
