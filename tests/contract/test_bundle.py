@@ -36,8 +36,11 @@ def test_reading_gives_what_was_written(bundle, tmp_path):
         (lambda plain: plain["spec"]["labels"].pop(), "labels for"),
         (lambda plain: plain["spec"]["preprocessing"].update(size=[1, 2]), "preprocessing to"),
         (lambda plain: plain.update(extra=1), "extra"),
+        (lambda plain: plain.update(spec=None), "not a contract"),
+        (lambda plain: plain.update(outputs=[]), "one output"),
+        (lambda plain: plain["outputs"][0].update(shape=[1]), "one output"),
     ],
-    ids=["schema", "missing", "no digest", "labels", "size", "unknown"],
+    ids=["schema", "missing", "no digest", "labels", "size", "unknown", "no spec", "no output", "flat output"],
 )
 def test_a_contract_that_contradicts_itself_is_refused(bundle, change, named):
     edit(bundle, change)

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,18 @@ def test_a_session_runs_with_its_threads_and_restores_the_others():
 def test_threads_below_one_are_refused(model):
     with pytest.raises(InputError, match="threads=0"):
         TorchSession(model, SPEC, threads=0)
+
+
+@pytest.mark.parametrize("keyword", ["pretrained", "checkpoint_path"])
+def test_a_file_cannot_ask_for_other_weights(model, tmp_path, keyword):
+    asking = replace(SPEC, model_kwargs={**SPEC.model_kwargs, keyword: "x"})
+    save_weights(model, asking, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match=f"{keyword}=x in model_kwargs of test_parcnet: every opening"):
+        open_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_file_comes_before_shipped_weights_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("parcnet_xs.cifar10").touch()
+    with pytest.raises(InputError, match="not a checkpoint"):
+        open_checkpoint(Path("parcnet_xs.cifar10"))

@@ -101,7 +101,7 @@ def read_contract(folder: Path) -> Contract:
     try:
         contract = _decode(json.loads(path.read_text(encoding="utf-8")))
         _check(contract)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: not a contract of schema {SCHEMA}: {error}") from error
     for name, digest in contract.sha256.items():
         file = folder / name
@@ -116,6 +116,8 @@ def _check(contract: Contract) -> None:
     """Refuse what contradicts itself: whoever edits a contract by hand must not get silent nonsense."""
     if MODEL_FILE not in contract.sha256:
         raise ValueError(f"sha256 does not list {MODEL_FILE}")
+    if len(contract.outputs) != 1 or len(contract.outputs[0].shape) != 2:
+        raise ValueError("one output of logits, (B, classes), is expected")
     labels, classes = len(contract.spec.labels), contract.outputs[0].shape[1]
     if labels != classes:
         raise ValueError(f"{labels} labels for {classes} outputs")

@@ -21,7 +21,16 @@ class LostProcessError(RuntimeError):
 
 
 class TerminatedError(RuntimeError):
-    """A training was asked to end (SIGTERM) and did. The command line ends with exit code 143, as the shell has it."""
+    """A training was asked to end and did. The command line's exit code is 128 and the signal's number, as in shells.
+
+    Args:
+        message: what the command line shows.
+        signum: of the signal that asked.
+    """
+
+    def __init__(self, message: str, *, signum: int) -> None:
+        super().__init__(message)
+        self.signum = signum
 
 
 class ParityError(ExportError):

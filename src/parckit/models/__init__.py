@@ -2,7 +2,7 @@
 
 import parckit.models.folding_parc  # noqa: F401  # registers its rules  # pyright: ignore[reportUnusedImport]
 import parckit.models.folding_v2  # noqa: F401  # the same  # pyright: ignore[reportUnusedImport]
-from parckit.models.build import build_hollow, build_model, check_input, create_model, preprocessing_of
+from parckit.models.build import build_model, build_on_meta, check_input, create_model, preprocessing_of
 from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
 from parckit.models.official import load_official_state_dict
@@ -10,6 +10,7 @@ from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcif
 from parckit.models.parcnet import ParCNet
 from parckit.models.parcnetv2 import ParCNetV2
 from parckit.models.shipped import shipped_weights
+from parckit.models.state_dicts import compare_keys, describe_faults
 
 __all__ = [
     "EdgeViT",
@@ -18,10 +19,12 @@ __all__ = [
     "ParCReport",
     "Parcified",
     "Replacement",
-    "build_hollow",
     "build_model",
+    "build_on_meta",
     "check_input",
+    "compare_keys",
     "create_model",
+    "describe_faults",
     "fuse",
     "load_official_state_dict",
     "parcify",

@@ -15,24 +15,38 @@ create_model = timm.create_model
 """timm's own; reached through this package it knows our models too."""
 
 
-def build_model(spec: ModelSpec) -> nn.Module:
-    """Build the model that a spec describes, with fresh weights.
+_RESERVED = {
+    "num_classes": "it follows from the labels",
+    "pretrained": "every opening of a checkpoint would load them; say where training starts with model.weights",
+    "checkpoint_path": "every opening of a checkpoint would load it; say where training starts with model.weights",
+}
+"""Keywords of `timm.create_model` that a spec cannot have, and why."""
+
+
+def build_model(spec: ModelSpec, *, pretrained: bool = False) -> nn.Module:
+    """Build the model that a spec describes.
+
+    Args:
+        spec: name, keywords and classes.
+        pretrained: with the weights that timm knows of it, which may download them; else with fresh ones.
 
     Raises:
-        InputError: if timm knows no such model, or the model refuses a keyword or its value.
+        InputError: if timm knows no such model or weights, or the model refuses a keyword or its value.
     """
     if not timm.is_model(spec.model):
         close = ", ".join(timm.list_models(f"*{spec.model.split('_')[0]}*")[:8]) or "see `parckit list`"
         raise InputError(f"model={spec.model!r}: no such model here or in timm; close: {close}")
-    if "num_classes" in spec.model_kwargs:
-        raise InputError(f"num_classes={spec.model_kwargs['num_classes']} in model_kwargs: it follows from the labels")
+    for name, reason in _RESERVED.items():
+        if name in spec.model_kwargs:
+            raise InputError(f"{name}={spec.model_kwargs[name]} in model_kwargs of {spec.model}: {reason}")
+    classes, kwargs = len(spec.labels), spec.model_kwargs
     try:
-        return timm.create_model(spec.model, num_classes=len(spec.labels), **spec.model_kwargs)  # pyright: ignore[reportArgumentType]
+        return timm.create_model(spec.model, pretrained=pretrained, num_classes=classes, **kwargs)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: timm's for weights that do not exist
-        raise InputError(f"model_kwargs={dict(spec.model_kwargs)} for {spec.model}: {error}") from error
+        raise InputError(f"model_kwargs={dict(kwargs)} for {spec.model}: {error}") from error
 
 
-def build_hollow(name: str, *, num_classes: int = 1000) -> nn.Module:
+def build_on_meta(name: str, *, num_classes: int = 1000) -> nn.Module:
     """Build a model without numbers, on torch's meta device: quick, and enough to be counted.
 
     Raises:

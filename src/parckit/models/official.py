@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from parckit.contract import InputError
 from parckit.models import edgevit, mobilevit_official, parc_convnext, parc_mobilenetv2, parc_resnet, parcnet, parcnetv2
+from parckit.models.state_dicts import compare_keys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,12 +116,12 @@ def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
 
 
 def _check(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: Mapping[str, str]) -> None:
-    faults = [f"missing {key}" for key in expected if key not in given]
-    faults += [f"unexpected {origin[key]}" for key in given if key not in expected]
-    faults += [
-        f"mis-shaped {origin[key]} {tuple(tensor.shape)}, needs {tuple(expected[key].shape)}"
-        for key, tensor in given.items()
-        if key in expected and tensor.shape != expected[key].shape
+    faults = compare_keys(expected, given)
+    told = [f"missing {key}" for key in faults.get("missing", ())]
+    told += [f"unexpected {origin[key]}" for key in faults.get("unexpected", ())]
+    told += [
+        f"mis-shaped {origin[key]} {tuple(given[key].shape)}, needs {tuple(expected[key].shape)}"
+        for key in faults.get("mis-shaped", ())
     ]
-    if faults:
-        raise InputError(f"official state dict does not fit ({len(faults)} keys): " + "; ".join(faults))
+    if told:
+        raise InputError(f"official state dict does not fit ({len(told)} keys): " + "; ".join(told))

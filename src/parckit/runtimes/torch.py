@@ -14,14 +14,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec, replacing
-from parckit.models import build_model, shipped_weights
+from parckit.models import build_model, compare_keys, describe_faults, shipped_weights
 from parckit.runtimes.protocol import Images, Logits, check_images, check_threads
 
 _PREFIX = "model."
 """Where a LightningModule of `parckit.tasks` keeps the network."""
 _SUFFIXES = (".ckpt", ".safetensors")
-_SHOWN_KEYS = 8
-"""Keys named for each kind of mismatch: enough to see the pattern, few enough for one line."""
 
 
 class TorchSession:
@@ -65,19 +63,21 @@ def names_checkpoint(name: str) -> bool:
 def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
     """Build the model that a checkpoint was saved from, with its weights, in eval mode on the CPU.
 
-    The name of weights that come with the package, such as `parcnet_xs.cifar10`, stands for their file. Nothing in a
-    file is executed: `.ckpt` is read with `weights_only=True`.
+    The name of weights that come with the package, such as `parcnet_xs.cifar10`, stands for their file, unless there is
+    a file of that name. Nothing in a file is executed: `.ckpt` is read with `weights_only=True`.
 
     Raises:
         InputError: if the file is missing, damaged, no parckit checkpoint, or its weights do not fit its model.
     """
-    path = shipped_weights(str(path)) or path
+    if not path.is_file():
+        path = shipped_weights(str(path)) or path
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path}: not a checkpoint; its name must end in one of {_SUFFIXES}")
     with _damage_named(path):
         spec, weights = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
     model = build_model(spec)
-    _check_keys(model.state_dict(), weights, path)
+    if faults := compare_keys(model.state_dict(), weights):
+        raise InputError(f"{path}: its weights do not fit its model ({describe_faults(faults)})")
     model.load_state_dict(weights)
     return model.eval(), spec
 
@@ -159,19 +159,3 @@ def _decode_spec(data: object, path: Path) -> ModelSpec:
         return ModelSpec.from_dict(cast("dict[str, object]", data))
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: its model spec is ill-formed ({error})") from error
-
-
-def _check_keys(own: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
-    faults = {
-        "missing": [key for key in own if key not in given],
-        "unexpected": [key for key in given if key not in own],
-        "mis-shaped": [key for key in own if key in given and own[key].shape != given[key].shape],
-    }
-    found = [f"{kind}: {_shorten(keys)}" for kind, keys in faults.items() if keys]
-    if found:
-        raise InputError(f"{path}: its weights do not fit its model ({'; '.join(found)})")
-
-
-def _shorten(keys: list[str]) -> str:
-    rest = len(keys) - _SHOWN_KEYS
-    return ", ".join(keys[:_SHOWN_KEYS]) + (f" and {rest} more" if rest > 0 else "")

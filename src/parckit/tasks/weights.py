@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +9,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
 from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.models import build_model, preprocessing_of
+from parckit.models import build_model, build_on_meta, compare_keys, describe_faults, preprocessing_of
 from parckit.runtimes.torch import open_checkpoint
 
 PRETRAINED = "pretrained"
@@ -31,8 +30,6 @@ def initial_model(spec: ModelSpec, *, weights: str | None) -> nn.Module:
     Raises:
         InputError: if there are none, or they do not fit.
     """
-    if "pretrained" in spec.model_kwargs:
-        raise InputError("model.kwargs.pretrained: every opening of a checkpoint would load them; give model.weights")
     if weights is None:
         return build_model(spec)
     if weights == PRETRAINED:
@@ -42,8 +39,23 @@ def initial_model(spec: ModelSpec, *, weights: str | None) -> nn.Module:
     return model
 
 
+def expected_preprocessing(model: str, *, weights: str) -> Preprocessing:
+    """Return what weights expect of images.
+
+    Args:
+        model: name of the model that is to start from them.
+        weights: as `initial_model` takes them.
+
+    Raises:
+        InputError: if there is no such model or file.
+    """
+    if weights == PRETRAINED:
+        return preprocessing_of(build_on_meta(model))
+    return open_checkpoint(Path(weights))[1].preprocessing
+
+
 def _pretrained(spec: ModelSpec) -> nn.Module:
-    model = build_model(replace(spec, model_kwargs={**spec.model_kwargs, "pretrained": True}))
+    model = build_model(spec, pretrained=True)
     _compare_inputs(spec.preprocessing, preprocessing_of(model), weights=f"{spec.model}'s pretrained weights")
     # timm makes a fresh classifier for another number of classes alone.
     if pretrained_labels(model) != spec.labels:
@@ -65,12 +77,10 @@ def _copy(model: nn.Module, spec: ModelSpec, *, path: Path) -> None:
     fresh = () if found.labels == spec.labels else _classifiers(model)
     own = model.state_dict()
     given = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
-    wanted = {key for key in own if not key.startswith(fresh)}
-    shapes = [key for key, value in given.items() if key in own and own[key].shape != value.shape]
-    faults = sorted([*(wanted ^ given.keys()), *shapes])
-    if faults:
-        named = f"{faults[0]} and {len(faults) - 1} more" if len(faults) > 1 else faults[0]
-        raise InputError(f"model.weights={path}: made by {found.model} {dict(found.model_kwargs)}; do not fit: {named}")
+    wanted = {key: value for key, value in own.items() if not key.startswith(fresh)}
+    if faults := compare_keys(wanted, given):
+        made = f"made by {found.model} {dict(found.model_kwargs)}"
+        raise InputError(f"model.weights={path}: {made}; do not fit ({describe_faults(faults, shown=1)})")
     model.load_state_dict(given, strict=False)
     _compare_inputs(spec.preprocessing, found.preprocessing, weights=str(path))
 
