@@ -40,14 +40,14 @@ def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypa
         return open_session(path, threads=threads)
 
     monkeypatch.setattr(bench, "open_session", spy)
-    parckit("bench", bundle, "--threads=3", "--seconds=0.1", "--repeats=1", "--json", tmp_path / "record.json")
+    parckit("bench", bundle, "--threads=3", "--seconds=0.1", "--repeats=1", "--record", tmp_path / "record.json")
     # Latency with three threads, throughput of three workers, and once more for the engine's name.
     assert opened == [3, 1, 1, 1, None]
 
 
 def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
     path = tmp_path / "records" / "torch.json"
-    parckit("bench", checkpoint, "--seconds=0.1", "--repeats=3", "--warmup=0", "--json", path)
+    parckit("bench", checkpoint, "--seconds=0.1", "--repeats=3", "--warmup=0", "--record", path)
     record = json.loads(path.read_text())
     assert record["values"]["engine"].startswith("torch ")
     assert [timing["threads"] for timing in record["values"]["timings"]] == [1]

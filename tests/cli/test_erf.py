@@ -14,7 +14,7 @@ def models(record) -> dict[str, list[dict[str, float]]]:
 
 def test_models_stand_side_by_side_in_table_picture_and_record(parckit, tmp_path):
     out, record = tmp_path / "new" / "erf.png", tmp_path / "erf.json"
-    printed = parckit("erf", "test_parcnet", "test_convnext", *QUICK, "--out", out, "--json", record)
+    printed = parckit("erf", "test_parcnet", "test_convnext", *QUICK, "--out", out, "--record", record)
     content = json.loads(record.read_text())
     assert content["seed"] == 0
     assert content["values"] | {"models": None} == {
@@ -38,7 +38,7 @@ def test_models_stand_side_by_side_in_table_picture_and_record(parckit, tmp_path
 def test_the_seed_decides_everything(parckit, tmp_path):
     def areas(seed: int) -> list[dict[str, float]]:
         argv = ("erf", "test_parcnet", "--size=64", "--count=1", f"--seed={seed}")
-        parckit(*argv, "--out", tmp_path / "e.png", "--json", tmp_path / "e")
+        parckit(*argv, "--out", tmp_path / "e.png", "--record", tmp_path / "e")
         return models(tmp_path / "e")["test_parcnet"]
 
     first = areas(1)
@@ -49,7 +49,7 @@ def test_the_seed_decides_everything(parckit, tmp_path):
 def test_a_trained_model_looks_at_pictures_in_any_folders(parckit, checkpoint, tmp_path):
     folder = write_pictures(tmp_path / "a" / "b", count=2)
     record = tmp_path / "erf.json"
-    argv = ("erf", checkpoint, "--size=32x48", "--out", tmp_path / "e.svg", "--json", record)
+    argv = ("erf", checkpoint, "--size=32x48", "--out", tmp_path / "e.svg", "--record", record)
     printed = parckit(*argv, "--images", tmp_path / "a")
     assert json.loads(record.read_text())["values"]["images"] == 6
     assert f"test_parcnet of {checkpoint}" in printed

@@ -9,15 +9,15 @@ from PIL import Image
 def found(parckit, tmp_path):
     def run(artefact, *options) -> dict:
         path = tmp_path / "found.json"
-        parckit("eval", artefact, *options, "--json", path, "--picture", tmp_path / "confusion.png")
-        return json.loads(path.read_text())
+        parckit("eval", artefact, *options, "--record", path, "--picture", tmp_path / "confusion.png")
+        return json.loads(path.read_text())["values"]
 
     return run
 
 
-def test_the_json_holds_what_was_found(checkpoint, found):
+def test_the_record_holds_what_was_found(checkpoint, found):
     values = found(checkpoint, "--data", "digits")
-    assert values.keys() == {"top1", "top5", "confusion", "images", "skipped", "engine", "data"}
+    assert values.keys() == {"top1", "top5", "confusion", "images", "skipped", "artefact", "engine", "data"}
     confusion = np.array(values["confusion"])
     assert confusion.shape == (10, 10)
     assert confusion.sum() == values["images"] == 364
@@ -60,8 +60,8 @@ def test_the_confusion_matrix_is_drawn_beside_the_artefact(checkpoint, bundle, p
 
 def test_the_table_tells_the_accuracy(checkpoint, parckit, tmp_path):
     json_file = tmp_path / "found.json"
-    printed = parckit("eval", checkpoint, "--data=digits", "--data.split=val", "--json", json_file)
-    values = json.loads(json_file.read_text())
+    printed = parckit("eval", checkpoint, "--data=digits", "--data.split=val", "--record", json_file)
+    values = json.loads(json_file.read_text())["values"]
     assert f"{values['top1']:.2f}" in printed
     assert f"{values['top5']:.2f}" in printed
     assert "178" in printed
@@ -112,3 +112,7 @@ def test_a_corrupt_checkpoint_is_named(checkpoint, tmp_path, mistake):
     path = tmp_path / "cut.ckpt"
     path.write_bytes(checkpoint.read_bytes()[:5000])
     assert mistake("eval", path, "--data=digits").startswith(f"{path}: ")
+
+
+def test_a_picture_of_another_kind_is_refused_before_anything_is_evaluated(checkpoint, mistake):
+    assert "confusion.jpg" in mistake("eval", checkpoint, "--data", "no such data", "--picture", "confusion.jpg")

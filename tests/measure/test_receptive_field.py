@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import parckit.models  # noqa: F401  # registers the models
 from parckit.contract import InputError
-from parckit.measure.receptive_field import last_map, receptive_field, settle, smallest_window
+from parckit.measure.receptive_field import last_map, recalibrate_norms, receptive_field, smallest_window
 
 # float32 gradients, summed in float64.
 FLOAT32 = {"rtol": 1e-5, "atol": 1e-12}
@@ -62,10 +62,10 @@ def test_the_centre_is_the_middle_or_just_behind_it(size, centre):
 def test_parc_net_sees_the_whole_image_where_a_small_resnet_does_not():
     torch.manual_seed(0)
     whole = timm.create_model("test_parcnet").eval()
-    settle(whole, images(64, 768))
+    recalibrate_norms(whole, images(64, 768))
     assert (receptive_field(last_map(whole), [images(64, 768)]).contribution > 0).all()
     local = timm.create_model("test_resnet").eval()
-    settle(local, images(64, 768))
+    recalibrate_norms(local, images(64, 768))
     assert (receptive_field(last_map(local), [images(64, 768)]).contribution == 0).any()
 
 
@@ -150,7 +150,7 @@ def test_settled_branches_count_and_biases_stay(name):
     torch.manual_seed(0)
     model = timm.create_model(name, **({"zero_init_last": True} if name == "test_resnet" else {})).eval()
     before = {key: value.clone() for key, value in model.named_parameters()}
-    settle(model, images(64, 64))
+    recalibrate_norms(model, images(64, 64))
     changed = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
     assert changed == {key for key, value in before.items() if "bias" not in key and value.abs().max() < 1e-2}
     assert changed
@@ -161,7 +161,7 @@ def test_settled_batch_norms_know_their_input():
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(3).eval()
     pictures = 5 + 3 * images(8, 8, batch=4)
-    settle(norm, pictures)
+    recalibrate_norms(norm, pictures)
     assert not norm.training
     found = norm(pictures)
     # The running variance is the unbiased one, of 256 numbers.

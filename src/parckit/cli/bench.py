@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--warmup", type=int, default=10, help="untimed inferences first")
     parser.add_argument("--repeats", type=int, default=200, help="timed inferences, at most")
     parser.add_argument("--seconds", type=float, default=5.0, help="time limit of each measurement")
-    parser.add_argument("--json", type=Path | None, default=None, help="the record; by default beside the bundle")
+    parser.add_argument("--record", type=Path | None, default=None, help="where to; by default beside the bundle")
     args = parser.read(argv)
     counts = parse_counts(args.threads)
     cores = os.cpu_count() or 1
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     )
     show_timings(timings, str(args.bundle))
     engine = open_session(args.bundle).engine
-    record = args.json or beside(args.bundle, "_bench.json")
+    record = args.record or beside(args.bundle, "_bench.json")
     values = {"bundle": str(args.bundle), "engine": engine, "timings": [asdict(timing) for timing in timings]}
     write_record(record, "bench", values, seed=None, threads=max(counts))
     print(f"record: {record}")

@@ -9,11 +9,10 @@ import torch
 from jsonargparse.typing import PositiveInt
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from parckit.cli.models import OpenedModel, open_model
 from parckit.cli.parsing import Seed, parse_size, verb_parser
+from parckit.cli.progress import track
 from parckit.cli.tables import show
 from parckit.contract import InputError
 from parckit.data import eval_transform, list_images, load_image
@@ -23,8 +22,8 @@ from parckit.measure.receptive_field import (
     ReceptiveField,
     Window,
     last_map,
+    recalibrate_norms,
     receptive_field,
-    settle,
     smallest_window,
 )
 from parckit.measure.records import write_record
@@ -57,7 +56,12 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--size", type=str, default="224", help="HEIGHTxWIDTH of the images, pixels")
     parser.add_argument("--count", type=PositiveInt, default=100, help="images, at most")
     parser.add_argument("--seed", type=Seed, default=0, help="of random weights, noise and the choice of images")
-    parser.add_argument("--json", type=Path | None, default=None, help="write the numbers to this file too")
+    parser.add_argument(
+        "--record",
+        type=Path | None,
+        default=None,
+        help="also write the numbers to this JSON file",
+    )
     args = parser.read(argv)
     size = parse_size(args.size)
     picture_kind(args.out)
@@ -73,9 +77,9 @@ def main(argv: list[str]) -> None:
         ("model", *(f"{share:.0%} within" for share in _SHARES), "weights"),
         [(row.model, *(f"{w.height}x{w.width} ({w.area:.1%})" for w in row.windows), row.weights) for row in rows],
     )
-    if args.json is not None:
+    if args.record is not None:
         values = {"source": args.images, "images": images, "size": size, "models": [asdict(row) for row in rows]}
-        write_record(args.json, "erf", values, seed=args.seed, threads=torch.get_num_threads())
+        write_record(args.record, "erf", values, seed=args.seed, threads=torch.get_num_threads())
     save_figure(receptive_fields({name: field.contribution for name, field in fields.items()}), args.out)
     print(f"picture: {args.out}")
 
@@ -91,7 +95,7 @@ def _look(one: OpenedModel, paths: list[Path] | None, *, count: int, seed: int) 
     exact = replace(one.spec.preprocessing, crop_pct=1.0)
     if one.fresh:
         noise = _noise(exact.size, count=_SETTLING, seed=seed)
-        settle(one.model, torch.stack([eval_transform(exact)(picture) for picture in noise]))
+        recalibrate_norms(one.model, torch.stack([eval_transform(exact)(picture) for picture in noise]))
     if paths is None:
         total, pictures = count, _noise(exact.size, count=count, seed=seed)
         transform = eval_transform(exact)
@@ -99,10 +103,8 @@ def _look(one: OpenedModel, paths: list[Path] | None, *, count: int, seed: int) 
         total, pictures = len(paths), map(load_image, paths)
         transform = eval_transform(one.spec.preprocessing)
     inputs = (transform(picture)[None] for picture in pictures)
-    console = Console(stderr=True)
-    progress = track(inputs, one.name, total=total, console=console, disable=not console.is_terminal)
     try:
-        return receptive_field(last_map(one.model), progress)
+        return receptive_field(last_map(one.model), track(inputs, description=one.name, total=total))
     except InputError as error:
         raise InputError(f"{one.name}: {error}") from error
 

@@ -1,18 +1,16 @@
 """`parckit eval`: accuracy of a checkpoint or bundle."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
-from parckit.cli.parsing import DataChoice, beside, verb_parser
+from parckit.cli.data_choice import DataChoice
+from parckit.cli.parsing import beside, verb_parser
+from parckit.cli.progress import track
 from parckit.cli.tables import show
-from parckit.contract import replacing
-from parckit.measure.accuracy import Accuracy, evaluate
-from parckit.measure.figures import save_figure
+from parckit.measure.accuracy import evaluate
+from parckit.measure.figures import picture_kind, save_figure
 from parckit.measure.plots import confusion_matrix
+from parckit.measure.records import write_record
 from parckit.runtimes import Runtime, open_session
 
 
@@ -24,24 +22,23 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--runtime", type=Runtime | None, default=None, help="the engine; by default what fits")
     parser.add_argument("--threads", type=int | None, default=None, help="threads of one inference")
     parser.add_argument("--picture", type=Path | None, default=None, help="confusion matrix; beside the artefact")
-    parser.add_argument("--json", type=Path | None, default=None, help="write the numbers to this file too")
+    parser.add_argument(
+        "--record",
+        type=Path | None,
+        default=None,
+        help="also write the numbers to this JSON file",
+    )
     args = parser.read(argv)
+    picture = args.picture or beside(args.artefact, "_confusion.png")
+    picture_kind(picture)
     session = open_session(args.artefact, runtime=args.runtime, threads=args.threads)
     batches = args.data.batches(session)
-    console = Console(stderr=True)
-    progress = track(batches, description="evaluating", console=console, disable=not console.is_terminal)
-    found = evaluate(session, progress, num_classes=len(session.spec.labels))
-    picture = args.picture or beside(args.artefact, "_confusion.png")
+    found = evaluate(session, track(batches, description="evaluating"), num_classes=len(session.spec.labels))
     rows = [("top-1 %", f"{found.top1:.2f}"), ("top-5 %", f"{found.top5:.2f}"), ("images", str(found.images))]
     rows += [("skipped", str(found.skipped)), ("engine", session.engine), ("confusion matrix", str(picture))]
     show(f"{args.artefact} on {args.data.source}, {args.data.split}", ("measure", "value"), rows)
-    if args.json is not None:
-        write_accuracy(args.json, found, engine=session.engine, data=args.data)
+    if args.record is not None:
+        values = asdict(found) | {"confusion": found.confusion.tolist()}
+        values |= {"artefact": str(args.artefact), "engine": session.engine, "data": asdict(args.data)}
+        write_record(args.record, "eval", values, seed=None, threads=args.threads)
     save_figure(confusion_matrix(found.confusion, session.spec.labels), picture)
-
-
-def write_accuracy(path: Path, found: Accuracy, *, engine: str, data: DataChoice) -> None:
-    """Write what an evaluation found as JSON; top-1 and top-5 in percent."""
-    values = asdict(found) | {"confusion": found.confusion.tolist(), "engine": engine, "data": asdict(data)}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

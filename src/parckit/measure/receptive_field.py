@@ -135,7 +135,7 @@ def last_map(model: nn.Module) -> Features:
     return lambda images: intermediates(images, indices=1, intermediates_only=True)[0]
 
 
-def settle(model: nn.Module, images: Tensor) -> None:
+def recalibrate_norms(model: nn.Module, images: Tensor) -> None:
     """Make a fresh model behave as when its training has just begun: every branch counts, and norms know their input.
 
     Per-channel scales that begin at nothing become 1: until training has raised them, the branches behind them, and
