@@ -98,10 +98,15 @@ def hold_out(folder: Path) -> None:
     with tarfile.open(last) as images:
         members = sorted(images.getmembers(), key=lambda member: member.name)
         cut = len(members) - 2 * HELD_OUT  # an image and its label each
-        for name, part in ((last.name, members[:cut]), ("val-0000.tar.gz", members[cut:])):
-            with tarfile.open(folder / name, "w:gz") as shard:
-                for member in part:
-                    shard.addfile(member, images.extractfile(member))
+        copy_members(images, members[:cut], folder / last.name)
+        copy_members(images, members[cut:], folder / "val-0000.tar.gz")
+
+
+def copy_members(source: tarfile.TarFile, members: list[tarfile.TarInfo], path: Path) -> None:
+    """Write a shard of some of another one's files."""
+    with tarfile.open(path, "w:gz") as shard:
+        for member in members:
+            shard.addfile(member, source.extractfile(member))
 
 
 def train(out: Path, *, processes: int) -> None:

@@ -28,7 +28,7 @@ THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 COMMON = (
     "--model.name=parcnet_xxs",
-    "--model.kwargs.stem_stride=2",
+    "--model.kwargs={stem_stride: 2, drop_rate: 0.2, block_drop_rate: 0.0}",
     "--model.weights=null",
     "--data.preprocessing.size=[32,32]",
     "--trainer.max_epochs=60",

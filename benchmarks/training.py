@@ -35,7 +35,7 @@ from parckit.measure.interleaved import compare_times
 from parckit.measure.records import write_record
 from parckit.models import create_model
 from parckit.tasks import keep_freed_memory
-from parckit.tasks.precision import spare_strided_depthwise
+from parckit.tasks.precision import keep_strided_depthwise_float32
 
 RECORD = Path(__file__).parent / "records" / "training.json"
 SEED = 0
@@ -134,7 +134,7 @@ def step_seconds(rung: Rung) -> list[float]:
         if isinstance(module, AxisConv2d):
             module.form = rung.form
     if rung.spare:
-        spare_strided_depthwise(model)
+        keep_strided_depthwise_float32(model)
     if rung.processes > 1:
         rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         init_process_group("gloo", init_method=os.environ["RENDEZVOUS"], rank=rank, world_size=processes)

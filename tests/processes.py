@@ -1,6 +1,7 @@
 """Running commands as a user would."""
 
 import multiprocessing
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,15 @@ def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | 
     return ran.stdout
 
 
+def train_apart(argv: list[str]) -> None:
+    """Run `parckit train` in a group of processes of its own, as a terminal would."""
+    os.setsid()
+    train(argv)
+
+
 def train(argv: list[str]) -> None:
     """Run `parckit train` in a process that `multiprocessing` made, with loaders' workers forked as in any other."""
-    from parckit.cli.train import main  # other users of this file should not wait for it
+    from parckit.cli.main import main  # other users of this file should not wait for it
 
     multiprocessing.set_start_method("fork", force=True)
-    main(argv)
+    main(["train", *argv])

@@ -2,12 +2,27 @@
 
 import importlib.util
 import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from parckit.cli.train import make_parser
 from repository import ROOT
 
 SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.fixture
+def load(monkeypatch):
+    def run(path: Path) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
+        script = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, script)  # dataclasses look their module up
+        spec.loader.exec_module(script)
+        return script
+
+    return run
 
 
 def test_the_scripts_were_found():
@@ -15,13 +30,17 @@ def test_the_scripts_were_found():
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_it_explains_itself(path, monkeypatch, capsys):
+def test_it_explains_itself(path, load, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
-    spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
-    script = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, script)  # dataclasses look their module up
-    spec.loader.exec_module(script)
+    script = load(path)
     with pytest.raises(SystemExit) as ending:
         script.main()
     assert ending.value.code == 0
     assert script.__doc__.splitlines()[0] in " ".join(capsys.readouterr().out.split())
+
+
+def test_every_ingredient_changes_the_recipe(load):
+    script, parser = load(ROOT / "benchmarks" / "ingredients.py"), make_parser()
+    recipe, *changed = (parser.parse(["--config", script.RECIPE, *options]) for options in script.CHANGES.values())
+    assert all(each != recipe for each in changed)
+    assert recipe == parser.parse(["--config", script.RECIPE])

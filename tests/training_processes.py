@@ -15,7 +15,7 @@ from backbones import as_if_trained
 from parckit.cli import main as cli
 from parckit.contract import Preprocessing
 from parckit.data import Augment
-from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, SkippedImages, without_noise
+from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, SkippedImages, quiet_lightning
 
 
 def free_port() -> int:
@@ -121,7 +121,7 @@ def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
     )
     as_if_trained(task.model)
     recorder = Recorder()
-    with without_noise():
+    with quiet_lightning():
         trainer = Trainer(
             accelerator="cpu",
             devices=processes,

@@ -82,7 +82,7 @@ def test_only_the_first_process_prints_and_a_restart_ends_with_the_same_weights(
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert [ends(process) for process in fork_together(command, logs, (*arguments, f"--out={whole}"))] == [0, 0]
     printed = (logs / "out-0").read_text().splitlines()
-    assert printed[0].startswith("16 images a step (8 x 1 accumulated x 2 processes), 6 steps an epoch")
+    assert printed[0].startswith("16 images per step (8 x 1 accumulated x 2 processes), 6 steps per epoch")
     assert f"last checkpoint: {whole / 'last.ckpt'}" in printed
     assert len(printed) == len(set(printed)) == 5
     assert [(logs / name).read_text() for name in ("err-0", "out-1", "err-1")] == ["", "", ""]
@@ -128,7 +128,7 @@ def test_a_process_asked_to_end_takes_the_others_along(arguments, logs, tmp_path
     kill(logs, 1, how=signal.SIGTERM)
     assert [ends(process) for process in processes] == [143, 143]
     (line,) = said(logs, 0)
-    assert line.startswith("parckit: error: asked to end (SIGTERM)")
+    assert line.startswith("parckit: error: asked to end;")
     assert torch.load(last, weights_only=True)["global_step"] > steps
 
 

@@ -1,6 +1,7 @@
 """Trainings that are killed, run out of disk or come to nothing: what is left, and that they go on from it."""
 
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -12,10 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from parckit.cli.main import main
 from parckit.runtimes.torch import open_checkpoint
-from processes import train
+from processes import train, train_apart
 from training_state import assert_same, state_of
 
 EPOCHS, BATCHES, ACCUMULATED = 5, 10, 2
@@ -44,9 +46,9 @@ def start(start_training: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> S
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["parckit.cli.train"])
 
-    def run(out: Path, *options: object) -> ForkServerProcess:
+    def run(out: Path, *options: object, target: Callable[[list[str]], None] = train) -> ForkServerProcess:
         argv = [*start_training[1:], *OPTIONS, "--out", out, *options]
-        process = context.Process(target=train, args=([str(arg) for arg in argv],))
+        process = context.Process(target=target, args=([str(arg) for arg in argv],))
         process.start()
         return process
 
@@ -121,6 +123,36 @@ def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(start, tmp_path)
     assert_same_training(tmp_path / "whole", out)
 
 
+def test_a_run_limited_in_steps_goes_on_from_an_epochs_end(start, tmp_path):
+    # Nine batches make five steps, the last of one batch; the fourth epoch is cut short.
+    limits = ("--trainer.limit_train_batches=9", "--trainer.max_steps=17", "--save_minutes=15")
+    whole = start(tmp_path / "whole", *limits)
+    whole.join()
+    assert whole.exitcode == 0
+    out = tmp_path / "killed"
+    for _ in range(2):
+        process = start(out, *limits)
+        assert kill(process, out / "last.ckpt", within=60, delay=0)
+        assert process.exitcode == -signal.SIGKILL
+    rest = start(out, *limits)
+    rest.join()
+    assert rest.exitcode == 0
+    assert_same_training(tmp_path / "whole", out)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)])
+def test_what_a_terminal_sends_to_a_training_and_its_workers_is_no_accident(signum, code, start, tmp_path, capfd):
+    options = ("--trainer.max_epochs=1000", "--save_minutes=15", "--data.workers=2")
+    process = start(tmp_path, *options, target=train_apart)
+    while inode(tmp_path / "last.ckpt") is None and process.is_alive():
+        time.sleep(0.001)
+    os.killpg(process.pid, signum)
+    process.join()
+    assert process.exitcode == code
+    assert steps_in(tmp_path / "last.ckpt") >= BATCHES // ACCUMULATED
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def steps_in(path: Path) -> int:
     return torch.load(path, weights_only=True)["global_step"]
 
@@ -142,11 +174,21 @@ def test_auto_begins_goes_on_and_is_content_with_what_is_finished(go_on, interru
     parckit(*go_on, "--out", tmp_path / "new")
     assert steps_in(tmp_path / "new" / "last.ckpt") == 4
     before = steps_in(interrupted / "last.ckpt")
-    for _ in range(2):
+    for number in range(2):
         printed = parckit(*go_on)
+        told = f"resumed from {interrupted}/last.ckpt: {before} of 4 steps are done"  # with two of an epoch
+        assert (told in printed) is (number == 0), "a finished run is not resumed"
         assert f"last checkpoint: {interrupted}/last.ckpt" in printed
         assert steps_in(interrupted / "last.ckpt") == before + 2
         assert steps_in(interrupted / "previous.ckpt") == before
+
+
+def test_a_run_can_go_on_from_its_best_checkpoint(start_training, tmp_path, parckit):
+    limits = ("--trainer.limit_train_batches=3", "--trainer.limit_val_batches=1", "--trainer.max_epochs=3")
+    argv = (*start_training, *limits, "--monitor=val_loss", "--model.optimizer.lr=1e-4", "--model.schedule.min_lr=0")
+    parckit(*argv, "--out", tmp_path / "whole")
+    parckit(*argv, "--out", tmp_path / "rest", "--resume", tmp_path / "whole" / "best.ckpt")
+    assert_same(state_of(tmp_path / "whole" / "last.ckpt"), state_of(tmp_path / "rest" / "last.ckpt"))
 
 
 def test_the_best_checkpoint_of_a_copied_training_is_not_replaced_by_a_worse_one(go_on, interrupted, parckit):
@@ -183,6 +225,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(go_on, 
     message = mistake(*go_on, "--resume", last)
     assert message.startswith(f"--resume {last}: damaged")
     assert message.endswith(f"the one before it is whole: {previous}")
+    assert mistake(*go_on, "--resume", last, "--match_weights=true") == message
     parckit(*go_on)
     assert f"refused {last}: damaged" in caplog.text
     assert torch.load(last, weights_only=True)["epoch"] == 1
@@ -223,5 +266,21 @@ def test_it_says_how_much_a_step_takes(start_training, tmp_path, parckit):
         "--model.optimizer.lr_batch=32",
     )
     printed = parckit(*start_training, *options, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false")
-    told = "64 images a step (32 x 2 accumulated x 1 processes), 3 steps an epoch"
+    told = "64 images per step (32 x 2 accumulated x 1 processes), 3 steps per epoch"
     assert printed.splitlines()[0] == f"{told}, highest learning rate 0.06 (0.03 x 64/32)"
+
+
+def test_it_says_of_what_size_the_images_of_a_step_are(start_training, tmp_path, parckit):
+    options = ("--trainer.limit_train_batches=2", "--data.sizes={sides: [24, 32], base: 32}")
+    printed = parckit(*start_training, *options, "--out", tmp_path / "run")
+    assert printed.startswith("32 images of 32x32 pixels per step (")
+
+
+def test_the_weights_that_it_began_with_may_be_gone(go_on, interrupted, checkpoint, tmp_path, parckit):
+    weights = shutil.copy(checkpoint, tmp_path / "weights.ckpt")
+    options = ("--out", tmp_path / "new", "--model.weights", weights)
+    parckit(*go_on, *options, "--trainer.max_epochs=1")
+    weights.unlink()
+    parckit(*go_on, *options)
+    assert torch.load(tmp_path / "new" / "last.ckpt", weights_only=True)["epoch"] == 1
+    assert yaml.safe_load((tmp_path / "new" / "config.yaml").read_text())["model"]["weights"] == str(weights)

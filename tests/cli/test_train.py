@@ -1,6 +1,6 @@
 import csv
 import shutil
-import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,7 +131,7 @@ def test_other_images_of_the_same_classes_are_refused(start_training, trained, d
         shutil.copytree(digit_folder, tmp_path / "images" / split)
     options = ("--data", tmp_path / "images", "--data.batch_size=10", "--resume", trained / "last.ckpt")
     message = mistake(*start_training, *options, "--out", tmp_path / "run")
-    assert message.endswith("goes on only with --data of this many images: 1255, not 10")
+    assert message.endswith("goes on only with a number of training images of 1255, not 10")
     assert not (tmp_path / "run").exists()
 
 
@@ -179,7 +179,6 @@ def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mi
         (["--trainer.limit_val_batches=0"], "--trainer.limit_val_batches 0"),
         (["--trainer.val_check_interval=0"], "--trainer.val_check_interval 0"),
         (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0"),
-        (["--trainer.check_val_every_n_epoch=2"], "--trainer.check_val_every_n_epoch 2"),
         (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),
         (["--trainer.max_epochs=-1"], "--trainer.max_steps -1: the run has no end"),
         (["--trainer.devices=2", "--trainer.sync_batchnorm=true"], "--trainer.sync_batchnorm true"),
@@ -260,9 +259,14 @@ def test_a_stream_trains_for_a_number_of_steps(start_training, tmp_path, parckit
         assert mistake(*argv).startswith("--trainer.max_steps unknown: a stream has no length")
         limits = ("--trainer.max_steps=6", "--trainer.max_epochs=2")
         printed = parckit(*argv, *limits, "--trainer.enable_progress_bar=false")
-    assert "unknown steps an epoch" in printed
-    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 6
+        resumed = parckit(*argv, "--trainer.max_steps=9", "--trainer.max_epochs=3", "--resume=auto")
+        empty = mistake(*argv, *limits, "--data.batch_size=31", "--out", tmp_path / "empty")
+    assert "unknown steps per epoch" in printed
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 9
     assert epochs(tmp_path / "run" / "logs" / "version_0" / "metrics.csv") == [0, 1]
+    assert "last.ckpt: 6 of 9 steps are done" in resumed
+    assert epochs(tmp_path / "run" / "logs" / "version_1" / "metrics.csv") == [2]
+    assert empty == "--data.batch_size 31: none of the loader's workers got so many images in an epoch"
 
 
 def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkeypatch):
@@ -270,12 +274,8 @@ def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkey
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ImagesPerSecond, "on_train_batch_end", interrupt)
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false", code=130)
-    finally:
-        signal.signal(signal.SIGINT, handler)  # Lightning has it ignored from then on
-    assert message == "interrupted"
+    message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false", code=130)
+    assert message == "interrupted; --resume auto goes on from the last checkpoint"
 
 
 def test_checkpoints_open_without_running_code(trained):
@@ -285,3 +285,37 @@ def test_checkpoints_open_without_running_code(trained):
 
 def test_what_the_data_decide_cannot_be_given(start_training, mistake):
     assert "model.labels" in mistake(*start_training, "--model.labels=[a, b]")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--trainer.check_val_every_n_epoch=2"], "ends after 2 steps, before the first validation at 4"),
+        (["--trainer.max_steps=1"], "ends after 1 steps, before the first validation at 2"),
+        (["--trainer.max_steps=1", "--trainer.val_check_interval=0.5"], None),
+        (["--trainer.max_steps=1", "--trainer.val_check_interval=00:00:00:00"], None),
+    ],
+    ids=str,
+)
+def test_a_run_that_ends_before_its_first_validation_is_refused(
+    options, told, start_training, tmp_path, parckit, mistake
+):
+    argv = (*start_training, *BRIEF, *options, "--out", tmp_path / "run")
+    if told is None:
+        parckit(*argv)
+    else:
+        assert mistake(*argv) == f"--trainer: the run {told}"
+        assert not list((tmp_path / "run").glob("*.ckpt"))
+
+
+def test_images_can_have_the_colours_that_the_weights_expect(start_training, checkpoint, tmp_path, parckit):
+    colours = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "channel_order": "bgr"}
+    model, spec = open_checkpoint(checkpoint)
+    expecting = replace(spec, preprocessing=replace(spec.preprocessing, crop_pct=0.5, **colours))
+    save_weights(model, expecting, tmp_path / "weights.safetensors")
+    options = ("--model.weights", tmp_path / "weights.safetensors", "--match_weights=true")
+    parckit(*start_training, *BRIEF, *options, "--out", tmp_path / "run")
+    _, trained = open_checkpoint(tmp_path / "run" / "best.ckpt")
+    assert trained.preprocessing == replace(spec.preprocessing, **colours)
+    saved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["data"]["preprocessing"]
+    assert (tuple(saved["mean"]), saved["channel_order"]) == (colours["mean"], "bgr")

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from backbones import as_if_trained
 from parckit.contract import Preprocessing
 from parckit.data import Augment
-from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, without_noise
+from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, quiet_lightning
 from pictures import write_pictures
 
 MakeData = Callable[..., ClassifyData]
@@ -77,7 +77,7 @@ def fit(tmp_path: Path) -> Fit:
         callbacks: Sequence[Callback] = (),
         resume: Path | None = None,
     ) -> Trainer:
-        with without_noise():
+        with quiet_lightning():
             trainer = Trainer(
                 accelerator="cpu",
                 max_epochs=epochs,

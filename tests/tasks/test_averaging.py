@@ -15,7 +15,7 @@ SPEC = ModelSpec(model="test_parcnet", labels=("ant", "bee"), preprocessing=Prep
 
 
 class Steps(LightningDataModule):
-    """Three batches, so three steps an epoch."""
+    """Three batches, so three steps per epoch."""
 
     def train_dataloader(self) -> DataLoader[float]:
         return DataLoader([0.0, 0.0, 0.0])

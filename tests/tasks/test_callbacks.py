@@ -15,6 +15,9 @@ def batch(images: int, *, skipped: int = 0) -> Batch:
     return Batch(images=torch.zeros(images, 3, 1, 1), targets=targets, skipped=skipped)
 
 
+ALONE = SimpleNamespace(world_size=1)
+
+
 def test_the_rate_is_images_over_seconds_of_this_epoch(monkeypatch):
     clock = iter([0.0, 100.0, 102.0, 104.0, 200.0, 201.0])
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
@@ -23,21 +26,22 @@ def test_the_rate_is_images_over_seconds_of_this_epoch(monkeypatch):
     counter = ImagesPerSecond()
     counter.on_train_start(None, task)
     counter.on_train_epoch_start(None, task)
-    counter.on_train_batch_end(None, task, None, batch(8), 0)
-    counter.on_train_batch_end(None, task, None, batch(2), 1)
+    counter.on_train_batch_end(ALONE, task, None, batch(8), 0)
+    counter.on_train_batch_end(ALONE, task, None, batch(2), 1)
     counter.on_train_epoch_start(None, task)
-    counter.on_train_batch_end(None, task, None, batch(0), 0)
+    counter.on_train_batch_end(ALONE, task, None, batch(0), 0)
     assert logged == [("images/s", 4.0), ("images/s", 2.5), ("images/s", 0.0)]
 
 
-def test_the_rate_of_a_run_resumed_within_an_epoch_counts_from_its_start(monkeypatch):
+def test_the_rate_of_two_processes_resumed_within_an_epoch_counts_both_from_their_start(monkeypatch):
     clock = iter([100.0, 102.0])
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     logged = []
     counter = ImagesPerSecond()
     counter.on_train_start(None, None)
-    counter.on_train_batch_end(None, SimpleNamespace(log=lambda *args, **_: logged.append(args)), None, batch(8), 5)
-    assert logged == [("images/s", 4.0)]
+    task = SimpleNamespace(log=lambda *args, **_: logged.append(args))
+    counter.on_train_batch_end(SimpleNamespace(world_size=2), task, None, batch(8), 5)
+    assert logged == [("images/s", 8.0)]
 
 
 def test_a_run_logs_its_rate(make_data, make_task, fit):

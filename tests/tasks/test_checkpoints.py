@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec, Preprocessing
-from parckit.tasks import AtomicCheckpointIO, SaveBest, SaveLast, check_resumable, find_resumable, without_noise
+from parckit.tasks import AtomicCheckpointIO, SaveBest, SaveLast, find_resumable, open_resumable, quiet_lightning
 
 SPEC = ModelSpec(model="test_parcnet", labels=("a", "b"), preprocessing=Preprocessing(size=(8, 8)))
 
@@ -24,7 +24,7 @@ SPEC = ModelSpec(model="test_parcnet", labels=("a", "b"), preprocessing=Preproce
 def content(step: int = 0) -> dict[str, object]:
     """Return what `parckit train` could have saved, some 40 kB of it."""
     weights = {"model.weight": torch.full((100, 100), float(step))}
-    return {SPEC_KEY: SPEC.to_dict(), "state_dict": weights, "optimizer_states": [{}], "global_step": step}
+    return {SPEC_KEY: SPEC.to_dict(), "state_dict": weights, "optimizer_states": [{}], "loops": {}, "global_step": step}
 
 
 def save(folder: Path, *, steps: int, name: str = "last.ckpt") -> Path:
@@ -133,8 +133,8 @@ def test_a_folder_without_permission_is_named(tmp_path):
 
 def test_a_whole_checkpoint_is_resumable(tmp_path):
     last = save(tmp_path, steps=2)
-    check_resumable(last, SPEC)
-    assert find_resumable(tmp_path) == last
+    assert open_resumable(last).spec == SPEC
+    assert find_resumable(tmp_path) == open_resumable(last)
     assert find_resumable(tmp_path / "nothing") is None
 
 
@@ -142,9 +142,9 @@ def test_a_whole_checkpoint_is_resumable(tmp_path):
 def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(share, tmp_path, caplog):
     last = cut(save(tmp_path, steps=2), share=share)
     with pytest.raises(InputError, match=rf"^{last}: damaged.*; the one before it is whole: {tmp_path}/previous.ckpt$"):
-        check_resumable(last, SPEC)
+        open_resumable(last)
     with caplog.at_level(logging.WARNING):
-        assert find_resumable(tmp_path) == tmp_path / "previous.ckpt"
+        assert find_resumable(tmp_path).path == tmp_path / "previous.ckpt"
     assert [message.split(" (")[0] for message in caplog.messages] == [
         f"refused {last}: damaged, or no .ckpt file of weights alone"
     ]
@@ -154,25 +154,22 @@ def test_what_is_lost_is_said(tmp_path):
     last = cut(save(tmp_path, steps=2), share=0.5)
     cut(tmp_path / "previous.ckpt", share=0.5)
     with pytest.raises(InputError, match=rf"^{last}: damaged[^;]*$"):
-        check_resumable(last, SPEC)
+        open_resumable(last)
     with pytest.raises(InputError, match=rf"^{tmp_path}: .* damaged: last.ckpt, previous.ckpt$"):
         find_resumable(tmp_path)
 
 
-def test_weights_alone_and_other_models_are_refused(tmp_path):
+def test_weights_alone_are_refused(tmp_path):
     path = save(tmp_path, steps=1)
-    other = ModelSpec(model=SPEC.model, labels=("a", "c"), preprocessing=SPEC.preprocessing)
-    with pytest.raises(InputError, match="its model, labels or preprocessing"):
-        check_resumable(path, other)
     weights = content()
     del weights["optimizer_states"]
     AtomicCheckpointIO().save_checkpoint(weights, path)
     with pytest.raises(InputError, match="weights alone"):
-        check_resumable(path, SPEC)
+        open_resumable(path)
 
 
 class Line(LightningModule):
-    """One weight, six batches an epoch."""
+    """One weight, six batches per epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -230,7 +227,7 @@ def fit(tmp_path: Path) -> Callable[..., list[int]]:
                 super().save_checkpoint(filepath, *args, **options)
                 written.append(AtomicCheckpointIO().load_checkpoint(filepath)["global_step"])
 
-        with without_noise():
+        with quiet_lightning():
             trainer = Watched(
                 accelerator="cpu",
                 max_epochs=epochs,
@@ -288,8 +285,31 @@ def test_an_epoch_without_validation_is_saved_too(fit):
     assert fit(clock=still, epochs=2, limit_val_batches=0) == [6, 12]
 
 
-def test_a_process_asked_to_end_saves_first(fit):
-    assert fit(After(3, lambda: signal.raise_signal(signal.SIGTERM)), clock=still) == [4, "ended"]
+def test_validation_by_batches_of_all_epochs_is_waited_for_too(fit):
+    # Batches 4, 8 and 12 of all are validated after, batches 6 and 12 end an epoch.
+    saved = fit(clock=hurried(), epochs=2, check_val_every_n_epoch=None, val_check_interval=4)
+    assert saved == [1, 2, 3, 5, 6, 7, 9, 10, 11, 12]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_process_asked_to_end_saves_first(fit, signum):
+    assert fit(After(3, lambda: signal.raise_signal(signum)), clock=still) == [4, "ended"]
+
+
+def test_a_run_that_outlives_its_terminal_is_left_alone(fit):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert fit(After(3, lambda: signal.raise_signal(signal.SIGHUP)), clock=still) == [6]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_interrupt_does_not_wait(fit):
+    def insist() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    assert fit(After(3, insist), clock=still) == ["ended"]
 
 
 def test_what_a_killed_run_was_writing_is_removed(fit, tmp_path):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
 from parckit.data import Batch, Progressive
 from parckit.runtimes.torch import open_checkpoint
-from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA, without_noise
+from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA, quiet_lightning
 from training_state import assert_same
 
 EMA = Averaging(decay=0.5)
@@ -87,7 +87,7 @@ class Steps(Callback):
 def test_a_run_of_so_many_steps_goes_by_the_epochs_that_they_fill(make_data, make_task, fit):
     data, record, schedule = make_data(), Record(), Schedule(warmup=1, warmup_unit="epochs", per="step")
     fit(make_task(data, schedule=schedule), data, epochs=100, callbacks=[Steps(steps=7), record])
-    run = RunLength(steps=7, epochs=7 / 3)  # three steps an epoch
+    run = RunLength(steps=7, epochs=7 / 3)  # three steps per epoch
     expected = [schedule.lr_at(step, epoch=step // 3, peak=0.03, run=run) for step in range(7)]
     assert expected[3] == 0.03  # warm after one epoch
     # Logged as float32.
@@ -118,7 +118,7 @@ def test_mixed_precision_clips_without_the_fused_kernel_and_spares_convolutions(
     data = make_data()
     task = make_task(data)
     plain = sum(type(module) is nn.Conv2d for module in task.modules())
-    with without_noise():
+    with quiet_lightning():
         trainer = Trainer(
             accelerator="cpu", max_steps=1, precision=precision, gradient_clip_val=clip, **quiet(tmp_path)
         )
@@ -133,7 +133,7 @@ def test_a_fused_kernel_is_refused_where_it_cannot_clip(tmp_path, make_data, mak
     task = make_task(data, optimizer=Optimizer(options={"fused": True}))
     options = {"precision": "bf16-mixed", "gradient_clip_val": 1.0, "max_epochs": 1}
     trainer = Trainer(accelerator="cpu", **options, **quiet(tmp_path))
-    with without_noise(), pytest.raises(InputError, match="fused=true"):
+    with quiet_lightning(), pytest.raises(InputError, match="fused=true"):
         trainer.fit(task, datamodule=data)
 
 

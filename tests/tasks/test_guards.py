@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, DivergedError
 from parckit.data import Batch
-from parckit.tasks import SaveLast, StopOnNaN, without_noise
+from parckit.tasks import SaveLast, StopOnNaN, quiet_lightning
 
 
 class Images(LightningDataModule):
@@ -36,7 +36,7 @@ class Pixel(LightningModule):
 
 
 def fit(task: LightningModule, folder: Path) -> None:
-    with without_noise():
+    with quiet_lightning():
         trainer = Trainer(
             accelerator="cpu",
             max_epochs=2,

@@ -6,7 +6,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from parckit.models import create_model
-from parckit.tasks.precision import spare_strided_depthwise
+from parckit.tasks.precision import keep_strided_depthwise_float32
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_float32_keeps_its_numbers_and_its_parameters_and_keys():
     model = create_model("test_parcnet", num_classes=3, img_size=32).eval()
     spared = deepcopy(model)
     parameters = [*spared.parameters()]
-    spare_strided_depthwise(spared)
+    keep_strided_depthwise_float32(spared)
     convolutions = [type(module) for module in spared.modules() if isinstance(module, nn.Conv2d)]
     assert len({*convolutions}) == 2  # some were replaced
     assert [*spared.state_dict()] == [*model.state_dict()]
@@ -43,7 +43,7 @@ def test_float32_keeps_its_numbers_and_its_parameters_and_keys():
 
 def test_autocast_leaves_a_strided_depthwise_convolution_in_its_weights_type():
     model = nn.Sequential(*strided())
-    spare_strided_depthwise(model)
+    keep_strided_depthwise_float32(model)
     images = torch.randn(2, 3, 8, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         expanded, found = model[0](images), model(images)
@@ -58,20 +58,20 @@ def test_convolutions_that_pad_in_their_own_way_stay():
     model = nn.Sequential(nn.Conv2d(3, 8, 1), Conv2dSame(8, 8, 3, stride=2, groups=8))
     images = torch.randn(2, 3, 7, 7)
     before = model(images)
-    spare_strided_depthwise(model)
+    keep_strided_depthwise_float32(model)
     assert type(model[1]) is Conv2dSame
     assert torch.equal(model(images), before)
 
 
 def test_others_stay():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 3, stride=2), nn.Conv2d(1, 1, 3, stride=2))
-    spare_strided_depthwise(model)
+    keep_strided_depthwise_float32(model)
     assert {type(module) for module in model} == {nn.Conv2d}
 
 
 def test_a_copy_has_parameters_of_its_own():
     model = nn.Sequential(*strided())
-    spare_strided_depthwise(model)
+    keep_strided_depthwise_float32(model)
     copied = deepcopy(model)
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(copied(images), model(images))

@@ -9,7 +9,7 @@ from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import InputError, ModelSpec
 from parckit.measure import cost
-from parckit.models import Parcified, build_hollow, check_input, parcify, preprocessing_of
+from parckit.models import Parcified, build_on_meta, check_input, parcify, preprocessing_of
 from parckit.models.parcifying import PositionEmbeddings
 
 
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     for option in ("stages", "position_embedding"):
         if args[option] is not None and not args.parcify:
             raise InputError(f"--{option} {args[option]}: only with --parcify")
-    model = build_hollow(args.model, num_classes=args.num_classes)
+    model = build_on_meta(args.model, num_classes=args.num_classes)
     preprocessing = preprocessing_of(model, size=None if args.size is None else parse_size(args.size))
     size = preprocessing.size
     check_input(model, ModelSpec(model=args.model, labels=(), preprocessing=preprocessing))

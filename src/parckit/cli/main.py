@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import sys
 import time
 from importlib import import_module
@@ -26,8 +27,8 @@ VERBS = {
 }
 
 _USER_ERROR = 2
-# 128 and the signal's number, what shells and SLURM report of a process that SIGINT or SIGTERM ended.
-_INTERRUPTED, _TERMINATED = 130, 143
+_OF_SIGNAL = 128
+# Added to a signal's number it is what shells and SLURM report of a process that the signal ended.
 _NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 # Where launchers write the number of a process, or of its machine, from 0.
 _PATIENCE = 5.0  # seconds; processes that fail for the same reason do so at about the same time
@@ -55,9 +56,9 @@ def main(argv: list[str] | None = None) -> None:
     except (ExportError, DivergedError, LostProcessError) as error:
         _fail(str(error), code=1)
     except TerminatedError as error:
-        _fail(str(error), code=_TERMINATED)
+        _fail(str(error), code=_OF_SIGNAL + error.signum)
     except KeyboardInterrupt:
-        _fail("interrupted", code=_INTERRUPTED)
+        _fail("interrupted", code=_OF_SIGNAL + signal.SIGINT)
 
 
 def _help() -> str:

@@ -1,40 +1,81 @@
 """Where `parckit train` begins: at nothing or at a checkpoint; what it may not change, and what it replaces."""
 
-from collections.abc import Sized
+import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from parckit.cli.parsing import Parser
 from parckit.contract import InputError, ModelSpec
-from parckit.tasks import LAST, PREVIOUS, ClassifyData, Continuity, check_resumable, find_resumable
+from parckit.tasks import (
+    LAST,
+    PREVIOUS,
+    ClassifyData,
+    Continuity,
+    Resumable,
+    expected_preprocessing,
+    find_resumable,
+    open_resumable,
+)
 
 AUTO = "auto"
 AVERAGE = "average.safetensors"
 
 
-def find_start(config: Namespace) -> Path | None:
+def find_start(config: Namespace) -> Resumable | None:
     """Return the checkpoint to go on from; None to begin.
 
     Raises:
-        InputError: if OUT holds a training that is neither gone on with nor to be replaced, or all its checkpoints are
-            damaged.
+        InputError: if OUT holds a training that is neither gone on with nor to be replaced, or the checkpoint cannot be
+            gone on from; names the file.
     """
     out = Path(config.out)
     if config.resume == AUTO and config.overwrite:
         raise InputError("--resume auto: goes on with the training that --overwrite replaces; give one of them")
-    given = None if config.resume is None else Path(config.resume)
-    start = find_resumable(out) if config.resume == AUTO else given
+    if config.resume == AUTO:
+        start = find_resumable(out)
+    elif config.resume is not None:
+        with _named_resume():
+            start = open_resumable(Path(config.resume))
+    else:
+        start = None
     held = _held(out)
     if held and not config.overwrite and not _lies_in(out, start):
         raise InputError(f"--out {out}: holds a training; go on with --resume {held[0]}, or give --overwrite")
     return start
 
 
-def _lies_in(folder: Path, path: Path | None) -> bool:
-    return path is not None and path.resolve().parent == folder.resolve()
+def match_weights(config: Namespace, *, start: Resumable | None) -> None:
+    """Give the images of a configuration the mean, std and channel order that the weights expect.
+
+    Raises:
+        InputError: if there are no such weights.
+    """
+    if start is not None:
+        expected = start.spec.preprocessing
+    elif config.model.weights is not None:
+        expected = expected_preprocessing(config.model.name, weights=config.model.weights)
+    else:
+        return
+    for name in ("mean", "std", "channel_order"):
+        config.data.preprocessing[name] = getattr(expected, name)
+
+
+@contextmanager
+def _named_resume() -> Generator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"--resume {error}") from error
+
+
+def _lies_in(folder: Path, start: Resumable | None) -> bool:
+    return start is not None and start.path.resolve().parent == folder.resolve()
 
 
 def _held(out: Path) -> list[Path]:
@@ -53,7 +94,7 @@ def make_continuity(config: Namespace, data: ClassifyData) -> Continuity:
             **{f"--model.optimizer.{name}": optimizer[name] for name in belonging},
             "--ema": None if config.ema is None else "given",
             "--model.distillation.features of the teacher": teacher,
-            "--data of this many images:": _count_images(data),
+            "a number of training images of": data.train_images,
         },
         within_epochs={
             "--seed": config.seed,
@@ -64,28 +105,40 @@ def make_continuity(config: Namespace, data: ClassifyData) -> Continuity:
     )
 
 
-def _count_images(data: ClassifyData) -> int | None:
-    return len(cast("Sized", data.train_dataloader().dataset)) if data.resumes_within_epochs else None
-
-
-def check_resumed(path: Path, spec: ModelSpec, continuity: Continuity, *, processes: int) -> None:
+def check_resumed(start: Resumable, spec: ModelSpec, continuity: Continuity, *, processes: int) -> None:
     """Check that a training can go on from a checkpoint.
 
     Raises:
         InputError: if it cannot; names the file.
     """
-    try:
-        continuity.check(path, check_resumable(path, spec), processes=processes)
-    except InputError as error:
-        raise InputError(f"--resume {error}") from error
+    with _named_resume():
+        if start.spec != spec:
+            raise InputError(f"{start.path}: its model, labels or preprocessing are not those of this training")
+        continuity.check(start, processes=processes)
+
+
+def check_validated(trainer: Trainer) -> None:
+    """Check that the run comes to a validation, by which the best checkpoint is chosen.
+
+    Raises:
+        InputError: if it ends before.
+    """
+    epoch, every = trainer.num_training_batches, trainer.check_val_every_n_epoch
+    due = cast("float | None", trainer.val_check_batch)
+    if due is None or math.isinf(due) or math.isinf(epoch):
+        return  # by the clock, or of a stream: known at the end
+    accumulated, whole_epochs = trainer.accumulate_grad_batches, 0 if every is None else every - 1
+    first = whole_epochs * math.ceil(epoch / accumulated) + math.ceil(due / accumulated)
+    if (steps := trainer.estimated_stepping_batches) < first:
+        raise InputError(f"--trainer: the run ends after {steps} steps, before the first validation at {first}")
 
 
 @rank_zero_only
-def prepare(parser: Parser, config: Namespace, *, resume: Path | None) -> None:
+def prepare(parser: Parser, config: Namespace, *, start: Resumable | None) -> None:
     """Remove the training that OUT holds, unless this one goes on with it, and write down the configuration."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    for path in () if _lies_in(out, resume) else _held(out):
+    for path in () if _lies_in(out, start) else _held(out):
         path.unlink()
     kept = config.clone()
     for name in ("overwrite", "resume"):  # said of this start, not of the training

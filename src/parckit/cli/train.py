@@ -1,6 +1,7 @@
 """`parckit train`: a recipe, a data source, a folder of results."""
 
-import math
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,13 +10,22 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LambdaCallback, RichProgressBar
+from lightning.pytorch.callbacks import LambdaCallback, ProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from parckit.cli.parsing import SHORTHANDS, Parser, RecipeFile, Seed, verb_parser
-from parckit.cli.starting import AVERAGE, check_resumed, find_start, make_continuity, prepare
+from parckit.cli.starting import (
+    AVERAGE,
+    check_resumed,
+    check_validated,
+    find_start,
+    make_continuity,
+    match_weights,
+    prepare,
+)
+from parckit.cli.training_output import Announcement, progress_display
 from parckit.contract import InputError, TerminatedError
 from parckit.tasks import (
     LAST,
@@ -24,6 +34,7 @@ from parckit.tasks import (
     ClassifyData,
     ClassifyTask,
     ImagesPerSecond,
+    Resumable,
     SaveBest,
     SaveLast,
     SkippedImages,
@@ -33,10 +44,11 @@ from parckit.tasks import (
     average_checkpoints,
     ending_together,
     keep_freed_memory,
-    without_noise,
+    quiet_lightning,
 )
 
 Monitor = Literal["val_top1", "val_loss"]
+_GO_ON = "--resume auto goes on from the last checkpoint"
 _OURS = ("logger", "callbacks", "default_root_dir", "plugins")
 
 
@@ -75,11 +87,13 @@ def make_parser() -> Parser:
     save_minutes = "also save last.ckpt inside an epoch, every so often"
     parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
     parser.add_argument("--ema", type=Averaging | None, default=None, help="validate and save averaged weights")
+    match_weights = "take mean, std and channel order of the images from model.weights, if there are any"
+    parser.add_argument("--match_weights", type=bool, default=False, help=match_weights)
     parser.add_class_arguments(ClassifyTask, "model")
     parser.add_class_arguments(ClassifyData, "data")
     parser.add_class_arguments(Trainer, "trainer", skip={*_OURS}, instantiate=False)
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
-    # One process: more of them take more images a step. The data module deals images out itself.
+    # One process: more of them take more images per step. The data module deals images out itself.
     parser.set_defaults({"trainer.devices": 1, "trainer.use_distributed_sampler": False})
     parser.link_arguments("seed", "data.seed")
     parser.link_arguments("seed", "model.seed")
@@ -98,21 +112,29 @@ def train(argv: list[str]) -> Run:
     parser = make_parser()
     config = parser.parse(argv)
     out = Path(config.out)
-    resume = find_start(config)
+    start = find_start(config)
+    if config.match_weights:
+        match_weights(config, start=start)
     seed_everything(config.seed, verbose=False)
-    ready = parser.build(config)
+    ready = parser.build(_without_weights(config) if start else config)
     _check_trainer(config.trainer, ready.data)
     logger = CSVLogger(out, name="logs")
     minutes = config.save_minutes if ready.data.resumes_within_epochs else None
     best, last = _best(config), SaveLast(out, minutes=minutes)
     continuity = make_continuity(config, ready.data)
+    announcement = Announcement(ready.data, start=start)
+
+    def begin(trainer: Trainer, _: object) -> None:
+        check_validated(trainer)
+        prepare(parser, config, start=start)
+
     # What is replaced stays until all that can be refused has been looked at.
-    begin = LambdaCallback(on_train_start=lambda *_: prepare(parser, config, resume=resume))
-    with without_noise():
-        trainer = _make_trainer(config, [begin, *_callbacks(config, ready.ema), continuity, best, last], logger)
-        if resume is not None:
-            check_resumed(resume, ready.model.spec, continuity, processes=trainer.world_size)
-        _fit(trainer, ready.model, ready.data, resume=resume)
+    callbacks = [LambdaCallback(on_train_start=begin), continuity, announcement, *_callbacks(config, ready.ema)]
+    with quiet_lightning():
+        trainer = _make_trainer(config, [*callbacks, best, last], logger)
+        if start is not None:
+            check_resumed(start, ready.model.spec, continuity, processes=trainer.world_size)
+        _fit(trainer, ready, start=start, asked_by=lambda: last.asked_by)
     run = Run(
         best=out / Path(best.best_model_path).name,
         last=out / LAST,
@@ -121,7 +143,8 @@ def train(argv: list[str]) -> Run:
         config=out / "config.yaml",
     )
     if not run.best.is_file():
-        raise InputError(f"--out {out}: holds no best.ckpt, for no epoch was both trained and validated")
+        often = "--trainer.val_check_interval BATCHES validates more often"
+        raise InputError(f"--out {out}: holds no best.ckpt, for no epoch was both trained and validated; {often}")
     if run.average is not None:
         _write_average(best, run.average)
     return run
@@ -144,16 +167,20 @@ def _check_trainer(options: Namespace, data: ClassifyData) -> None:
     for name in ("limit_val_batches", "val_check_interval"):
         if options[name] == 0:
             raise InputError(f"--trainer.{name} 0: best.ckpt is chosen by validation")
-    every, epochs = options.check_val_every_n_epoch, options.max_epochs
-    if every is not None and epochs is not None and every > epochs > 0:
-        raise InputError(f"--trainer.check_val_every_n_epoch {every}: none of {epochs} epochs would be validated")
     if options.fast_dev_run:
         raise InputError("--trainer.fast_dev_run: keeps no checkpoint; try --trainer.max_epochs 1")
-    if options.max_steps < 0 and (epochs == -1 or not data.resumes_within_epochs):
+    if options.max_steps < 0 and (options.max_epochs == -1 or not data.resumes_within_epochs):
         why = "-1: the run has no end" if data.resumes_within_epochs else "unknown: a stream has no length"
         raise InputError(f"--trainer.max_steps {why}; give a number, which the schedule needs")
     if options.accumulate_grad_batches < 1:
         raise InputError(f"--trainer.accumulate_grad_batches {options.accumulate_grad_batches}: must be at least 1")
+
+
+def _without_weights(config: Namespace) -> Namespace:
+    """Spare a run that goes on the weights that it began with: they may be gone, or no network be there."""
+    changed = config.clone()
+    changed.model.weights = None
+    return changed
 
 
 def _best(config: Namespace) -> SaveBest:
@@ -175,37 +202,17 @@ def _write_average(best: SaveBest, path: Path) -> None:
     average_checkpoints([Path(path) for path in ranked], path)
 
 
-class _Announcement(Callback):
-    """Say before the first step what follows from batch size, processes and accumulation."""
-
-    def __init__(self, *, lr: float, lr_batch: int | None) -> None:
-        self._lr = lr
-        self._lr_batch = lr_batch
-
-    @rank_zero_only
-    def on_train_start(self, trainer: Trainer, pl_module: ClassifyTask) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
-        each = pl_module.effective_batch // (accumulated * processes)
-        batches = trainer.num_training_batches
-        steps = "unknown" if math.isinf(batches) else math.ceil(batches / accumulated)
-        scaled = "" if self._lr_batch is None else f" ({self._lr:g} x {pl_module.effective_batch}/{self._lr_batch})"
-        print(
-            f"{pl_module.effective_batch} images a step ({each} x {accumulated} accumulated x {processes} processes),"
-            f" {steps} steps an epoch, highest learning rate {pl_module.peak_lr:g}{scaled}"
-        )
-
-
 def _callbacks(config: Namespace, ema: Averaging | None) -> list[Callback]:
     averaging = [] if ema is None else [WeightEMA(ema)]
-    bar = [] if config.trainer.enable_progress_bar is False else [RichProgressBar()]
-    optimizer = config.model.optimizer
-    announcement = _Announcement(lr=optimizer.lr, lr_batch=optimizer.lr_batch)
-    return [StopOnNaN(Path(config.out)), *averaging, ImagesPerSecond(), SkippedImages(), announcement, *bar]
+    progress = [] if config.trainer.enable_progress_bar is False else [progress_display()]
+    return [StopOnNaN(Path(config.out)), *averaging, ImagesPerSecond(), SkippedImages(), *progress]
 
 
 def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
     loggers = [logger, TensorBoardLogger(config.out, name="logs", version=logger.version)]
     arguments = config.trainer.as_dict()
+    # Otherwise Lightning adds a bar of its own where there is none.
+    arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
     try:
         trainer = Trainer(
@@ -222,12 +229,12 @@ def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogge
     return trainer
 
 
-def _fit(trainer: Trainer, task: ClassifyTask, data: ClassifyData, *, resume: Path | None) -> None:
+def _fit(trainer: Trainer, ready: Namespace, *, start: Resumable | None, asked_by: Callable[[], int | None]) -> None:
     if isinstance(trainer.accelerator, CPUAccelerator):
         keep_freed_memory()
     try:
         with ending_together(trainer):
-            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+            trainer.fit(ready.model, datamodule=ready.data, ckpt_path=start and start.path, weights_only=True)
     except MisconfigurationException as error:
         raise _refused(error) from error
     except ValueError as error:
@@ -235,9 +242,9 @@ def _fit(trainer: Trainer, task: ClassifyTask, data: ClassifyData, *, resume: Pa
             raise _refused(error) from error
         raise
     except SIGTERMException as error:
-        raise TerminatedError("asked to end (SIGTERM); --resume auto goes on from the last checkpoint") from error
+        raise TerminatedError(f"asked to end; {_GO_ON}", signum=asked_by() or signal.SIGTERM) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt from error
+        raise TerminatedError(f"interrupted; {_GO_ON}", signum=signal.SIGINT) from error
 
 
 def _refused(error: Exception) -> InputError:

@@ -7,10 +7,11 @@ from parckit.tasks.checkpoints import (
     LAST,
     PREVIOUS,
     AtomicCheckpointIO,
+    Resumable,
     SaveBest,
     SaveLast,
-    check_resumable,
     find_resumable,
+    open_resumable,
 )
 from parckit.tasks.classify import ClassifyTask
 from parckit.tasks.continuity import Continuity
@@ -19,8 +20,9 @@ from parckit.tasks.distill import Distillation
 from parckit.tasks.distributed import SyncNorms, ending_together
 from parckit.tasks.guards import StopOnNaN
 from parckit.tasks.mixing import Mixing
-from parckit.tasks.noise import without_noise
 from parckit.tasks.optim import Optimizer, RunLength, Schedule
+from parckit.tasks.quiet import quiet_lightning
+from parckit.tasks.weights import expected_preprocessing
 
 __all__ = [
     "LAST",
@@ -34,6 +36,7 @@ __all__ = [
     "ImagesPerSecond",
     "Mixing",
     "Optimizer",
+    "Resumable",
     "RunLength",
     "SaveBest",
     "SaveLast",
@@ -43,9 +46,10 @@ __all__ = [
     "SyncNorms",
     "WeightEMA",
     "average_checkpoints",
-    "check_resumable",
     "ending_together",
+    "expected_preprocessing",
     "find_resumable",
     "keep_freed_memory",
-    "without_noise",
+    "open_resumable",
+    "quiet_lightning",
 ]

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class ImagesPerSecond(Callback):
-    """Show the training throughput of this process, loading included, beside the progress bar's remaining time."""
+    """Log the training throughput, loading included: this process's, times their number."""
 
     def __init__(self) -> None:
         self._start = 0.0
@@ -31,8 +31,8 @@ class ImagesPerSecond(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
         """Update the rate, averaged over the epoch so far."""
-        del trainer, outputs, batch_idx
-        self._images += len(batch.targets)
+        del outputs, batch_idx
+        self._images += len(batch.targets) * trainer.world_size
         rate = self._images / (time.perf_counter() - self._start)
         pl_module.log("images/s", rate, prog_bar=True, batch_size=max(1, len(batch.targets)))
 

@@ -6,7 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -24,11 +25,16 @@ from parckit.contract import InputError, ModelSpec, remove_leftovers, replacing
 from parckit.data import Batch
 from parckit.runtimes.torch import read_training
 
+SETTINGS_KEY = "parckit_settings"
+"""Where a checkpoint keeps the settings that `Continuity` compares, beside the model's spec."""
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"
 """The newest checkpoint of a training, and the one before it."""
 
 _log = logging.getLogger(__name__)
+
+_ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
+# Of a batch system or the system's shutdown, of Ctrl-C, of a terminal that closes; Windows has no SIGHUP.
 
 
 @final
@@ -106,7 +112,9 @@ class SaveBest(ModelCheckpoint):
 
 @final
 class SaveLast(Checkpoint):
-    """Write `last.ckpt` after every epoch, every so many minutes in it, and when the process is asked to end (SIGTERM).
+    """Write `last.ckpt` after every epoch, every so many minutes in it, and when the process is asked to end.
+
+    SIGTERM, Ctrl-C and the closing of the terminal ask; a second Ctrl-C does not wait.
 
     Inside an epoch it waits for the end of an optimizer step, for gradients that are being accumulated are not saved,
     and for the end of a validation that is due.
@@ -114,6 +122,9 @@ class SaveLast(Checkpoint):
     Args:
         folder: where to.
         minutes: at most so much work is lost; None: save only at the ends of epochs, for data that cannot go on inside.
+
+    Attributes:
+        asked_by: number of the signal by which this process was asked to end; None if it was not.
 
     Raises:
         InputError: if `minutes` is not positive.
@@ -126,7 +137,7 @@ class SaveLast(Checkpoint):
         self._seconds = None if minutes is None else 60 * minutes
         self._clock = clock
         self._saved_at = 0.0
-        self._is_asked_to_end = False
+        self.asked_by: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Remove what a killed run was writing."""
@@ -135,15 +146,17 @@ class SaveLast(Checkpoint):
             remove_leftovers(self._path.parent, suffix=self._path.suffix)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count the minutes and to listen for SIGTERM.
+        """Begin to count the minutes and to listen for signals, but for those that are ignored, as SIGHUP under nohup.
 
-        Lightning's handler, which comes back when the training ends, would broadcast at once, wherever the other
-        processes are, and all would wait for ever.
+        Lightning's own handler of SIGTERM would broadcast at once, wherever the other processes are, and all would wait
+        for ever. Lightning puts all handlers back when the training ends.
         """
         del trainer, pl_module
         self._saved_at = self._clock()
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._ask_to_end)
+            for signum in _ENDINGS:
+                if signal.getsignal(signum) != signal.SIG_IGN:
+                    signal.signal(signum, self._ask_to_end)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
@@ -152,40 +165,64 @@ class SaveLast(Checkpoint):
 
         Raises:
             SIGTERMException: in all of them, if one is asked to end.
+            KeyboardInterrupt: instead of it, where Ctrl-C asked.
         """
         del pl_module, outputs, batch
         if not _is_between_steps(trainer, batch_idx + 1):
             return
         is_due = self._seconds is not None and self._clock() - self._saved_at >= self._seconds
         one_says = partial(trainer.strategy.reduce_boolean_decision, all=False)
-        if not one_says(is_due or self._is_asked_to_end):
+        if not one_says(is_due or self.asked_by is not None):
             return
         if self._seconds is not None:
             self._save(trainer)
-        if one_says(self._is_asked_to_end):
-            raise SIGTERMException
+        self._end_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch, validated and all.
 
         Raises:
             SIGTERMException: in all processes, if one is asked to end.
+            KeyboardInterrupt: instead of it, where Ctrl-C asked.
         """
         del pl_module
         self._save(trainer)
-        if trainer.strategy.reduce_boolean_decision(self._is_asked_to_end, all=False):
-            raise SIGTERMException
+        self._end_if_asked(trainer)
 
     def _ask_to_end(self, signum: int, frame: FrameType | None) -> None:
-        del signum, frame
-        self._is_asked_to_end = True
+        del frame
+        self.asked_by = signum
+        if signum == signal.SIGINT:
+            rank_zero_only(_log.warning)("ending after this step or validation; Ctrl-C again ends at once")
+            signal.signal(signum, signal.default_int_handler)
+
+    def _end_if_asked(self, trainer: Trainer) -> None:
+        if trainer.strategy.reduce_boolean_decision(self.asked_by is not None, all=False):
+            raise KeyboardInterrupt if self.asked_by == signal.SIGINT else SIGTERMException
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self._path)
         self._saved_at = self._clock()
 
 
-def find_resumable(folder: Path) -> Path | None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resumable:
+    """A checkpoint that a training can go on from.
+
+    Attributes:
+        path: its file.
+        spec: of the trained model.
+        loops: Lightning's: how far the training has come.
+        settings: as `Continuity` wrote them.
+    """
+
+    path: Path
+    spec: ModelSpec
+    loops: Mapping[str, object]
+    settings: Mapping[str, object]
+
+
+def find_resumable(folder: Path) -> Resumable | None:
     """Return the newest whole checkpoint of a training in a folder; None if there is no checkpoint at all.
 
     A damaged one is passed over with a warning that names it.
@@ -196,47 +233,46 @@ def find_resumable(folder: Path) -> Path | None:
     found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
     for path in found:
         try:
-            _read_resumable(path)
+            return _read_resumable(path)
         except InputError as error:
             rank_zero_only(_log.warning)("refused %s", error)
-        else:
-            return path
     if found:
         raise InputError(f"{folder}: all its checkpoints are damaged: {', '.join(path.name for path in found)}")
     return None
 
 
-def check_resumable(path: Path, spec: ModelSpec) -> dict[str, object]:
-    """Return what a checkpoint holds, once it is known that a training with a model of this spec can go on from it.
+def open_resumable(path: Path) -> Resumable:
+    """Read a checkpoint that a training is to go on from.
 
     Raises:
-        InputError: if the file is missing or damaged, and which one may serve instead; if it holds weights alone; or
-            if its spec is another.
+        InputError: if the file is missing or damaged, and which one may serve instead; or if it holds weights alone.
     """
     try:
-        trained, checkpoint = _read_resumable(path)
+        return _read_resumable(path)
     except InputError as error:
         before = path.with_name(PREVIOUS)
         if path.name == LAST and _is_whole(before):
             raise InputError(f"{error}; the one before it is whole: {before}") from error
         raise
-    if trained != spec:
-        raise InputError(f"{path}: its model, labels or preprocessing are not those of this training")
-    return checkpoint
 
 
 def _is_between_steps(trainer: Trainer, batches: int) -> bool:
     """Return whether after so many batches of an epoch a step is done and no validation or epoch's end follows."""
     due = cast("float", trainer.val_check_batch) if trainer.enable_validation else None
-    is_validated_next = due is not None and batches % due == 0
+    # Validation by batches of all epochs has no interval in epochs.
+    counted = (
+        batches if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.epoch_loop.total_batch_idx + 1
+    )
+    is_validated_next = due is not None and counted % due == 0
     return batches % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch and not is_validated_next
 
 
-def _read_resumable(path: Path) -> tuple[ModelSpec, dict[str, object]]:
+def _read_resumable(path: Path) -> Resumable:
     spec, checkpoint = read_training(path)
     if "optimizer_states" not in checkpoint:
         raise InputError(f"{path}: holds weights alone, not the state of a training")
-    return spec, checkpoint
+    settings = cast("Mapping[str, object]", checkpoint.get(SETTINGS_KEY, {}))
+    return Resumable(path=path, spec=spec, loops=cast("Mapping[str, object]", checkpoint["loops"]), settings=settings)
 
 
 def _is_whole(path: Path) -> bool:

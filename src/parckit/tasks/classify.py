@@ -22,7 +22,7 @@ from parckit.tasks.distill import Distillation, Distiller
 from parckit.tasks.distributed import is_distributed
 from parckit.tasks.mixing import Mixing
 from parckit.tasks.optim import Optimizer, RunLength, Schedule, set_lr
-from parckit.tasks.precision import spare_strided_depthwise
+from parckit.tasks.precision import keep_strided_depthwise_float32
 from parckit.tasks.weights import initial_model
 
 _log = logging.getLogger(__name__)
@@ -51,6 +51,11 @@ class ClassifyTask(LightningModule):
         labels: class names by index; comes from the data.
         preprocessing: what the evaluation does to images; comes from the data.
         seed: of what is drawn in training steps, such as dropout.
+
+    Attributes:
+        spec: the model, its classes and what it expects of images.
+        model: the network.
+        optimizer_settings: as given.
 
     Raises:
         InputError: if there is no such model, it refuses a keyword, `label_smoothing` is not in [0, 1), or the schedule
@@ -85,7 +90,7 @@ class ClassifyTask(LightningModule):
         check_input(self.model, self.spec)
         if optimizer.lr < schedule.min_lr:
             raise InputError(f"optimizer.lr={optimizer.lr}: is below schedule.min_lr={schedule.min_lr}")
-        self._optimizer = optimizer
+        self.optimizer_settings = optimizer
         self._schedule = schedule
         self._label_smoothing = label_smoothing
         self._mix = None if mixing is None else mixing.build(num_classes=len(self.spec.labels))
@@ -106,7 +111,7 @@ class ClassifyTask(LightningModule):
         """
         del stage
         if self._is_mixed and self.trainer.strategy.root_device.type == "cpu":
-            spare_strided_depthwise(self.model)
+            keep_strided_depthwise_float32(self.model)
         for size in self._data.training_sizes:
             check_input(self.model, self.spec, size=size)
 
@@ -160,9 +165,9 @@ class ClassifyTask(LightningModule):
         """
         # A fused kernel may undo a loss scale itself, too late for clipping; lightning refuses the two together.
         fused = not (self._is_mixed and self.trainer.gradient_clip_val)
-        if not fused and self._optimizer.options.get("fused"):
+        if not fused and self.optimizer_settings.options.get("fused"):
             raise InputError("--model.optimizer.options fused=true: is impossible with clipping in mixed precision")
-        optimizer = self._optimizer.build(self.model, lr=self.peak_lr, fused=fused)
+        optimizer = self.optimizer_settings.build(self.model, lr=self.peak_lr, fused=fused)
         if self.distiller is not None and (learned := list(self.distiller.parameters())):
             optimizer.add_param_group({"params": learned})
         return optimizer
@@ -186,12 +191,22 @@ class ClassifyTask(LightningModule):
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
                 norm.eval()
 
+    def on_train_epoch_end(self) -> None:
+        """Refuse an epoch without a batch: there would be no end of them.
+
+        Raises:
+            InputError: if there was none, as in a stream shorter than its workers' batches.
+        """
+        if not self.trainer.fit_loop.epoch_loop.batch_progress.current.ready:
+            size = self._data.batch_size
+            raise InputError(f"--data.batch_size {size}: none of the loader's workers got so many images in an epoch")
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate, and the generators so that what is drawn depends on nothing that came before."""
         del batch
         epoch = self.trainer.current_epoch
-        lr = self._schedule.lr_at(self.trainer.global_step, epoch=epoch, peak=self._optimizer.lr, run=self._run)
-        self._lr = lr * self._optimizer.lr_factor(batch=self.effective_batch)
+        lr = self._schedule.lr_at(self.trainer.global_step, epoch=epoch, peak=self.optimizer_settings.lr, run=self._run)
+        self._lr = lr * self.optimizer_settings.lr_factor(batch=self.effective_batch)
         set_lr(self.trainer.optimizers[0], self._lr)
         drawn = np.random.SeedSequence([self._seed, epoch, batch_idx, self.trainer.global_rank])
         seed = int(drawn.generate_state(1, np.uint64)[0])
@@ -208,7 +223,7 @@ class ClassifyTask(LightningModule):
     @property
     def peak_lr(self) -> float:
         """The highest learning rate, scaled to the effective batch if the recipe says so."""
-        return self._optimizer.lr * self._optimizer.lr_factor(batch=self.effective_batch)
+        return self.optimizer_settings.lr * self.optimizer_settings.lr_factor(batch=self.effective_batch)
 
     @property
     def _is_mixed(self) -> bool:

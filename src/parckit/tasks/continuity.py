@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import cast, final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from parckit.contract import InputError
+from parckit.tasks.checkpoints import SETTINGS_KEY, Resumable
 
-_KEY = "parckit_settings"
-"""Where a checkpoint keeps the settings, beside the model's spec."""
 _PROCESSES = "processes"
 
 
@@ -30,27 +28,42 @@ class Continuity(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
         """Add the settings."""
         del pl_module
-        checkpoint[_KEY] = {**self._always, **self._within_epochs, _PROCESSES: trainer.world_size}
+        checkpoint[SETTINGS_KEY] = {**self._always, **self._within_epochs, _PROCESSES: trainer.world_size}
 
-    def check(self, path: Path, checkpoint: Mapping[str, object], *, processes: int) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let a run that goes on from an epoch's end begin the next epoch, and so count it.
+
+        Where the run is limited in steps, Lightning goes through the finished epoch once more, without a batch of it.
+        """
+        del pl_module
+        loop = trainer.fit_loop
+        if not loop.restarted_on_epoch_end:
+            return
+        loop.epoch_progress.increment_completed()
+        loop._restarting = False  # pyright: ignore[reportPrivateUsage] - the property cannot be set in such a run
+        loop.epoch_loop.restarting = False
+        for each in (loop, loop.epoch_loop):
+            each.reset_restart_stage()
+
+    def check(self, resumed: Resumable, *, processes: int) -> None:
         """Compare what a checkpoint was trained with.
 
         Raises:
             InputError: for the first setting that is another.
         """
-        trained = cast("Mapping[str, object]", checkpoint.get(_KEY, {}))
-        within = _is_within_epoch(checkpoint)
+        trained = resumed.settings
+        within = _is_within_epoch(resumed.loops)
         compared = {**self._always, **({**self._within_epochs, _PROCESSES: processes} if within else {})}
         for name, value in compared.items():
             if trained.get(name, value) != value:
                 only = "was written before its epoch's end and goes on" if name not in self._always else "goes on"
-                raise InputError(f"{path}: {only} only with {name} {_shown(trained[name])}, not {_shown(value)}")
+                told = f"{name} {_shown(trained[name])}, not {_shown(value)}"
+                raise InputError(f"{resumed.path}: {only} only with {told}")
 
 
-def _is_within_epoch(checkpoint: Mapping[str, object]) -> bool:
+def _is_within_epoch(loops: Mapping[str, object]) -> bool:
     """Return whether an epoch is begun and not done; `best.ckpt`, written by its validation, is within it too."""
-    loops = cast("dict[str, dict[str, dict[str, dict[str, int]]]]", checkpoint["loops"])
-    epochs = loops["fit_loop"]["epoch_progress"]["current"]
+    epochs = cast("dict[str, dict[str, dict[str, int]]]", loops["fit_loop"])["epoch_progress"]["current"]
     return epochs["ready"] > epochs["processed"]
 
 

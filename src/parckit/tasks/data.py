@@ -93,6 +93,11 @@ class ClassifyData(LightningDataModule):
         return self._train.labels
 
     @property
+    def train_images(self) -> int | None:
+        """How many images an epoch has; None for a stream."""
+        return len(self._train) if isinstance(self._train, DrawnImages) else None
+
+    @property
     def resumes_within_epochs(self) -> bool:
         """Whether training can leave out what it has seen of an epoch; streams begin it again."""
         return isinstance(self._train, DrawnImages)
@@ -130,7 +135,7 @@ class ClassifyData(LightningDataModule):
             loop = self.trainer.fit_loop
             epochs, used = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
             done = epochs.processed  # pyright: ignore[reportAttributeAccessIssue] - Lightning names the base of its type
-            batches.go_on(done, start=used.ready if epochs.ready > done else 0)
+            batches.resume_at(done, start=used.ready if epochs.ready > done else 0)
         return train_loader(train, batches=batches, workers=self._workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:

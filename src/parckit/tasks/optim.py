@@ -27,8 +27,8 @@ class Optimizer:
     Attributes:
         name: timm's name for it (`timm.optim.list_optimizers()`), such as adamw, muon, sgd, rmsproptf.
         lr: highest learning rate.
-        lr_batch: images a step that `lr` is meant for; with another number the whole schedule is scaled in proportion.
-            None: never.
+        lr_batch: images per step that `lr` is meant for; with another number the whole schedule is scaled in
+            proportion. None: never.
         weight_decay: of tensors with two or more dimensions.
         decay_all: norms, biases and other one-dimensional parameters decay too.
         layer_decay: factor of the learning rate from each layer to the one before it; None: all learn equally fast.

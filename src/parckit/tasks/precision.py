@@ -15,7 +15,7 @@ class _UncastConv2d(nn.Conv2d):
             return super().forward(input.to(self.weight.dtype)).to(input.dtype)
 
 
-def spare_strided_depthwise(model: nn.Module) -> None:
+def keep_strided_depthwise_float32(model: nn.Module) -> None:
     """Let strided depthwise convolutions compute in float32 also under autocast; parameters and keys stay.
 
     On CPUs the bfloat16 gradient of them takes 6 to 30 times the float32 one's time (oneDNN), which made a whole

@@ -10,7 +10,7 @@ _WATCH = "lightning.fabric.strategies.launchers.subprocess_script"
 
 
 @contextmanager
-def without_noise() -> Generator[None]:
+def quiet_lightning() -> Generator[None]:
     """Keep Lightning's advertisements and the warnings that a correct run raises off the terminal."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
