@@ -71,7 +71,7 @@ CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 
 @pytest.mark.parametrize(("labels", "kept"), [(CIFAR, True), (CIFAR[::-1], False), (tuple("0123456789"), False)])
 def test_pretrained_weights_keep_the_classifier_of_the_same_classes_alone(labels, kept):
-    spec = ModelSpec(model="parcnet_xs.cifar10", labels=labels, preprocessing=Preprocessing(size=(64, 64)))
+    spec = ModelSpec(model="parcnet_xs.cifar10", labels=labels, preprocessing=Preprocessing(size=(32, 32)))
     found = initial_model(spec, weights="pretrained").state_dict()
     given = timm.create_model(spec.model, pretrained=True).state_dict()
     assert torch.equal(found["stem.conv.weight"], given["stem.conv.weight"])

@@ -194,12 +194,12 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 
 default_cfgs = generate_default_cfgs(
     {
-        # Trained by this project on images of 32x32 pixels, upscaled.
+        # Trained by this project: classify/cifar10_parcnet_xs.
         "parcnet_xs.cifar10": _cfg(
             file=str(WEIGHTS / "parcnet_xs.cifar10.safetensors"),
             num_classes=10,
             label_names=_CIFAR10,
-            input_size=(3, 64, 64),
+            input_size=(3, 32, 32),
             pool_size=(4, 4),
             crop_pct=1.0,
             interpolation="bicubic",
@@ -217,7 +217,7 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-_OF_TAG = {"cifar10": {"img_size": 64, "output_stride": 16}}
+_OF_TAG = {"cifar10": {"img_size": 32, "stem_stride": 1, "output_stride": 8}}
 """Keywords that weights were trained with, by their tag."""
 
 
