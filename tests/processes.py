@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +16,10 @@ def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | 
 
 
 def train_apart(argv: list[str]) -> None:
-    """Run `parckit train` in a group of processes of its own, as a terminal would."""
+    """Run `parckit train` in a group of processes of its own, as a terminal would, and with a terminal's signals."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # or under nohup
     train(argv)
 
 

@@ -291,6 +291,17 @@ def test_validation_by_batches_of_all_epochs_is_waited_for_too(fit):
     assert saved == [1, 2, 3, 5, 6, 7, 9, 10, 11, 12]
 
 
+@pytest.fixture
+def of_a_terminal():
+    """Give the signals their usual effects, which they may not have where the tests run in the background."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {signum: signal.signal(signum, handler) for signum, handler in usual.items()}
+    yield
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.usefixtures("of_a_terminal")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_process_asked_to_end_saves_first(fit, signum):
     assert fit(After(3, lambda: signal.raise_signal(signum)), clock=still) == [4, "ended"]
@@ -304,6 +315,7 @@ def test_a_run_that_outlives_its_terminal_is_left_alone(fit):
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("of_a_terminal")
 def test_a_second_interrupt_does_not_wait(fit):
     def insist() -> None:
         signal.raise_signal(signal.SIGINT)
