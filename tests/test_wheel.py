@@ -12,7 +12,7 @@ from repository import copy_to, files
 
 BUILD = ("wheel", "--no-build-isolation", "--no-deps", "--no-index", "--quiet")
 INSTALL = ("install", "--no-deps", "--no-index", "--quiet")
-DATA = {".py", ".yaml", ".j2", ".typed", ".safetensors"}
+DATA = {".py", ".json", ".yaml", ".j2", ".typed", ".safetensors"}
 SMOKE = """
 import parckit, sys, torch
 from importlib.resources import files

@@ -54,7 +54,7 @@ def encoded(picture):
 
 @pytest.fixture
 def archives(tmp_path: Path, encoded) -> Path:
-    """Return a folder of the three archives in their official form: 2 training images a class, 4 to validate."""
+    """Return a folder of the three archives in their official form: 2 training images per class, 4 to validate."""
     train = {f"{wnid}_{i}.JPEG": encoded(10 * c + i) for c, wnid in enumerate(WNIDS) for i in range(2)}
     classes = {
         f"{wnid}.tar": _tar({name: data for name, data in train.items() if name.startswith(wnid)})
@@ -133,7 +133,7 @@ def test_an_archive_cut_between_two_classes_is_named(archives, tmp_path):
 @pytest.mark.parametrize(
     ("name", "files", "message"),
     [
-        (TRAIN_ARCHIVE, {"n01/1.JPEG": b""}, r"holds n01/1\.JPEG; expected one tar of images a class"),
+        (TRAIN_ARCHIVE, {"n01/1.JPEG": b""}, r"holds n01/1\.JPEG; expected one tar of images per class"),
         (TRAIN_ARCHIVE, {"n01.tar": _tar({}), "n09.tar": _tar({})}, "class n02 is not in both train and val"),
         (VAL_ARCHIVE, {"1.JPEG": b""}, f"holds 1 images, but {DEVKIT_ARCHIVE} has 4 answers"),
     ],
