@@ -15,7 +15,7 @@ class DataChoice:
     """Labelled images to evaluate on; `--data X` is short for `--data.source X`.
 
     Attributes:
-        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or a URL pattern of shards.
+        source: `digits`, a folder of class folders, a folder, pattern or URLs of tar shards, or `hf://NAME`.
         split: which part of the source.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         batch_size: images at once.

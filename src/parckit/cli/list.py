@@ -23,7 +23,8 @@ def main(argv: list[str]) -> None:
     args = parser.read(argv)
     # Counted before (parckit.measure.catalogue): counting, torch and timm would take seconds.
     catalogue = cast(
-        "list[Mapping[str, object]]", json.loads((files("parckit.measure") / "catalogue.json").read_text())
+        "list[Mapping[str, object]]",
+        json.loads((files("parckit.measure") / "catalogue.json").read_text(encoding="utf-8")),
     )
     chosen = [entry for entry in catalogue if fnmatchcase(str(entry["model"]), args.pattern)]
     if not chosen:

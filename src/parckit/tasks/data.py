@@ -38,7 +38,7 @@ class ClassifyData(LightningDataModule):
     """Labelled images of one source, split into training and validation.
 
     Args:
-        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or a URL pattern of shards.
+        source: `digits`, a folder of class folders, a folder, pattern or URLs of tar shards, or `hf://NAME`.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         augment: what training does to an image beside that.
         sizes: how training varies the images' size; None: it does not.
