@@ -269,6 +269,7 @@ def test_edgevit_is_trained_as_its_authors_do(parse):
     for epoch, lr in {0: 1e-6, 1: 4.008e-4, 4: 1.6002e-3, 5: 1.9986364e-3, 150: 1.005e-3}.items():
         assert lr_at(config, epoch=epoch, step=epoch * (TRAIN_IMAGES // 2048)) == pytest.approx(lr, rel=1e-6)
     assert config.ema.decay == 0.99996
+    assert config.data.repeats == 3
 
 
 @pytest.mark.parametrize("tiny", ["test_parcnet", "test_parcnetv2"])

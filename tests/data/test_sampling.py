@@ -150,6 +150,24 @@ def test_a_full_size_needs_no_multiple():
     assert {draw.size for batch in batches for draw in batch} == {(33, 47)}
 
 
+def test_repeated_images_share_a_batch_with_seeds_of_their_own():
+    batches = sample(103, batch_size=12, repeats=3)
+    drawn = list(batches)
+    assert [len(batch) for batch in drawn] == [12] * 8
+    for batch in drawn:
+        assert set(Counter(draw.image for draw in batch).values()) == {3}
+    assert len(set(images(batches))) == 32
+    assert len({draw.seed for batch in drawn for draw in batch}) == 96
+
+
+def test_processes_share_the_repeats_of_an_image():
+    alone = sample(batch_size=6, repeats=2, seed=4)
+    first, second = (sample(batch_size=3, repeats=2, seed=4, process=i, processes=2) for i in range(2))
+    assert images(first) == images(second)
+    for one, other, both in zip(first, second, alone, strict=True):
+        assert sorted([*one, *other]) == sorted(both)
+
+
 def test_every_image_comes_equally_often():
     batches = sample(20, batch_size=7)
     drawn = np.zeros(20)
@@ -163,6 +181,7 @@ def test_every_image_comes_equally_often():
 @pytest.mark.parametrize(
     ("make", "named"),
     [
+        (lambda: sample(repeats=0), "repeats=0"),
         (lambda: sample(9), "batch_size=10: .* 9 images"),
         (lambda: sample(19, processes=2), "batch_size=10 in each of 2 processes: .* 19 images"),
         (lambda: sample(39, sizes=MultiScale(sides=(16, 32), base=32)), r"sides=\(16, 32\): .* 50 images.* only 39 "),

@@ -99,6 +99,7 @@ def make_continuity(config: Namespace, data: ClassifyData) -> Continuity:
         within_epochs={
             "--seed": config.seed,
             "--data.batch_size": config.data.batch_size,
+            "--data.repeats": config.data.repeats,
             "--data.sizes": None if sizes is None else sizes.as_dict(),
             "--trainer.accumulate_grad_batches": config.trainer.accumulate_grad_batches,
         },

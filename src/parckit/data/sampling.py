@@ -2,7 +2,7 @@
 
 The order of an epoch is a permutation drawn from (seed, epoch). Every process takes its own part of each global batch,
 so two processes see the batches that one with twice the batch size sees. What happens to an image is drawn from
-(seed, epoch, index), whichever process or worker loads it.
+(seed, epoch, index, repeat), whichever process or worker loads it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -193,13 +193,16 @@ class SeededBatches(Sampler[list[Draw]]):
         length: images of the dataset.
         batch: of the recipe's own size, per process.
         sizes: how images' sizes vary.
+        repeats: how often an epoch draws an image, each time with a seed of its own, one after the other and so mostly
+            into one global batch. It draws as many in all, so only one image in `repeats` (repeated augmentation,
+            arXiv:1902.05509).
         epochs: length of the run; only growing sizes need it.
         seed: of order, sizes and augmentation.
         process: number of this process, from 0.
         processes: how many there are.
 
     Raises:
-        InputError: if the images do not fill one batch of every process.
+        InputError: if `repeats` is not positive, or the images do not fill one batch of every process.
     """
 
     def __init__(
@@ -208,14 +211,18 @@ class SeededBatches(Sampler[list[Draw]]):
         *,
         batch: BatchShape,
         sizes: Sizes,
+        repeats: int = 1,
         epochs: int = 1,
         seed: int = 0,
         process: int = 0,
         processes: int = 1,
     ) -> None:
+        if repeats < 1:
+            raise InputError(f"repeats={repeats}: must be at least 1")
         self._length = length
         self._batch = batch
         self._sizes = sizes
+        self._repeats = repeats
         self._epochs = epochs
         self._seed = seed
         self._process = process
@@ -246,20 +253,23 @@ class SeededBatches(Sampler[list[Draw]]):
         return self._count
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = self._generator("order").permutation(self._length)
-        seeds = self._generator("augmentation").integers(2**32, size=self._length)
+        order = np.repeat(self._generator("order").permutation(self._length), self._repeats)[: self._length]
+        seeds = self._generator("augmentation").integers(2**32, size=(self._length, self._repeats))
         shapes = self._shapes()
         ends = np.cumsum([shape.images * self._processes for shape in shapes])
         share = self._share
         # A generator expression, so that epoch and start are those of this call however late it is drawn from.
         return (
-            [Draw(int(index), int(seeds[index]), shape.size, share) for index in self._own(order[: ends[i]], shape)]
-            for i, shape in list(enumerate(shapes))[self._start :]
+            [
+                Draw(int(order[place]), int(seeds[order[place], place % self._repeats]), shape.size, share)
+                for place in self._own(int(end), shape)
+            ]
+            for shape, end in list(zip(shapes, ends, strict=True))[self._start :]
         )
 
-    def _own(self, drawn: np.ndarray, shape: BatchShape) -> np.ndarray:
-        """Return this process' part of the last global batch drawn."""
-        return drawn[-shape.images * self._processes :][self._process :: self._processes]
+    def _own(self, end: int, shape: BatchShape) -> range:
+        """Return this process' places in the epoch's order, of a global batch that ends before one."""
+        return range(end - shape.images * self._processes + self._process, end, self._processes)
 
     def _shapes(self) -> Sequence[BatchShape]:
         epoch = Epoch(

@@ -42,6 +42,8 @@ class ClassifyData(LightningDataModule):
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         augment: what training does to an image beside that.
         sizes: how training varies the images' size; None: it does not.
+        repeats: how often an epoch shows an image, each time augmented anew; it has as many steps, so shows only one
+            image in `repeats` (repeated augmentation, arXiv:1902.05509).
         batch_size: images per step and process; if sizes vary, at the base one.
         workers: loader processes; 0 loads in the training process.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
@@ -61,6 +63,7 @@ class ClassifyData(LightningDataModule):
         preprocessing: Preprocessing,
         augment: Augment = _AUGMENT,
         sizes: MultiScale | Progressive | None = None,
+        repeats: int = 1,
         batch_size: int = 64,
         workers: int = 2,
         on_error: OnError = "raise",
@@ -72,6 +75,7 @@ class ClassifyData(LightningDataModule):
         self.preprocessing = preprocessing
         self.batch_size = batch_size
         self._sizes: Sizes = sizes or OneSize()
+        self._repeats = repeats
         self._workers = workers
         self._seed = seed
         augmented = train_transform(preprocessing, augment=augment)
@@ -80,9 +84,9 @@ class ClassifyData(LightningDataModule):
         if isinstance(train, IndexedImages):
             train = DrawnImages(train.table, transform=augmented, on_error=on_error)
             self._batches(train, epochs=1)
-        elif sizes is not None or augment.until < 1:
-            given = f"sizes={sizes}, augment.until={augment.until}"
-            raise InputError(f"{given}: a stream's images do not change with time; copy the shards of {source}")
+        elif sizes is not None or augment.until < 1 or repeats != 1:
+            given = f"sizes={sizes}, augment.until={augment.until}, repeats={repeats}"
+            raise InputError(f"{given}: a stream cannot do this; copy the shards of {source}")
         self._train = train
         evaluate = eval_transform(preprocessing)
         self._val = open_images(source, split="val", transform=evaluate, on_error=on_error)
@@ -170,6 +174,7 @@ class ClassifyData(LightningDataModule):
             len(images),
             batch=BatchShape(self.batch_size, self.preprocessing.size),
             sizes=self._sizes,
+            repeats=self._repeats,
             epochs=epochs,
             seed=self._seed,
             process=process,
