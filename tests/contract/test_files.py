@@ -65,7 +65,7 @@ def test_an_unwritable_place_is_named_and_not_the_temporary_file(tmp_path):
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
-    kept = [".hidden", ".notes.json.tmp", ".other.txt.7.tmp", "notes.tmp", "record.json"]
+    kept = [".hidden", ".notes.json.tmp", ".other.txt~7.tmp", "notes.tmp", "record.json"]
     for name in kept:
         (tmp_path / name).touch()
     with replacing(tmp_path / "record.json") as temporary:
@@ -73,7 +73,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
         temporary.touch()
     (tmp_path / left).touch()
     (tmp_path / left.replace("record", "folder")).mkdir()
-    remove_leftovers(tmp_path, suffix=".json")
+    remove_leftovers(tmp_path, pattern="*.json")
     assert names(tmp_path) == kept
 
 

@@ -114,6 +114,15 @@ def test_a_folder_that_holds_something_is_not_replaced(image_folder, tmp_path):
     assert (out / "train-0000.tar").stat().st_mtime_ns == written
 
 
+def test_what_a_killed_process_left_of_the_same_folder_is_removed(image_folder, tmp_path):
+    left = [tmp_path / ".a[1]~123-0a1b2c3d.tmp", tmp_path / ".a1~123-0a1b2c3d.tmp"]
+    for folder in left:
+        folder.mkdir()
+        (folder / "train-0000.tar").touch()
+    pack_folder(image_folder(SPLIT), tmp_path / "a[1]")
+    assert [folder.exists() for folder in left] == [False, True]
+
+
 def test_shards_do_not_go_where_they_would_become_a_class(image_folder):
     source = image_folder({"a": 2})
     with pytest.raises(InputError, match=f"{source / 'shards'}: lies in {source}"):

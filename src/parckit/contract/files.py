@@ -30,15 +30,20 @@ def replacing(target: Path) -> Generator[Path, None, None]:
         _remove(temporary)
 
 
-def remove_leftovers(folder: Path, *, suffix: str) -> None:
-    """Remove what killed processes left of `replacing` files of a suffix in a folder, where none may be at work."""
-    for path in folder.glob(f".*{suffix}.[0-9]*.tmp"):
+def remove_leftovers(folder: Path, *, pattern: str) -> None:
+    """Remove what killed processes left of `replacing` targets in a folder, where none may be at work.
+
+    Args:
+        folder: of the targets.
+        pattern: of their names, as in `Path.glob`.
+    """
+    for path in folder.glob(f".{pattern}~*.tmp"):
         _remove(path)
 
 
 def _unique(target: Path, *, ending: str) -> Path:
     # The process's number alone is not enough: processes of other machines and containers may have the same one.
-    return target.with_name(f".{target.name}.{os.getpid()}-{uuid4().hex[:8]}.{ending}")
+    return target.with_name(f".{target.name}~{os.getpid()}-{uuid4().hex[:8]}.{ending}")
 
 
 def _put(temporary: Path, target: Path) -> None:

@@ -22,7 +22,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from parckit.contract import InputError, replacing
-from parckit.data.packing import SHARD_SIZE, StoredImage, Track, refuse_filled, untracked, write_shards
+from parckit.data.packing import SHARD_SIZE, StoredImage, Track, make_room, untracked, write_shards
 from parckit.data.shards import require_end
 from parckit.data.splits import Named
 
@@ -71,7 +71,7 @@ def lay_out_imagenet(
     """
     if form not in get_args(Form):
         raise InputError(f"form={form!r}: choose from {get_args(Form)}")
-    refuse_filled(out)
+    make_room(out)
     parts = _index(archives, track=track)
     labels = next(iter(parts.values())).labels
     splits: dict[Named, list[StoredImage]] = {name: part.images for name, part in parts.items()}

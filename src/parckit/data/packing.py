@@ -4,6 +4,7 @@ Images keep their bytes. Their order is drawn once from a seed, so that every sh
 matters to streams: they shuffle within a window only.
 """
 
+import glob
 import io
 import math
 import os
@@ -15,7 +16,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from parckit.contract import InputError, replacing
+from parckit.contract import InputError, remove_leftovers, replacing
 from parckit.data.folder import open_folder, split_folders
 from parckit.data.shardlist import CLASSES_FILE, parse_labels
 from parckit.data.splits import NAMED, Named
@@ -119,7 +120,7 @@ def write_shards(
     """
     if shard_size < 1:
         raise InputError(f"shard_size={shard_size}: must be at least 1 image")
-    refuse_filled(out)
+    make_room(out)
     classes = "".join(f"{label}\n" for label in labels)
     if parse_labels(classes, name=CLASSES_FILE) != tuple(labels):
         spoilt = next(label for label in labels if label.splitlines() != [label.strip()])
@@ -132,14 +133,15 @@ def write_shards(
             _write_split(temporary, split, [images[index] for index in order], shard_size=shard_size, track=track)
 
 
-def refuse_filled(out: Path) -> None:
-    """Refuse a folder that would be lost.
+def make_room(out: Path) -> None:
+    """Refuse a folder that would be lost, and remove what killed processes left of it: as much as it is to hold.
 
     Raises:
         InputError: if `out` is a file or a folder that holds something.
     """
     if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
         raise InputError(f"{out}: exists already; accepted is an empty or new folder")
+    remove_leftovers(out.parent, pattern=glob.escape(out.name))
 
 
 def _stored(paths: Sequence[bytes], targets: Sequence[int]) -> list[StoredImage]:
