@@ -73,7 +73,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
         temporary.touch()
     (tmp_path / left).touch()
     (tmp_path / left.replace("record", "folder")).mkdir()
-    remove_leftovers(tmp_path, pattern="*.json")
+    remove_leftovers(tmp_path, names=r".*\.json")
     assert names(tmp_path) == kept
 
 

@@ -114,13 +114,21 @@ def test_a_folder_that_holds_something_is_not_replaced(image_folder, tmp_path):
     assert (out / "train-0000.tar").stat().st_mtime_ns == written
 
 
-def test_what_a_killed_process_left_of_the_same_folder_is_removed(image_folder, tmp_path):
-    left = [tmp_path / ".a[1]~123-0a1b2c3d.tmp", tmp_path / ".a1~123-0a1b2c3d.tmp"]
-    for folder in left:
-        folder.mkdir()
-        (folder / "train-0000.tar").touch()
-    pack_folder(image_folder(SPLIT), tmp_path / "a[1]")
-    assert [folder.exists() for folder in left] == [False, True]
+def test_what_a_killed_process_left_of_the_same_folder_is_told(image_folder, tmp_path, caplog):
+    for name in (".a+~123-0a1b2c3d.tmp", ".aa~123-0a1b2c3d.tmp", ".a+~2~123-0a1b2c3d.tmp"):
+        (tmp_path / name).mkdir()
+    pack_folder(image_folder(SPLIT), tmp_path / "a+")
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        str(tmp_path / ".a+~123-0a1b2c3d.tmp")
+    ]
+
+
+def test_the_working_folder_is_not_replaced(image_folder, tmp_path, monkeypatch):
+    source = image_folder(SPLIT)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(InputError, match=r"^\.: is the folder this runs in"):
+        pack_folder(source, Path())
 
 
 def test_shards_do_not_go_where_they_would_become_a_class(image_folder):

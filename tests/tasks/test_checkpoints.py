@@ -325,7 +325,7 @@ def test_a_second_interrupt_does_not_wait(fit):
 
 
 def test_what_a_killed_run_was_writing_is_removed(fit, tmp_path):
-    half = tmp_path / ".last.ckpt.123.tmp"
+    half = tmp_path / ".last.ckpt~123-0a1b2c3d.tmp"
     half.write_bytes(b"half")
     (tmp_path / "notes.tmp").touch()
     fit(clock=still)

@@ -19,7 +19,7 @@ from parckit.contract.errors import (
     ParityError,
     TerminatedError,
 )
-from parckit.contract.files import remove_leftovers, replacing
+from parckit.contract.files import find_leftovers, remove_leftovers, replacing
 from parckit.contract.preprocessing import Preprocessing
 from parckit.contract.spec import SPEC_KEY, ModelSpec
 
@@ -39,6 +39,7 @@ __all__ = [
     "Preprocessing",
     "TensorSpec",
     "TerminatedError",
+    "find_leftovers",
     "read_contract",
     "remove_leftovers",
     "replacing",

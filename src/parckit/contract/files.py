@@ -1,11 +1,16 @@
 """Writing files so that nothing partial is ever left behind."""
 
 import os
+import re
 import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from parckit.contract.errors import InputError
+
+_LEFTOVER = re.compile(r"\.(.+)~\d+-[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -15,8 +20,11 @@ def replacing(target: Path) -> Generator[Path, None, None]:
     The body may create a file or a folder there. A folder that stood at `target` is replaced as a whole.
 
     Raises:
+        InputError: if the target is the working folder, written `.`, which nothing can replace.
         OSError: if the folder cannot be written.
     """
+    if not target.name:
+        raise InputError(f"{target}: is the folder this runs in; name a new one")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _unique(target, ending="tmp")
     try:
@@ -30,14 +38,20 @@ def replacing(target: Path) -> Generator[Path, None, None]:
         _remove(temporary)
 
 
-def remove_leftovers(folder: Path, *, pattern: str) -> None:
-    """Remove what killed processes left of `replacing` targets in a folder, where none may be at work.
+def find_leftovers(folder: Path, *, names: str) -> list[Path]:
+    """Return what killed processes left of `replacing` targets in a folder, or others that are at work write now.
 
     Args:
         folder: of the targets.
-        pattern: of their names, as in `Path.glob`.
+        names: of the targets, a regular expression.
     """
-    for path in folder.glob(f".{pattern}~*.tmp"):
+    found = ((path, _LEFTOVER.fullmatch(path.name)) for path in folder.glob(".*.tmp"))
+    return sorted(path for path, match in found if match and re.fullmatch(names, match[1]))
+
+
+def remove_leftovers(folder: Path, *, names: str) -> None:
+    """Remove them; no other process may be at work."""
+    for path in find_leftovers(folder, names=names):
         _remove(path)
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
-from parckit.contract import InputError, replacing
-from parckit.data.packing import SHARD_SIZE, StoredImage, Track, make_room, untracked, write_shards
+from parckit.contract import InputError
+from parckit.data.packing import SHARD_SIZE, StoredImage, Track, filling, refuse_filled, untracked, write_shards
 from parckit.data.shards import require_end
 from parckit.data.splits import Named
 
@@ -71,7 +71,7 @@ def lay_out_imagenet(
     """
     if form not in get_args(Form):
         raise InputError(f"form={form!r}: choose from {get_args(Form)}")
-    make_room(out)
+    refuse_filled(out)
     parts = _index(archives, track=track)
     labels = next(iter(parts.values())).labels
     splits: dict[Named, list[StoredImage]] = {name: part.images for name, part in parts.items()}
@@ -169,7 +169,7 @@ def _whole_tar(path: Path) -> Generator[tarfile.TarFile, None, None]:
 def _write_folders(
     splits: Mapping[Named, Sequence[StoredImage]], out: Path, *, labels: Sequence[str], track: Track
 ) -> None:
-    with replacing(out) as temporary:
+    with filling(out) as temporary:
         for split, images in splits.items():
             for label in labels:
                 (temporary / split / label).mkdir(parents=True)

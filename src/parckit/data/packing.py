@@ -4,22 +4,26 @@ Images keep their bytes. Their order is drawn once from a seed, so that every sh
 matters to streams: they shuffle within a window only.
 """
 
-import glob
 import io
+import logging
 import math
 import os
+import re
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from parckit.contract import InputError, remove_leftovers, replacing
+from parckit.contract import InputError, find_leftovers, replacing
 from parckit.data.folder import open_folder, split_folders
 from parckit.data.shardlist import CLASSES_FILE, parse_labels
 from parckit.data.splits import NAMED, Named
+
+_log = logging.getLogger(__name__)
 
 SHARD_SIZE = 5000
 """Images per shard: of ImageNet 550 MB. Few files to keep track of, yet 257 to deal out to processes and workers."""
@@ -120,28 +124,40 @@ def write_shards(
     """
     if shard_size < 1:
         raise InputError(f"shard_size={shard_size}: must be at least 1 image")
-    make_room(out)
     classes = "".join(f"{label}\n" for label in labels)
     if parse_labels(classes, name=CLASSES_FILE) != tuple(labels):
         spoilt = next(label for label in labels if label.splitlines() != [label.strip()])
         raise InputError(f"class {spoilt!r}: its name cannot stand in {CLASSES_FILE}, which has one name a line")
-    with replacing(out) as temporary:
-        temporary.mkdir()
+    with filling(out) as temporary:
         (temporary / CLASSES_FILE).write_text(classes, encoding="utf-8")
         for split, images in splits.items():
             order = np.random.default_rng(seed).permutation(len(images)).tolist()
             _write_split(temporary, split, [images[index] for index in order], shard_size=shard_size, track=track)
 
 
-def make_room(out: Path) -> None:
-    """Refuse a folder that would be lost, and remove what killed processes left of it: as much as it is to hold.
+@contextmanager
+def filling(out: Path) -> Generator[Path]:
+    """Yield a folder that becomes `out` on success, and tell what killed processes left of one, which may be as large.
+
+    Raises:
+        InputError: as `refuse_filled`, or if `out` is the working folder.
+    """
+    refuse_filled(out)
+    for left in find_leftovers(out.parent, names=re.escape(out.name)):
+        _log.warning("%s: is left of one that was killed, unless another process is writing it; delete it", left)
+    with replacing(out) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+def refuse_filled(out: Path) -> None:
+    """Refuse a folder that would be lost.
 
     Raises:
         InputError: if `out` is a file or a folder that holds something.
     """
     if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
         raise InputError(f"{out}: exists already; accepted is an empty or new folder")
-    remove_leftovers(out.parent, pattern=glob.escape(out.name))
 
 
 def _stored(paths: Sequence[bytes], targets: Sequence[int]) -> list[StoredImage]:

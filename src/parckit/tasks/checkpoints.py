@@ -143,7 +143,7 @@ class SaveLast(Checkpoint):
         """Remove what a killed run was writing."""
         del pl_module, stage
         if trainer.is_global_zero:
-            remove_leftovers(self._path.parent, pattern=f"*{self._path.suffix}")
+            remove_leftovers(self._path.parent, names=r".*\.ckpt")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the minutes and to listen for signals, but for those that are ignored, as SIGHUP under nohup.
