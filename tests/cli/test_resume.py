@@ -142,14 +142,16 @@ def test_a_run_limited_in_steps_goes_on_from_an_epochs_end(start, tmp_path):
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGTERM, 143)])
 def test_what_a_terminal_sends_to_a_training_and_its_workers_is_no_accident(signum, code, start, tmp_path, capfd):
-    options = ("--trainer.max_epochs=1000", "--save_minutes=15", "--data.workers=2")
+    long_epoch = ("--trainer.limit_train_batches=1.0", "--data.batch_size=4", "--trainer.val_check_interval=4")
+    options = ("--save_minutes=15", "--keep_best=1", "--data.workers=2", *long_epoch)
     process = start(tmp_path, *options, target=train_apart)
-    while inode(tmp_path / "last.ckpt") is None and process.is_alive():
+    while inode(tmp_path / "best.ckpt") is None and process.is_alive():
         time.sleep(0.001)
+    assert not (tmp_path / "last.ckpt").exists()
     os.killpg(process.pid, signum)
     process.join()
     assert process.exitcode == code
-    assert steps_in(tmp_path / "last.ckpt") >= BATCHES // ACCUMULATED
+    assert 0 < steps_in(tmp_path / "last.ckpt") == batches_of_epoch(tmp_path / "last.ckpt") // ACCUMULATED
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -189,6 +191,21 @@ def test_a_run_can_go_on_from_its_best_checkpoint(start_training, tmp_path, parc
     parckit(*argv, "--out", tmp_path / "whole")
     parckit(*argv, "--out", tmp_path / "rest", "--resume", tmp_path / "whole" / "best.ckpt")
     assert_same(state_of(tmp_path / "whole" / "last.ckpt"), state_of(tmp_path / "rest" / "last.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("option", "before", "now"),
+    [
+        ("--seed", "0", "1"),
+        ("--data.batch_size", "32", "16"),
+        ("--data.repeats", "1", "2"),
+        ("--data.sizes", "null", "{sides: [24, 32], base: 32}"),
+        ("--trainer.accumulate_grad_batches", "1", "2"),
+    ],
+)
+def test_within_an_epoch_what_decides_its_images_may_not_change(option, before, now, go_on, interrupted, mistake):
+    message = mistake(*go_on, "--resume", interrupted / "best.ckpt", f"{option}={now}")
+    assert f"was written before its epoch's end and goes on only with {option} {before}, not " in message
 
 
 def test_the_best_checkpoint_of_a_copied_training_is_not_replaced_by_a_worse_one(go_on, interrupted, parckit):

@@ -258,7 +258,8 @@ def test_a_stream_trains_for_a_number_of_steps(start_training, tmp_path, parckit
         argv = (*start_training, f"--data={url}/{names}", "--data.batch_size=10", "--out", tmp_path / "run")
         assert mistake(*argv).startswith("--trainer.max_steps unknown: a stream has no length")
         limits = ("--trainer.max_steps=6", "--trainer.max_epochs=2")
-        assert "repeats=3: a stream cannot do this" in mistake(*argv, *limits, "--data.repeats=3")
+        for given in ("repeats=3", "augment.until=0.5"):
+            assert f"{given}: a stream's images come once" in mistake(*argv, *limits, f"--data.{given}")
         printed = parckit(*argv, *limits, "--trainer.enable_progress_bar=false")
         resumed = parckit(*argv, "--trainer.max_steps=9", "--trainer.max_epochs=3", "--resume=auto")
         empty = mistake(*argv, *limits, "--data.batch_size=31", "--out", tmp_path / "empty")

@@ -158,12 +158,23 @@ def test_repeated_images_share_a_batch_with_seeds_of_their_own():
         assert set(Counter(draw.image for draw in batch).values()) == {3}
     assert len(set(images(batches))) == 32
     assert len({draw.seed for batch in drawn for draw in batch}) == 96
+    # Mixing pairs neighbours.
+    pairs = [(a.image, b.image) for batch in drawn for a, b in zip(batch, batch[1:] + batch[:1], strict=True)]
+    assert sum(a == b for a, b in pairs) < len(pairs) / 3  # of 11 others in a batch, 2 show the same image
+
+
+def test_a_continued_epoch_repeats_as_it_would_have():
+    batches = sample(103, batch_size=12, repeats=3)
+    whole = list(batches)
+    batches.resume_at(0, start=2)
+    assert list(batches) == whole[2:]
 
 
 def test_processes_share_the_repeats_of_an_image():
     alone = sample(batch_size=6, repeats=2, seed=4)
     first, second = (sample(batch_size=3, repeats=2, seed=4, process=i, processes=2) for i in range(2))
     assert images(first) == images(second)
+    assert [len(set(images([batch]))) for batch in first] == [3] * len(first)
     for one, other, both in zip(first, second, alone, strict=True):
         assert sorted([*one, *other]) == sorted(both)
 

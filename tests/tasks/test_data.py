@@ -34,6 +34,15 @@ def test_training_shuffles_by_the_seed(make_data):
     assert order(1) != order(2)
 
 
+def test_repeated_images_are_augmented_anew(make_data):
+    augment = Augment(crop="random_resized", scale=(0.3, 1.0))
+    data = make_data(source="digits", repeats=2, augment=augment)
+    images = next(iter(data.train_dataloader())).images
+    assert len(images.flatten(1).unique(dim=0)) == len(images) == 10
+    by_class = next(iter(data.train_dataloader())).targets.bincount()
+    assert (by_class % 2 == 0).all()
+
+
 def test_only_training_is_augmented(make_data):
     plain, mirrored = (make_data(augment=Augment(crop="none", flip=flip)) for flip in (0.0, 1.0))
     for one, other in zip(plain.train_dataloader(), mirrored.train_dataloader(), strict=True):

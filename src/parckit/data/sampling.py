@@ -193,8 +193,8 @@ class SeededBatches(Sampler[list[Draw]]):
         length: images of the dataset.
         batch: of the recipe's own size, per process.
         sizes: how images' sizes vary.
-        repeats: how often an epoch draws an image, each time with a seed of its own, one after the other and so mostly
-            into one global batch. It draws as many in all, so only one image in `repeats` (repeated augmentation,
+        repeats: how often an epoch draws an image, mostly into one global batch but different processes, each time with
+            a seed of its own. It draws as many in all, so only one image in `repeats` (repeated augmentation,
             arXiv:1902.05509).
         epochs: length of the run; only growing sizes need it.
         seed: of order, sizes and augmentation.
@@ -267,9 +267,11 @@ class SeededBatches(Sampler[list[Draw]]):
             for shape, end in list(zip(shapes, ends, strict=True))[self._start :]
         )
 
-    def _own(self, end: int, shape: BatchShape) -> range:
+    def _own(self, end: int, shape: BatchShape) -> Sequence[int]:
         """Return this process' places in the epoch's order, of a global batch that ends before one."""
-        return range(end - shape.images * self._processes + self._process, end, self._processes)
+        places = range(end - shape.images * self._processes + self._process, end, self._processes)
+        # Mixing pairs neighbours, which the repeats of an image must not be.
+        return places if self._repeats == 1 else self._generator(f"places before {end}").permutation(places).tolist()
 
     def _shapes(self) -> Sequence[BatchShape]:
         epoch = Epoch(

@@ -84,9 +84,12 @@ class ClassifyData(LightningDataModule):
         if isinstance(train, IndexedImages):
             train = DrawnImages(train.table, transform=augmented, on_error=on_error)
             self._batches(train, epochs=1)
-        elif sizes is not None or augment.until < 1 or repeats != 1:
-            given = f"sizes={sizes}, augment.until={augment.until}, repeats={repeats}"
-            raise InputError(f"{given}: a stream cannot do this; copy the shards of {source}")
+        else:
+            given = {"sizes": (sizes, None), "augment.until": (augment.until, 1), "repeats": (repeats, 1)}
+            for name, (value, usual) in given.items():
+                if value != usual:
+                    why = "a stream's images come once an epoch, and alike in all epochs"
+                    raise InputError(f"{name}={value}: {why}; copy the shards of {source}")
         self._train = train
         evaluate = eval_transform(preprocessing)
         self._val = open_images(source, split="val", transform=evaluate, on_error=on_error)
@@ -128,18 +131,16 @@ class ClassifyData(LightningDataModule):
         In a run that resumes in the middle of an epoch they begin behind those already used.
         """
         if isinstance(self._train, StreamedImages):
-            epoch = 0 if self.trainer is None else self.trainer.fit_loop.epoch_progress.current.ready
             return stream_loader(
-                self._train, batch_size=self.batch_size, workers=self._workers, seed=self._seed, epoch=epoch
+                self._train, batch_size=self.batch_size, workers=self._workers, seed=self._seed, epoch=self._epochs_done
             )
         train = cast("DrawnImages", self._train)
         process, processes = self._process
         batches = self._batches(train, epochs=self._epochs, process=process, processes=processes)
         if self.trainer is not None:
             loop = self.trainer.fit_loop
-            epochs, used = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
-            done = epochs.processed  # pyright: ignore[reportAttributeAccessIssue] - Lightning names the base of its type
-            batches.resume_at(done, start=used.ready if epochs.ready > done else 0)
+            is_within = loop.epoch_progress.current.ready > self._epochs_done
+            batches.resume_at(self._epochs_done, start=loop.epoch_loop.batch_progress.current.ready if is_within else 0)
         return train_loader(train, batches=batches, workers=self._workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -153,6 +154,13 @@ class ClassifyData(LightningDataModule):
     def _process(self) -> tuple[int, int]:
         """Number of this process, and how many there are."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    @property
+    def _epochs_done(self) -> int:
+        """How many epochs have all their batches behind them, perhaps in runs before this one."""
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_progress.current.processed  # pyright: ignore[reportAttributeAccessIssue] - Lightning names the base of its type
 
     @property
     def _epochs(self) -> int:
