@@ -2,13 +2,17 @@
 
 import math
 import time
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich import get_console
+from torch import Tensor
 
+from parckit.data import Batch
 from parckit.tasks import ClassifyData, ClassifyTask, Resumable
 
 
@@ -45,18 +49,40 @@ class Announcement(Callback):
 
 
 class EpochLines(Callback):
-    """Print a line after every epoch, for where no progress bar can be drawn, as in the log file of a batch system."""
+    """Print a line after every epoch, for where no progress bar can be drawn, as in the log file of a batch system.
 
-    _METRICS = ("train_loss", "val_loss", "val_top1", "images/s")
+    Its training loss is the mean over the epoch's batches, in one process its own.
+    """
 
     def __init__(self) -> None:
         self._started_at = 0.0
         self._first_step = 0
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self._batches = 0
+        self._loss: Tensor | float = 0.0
+        self._is_validated = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the time."""
         del pl_module
         self._started_at, self._first_step = time.perf_counter(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Add up the loss, without waiting for it."""
+        del pl_module, batch, batch_idx
+        loss = cast("Mapping[str, Tensor]", outputs or {}).get("loss")
+        if loss is not None:
+            self._batches += 1
+            self._loss = self._loss + loss * trainer.accumulate_grad_batches  # Lightning has divided it
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has metrics of its own."""
+        del pl_module
+        self._is_validated = not trainer.sanity_checking
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -66,10 +92,13 @@ class EpochLines(Callback):
         step, steps = trainer.global_step, trainer.estimated_stepping_batches
         left = seconds * (steps - step) / max(1, step - self._first_step)
         metrics = trainer.callback_metrics
-        values = ", ".join(f"{name} {metrics[name]:.4g}" for name in self._METRICS if name in metrics)
+        names = (*(("val_loss", "val_top1") if self._is_validated else ()), "images/s")
+        shown = {"train_loss": self._loss / max(1, self._batches), **{name: metrics[name] for name in names}}
+        values = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         where = f"epoch {trainer.current_epoch + 1}, step {step} of {steps}"
         # At once: a file's lines would otherwise wait for thousands of others.
         print(f"{where}: {values}; {_clock(seconds)} gone, about {_clock(left)} left", flush=True)
+        self._begin_epoch()
 
 
 def progress_display() -> Callback:
