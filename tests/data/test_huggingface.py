@@ -137,6 +137,10 @@ def test_what_does_not_fit_is_told(saved, rows, tmp_path):
     with pytest.raises(InputError, match=r"hf://\./nowhere/x: cannot be loaded \(") as caught:
         open_huggingface("hf://./nowhere/x", split="train")
     assert "\n" not in str(caught.value)
+    (tmp_path / "scripted").mkdir()
+    (tmp_path / "scripted" / "scripted.py").write_text("raise SystemExit")
+    with pytest.raises(InputError, match=r"scripted: cannot be loaded \(.*no longer supported"):
+        open_huggingface(f"hf://{tmp_path}/scripted", split="train")
 
 
 def test_a_broken_picture_is_named_by_split_and_row(tmp_path, rows):

@@ -40,6 +40,12 @@ def test_files_of_other_endings_and_hidden_ones_are_left_alone(shard):
     assert len(open_shards(str(path), split="test").targets) == 1
 
 
+def test_files_that_macos_puts_beside_shards_are_no_shards(shard):
+    path = shard("test-0000.tar", [0])
+    path.with_name("._test-0000.tar").write_bytes(b"resource fork")
+    assert len(open_shards(str(path.parent), split="test").targets) == 1
+
+
 def test_a_shard_is_unpacked_once_and_again_when_it_changes(shard, cache):
     path = shard("test-0000.tar.gz", [0, 1])
     open_shards(str(path), split="test")

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
 from parckit.data import Batch, Progressive
-from parckit.runtimes.torch import open_checkpoint
-from parckit.tasks import Averaging, Optimizer, RunLength, Schedule, WeightEMA, quiet_lightning
+from parckit.models import create_model
+from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.tasks import Averaging, Distillation, Optimizer, RunLength, Schedule, WeightEMA, quiet_lightning
 from training_state import assert_same
 
 EMA = Averaging(decay=0.5)
@@ -104,6 +105,16 @@ def test_a_model_is_tried_on_all_sizes_before_the_first_step(make_data, make_tas
     data, record = make_data(sizes=Progressive(start=0.5, until=0.5)), Record()
     task = make_task(data, name="test_vit3", kwargs={"img_size": 32})
     with pytest.raises(InputError, match=r"^test_vit3 with .* cannot take RGB images of size=\(16, 16\)"):
+        fit(task, data, epochs=2, callbacks=[record])
+    assert not record.rates
+
+
+def test_a_teacher_is_tried_on_all_sizes_before_the_first_step(make_data, make_task, fit, tmp_path):
+    data, record = make_data(sizes=Progressive(start=0.5, until=0.5)), Record()
+    spec = ModelSpec(model="test_convnext", labels=data.labels, preprocessing=data.preprocessing)
+    save_weights(create_model("test_convnext", num_classes=3), spec, tmp_path / "teacher.safetensors")
+    task = make_task(data, distillation=Distillation(teacher=str(tmp_path / "teacher.safetensors")))
+    with pytest.raises(InputError, match=r"cannot take RGB images of size=\(16, 16\)"):
         fit(task, data, epochs=2, callbacks=[record])
     assert not record.rates
 

@@ -290,6 +290,15 @@ def test_a_teacher_that_cannot_take_the_images_is_named(checkpoint, student, mon
         Distiller(Distillation(teacher=checkpoint), student=student, spec=STUDENT.with_size((16, 16)))
 
 
+def test_a_teacher_is_tried_on_the_sizes_that_training_draws(checkpoint, student, monkeypatch):
+    convnext = timm.create_model("test_convnext", num_classes=10)
+    monkeypatch.setattr(distill, "open_checkpoint", lambda path: (convnext, TEACHER))
+    distiller = Distiller(Distillation(teacher=checkpoint), student=student, spec=STUDENT.with_size((64, 64)))
+    distiller.check_input((96, 96))
+    with pytest.raises(InputError, match=r"teacher\.safetensors .*cannot take RGB images of size=\(16, 16\)"):
+        distiller.check_input((16, 16))
+
+
 def test_a_network_without_stages_learns_no_maps(checkpoint):
     with pytest.raises(InputError, match=r"distillation\.features: test_efficientnet gives no maps"):
         Distiller(Distillation(teacher=checkpoint, features=1.0), student=nn.Sequential(), spec=STUDENT)

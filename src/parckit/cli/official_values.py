@@ -65,14 +65,14 @@ def check_activation(own: object, fallback: object, family: object) -> None:
 
 def sync_batchnorm(name: object) -> bool:
     """Say whether the processes share the statistics of their batches."""
-    if name not in {"batch_norm", "batch_norm_2d", "sync_batch_norm"}:
+    if name not in ("batch_norm", "batch_norm_2d", "sync_batch_norm"):  # a list in its place has no hash
         raise NoCounterpartError("the model has its own norms")
     return name == "sync_batch_norm"
 
 
 def optimizer_name(name: object, nesterov: object) -> str:
     """Return timm's name of an optimizer."""
-    if name not in {"adam", "adamw", "sgd"}:
+    if name not in ("adam", "adamw", "sgd"):
         raise NoCounterpartError("only adam, adamw and sgd are known; timm's names go into model.optimizer.name")
     return "momentum" if name == "sgd" and not nesterov else str(name)  # timm's sgd has Nesterov's momentum
 

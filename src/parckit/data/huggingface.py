@@ -115,7 +115,7 @@ def _load(address: str, *, source: str) -> dict[Named, "Dataset"]:
             loaded = load_from_disk(str(folder))
         else:
             loaded = load_dataset(name, config or None)
-    except (OSError, ValueError, DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:  # RuntimeError: it comes as a script
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{source}: cannot be loaded ({reason})") from error
     if isinstance(loaded, Dataset):

@@ -96,9 +96,14 @@ class ShardTable:
 
 def is_shard_folder(folder: Path) -> bool:
     """Tell whether a folder holds shards; beside folders of images a tar is what they were unpacked from."""
-    visible = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    visible = _visible(folder)
     holds_shards = any(entry.name.endswith(SHARD_EXTENSIONS) for entry in visible)
     return holds_shards and not any(_holds_images(entry) for entry in visible if entry.is_dir())
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Leave out what file managers put there, such as macOS's `._train-0000.tar`."""
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
 def _holds_images(folder: Path) -> bool:
@@ -158,7 +163,7 @@ def _check_targets(index: _Index, *, labels: tuple[str, ...], shard: str) -> Non
 def _list_shards(source: str) -> list[Path]:
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return sorted(entry for entry in folder.iterdir() if entry.name.endswith(SHARD_EXTENSIONS))
+        return sorted(entry for entry in _visible(folder) if entry.name.endswith(SHARD_EXTENSIONS))
     paths: list[Path] = []
     for name in expand_braces(source):
         path = Path(name).expanduser()

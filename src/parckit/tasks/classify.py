@@ -104,16 +104,18 @@ class ClassifyTask(LightningModule):
         self._lr = 0.0
 
     def setup(self, stage: str) -> None:
-        """Make the model ready for this machine, and try it on images of all sizes that training will draw.
+        """Make the model ready for this machine, and try it and a teacher on images of all sizes that training draws.
 
         Raises:
-            InputError: if it cannot take one of them.
+            InputError: if one of them cannot take one of the sizes.
         """
         del stage
         if self._is_mixed and self.trainer.strategy.root_device.type == "cpu":
             keep_strided_depthwise_float32(self.model)
         for size in self._data.training_sizes:
             check_input(self.model, self.spec, size=size)
+            if self.distiller is not None:
+                self.distiller.check_input(size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits: (B, 3, H, W) -> (B, classes)."""

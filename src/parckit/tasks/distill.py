@@ -87,6 +87,8 @@ class Distiller(nn.Module):
         self._distillation = distillation
         model, preprocessing = _open_teacher(distillation, spec)
         self._teacher = _Teacher(model, preprocessing=preprocessing, student=spec.preprocessing)
+        self._shown = replace(spec, model=distillation.teacher, model_kwargs={})
+        self.check_input(spec.preprocessing.size)
         self.projection: nn.Conv2d | None = None
         if distillation.features:
             widths = _map_width(student, name=spec.model), _map_width(model, name=distillation.teacher)
@@ -112,6 +114,18 @@ class Distiller(nn.Module):
         loss = self._blend(supervised(logits), student=logits, teacher=wanted)
         return loss + self._distillation.features * _cosine_distance(self.projection(own_map), wanted_map)
 
+    def check_input(self, size: tuple[int, int]) -> None:
+        """Try the teacher on images of a size.
+
+        Args:
+            size: (height, width), pixels.
+
+        Raises:
+            InputError: if it cannot take them.
+        """
+        if not self._teacher.resizes:
+            check_input(self._teacher.model, self._shown, size=size)
+
     def _blend(self, supervised: Tensor, *, student: Tensor, teacher: Tensor) -> Tensor:
         weight, temperature = self._distillation.weight, self._distillation.temperature
         student, teacher = student.float(), teacher.float()
@@ -127,10 +141,14 @@ class _Teacher:
     """A frozen network that is handed the student's images.
 
     It is no nn.Module, since one that is kept in another becomes part of it.
+
+    Attributes:
+        model: the network.
+        resizes: whether it takes images of one size only, to which they are brought.
     """
 
     def __init__(self, model: nn.Module, *, preprocessing: Preprocessing, student: Preprocessing) -> None:
-        self._model = model.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
         self._swaps = preprocessing.channel_order != student.channel_order
         mean, std, own_mean, own_std = (
             torch.tensor(values, dtype=torch.float64)
@@ -140,28 +158,29 @@ class _Teacher:
             mean, std = mean.flip(0), std.flip(0)
         self._scale = (std / own_std).float()[:, None, None]
         self._shift = ((mean - own_mean) / own_std).float()[:, None, None]
-        self._size = preprocessing.size if _takes_one_size(model) else None
+        self.resizes = bool(cast("Mapping[str, object]", model.pretrained_cfg).get("fixed_input_size"))
+        self._size = preprocessing.size
 
     def __deepcopy__(self, memo: dict[int, object]) -> "_Teacher":
         """Return itself: what never changes can be shared, and a weight average copies the whole training module."""
         return self
 
     def logits(self, images: Tensor) -> Tensor:
-        return self._model(self._translate(images))
+        return self.model(self._translate(images))
 
     def logits_and_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return _logits_and_map(self._model, self._translate(images))
+        return _logits_and_map(self.model, self._translate(images))
 
     def _translate(self, images: Tensor) -> Tensor:
         """Turn images normalised for the student into what the teacher expects, and follow them to their device."""
         if self._scale.device != images.device:
-            self._model.to(images.device)
+            self.model.to(images.device)
             self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
         images = images.flip(1) if self._swaps else images
         images = images.float() * self._scale + self._shift
-        if self._size is None or self._size == images.shape[2:]:
-            return images
-        return F.interpolate(images, self._size, mode="bilinear", antialias=True)
+        if self.resizes and self._size != images.shape[2:]:
+            return F.interpolate(images, self._size, mode="bilinear", antialias=True)
+        return images
 
 
 def _logits_and_map(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,8 +210,6 @@ def _open_teacher(distillation: Distillation, spec: ModelSpec) -> tuple[nn.Modul
     else:
         model = _create_teacher(name, weights=distillation.teacher_weights, classes=len(spec.labels))
         preprocessing = preprocessing_of(model)
-    if not _takes_one_size(model):
-        check_input(model, replace(spec, model=name, model_kwargs={}))
     return model, preprocessing
 
 
@@ -214,10 +231,6 @@ def _create_teacher(name: str, *, weights: str | None, classes: int) -> nn.Modul
     if model.num_classes != classes:
         raise InputError(f"teacher={name!r}: tells {model.num_classes} classes apart, the data have {classes}")
     return model
-
-
-def _takes_one_size(model: nn.Module) -> bool:
-    return bool(cast("Mapping[str, object]", model.pretrained_cfg).get("fixed_input_size"))
 
 
 def _map_width(model: nn.Module, *, name: str) -> int:
