@@ -157,7 +157,9 @@ def step_seconds(rung: Rung) -> list[float]:
 def measure_loop(rounds: int) -> dict[str, object]:
     """Alternate epochs of `parckit train` and of a loop that is written out."""
     keep_freed_memory()
-    pairs = [(loop_step_seconds(), bare_step_seconds()) for _ in range(rounds + 1)][1:]
+    parser = make_parser()
+    steps = len(parser.build(parser.parse(loop_arguments("unused"))).data.train_dataloader())
+    pairs = [(loop_step_seconds(steps), bare_step_seconds()) for _ in range(rounds + 1)][1:]
     added = [1000 * (loop - bare) for loop, bare in pairs]
     return {
         "model": LOOP_MODEL,
@@ -182,13 +184,14 @@ def loop_arguments(out: str) -> list[str]:
     ]
 
 
-def loop_step_seconds() -> float:
-    """Run `parckit train` and return the seconds of a step, loading included, in its best epoch."""
+def loop_step_seconds(steps: int) -> float:
+    """Run `parckit train` and return the seconds of a step, loading included, in its best epoch of so many steps."""
     with tempfile.TemporaryDirectory() as out:
         with contextlib.redirect_stdout(io.StringIO()):
-            run = train(loop_arguments(out))
+            run = train([*loop_arguments(out), f"--trainer.log_every_n_steps={steps}"])  # rates are those of epochs
         with run.metrics.open(newline="") as file:
             rates = [float(row["images/s"]) for row in csv.DictReader(file) if row["images/s"]]
+    assert len(rates) == LOOP_EPOCHS
     return LOOP_BATCH / max(rates)
 
 

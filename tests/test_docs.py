@@ -73,6 +73,17 @@ def test_its_commands_are_understood(command, monkeypatch):
         import_module(f"parckit.cli.{verb.replace('-', '_')}").main(argv)
 
 
+def test_its_commands_mean_the_same_in_every_shell():
+    """An unquoted bracket or question mark is a pattern, and zsh, macOS's shell, refuses one that no file matches."""
+    texts = [path.read_text(encoding="utf-8") for path in (*DOCS.glob("*.md"), ROOT / "README.md")]
+    options = [
+        code for text in texts for code in re.findall(r"(?<!`)`([^`\n]*)`(?!`)", text) if re.match(r"\W*(--|hf:)", code)
+    ]
+    given = [*COMMANDS, *options]
+    assert len(given) > 50
+    assert [code for code in given if re.search(r"[\[?]", re.sub(r"\"[^\"]*\"|'[^']*'", "", code))] == []
+
+
 def test_its_pictures_are_those_that_the_readme_makes(tmp_path, monkeypatch):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (flowers,) = re.findall(r"^```python\n([^`]*load_digits.*?)^```", readme, re.DOTALL | re.M)

@@ -180,6 +180,7 @@ def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mi
         (["--trainer.val_check_interval=0"], "--trainer.val_check_interval 0"),
         (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0"),
         (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),
+        (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: leaves out the rest of its epoch"),
         (["--trainer.max_epochs=-1"], "--trainer.max_steps -1: the run has no end"),
         (["--trainer.devices=2", "--trainer.sync_batchnorm=true"], "--trainer.sync_batchnorm true"),
         (["--model.name=resnet18", "--model.kwargs={img_size: 32}"], "img_size"),

@@ -172,6 +172,9 @@ def _check_trainer(options: Namespace, data: ClassifyData) -> None:
     if options.max_steps < 0 and (options.max_epochs == -1 or not data.resumes_within_epochs):
         why = "-1: the run has no end" if data.resumes_within_epochs else "unknown: a stream has no length"
         raise InputError(f"--trainer.max_steps {why}; give a number, which the schedule needs")
+    if options.max_time is not None:
+        instead = "`timeout --signal=TERM 8h parckit train ...` ends so that it can go on to the last bit"
+        raise InputError(f"--trainer.max_time {options.max_time}: leaves out the rest of its epoch; {instead}")
     if options.accumulate_grad_batches < 1:
         raise InputError(f"--trainer.accumulate_grad_batches {options.accumulate_grad_batches}: must be at least 1")
 
