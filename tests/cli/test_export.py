@@ -2,8 +2,9 @@ import onnx
 import pytest
 
 from parckit.cli.main import main
-from parckit.contract import MODEL_FILE, ParityError, read_contract
-from parckit.runtimes.torch import open_checkpoint
+from parckit.contract import MODEL_FILE, ModelSpec, ParityError, Preprocessing, read_contract
+from parckit.models import create_model
+from parckit.runtimes.torch import open_checkpoint, save_weights
 
 
 def test_the_bundle_is_the_checkpoints_model(bundle, checkpoint):
@@ -53,6 +54,14 @@ def test_the_form_of_convolutions_along_an_axis_can_be_chosen(form, products, ch
 def test_mistakes_are_named_and_leave_nothing(options, named, checkpoint, tmp_path, mistake):
     assert named in mistake("export", checkpoint, "--out", tmp_path / "bundle", *options)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_size_that_the_model_cannot_take_is_named(tmp_path, mistake):
+    model = create_model("test_vit", num_classes=2)
+    spec = ModelSpec(model="test_vit", labels=("a", "b"), preprocessing=Preprocessing(size=(160, 160)))
+    save_weights(model, spec, tmp_path / "vit.safetensors")
+    message = mistake("export", tmp_path / "vit.safetensors", "--out", tmp_path / "bundle", "--size=40x40")
+    assert message.startswith("test_vit with {} cannot take RGB images of size=(40, 40): ")
 
 
 def test_a_missing_checkpoint_is_named(tmp_path, mistake):

@@ -88,6 +88,11 @@ SPLIT = Case(
     ),
     tolerance=0.0,
 )
+SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 6, 3, 4] y)
+    <float[3, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0, -1.0, 2.0}, float[3] b = {0.5, -0.5, 1.0},
+     int64[2] one = {1, 2}, int64[2] two = {2, 1}>
+    { c = Conv(x, w, b) p, q = Split<axis = 1>(c, one) z = Neg(x) d = Conv(z, w, b) r, s = Split<axis = 1>(d, two)
+      y = Concat<axis = 1>(q, p, s, r) }"""
 CASES = {"gelu": GELU, "mean": MEAN, "mean before opset 18": MEAN_BEFORE_OPSET_18, "split": SPLIT}
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -126,3 +131,13 @@ def test_passes_decline_with_a_reason(case, change):
     assert case.rule.apply_to_model(model, tracer=tracer) == 0
     reasons = [found.match_result.reason for found in tracer.best_matches_map[case.rule]]
     assert any(reason in found for found in reasons), reasons
+
+
+def test_convolutions_that_share_weights_are_split_alike():
+    x = np.random.default_rng(0).standard_normal((1, 2, 3, 4), np.float32)
+    model = parse(SHARED_SPLITS)
+    expected = run(model, x)
+    assert RewritePass([SPLIT_CONVOLUTION])(model).modified
+    RemoveUnusedNodesPass()(model)
+    onnx.checker.check_model(ir.to_proto(model))
+    assert np.array_equal(run(model, x), expected)

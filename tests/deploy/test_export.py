@@ -1,4 +1,6 @@
 import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,12 @@ import torch
 from torch import nn
 
 from bundles import LABELS, tiny_spec
-from parckit.contract import MODEL_FILE, ExportError, InputError, ModelSpec, ParityError, read_contract
+from parckit.contract import MODEL_FILE, ExportError, InputError, ModelSpec, ParityError, Preprocessing, read_contract
 from parckit.deploy import export as export_module
 from parckit.deploy import export_bundle
 from parckit.layers import CircularConv2d
 from parckit.measure.cost import count
-from parckit.models import build_model
+from parckit.models import build_model, create_model
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
 
@@ -172,13 +174,37 @@ def test_a_good_bundle_survives_a_failed_export(tmp_path, request):
     assert [folder.name for folder in tmp_path.iterdir()] == ["b"]
 
 
-def test_a_bundle_is_replaced_by_a_better_one(tmp_path, monkeypatch):
+def test_a_bundle_is_replaced_by_a_better_one(tmp_path):
     model, out = tiny_model(), tmp_path / "b"
     export_bundle(model, TINY, out=out, opset=13)
     model[-1].bias.data += 1
-    monkeypatch.chdir(out)
-    export_bundle(model, TINY, out=Path(), opset=13)
+    export_bundle(model, TINY, out=out, opset=13)
     assert_good(out, model, TINY)
+
+
+@pytest.mark.parametrize("out", [".", "..", "../b"])
+def test_the_working_folder_is_not_replaced(out, tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    with pytest.raises(InputError, match=rf"{re.escape(out)}: (is or holds the folder this runs in|a folder that is)"):
+        export_bundle(tiny_model(), TINY, out=Path(out))
+    assert (tmp_path / "b").is_dir()
+
+
+def test_labels_that_are_not_the_outputs_are_refused(tmp_path):
+    spec = replace(TINY, labels=TINY.labels[:-1])
+    with pytest.raises(InputError, match=r"labels for \d+ outputs"):
+        export_bundle(tiny_model(), spec, out=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_an_exporter_cannot_write_is_one_line(tmp_path):
+    """Torch's exporter of old opsets knows attention from 14 on."""
+    model = create_model("edgevit_xxs", num_classes=3)
+    spec = ModelSpec(model="edgevit_xxs", labels=("a", "b", "c"), preprocessing=Preprocessing(size=(64, 64)))
+    with pytest.raises(ExportError, match=r"^opset 13: .*scaled_dot_product_attention") as caught:
+        export_bundle(model, spec, out=tmp_path / "b", opset=13)
+    assert "\n" not in str(caught.value)
 
 
 def test_folders_and_files_that_are_no_bundle_are_never_replaced(tmp_path):

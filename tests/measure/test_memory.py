@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from bundles import write_tiny_bundle
+from parckit.contract import ExportError
 from parckit.measure.memory import peak_memory
 
 MIB = 1 << 20
@@ -23,7 +24,7 @@ def test_a_models_weights_are_in_its_peak_and_its_callers_are_not(tmp_path):
 
 def test_a_model_that_cannot_be_loaded_is_named_in_one_line(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no model")
-    with pytest.raises(RuntimeError, match=r"model\.onnx: .*failed") as caught:
+    with pytest.raises(ExportError, match=r"model\.onnx: .*failed") as caught:
         peak_memory(tmp_path)
     assert "\n" not in str(caught.value)
 

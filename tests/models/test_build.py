@@ -39,6 +39,8 @@ def test_an_unknown_name_is_refused_with_those_alike():
         ("test_parcnet", {"fusion": "sum"}, "fusion='sum'"),
         ("test_parcnet", {"pretrained": True}, "pretrained"),
         ("test_parcnet.nowhere", {}, "nowhere"),
+        ("test_parcnet", {"dims": [16, 32]}, "dims"),
+        ("parc_resnet50", {"output_stride": 4}, "output_stride"),
     ],
     ids=str,
 )

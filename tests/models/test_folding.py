@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
 from torch import Tensor, nn
 
 from backbones import NAMES, SMALLEST, as_if_trained, hollow, is_ours, make
@@ -196,3 +197,33 @@ def test_a_whole_stage_becomes_convolutions_alone():
     assert_exact(fused(x), model(x))
     learned = {type(module) for module in fused.modules() if [*module.parameters(recurse=False)]}
     assert learned == {nn.Conv2d, ConstantAxisConv2d, nn.ParameterList}
+
+
+@torch.no_grad()
+def test_a_stage_with_two_names_is_folded_once():
+    class Named(nn.Module):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.backbone = trained(name)
+            self.stages = self.backbone.stages
+            self.again = self.stages
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.backbone(x)
+
+    x = images((32, 48))
+    for name in ("test_parcnet", "test_parcnetv2"):
+        model = Named(name).eval()
+        fused = fuse(model, size=(32, 48))
+        assert_exact(fused(x), model(x))
+        assert not any(isinstance(module, AxisConv2d) for module in fused.modules())
+
+
+@pytest.mark.parametrize(
+    "convert", [nn.SyncBatchNorm.convert_sync_batchnorm, convert_sync_batchnorm, freeze_batch_norm_2d]
+)
+@torch.no_grad()
+def test_norms_that_cannot_be_folded_stay(convert):
+    model = convert(trained("parcnet_s")).double().eval()  # whose expansions have several outputs per channel
+    x = images((64, 96))
+    assert_exact(fuse(model, size=(64, 96))(x), model(x))

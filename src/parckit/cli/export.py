@@ -6,6 +6,7 @@ from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import MODEL_FILE, Contract
 from parckit.deploy import AxisForm, export_bundle
+from parckit.models import check_input
 from parckit.runtimes.torch import open_checkpoint
 
 
@@ -23,6 +24,7 @@ def main(argv: list[str]) -> None:
     model, spec = open_checkpoint(args.checkpoint)
     if args.size is not None:
         spec = spec.with_size(parse_size(args.size))
+    check_input(model, spec)
     contract = export_bundle(
         model,
         spec,

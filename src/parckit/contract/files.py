@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from parckit.contract.errors import InputError
 
-_LEFTOVER = re.compile(r"\.(.+)~\d+-[0-9a-f]{8}\.tmp", re.DOTALL)
+_LEFTOVER = re.compile(r"\.(.+)~\d+-[0-9a-f]{8}\.(?:tmp|old)", re.DOTALL)
 
 
 @contextmanager
@@ -20,11 +20,11 @@ def replacing(target: Path) -> Generator[Path, None, None]:
     The body may create a file or a folder there. A folder that stood at `target` is replaced as a whole.
 
     Raises:
-        InputError: if the target is the working folder, written `.`, which nothing can replace.
+        InputError: if the target is the working folder or holds it: what runs there would be left in a deleted one.
         OSError: if the folder cannot be written.
     """
-    if not target.name:
-        raise InputError(f"{target}: is the folder this runs in; name a new one")
+    if target.resolve() in (here := Path.cwd(), *here.parents):
+        raise InputError(f"{target}: is or holds the folder this runs in; name another")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _unique(target, ending="tmp")
     try:
@@ -41,11 +41,13 @@ def replacing(target: Path) -> Generator[Path, None, None]:
 def find_leftovers(folder: Path, *, names: str) -> list[Path]:
     """Return what killed processes left of `replacing` targets in a folder, or others that are at work write now.
 
+    Half-written ones end in `.tmp`, former ones that were being replaced in `.old`.
+
     Args:
         folder: of the targets.
         names: of the targets, a regular expression.
     """
-    found = ((path, _LEFTOVER.fullmatch(path.name)) for path in folder.glob(".*.tmp"))
+    found = ((path, _LEFTOVER.fullmatch(path.name)) for path in folder.glob(".*~*"))
     return sorted(path for path, match in found if match and re.fullmatch(names, match[1]))
 
 
@@ -72,7 +74,7 @@ def _put(temporary: Path, target: Path) -> None:
     except OSError:
         aside.replace(target)
         raise
-    _remove(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

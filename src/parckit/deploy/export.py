@@ -57,14 +57,14 @@ def export_bundle(
             `"conv"`, `"matmul"` (from opset 18 on), or `"auto"`, ONNX Runtime's faster one for each length.
 
     Raises:
-        InputError: if `out` is something else than a bundle, or a version, `batch_size` or `form` cannot be written.
-        ExportError: if the written file is not what was asked for.
+        InputError: if `out` is something else than a bundle, the model has not as many outputs as labels, or a version,
+            `batch_size` or `form` cannot be written.
+        ExportError: if the file cannot be written, or is not what was asked for.
         ParityError: if ONNX Runtime's outputs differ from torch's beyond tolerance.
     """
     ir_version = check_versions(opset, ir_version, form=form)
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: must be at least 1")
-    out = out.resolve()
     _refuse_foreign(out)
     size = spec.preprocessing.size
     reference = deepcopy(model).cpu().float().eval()
@@ -74,12 +74,15 @@ def export_bundle(
         fused = fuse(reference, size=size)
         write_onnx(fused, file, size=size, batch_size=batch_size, opset=opset, ir_version=ir_version, form=form)
         graph = check_file(file, opset=opset, ir_version=ir_version).graph
+        output = _tensor_spec(graph.output[0], "NC")
+        if len(spec.labels) != output.shape[1]:
+            raise InputError(f"{spec.model}: {len(spec.labels)} labels for {output.shape[1]} outputs")
         paper = cost.count(reference, size=size)
         contract = Contract(
             task="classify",
             spec=spec,
             input=_tensor_spec(graph.input[0], "NCHW"),
-            outputs=(_tensor_spec(graph.output[0], "NC"),),
+            outputs=(output,),
             opset=opset,
             ir_version=ir_version,
             params=paper.params,

@@ -1,5 +1,6 @@
 """From a fused torch model to an ONNX file: one exporter for today's opsets, one adapter for those that boards need."""
 
+import textwrap
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from onnx import helper
 from onnx_ir.passes import common as passes
 from onnxscript.optimizer import optimize_ir
 from torch import nn
+from torch.onnx.errors import OnnxExporterError
 
-from parckit.contract import InputError
+from parckit.contract import ExportError, InputError
 from parckit.deploy.axis_forms import AxisForm, check_form, set_axis_forms
 from parckit.deploy.passes import PASSES
 
@@ -27,6 +29,9 @@ HIGHEST_IR = 10
 """The last that it loads."""
 _DYNAMO_OPSET = 18
 """What torch's exporter writes itself; it converts upwards from there, but not reliably downwards."""
+
+_REASON_CHARS = 300
+"""Shown of the exporter's message."""
 
 _CLEAN = ir.passes.Sequential(
     passes.IdentityEliminationPass(),
@@ -78,12 +83,20 @@ def write_onnx(
         ir_version: as `check_versions` returned it.
         form: of convolutions along an axis; `"auto"` is what ONNX Runtime runs fastest, and conv in older opsets, whose
             exporter leaves the shapes of the matrices to be computed by the graph.
+
+    Raises:
+        ExportError: if torch's exporter cannot write the model in this opset.
     """
     export = _export_dynamo
     if opset < _DYNAMO_OPSET:
         export, form = _export_legacy, "conv"
     set_axis_forms(model, form)
-    export(model, torch.zeros(batch_size, 3, *size), path, opset=opset)
+    example = torch.zeros(batch_size, 3, *size, dtype=torch.float32, device="cpu")
+    try:
+        export(model, example, path, opset=opset)
+    except OnnxExporterError as error:
+        reason = textwrap.shorten(str(error), _REASON_CHARS)
+        raise ExportError(f"opset {opset}: torch cannot write this model in it ({reason})") from error
     graph = ir.load(path)
     # The exporters leave shape arithmetic in the graph, which boards cannot run and static shapes make constant.
     optimize_ir(graph, should_fold=_does_not_repeat)

@@ -49,8 +49,9 @@ class ConstantAxisConv2d(nn.Module):
         self.weight = nn.Parameter(weight.detach().clone(), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
         self._length = length
-        self._matrix: Tensor | None = None  # no buffer: exported programs would carry it, though they build their own
-        self._matrix_key: object = None
+        # No buffers: exported programs would carry them, though they build their own.
+        self._matrix: Tensor | None = None
+        self._matrix_taps: Tensor | None = None
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Convolve with the constant kernel.
@@ -73,17 +74,19 @@ class ConstantAxisConv2d(nn.Module):
 
     def _matrix_of(self, weight: Tensor) -> Tensor:
         """Return the kernel's matrix, built anew only when the kernel, its precision or its device has changed."""
-        version = 0 if self.weight.is_inference() else self.weight._version  # pyright: ignore[reportPrivateUsage]
-        key = (self.weight.data_ptr(), version, weight.dtype)
-        if self._matrix is None or self._matrix_key != key:
+        if self._matrix is None or not _is_same(self._matrix_taps, weight):
             # Outside of inference mode: what it makes could not be used in a backward pass later.
             with torch.inference_mode(mode=False), torch.no_grad():
-                taps = weight.detach().clone().flatten(1)
-                matrix = toeplitz(diagonals_of(taps, self._length, padding=self.padding))
+                self._matrix_taps = weight.detach().clone()
+                matrix = toeplitz(diagonals_of(self._matrix_taps.flatten(1), self._length, padding=self.padding))
                 self._matrix = matrix.contiguous() if self.axis == "height" else matrix.mT.contiguous().mT
-            self._matrix_key = key
         return self._matrix
 
     def extra_repr(self) -> str:
         """Show what tells one instance from another."""
         return f"{self.weight.shape[0]}, taps={max(self.weight.shape[2:])}, axis={self.axis!r}, form={self.form!r}"
+
+
+def _is_same(old: Tensor | None, new: Tensor) -> bool:
+    """Compare numbers: what is written through `.data`, as quantizers do, leaves no other trace."""
+    return old is not None and (old.dtype, old.device) == (new.dtype, new.device) and torch.equal(old, new)

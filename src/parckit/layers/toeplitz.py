@@ -136,17 +136,18 @@ class _ToeplitzMatmul(torch.autograd.Function):
         if ctx.needs_input_grad[0]:  # pyright: ignore[reportAttributeAccessIssue]
             grad_x = multiply(grad, toeplitz(diagonals).mT, dim=dim)
         if ctx.needs_input_grad[1]:  # pyright: ignore[reportAttributeAccessIssue]
-            grad_diagonals = sum_of_diagonals(_outer(grad, x, dim=dim))
+            grad_diagonals = sum_of_diagonals(_outer(grad, x, dim=dim)).to(diagonals.dtype)
         return grad_x, grad_diagonals, None
 
 
 def _outer(grad: Tensor, x: Tensor, *, dim: int) -> Tensor:
-    """Sum g x^T over images and over the positions off the axis: (B, C, H, W) twice -> (C, n, n)."""
+    """Sum g x^T over images and over the positions off the axis: (B, C, H, W) twice -> (C, n, n), float32 at least."""
     n = x.shape[dim]
-    total = x.new_zeros(x.shape[1], n, n)
+    total = x.new_zeros(x.shape[1], n, n, dtype=torch.promote_types(x.dtype, torch.float32))
     for g, image in zip(grad, x, strict=True):
-        if dim == 2:
-            torch.baddbmm(total, g, image.mT, out=total)
-        else:
-            torch.baddbmm(total, g.mT, image, out=total)
+        left, right = (g, image.mT) if dim == 2 else (g.mT, image)
+        if total.dtype == x.dtype:
+            torch.baddbmm(total, left, right, out=total)
+        else:  # a sum in low precision would be rounded once for every image
+            total += torch.bmm(left, right)
     return total

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parckit.contract import MODEL_FILE
+from parckit.contract import MODEL_FILE, ExportError
 from parckit.runtimes.onnxruntime import load_graph
 
 _BYTES_PER_KIB = 1024
@@ -24,15 +24,15 @@ def peak_memory(bundle: Path) -> int:
     read, so that an export can measure before it writes one.
 
     Raises:
-        RuntimeError: if the model cannot be loaded or run.
+        ExportError: if the model cannot be loaded or run.
     """
-    command = (sys.executable, "-m", __name__, str(bundle))
-    # The child must find this package wherever this process did, also by a path relative to another working directory.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603  # ours
+    # In a folder without modules, for `-m` looks there first, but by this process' own path otherwise.
+    command = (sys.executable, "-m", __name__, str(bundle.resolve()))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=bundle)  # noqa: S603  # ours
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise RuntimeError(f"{bundle / MODEL_FILE}: one inference in a fresh process failed: {reason}")
+        raise ExportError(f"{bundle / MODEL_FILE}: one inference in a fresh process failed: {reason}")
     return int(done.stdout)
 
 

@@ -42,8 +42,9 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> nn.Module:
     classes, kwargs = len(spec.labels), spec.model_kwargs
     try:
         return timm.create_model(spec.model, pretrained=pretrained, num_classes=classes, **kwargs)  # pyright: ignore[reportArgumentType]
-    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: timm's for weights that do not exist
-        raise InputError(f"model_kwargs={dict(kwargs)} for {spec.model}: {error}") from error
+    # RuntimeError: timm's for weights that do not exist; the last ones: what values lead to that no model looks at.
+    except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
+        raise InputError(f"model_kwargs={dict(kwargs)} for {spec.model}: {error or type(error).__name__}") from error
 
 
 def build_on_meta(name: str, *, num_classes: int = 1000) -> nn.Module:

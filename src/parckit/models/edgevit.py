@@ -10,6 +10,7 @@ last two stages, as in the authors' other hybrids, all attention becomes `ParCMi
 depthwise with embeddings, and the projection; what sampling needs, the propagation and its norm, goes with it.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, cast, final, get_args
 
@@ -79,7 +80,7 @@ class EdgeViT(StagedBackbone):
             stage = nn.Sequential(PatchEmbedding(width, dim, size=patch_size))
             for rate in path_rates[i]:
                 if mixers[i] == "parc":
-                    mixer = ParCMixer(dim, length=max(1, img_size // reduction))
+                    mixer = ParCMixer(dim, length=math.ceil(img_size / reduction))
                 else:
                     mixer = SparseAttention(dim, num_heads=dim // head_dim, ratio=ratio)
                 stage.append(EdgeViTBlock(dim, mixer, with_local=ratio > 1, drop_path_rate=rate))

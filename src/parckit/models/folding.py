@@ -92,16 +92,19 @@ def folds(*kinds: type[ModuleT]) -> Callable[[Rule[ModuleT]], Rule[ModuleT]]:
 
 def fold(module: nn.Module, trace: Trace) -> nn.Module:
     """Fold a module by its class' rule; one without a rule, with hooks inside or never run, child by child in place."""
-    rule = _RULES.get(type(module))
-    if rule is not None and module in trace.calls and trace.hooked.isdisjoint(module.modules()):
-        return rule(module, trace)
-    return fold_children(module, trace)
+    if module not in trace.folded:
+        rule = _RULES.get(type(module))
+        if rule is None or module not in trace.calls or not trace.hooked.isdisjoint(module.modules()):
+            rule = fold_children
+        trace.folded[module] = rule(module, trace)
+    return trace.folded[module]
 
 
 def fold_children(module: nn.Module, trace: Trace) -> nn.Module:
     """Fold what is inside a module in place; return the module."""
-    for name, child in module.named_children():
-        setattr(module, name, fold(child, trace))
+    for name, child in list(module._modules.items()):  # pyright: ignore[reportPrivateUsage] - named_children omits second names
+        if child is not None:
+            setattr(module, name, fold(child, trace))
     return module
 
 

@@ -162,7 +162,7 @@ def _(module: ParCBlock, trace: Trace) -> nn.Module:
 def _(module: ParCStage, trace: Trace) -> nn.Module:
     conv = cast("nn.Conv2d", module.local.conv)
     multiple = conv.out_channels // conv.groups
-    norm_is_folded = not isinstance(module.local.bn, nn.BatchNorm2d)
+    norm_is_folded = isinstance(module.local.bn, nn.Sequential)  # an activation is left; other norms stay
     if norm_is_folded and conv.groups == conv.in_channels and multiple > 1:
         module.local.conv = FusedExpansion(conv)
         by_output = module.embed.weight.unflatten(1, (-1, multiple)).transpose(1, 2).flatten(1, 2)

@@ -6,7 +6,7 @@ neither module is used twice, so it is decided by what ran and not by how a clas
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,8 @@ class Trace:
     """id of a tensor in `calls` -> how many operators took it; being returned by the model counts as one more."""
     hooked: frozenset[nn.Module]
     """Modules with hooks of their own, which see or change what goes in and out."""
+    folded: dict[nn.Module, nn.Module] = field(default_factory=dict)
+    """What became of those folded so far: one that bears two names is folded once."""
 
     def only_call(self, module: nn.Module) -> Call | None:
         """Return the one call of a module without hooks; None if it ran twice or never, or has hooks."""

@@ -8,6 +8,7 @@ A stage 3 to 5 is an inverted residual (stride 2) and a `ParCStage` frame:
     local = 1x1(3x3(x)); mixed = 1x1(BN(ParC blocks(local))); out = 3x3(fusion(mixed, x))
 """
 
+import math
 from collections.abc import Sequence
 from typing import cast, final
 
@@ -90,7 +91,7 @@ class ParCNet(StagedBackbone):
                     dim,
                     inner_dim=inner_dims[j],
                     hidden_dim=hidden_dims[j],
-                    length=max(1, img_size // (4 * stem_stride * 2**j)),
+                    length=math.ceil(img_size / (4 * stem_stride * 2**j)),
                     fusion=fusion,
                     drop_rate=block_drop_rate,
                     drop_path_rates=path_rates[j],

@@ -46,7 +46,8 @@ def _rewrite(op: RewriterContext, *, y: ir.Value, first: ir.Value, second: ir.Va
     start = 0
     for part in (first, second):
         stop = start + cast("int", cast("ir.Shape", part.shape)[1])
-        weights = [_rows(op, value, start, stop) for value in conv.inputs[1:] if value is not None]
+        given = [value for value in conv.inputs[1:] if value is not None]
+        weights = [_rows(op, value, start, stop, name=f"{part.name}.{value.name}") for value in given]
         out = op.Conv(conv.inputs[0], *weights, **conv.attributes)  # pyright: ignore[reportAttributeAccessIssue]  # any operator is one
         if activation is not None:
             out = getattr(op, activation.op_type)(out, *activation.inputs[1:], **activation.attributes)
@@ -64,9 +65,9 @@ def _producers(y: ir.Value) -> tuple[ir.Node | None, ir.Node | None]:
     return activation, node if node is not None and node.op_type == "Conv" else None
 
 
-def _rows(op: RewriterContext, weight: ir.Value, start: int, stop: int) -> ir.Value:
+def _rows(op: RewriterContext, weight: ir.Value, start: int, stop: int, *, name: str) -> ir.Value:
     array = cast("ir.TensorProtocol", ir.convenience.get_const_tensor(weight)).numpy()[start:stop]
-    return op.initializer(ir.tensor(np.ascontiguousarray(array)), name=f"{weight.name}_{start}")
+    return op.initializer(ir.tensor(np.ascontiguousarray(array)), name=name)
 
 
 SPLIT_CONVOLUTION = RewriteRule(_pattern, _rewrite, _check, name="split_convolution")
