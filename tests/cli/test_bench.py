@@ -9,11 +9,11 @@ from parckit.runtimes import Session, open_session
 
 @pytest.fixture(autouse=True)
 def cores(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(bench, "usable_cores", lambda: 4)
 
 
 def test_the_record_holds_timings_and_the_machine(bundle, parckit):
-    printed = parckit("bench", bundle, "--threads=1,2", "--seconds=0.1", "--repeats=20", "--warmup=2")
+    printed = parckit("bench", bundle, "--threads=1,2", "--seconds=0.05", "--warmup=0.01")
     path = bundle.with_name("bundle_bench.json")
     assert f"record: {path}" in printed
     record = json.loads(path.read_text())
@@ -21,12 +21,22 @@ def test_the_record_holds_timings_and_the_machine(bundle, parckit):
     assert record["threads"] == 2
     assert record["values"]["bundle"] == str(bundle)
     assert record["values"]["engine"].startswith("onnxruntime ")
-    assert {"cpu", "logical_cores", "memory_bytes", "system", "python", "versions", "commit", "date"} <= record.keys()
+    assert {
+        "cpu",
+        "logical_cores",
+        "usable_cores",
+        "memory_bytes",
+        "system",
+        "python",
+        "versions",
+        "commit",
+        "date",
+    } <= record.keys()
     first, second = record["values"]["timings"]
     assert (first["threads"], second["threads"]) == (1, 2)
     for timing in (first, second):
         assert 0 < timing["min_ms"] <= timing["p50_ms"] <= timing["p90_ms"] <= timing["p95_ms"] <= timing["p99_ms"]
-        assert 1 <= timing["repeats"] <= 20
+        assert timing["repeats"] >= 1
         assert timing["images_per_second"] > 0
         assert f"{timing['p50_ms']:.2f}" in printed
     assert record["cpu"] in printed
@@ -40,14 +50,14 @@ def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypa
         return open_session(path, threads=threads)
 
     monkeypatch.setattr(bench, "open_session", spy)
-    parckit("bench", bundle, "--threads=3", "--seconds=0.1", "--repeats=1", "--record", tmp_path / "record.json")
+    parckit("bench", bundle, "--threads=3", "--seconds=0.01", "--warmup=0", "--record", tmp_path / "record.json")
     # Latency with three threads, throughput of three workers, and once more for the engine's name.
     assert opened == [3, 1, 1, 1, None]
 
 
 def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
     path = tmp_path / "records" / "torch.json"
-    parckit("bench", checkpoint, "--seconds=0.1", "--repeats=3", "--warmup=0", "--record", path)
+    parckit("bench", checkpoint, "--seconds=0.01", "--warmup=0", "--record", path)
     record = json.loads(path.read_text())
     assert record["values"]["engine"].startswith("torch ")
     assert [timing["threads"] for timing in record["values"]["timings"]] == [1]
@@ -58,8 +68,7 @@ def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
     [
         (["--threads=0"], "--threads 0"),
         (["--threads=1,x"], "--threads 1,x"),
-        (["--threads=1,5"], "--threads 1,5: this machine has 4 cores"),
-        (["--repeats=0"], "repeats=0"),
+        (["--threads=1,5"], "--threads 1,5: this process may use 4 cores"),
         (["--warmup=-1"], "warmup=-1"),
         (["--seconds=0"], "seconds=0"),
         (["--seconds=soon"], "--seconds"),

@@ -66,3 +66,9 @@ def test_images_of_one_row_have_no_contour(parckit, picture, tmp_path):
 def test_mistakes_are_named(argv, named, mistake, checkpoint, picture):
     paths = {"CHECKPOINT": str(checkpoint), "PICTURE": str(picture)}
     assert named in mistake("cam", *(paths.get(arg, arg) for arg in argv))
+
+
+def test_the_picture_is_not_replaced(checkpoint, picture, mistake):
+    before = picture.read_bytes()
+    assert "is the picture itself" in mistake("cam", checkpoint, picture, "--out", picture)
+    assert picture.read_bytes() == before

@@ -87,7 +87,7 @@ def test_other_numbers_of_classes_are_numbered(of_three_classes, tmp_path, parck
 
 def test_classes_can_be_named(of_three_classes, tmp_path, parckit):
     labels, out = tmp_path / "labels.txt", tmp_path / "three.safetensors"
-    labels.write_text("ant\nbee hive\ncafé\n", encoding="utf-8")
+    labels.write_text("ant\nbee hive\ncafé\n", encoding="utf-8-sig")  # as Notepad does
     parckit("convert-weights", of_three_classes, out, "--model=parcnet_xs", "--num_classes=3", "--labels", labels)
     assert open_checkpoint(out)[1].labels == ("ant", "bee hive", "café")
 
@@ -97,6 +97,26 @@ def test_names_for_another_number_of_classes_are_refused(of_three_classes, tmp_p
     labels.write_text("ant\nbee\n")
     options = ("--model=parcnet_xs", "--num_classes=3", "--labels", labels)
     assert mistake("convert-weights", of_three_classes, out, *options).startswith(f"--labels {labels}: 2 ")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"ant\nbee\nant\n", "class 'ant' stands twice"), ("ant\nbee\ncafé".encode("latin-1"), "cannot be read as UTF-8")],
+)
+def test_names_that_do_not_serve_are_refused(content, told, of_three_classes, tmp_path, mistake):
+    labels, out = tmp_path / "labels.txt", tmp_path / "three.safetensors"
+    labels.write_bytes(content)
+    options = ("--model=parcnet_xs", "--num_classes=3", "--labels", labels)
+    message = mistake("convert-weights", of_three_classes, out, *options)
+    assert message.startswith(f"--labels {labels}: ")
+    assert told in message
+
+
+@pytest.mark.parametrize("content", [b"https://example.org/weights.pt", b"table", b"abc", b"\x80\x02."])
+def test_what_is_no_checkpoint_is_named(content, tmp_path, mistake):
+    (tmp_path / "odd.pt").write_bytes(content)
+    message = mistake("convert-weights", tmp_path / "odd.pt", tmp_path / "out.safetensors", "--model=test_parcnet")
+    assert message.startswith(f"{tmp_path / 'odd.pt'}: damaged")
 
 
 @pytest.mark.parametrize("bytes_kept", [0, 3, 1000, -1000])

@@ -11,7 +11,7 @@ from parckit.contract import read_contract
 from parckit.measure.latency import benchmark
 from parckit.runtimes import open_session
 
-BRIEF = {"warmup": 1, "repeats": 3, "seconds": 0.1}
+BRIEF = {"warmup": 0.01, "seconds": 0.02}
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,16 @@ def test_missing_splits_are_filled_without_testing_on_training_images(present, t
     assert found == [train, val, test]
 
 
+@pytest.mark.parametrize(
+    ("present", "served"), [(["train"], "held out"), (["train", "val"], "; val serves"), (["test"], None)]
+)
+def test_what_serves_as_test_is_told(present, served, caplog):
+    resolve_split("val", present=present, source="flowers")
+    assert not caplog.records
+    resolve_split("test", present=present, source="flowers")
+    assert [served in record.getMessage() for record in caplog.records] == ([] if served is None else [True])
+
+
 def test_a_source_with_test_alone_evaluates_but_does_not_train():
     assert resolve_split("val", present=["test"], source="s") == ("test", "whole")
     with pytest.raises(InputError, match="s: has no train split, only test"):

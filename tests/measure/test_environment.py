@@ -32,6 +32,7 @@ def test_the_machine_is_described():
     found = environment.describe()
     assert found.cpu
     assert found.logical_cores == os.cpu_count()
+    assert 1 <= found.usable_cores <= found.logical_cores
     assert found.physical_cores is None or 1 <= found.physical_cores <= found.logical_cores
     assert found.memory_bytes > 1 << 28
     assert found.versions["parckit"] == parckit.__version__

@@ -42,8 +42,9 @@ class Factory:
 
 
 def test_statistics_of_a_known_duration():
-    (timing,) = benchmark(Factory(0.002), threads=[1], warmup=1, repeats=20)
-    assert (timing.threads, timing.repeats) == (1, 20)
+    (timing,) = benchmark(Factory(0.002), threads=[1], warmup=0, seconds=0.04)
+    assert timing.threads == 1
+    assert 1 <= timing.repeats <= 20
     # sleep never returns early; a busy machine may return late, so that there is no upper bound to assert.
     assert 2 <= timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.p95_ms <= timing.p99_ms
     assert timing.min_ms <= timing.mean_ms
@@ -51,16 +52,18 @@ def test_statistics_of_a_known_duration():
 
 
 def test_warm_up_is_not_timed_and_images_come_one_by_one():
-    factory = Factory(0.0)
-    (timing,) = benchmark(factory, threads=[1], warmup=3, repeats=5)
-    latency, worker = factory.made
-    assert timing.repeats == 5
-    assert latency.shapes == worker.shapes == [(1, 3, 4, 6)] * 8
+    factory = Factory(0.01)
+    (timing,) = benchmark(factory, threads=[1], warmup=0.1, seconds=0.02)
+    for session in factory.made:
+        assert {*session.shapes} == {(1, 3, 4, 6)}
+        assert 2 <= len(session.shapes) <= 12
+    assert 1 <= timing.repeats <= 2
+    assert len(factory.made[0].shapes) > timing.repeats
 
 
 def test_latency_has_threads_inside_and_throughput_has_single_thread_workers():
     factory = Factory(0.0)
-    timings = benchmark(factory, threads=[1, 3], warmup=0, repeats=2)
+    timings = benchmark(factory, threads=[1, 3], warmup=0, seconds=0.001)
     assert [timing.threads for timing in timings] == [1, 3]
     assert factory.asked == [1, 1, 3, 1, 1, 1]
 
@@ -68,36 +71,36 @@ def test_latency_has_threads_inside_and_throughput_has_single_thread_workers():
 def test_a_graph_of_several_images_is_fed_as_many(monkeypatch):
     monkeypatch.setattr(Sleeper, "batch_size", 3)
     factory = Factory(0.02)
-    (timing,) = benchmark(factory, threads=[1], warmup=0, repeats=5)
+    (timing,) = benchmark(factory, threads=[1], warmup=0, seconds=0.1)
     assert {shape[0] for session in factory.made for shape in session.shapes} == {3}
     assert timing.batch_size == 3
     # Three images every 20 ms are 150 images/s; sleeping and the machine may only slow that down.
-    assert 60 < timing.images_per_second <= 150
+    assert 30 < timing.images_per_second <= 150
 
 
 def test_workers_run_side_by_side():
-    one, four = benchmark(Factory(0.02), threads=[1, 4], warmup=0, repeats=10)
+    one, four = benchmark(Factory(0.02), threads=[1, 4], warmup=0, seconds=0.2)
     # Sleeping workers do not compete: four times the throughput, less what a busy machine takes.
     assert four.images_per_second > 1.5 * one.images_per_second
 
 
-def test_slow_models_are_stopped_by_time():
-    start = time.perf_counter()
-    (timing,) = benchmark(Factory(0.05), threads=[1], warmup=1000, repeats=1000, seconds=0.1)
-    # Four phases of at most 0.15 s each; ten times that leaves room for a busy machine.
-    assert time.perf_counter() - start < 6
-    assert 1 <= timing.repeats <= 3
+def test_slow_cores_do_not_hold_up_the_count_of_fast_ones():
+    durations = iter([0.005, 0.005, 0.08])  # latency's session, and a worker on either kind of core
+    (timing,) = benchmark(lambda threads: Sleeper(next(durations)), threads=[2], warmup=0, seconds=0.4)
+    # 200 and 12.5 images/s; twice the slower one's would be 25.
+    assert 60 < timing.images_per_second <= 212.5
 
 
-def test_a_model_slower_than_the_bound_is_still_timed_once():
-    (timing,) = benchmark(Factory(0.02), threads=[1], seconds=0.001)
+def test_a_model_slower_than_the_measurement_is_still_timed_once():
+    (timing,) = benchmark(Factory(0.02), threads=[1], warmup=0, seconds=0.001)
     assert timing.repeats == 1
+    assert timing.images_per_second > 0
 
 
 def test_the_garbage_collector_rests_while_timing_and_works_after():
     factory = Factory(0.0)
     assert gc.isenabled()
-    benchmark(factory, threads=[1], repeats=3)
+    benchmark(factory, threads=[1], warmup=0.001, seconds=0.001)
     assert not any(collecting for session in factory.made for collecting in session.collecting)
     assert gc.isenabled()
 
@@ -110,13 +113,13 @@ def test_an_error_in_a_worker_is_not_lost():
 
     factory = Factory(0.0)
     with pytest.raises(RuntimeError, match="no more sessions"):
-        benchmark(make, threads=[1], repeats=1)
+        benchmark(make, threads=[1], warmup=0, seconds=0.001)
     assert gc.isenabled()
 
 
 def test_a_real_session_is_timed(tmp_path):
     bundle = write_tiny_bundle(tmp_path / "b")
-    (timing,) = benchmark(lambda threads: open_bundle(bundle, threads=threads), threads=[2], repeats=5)
+    (timing,) = benchmark(lambda threads: open_bundle(bundle, threads=threads), threads=[2], warmup=0.01, seconds=0.01)
     assert timing.min_ms > 0
     assert timing.images_per_second > 0
 
@@ -126,7 +129,6 @@ def test_a_real_session_is_timed(tmp_path):
     [
         ({"threads": []}, "threads"),
         ({"threads": [1, 0]}, "threads"),
-        ({"threads": [1], "repeats": 0}, "repeats=0"),
         ({"threads": [1], "warmup": -1}, "warmup=-1"),
         ({"threads": [1], "seconds": 0}, "seconds=0"),
     ],

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 
@@ -61,6 +63,13 @@ def test_a_broken_image_is_counted_where_it_is_skipped(folder, make_data):
     break_picture(folder / "train")
     data = make_data(on_error="skip")
     assert sum(batch.skipped for batch in data.train_dataloader()) == 1
+
+
+def test_a_single_class_is_refused(folder, make_data, tmp_path):
+    (tmp_path / "above").mkdir()
+    shutil.copytree(folder / "train", tmp_path / "above" / "flowers")
+    with pytest.raises(InputError, match="above: has the class 'flowers' alone; is it a folder too high"):
+        make_data(source=str(tmp_path / "above"))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """`parckit bench`: latency and throughput of a bundle."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from parckit.cli.parsing import beside, parse_counts, verb_parser
 from parckit.cli.tables import show
 from parckit.contract import InputError
-from parckit.measure.environment import describe
+from parckit.measure.environment import describe, usable_cores
 from parckit.measure.latency import Timing, benchmark
 from parckit.measure.records import write_record
 from parckit.runtimes import open_session
@@ -18,20 +17,18 @@ def main(argv: list[str]) -> None:
     parser = verb_parser("bench", description="Latency percentiles and throughput on this machine.")
     parser.add_argument("bundle", type=Path, help="a bundle's folder, or a checkpoint to time torch")
     parser.add_argument("--threads", type=str, default="1", help="numbers of threads to try, e.g. 1,2")
-    parser.add_argument("--warmup", type=int, default=10, help="untimed inferences first")
-    parser.add_argument("--repeats", type=int, default=200, help="timed inferences, at most")
-    parser.add_argument("--seconds", type=float, default=5.0, help="time limit of each measurement")
+    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed inferences before each")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
     parser.add_argument("--record", type=Path | None, default=None, help="where to; by default beside the bundle")
     args = parser.read(argv)
     counts = parse_counts(args.threads)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     if max(counts) > cores:
-        raise InputError(f"--threads {args.threads}: this machine has {cores} cores")
+        raise InputError(f"--threads {args.threads}: this process may use {cores} cores")
     timings = benchmark(
         lambda threads: open_session(args.bundle, threads=threads),
         threads=counts,
         warmup=args.warmup,
-        repeats=args.repeats,
         seconds=args.seconds,
     )
     show_timings(timings, str(args.bundle))
@@ -45,6 +42,7 @@ def main(argv: list[str]) -> None:
 def show_timings(timings: tuple[Timing, ...], name: str) -> None:
     """Print latency and throughput with the machine they were measured on."""
     machine = describe()
+    batch = f", batches of {timings[0].batch_size}" if timings[0].batch_size > 1 else ""
     columns = ("threads", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "images/s")
     rows = [
         (
@@ -54,4 +52,4 @@ def show_timings(timings: tuple[Timing, ...], name: str) -> None:
         )
         for timing in timings
     ]
-    show(f"{name} on {machine.cpu}, {machine.logical_cores} cores", columns, rows)
+    show(f"{name} on {machine.cpu}, {machine.usable_cores} cores{batch}", columns, rows)

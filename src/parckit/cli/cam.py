@@ -33,6 +33,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seed", type=Seed, default=0, help="of random weights")
     args = parser.read(argv)
     picture_kind(args.out)
+    if args.out.resolve() == args.image.resolve():
+        raise InputError(f"--out {args.out}: is the picture itself; name another file")
     picture = load_image(args.image)
     opened = open_model(args.model, seed=args.seed, size=None if args.size is None else parse_size(args.size))
     check_input(opened.model, opened.spec)

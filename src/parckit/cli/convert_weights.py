@@ -1,6 +1,5 @@
 """`parckit convert-weights`: an official checkpoint becomes safetensors that every verb opens."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -12,8 +11,9 @@ from torch import Tensor
 
 from parckit.cli.parsing import verb_parser
 from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.data.shardlist import parse_labels
 from parckit.models import build_model, load_official_state_dict, preprocessing_of
-from parckit.runtimes.torch import save_weights
+from parckit.runtimes.torch import damage_named, save_weights
 
 _IMAGENET_CLASSES = 1000
 
@@ -41,10 +41,8 @@ def convert(checkpoint: Path, out: Path, *, model: str, num_classes: int, labels
     """
     names = _read_labels(labels, num_classes) if labels else _labels(num_classes)
     network = build_model(ModelSpec(model=model, labels=names, preprocessing=Preprocessing(size=(1, 1))))
-    try:
+    with damage_named(checkpoint):
         state_dict = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise InputError(f"{checkpoint}: not a checkpoint that can be read with weights_only=True") from error
     if not isinstance(state_dict, Mapping):
         raise InputError(f"{checkpoint}: holds a {type(state_dict).__name__}, not a state dict")
     load_official_state_dict(network, cast("Mapping[str, Tensor]", state_dict))
@@ -54,9 +52,12 @@ def convert(checkpoint: Path, out: Path, *, model: str, num_classes: int, labels
 
 
 def _read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
-    names = tuple(path.read_text(encoding="utf-8").splitlines())
+    try:
+        names = parse_labels(path.read_text(encoding="utf-8-sig"), name=f"--labels {path}")
+    except UnicodeDecodeError as error:
+        raise InputError(f"--labels {path}: cannot be read as UTF-8 text ({error})") from error
     if len(names) != num_classes:
-        raise InputError(f"--labels {path}: {len(names)} lines for {num_classes} classes")
+        raise InputError(f"--labels {path}: {len(names)} names for {num_classes} classes")
     return names
 
 

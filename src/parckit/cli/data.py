@@ -1,7 +1,6 @@
 """`parckit data`: pack, check and lay out images before training on them."""
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from parckit.data.checking import SMALLEST, Finding, find_problems, inspect_file
 from parckit.data.imagenet import Form, lay_out_imagenet
 from parckit.data.packing import SHARD_SIZE, pack_folder
 from parckit.data.splits import Named
+from parckit.measure.environment import usable_cores
 
 _FOUND = 1
 """Exit code when a check found something; mistakes in the arguments end with 2, as everywhere."""
@@ -49,7 +49,7 @@ def _check_parser() -> Parser:
     parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
     parser.add_argument("folder", type=Path, help="looked through with all folders in it")
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help="shorter side, pixels; less is tiny")
-    parser.add_argument("--threads", type=PositiveInt, default=os.cpu_count() or 1, help="files looked at at once")
+    parser.add_argument("--threads", type=PositiveInt, default=usable_cores(), help="files looked at at once")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 

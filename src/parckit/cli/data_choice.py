@@ -1,7 +1,7 @@
 """Labelled images that a command evaluates on."""
 
-import reprlib
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from torch.utils.data import DataLoader
 
@@ -16,7 +16,7 @@ class DataChoice:
 
     Attributes:
         source: `digits`, a folder of class folders, a folder, pattern or URLs of tar shards, or `hf://NAME`.
-        split: which part of the source.
+        split: which part of the source; without a test part, val or a held-out part of train serves, with a warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         batch_size: images at once.
         workers: loader processes; 0 loads in this one.
@@ -42,7 +42,10 @@ class DataChoice:
         """
         transform = eval_transform(session.spec.preprocessing)
         dataset = open_images(self.source, split=self.split, transform=transform, on_error=self.on_error)
-        if dataset.labels != session.spec.labels:
-            ours, theirs = (f"{len(each)}: {reprlib.repr(each)}" for each in (dataset.labels, session.spec.labels))
-            raise InputError(f"--data {self.source}: its classes ({ours}) are not the model's ({theirs})")
+        ours, theirs = dataset.labels, session.spec.labels
+        if ours != theirs:
+            pairs = zip_longest(ours, theirs, fillvalue="none")
+            index, (own, others) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            differ = f"{len(ours)} and {len(theirs)}; class {index} is {own!r}, the model's {others!r}"
+            raise InputError(f"--data {self.source}: its classes are not the model's ({differ})")
         return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)

@@ -1,6 +1,7 @@
 """`parckit quickstart`: the whole path on real handwritten digits, and a page about it."""
 
 import json
+import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from parckit.contract import MODEL_FILE, InputError, replacing
 from parckit.deploy import export_bundle
 from parckit.measure.accuracy import evaluate
 from parckit.measure.curve import read_curve
+from parckit.measure.environment import usable_cores
 from parckit.measure.latency import benchmark
 from parckit.measure.records import write_record
 from parckit.runtimes import Session, open_session
@@ -52,6 +54,7 @@ def run(out: Path, *, max_epochs: int | None, seed: int) -> Outcome:
     contract = export_bundle(model, spec, out=bundle)
     torch_session, onnx_session = open_session(trained.best), open_session(bundle)
     num_classes = len(spec.labels)
+    counts = (1, 2) if usable_cores() > 1 else (1,)
     outcome = Outcome(
         spec=spec,
         contract=contract,
@@ -62,20 +65,20 @@ def run(out: Path, *, max_epochs: int | None, seed: int) -> Outcome:
         samples=_samples(onnx_session),
         # torch on one thread alone: its thread count is the process's, and workers side by side would disturb it.
         timings={
-            torch_session.engine: benchmark(lambda n: open_session(trained.best, threads=n), threads=(1,), seconds=2),
-            onnx_session.engine: benchmark(lambda n: open_session(bundle, threads=n), threads=(1, 2), seconds=2),
+            torch_session.engine: benchmark(lambda n: open_session(trained.best, threads=n), threads=(1,), seconds=1),
+            onnx_session.engine: benchmark(lambda n: open_session(bundle, threads=n), threads=counts, seconds=1),
         },
         seed=seed,
         commands=(
-            "parckit train " + " ".join(command),
-            f"parckit export {trained.best} --out {bundle}",
-            f"parckit eval {bundle} --data digits --runtime onnxruntime",
-            f"parckit bench {bundle} --threads 1,2",
+            shlex.join(["parckit", "train", *command]),
+            shlex.join(["parckit", "export", str(trained.best), "--out", str(bundle)]),
+            shlex.join(["parckit", "eval", str(bundle), "--data", "digits", "--runtime", "onnxruntime"]),
+            shlex.join(["parckit", "bench", str(bundle), "--threads", ",".join(map(str, counts))]),
         ),
         seconds=time.perf_counter() - start,
     )
     timings = {engine: [asdict(timing) for timing in found] for engine, found in outcome.timings.items()}
-    write_record(out / "bench.json", "quickstart", {"timings": timings}, seed=seed, threads=2)
+    write_record(out / "bench.json", "quickstart", {"timings": timings}, seed=seed, threads=max(counts))
     return outcome
 
 

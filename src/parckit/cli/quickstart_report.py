@@ -203,7 +203,7 @@ def _provenance(outcome: Outcome) -> Provenance:
     versions = ", ".join(f"{package} {version}" for package, version in machine.versions.items())
     return Provenance(
         facts={
-            "Machine": f"{machine.cpu}, {machine.logical_cores} cores, {machine.memory_bytes / 2**30:.0f} GB",
+            "Machine": f"{machine.cpu}, {machine.usable_cores} cores, {machine.memory_bytes / 2**30:.0f} GB",
             "System": f"{machine.system}, Python {machine.python}",
             "Versions": f"parckit {__version__}, {versions}",
             "Commit": machine.commit or "installed package",

@@ -8,12 +8,15 @@
 """
 
 import hashlib
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 from parckit.contract import InputError
+
+_log = logging.getLogger(__name__)
 
 Split = Literal["train", "val", "test", "all"]
 Named = Literal["train", "val", "test"]
@@ -66,11 +69,15 @@ def resolve_split(split: Named, *, present: Collection[Named], source: str) -> t
         return "train", "whole" if "val" in present else "kept"
     if split in present:
         return split, "whole"
+    served: tuple[Named, Part] = ("test", "whole")
     if "val" in present:
-        return "val", "whole"
-    if "train" in present:
-        return "train", "held_out"
-    return "test", "whole"
+        served = "val", "whole"
+    elif "train" in present:
+        served = "train", "held_out"
+    if split == "test":
+        what = "val" if served[0] == "val" else "the part of train that is held out for validation"
+        _log.warning("%s: has no test split; %s serves as test. Split 'all' takes every image", source, what)
+    return served
 
 
 def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt: str) -> set[int]:

@@ -42,8 +42,10 @@ def evaluate(predict: Callable[[Images], Logits], batches: Iterable[Batch], *, n
         num_classes: classes of the data.
 
     Raises:
-        InputError: if there is not one image, or `predict` tells another number of classes apart.
+        InputError: if there is not one image, one class only, or `predict` tells another number of classes apart.
     """
+    if num_classes < 2:
+        raise InputError(f"num_classes={num_classes}: need at least 2 to tell apart")
     metrics = MetricCollection(
         {
             "top5": MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro"),

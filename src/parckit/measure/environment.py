@@ -13,7 +13,7 @@ from pathlib import Path
 
 import parckit
 
-_PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "numpy")
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
 """Those whose version can move a result."""
 
 
@@ -25,6 +25,7 @@ class Environment:
         cpu: model name of the processor.
         physical_cores: None where the system does not tell.
         logical_cores: all of the machine's, including those that this process may not use.
+        usable_cores: those that it may use.
         memory_bytes: installed memory.
         system: operating system, release and architecture.
         python: version of the interpreter.
@@ -37,6 +38,7 @@ class Environment:
     cpu: str
     physical_cores: int | None
     logical_cores: int
+    usable_cores: int
     memory_bytes: int
     system: str
     python: str
@@ -53,6 +55,7 @@ def describe() -> Environment:
         cpu=_cpu_name(),
         physical_cores=_physical_cores(),
         logical_cores=os.cpu_count() or 1,
+        usable_cores=usable_cores(),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -61,6 +64,11 @@ def describe() -> Environment:
         dirty=bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def usable_cores() -> int:
+    """Return how many logical cores this process may use; all of them where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:

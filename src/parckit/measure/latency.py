@@ -1,7 +1,6 @@
 """How fast a session answers, measured as boards are measured."""
 
 import gc
-import itertools
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ class Timing:
         batch_size: images of one run.
         p50_ms: median latency of one run of `batch_size` images, milliseconds;
             `p90_ms`, `p95_ms`, `p99_ms`, `mean_ms`, `min_ms` alike.
-        repeats: inferences that the latency was taken from.
+        repeats: runs that the latency was taken from; the 99th percentile needs some hundred.
         images_per_second: throughput of all workers together.
     """
 
@@ -46,9 +45,8 @@ def benchmark(
     make_session: Callable[[int], Session],
     *,
     threads: Sequence[int],
-    warmup: int = 10,
-    repeats: int = 200,
-    seconds: float = 5.0,
+    warmup: float = 0.5,
+    seconds: float = 3.0,
 ) -> tuple[Timing, ...]:
     """Time one run at a time, for each number of threads: one image, or the static batch of a graph that has one.
 
@@ -58,37 +56,28 @@ def benchmark(
     Args:
         make_session: opens the model with the given number of threads.
         threads: the numbers N to try.
-        warmup: untimed inferences of each session, which fill caches and let the engine plan its memory.
-        repeats: timed inferences of each session, at most; 200 put two beyond the 99th percentile.
-        seconds: time after which warm-up, latency and throughput each stop early, so that one N takes at most about
-            three times this (at least one inference is always made).
+        warmup: how long each session runs untimed, seconds: caches fill, clocks rise, the engine plans its memory.
+        seconds: how long latency is measured, and then throughput; a run that has begun is finished.
 
     Raises:
         InputError: if an argument is too small to measure anything.
     """
     if not threads or min(threads) < 1:
         raise InputError(f"threads={tuple(threads)}: give at least one number, each at least 1")
-    if warmup < 0 or repeats < 1 or seconds <= 0:
-        raise InputError(
-            f"warmup={warmup}, repeats={repeats}, seconds={seconds}: must be at least 0, at least 1 and above 0"
-        )
-    limits = _Limits(warmup=warmup, repeats=repeats, seconds=seconds)
+    if warmup < 0 or seconds <= 0:
+        raise InputError(f"warmup={warmup}, seconds={seconds}: must be at least 0 and above 0")
     with _no_garbage_collection():
-        return tuple(_time(make_session, count, limits) for count in threads)
+        return tuple(_time(make_session, count, warmup=warmup, seconds=seconds) for count in threads)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Limits:
-    warmup: int
-    repeats: int
-    seconds: float
-
-
-def _time(make_session: Callable[[int], Session], threads: int, limits: _Limits) -> Timing:
+def _time(make_session: Callable[[int], Session], threads: int, *, warmup: float, seconds: float) -> Timing:
     session = make_session(threads)
     image = _one_batch(session)
-    _warm_up(session, image, limits)
-    runs_ms = np.asarray(_run(session, image, limits)) / _NS_PER_MS
+    _run(session, image, seconds=warmup)
+    runs_ms = np.asarray(_run(session, image, seconds=seconds)) / _NS_PER_MS
+    workers = [make_session(1) for _ in range(threads)]
+    for worker in workers:
+        _run(worker, image, seconds=warmup)
     p50, p90, p95, p99 = (float(value) for value in np.percentile(runs_ms, (50, 90, 95, 99)))
     return Timing(
         threads=threads,
@@ -100,35 +89,32 @@ def _time(make_session: Callable[[int], Session], threads: int, limits: _Limits)
         mean_ms=float(runs_ms.mean()),
         min_ms=float(runs_ms.min()),
         repeats=len(runs_ms),
-        images_per_second=_throughput([make_session(1) for _ in range(threads)], image, limits),
+        images_per_second=_throughput(workers, image, seconds=seconds),
     )
 
 
-def _throughput(sessions: Sequence[Session], image: Images, limits: _Limits) -> float:
-    for session in sessions:
-        _warm_up(session, image, limits)
-    with ThreadPoolExecutor(len(sessions)) as pool:
+def _throughput(sessions: Sequence[Session], image: Images, *, seconds: float) -> float:
+    """Add up the workers' own rates, for cores may be of different speeds."""
+
+    def rate(session: Session) -> float:
         start = perf_counter_ns()
-        runs = list(pool.map(lambda session: len(_run(session, image, limits)), sessions))
-        return len(image) * sum(runs) / (perf_counter_ns() - start) * _NS_PER_S
+        runs = len(_run(session, image, seconds=seconds))
+        return runs / (perf_counter_ns() - start) * _NS_PER_S
+
+    with ThreadPoolExecutor(len(sessions)) as pool:
+        return len(image) * sum(pool.map(rate, sessions))
 
 
-def _warm_up(session: Session, image: Images, limits: _Limits) -> None:
-    if limits.warmup:
-        _run(session, image, _Limits(warmup=0, repeats=limits.warmup, seconds=limits.seconds))
-
-
-def _run(session: Session, image: Images, limits: _Limits) -> list[int]:
-    """Return the nanoseconds of each inference."""
+def _run(session: Session, image: Images, *, seconds: float) -> list[int]:
+    """Run for so long, not at all for 0, and return the nanoseconds of each run."""
     durations: list[int] = []
-    end = perf_counter_ns() + limits.seconds * _NS_PER_S
-    for _ in itertools.repeat(None, limits.repeats):
+    start = now = perf_counter_ns()
+    end = start + seconds * _NS_PER_S
+    while now < end:
         start = perf_counter_ns()
         session(image)
-        stop = perf_counter_ns()
-        durations.append(stop - start)
-        if stop >= end:
-            break
+        now = perf_counter_ns()
+        durations.append(now - start)
     return durations
 
 

@@ -73,7 +73,7 @@ def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
         path = shipped_weights(str(path)) or path
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path}: not a checkpoint; its name must end in one of {_SUFFIXES}")
-    with _damage_named(path):
+    with damage_named(path):
         spec, weights = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
     model = build_model(spec)
     if faults := compare_keys(model.state_dict(), weights):
@@ -90,7 +90,7 @@ def read_training(path: Path) -> tuple[ModelSpec, dict[str, object]]:
     Raises:
         InputError: if the file is missing, damaged, or not written by `parckit train`.
     """
-    with _damage_named(path), warnings.catch_warnings():
+    with damage_named(path), warnings.catch_warnings():
         # Said of pickles that torch did not write; they are refused below or by the reader itself.
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
@@ -128,7 +128,12 @@ def _torch_threads(threads: int | None) -> Generator[None]:
 
 
 @contextmanager
-def _damage_named(path: Path) -> Generator[None]:
+def damage_named(path: Path) -> Generator[None]:
+    """Name the file in whatever reading it raises.
+
+    Raises:
+        InputError: if there is no such file, or the body fails.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
