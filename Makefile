@@ -14,7 +14,7 @@ STAMP := $(VENV)/.parckit-installed
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
-quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart (about 4 minutes on 2 cores)
+quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart (about 3 minutes on 2 cores)
 	$(BIN)/parckit quickstart --out runs/quickstart
 
 # Two workers of one thread each: on two cores that beats one worker of two threads, because the tests are many and small.

@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ import torch
 import parckit.models  # noqa: F401  # registers the models
 from parckit.cli.main import VERBS
 from parckit.cli.parsing import Parser
+from parckit.layers import axis_form
 from parckit.measure.catalogue import CATALOGUE
 from repository import ROOT
 
@@ -124,6 +125,28 @@ def test_the_speedups_are_the_recorded_ones():
         for row in record_of(name)["comparisons"]:
             cells = (f"{row['speedup']:.{digits}f}", f"{row['low']:.{digits}f} to {row['high']:.{digits}f}")
             assert " | ".join(cells) in text
+
+
+def test_the_table_of_forms_is_the_one_that_decides():
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    for padding in get_args(axis_form.Padding):
+        cells = []
+        for images, with_gradients in ((1, False), (1, True), (2, False), (2, True)):
+            smallest = [
+                next(
+                    n
+                    for n in range(2, 99)
+                    if form_of(n, images, dim, padding, with_gradients=with_gradients) == "matmul"
+                )
+                for dim in (2, 3)
+            ]
+            cells.append(" \\| ".join(map(str, smallest)))
+        assert f"| {padding} | {' | '.join(cells)} |\n" in text
+
+
+def form_of(length: int, images: int, dim: int, padding: axis_form.Padding, *, with_gradients: bool) -> str:
+    x = torch.zeros(images, 4, length, length, requires_grad=with_gradients)
+    return axis_form.choose_form(x, dim=dim, padding=padding)
 
 
 @pytest.mark.parametrize("padding", ["circular", "zeros"])

@@ -24,6 +24,7 @@ from backbones import (
     parameters_of,
     sizes_of,
 )
+from parckit.layers import AxisConv2d
 
 every = pytest.mark.parametrize("name", NAMES)
 every_as_timms = pytest.mark.parametrize("name", NAMES + TIMMS)
@@ -82,6 +83,25 @@ def test_any_height_and_width_work(name, size):
     assert out.isfinite().all()
     # The images differ, and so do their logits.
     assert (out[0] - out[1]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("name", ["test_parcnet", "test_parcnetv2", "parc_edgevit_xs"])
+@pytest.mark.parametrize("img_size", [72, 200])
+@torch.no_grad()
+def test_kernels_have_the_length_of_the_maps_at_the_native_size(name, img_size):
+    def compare(conv: AxisConv2d, args: tuple[torch.Tensor, ...]) -> None:
+        dim = {"height": 2, "width": 3}[conv.axis]
+        taps, length = conv.weight.shape[dim], args[0].shape[dim]
+        differing.append(taps != (2 * length - 1 if conv.padding == "zeros" else length))
+
+    differing: list[bool] = []
+    model = make(name, img_size=img_size)
+    for module in model.modules():
+        if isinstance(module, AxisConv2d):
+            module.register_forward_pre_hook(compare)
+    model(images(img_size, img_size))
+    assert differing
+    assert not any(differing)
 
 
 @light

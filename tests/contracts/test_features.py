@@ -1,5 +1,7 @@
 """The feature maps that every model of this package gives to heads: channels and strides as promised."""
 
+import sys
+
 import pytest
 import timm
 import torch
@@ -19,6 +21,7 @@ from backbones import (
     on_meta,
     sizes_of,
 )
+from processes import run
 
 light = pytest.mark.parametrize("name", LIGHT)
 smallest = pytest.mark.parametrize("name", SMALLEST)
@@ -99,6 +102,23 @@ def test_both_ways_of_timm_to_get_features_agree(name, tmp_path):
     for features in (listed(x), got(x)):
         for found, wanted in zip(features, expected, strict=True):
             assert_close(found, wanted)
+
+
+TRACED = """
+import sys, timm, torch, parckit.models
+x = torch.randn(1, 3, 40, 48)
+for name in sys.argv[1:]:
+    torch.manual_seed(0)
+    traced = timm.create_model(name, features_only=True, feature_cls="fx").eval()
+    torch.manual_seed(0)
+    plain = timm.create_model(name, features_only=True).eval()
+    assert all(map(torch.equal, traced(x), plain(x))), name
+"""
+
+
+def test_torch_fx_gets_the_same_features():
+    """In a process of its own: the tests' check of shapes looks at what is no tensor yet."""
+    run(sys.executable, "-c", TRACED, *SMALLEST)
 
 
 @smallest

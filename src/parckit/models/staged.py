@@ -4,10 +4,16 @@ from abc import ABC, abstractmethod
 from typing import cast
 
 from jaxtyping import Float
-from timm.layers import ClassifierHead, NormMlpClassifierHead
+from timm.layers import ClassifierHead, NormMlpClassifierHead, register_notrace_module
 from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
+
+from parckit.layers import AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding
+
+# They branch on the size of a map, which torch.fx does not know: features_only with feature_cls="fx" calls them whole.
+for _module in (AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding):
+    register_notrace_module(_module)
 
 
 class StagedBackbone(nn.Module, ABC):

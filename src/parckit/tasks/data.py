@@ -90,7 +90,7 @@ class ClassifyData(LightningDataModule):
                 if value != usual:
                     why = "a stream's images come once an epoch, and alike in all epochs"
                     raise InputError(f"{name}={value}: {why}; copy the shards of {source}")
-        if len(train.labels) < 2:
+        if len(train.labels) == 1:
             raise InputError(f"{source}: has the class {train.labels[0]!r} alone; is it a folder too high?")
         self._train = train
         evaluate = eval_transform(preprocessing)
