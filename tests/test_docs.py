@@ -8,10 +8,11 @@ from typing import Any, get_args
 
 import pytest
 import torch
+import yaml
 
 import parckit.models  # noqa: F401  # registers the models
 from parckit.cli.main import VERBS
-from parckit.cli.parsing import Parser
+from parckit.cli.parsing import Parser, find_recipe
 from parckit.layers import axis_form
 from parckit.measure.catalogue import CATALOGUE
 from repository import ROOT
@@ -180,7 +181,8 @@ def test_the_readmes_results_are_the_recorded_ones():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     cifar, digits = record_of("cifar10_parcnet_xs"), record_of("quickstart")["runs"]["seed0"]
     engines = [cifar[f"test_{name}"]["top1"] for name in ("torch", "onnxruntime")]
-    time = f"38 epochs, {cifar['train_seconds'] / 60:.0f} min on two cores"
+    recipe = yaml.safe_load(find_recipe(cifar["recipe"]).read_text(encoding="utf-8"))
+    time = f"{recipe['trainer']['max_epochs']} epochs, {cifar['train_seconds'] / 60:.0f} min on two cores"
     latency = cifar["onnxruntime_timings"][0]["p50_ms"]
     cells = f"{engines[0]:.2f} % | {engines[1]:.2f} % | {time} | {latency:.2f} ms |"
     assert cells in readme

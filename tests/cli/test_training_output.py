@@ -26,7 +26,7 @@ def test_the_time_left_is_that_of_the_steps_left(monkeypatch, capsys):
     lines.on_train_start(run, None)
     run.global_step = 500
     lines.on_train_epoch_end(run, None)
-    told = "epoch 4, step 500 of 900: train_loss 0, images/s 12; 0:01:00 gone, about 0:02:00 left\n"
+    told = "epoch 4, step 500 of 900: images/s 12; 0:01:00 gone, about 0:02:00 left\n"
     assert capsys.readouterr().out == told
 
 

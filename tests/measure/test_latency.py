@@ -131,6 +131,7 @@ def test_a_real_session_is_timed(tmp_path):
         ({"threads": [1, 0]}, "threads"),
         ({"threads": [1], "warmup": -1}, "warmup=-1"),
         ({"threads": [1], "seconds": 0}, "seconds=0"),
+        ({"threads": [1], "seconds": float("nan")}, "seconds=nan"),
     ],
 )
 def test_arguments_that_measure_nothing_are_refused(arguments, named):

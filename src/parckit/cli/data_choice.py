@@ -44,8 +44,8 @@ class DataChoice:
         dataset = open_images(self.source, split=self.split, transform=transform, on_error=self.on_error)
         ours, theirs = dataset.labels, session.spec.labels
         if ours != theirs:
-            pairs = zip_longest(ours, theirs, fillvalue="none")
-            index, (own, others) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            pairs = enumerate(zip_longest(ours, theirs))
+            index, (own, others) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
             differ = f"{len(ours)} and {len(theirs)}; class {index} is {own!r}, the model's {others!r}"
             raise InputError(f"--data {self.source}: its classes are not the model's ({differ})")
         return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)

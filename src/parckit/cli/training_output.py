@@ -92,8 +92,9 @@ class EpochLines(Callback):
         step, steps = trainer.global_step, trainer.estimated_stepping_batches
         left = seconds * (steps - step) / max(1, step - self._first_step)
         metrics = trainer.callback_metrics
+        shown = {"train_loss": self._loss / self._batches} if self._batches else {}
         names = (*(("val_loss", "val_top1") if self._is_validated else ()), "images/s")
-        shown = {"train_loss": self._loss / max(1, self._batches), **{name: metrics[name] for name in names}}
+        shown |= {name: metrics[name] for name in names if name in metrics}
         values = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         where = f"epoch {trainer.current_epoch + 1}, step {step} of {steps}"
         # At once: a file's lines would otherwise wait for thousands of others.

@@ -23,7 +23,7 @@ def replacing(target: Path) -> Generator[Path, None, None]:
         InputError: if the target is the working folder or holds it: what runs there would be left in a deleted one.
         OSError: if the folder cannot be written.
     """
-    if target.resolve() in (here := Path.cwd(), *here.parents):
+    if target.is_dir() and target.resolve() in (here := Path.cwd(), *here.parents):
         raise InputError(f"{target}: is or holds the folder this runs in; name another")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _unique(target, ending="tmp")

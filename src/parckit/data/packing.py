@@ -140,7 +140,7 @@ def filling(out: Path) -> Generator[Path]:
     """Yield a folder that becomes `out` on success, and tell what killed processes left of one, which may be as large.
 
     Raises:
-        InputError: as `refuse_filled`, or if `out` is the working folder.
+        InputError: as `refuse_filled`, or if `out` is or holds the working folder.
     """
     refuse_filled(out)
     for left in find_leftovers(out.parent, names=re.escape(out.name)):

@@ -270,8 +270,8 @@ class SeededBatches(Sampler[list[Draw]]):
     def _own(self, end: int, shape: BatchShape) -> Sequence[int]:
         """Return this process' places in the epoch's order, of a global batch that ends before one."""
         places = range(end - shape.images * self._processes + self._process, end, self._processes)
-        # Mixing pairs neighbours, which the repeats of an image must not be.
-        return places if self._repeats == 1 else self._generator(f"places before {end}").permutation(places).tolist()
+        # Mixing pairs neighbours, which the repeats of an image must not be: all first ones, all second ones, ...
+        return sorted(places, key=lambda place: place % self._repeats)
 
     def _shapes(self) -> Sequence[BatchShape]:
         epoch = Epoch(

@@ -66,6 +66,7 @@ def export_bundle(
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size}: must be at least 1")
     _refuse_foreign(out)
+    out = out.resolve() if out.is_symlink() else out
     size = spec.preprocessing.size
     reference = deepcopy(model).cpu().float().eval()
     with replacing(out) as folder:

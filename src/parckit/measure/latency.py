@@ -1,6 +1,7 @@
 """How fast a session answers, measured as boards are measured."""
 
 import gc
+import math
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -64,7 +65,7 @@ def benchmark(
     """
     if not threads or min(threads) < 1:
         raise InputError(f"threads={tuple(threads)}: give at least one number, each at least 1")
-    if warmup < 0 or seconds <= 0:
+    if not (0 <= warmup < math.inf and 0 < seconds < math.inf):
         raise InputError(f"warmup={warmup}, seconds={seconds}: must be at least 0 and above 0")
     with _no_garbage_collection():
         return tuple(_time(make_session, count, warmup=warmup, seconds=seconds) for count in threads)
@@ -108,8 +109,8 @@ def _throughput(sessions: Sequence[Session], image: Images, *, seconds: float) -
 def _run(session: Session, image: Images, *, seconds: float) -> list[int]:
     """Run for so long, not at all for 0, and return the nanoseconds of each run."""
     durations: list[int] = []
-    start = now = perf_counter_ns()
-    end = start + seconds * _NS_PER_S
+    now = perf_counter_ns()
+    end = now + seconds * _NS_PER_S
     while now < end:
         start = perf_counter_ns()
         session(image)

@@ -142,7 +142,9 @@ def damage_named(path: Path) -> Generator[None]:
         raise
     except Exception as error:  # Damaged files make torch raise whatever their bytes lead to: KeyError, EOFError, ...
         name = type(error).__name__
-        raise InputError(f"{path}: damaged, or no {path.suffix} file of weights alone ({name})") from error
+        raise InputError(
+            f"{path}: damaged, or no {path.suffix or 'checkpoint'} file of weights alone ({name})"
+        ) from error
 
 
 def _read_lightning(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:

@@ -53,7 +53,8 @@ class ClassifyData(LightningDataModule):
         batch_size: as above.
 
     Raises:
-        InputError: if the source cannot be opened, or does not fill one training batch.
+        InputError: if the source cannot be opened, has one class only, does not fill one training batch, or is a stream
+            that is to change with time.
     """
 
     def __init__(
