@@ -15,8 +15,8 @@ from parckit.layers.toeplitz import autocast, is_traced, multiply, toeplitz
 class ConstantAxisConv2d(nn.Module):
     """A depthwise convolution along one axis with a constant kernel, for maps of one length: made by `parckit.fuse`.
 
-    In the matmul form the matrix is built at the first call, kept beside the state dict, and built anew when the kernel's
-    numbers have changed; comparing them at every call makes a GPU wait.
+    In the matmul form the matrix is built at the first call, kept beside the state dict, and built anew when its
+    kernel has changed; comparing the numbers at every call makes a GPU wait.
 
     Args:
         weight: the kernel at the map's length, see `axis_conv`; taps that reach no position are dropped.
