@@ -120,6 +120,17 @@ def test_the_ingredients_of_cifar10_are_the_recorded_ones():
     assert "\n".join(table) + "\n" in (DOCS / "cifar10.md").read_text(encoding="utf-8")
 
 
+def test_whole_trainings_on_cifar10_are_the_recorded_ones():
+    text = (DOCS / "cifar10.md").read_text(encoding="utf-8")
+    runs = {name: record_of(name) for name in ("cifar10_parcnet_xs", "cifar10_without_policy")}
+    shares = [f"{run['test_onnxruntime']['top1']:.2f} %" for run in runs.values()]
+    minutes = round(runs["cifar10_parcnet_xs"]["train_seconds"] / 60)
+    assert f"{shares[0]} of the test images in {minutes}\nminutes" in text
+    assert re.search(
+        rf"whole trainings: {shares[0]} in \d+ epochs with .* {shares[1]} in \d+ epochs without", text, re.DOTALL
+    )
+
+
 def test_the_speedups_are_the_recorded_ones():
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     for name, digits in (("models", 3), ("models_training", 2)):

@@ -59,5 +59,5 @@ def test_they_know_the_test_images():
     )
     some = torch.utils.data.Subset(images, range(1000))
     found = evaluate(session, image_loader(some, batch_size=100), num_classes=10)
-    # The record says how many of all 10,000 it knows; a thousand of them differ from that by a standard error of 0.8.
-    assert found.top1 > 88
+    # The record says how many of all 10,000 it knows; a thousand of them differ from that by a standard error of 0.9.
+    assert found.top1 > 89
