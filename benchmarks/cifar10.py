@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def train(out: Path, *, processes: int) -> None:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = {
         "train_commit": describe().commit,
-        "train_command": "parckit " + " ".join(command),
+        "train_command": shlex.join(["parckit", *command]).replace(str(out), "OUT"),
         "processes": processes,
         "threads": os.environ.get("OMP_NUM_THREADS", os.cpu_count()),
         "train_seconds": round(time.time() - float(begun.read_text(encoding="utf-8"))),

@@ -139,6 +139,21 @@ def test_the_speedups_are_the_recorded_ones():
             assert " | ".join(cells) in text
 
 
+def test_a_training_step_is_as_fast_as_recorded():
+    recorded = record_of("training")
+    table = ["| | images/s | times the first | 95 % |", "|---|---|---|---|"]
+    for rung in recorded["ladder"]["rungs"]:
+        cells = (
+            f"{rung['images_per_second']:.0f}",
+            f"{rung['speedup']:.2f}",
+            f"{rung['low']:.2f} to {rung['high']:.2f}",
+        )
+        table.append(f"| {rung['step'].removeprefix('+ ')} | {' | '.join(cells)} |")
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    assert "\n".join(table) + "\n" in text
+    assert f"Its loop adds {recorded['loop']['added_ms']:.1f} ms to a step" in text
+
+
 def test_the_table_of_forms_is_the_one_that_decides():
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     for padding in get_args(axis_form.Padding):
