@@ -75,15 +75,12 @@ def export_bundle(
         fused = fuse(reference, size=size)
         write_onnx(fused, file, size=size, batch_size=batch_size, opset=opset, ir_version=ir_version, form=form)
         graph = check_file(file, opset=opset, ir_version=ir_version).graph
-        output = _tensor_spec(graph.output[0], "NC")
-        if len(spec.labels) != output.shape[1]:
-            raise InputError(f"{spec.model}: {len(spec.labels)} labels for {output.shape[1]} outputs")
         paper = cost.count(reference, size=size)
         contract = Contract(
             task="classify",
             spec=spec,
             input=_tensor_spec(graph.input[0], "NCHW"),
-            outputs=(output,),
+            outputs=(_logits_spec(graph.output[0], spec),),
             opset=opset,
             ir_version=ir_version,
             params=paper.params,
@@ -119,6 +116,13 @@ def _verify(reference: nn.Module, file: Path, spec: ModelSpec) -> Parity:
             f"{found.tolerance:.3g} is accepted; no bundle was written"
         )
     return Parity(max_abs=found.max_abs, tolerance=found.tolerance, images=found.images, runtime=candidate.engine)
+
+
+def _logits_spec(value: ValueInfoProto, spec: ModelSpec) -> TensorSpec:
+    found = _tensor_spec(value, "NC")
+    if len(spec.labels) != found.shape[1]:
+        raise InputError(f"{spec.model}: {len(spec.labels)} labels for {found.shape[1]} outputs")
+    return found
 
 
 def _tensor_spec(value: ValueInfoProto, layout: str) -> TensorSpec:
