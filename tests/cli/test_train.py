@@ -9,7 +9,7 @@ import yaml
 
 from parckit.contract import SPEC_KEY
 from parckit.runtimes.torch import open_checkpoint, save_weights
-from parckit.tasks import ImagesPerSecond
+from parckit.tasks import StepMetrics
 from pictures import write_pictures
 from serving import serving
 
@@ -276,7 +276,7 @@ def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkey
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ImagesPerSecond, "on_train_batch_end", interrupt)
+    monkeypatch.setattr(StepMetrics, "on_train_batch_end", interrupt)
     message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.enable_progress_bar=false", code=130)
     assert message == "interrupted; --resume auto goes on from the last checkpoint"
 

@@ -6,7 +6,7 @@ import torch
 
 from parckit.contract import InputError
 from parckit.data import Batch
-from parckit.tasks import ImagesPerSecond, SkippedImages, callbacks
+from parckit.tasks import SkippedImages, StepMetrics, callbacks
 from pictures import COLOURS, break_picture
 
 
@@ -15,39 +15,76 @@ def batch(images: int, *, skipped: int = 0) -> Batch:
     return Batch(images=torch.zeros(images, 3, 1, 1), targets=targets, skipped=skipped)
 
 
-ALONE = SimpleNamespace(world_size=1)
+class Log:
+    """A logger that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.rows.append({**metrics, "step": step})
+
+    def save(self) -> None:
+        """Keep nothing more."""
 
 
-def test_the_rate_is_images_over_seconds_of_this_epoch(monkeypatch):
-    clock = iter([0.0, 100.0, 102.0, 104.0, 200.0, 201.0])
+def run(*, step: int = 0, every: int = 1, **others: int) -> SimpleNamespace:
+    """Return what a trainer tells its callbacks, with a logger."""
+    usual = {"world_size": 1, "accumulate_grad_batches": 1, "current_epoch": 0} | others
+    return SimpleNamespace(global_step=step, log_every_n_steps=every, loggers=[Log()], **usual)
+
+
+TASK = SimpleNamespace(lr=0.25)
+
+
+def at(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
+    """Let a clock show these times, one after the other."""
+    clock = iter(seconds)
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    logged = []
-    task = SimpleNamespace(log=lambda name, rate, **_: logged.append((name, rate)))
-    counter = ImagesPerSecond()
-    counter.on_train_start(None, task)
-    counter.on_train_epoch_start(None, task)
-    counter.on_train_batch_end(ALONE, task, None, batch(8), 0)
-    counter.on_train_batch_end(ALONE, task, None, batch(2), 1)
-    counter.on_train_epoch_start(None, task)
-    counter.on_train_batch_end(ALONE, task, None, batch(0), 0)
-    assert logged == [("images/s", 4.0), ("images/s", 2.5), ("images/s", 0.0)]
+
+
+def test_rate_and_mean_loss_are_those_of_this_epoch(monkeypatch):
+    at(monkeypatch, 0.0, 99.0, 100.0, 102.0, 104.0, 200.0, 201.0)
+    metrics, trainer = StepMetrics(), run(every=100)
+    metrics.on_train_start(trainer, TASK)
+    metrics.on_train_epoch_start(trainer, TASK)
+    found = []
+    for images, loss in [(8, 3.0), (2, 1.0)]:
+        metrics.on_train_batch_end(trainer, TASK, {"loss": torch.tensor(loss)}, batch(images), 0)
+        found.append((metrics.images_per_second, metrics.mean_loss))
+    metrics.on_train_epoch_start(trainer, TASK)
+    metrics.on_train_batch_end(trainer, TASK, None, batch(0), 0)
+    found.append((metrics.images_per_second, metrics.mean_loss))
+    assert found == [(4.0, 3.0), (2.5, 2.0), (0.0, None)]
 
 
 def test_the_rate_of_two_processes_resumed_within_an_epoch_counts_both_from_their_start(monkeypatch):
-    clock = iter([100.0, 102.0])
-    monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    logged = []
-    counter = ImagesPerSecond()
-    counter.on_train_start(None, None)
-    task = SimpleNamespace(log=lambda *args, **_: logged.append(args))
-    counter.on_train_batch_end(SimpleNamespace(world_size=2), task, None, batch(8), 5)
-    assert logged == [("images/s", 8.0)]
+    at(monkeypatch, 0.0, 100.0, 102.0)
+    metrics, trainer = StepMetrics(), run(world_size=2)
+    metrics.on_train_start(trainer, TASK)
+    metrics.on_train_batch_end(trainer, TASK, None, batch(8), 5)
+    assert metrics.images_per_second == 8.0
 
 
-def test_a_run_logs_its_rate(make_data, make_task, fit):
-    data = make_data()
-    trainer = fit(make_task(data), data, epochs=1, callbacks=[ImagesPerSecond()])
-    assert trainer.callback_metrics["images/s"] > 0
+def test_every_so_many_steps_are_logged_once_with_the_loss_of_their_last_batch():
+    # Resumed at step 4; two batches a step, whose losses Lightning halves.
+    metrics, trainer = StepMetrics(), run(step=4, every=2, accumulate_grad_batches=2, current_epoch=3)
+    metrics.on_train_start(trainer, TASK)
+    for number in range(1, 9):
+        trainer.global_step = 4 + number // 2
+        metrics.on_train_batch_end(trainer, TASK, {"loss": torch.tensor(number / 2)}, batch(4), number)
+    (log,) = trainer.loggers
+    told = [(row["step"], row["train_loss"], row["lr"], row["epoch"]) for row in log.rows]
+    assert told == [(5, 4.0, 0.25, 3), (7, 8.0, 0.25, 3)]
+    assert metrics.latest["train_loss"] == 8.0
+    assert all(row["images/s"] > 0 for row in log.rows)
+
+
+def test_a_step_of_broken_images_is_logged_without_a_loss():
+    metrics, trainer = StepMetrics(), run(step=1)
+    metrics.on_train_batch_end(trainer, TASK, None, batch(0), 0)
+    (row,) = trainer.loggers[0].rows
+    assert {*row} == {"step", "epoch", "lr", "images/s"}
 
 
 def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -84,6 +121,6 @@ def test_batches_of_broken_images_alone_do_not_end_the_run(folder, make_data, ma
         for number in range(10):
             break_picture(folder / "train", number=number, colour=colour)
     data = make_data(on_error="skip")
-    trainer = fit(make_task(data), data, epochs=1, callbacks=[SkippedImages(), ImagesPerSecond()])
+    trainer = fit(make_task(data), data, epochs=1, callbacks=[SkippedImages(), StepMetrics()])
     assert trainer.current_epoch == 1
     assert reports(caplog) == ["epoch 0: 30 broken images were skipped"]

@@ -29,7 +29,7 @@ class Record(Callback):
         self.validations: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.rates.append(trainer.callback_metrics["lr"].item())
+        self.rates.append(pl_module.lr)
         self.losses.append(outputs["loss"].item())
 
     def on_validation_end(self, trainer, pl_module) -> None:

@@ -33,11 +33,11 @@ from parckit.tasks import (
     Averaging,
     ClassifyData,
     ClassifyTask,
-    ImagesPerSecond,
     Resumable,
     SaveBest,
     SaveLast,
     SkippedImages,
+    StepMetrics,
     StopOnNaN,
     SyncNorms,
     WeightEMA,
@@ -207,8 +207,9 @@ def _write_average(best: SaveBest, path: Path) -> None:
 
 def _callbacks(config: Namespace, ema: Averaging | None) -> list[Callback]:
     averaging = [] if ema is None else [WeightEMA(ema)]
-    progress = [] if config.trainer.enable_progress_bar is False else [progress_display()]
-    return [StopOnNaN(Path(config.out)), *averaging, ImagesPerSecond(), SkippedImages(), *progress]
+    steps = StepMetrics()
+    progress = [] if config.trainer.enable_progress_bar is False else [progress_display(steps)]
+    return [StopOnNaN(Path(config.out)), *averaging, steps, SkippedImages(), *progress]
 
 
 def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:

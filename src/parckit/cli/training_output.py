@@ -2,18 +2,16 @@
 
 import math
 import time
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import cast
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.utilities import rank_zero_only
 from rich import get_console
-from torch import Tensor
 
-from parckit.data import Batch
-from parckit.tasks import ClassifyData, ClassifyTask, Resumable
+from parckit.tasks import ClassifyData, ClassifyTask, Resumable, StepMetrics
+
+_Shown = int | str | float | dict[str, float]
 
 
 class Announcement(Callback):
@@ -51,33 +49,20 @@ class Announcement(Callback):
 class EpochLines(Callback):
     """Print a line after every epoch, for where no progress bar can be drawn, as in the log file of a batch system.
 
-    Its training loss is the mean over the epoch's batches, in one process its own.
+    Args:
+        steps: that count the epoch's loss and images.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: StepMetrics) -> None:
+        self._steps = steps
         self._started_at = 0.0
         self._first_step = 0
-        self._begin_epoch()
-
-    def _begin_epoch(self) -> None:
-        self._batches = 0
-        self._loss: Tensor | float = 0.0
         self._is_validated = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the time."""
         del pl_module
         self._started_at, self._first_step = time.perf_counter(), trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
-    ) -> None:
-        """Add up the loss, without waiting for it."""
-        del pl_module, batch, batch_idx
-        loss = cast("Mapping[str, Tensor]", outputs or {}).get("loss")
-        if loss is not None:
-            self._batches += 1
-            self._loss = self._loss + loss * trainer.accumulate_grad_batches  # Lightning has divided it
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note that this epoch has metrics of its own."""
@@ -91,21 +76,41 @@ class EpochLines(Callback):
         seconds = time.perf_counter() - self._started_at
         step, steps = trainer.global_step, trainer.estimated_stepping_batches
         left = seconds * (steps - step) / max(1, step - self._first_step)
-        metrics = trainer.callback_metrics
-        shown = {"train_loss": self._loss / self._batches} if self._batches else {}
-        names = (*(("val_loss", "val_top1") if self._is_validated else ()), "images/s")
-        shown |= {name: metrics[name] for name in names if name in metrics}
+        validated = trainer.callback_metrics if self._is_validated else {}
+        loss = self._steps.mean_loss
+        shown = {
+            **({} if loss is None else {"train_loss": loss}),
+            **{name: validated[name] for name in ("val_loss", "val_top1") if name in validated},
+            "images/s": self._steps.images_per_second,
+        }
         values = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         where = f"epoch {trainer.current_epoch + 1}, step {step} of {steps}"
         # At once: a file's lines would otherwise wait for thousands of others.
         print(f"{where}: {values}; {_clock(seconds)} gone, about {_clock(left)} left", flush=True)
-        self._begin_epoch()
+        self._is_validated = False
 
 
-def progress_display() -> Callback:
+class Bar(RichProgressBar):
+    """A progress bar that shows the latest logged loss, without waiting for those of other steps.
+
+    Args:
+        steps: that log it.
+    """
+
+    def __init__(self, steps: StepMetrics) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, _Shown]:
+        """Return what stands behind the bar."""
+        loss = {name: value for name, value in self._steps.latest.items() if name == "train_loss"}
+        return {**super().get_metrics(trainer, pl_module), **loss, "images/s": self._steps.images_per_second}
+
+
+def progress_display(steps: StepMetrics) -> Callback:
     """Return a progress bar where one can be drawn, else a line per epoch."""
     console = get_console()
-    return RichProgressBar() if console.is_terminal or console.is_jupyter else EpochLines()
+    return Bar(steps) if console.is_terminal or console.is_jupyter else EpochLines(steps)
 
 
 def _clock(seconds: float) -> str:

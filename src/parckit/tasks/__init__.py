@@ -2,7 +2,7 @@
 
 from parckit.tasks.allocator import keep_freed_memory
 from parckit.tasks.averaging import Averaging, WeightEMA, average_checkpoints
-from parckit.tasks.callbacks import ImagesPerSecond, SkippedImages
+from parckit.tasks.callbacks import SkippedImages, StepMetrics
 from parckit.tasks.checkpoints import (
     LAST,
     PREVIOUS,
@@ -33,7 +33,6 @@ __all__ = [
     "ClassifyTask",
     "Continuity",
     "Distillation",
-    "ImagesPerSecond",
     "Mixing",
     "Optimizer",
     "Resumable",
@@ -42,6 +41,7 @@ __all__ = [
     "SaveLast",
     "Schedule",
     "SkippedImages",
+    "StepMetrics",
     "StopOnNaN",
     "SyncNorms",
     "WeightEMA",

@@ -56,6 +56,7 @@ class ClassifyTask(LightningModule):
         spec: the model, its classes and what it expects of images.
         model: the network.
         optimizer_settings: as given.
+        lr: learning rate of the current step, before factors of layers.
 
     Raises:
         InputError: if there is no such model, it refuses a keyword, `label_smoothing` is not in [0, 1), or the schedule
@@ -101,7 +102,7 @@ class ClassifyTask(LightningModule):
         self._freeze_norms = freeze_norms
         self._seed = seed
         self._run = RunLength(steps=1, epochs=1)
-        self._lr = 0.0
+        self.lr = 0.0
 
     def setup(self, stage: str) -> None:
         """Make the model ready for this machine, and try it and a teacher on images of all sizes that training draws.
@@ -135,8 +136,6 @@ class ClassifyTask(LightningModule):
         else:
             images = images.to(memory_format=self._memory_format)
             loss = cast("Tensor", self.distiller(self.model, images, supervised=supervised))
-        self.log("train_loss", loss, prog_bar=True, batch_size=len(batch.targets))
-        self.log("lr", self._lr, batch_size=len(batch.targets))
         return loss
 
     def _no_loss(self) -> Tensor | None:
@@ -208,8 +207,8 @@ class ClassifyTask(LightningModule):
         del batch
         epoch = self.trainer.current_epoch
         lr = self._schedule.lr_at(self.trainer.global_step, epoch=epoch, peak=self.optimizer_settings.lr, run=self._run)
-        self._lr = lr * self.optimizer_settings.lr_factor(batch=self.effective_batch)
-        set_lr(self.trainer.optimizers[0], self._lr)
+        self.lr = lr * self.optimizer_settings.lr_factor(batch=self.effective_batch)
+        set_lr(self.trainer.optimizers[0], self.lr)
         drawn = np.random.SeedSequence([self._seed, epoch, batch_idx, self.trainer.global_rank])
         seed = int(drawn.generate_state(1, np.uint64)[0])
         if self.device.type == "cpu":  # torch.manual_seed takes a millisecond to leave a note for CUDA
