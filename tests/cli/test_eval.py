@@ -67,6 +67,13 @@ def test_the_table_tells_the_accuracy(checkpoint, parckit, tmp_path):
     assert "178" in printed
 
 
+def test_the_record_tells_what_served_as_the_split(bundle, digit_folder, found, parckit):
+    digit_folder.rename(digit_folder.parent / "val")
+    values = found(bundle, "--data", digit_folder.parent)
+    assert (values["data"]["split"], values["data"]["served"], values["images"]) == ("test", "val", 10)
+    assert f"on {digit_folder.parent}, val" in parckit("eval", bundle, "--data", digit_folder.parent)
+
+
 def test_broken_images_are_skipped_and_counted(bundle, digit_folder, found):
     (digit_folder / "3" / "000.png").write_bytes(b"")
     values = found(bundle, "--data", digit_folder, "--data.split=all", "--data.on_error=skip")

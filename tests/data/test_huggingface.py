@@ -81,7 +81,8 @@ def test_a_single_saved_table_is_train_with_a_part_held_out(rows, picture, tmp_p
 
 def test_a_split_with_hidden_labels_counts_as_missing(saved, rows):
     source = saved(train=rows([0, 1]), validation=rows([1]), test=rows([-1, -1]))
-    assert open_huggingface(source, split="test").targets.tolist() == [1]
+    test = open_huggingface(source, split="test")
+    assert (test.targets.tolist(), test.served) == ([1], "val")
     assert len(open_huggingface(source, split="all").targets) == 3
 
 

@@ -27,6 +27,19 @@ def test_a_dataset_knows_its_labels_and_targets(image_folder):
     assert (image.shape, target) == ((3, 4, 4), 1)
 
 
+def test_a_dataset_tells_what_served_as_its_split(image_folder, shard):
+    folder = image_folder({"cat": 4, "dog": 4})
+    shard("train-0.tar", [0, 1])
+    shards = shard("train-1.tar", [0, 1]).parent
+    served = [
+        open_images(str(source), split=split, transform=TRANSFORM).served
+        for source in ("digits", folder, shards)
+        for split in ("test", "train", "all")
+    ]
+    filled = ["the held-out part of train", "train but a held-out part", "all"]
+    assert served == ["test", "train", "all", *filled, *filled]
+
+
 def test_an_unknown_source_lists_the_accepted_ones(tmp_path):
     with pytest.raises(InputError, match=r"^digit: no such folder; accepted are 'digits', a folder .*shards.*URLs"):
         open_images("digit", split="test", transform=TRANSFORM)

@@ -21,13 +21,15 @@ def test_missing_splits_are_filled_without_testing_on_training_images(present, t
 
 
 @pytest.mark.parametrize(
-    ("present", "served"), [(["train"], "held out"), (["train", "val"], "; val serves"), (["test"], None)]
+    ("present", "served"), [(["train"], "the held-out part of train"), (["train", "val"], "val"), (["test"], None)]
 )
 def test_what_serves_as_test_is_told(present, served, caplog):
     resolve_split("val", present=present, source="flowers")
     assert not caplog.records
-    resolve_split("test", present=present, source="flowers")
-    assert [served in record.getMessage() for record in caplog.records] == ([] if served is None else [True])
+    found = str(resolve_split("test", present=present, source="flowers"))
+    told = f"flowers: has no test split; {served} serves as test. Split 'all' takes every image"
+    assert [record.getMessage() for record in caplog.records] == ([] if served is None else [told])
+    assert found == (served or "test")
 
 
 def test_a_source_with_test_alone_evaluates_but_does_not_train():

@@ -42,6 +42,7 @@ def test_a_stream_gives_what_was_written(shards, url, picture):
     dataset = open_images(f"{url}/{{train-0,test-0}}.tar", split="test", transform=TRANSFORM)
     assert isinstance(dataset, StreamedImages)
     assert dataset.labels == ("cat", "dog")
+    assert dataset.served == "test"
     samples = list(dataset)
     assert [target for _, target in samples] == [1, 0, 1]
     for index, (image, _) in enumerate(samples):

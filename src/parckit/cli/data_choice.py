@@ -16,7 +16,7 @@ class DataChoice:
 
     Attributes:
         source: `digits`, a folder of class folders, a folder, pattern or URLs of tar shards, or `hf://NAME`.
-        split: which part of the source; without a test part, val or a held-out part of train serves, with a warning.
+        split: which part of the source; without a test part, val or a held-out part of train serves, and is named.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         batch_size: images at once.
         workers: loader processes; 0 loads in this one.

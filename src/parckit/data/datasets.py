@@ -41,6 +41,11 @@ class ImageTable(Protocol):
         ...
 
     @property
+    def served(self) -> str:
+        """What of the source serves as the split."""
+        ...
+
+    @property
     def targets(self) -> NDArray[np.int64]:
         """Class index of every picture."""
         ...
@@ -59,9 +64,11 @@ class ImageDataset(Dataset[Sample | None], ABC):
 
     Attributes:
         labels: class names by index.
+        served: what of the source serves as the split.
     """
 
     labels: tuple[str, ...]
+    served: str
 
 
 @final
@@ -74,6 +81,7 @@ class IndexedImages(ImageDataset):
 
     def __init__(self, table: ImageTable, *, transform: Transform, on_error: OnError = "raise") -> None:
         self.labels = table.labels
+        self.served = table.served
         self.table = table
         self._transform = transform
         self._on_error: OnError = on_error
@@ -100,6 +108,7 @@ class DrawnImages(ImageDataset):
 
     def __init__(self, table: ImageTable, *, transform: TrainTransform, on_error: OnError = "raise") -> None:
         self.labels = table.labels
+        self.served = table.served
         self._table = table
         self._transform = transform
         self._on_error: OnError = on_error

@@ -26,11 +26,13 @@ class DigitsTable:
 
     Attributes:
         labels: "0" to "9".
+        served: the split.
         targets: class index of every image.
         pixels: (N, 8, 8) uint8, 0 background to 255 ink.
     """
 
     labels: tuple[str, ...]
+    served: str
     targets: NDArray[np.int64]
     pixels: NDArray[np.uint8]
 
@@ -46,6 +48,7 @@ def open_digits(*, split: Split) -> DigitsTable:
     pixels = np.rint(values.reshape(-1, 8, 8) * (255 / _INK)).astype(np.uint8)
     return DigitsTable(
         labels=tuple("0123456789"),
+        served=split,
         targets=targets[chosen].astype(np.int64),
         pixels=np.ascontiguousarray(pixels[chosen]),
     )

@@ -32,11 +32,13 @@ class FolderTable:
 
     Attributes:
         labels: class names by index, sorted.
+        served: what of the source serves as the split.
         targets: class index of every image.
         paths: file names as bytes: one array, because a list's reference counts would copy it into every worker.
     """
 
     labels: tuple[str, ...]
+    served: str
     targets: NDArray[np.int64]
     paths: NDArray[np.bytes_]
 
@@ -55,12 +57,15 @@ def open_folder(source: Path, *, split: Split) -> FolderTable:
     folders = split_folders(source)
     labels = _common_classes(folders)
     if split == "all":
+        served = split
         samples = [sample for folder in folders.values() for sample in _list_images(folder, labels)]
     else:
-        name, part = resolve_split(split, present=folders, source=str(source))
-        samples = _take(_list_images(folders[name], labels), part=part, folder=folders[name], labels=labels)
+        served = resolve_split(split, present=folders, source=str(source))
+        folder = folders[served.name]
+        samples = _take(_list_images(folder, labels), part=served.part, folder=folder, labels=labels)
     return FolderTable(
         labels=labels,
+        served=str(served),
         targets=np.array([target for _, target in samples], dtype=np.int64),
         paths=np.array([os.fsencode(path) for path, _ in samples]),
     )

@@ -46,6 +46,7 @@ class HuggingFaceTable:
 
     Attributes:
         labels: class names by index.
+        served: what of the source serves as the split.
         targets: class index of every row.
         name: what errors call the split.
         rows: the images' column, not decoded.
@@ -53,6 +54,7 @@ class HuggingFaceTable:
     """
 
     labels: tuple[str, ...]
+    served: str
     targets: NDArray[np.int64]
     name: str
     rows: "Dataset"
@@ -88,13 +90,15 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
     if not present:
         raise InputError(f"{source}: no split has a class in {label!r} for every row")
     if split == "all":
+        served = split
         kept = np.arange(sum(len(targets[name]) for name in present))
     else:
-        name, part = resolve_split(split, present=present, source=source)
-        present = {name: parts[name]}
-        kept = _kept(targets[name], part=part, source=source)
+        served = resolve_split(split, present=present, source=source)
+        present = {served.name: parts[served.name]}
+        kept = _kept(targets[served.name], part=served.part, source=source)
     return HuggingFaceTable(
         labels=labels,
+        served=str(served),
         targets=np.concatenate([targets[name] for name in present])[kept],
         name=f"{source}, {'+'.join(present)}",
         rows=_undecoded(list(present.values()), image=image),

@@ -37,8 +37,8 @@ def expand_braces(pattern: str) -> list[str]:
         raise InputError(f"{pattern}: a brace is not closed") from error
 
 
-def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> list[str]:
-    """Choose a split's shards among a source's paths or URLs.
+def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[list[str], str]:
+    """Choose a split's shards among a source's paths or URLs, and tell what of the source serves as the split.
 
     Raises:
         InputError: if a name tells no split while others do, or the split would be empty.
@@ -47,20 +47,20 @@ def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> list[s
     for shard in shards:
         groups.setdefault(_split_of(shard), []).append(shard)
     if split == "all":
-        return list(shards)
+        return list(shards), split
     unnamed = groups.pop(None, [])
     if unnamed and groups:
         raise InputError(f"{unnamed[0]}: begins with none of train-, val-, test-, though other shards of {source} do")
     present: dict[Named, list[str]] = {name: groups[name] for name in NAMED if name in groups} or {"train": unnamed}
-    name, part = resolve_split(split, present=present, source=source)
-    chosen = present[name]
-    if part == "whole":
-        return chosen
+    served = resolve_split(split, present=present, source=source)
+    chosen = present[served.name]
+    if served.part == "whole":
+        return chosen, str(served)
     if len(chosen) == 1:
         raise InputError(
             f"{chosen[0]}: the only train shard cannot also be held out; add a val shard, or use split 'all'"
         )
-    return chosen[:-1] if part == "kept" else chosen[-1:]
+    return chosen[:-1] if served.part == "kept" else chosen[-1:], str(served)
 
 
 def _split_of(shard: str) -> Named | None:

@@ -67,6 +67,7 @@ class ShardTable:
 
     Attributes:
         labels: class names by index.
+        served: what of the source serves as the split.
         targets: class index of every sample.
         shards: the shards as given.
         tars: the same, unpacked.
@@ -75,6 +76,7 @@ class ShardTable:
     """
 
     labels: tuple[str, ...]
+    served: str
     targets: NDArray[np.int64]
     shards: tuple[Path, ...]
     tars: tuple[Path, ...]
@@ -127,7 +129,7 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
             file, classes are named by their index, up to the highest in all shards of the source.
     """
     paths = _list_shards(source)
-    chosen = choose_shards([str(path) for path in paths], split=split, source=source)
+    chosen, served = choose_shards([str(path) for path in paths], split=split, source=source)
     classes = paths[0].parent / CLASSES_FILE
     labels = parse_labels(_read_text(classes), name=str(classes)) if classes.is_file() else None
     indices = {str(path): _index(path) for path in paths if labels is None or str(path) in chosen}
@@ -145,6 +147,7 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
     numbers = np.repeat(np.arange(len(own)), [len(index.targets) for index in own])
     return ShardTable(
         labels=labels,
+        served=served,
         targets=targets,
         shards=tuple(Path(shard) for shard in chosen),
         tars=tuple(_unpacked(Path(shard)) for shard in chosen),

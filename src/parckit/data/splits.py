@@ -12,7 +12,7 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from parckit.contract import InputError
 
@@ -36,6 +36,23 @@ SPELLINGS: Mapping[str, Named] = {
 """What folders and tables of others call a split, in any case."""
 
 
+class Served(NamedTuple):
+    """What a source has for a split; as text, how records tell it.
+
+    Attributes:
+        name: the source's own split.
+        part: how much of it.
+    """
+
+    name: Named
+    part: Part
+
+    def __str__(self) -> str:
+        if self.part == "whole":
+            return self.name
+        return f"the held-out part of {self.name}" if self.part == "held_out" else f"{self.name} but a held-out part"
+
+
 def find_splits(names: Iterable[str], *, source: str) -> dict[Named, str]:
     """Say which of the names in a source is which split's.
 
@@ -52,7 +69,7 @@ def find_splits(names: Iterable[str], *, source: str) -> dict[Named, str]:
     return {split: found[split] for split in NAMED if split in found}
 
 
-def resolve_split(split: Named, *, present: Collection[Named], source: str) -> tuple[Named, Part]:
+def resolve_split(split: Named, *, present: Collection[Named], source: str) -> Served:
     """Say which given split serves as `split`, and which part of it.
 
     Args:
@@ -66,17 +83,16 @@ def resolve_split(split: Named, *, present: Collection[Named], source: str) -> t
     if split == "train":
         if "train" not in present:
             raise InputError(f"{source}: has no train split, only {', '.join(present)}")
-        return "train", "whole" if "val" in present else "kept"
+        return Served("train", "whole" if "val" in present else "kept")
     if split in present:
-        return split, "whole"
-    served: tuple[Named, Part] = ("test", "whole")
+        return Served(split, "whole")
+    served = Served("test", "whole")
     if "val" in present:
-        served = "val", "whole"
+        served = Served("val", "whole")
     elif "train" in present:
-        served = "train", "held_out"
+        served = Served("train", "held_out")
     if split == "test":
-        what = "val" if served[0] == "val" else "the part of train that is held out for validation"
-        _log.warning("%s: has no test split; %s serves as test. Split 'all' takes every image", source, what)
+        _log.warning("%s: has no test split; %s serves as test. Split 'all' takes every image", source, served)
     return served
 
 

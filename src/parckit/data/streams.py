@@ -59,12 +59,14 @@ class StreamedImages(ImageDataset, IterableDataset[Sample | None]):
         urls: list[str],
         *,
         labels: tuple[str, ...],
+        served: str,
         transform: Transform,
         on_error: OnError = "raise",
         seed: int | None = None,
         epoch: int = 0,
     ) -> None:
         self.labels = labels
+        self.served = served
         self._urls = urls
         self._transform = transform
         self._on_error: OnError = on_error
@@ -84,6 +86,7 @@ class StreamedImages(ImageDataset, IterableDataset[Sample | None]):
         return StreamedImages(
             self._urls,
             labels=self.labels,
+            served=self.served,
             transform=self._transform,
             on_error=self._on_error,
             seed=seed,
@@ -131,8 +134,10 @@ def open_stream(source: str, *, split: Split, transform: Transform, on_error: On
         if urlsplit(url).scheme not in SCHEMES or not shard_name(url).endswith(SHARD_EXTENSIONS):
             accepted = f"{', '.join(SCHEMES)} URLs that end in {', '.join(SHARD_EXTENSIONS)}"
             raise InputError(f"{url}: not a shard's URL; accepted are {accepted}")
+    chosen, served = choose_shards(urls, split=split, source=source)
     return StreamedImages(
-        choose_shards(urls, split=split, source=source),
+        chosen,
+        served=served,
         labels=_fetch_labels(urls[0]),
         transform=transform,
         on_error=on_error,
