@@ -29,7 +29,7 @@ class Record(Callback):
         self.validations: list[dict[str, float]] = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.rates.append(pl_module.lr)
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
         self.losses.append(outputs["loss"].item())
 
     def on_validation_end(self, trainer, pl_module) -> None:
@@ -70,9 +70,8 @@ def test_the_rates_are_those_of_the_schedule(make_data, make_task, fit):
     optimizer = Optimizer(lr=0.02, lr_batch=20)  # batches have 10 images: half of that
     fit(make_task(data, optimizer=optimizer, schedule=schedule), data, epochs=2, callbacks=[record])
     run = RunLength(steps=6, epochs=2)
-    # Logged as float32.
     expected = [schedule.lr_at(step, epoch=step // 3, peak=0.02, run=run) / 2 for step in range(6)]
-    assert record.rates == pytest.approx(expected, rel=1e-6)
+    assert record.rates == pytest.approx(expected, rel=1e-12)
 
 
 class Steps(Callback):
@@ -91,8 +90,7 @@ def test_a_run_of_so_many_steps_goes_by_the_epochs_that_they_fill(make_data, mak
     run = RunLength(steps=7, epochs=7 / 3)  # three steps per epoch
     expected = [schedule.lr_at(step, epoch=step // 3, peak=0.03, run=run) for step in range(7)]
     assert expected[3] == 0.03  # warm after one epoch
-    # Logged as float32.
-    assert record.rates == pytest.approx(expected, rel=1e-6)
+    assert record.rates == pytest.approx(expected, rel=1e-12)
 
 
 def test_images_grow_over_the_epochs_that_a_number_of_steps_fills(make_data, make_task, fit):

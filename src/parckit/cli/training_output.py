@@ -50,11 +50,11 @@ class EpochLines(Callback):
     """Print a line after every epoch, for where no progress bar can be drawn, as in the log file of a batch system.
 
     Args:
-        steps: that count the epoch's loss and images.
+        metrics: the epoch's loss and images.
     """
 
-    def __init__(self, steps: StepMetrics) -> None:
-        self._steps = steps
+    def __init__(self, metrics: StepMetrics) -> None:
+        self._metrics = metrics
         self._started_at = 0.0
         self._first_step = 0
         self._is_validated = False
@@ -71,17 +71,22 @@ class EpochLines(Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the epoch's metrics, the time since the start and the time that is left."""
+        """Print the epoch's metrics, the time since the start and the time that is left.
+
+        A run that goes on from an epoch's last validation ends that epoch once more, which is no news.
+        """
         del pl_module
+        loss, rate = self._metrics.mean_loss, self._metrics.images_per_second
+        if rate is None:
+            return
         seconds = time.perf_counter() - self._started_at
         step, steps = trainer.global_step, trainer.estimated_stepping_batches
         left = seconds * (steps - step) / max(1, step - self._first_step)
         validated = trainer.callback_metrics if self._is_validated else {}
-        loss = self._steps.mean_loss
         shown = {
             **({} if loss is None else {"train_loss": loss}),
             **{name: validated[name] for name in ("val_loss", "val_top1") if name in validated},
-            "images/s": self._steps.images_per_second,
+            "images/s": rate,
         }
         values = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         where = f"epoch {trainer.current_epoch + 1}, step {step} of {steps}"
@@ -90,27 +95,28 @@ class EpochLines(Callback):
         self._is_validated = False
 
 
-class Bar(RichProgressBar):
-    """A progress bar that shows the latest logged loss, without waiting for those of other steps.
+class TrainingBar(RichProgressBar):
+    """A progress bar that shows the loss logged last, without waiting for those of other steps.
 
     Args:
-        steps: that log it.
+        metrics: that log it.
     """
 
-    def __init__(self, steps: StepMetrics) -> None:
+    def __init__(self, metrics: StepMetrics) -> None:
         super().__init__()
-        self._steps = steps
+        self._metrics = metrics
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, _Shown]:
         """Return what stands behind the bar."""
-        loss = {name: value for name, value in self._steps.latest.items() if name == "train_loss"}
-        return {**super().get_metrics(trainer, pl_module), **loss, "images/s": self._steps.images_per_second}
+        own = {"train_loss": self._metrics.latest_loss, "images/s": self._metrics.images_per_second}
+        known = {name: value for name, value in own.items() if value is not None}
+        return {**super().get_metrics(trainer, pl_module), **known}
 
 
-def progress_display(steps: StepMetrics) -> Callback:
+def progress_display(metrics: StepMetrics) -> Callback:
     """Return a progress bar where one can be drawn, else a line per epoch."""
     console = get_console()
-    return Bar(steps) if console.is_terminal or console.is_jupyter else EpochLines(steps)
+    return TrainingBar(metrics) if console.is_terminal or console.is_jupyter else EpochLines(metrics)
 
 
 def _clock(seconds: float) -> str:

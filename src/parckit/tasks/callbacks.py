@@ -11,39 +11,44 @@ from torch import Tensor
 
 from parckit.data import Batch
 from parckit.tasks.classify import ClassifyTask
+from parckit.tasks.data import MIN_BATCH
 
 _log = logging.getLogger(__name__)
 
 
 class StepMetrics(Callback):
-    """Log loss, learning rate and throughput of every `log_every_n_steps`-th step.
+    """Count an epoch's images and losses; log loss, learning rate and throughput of some of its steps.
 
-    It gives them to the loggers itself: `LightningModule.log` takes a third of a millisecond for every number, in every
-    step.
+    These are a run's first step and every `log_every_n_steps`-th; the loss is that of a step's last batch, in the first
+    process. They go to the loggers directly: `LightningModule.log` takes a third of a millisecond for every number, in
+    every step. A run that resumes within an epoch counts from there.
 
     Attributes:
-        latest: what was logged last, by name.
+        latest_loss: what was logged last; None before.
     """
 
     def __init__(self) -> None:
-        self.latest: dict[str, float] = {}
+        self.latest_loss: float | None = None
         self._told_step = 0
         self._begin()
 
     def _begin(self) -> None:
-        self._start = self._end = time.perf_counter()
-        self._images = self._batches = 0
-        self._losses: Tensor | float = 0.0
+        self._start = self._end = self._paused = time.perf_counter()
+        self._images = self._losses = self._batches = 0
+        self._loss_sum: Tensor | float = 0.0
 
     @property
-    def images_per_second(self) -> float:
-        """Training throughput of the epoch so far, loading included: this process's, times their number."""
-        return self._images / max(1e-9, self._end - self._start)
+    def images_per_second(self) -> float | None:
+        """Throughput of the epoch's training so far, loading included: this process's, times their number.
+
+        None before the first batch.
+        """
+        return self._images / (self._end - self._start) if self._batches else None
 
     @property
     def mean_loss(self) -> float | None:
         """Mean loss of the epoch's batches so far, in this process; None where broken images left no whole batch."""
-        return float(self._losses) / self._batches if self._batches else None
+        return float(self._loss_sum) / self._losses if self._losses else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count: no epoch is said to start in a run that resumes in the middle of one."""
@@ -55,26 +60,41 @@ class StepMetrics(Callback):
         del trainer, pl_module
         self._begin()
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock: an epoch may be validated several times."""
+        del trainer, pl_module
+        self._paused = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Let the clock go on."""
+        del trainer, pl_module
+        pause = time.perf_counter() - self._paused
+        self._start, self._end = self._start + pause, self._end + pause
+
     def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride] - of our task, whose learning rate it is
         self, trainer: Trainer, pl_module: ClassifyTask, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
         """Count, without waiting for the loss, and log if a step to be logged is done."""
         del batch_idx
         self._end = time.perf_counter()
+        self._batches += 1
         self._images += len(batch.targets) * trainer.world_size
         loss = cast("Mapping[str, Tensor]", outputs or {}).get("loss")
-        if loss is not None:  # which Lightning has divided
-            loss = loss * trainer.accumulate_grad_batches
-            self._losses, self._batches = self._losses + loss, self._batches + 1
+        if loss is not None and len(batch.targets) < MIN_BATCH:  # a zero for the other processes' sake
+            loss = None
+        if loss is not None:
+            loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided it
+            self._loss_sum, self._losses = self._loss_sum + loss, self._losses + 1
         step = trainer.global_step
         every = cast("int", trainer.log_every_n_steps)  # pyright: ignore[reportAttributeAccessIssue] - set elsewhere
-        if step == self._told_step or step % every:
+        if step == self._told_step or not every or (step > 1 and step % every):
             return
         self._told_step = step
-        losses = {} if loss is None else {"train_loss": float(loss)}
-        self.latest = {**losses, "lr": pl_module.lr, "images/s": self.images_per_second}
+        metrics = {"lr": pl_module.lr, "images/s": self.images_per_second or 0.0, "epoch": trainer.current_epoch}
+        if loss is not None:
+            self.latest_loss = metrics["train_loss"] = float(loss)
         for logger in trainer.loggers:
-            logger.log_metrics({**self.latest, "epoch": trainer.current_epoch}, step=step - 1)  # as Lightning counts
+            logger.log_metrics(metrics, step=step - 1)  # as Lightning counts
             logger.save()
 
 
