@@ -36,7 +36,7 @@ def test_a_dataset_tells_what_served_as_its_split(image_folder, shard):
         for source in ("digits", folder, shards)
         for split in ("test", "train", "all")
     ]
-    filled = ["the held-out part of train", "train but a held-out part", "all"]
+    filled = ["the held-out part of train", "train without its held-out part", "all"]
     assert served == ["test", "train", "all", *filled, *filled]
 
 

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from torch.utils.data import DataLoader
 
 from parckit.contract import InputError
-from parckit.data import Batch, OnError, Split, eval_transform, image_loader, open_images
+from parckit.data import Batch, ImageDataset, OnError, Split, eval_transform, image_loader, open_images
 from parckit.runtimes import Session
 
 
@@ -16,7 +16,7 @@ class DataChoice:
 
     Attributes:
         source: `digits`, a folder of class folders, a folder, pattern or URLs of tar shards, or `hf://NAME`.
-        split: which part of the source; without a test part, val or a held-out part of train serves, and is named.
+        split: which part of the source; without a test part, val or a held-out part of train serves, with a warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         batch_size: images at once.
         workers: loader processes; 0 loads in this one.
@@ -35,7 +35,19 @@ class DataChoice:
             )
 
     def batches(self, session: Session) -> DataLoader[Batch]:
-        """Return the images as a session's model expects them.
+        """Load the images as a session's model expects them.
+
+        Raises:
+            InputError: if the data's classes are not the model's.
+        """
+        return self.load(self.open(session))
+
+    def load(self, dataset: ImageDataset) -> DataLoader[Batch]:
+        """Load what was opened."""
+        return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
+
+    def open(self, session: Session) -> ImageDataset:
+        """Open the images, as a session's model expects them.
 
         Raises:
             InputError: if the data's classes are not the model's.
@@ -48,4 +60,4 @@ class DataChoice:
             index, (own, others) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
             differ = f"{len(ours)} and {len(theirs)}; class {index} is {own!r}, the model's {others!r}"
             raise InputError(f"--data {self.source}: its classes are not the model's ({differ})")
-        return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
+        return dataset

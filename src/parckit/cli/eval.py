@@ -2,13 +2,11 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
 
 from parckit.cli.data_choice import DataChoice
 from parckit.cli.parsing import beside, verb_parser
 from parckit.cli.progress import track
 from parckit.cli.tables import show
-from parckit.data import ImageDataset
 from parckit.measure.accuracy import evaluate
 from parckit.measure.figures import picture_kind, save_figure
 from parckit.measure.plots import confusion_matrix
@@ -34,18 +32,18 @@ def main(argv: list[str]) -> None:
     picture = args.picture or beside(args.artefact, "_confusion.png")
     picture_kind(picture)
     session = open_session(args.artefact, runtime=args.runtime, threads=args.threads)
-    batches = args.data.batches(session)
-    served = cast("ImageDataset", batches.dataset).served
-    found = evaluate(session, track(batches, description="evaluating"), num_classes=len(session.spec.labels))
+    dataset = args.data.open(session)
+    batches = track(args.data.load(dataset), description="evaluating")
+    found = evaluate(session, batches, num_classes=len(session.spec.labels))
     rows = [("top-1 %", f"{found.top1:.2f}"), ("top-5 %", f"{found.top5:.2f}"), ("images", str(found.images))]
     rows += [("skipped", str(found.skipped)), ("engine", session.engine), ("confusion matrix", str(picture))]
-    show(f"{args.artefact} on {args.data.source}, {served}", ("measure", "value"), rows)
+    show(f"{args.artefact} on {args.data.source}, {dataset.served}", ("measure", "value"), rows)
     if args.record is not None:
         values = asdict(found) | {"confusion": found.confusion.tolist()}
         values |= {
             "artefact": str(args.artefact),
             "engine": session.engine,
-            "data": asdict(args.data) | {"served": served},
+            "data": asdict(args.data) | {"served": dataset.served},
         }
         write_record(args.record, "eval", values, seed=None, threads=args.threads)
     save_figure(confusion_matrix(found.confusion, session.spec.labels), picture)

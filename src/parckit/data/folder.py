@@ -57,15 +57,14 @@ def open_folder(source: Path, *, split: Split) -> FolderTable:
     folders = split_folders(source)
     labels = _common_classes(folders)
     if split == "all":
-        served = split
-        samples = [sample for folder in folders.values() for sample in _list_images(folder, labels)]
+        served, samples = split, [sample for folder in folders.values() for sample in _list_images(folder, labels)]
     else:
-        served = resolve_split(split, present=folders, source=str(source))
-        folder = folders[served.name]
-        samples = _take(_list_images(folder, labels), part=served.part, folder=folder, labels=labels)
+        own = resolve_split(split, present=folders, source=str(source))
+        folder = folders[own.name]
+        served, samples = str(own), _take(_list_images(folder, labels), part=own.part, folder=folder, labels=labels)
     return FolderTable(
         labels=labels,
-        served=str(served),
+        served=served,
         targets=np.array([target for _, target in samples], dtype=np.int64),
         paths=np.array([os.fsencode(path) for path, _ in samples]),
     )

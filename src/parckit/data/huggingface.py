@@ -90,15 +90,14 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
     if not present:
         raise InputError(f"{source}: no split has a class in {label!r} for every row")
     if split == "all":
-        served = split
-        kept = np.arange(sum(len(targets[name]) for name in present))
+        served, kept = split, np.arange(sum(len(targets[name]) for name in present))
     else:
-        served = resolve_split(split, present=present, source=source)
-        present = {served.name: parts[served.name]}
-        kept = _kept(targets[served.name], part=served.part, source=source)
+        own = resolve_split(split, present=present, source=source)
+        present = {own.name: parts[own.name]}
+        served, kept = str(own), _kept(targets[own.name], part=own.part, source=source)
     return HuggingFaceTable(
         labels=labels,
-        served=str(served),
+        served=served,
         targets=np.concatenate([targets[name] for name in present])[kept],
         name=f"{source}, {'+'.join(present)}",
         rows=_undecoded(list(present.values()), image=image),

@@ -48,9 +48,9 @@ class Served(NamedTuple):
     part: Part
 
     def __str__(self) -> str:
-        if self.part == "whole":
-            return self.name
-        return f"the held-out part of {self.name}" if self.part == "held_out" else f"{self.name} but a held-out part"
+        if self.part == "kept":
+            return f"{self.name} without its held-out part"
+        return self.name if self.part == "whole" else f"the held-out part of {self.name}"
 
 
 def find_splits(names: Iterable[str], *, source: str) -> dict[Named, str]:
