@@ -1,11 +1,15 @@
 import csv
+import errno
+import itertools
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import yaml
+from lightning.pytorch.loggers import CSVLogger
 
 from parckit.contract import SPEC_KEY
 from parckit.runtimes.torch import open_checkpoint, save_weights
@@ -38,6 +42,68 @@ def test_a_run_leaves_checkpoints_logs_and_its_configuration(trained):
     _, spec = open_checkpoint(trained / "best.ckpt")
     assert spec.labels == tuple("0123456789")
     assert spec.preprocessing.size == (32, 32)
+
+
+@pytest.mark.parametrize(("every", "logged"), [(1, [0, 1, 2, 3]), (3, [0, 2]), (0, [])])
+def test_rows_of_training_and_validation_count_the_same_steps(start_training, tmp_path, parckit, every, logged):
+    options = ("--trainer.max_epochs=2", f"--trainer.log_every_n_steps={every}")
+    parckit(*start_training, *BRIEF, *options, "--out", tmp_path / "run")
+    with (tmp_path / "run" / "logs" / "version_0" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    trained, validated = ([int(row["step"]) for row in rows if row.get(name)] for name in ("train_loss", "val_loss"))
+    assert (trained, validated) == (logged, [1, 3])
+
+
+def test_a_log_that_cannot_be_written_ends_in_one_line(start_training, tmp_path, parckit, mistake, monkeypatch):
+    argv = (*start_training, *BRIEF, "--trainer.max_epochs=1", "--out", tmp_path / "run")
+    parckit(*argv)
+
+    def save(logger: CSVLogger) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(CSVLogger, "save", save)
+    go_on = ("--resume=auto", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1")
+    message = mistake(*argv, *go_on)
+    assert message == (
+        f"--out {tmp_path}/run: No space left on device; the checkpoints in it are intact: make room, and --resume auto"
+        " goes on from the last checkpoint"
+    )
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 2
+    parckit(*argv, *go_on)
+
+
+def test_a_teacher_changes_what_is_learned_and_how_it_goes_on(start_training, trained, tmp_path, parckit):
+    features = "--model.distillation.features=1"
+    runs = {"nobody": (), "soft": (), "hard": ("--model.distillation.kind=hard",), "features": (features,)}
+    learned = []
+    for name, options in runs.items():
+        teacher = () if name == "nobody" else ("--teacher", trained / "best.ckpt", "--model.distillation.weight=1")
+        argv = (*start_training, *BRIEF, *teacher, *options, "--out", tmp_path / name)
+        parckit(*argv)
+        learned.append(open_checkpoint(tmp_path / name / "last.ckpt")[0].state_dict())
+    for one, other in itertools.combinations(learned, 2):
+        assert one.keys() == other.keys()
+        assert not all(torch.equal(one[key], other[key]) for key in one)
+    parckit(*argv, "--resume=auto", "--trainer.max_epochs=2")
+    states = torch.load(tmp_path / "features" / "last.ckpt", weights_only=True)
+    assert (states["global_step"], states["averaging_state"]["n_averaged"]) == (4, 5)
+
+
+def test_few_pictures_of_ones_own_begin_at_the_shipped_weights(tmp_path, parckit):
+    source = write_pictures(tmp_path / "photos", count=12)
+    options = ("--trainer.max_epochs=1", "--data.batch_size=8", "--data.workers=0")
+    parckit("train", "--config=classify/finetune_small", "--data", source, "--out", tmp_path / "run", *options)
+    found, spec = open_checkpoint(tmp_path / "run" / "best.ckpt")
+    shipped = timm.create_model("parcnet_xs.cifar10", pretrained=True)
+    assert (spec.labels, spec.preprocessing.size) == (("blue", "green", "red"), (96, 96))
+    theirs = shipped.state_dict()
+    changes = [
+        float((weight - theirs[name]).norm() / weight.norm())
+        for name, weight in found.state_dict().items()
+        if weight.ndim > 1 and not name.startswith("head.")
+    ]
+    assert 0 < max(changes) < 0.1
 
 
 def test_it_says_where_things_are(start_training, tmp_path, parckit):
@@ -179,6 +245,7 @@ def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mi
         (["--trainer.limit_val_batches=0"], "--trainer.limit_val_batches 0"),
         (["--trainer.val_check_interval=0"], "--trainer.val_check_interval 0"),
         (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0"),
+        (["--trainer.log_every_n_steps=-1"], "--trainer.log_every_n_steps -1"),
         (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),
         (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: leaves out the rest of its epoch"),
         (["--trainer.max_epochs=-1"], "--trainer.max_steps -1: the run has no end"),

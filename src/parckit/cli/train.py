@@ -1,5 +1,6 @@
 """`parckit train`: a recipe, a data source, a folder of results."""
 
+import errno
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ from parckit.tasks import (
 
 Monitor = Literal["val_top1", "val_loss"]
 _GO_ON = "--resume auto goes on from the last checkpoint"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OURS = ("logger", "callbacks", "default_root_dir", "plugins")
 
 
@@ -175,8 +177,9 @@ def _check_trainer(options: Namespace, data: ClassifyData) -> None:
     if options.max_time is not None:
         instead = "`timeout --signal=TERM 8h parckit train ...` ends so that it can go on to the last bit"
         raise InputError(f"--trainer.max_time {options.max_time}: leaves out the rest of its epoch; {instead}")
-    if options.accumulate_grad_batches < 1:
-        raise InputError(f"--trainer.accumulate_grad_batches {options.accumulate_grad_batches}: must be at least 1")
+    for name, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
+        if options[name] < least:
+            raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
 
 
 def _without_weights(config: Namespace) -> Namespace:
@@ -207,9 +210,9 @@ def _write_average(best: SaveBest, path: Path) -> None:
 
 def _callbacks(config: Namespace, ema: Averaging | None) -> list[Callback]:
     averaging = [] if ema is None else [WeightEMA(ema)]
-    steps = StepMetrics()
-    progress = [] if config.trainer.enable_progress_bar is False else [progress_display(steps)]
-    return [StopOnNaN(Path(config.out)), *averaging, steps, SkippedImages(), *progress]
+    metrics = StepMetrics()
+    progress = [] if config.trainer.enable_progress_bar is False else [progress_display(metrics)]
+    return [StopOnNaN(Path(config.out)), *averaging, metrics, SkippedImages(), *progress]
 
 
 def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
@@ -245,6 +248,11 @@ def _fit(trainer: Trainer, ready: Namespace, *, start: Resumable | None, asked_b
         if "`val_check_interval`" in str(error):  # beyond the epoch's length, which is known only now
             raise _refused(error) from error
         raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f"--out {trainer.default_root_dir}: {error.strerror}"
+        raise InputError(f"{where}; the checkpoints in it are intact: make room, and {_GO_ON}") from error
     except SIGTERMException as error:
         raise TerminatedError(f"asked to end; {_GO_ON}", signum=asked_by() or signal.SIGTERM) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
