@@ -5,16 +5,17 @@
 The ladder times steps of ParC-Net-XS (64x64, batches of 64) from the papers' form in plain PyTorch to what `parckit
 train` runs. Memory is kept for a whole process, so every rung runs in processes of its own, which alternate round by
 round; the last one in two that share the threads and average their gradients. The loop is timed on `test_parcnet`:
-`parckit train` on the digits against the same loading and steps written out in PyTorch, alternately too.
+`parckit train` on the digits, without averaged weights and with a line an epoch for a bar, against the same loading and
+steps written out in PyTorch, alternately too.
 """
 
 import argparse
 import contextlib
-import csv
 import io
 import itertools
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -98,7 +99,7 @@ def measure_ladder(rounds: int, *, threads: int) -> dict[str, object]:
         {"step": name, "images_per_second": BATCH / statistics.median(found), **asdict(compare_times(baseline, found))}
         for name, found in times.items()
     ]
-    return {"model": MODEL, "side": SIDE, "batch": BATCH, "required": REQUIRED_SPEEDUP, "rungs": rows}
+    return {"model": MODEL, "side": SIDE, "batch": BATCH, "rounds": rounds, "required": REQUIRED_SPEEDUP, "rungs": rows}
 
 
 def run_rung(number: int, *, processes: int, threads: int) -> float:
@@ -158,13 +159,12 @@ def step_seconds(rung: Rung) -> list[float]:
 def measure_loop(rounds: int) -> dict[str, object]:
     """Alternate epochs of `parckit train` and of a loop that is written out."""
     keep_freed_memory()
-    parser = make_parser()
-    steps = len(parser.build(parser.parse(loop_arguments("unused"))).data.train_dataloader())
-    pairs = [(loop_step_seconds(steps), bare_step_seconds()) for _ in range(rounds + 1)][1:]
+    pairs = [(loop_step_seconds(), bare_step_seconds()) for _ in range(rounds + 1)][1:]
     added = [1000 * (loop - bare) for loop, bare in pairs]
     return {
         "model": LOOP_MODEL,
         "batch": LOOP_BATCH,
+        "rounds": rounds,
         "required_ms": REQUIRED_MS,
         "bare_ms": 1000 * statistics.median(bare for _, bare in pairs),
         "added_ms": statistics.median(added),
@@ -185,13 +185,12 @@ def loop_arguments(out: str) -> list[str]:
     ]
 
 
-def loop_step_seconds(steps: int) -> float:
-    """Run `parckit train` and return the seconds of a step, loading included, in its best epoch of so many steps."""
-    with tempfile.TemporaryDirectory() as out:
-        with contextlib.redirect_stdout(io.StringIO()):
-            run = train([*loop_arguments(out), f"--trainer.log_every_n_steps={steps}"])  # rates are those of epochs
-        with run.metrics.open(newline="") as file:
-            rates = [float(row["images/s"]) for row in csv.DictReader(file) if row["images/s"]]
+def loop_step_seconds() -> float:
+    """Run `parckit train`; return the seconds of a step in its best epoch, loading and logging included."""
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(printed):
+        train(loop_arguments(out))
+    rates = [float(rate) for rate in re.findall(r"images/s ([\d.]+);", printed.getvalue())]
     assert len(rates) == LOOP_EPOCHS
     return LOOP_BATCH / max(rates)
 
