@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import shlex
+from collections.abc import Iterator, Mapping
 from itertools import dropwhile
 from pathlib import Path
 
@@ -12,14 +13,18 @@ import timm
 import torch
 import torch.nn.functional as F
 import yaml
+from jsonargparse import Namespace
 
 from golden_fixtures import needs_shared, official_input, read_train_facts
+from official_yaml import official
+from parckit.cli.official_recipe import translate
 from parckit.cli.parsing import recipes_folder
 from parckit.cli.train import make_parser
 from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.data import Augment, MultiScale
+from parckit.data import Augment, Batch, MultiScale
 from parckit.models import build_model
-from parckit.tasks import Averaging, Mixing, Optimizer, RunLength, Schedule
+from parckit.tasks import Averaging, ClassifyTask, Mixing, Optimizer, RunLength, Schedule
+from published_recipes import PUBLISHED
 from repository import ROOT
 
 FOLDER = recipes_folder()
@@ -42,6 +47,7 @@ TRAIN_IMAGES = 1_281_167
 
 every = pytest.mark.parametrize("name", NAMES)
 every_imagenet = pytest.mark.parametrize("name", IMAGENET)
+every_published = pytest.mark.parametrize("name", [name for name in IMAGENET if "/imagenet_parcnet_" not in name])
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +61,18 @@ def parse(parser):
     return functools.cache(lambda name: parser.parse(["--config", name]))
 
 
+@pytest.fixture
+def parse_content(parser, tmp_path: Path):
+    """Return a function that parses the content of a recipe that is not shipped."""
+
+    def parse(content: Mapping[str, object]) -> Namespace:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return parser.parse(["--config", str(path)])
+
+    return parse
+
+
 def text_of(name: str) -> str:
     return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 
@@ -63,6 +81,21 @@ def head_of(name: str) -> dict[str, str]:
     """Return the statements of the head comment, `# Name: text`, where further lines of a text are indented."""
     head = re.match(r"(?:#[^\n]*\n)*", text_of(name))[0].replace("\n#   ", " ")
     return dict(re.findall(r"^# (\w+): (.+)$", head, re.MULTILINE))
+
+
+def model_of(name: str) -> str:
+    return name.removeprefix("classify/imagenet_")
+
+
+def settings_of(config: Namespace) -> dict[str, object]:
+    """Return what a configuration sets, by names with dots, but not where it was read."""
+    return {key: value for key, value in config.items() if key != "config"}
+
+
+def names_in(nested: Mapping[str, object]) -> Iterator[str]:
+    """Yield what a file sets, by names with dots."""
+    for key, value in nested.items():
+        yield from (f"{key}.{inner}" for inner in names_in(value)) if isinstance(value, dict) else (key,)
 
 
 def lr_at(config, *, epoch: int, step: int) -> float:
@@ -112,16 +145,14 @@ def test_its_parts_are_accepted(name, parse):
         ("classify/imagenet_parcnetv2_xt", "model.mixing"),
     ],
 )
-def test_an_unknown_key_is_an_error(name, group, parser, tmp_path: Path):
+def test_an_unknown_key_is_an_error(name, group, parse_content):
     content = yaml.safe_load(text_of(name))
     inner = content
     for key in filter(None, group.split(".")):
         inner = inner.setdefault(key, {})
     inner["no_such_key"] = 3
-    path = tmp_path / "changed.yaml"
-    path.write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match="no_such_key"):
-        parser.parse(["--config", str(path)])
+        parse_content(content)
 
 
 @every
@@ -185,6 +216,27 @@ def test_every_launch_takes_as_many_images_a_step_as_the_learning_rate_is_for(na
         assert int(re.search(r"--nodes (\d+)", line)[1]) == trainer.num_nodes
 
 
+@pytest.mark.parametrize(
+    ("size", "mode", "weight_decay"), [("xs", "x_small", 0.025), ("s", "small", 0.025), ("h", "h", 0.05)]
+)
+def test_parcnet_is_the_official_file_translated(size, mode, weight_decay, parse, parse_content):
+    changes = {"model.classification.edgeformer.mode": mode, "optim.weight_decay": weight_decay}
+    translated = settings_of(parse_content(translate(official(changes)).recipe))
+    # What the file leaves to the code (golden/README.md, sections 6.1 and 9.1), or says though it is the default.
+    unsaid = {
+        "data.source": "imagenet",
+        "data.preprocessing.mean": (0.0, 0.0, 0.0),
+        "data.preprocessing.std": (1.0, 1.0, 1.0),
+        "data.augment.policy": "none",
+        "data.augment.interpolation": None,
+        "data.augment.erasing": 0.0,
+        "model.mixing": None,
+        "model.optimizer.lr_batch": 8 * 128,
+        "model.optimizer.options": {},
+    }
+    assert settings_of(parse(f"classify/imagenet_parcnet_{size}")) == translated | unsaid
+
+
 @needs_shared
 @pytest.mark.parametrize(("size", "weight_decay"), [("xs", 0.025), ("s", 0.025), ("h", 0.05)])
 def test_parcnet_trains_as_the_official_code_does(size, weight_decay, parse):
@@ -211,65 +263,51 @@ def test_parcnet_trains_as_the_official_code_does(size, weight_decay, parse):
     for processes in (1, 4, 8):
         counts = [(side, sizes.images(side, batch_size=128, processes=processes)) for side in sizes.sides]
         assert counts == [(side, images) for side, _, images in facts[f"vbs_bs128_gpus{processes}"]]
-    # Blocks and classifier: golden/README.md, section 9.1
-    assert config.model.kwargs == {"drop_rate": 0.2, "block_drop_rate": 0.1}
     crop = augment.interpolation or config.data.preprocessing.interpolation
     assert crop == said["image_augmentation.random_resized_crop.interpolation"]
     assert [*augment.scale] == said["image_augmentation.random_resized_crop.scale"]
     assert augment.flip == said["image_augmentation.random_horizontal_flip.p"]
-    assert (augment.policy, augment.erasing, config.model.mixing) == ("none", 0.0, None)
 
 
 @needs_shared
-def test_the_smoothed_loss_is_the_official_one_also_of_mixed_targets(parse):
+def test_the_losses_are_the_official_ones_also_of_mixed_targets(parse):
     fact = read_train_facts()["label_smoothing"]
-    smoothing = parse("classify/imagenet_parcnet_s").model.label_smoothing
-    logits, targets = official_input(fact["tag"], fact["shape"]), torch.tensor(fact["targets"])
-    classes = fact["shape"][1]
+    images, targets = official_input(fact["tag"], fact["shape"])[..., None, None], torch.tensor(fact["targets"])
+    classes, smoothing = fact["shape"][1], parse("classify/imagenet_parcnet_s").model.label_smoothing
+    labels = [str(label) for label in range(classes)]
+    preprocessing = Preprocessing(size=(64, 64))
+    task = ClassifyTask(name="test_parcnet", labels=labels, preprocessing=preprocessing, label_smoothing=smoothing)
+    task.model = torch.nn.Flatten()  # the images are the logits
+    validated: dict[str, float] = {}
+    task.log = lambda name, metric, **_: validated.update({name: metric.compute().item()})
     for form in (targets, F.one_hot(targets, classes).float()):
-        # Sums of 1,000 float32 terms.
-        found = F.cross_entropy(logits, form, label_smoothing=smoothing).item()
-        assert found == pytest.approx(fact["train"], rel=1e-6)
+        # Sums of 1,000 float32 terms, here and below.
+        assert task.training_step(Batch(images, form, skipped=0), 0).item() == pytest.approx(fact["train"], rel=1e-6)
+    task.validation_step(Batch(images, targets, skipped=0), 0)
+    task.on_validation_epoch_end()
+    assert validated["val_loss"] == pytest.approx(fact["eval"], rel=1e-6)
 
 
-@pytest.mark.parametrize(("size", "drop"), [("xt", 0.1), ("tiny", 0.2), ("small", 0.3), ("base", 0.4)])
-def test_parcnetv2_trains_as_the_official_scripts_do(size, drop, parse):
-    # golden/README.md, section 9.3
-    config = parse(f"classify/imagenet_parcnetv2_{size}")
-    points = {0: 1e-6, 10: (1e-6 + 4e-3) / 2, 150: (4e-3 + 1e-5) / 2, 300: 1e-5, 309: 1e-5}
-    for epoch, lr in points.items():
-        # The learning rate is constant inside an epoch, whatever the step.
-        for step in (epoch * 312, epoch * 312 + 311):
-            assert lr_at(config, epoch=epoch, step=step) == pytest.approx(lr, rel=1e-12)
-    assert config.trainer.max_epochs == 310
-    assert config.model.kwargs == {"drop_path_rate": drop}
-    optimizer, augment = config.model.optimizer, config.data.augment
-    assert (optimizer.name, optimizer.weight_decay, optimizer.decay_all) == ("adamw", 0.05, False)
-    assert (augment.policy, augment.interpolation, augment.erasing) == ("rand-m9-mstd0.5-inc1", "random", 0.25)
-    assert Mixing(**config.model.mixing.as_dict()) == Mixing(mixup=0.8, cutmix=1.0, switch=0.5)
-    assert (config.model.label_smoothing, config.ema) == (0.1, None)
+@every_published
+def test_its_settings_are_the_published_ones(name, parse):
+    config, model = parse(name), model_of(name)
+    settings = PUBLISHED[model].settings | {"model.name": model}
+    assert {key: config[key] for key in settings} == settings
 
 
-@pytest.mark.parametrize("model", ["parc_convnext_xt", "parc_resnet50"])
-def test_hybrids_train_as_convnext_does(model, parse):
-    # golden/README.md, section 9.4
-    config = parse(f"classify/imagenet_{model}")
-    steps = TRAIN_IMAGES // 4096
-    assert lr_at(config, epoch=0, step=0) == 0.0
-    assert lr_at(config, epoch=20, step=20 * steps) == pytest.approx(4e-3, rel=1e-12)
-    assert lr_at(config, epoch=160, step=160 * steps) == pytest.approx((4e-3 + 1e-6) / 2, rel=1e-9)
-    assert lr_at(config, epoch=299, step=300 * steps) == pytest.approx(1e-6, rel=1e-9)
-    assert (config.ema.decay, config.model.kwargs) == (0.9999, {"drop_path_rate": 0.1})
-    assert (config.data.augment.policy, config.data.augment.interpolation) == ("rand-m9-mstd0.5-inc1", "bicubic")
+@every_published
+def test_its_learning_rates_are_the_published_ones(name, parse):
+    config, rates = parse(name), PUBLISHED[model_of(name)].rates
+    steps = TRAIN_IMAGES // config.model.optimizer.lr_batch
+    found = {time: lr_at(config, epoch=int(time), step=round(time * steps)) for time in rates}
+    assert found == pytest.approx(rates, rel=1e-7)  # some are published with eight digits
 
 
-def test_edgevit_is_trained_as_its_authors_do(parse):
-    # golden/EDGEVIT.md, section 6; the official schedule runs one epoch behind.
-    config = parse("classify/imagenet_parc_edgevit_xs")
-    for epoch, lr in {0: 1e-6, 1: 4.008e-4, 4: 1.6002e-3, 5: 1.9986364e-3, 150: 1.005e-3}.items():
-        assert lr_at(config, epoch=epoch, step=epoch * (TRAIN_IMAGES // 2048)) == pytest.approx(lr, rel=1e-6)
-    assert config.ema.decay == 0.99996
-    assert config.data.repeats == 3
+@every_published
+def test_it_says_nothing_that_is_not_published(name):
+    held = {*PUBLISHED[model_of(name)].settings, "model.name", "model.schedule", "data.workers"}
+    said = names_in(yaml.safe_load(text_of(name)))
+    assert [key for key in said if not any(f"{key}.".startswith(f"{each}.") for each in held)] == []
 
 
 @pytest.mark.parametrize("tiny", ["test_parcnet", "test_parcnetv2"])

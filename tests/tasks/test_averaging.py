@@ -7,6 +7,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from golden_fixtures import needs_shared, read_train_facts
 from parckit.contract import InputError, ModelSpec, Preprocessing
 from parckit.runtimes.torch import open_checkpoint, save_weights
 from parckit.tasks import Averaging, WeightEMA, average_checkpoints
@@ -40,19 +41,24 @@ class Counter(LightningModule):
 
 
 class Jump(Counter):
-    """From the first step on its weight is 2."""
+    """From the first step on its weight is the target."""
+
+    def __init__(self, *, start: float, target: float) -> None:
+        super().__init__()
+        self.weight.data.fill_(start)
+        self.target = target
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
-        self.weight.data.fill_(3.0)
+        self.weight.data.fill_(self.target + 1)
 
 
+@needs_shared
 def test_the_average_is_the_official_one(fit):
-    jump = Jump()
-    fit(jump, Steps(), epochs=1, callbacks=[WeightEMA(Averaging(decay=0.9995))])
-    # The official EMA of momentum 5e-4, three steps after 1 became 2 and a count of 0 became 4000 (train_facts.json);
-    # one rounding of float32 a step.
-    assert jump.weight.item() == pytest.approx(1.0014991760253906, rel=4e-7)
-    assert jump.count.item() == 4
+    fact = read_train_facts()["ema"]
+    jump = Jump(start=fact["start"], target=fact["target"])
+    fit(jump, Steps(), epochs=1, callbacks=[WeightEMA(Averaging(decay=1 - fact["momentum"]))])
+    assert jump.weight.item() == pytest.approx(fact["after3"], rel=4e-7)  # one rounding of float32 a step
+    assert jump.count.item() == fact["num_batches_tracked_after3"]
 
 
 def test_a_ramped_average_is_the_one_computed_by_hand(fit):
