@@ -11,6 +11,7 @@ accuracy is recorded beside that of the checkpoint; `--ship` makes them those of
 """
 
 import argparse
+import hashlib
 import json
 import os
 import resource
@@ -67,6 +68,7 @@ def main() -> None:
         "test_torch": summary(accuracy(torch_session)),
         "test_onnxruntime": summary(accuracy(onnx_session)),
         "test_half": summary(accuracy(open_session(half))),
+        "half_sha256": hashlib.sha256(half.read_bytes()).hexdigest(),
         "engines": [torch_session.engine, onnx_session.engine],
         "params": contract.params,
         "madds": contract.madds,

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from itertools import dropwhile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -321,9 +322,19 @@ def test_its_optimizer_decays_the_tensors_it_says(name, tiny, parse):
     assert decayed == (len([*model.parameters()]) if options.decay_all else matrices)
 
 
+def record_of(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "benchmarks" / "records" / f"{name}.json").read_text(encoding="utf-8"))["values"]
+
+
 def test_the_small_recipes_result_is_the_recorded_one():
-    record = json.loads((ROOT / "benchmarks" / "records" / "finetune.json").read_text(encoding="utf-8"))
     result = head_of("classify/finetune_small")["Result"]
     assert [float(share) for share in re.findall(r"([\d.]+) %", result)] == [
-        round(record["values"]["top1"][name], 2) for name in ("finetune_small", "imagenet")
+        round(record_of("finetune")["top1"][name], 2) for name in ("finetune_small", "imagenet")
     ]
+
+
+def test_the_cifar10_recipes_result_and_time_are_the_recorded_ones():
+    head, recorded = head_of("classify/cifar10_parcnet_xs"), record_of("cifar10_parcnet_xs")
+    assert head["Result"].startswith(f"{recorded['test_torch']['top1']:.2f} % top-1 on the 10,000 test images")
+    assert recorded["test_torch"]["top1"] == recorded["test_onnxruntime"]["top1"]
+    assert head["Time"] == f"{recorded['train_seconds'] / 60:.0f} minutes."
