@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
+from ctypes import c_int
 from pathlib import Path
 
 
@@ -29,3 +31,42 @@ def train(argv: list[str]) -> None:
 
     multiprocessing.set_start_method("fork", force=True)
     main(["train", *argv])
+
+
+def train_counting(argv: list[str], *, steps: c_int) -> None:
+    """Run `parckit train` and count the optimizer's steps in memory that is shared."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    def count(*_: object) -> None:
+        steps.value += 1
+
+    register_optimizer_step_post_hook(count)
+    train(argv)
+
+
+def train_until(argv: list[str], *, moment: tuple[str, str]) -> None:
+    """Run `parckit train` until it is about to do something the second time, and send it SIGKILL then.
+
+    Args:
+        argv: of the command.
+        moment: "fsync" or "replace", and the name of the synchronized file or of the replaced one. A temporary file
+            goes by its target's name.
+    """
+    fsync, replace, reached = os.fsync, Path.replace, Counter[tuple[str, str]]()
+
+    def reach(*here: str) -> None:
+        reached[here] += 1
+        if here == moment and reached[here] == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watched_fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink().name
+        reach("fsync", name.removeprefix(".").split("~")[0])
+        fsync(descriptor)
+
+    def watched_replace(path: Path, target: Path) -> Path:
+        reach("replace", target.name)
+        return replace(path, target)
+
+    os.fsync, Path.replace = watched_fsync, watched_replace
+    train(argv)

@@ -5,12 +5,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_STATE = ("epoch", "global_step", "state_dict", "current_model_state", "averaging_state", "optimizer_states", "parckit")
+_OWN = ("loops", "callbacks")
+"""What a checkpoint says of its run: how often it began, and where its folder is."""
 
 
 def state_of(checkpoint: Path) -> dict[str, object]:
+    """Return all else: weights, averages, optimizers, the scaler of half precision, the step, settings."""
     content = torch.load(checkpoint, weights_only=True)
-    return {name: content[name] for name in _STATE}
+    return {name: content[name] for name in content if name not in _OWN}
 
 
 def assert_same(one: object, other: object) -> None:

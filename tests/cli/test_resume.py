@@ -8,6 +8,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from ctypes import c_int
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -17,19 +19,21 @@ import yaml
 
 from parckit.cli.main import main
 from parckit.runtimes.torch import open_checkpoint
-from processes import train, train_apart
+from parckit.tasks import LAST, PREVIOUS
+from processes import train, train_apart, train_counting, train_until
 from training_state import assert_same, state_of
 
-EPOCHS, BATCHES, ACCUMULATED = 5, 10, 2
+EPOCHS, STEPS, ACCUMULATED = 8, 5, 2  # five steps an epoch
 EARLY_KILLS, KILLS = 2, 10
 OPTIONS = (
     f"--trainer.max_epochs={EPOCHS}",
-    f"--trainer.limit_train_batches={BATCHES}",
+    f"--trainer.limit_train_batches={STEPS * ACCUMULATED}",
     "--trainer.limit_val_batches=1",
     f"--trainer.accumulate_grad_batches={ACCUMULATED}",
     "--trainer.enable_progress_bar=false",
     '--model.kwargs={"img_size": 32, "drop_rate": 0.2, "block_drop_rate": 0.1}',
     "--model.mixing={}",
+    "--data.batch_size=8",
     "--data.sizes={sides: [24, 32, 40], base: 32}",
     "--ema={decay: 0.9}",
     "--keep_best=2",
@@ -55,15 +59,24 @@ def start(start_training: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> S
     return run
 
 
-def kill(process: ForkServerProcess, path: Path, *, within: float, delay: float) -> bool:
-    """Send SIGKILL shortly after a file was replaced, or after so many seconds without that; return whether it was."""
+def is_replaced(path: Path, *, by: ForkServerProcess, within: float = 60) -> bool:
+    """Wait until a process has written a file anew, for so many seconds; return whether it has."""
     before, end = inode(path), time.monotonic() + within
-    while inode(path) == before and time.monotonic() < end and process.is_alive():
+    while inode(path) in {before, None} and time.monotonic() < end and by.is_alive():
         time.sleep(0.001)
+    return inode(path) not in {before, None}
+
+
+def kill(process: ForkServerProcess, *, delay: float = 0) -> None:
     time.sleep(delay)
     process.kill()
     process.join()
-    return inode(path) != before
+    assert process.exitcode == -signal.SIGKILL
+
+
+def finish(process: ForkServerProcess) -> None:
+    process.join()
+    assert process.exitcode == 0
 
 
 def inode(path: Path) -> int | None:
@@ -72,6 +85,15 @@ def inode(path: Path) -> int | None:
         return path.stat().st_ino
     except FileNotFoundError:
         return None
+
+
+def steps_in(path: Path) -> int:
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+def steps_saved(folder: Path) -> int:
+    """Return with how many steps behind it a training goes on."""
+    return next((steps_in(folder / name) for name in (LAST, PREVIOUS) if (folder / name).exists()), 0)
 
 
 def batches_of_epoch(path: Path) -> int:
@@ -98,27 +120,62 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert (one / "average.safetensors").read_bytes() == (other / "average.safetensors").read_bytes()
 
 
+def seconds_per_step(process: ForkServerProcess, folder: Path) -> float:
+    """Let a training of the usual length end, and measure it from its first step."""
+    assert is_replaced(folder / "last.ckpt", by=process)
+    begun = time.monotonic()
+    finish(process)
+    return (time.monotonic() - begun) / (EPOCHS * STEPS)
+
+
 def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(start, tmp_path):
-    whole = start(tmp_path / "whole")
-    whole.join()
-    assert whole.exitcode == 0
+    at_epochs_ends = "--save_minutes=15"
+    step = seconds_per_step(start(tmp_path / "whole", at_epochs_ends), tmp_path / "whole")
     out, dice = tmp_path / "killed", random.Random(0)  # noqa: S311 - no secret
-    # A run of 25 saves survives 10 kills that come at most one or two saves after the one they wait for. Two more come
-    # early: while the process starts or, in the beginning, before there is anything to go on from.
-    waits = [dice.uniform(0, 1) for _ in range(EARLY_KILLS)] + [60.0] * KILLS
-    points = []
-    for number, wait in enumerate(dice.sample(waits, len(waits))):
-        process = start(out, f"--data.workers={number % 2}")
-        is_saved = kill(process, out / "last.ckpt", within=wait, delay=dice.uniform(0, 0.02))
+    for _ in range(EARLY_KILLS):  # while the process starts, or before there is anything to go on from
+        process = start(out)
+        is_replaced(out / "last.ckpt", by=process, within=dice.uniform(0, 1))
+        kill(process)
+    # Saved after every step, after about three, at the epoch's end alone. Every run gets as far as its first save.
+    kinds = dice.sample([(0.0, 0, 2)] * 4 + [(2.5 * step, 0, 3)] * 3 + [(900.0, 1, 3)] * 3, KILLS)
+    resumed, lost = [steps_saved(out)], []
+    for number, (seconds, least, most) in enumerate(kinds):
+        steps = multiprocessing.RawValue(c_int)
+        options = (f"--data.workers={number % 2}", f"--save_minutes={max(seconds, 1e-4) / 60}")
+        process = start(out, *options, target=partial(train_counting, steps=steps))
+        assert is_replaced(out / "last.ckpt", by=process)
+        end = steps.value + dice.randint(least, most)
+        while steps.value < end and process.is_alive():
+            time.sleep(0.001)
+        kill(process, delay=dice.uniform(0, step))
+        done = resumed[-1] + steps.value
+        resumed.append(steps_saved(out))
+        lost.append(done - resumed[-1])
+    assert resumed == sorted({*resumed}), "each run must come further than the one before"
+    assert sum(point % STEPS > 0 for point in resumed[1:]) >= KILLS // 3, "too few went on in the middle of an epoch"
+    assert sum(lost) >= KILLS // 2, "too little was lost and done again"
+    finish(start(out, at_epochs_ends))
+    assert not list(out.glob(".*"))
+    assert_same_training(tmp_path / "whole", out)
+
+
+def test_a_run_killed_while_it_saves_goes_on(start, tmp_path):
+    options = ("--trainer.max_epochs=2", "--trainer.limit_train_batches=12")  # six steps
+    whole, out = start(tmp_path / "whole", *options), tmp_path / "killed"
+    finish(whole)
+    # All in the first epoch. A run saves once before it dies, and begins at the newest step that its folder holds.
+    for *moment, left in (
+        ("fsync", "last.ckpt", {"last.ckpt": 1}),
+        ("replace", "previous.ckpt", {"last.ckpt": 2, "previous.ckpt": 1}),
+        ("replace", "last.ckpt", {"previous.ckpt": 3}),
+        ("fsync", "killed", {"last.ckpt": 5, "previous.ckpt": 4}),  # the folder, last of all
+    ):
+        process = start(out, *options, target=partial(train_until, moment=tuple(moment)))
+        process.join()
         assert process.exitcode == -signal.SIGKILL
-        assert is_saved or wait < 60
-        if is_saved:
-            points.append(batches_of_epoch(out / "last.ckpt"))
-    assert len(points) >= KILLS
-    assert sum(0 < point < BATCHES for point in points) >= KILLS // 2, "too few kills were in the middle of an epoch"
-    rest = start(out)
-    rest.join()
-    assert rest.exitcode == 0
+        assert {path.name: steps_in(path) for path in out.glob("*.ckpt")} == left
+        assert len(list(out.glob(".last.ckpt~*.tmp"))) == (moment != ["fsync", "killed"])
+    finish(start(out, *options))
     assert not list(out.glob(".*"))
     assert_same_training(tmp_path / "whole", out)
 
@@ -126,17 +183,13 @@ def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(start, tmp_path)
 def test_a_run_limited_in_steps_goes_on_from_an_epochs_end(start, tmp_path):
     # Nine batches make five steps, the last of one batch; the fourth epoch is cut short.
     limits = ("--trainer.limit_train_batches=9", "--trainer.max_steps=17", "--save_minutes=15")
-    whole = start(tmp_path / "whole", *limits)
-    whole.join()
-    assert whole.exitcode == 0
+    finish(start(tmp_path / "whole", *limits))
     out = tmp_path / "killed"
     for _ in range(2):
         process = start(out, *limits)
-        assert kill(process, out / "last.ckpt", within=60, delay=0)
-        assert process.exitcode == -signal.SIGKILL
-    rest = start(out, *limits)
-    rest.join()
-    assert rest.exitcode == 0
+        assert is_replaced(out / "last.ckpt", by=process)
+        kill(process)
+    finish(start(out, *limits))
     assert_same_training(tmp_path / "whole", out)
 
 
@@ -153,10 +206,6 @@ def test_what_a_terminal_sends_to_a_training_and_its_workers_is_no_accident(sign
     assert process.exitcode == code
     assert 0 < steps_in(tmp_path / "last.ckpt") == batches_of_epoch(tmp_path / "last.ckpt") // ACCUMULATED
     assert "Traceback" not in capfd.readouterr().err
-
-
-def steps_in(path: Path) -> int:
-    return torch.load(path, weights_only=True)["global_step"]
 
 
 @pytest.fixture

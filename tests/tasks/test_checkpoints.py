@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec, Preprocessing
 from parckit.tasks import AtomicCheckpointIO, SaveBest, SaveLast, find_resumable, open_resumable, quiet_lightning
+from training_state import assert_same, state_of
 
 SPEC = ModelSpec(model="test_parcnet", labels=("a", "b"), preprocessing=Preprocessing(size=(8, 8)))
 
@@ -182,7 +183,7 @@ class Line(LightningModule):
         self.log("value", self.layer(batch).sum())
 
     def configure_optimizers(self) -> torch.optim.SGD:
-        return torch.optim.SGD(self.parameters(), lr=0.1)
+        return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         checkpoint[SPEC_KEY] = SPEC.to_dict()
@@ -351,17 +352,21 @@ def test_best_checkpoints_that_were_not_copied_along_are_forgotten(tmp_path):
     assert best.check_monitor_top_k(run, torch.tensor(3.0))  # there is room for another
 
 
-def test_the_scale_of_half_precision_goes_on(fit, tmp_path):
-    def scale_after(*, epochs: int, resume: Path | None = None) -> tuple[float, int]:
-        # No larger to begin with, or the gradient is out of half precision's range.
-        scaler = torch.amp.GradScaler("cpu", init_scale=16, growth_interval=4)
-        fit(clock=still, epochs=epochs, resume=resume, plugins=[MixedPrecision("16-mixed", "cpu", scaler)])
-        state = AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")["MixedPrecision"]
-        return state["scale"], state["_growth_tracker"]
+@pytest.mark.parametrize("batch", [2, 4, 5, 8])
+def test_half_precision_goes_on_to_the_same_bits(batch, fit, tmp_path):
+    def states_after(*callbacks: Callback, resume: Path | None = None) -> dict[str, object]:
+        torch.manual_seed(0)  # of the first weights
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14, growth_interval=2)
+        half = MixedPrecision("16-mixed", "cpu", scaler)
+        fit(*callbacks, clock=still, epochs=2, resume=resume, plugins=[half])
+        return state_of(tmp_path / "last.ckpt")
 
-    # Doubled every four steps, of which an epoch has six.
-    assert scale_after(epochs=1) == (32, 2)
-    assert scale_after(epochs=2, resume=tmp_path / "last.ckpt") == scale_after(epochs=2) == (128, 0)
+    whole = states_after()
+    # Doubled after two steps; halved after one that it drives out of half precision's range and that is left out.
+    assert (whole["MixedPrecision"]["scale"], whole["MixedPrecision"]["_growth_tracker"]) == (2.0**15, 1)
+    interrupted = states_after(After(batch, lambda: signal.raise_signal(signal.SIGTERM)))
+    assert interrupted["global_step"] == batch + 1
+    assert_same(states_after(resume=tmp_path / "last.ckpt"), whole)
 
 
 @pytest.mark.parametrize("minutes", [0, -1, float("nan")])
