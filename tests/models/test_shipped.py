@@ -1,5 +1,7 @@
 """Weights that come with the package, without a network (the tests have none)."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from parckit.data import eval_transform, image_loader, open_images
 from parckit.measure.accuracy import evaluate
 from parckit.models import preprocessing_of, shipped_weights
+from parckit.models.shipped import WEIGHTS
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import open_checkpoint
 from repository import ROOT
@@ -49,6 +52,11 @@ def test_the_bare_name_means_the_untrained_model():
 @pytest.mark.parametrize("name", ["parcnet_xs", "parcnet_xs.untrained", "../weights/parcnet_xs.cifar10", ""])
 def test_other_names_are_no_weights(name):
     assert shipped_weights(name) is None
+
+
+def test_they_are_those_of_the_record():
+    record = json.loads((ROOT / "benchmarks" / "records" / "cifar10_parcnet_xs.json").read_text(encoding="utf-8"))
+    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == record["values"]["half_sha256"]
 
 
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason="CIFAR-10 (../shared/data) is not here")

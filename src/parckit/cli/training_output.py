@@ -77,12 +77,13 @@ class EpochLines(Callback):
         """
         del pl_module
         loss, rate = self._metrics.mean_loss, self._metrics.images_per_second
+        is_validated, self._is_validated = self._is_validated, False
         if rate is None:
             return
         seconds = time.perf_counter() - self._started_at
         step, steps = trainer.global_step, trainer.estimated_stepping_batches
         left = seconds * (steps - step) / max(1, step - self._first_step)
-        validated = trainer.callback_metrics if self._is_validated else {}
+        validated = trainer.callback_metrics if is_validated else {}
         shown = {
             **({} if loss is None else {"train_loss": loss}),
             **{name: validated[name] for name in ("val_loss", "val_top1") if name in validated},
@@ -92,7 +93,6 @@ class EpochLines(Callback):
         where = f"epoch {trainer.current_epoch + 1}, step {step} of {steps}"
         # At once: a file's lines would otherwise wait for thousands of others.
         print(f"{where}: {values}; {_clock(seconds)} gone, about {_clock(left)} left", flush=True)
-        self._is_validated = False
 
 
 class TrainingBar(RichProgressBar):
