@@ -11,7 +11,6 @@ import torch
 from parckit.data import eval_transform, image_loader, open_images
 from parckit.measure.accuracy import evaluate
 from parckit.models import preprocessing_of, shipped_weights
-from parckit.models.shipped import WEIGHTS
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import open_checkpoint
 from repository import ROOT
@@ -56,7 +55,7 @@ def test_other_names_are_no_weights(name):
 
 def test_they_are_those_of_the_record():
     record = json.loads((ROOT / "benchmarks" / "records" / "cifar10_parcnet_xs.json").read_text(encoding="utf-8"))
-    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == record["values"]["half_sha256"]
+    assert hashlib.sha256(shipped_weights(NAME).read_bytes()).hexdigest() == record["values"]["half_sha256"]
 
 
 @pytest.mark.skipif(not CIFAR10.is_dir(), reason="CIFAR-10 (../shared/data) is not here")
