@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/ingredients.py --out DIR [--jobs 2]
 
-The trainings are short: 10,000 images, 12 epochs, rates that fall to the end like the recipe's. Each runs in one process,
-with as many images per step as the recipe's two have. Top-1 is that of the last epoch's weights on 5,000 others; the
-test images take no part. Run again with the same DIR, it does not repeat what is finished. Only differences between the rows
-mean something, and those that are well above what another seed gives.
+The trainings are short: 10,000 images, 12 epochs, rates that fall to the end like the recipe's. Each runs in one
+process, with as many images per step as the recipe's two have. Top-1 is that of the last epoch's weights on 5,000
+others; the test images take no part. Run again with the same DIR, it does not repeat what is finished. Only differences
+between the rows mean something, and those that are well above what another seed gives.
 """
 
 import argparse
