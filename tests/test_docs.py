@@ -144,8 +144,8 @@ def test_own_images_take_as_long_and_go_as_well_as_recorded():
     recorded = record_of("own_images")
     seen = sum(sum(recorded["cells"][split].values()) for split in ("train", "val"))
     told = (
-        f"{seen} cells cut out of\nmicroscope pictures took {recorded['minutes']} minutes on two cores from the check to the"
-        f" export, and {recorded['top1']:.1f} % of {recorded['images']} others"
+        f"{seen} cells cut out of\nmicroscope pictures took {recorded['minutes']} minutes on two cores from the check"
+        f" to the export, and {recorded['top1']:.1f} % of {recorded['images']} others"
     )
     assert told in (DOCS / "train-own-images.md").read_text(encoding="utf-8")
 
@@ -215,6 +215,16 @@ def test_the_input_pipeline_is_as_fast_as_recorded(table):
     rates = f"| {ours['images_per_second']:.0f} | {theirs['images_per_second']:.0f} |"
     cells = f"{rates} {ours['speedup']:.2f} | {ours['low']:.2f} to {ours['high']:.2f} |"
     assert re.search(rf"^\| {table}: [^|]+ {re.escape(cells)}$", (DOCS / "data.md").read_text(encoding="utf-8"), re.M)
+
+
+def test_other_decoders_are_as_fast_as_recorded_and_give_the_same_pixels():
+    recorded, text = record_of("data"), (DOCS / "data.md").read_text(encoding="utf-8")
+    others = {name: recorded["decoding"][name]["speedup"] for name in ("torchvision.io", "simplejpeg")}
+    assert [recorded["largest_difference_from_pillow"][name] for name in others] == [0, 0]
+    assert "torchvision's own {:.2f} times and simplejpeg's {:.2f} times".format(*others.values()) in text
+    ours, whole = (recorded[table]["parckit"]["images_per_second"] for table in ("decoding", "training"))
+    saved = whole * (1 / ours - 1 / recorded["decoding"]["simplejpeg"]["images_per_second"])
+    assert f"would save about {100 * saved:.0f} % of it" in text
 
 
 def test_the_readmes_results_are_the_recorded_ones():
