@@ -165,7 +165,8 @@ def test_a_training_step_is_as_fast_as_recorded():
     rounds = recorded["loop"]["added_ms_of_rounds"]
     low, median, high = statistics.quantiles(rounds, n=4)
     told = f"(median of {len(rounds)} rounds, the middle half of them {low:.1f} to {high:.1f} ms)"
-    assert f"Its loop adds {median:.1f} ms to a step of `test_parcnet` {told}" in text
+    assert f"adds {median:.1f} ms to a step of\n`test_parcnet` {told}" in text
+    assert f"medians\nof {recorded['ladder']['rounds']} rounds" in text
 
 
 def test_the_table_of_forms_is_the_one_that_decides():
