@@ -35,7 +35,7 @@ class DataChoice:
             )
 
     def batches(self, session: Session) -> DataLoader[Batch]:
-        """Load the images as a session's model expects them.
+        """Return batches of the images, as a session's model expects them.
 
         Raises:
             InputError: if the data's classes are not the model's.
@@ -43,11 +43,11 @@ class DataChoice:
         return self.load(self.open(session))
 
     def load(self, dataset: ImageDataset) -> DataLoader[Batch]:
-        """Load what was opened."""
+        """Return batches of images that `open` returned."""
         return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
 
     def open(self, session: Session) -> ImageDataset:
-        """Open the images, as a session's model expects them.
+        """Return the images one by one, as a session's model expects them.
 
         Raises:
             InputError: if the data's classes are not the model's.

@@ -50,7 +50,7 @@ from parckit.tasks import (
 
 Monitor = Literal["val_top1", "val_loss"]
 _GO_ON = "--resume auto goes on from the last checkpoint"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OURS = ("logger", "callbacks", "default_root_dir", "plugins")
 
 
@@ -249,10 +249,10 @@ def _fit(trainer: Trainer, ready: Namespace, *, start: Resumable | None, asked_b
             raise _refused(error) from error
         raise
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in _UNWRITABLE or error.filename is not None:  # then it is not one of the logs
             raise
         where = f"--out {trainer.default_root_dir}: {error.strerror}"
-        raise InputError(f"{where}; the checkpoints in it are intact: make room, and {_GO_ON}") from error
+        raise InputError(f"{where}; the checkpoints in it are intact, {_GO_ON}") from error
     except SIGTERMException as error:
         raise TerminatedError(f"asked to end; {_GO_ON}", signum=asked_by() or signal.SIGTERM) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
