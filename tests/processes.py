@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from ctypes import c_int
 from pathlib import Path
+from threading import Timer
 
 
 def run(*command: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
@@ -33,15 +34,39 @@ def train(argv: list[str]) -> None:
     main(["train", *argv])
 
 
-def train_counting(argv: list[str], *, steps: c_int) -> None:
-    """Run `parckit train` and count the optimizer's steps in memory that is shared."""
+def train_until_dead(argv: list[str], *, saved: Path, steps: int, delay: float, counter: c_int) -> None:
+    """Run `parckit train` until some time after it saved, and send it SIGKILL then, whatever it is about.
+
+    Args:
+        argv: of the command.
+        saved: the file that it writes anew.
+        steps: of the optimizer that follow, at least one.
+        delay: from the last of them on, seconds.
+        counter: of all its steps, in memory that is shared.
+    """
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
+    before, left = inode(saved), steps
+
     def count(*_: object) -> None:
-        steps.value += 1
+        nonlocal left
+        counter.value += 1
+        if left == steps and inode(saved) == before:
+            return
+        left -= 1
+        if left == 0:
+            Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
     register_optimizer_step_post_hook(count)
     train(argv)
+
+
+def inode(path: Path) -> int | None:
+    """Return what tells one file of a name from the next."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def train_until(argv: list[str], *, moment: tuple[str, str]) -> None:
@@ -64,8 +89,8 @@ def train_until(argv: list[str], *, moment: tuple[str, str]) -> None:
         reach("fsync", name.removeprefix(".").split("~")[0])
         fsync(descriptor)
 
-    def watched_replace(path: Path, target: Path) -> Path:
-        reach("replace", target.name)
+    def watched_replace(path: Path, target: str | os.PathLike[str]) -> Path:
+        reach("replace", Path(target).name)
         return replace(path, target)
 
     os.fsync, Path.replace = watched_fsync, watched_replace

@@ -20,10 +20,10 @@ import yaml
 from parckit.cli.main import main
 from parckit.runtimes.torch import open_checkpoint
 from parckit.tasks import LAST, PREVIOUS
-from processes import train, train_apart, train_counting, train_until
+from processes import inode, train, train_apart, train_until, train_until_dead
 from training_state import assert_same, state_of
 
-EPOCHS, STEPS, ACCUMULATED = 8, 5, 2  # five steps an epoch
+EPOCHS, STEPS, ACCUMULATED = 12, 5, 2  # five steps an epoch
 EARLY_KILLS, KILLS = 2, 10
 OPTIONS = (
     f"--trainer.max_epochs={EPOCHS}",
@@ -79,14 +79,6 @@ def finish(process: ForkServerProcess) -> None:
     assert process.exitcode == 0
 
 
-def inode(path: Path) -> int | None:
-    """Return what tells one file of a name from the next."""
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return None
-
-
 def steps_in(path: Path) -> int:
     return torch.load(path, weights_only=True)["global_step"]
 
@@ -121,11 +113,11 @@ def assert_same_training(one: Path, other: Path) -> None:
 
 
 def seconds_per_step(process: ForkServerProcess, folder: Path) -> float:
-    """Let a training of the usual length end, and measure it from its first step."""
-    assert is_replaced(folder / "last.ckpt", by=process)
+    """Let a training of the usual length end, and measure it from the end of its first epoch."""
+    assert is_replaced(folder / LAST, by=process)
     begun = time.monotonic()
     finish(process)
-    return (time.monotonic() - begun) / (EPOCHS * STEPS)
+    return (time.monotonic() - begun) / ((EPOCHS - 1) * STEPS)
 
 
 def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(start, tmp_path):
@@ -134,26 +126,25 @@ def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(start, tmp_path)
     out, dice = tmp_path / "killed", random.Random(0)  # noqa: S311 - no secret
     for _ in range(EARLY_KILLS):  # while the process starts, or before there is anything to go on from
         process = start(out)
-        is_replaced(out / "last.ckpt", by=process, within=dice.uniform(0, 1))
+        is_replaced(out / LAST, by=process, within=dice.uniform(0, 1))
         kill(process)
     # Saved after every step, after about three, at the epoch's end alone. Every run gets as far as its first save.
-    kinds = dice.sample([(0.0, 0, 2)] * 4 + [(2.5 * step, 0, 3)] * 3 + [(900.0, 1, 3)] * 3, KILLS)
+    kinds = dice.sample([(1e-4, 1, 3)] * 4 + [(2.5 * step, 1, 4)] * 3 + [(900.0, 2, 3)] * 3, KILLS)
     resumed, lost = [steps_saved(out)], []
     for number, (seconds, least, most) in enumerate(kinds):
         steps = multiprocessing.RawValue(c_int)
-        options = (f"--data.workers={number % 2}", f"--save_minutes={max(seconds, 1e-4) / 60}")
-        process = start(out, *options, target=partial(train_counting, steps=steps))
-        assert is_replaced(out / "last.ckpt", by=process)
-        end = steps.value + dice.randint(least, most)
-        while steps.value < end and process.is_alive():
-            time.sleep(0.001)
-        kill(process, delay=dice.uniform(0, step))
+        options = (f"--data.workers={number % 2}", f"--save_minutes={seconds / 60}")
+        end = {"saved": out / LAST, "steps": dice.randint(least, most), "delay": dice.uniform(0, step)}
+        process = start(out, *options, target=partial(train_until_dead, **end, counter=steps))
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         done = resumed[-1] + steps.value
         resumed.append(steps_saved(out))
         lost.append(done - resumed[-1])
-    assert resumed == sorted({*resumed}), "each run must come further than the one before"
-    assert sum(point % STEPS > 0 for point in resumed[1:]) >= KILLS // 3, "too few went on in the middle of an epoch"
-    assert sum(lost) >= KILLS // 2, "too little was lost and done again"
+    told = f"went on from {resumed}, lost {lost}"
+    assert resumed == sorted({*resumed}), told  # each run came further than the one before
+    assert sum(point % STEPS > 0 for point in resumed[1:]) >= KILLS // 3, told  # in the middle of an epoch
+    assert sum(lost) >= KILLS // 2, told
     finish(start(out, at_epochs_ends))
     assert not list(out.glob(".*"))
     assert_same_training(tmp_path / "whole", out)
