@@ -5,8 +5,8 @@
 The ladder times steps of ParC-Net-XS (64x64, batches of 64) from the papers' form in plain PyTorch to what `parckit
 train` runs. Memory is kept for a whole process, so every rung runs in processes of its own, which alternate round by
 round; the last one in two that share the threads and average their gradients. The loop is timed on `test_parcnet`:
-`parckit train` on the digits, without averaged weights and with a line an epoch for a bar, against the same loading and
-steps written out in PyTorch, alternately too.
+`parckit train` on the digits, without averaged weights and from an epoch's first batch to its last, against the same
+loading and steps written out in PyTorch, alternately too.
 """
 
 import argparse
@@ -186,7 +186,7 @@ def loop_arguments(out: str) -> list[str]:
 
 
 def loop_step_seconds() -> float:
-    """Run `parckit train`; return the seconds of a step in its best epoch, loading and logging included."""
+    """Run `parckit train`; return the seconds of a step in its best epoch, with its loading and logs."""
     printed = io.StringIO()
     with tempfile.TemporaryDirectory() as out, contextlib.redirect_stdout(printed):
         train(loop_arguments(out))

@@ -104,7 +104,7 @@ def test_a_process_whose_images_are_broken_holds_nobody_up(tmp_path):
 
 
 def test_a_stream_is_not_dealt_out_to_processes(make_data, monkeypatch):
-    stream = StreamedImages(["https://host/train-0.tar"], labels=("a", "b"), transform=torch.zeros_like)
+    stream = StreamedImages(["https://host/train-0.tar"], labels=("a", "b"), served="train", transform=torch.zeros_like)
     monkeypatch.setattr("parckit.tasks.data.open_images", lambda *args, **kwargs: stream)
     data = make_data()
     data.setup("fit")
