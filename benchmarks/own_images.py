@@ -79,7 +79,7 @@ def run_verb(arguments: list[str]) -> float:
     """Run parckit; return the seconds that it took."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "parckit.cli.main", *arguments], check=False)
-    if done.returncode not in (0, 1):  # `data check` ends with 1 if it finds something
+    if done.returncode and arguments[:2] != ["data", "check"]:  # which ends with 1 if it finds something
         raise SystemExit(f"parckit {arguments[0]} failed")
     return round(time.perf_counter() - start, 1)
 
