@@ -17,8 +17,6 @@ import yaml
 from jsonargparse import Namespace
 
 from golden_fixtures import needs_shared, official_input, read_train_facts
-from official_yaml import official
-from parckit.cli.official_recipe import translate
 from parckit.cli.parsing import recipes_folder
 from parckit.cli.train import make_parser
 from parckit.contract import InputError, ModelSpec, Preprocessing
@@ -48,7 +46,6 @@ TRAIN_IMAGES = 1_281_167
 
 every = pytest.mark.parametrize("name", NAMES)
 every_imagenet = pytest.mark.parametrize("name", IMAGENET)
-every_published = pytest.mark.parametrize("name", [name for name in IMAGENET if "/imagenet_parcnet_" not in name])
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +83,6 @@ def head_of(name: str) -> dict[str, str]:
 
 def model_of(name: str) -> str:
     return name.removeprefix("classify/imagenet_")
-
-
-def settings_of(config: Namespace) -> dict[str, object]:
-    """Return what a configuration sets, by names with dots, but not where it was read."""
-    return {key: value for key, value in config.items() if key != "config"}
 
 
 def names_in(nested: Mapping[str, object]) -> Iterator[str]:
@@ -217,27 +209,6 @@ def test_every_launch_takes_as_many_images_a_step_as_the_learning_rate_is_for(na
         assert int(re.search(r"--nodes (\d+)", line)[1]) == trainer.num_nodes
 
 
-@pytest.mark.parametrize(
-    ("size", "mode", "weight_decay"), [("xs", "x_small", 0.025), ("s", "small", 0.025), ("h", "h", 0.05)]
-)
-def test_parcnet_is_the_official_file_translated(size, mode, weight_decay, parse, parse_content):
-    changes = {"model.classification.edgeformer.mode": mode, "optim.weight_decay": weight_decay}
-    translated = settings_of(parse_content(translate(official(changes)).recipe))
-    # What the file leaves to the code (golden/README.md, sections 6.1 and 9.1), or says though it is the default.
-    unsaid = {
-        "data.source": "imagenet",
-        "data.preprocessing.mean": (0.0, 0.0, 0.0),
-        "data.preprocessing.std": (1.0, 1.0, 1.0),
-        "data.augment.policy": "none",
-        "data.augment.interpolation": None,
-        "data.augment.erasing": 0.0,
-        "model.mixing": None,
-        "model.optimizer.lr_batch": 8 * 128,
-        "model.optimizer.options": {},
-    }
-    assert settings_of(parse(f"classify/imagenet_parcnet_{size}")) == translated | unsaid
-
-
 @needs_shared
 @pytest.mark.parametrize(("size", "weight_decay"), [("xs", 0.025), ("s", 0.025), ("h", 0.05)])
 def test_parcnet_trains_as_the_official_code_does(size, weight_decay, parse):
@@ -289,14 +260,14 @@ def test_the_losses_are_the_official_ones_also_of_mixed_targets(parse):
     assert validated["val_loss"] == pytest.approx(fact["eval"], rel=1e-6)
 
 
-@every_published
+@every_imagenet
 def test_its_settings_are_the_published_ones(name, parse):
     config, model = parse(name), model_of(name)
     settings = PUBLISHED[model].settings | {"model.name": model}
     assert {key: config[key] for key in settings} == settings
 
 
-@every_published
+@every_imagenet
 def test_its_learning_rates_are_the_published_ones(name, parse):
     config, rates = parse(name), PUBLISHED[model_of(name)].rates
     steps = TRAIN_IMAGES // config.model.optimizer.lr_batch
@@ -304,7 +275,7 @@ def test_its_learning_rates_are_the_published_ones(name, parse):
     assert found == pytest.approx(rates, rel=1e-7)  # some are published with eight digits
 
 
-@every_published
+@every_imagenet
 def test_it_says_nothing_that_is_not_published(name):
     held = {*PUBLISHED[model_of(name)].settings, "model.name", "model.schedule", "data.workers"}
     said = names_in(yaml.safe_load(text_of(name)))
