@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from golden_fixtures import SHARED, Case, fill, needs_shared, official_input, read_case
+from golden_fixtures import GOLDEN, Case, fill, official_input, read_case
 from parckit.layers import (
     BifurcateGateUnit,
     CenteredL2Norm2d,
@@ -19,8 +19,6 @@ from parckit.layers import (
     resize_along,
 )
 from parckit.models.official import rename_official_key
-
-pytestmark = needs_shared
 
 LENGTH = 13  # native taps of the oversized kernels
 MODULES = {  # official module -> (official names in front of its keys, ours, our module)
@@ -40,7 +38,7 @@ KERNELS = {
 
 @functools.cache
 def modules() -> Case:
-    return read_case(SHARED / "modules_v2.npz")
+    return read_case(GOLDEN / "modules_v2.npz")
 
 
 def weights_of(name: str) -> dict[str, Tensor]:
