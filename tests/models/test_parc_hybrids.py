@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from backbones import SLIM, on_meta
+from backbones import on_meta
 from golden_fixtures import (
     GOLDEN,
     assert_official_cost,
@@ -94,9 +94,8 @@ def test_without_embeddings_the_numbers_are_others():
 def test_parcify_makes_the_hybrid_of_its_twin(name):
     twin, stages, position_embedding = TWINS[name]
     with torch.device("meta"):
-        plain = timm.create_model(twin, **SLIM.get(name, {}))
-        made = parcify(plain, stages=stages, position_embedding=position_embedding).model
-    hybrid = on_meta(name)
+        made = parcify(timm.create_model(twin), stages=stages, position_embedding=position_embedding).model
+        hybrid = timm.create_model(name)
     shapes, expected = ({key: tensor.shape for key, tensor in model.state_dict().items()} for model in (made, hybrid))
     assert list(shapes.items()) == list(expected.items())
     assert type(made) is type(hybrid)
