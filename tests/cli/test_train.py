@@ -16,7 +16,6 @@ from parckit.contract import SPEC_KEY
 from parckit.runtimes.torch import open_checkpoint, save_weights
 from parckit.tasks import StepMetrics
 from pictures import write_pictures
-from serving import serving
 
 BRIEF = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1")
 
@@ -226,6 +225,7 @@ def test_only_a_training_can_be_resumed(start_training, checkpoint, tmp_path, mi
         (["--trainer.max_epoch=3"], "--trainer.max_epoch=3"),
         (["--model.nam=x"], "--model.nam=x"),
         (["--data=no/such/folder"], "no/such/folder"),
+        (["--data=https://host/train-0.tar"], "https://host/train-0.tar: parckit reads shards from disk; copy them"),
         (["--model.name=no_such_model"], "no_such_model"),
         (["--model.kwargs.depth=3"], "'depth'"),
         (["--model.optimizer.lr=-1"], "lr=-1"),
@@ -316,28 +316,6 @@ def test_broken_images_can_be_skipped(start_training, digit_folder, tmp_path, pa
     options = ("--data", tmp_path / "images", "--data.batch_size=10", "--data.on_error=skip")
     parckit(*start_training, *options, "--out", tmp_path / "run")
     assert "epoch 0: 1 broken images were skipped" in caplog.messages
-
-
-def test_a_stream_trains_for_a_number_of_steps(start_training, tmp_path, parckit, mistake):
-    write_pictures(tmp_path / "pictures" / "train", count=10)
-    write_pictures(tmp_path / "pictures" / "val", count=2, seed=1)
-    parckit("data", "pack", tmp_path / "pictures", tmp_path / "shards")
-    names = "{" + ",".join(path.name for path in (tmp_path / "shards").glob("*.tar")) + "}"
-    with serving(tmp_path / "shards") as url:
-        argv = (*start_training, f"--data={url}/{names}", "--data.batch_size=10", "--out", tmp_path / "run")
-        assert mistake(*argv).startswith("--trainer.max_steps unknown: a stream has no length")
-        limits = ("--trainer.max_steps=6", "--trainer.max_epochs=2")
-        for given in ("repeats=3", "augment.until=0.5"):
-            assert f"{given}: a stream's images come once" in mistake(*argv, *limits, f"--data.{given}")
-        printed = parckit(*argv, *limits, "--trainer.enable_progress_bar=false")
-        resumed = parckit(*argv, "--trainer.max_steps=9", "--trainer.max_epochs=3", "--resume=auto")
-        empty = mistake(*argv, *limits, "--data.batch_size=31", "--out", tmp_path / "empty")
-    assert "unknown steps per epoch" in printed
-    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 9
-    assert epochs(tmp_path / "run" / "logs" / "version_0" / "metrics.csv") == [0, 1]
-    assert "last.ckpt: 6 of 9 steps are done" in resumed
-    assert epochs(tmp_path / "run" / "logs" / "version_1" / "metrics.csv") == [2]
-    assert empty == "--data.batch_size 31: none of the loader's workers got so many images in an epoch"
 
 
 def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkeypatch):

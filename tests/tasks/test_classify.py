@@ -1,14 +1,12 @@
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
-from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
 from parckit.data import Batch, Progressive
@@ -254,22 +252,10 @@ def test_validation_passes_over_a_batch_without_images(make_data, make_task):
     assert make_task(make_data()).validation_step(what_is_left(0), 0) is None
 
 
-class Endless(LightningDataModule):
-    """A stream: nobody knows its length."""
-
-    batch_size = 4
-    training_sizes = ((32, 32),)
-
-    def train_dataloader(self) -> Iterator[Batch]:
-        return iter([])
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return DataLoader([what_is_left(4)], batch_size=None)
-
-
-def test_a_stream_needs_a_number_of_steps(make_data, make_task, fit):
+def test_a_run_without_an_end_is_refused(make_data, make_task, fit):
+    data = make_data()
     with pytest.raises(InputError, match=r"--trainer\.max_steps"):
-        fit(make_task(make_data()), Endless(), epochs=1)
+        fit(make_task(data), data, epochs=-1)
 
 
 def test_the_memory_layout_does_not_change_the_logits(make_data, make_task):
