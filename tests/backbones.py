@@ -3,6 +3,7 @@
 import copy
 import functools
 import inspect
+import json
 import math
 
 import timm
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import parckit.models  # noqa: F401  # registers them
+from parckit.measure.catalogue import CATALOGUE
 
 NAMES = tuple(name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith("parckit."))
 
@@ -52,8 +54,10 @@ def parameters_of(name: str) -> int:
 
 
 def _smallest_of_each_family() -> tuple[str, ...]:
+    # To count takes seconds. tests/cli/test_list.py holds the catalogue to what is counted.
+    listed = {row["model"]: row["params"] for row in json.loads(CATALOGUE.read_text(encoding="utf-8"))}
     smallest: dict[str, str] = {}
-    for name in sorted(NAMES, key=parameters_of):
+    for name in sorted(NAMES, key=lambda name: listed.get(name, math.inf)):
         smallest.setdefault(timm.model_entrypoint(name).__module__, name)
     return tuple(smallest.values())
 
@@ -68,7 +72,7 @@ KINDS = (*SMALLEST, "edgevit_xxs")
 @functools.cache
 def is_ours(name: str) -> bool:
     """Tell whether the class is this package's; hybrids are timm's classes, with timm's limits."""
-    return type(on_meta(name)).__module__.startswith("parckit.")
+    return type(_kept_on_meta(name)).__module__.startswith("parckit.")
 
 
 OURS = tuple(name for name in SMALLEST if is_ours(name))
@@ -77,7 +81,7 @@ OURS = tuple(name for name in SMALLEST if is_ours(name))
 
 @functools.cache
 def has_output_stride(name: str) -> bool:
-    return "output_stride" in inspect.signature(type(on_meta(name)).__init__).parameters
+    return "output_stride" in inspect.signature(type(_kept_on_meta(name)).__init__).parameters
 
 
 def sizes_of(name: str) -> list[tuple[int, int]]:
