@@ -27,7 +27,6 @@ from parckit.tasks import (
     quiet_lightning,
 )
 
-
 PRELOADED = ["parckit.cli.train", "torch.utils.tensorboard", "training_moments", "training_processes"]
 # A process has one server for all its tests: the first test decides what the server imports.
 

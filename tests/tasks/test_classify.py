@@ -180,12 +180,23 @@ def test_the_spec_says_all_that_the_model_needs(make_data, make_task):
     )
 
 
+class Start(Callback):
+    """Keep the weights and moments that training starts with."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.weights = deepcopy(pl_module.state_dict())
+        self.optimizer = deepcopy(trainer.optimizers[0].state_dict())
+
+
 def test_a_resumed_run_goes_on_where_the_other_stopped(tmp_path, make_data, make_task, fit):
-    data, whole, rest = make_data(), Record(), Record()
+    data, whole, rest, start = make_data(), Record(), Record(), Start()
     fit(make_task(data), data, epochs=2, callbacks=[WeightEMA(EMA), whole, every_epoch(tmp_path / "whole")])
     resume = tmp_path / "whole" / "epoch=0.ckpt"
-    callbacks = [WeightEMA(EMA), rest, every_epoch(tmp_path / "rest")]
+    callbacks = [WeightEMA(EMA), rest, every_epoch(tmp_path / "rest"), start]
     trainer = fit(make_task(data), data, epochs=2, callbacks=callbacks, resume=resume)
+    saved = torch.load(resume, weights_only=True)
+    assert_same(start.weights, saved["current_model_state"])
+    assert_same(start.optimizer["state"], saved["optimizer_states"][0]["state"])
     assert (trainer.current_epoch, trainer.global_step) == (2, 6)
     assert rest.rates == whole.rates[3:]
     assert [path.name for path in (tmp_path / "rest").iterdir()] == ["epoch=1.ckpt"]
@@ -195,24 +206,6 @@ def test_a_resumed_run_goes_on_where_the_other_stopped(tmp_path, make_data, make
         assert state["averaging_state"]["n_averaged"] == 7  # the initial weights count too
         assert state["global_step"] == 6
         assert state["epoch"] == 1
-
-
-class Start(Callback):
-    """Keep the weights and moments that training starts with."""
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        self.weights = deepcopy(pl_module.state_dict())
-        self.optimizer = deepcopy(trainer.optimizers[0].state_dict())
-
-
-def test_a_resumed_run_starts_with_the_weights_and_moments_that_were_saved(tmp_path, make_data, make_task, fit):
-    data, start = make_data(), Start()
-    fit(make_task(data), data, epochs=1, callbacks=[WeightEMA(EMA), every_epoch(tmp_path)])
-    path = tmp_path / "epoch=0.ckpt"
-    saved = torch.load(path, weights_only=True)
-    fit(make_task(data), data, epochs=2, callbacks=[WeightEMA(EMA), every_epoch(tmp_path), start], resume=path)
-    assert_same(start.weights, saved["current_model_state"])
-    assert_same(start.optimizer["state"], saved["optimizer_states"][0]["state"])
 
 
 class First(Callback):

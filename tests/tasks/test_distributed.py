@@ -19,7 +19,7 @@ from pictures import break_picture, write_pictures
 KWARGS = {"img_size": 32, "drop_rate": 0.0}
 MODELS = {
     "test_parcnetv2": {"kwargs": KWARGS},  # it has no batch norm
-    "test_parcnet": {"kwargs": KWARGS | {"block_drop_rate": 0.0}, "freeze_norms": True},
+    "test_parcnet": {"kwargs": KWARGS | {"block_drop_rate": 0.0, "depths": (1, 1, 1)}, "freeze_norms": True},
 }
 OPTIONS = {"batch_size": 8, "on_error": "raise", "precision": "64-true"}
 STEPS = 9  # three epochs of 24 images
