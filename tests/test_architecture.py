@@ -12,7 +12,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 import parckit
-from parckit.layers import circular_conv
+from parckit.layers import axis_conv
 from processes import run
 from repository import ROOT
 
@@ -92,7 +92,7 @@ def _seconds_of_help() -> float:
 def test_shapes_are_checked_while_testing():
     # pyproject.toml names the rooms that are checked, and tests/shapes.py checks them.
     with pytest.raises(TypeCheckError):
-        circular_conv(torch.ones(2, 3, 4, 4), torch.ones(2, 4), axis="height")
+        axis_conv(torch.ones(2, 3, 4, 4), torch.ones(2, 4), axis="height", padding="circular")
 
 
 def test_package_root_is_this_clone():

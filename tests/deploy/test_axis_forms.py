@@ -84,7 +84,7 @@ def test_the_file_holds_kernels_and_the_engine_lays_out_the_matrices_when_it_loa
 
 
 def test_forms_that_cannot_leave_are_refused_in_one_line():
-    with pytest.raises(InputError, match="form='fft': choose from auto, conv, matmul"):
-        check_versions(18, None, form="fft")
+    with pytest.raises(InputError, match="form='winograd': choose from auto, conv, matmul"):
+        check_versions(18, None, form="winograd")
     with pytest.raises(InputError, match="form='matmul': needs opset 18 or above, not 17; choose auto or conv"):
         check_versions(17, None, form="matmul")
