@@ -1,5 +1,7 @@
 """Convolution along an axis: every form against the definition, for both paddings, forward and backward."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -168,17 +170,32 @@ def test_bfloat16_autocast_rounds_and_no_more(axis, padding, form):
         assert (rounded.grad - true.grad).norm() <= 4 * 2**-9 * true.grad.norm()
 
 
+def roundings_of_the_kernels_gradient(run: Callable[..., Tensor], axis: str, padding: str) -> float:
+    """Return how far bfloat16 autocast moves the kernel's gradient over 512 images, in roundings of bfloat16."""
+    rounded, exact = (operands((512, 4, 6, 9), axis, padding, dtype) for dtype in (torch.float32, torch.float64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = run(*rounded)
+    out.float().square().sum().backward()
+    run(*exact).square().sum().backward()
+    return float((rounded[1].grad - exact[1].grad).norm() / exact[1].grad.norm()) / 2**-9
+
+
 @forms
 @axes
 def test_many_images_do_not_add_roundings_to_the_kernels_gradient(axis, form):
-    x, weight, bias = operands((128, 4, 6, 9), axis, "circular", torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = convolve(x, weight, bias, axis=axis, padding="circular", form=form)
-    out.float().square().sum().backward()
-    exact = operands((128, 4, 6, 9), axis, "circular")
-    convolve(*exact, axis=axis, padding="circular", form="conv").square().sum().backward()
-    # A sum in bfloat16, rounded once for every image, would be off by more than 1 %.
-    assert (weight.grad - exact[1].grad).norm() <= 2 * 2**-9 * exact[1].grad.norm()
+    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return circular_conv(x, weight, bias, axis=axis, form=form)
+
+    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.conv2d(x, weight, bias, padding="same", groups=4)
+
+    # The operands and the result are rounded, and the sum over images is in float32. In bfloat16 it is off by about 30.
+    limit = 2.0
+    if form == "conv":
+        # In this form torch computes the sum. On a CPU without AVX-512 it sums in bfloat16, in any convolution. We ask
+        # by measuring a plain convolution. Of the two errors the larger one is at most 1.4 times the smaller one.
+        limit = max(limit, 2 * roundings_of_the_kernels_gradient(plain, axis, "zeros-few"))
+    assert roundings_of_the_kernels_gradient(run, axis, "circular") <= limit
 
 
 @forms
