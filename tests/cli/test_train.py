@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import timm
@@ -42,7 +43,7 @@ def test_a_run_leaves_checkpoints_logs_and_its_configuration(begun):
     assert spec.preprocessing.size == (32, 32)
 
 
-@pytest.mark.parametrize(("every", "logged"), [(1, [0, 1, 2, 3]), (3, [0, 2]), (0, [])])
+@pytest.mark.parametrize(("every", "logged"), [(3, [0, 2]), (0, [])])
 def test_rows_of_training_and_validation_count_the_same_steps(start_training, tmp_path, parckit, every, logged):
     options = ("--trainer.max_epochs=2", f"--trainer.log_every_n_steps={every}")
     parckit(*start_training, *options, "--out", tmp_path / "run")
@@ -52,31 +53,24 @@ def test_rows_of_training_and_validation_count_the_same_steps(start_training, tm
     assert (trained, validated) == (logged, [1, 3])
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS], ids=os.strerror)
-def test_a_log_that_cannot_be_written_ends_in_one_line(
-    number, start_training, begun, tmp_path, parckit, mistake, monkeypatch
-):
-    argv = (*start_training, "--out", shutil.copytree(begun, tmp_path / "run"))
-
-    def save(logger: CSVLogger) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(CSVLogger, "save", save)
-    go_on = ("--resume=auto", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1")
-    message = mistake(*argv, *go_on)
+def test_a_log_that_cannot_be_written_ends_in_one_line(start_training, begun, tmp_path, parckit, mistake, monkeypatch):
+    out = shutil.copytree(begun, tmp_path / "run")
+    go_on = (*start_training, "--out", out, "--resume=auto", "--trainer.max_epochs=2", "--trainer.log_every_n_steps=1")
     intact = "the checkpoints in it are intact, --resume auto goes on from the last checkpoint"
-    assert message == f"--out {tmp_path}/run: {os.strerror(number)}; {intact}"
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        monkeypatch.setattr(CSVLogger, "save", Mock(side_effect=OSError(number, os.strerror(number))))
+        assert mistake(*go_on) == f"--out {out}: {os.strerror(number)}; {intact}"
+        assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 2
     monkeypatch.undo()
-    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["global_step"] == 2
-    parckit(*argv, *go_on)
+    parckit(*go_on)
+    assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 4
 
 
 def test_a_teacher_changes_what_is_learned_also_after_a_resume(start_training, begun, tmp_path, parckit):
-    features = "--model.distillation.features=1"
-    runs = {"nobody": (), "soft": (), "hard": ("--model.distillation.kind=hard",), "features": (features,)}
-    learned = []
-    for name, options in runs.items():
-        teacher = () if name == "nobody" else ("--teacher", begun / "best.ckpt", "--model.distillation.weight=1")
+    kinds = {"soft": (), "hard": ("--model.distillation.kind=hard",), "features": ("--model.distillation.features=1",)}
+    learned = [open_checkpoint(begun / "last.ckpt")[0].state_dict()]  # from nobody
+    for name, options in kinds.items():
+        teacher = ("--teacher", begun / "best.ckpt", "--model.distillation.weight=1")
         argv = (*start_training, *teacher, *options, "--out", tmp_path / name)
         parckit(*argv)
         learned.append(open_checkpoint(tmp_path / name / "last.ckpt")[0].state_dict())
