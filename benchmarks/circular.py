@@ -1,8 +1,8 @@
-"""Time the forms of a convolution along an axis, also the one that `form="auto"` chooses.
+"""Time the two forms of a convolution along an axis, and the choice that `form="auto"` makes between them.
 
-OMP_NUM_THREADS=1 python benchmarks/circular.py
+    OMP_NUM_THREADS=1 python benchmarks/circular.py
 
-Runs on a GPU as well (`--device cuda`), where nobody has measured yet.
+`--device cuda` runs it on a GPU. We have not measured there yet.
 """
 
 import argparse
@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from interleaved import compare_times, interleave
 from parckit.layers import FORMS, Axis, ConstantAxisConv2d, Padding, axis_conv
 from parckit.layers.along_axis import along
-from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.records import write_record
 
 RECORD = Path(__file__).parent / "records" / "circular.json"
 SIZES = (7, 8, 10, 14, 16, 20, 28, 32, 48, 56, 64)
-# Side of the map up to which -> channels, as in a half of ParC-Net-S and in ParCNetV2-XT.
+# Largest side of the map -> number of channels, as in half of ParC-Net-S's maps and in ParCNetV2-XT's.
 CHANNELS = {10: 160, 16: 128, 32: 96, 64: 48}
 BATCHES = (1, 32)
-# From twice the channels, as in a ParC block: half of a map in the usual order, copied or as it is, or channels last.
+# A ParC block takes half of a map's channels. The half is in the usual order (copied or as it is) or channels-last.
 LAYOUTS = {
     "NCHW": lambda x: x.chunk(2, dim=1)[0].contiguous(),
     "NCHW_half": lambda x: x.chunk(2, dim=1)[0],
@@ -35,7 +35,7 @@ LAYOUTS = {
 
 def main() -> None:
     """Measure, print, record."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.5, help="per comparison")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
@@ -71,7 +71,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Everything, in words."""
+        """What identifies the case in the record."""
         return f"{self.layout} {self.padding} {self.size} {self.axis} {self.regime} batch {self.batch}"
 
 
@@ -89,7 +89,7 @@ def measure(case: Case, *, seconds: float, device: str) -> dict[str, float]:
 
 
 def constant(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:
-    """Forward, no gradients, the kernel is known in advance."""
+    """Run forward without gradients, with a kernel that never changes."""
     modules = {
         form: ConstantAxisConv2d(weight, None, axis=case.axis, padding=case.padding, length=case.size, form=form)
         for form in FORMS
@@ -98,7 +98,7 @@ def constant(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[],
 
 
 def built(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:
-    """Forward, no gradients, the kernel comes with the call."""
+    """Run forward without gradients, with a kernel that is passed at every call."""
     return {
         form: no_grad(lambda form=form: axis_conv(x, weight, axis=case.axis, padding=case.padding, form=form))
         for form in FORMS
@@ -106,7 +106,7 @@ def built(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], ob
 
 
 def training(x: Tensor, weight: Tensor, case: Case) -> Mapping[str, Callable[[], object]]:
-    """Forward and backward."""
+    """Run forward and backward."""
     x, weight = x.requires_grad_(), weight.requires_grad_()
     grad = torch.randn_like(x)
 
@@ -121,7 +121,7 @@ REGIMES = {"constant": constant, "built": built, "training": training}
 
 
 def no_grad(run: Callable[[], object]) -> Callable[[], None]:
-    """Wrap a callable."""
+    """Wrap a callable so that it runs without gradients."""
 
     def inner() -> None:
         with torch.no_grad():
@@ -131,7 +131,7 @@ def no_grad(run: Callable[[], object]) -> Callable[[], None]:
 
 
 def finished(run: Callable[[], object], *, device: str) -> Callable[[], None]:
-    """Wrap a callable so that it ends when the device has ended."""
+    """Wrap a callable so that it waits until a GPU has finished."""
 
     def inner() -> None:
         run()

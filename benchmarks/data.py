@@ -25,9 +25,9 @@ from torchvision import io as torchvision_io
 from torchvision import transforms as T
 from torchvision.datasets.folder import default_loader
 
+from interleaved import compare_times, interleave
 from parckit.contract import Preprocessing
 from parckit.data import IMAGE_EXTENSIONS, Augment, decode_image, eval_transform, load_image, train_transform
-from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.records import write_record
 
 RECORD = Path(__file__).parent / "records" / "data.json"

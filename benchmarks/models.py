@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/models.py
     OMP_NUM_THREADS=2 python benchmarks/models.py --training
 
-Every comparison alternates its two sides, run by run in one process, so that what else the machine does meets both. A
-speedup is the time of theirs / the time of ours, see `parckit.measure.interleaved`.
+Each comparison runs its two sides in turns in one process, so that other load on the machine slows both down. A speedup
+is the time of theirs divided by the time of ours, see `interleaved.py`.
 
 As in the papers' own graphs, an unfused export holds constant kernels, appends the wrapped ends to the map, and leaves
 norms and all else to ONNX Runtime's optimizations, which are all on for both sides. It is what torch's exporter writes;
@@ -32,11 +32,10 @@ from rich.table import Table
 from torch import nn
 
 import parckit.models  # noqa: F401  # registers the models
-from parckit.deploy.axis_forms import AxisForm
+from interleaved import compare_times, interleave
 from parckit.deploy.onnx_export import check_versions, write_onnx
 from parckit.layers import AxisConv2d, Form
 from parckit.measure import cost
-from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.records import write_record
 from parckit.models import fuse
 from parckit.runtimes.onnxruntime import load_graph
@@ -53,36 +52,31 @@ SGEMM_SIDE = 2048
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two exported networks, and how many times faster ours has to be.
+    """Two exported networks whose speed is compared.
 
     Attributes:
         ours: fused and exported by parckit.
         theirs: another network, exported alike; the same name means the unfused export of ours.
         size: side of the image, pixels.
-        required: speedup that was asked for.
-        goal: speedup that was hoped for.
         form: in which our convolutions along an axis leave torch.
     """
 
     ours: str
     theirs: str
     size: int
-    required: float
-    goal: float
-    form: AxisForm = "auto"
+    form: Form = "auto"
 
 
 COMPARISONS = (
-    Comparison(ours="parcnet_s", theirs="parcnet_s", size=256, required=1.05, goal=1.12),
-    Comparison(ours="parcnetv2_xt", theirs="parcnetv2_xt", size=224, required=1.2, goal=1.4),
-    Comparison(ours="parc_mobilenetv2", theirs="mobilenetv2_100", size=224, required=1 / 1.02, goal=1.0),
+    Comparison(ours="parcnet_s", theirs="parcnet_s", size=256),
+    Comparison(ours="parcnetv2_xt", theirs="parcnetv2_xt", size=224),
+    Comparison(ours="parc_mobilenetv2", theirs="mobilenetv2_100", size=224),
     # In both forms, since layer norms keep the map out of the blocked layout that speaks for convolutions elsewhere.
-    Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224, required=1.0, goal=1.0, form="matmul"),
-    Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224, required=1.0, goal=1.0),
-    Comparison(ours="parcnet_s", theirs="mobilevit_s", size=256, required=1 / 0.78, goal=1 / 0.78),
+    Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224, form="matmul"),
+    Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224),
+    Comparison(ours="parcnet_s", theirs="mobilevit_s", size=256),
 )
 TRAINED = (("parcnet_s", 256), ("parcnetv2_xt", 224))
-TRAINING_REQUIRED, TRAINING_GOAL = 1.15, 1.3
 
 
 def main() -> None:
@@ -125,7 +119,7 @@ def inference(path: Path, image: np.ndarray) -> Callable[[], object]:
     return lambda: graph.run(None, {feed.name: image})
 
 
-def export(name: str, folder: Path, *, size: int, form: AxisForm | None) -> Path:
+def export(name: str, folder: Path, *, size: int, form: Form | None) -> Path:
     """Write a network of fresh weights: fused by parckit in a form, or as it is by torch's exporter."""
     path = folder / f"{name}_{size}_{form}.onnx"
     torch.manual_seed(SEED)
@@ -175,8 +169,6 @@ def training_rows(name: str, size: int, *, seconds: float) -> list[dict[str, obj
             "theirs": f"{name}, form conv",
             "size": size,
             "batch": BATCH,
-            "required": TRAINING_REQUIRED,
-            "goal": TRAINING_GOAL,
             **compared({"ours": times[side], "theirs": times["theirs"]}),
             "sgemm_gflops": 2 * per_second / 1e9,
             "share_of_sgemm": multiply_adds / statistics.median(times[side]) / per_second,
@@ -236,7 +228,7 @@ def compared(times: Mapping[str, Sequence[float]]) -> dict[str, object]:
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a table."""
     table = Table(title="how many times faster ours is", box=None)
-    for column in ("ours / theirs", "ms", "speedup", "95 %", "required", "goal"):
+    for column in ("ours / theirs", "ms", "speedup", "95 %"):
         table.add_column(column, justify="left" if column == "ours / theirs" else "right", no_wrap=True)
     for row in rows:
         theirs = "unfused" if row["theirs"] == row["ours"] else row["theirs"]
@@ -246,8 +238,6 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{row['ours_ms']:.2f} / {row['theirs_ms']:.2f}",
             f"{row['speedup']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
-            f"{row['required']:.3f}",
-            f"{row['goal']:.3f}",
         )
     Console(width=120).print(table)
 

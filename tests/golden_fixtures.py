@@ -1,13 +1,14 @@
-"""Reference numbers of the official implementations. Weights and inputs are remade by a rule, so none are stored.
+"""Reference numbers of the official models. A rule remakes their weights and inputs, so neither is stored.
 
-`tests/golden/` holds what a clone needs to prove equality: key lists and logits of the official ParC-Nets, and single
-modules. Arrays of every stage lie beside the repository; tests that need them carry `needs_shared`.
+`tests/golden/` holds outputs of every family's official models, or regular samples of them, and the models' key lists.
+Where `../shared/golden` is there, the same tests also compare the larger samples in it. `needs_shared` marks tests of
+what only that folder has.
 """
 
 import functools
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,35 +25,74 @@ from repository import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
 SHARED = ROOT.parent / "shared" / "golden"
-OFFICIAL = ("parcnet_xs", "parcnet_s", "parcnet_h")
 
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the golden files (../shared) are not here")
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/golden, which a clone does not have")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """The outputs of one official model or module, and `meta`, which says how they were made."""
+    """What one official model or module gave for one input.
+
+    Attributes:
+        arrays: the outputs by their official names, or regular samples of them.
+        meta: the model, the input, and how each array was sampled.
+    """
 
     arrays: Mapping[str, np.ndarray]
     meta: Mapping[str, Any]
 
-    def assert_equal(self, name: str, found: Tensor) -> None:
-        """Compare what is stored of the array `name` with the same part of `found`, the whole tensor."""
+    def make_input(self) -> Tensor:
+        return official_input(self.meta["input_tag"], self.meta["input_shape"])
+
+    def assert_equal(self, name: str, output: Tensor) -> None:
+        """Compare the array `name` with the same sample of `output`, which is our whole tensor."""
         facts = self.meta["arrays"][name]
-        image = facts.get("image")
-        found = found if image is None else found[image : image + 1]
-        assert list(found.shape) == facts["shape"]
-        part = found[tuple(slice(None, None, step) for step in facts.get("stride") or ())]
-        # 30 times the float32 noise of the official run (its distance from float64) holds on every CPU; 1e-4 of the
-        # spread is still under the effect of every mistake that the makers of the fixtures tried, 2.4e-3 and more.
+        if "image" in facts:
+            output = output[facts["image"] : facts["image"] + 1]
+        if facts.get("layout") == "BNC":
+            output = output.flatten(1, 2)
+        assert list(output.shape) == facts["shape"]
+        sample = output[tuple(slice(None, None, step) for step in facts.get("stride") or ())]
+        # `f64_maxabs` is the official float32 run's distance from its float64 run. 30 times that holds on every CPU.
+        # 1e-4 of the spread is far below the effect of the mistakes that the makers of the fixtures tried: 2.4e-3.
         tolerance = max(30 * facts["f64_maxabs"], 1e-4 * facts["std"])
-        assert np.abs(part.detach().numpy() - self.arrays[name]).max() <= tolerance
+        assert np.abs(sample.detach().numpy() - self.arrays[name]).max() <= tolerance
 
 
 def read_case(path: Path) -> Case:
     with np.load(path) as stored:
         arrays = dict(stored)
     return Case(meta=json.loads(str(arrays.pop("meta"))), arrays=arrays)
+
+
+def stored_cases(name: str) -> list[Case]:
+    """Return the copy of a case in this repository and, where it is there, the larger original."""
+    return [read_case(folder / f"{name}.npz") for folder in (GOLDEN, SHARED) if folder.is_dir()]
+
+
+def assert_official_outputs(model: nn.Module, case_name: str, *, our_module: Callable[[str], str]) -> None:
+    """Run the model once and compare all outputs that the case stores.
+
+    Args:
+        model: our model with the official weights.
+        case_name: a file in `tests/golden`, without its ending.
+        our_module: gives the name of our module for an official name; the logits come from the whole model, "".
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        return lambda _module, _inputs, output: outputs.update({name: output})
+
+    cases = stored_cases(case_name)
+    hooks = [model.get_submodule(our_module(name)).register_forward_hook(keep(name)) for name in cases[0].arrays]
+    with torch.no_grad():
+        model(cases[0].make_input())
+    for hook in hooks:
+        hook.remove()
+    for case in cases:
+        assert case.arrays.keys() == outputs.keys()
+        for name, output in outputs.items():
+            case.assert_equal(name, output)
 
 
 def read_train_facts() -> Mapping[str, Any]:
@@ -96,16 +136,12 @@ def fill(key: str, shape: list[int], *, gain: float) -> Tensor:
 @functools.cache
 def read_keys(name: str) -> Mapping[str, Any]:
     """Read an official model's keys and shapes, aliases, parameters, multiply-adds and fingerprint."""
-    path = GOLDEN / f"{name}.json"
-    path = path if path.is_file() else SHARED / "models" / f"{name}.json"
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(facts["state_dict"], list):  # the makers' own files say more than the copies
-        facts["state_dict"] = {key: shape for key, shape, _ in facts["state_dict"]}
-        facts["madds"] = {size: count["conv_linear_matmul"] for size, count in facts["madds"].items()}
-    return facts
+    with np.load(GOLDEN / "models.npz") as models:
+        return json.loads(models[name].tobytes())
 
 
-@functools.cache
+# The tests of a model follow each other, and the weights of all models would fill a gigabyte.
+@functools.lru_cache(maxsize=2)
 def official_state_dict(name: str) -> Mapping[str, Tensor]:
     """Make an official model's state dict, aliases included."""
     facts = read_keys(name)
@@ -119,16 +155,21 @@ def official_state_dict(name: str) -> Mapping[str, Tensor]:
 
 def official_model(name: str, *, ours: str | None = None, **kwargs: object) -> nn.Module:
     """Build our model with the official weights that `name` has; `ours` is our name where it is another."""
-    model = timm.create_model(ours or name, **kwargs).eval()
+    # Loading writes every parameter and buffer, so fresh weights would be drawn for nothing.
+    with torch.device("meta"):
+        model = timm.create_model(ours or name, **kwargs)
+    model = model.to_empty(device="cpu").eval()
     load_official_state_dict(model, official_state_dict(name))
     return model
 
 
 def assert_official_cost(model: nn.Module, name: str) -> None:
-    """Compare parameters, and multiply-adds at every size that the official model was counted at: to the last digit."""
+    """Compare parameters and multiply-adds, to the last digit, at the last size that the official model was counted at.
+
+    That is not its native size where it was counted at several.
+    """
     facts = read_keys(name)
-    assert facts["madds"]
-    for size, madds in facts["madds"].items():
-        height, width = map(int, size.split("x"))
-        cost = count(model, size=(height, width))
-        assert (cost.params, cost.madds) == (facts["params"], madds)
+    size, madds = [*facts["madds"].items()][-1]
+    height, width = map(int, size.split("x"))
+    cost = count(model, size=(height, width))
+    assert (cost.params, cost.madds) == (facts["params"], madds)

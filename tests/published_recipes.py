@@ -1,4 +1,4 @@
-"""How the ImageNet recipes other than ParC-Net's are to train: what papers and official scripts say, by recipe."""
+"""How the ImageNet recipes are to train: what papers and official scripts say, by recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +62,37 @@ _HEAVY: Mapping[str, object] = {key: value for key, value in _PLAIN.items() if k
     "model.optimizer.weight_decay": 0.05,
 }
 
+
+def _parcnet(weight_decay: float) -> Published:
+    # golden/README.md, sections 6.1 and 9.1. The batch is that of 8 GPUs.
+    settings = {
+        "model.kwargs": {"drop_rate": 0.2, "block_drop_rate": 0.1},
+        "model.optimizer.name": "adamw",
+        "model.optimizer.lr": 4e-3,
+        "model.optimizer.lr_batch": 8 * 128,
+        "model.optimizer.weight_decay": weight_decay,
+        "model.optimizer.decay_all": True,
+        "data.batch_size": 128,
+        "data.sizes.sides": (160, 192, 256, 288, 320),
+        "data.sizes.base": 256,
+        "data.preprocessing.size": (256, 256),
+        "data.preprocessing.crop_pct": 256 / 288,
+        "data.preprocessing.mean": (0.0, 0.0, 0.0),
+        "data.preprocessing.std": (1.0, 1.0, 1.0),
+        "data.preprocessing.channel_order": "bgr",
+        "trainer.precision": "16-mixed",
+        "trainer.sync_batchnorm": False,
+        "ema.decay": 0.9995,
+        "ema.ramp": False,
+        "keep_best": 5,
+        "monitor": "val_top1",
+    }
+    plain = {key: value for key, value in _PLAIN.items() if key not in {"data.sizes", "ema"}}
+    middle = (4e-3 + 4e-4) / 2  # of the warm-up, which takes 3,000 steps, and of the cosine
+    rates = {0: 4e-4, 1500 / (1_281_167 // 1024): middle} | _constant_inside_epochs({150: middle})
+    return Published(settings=plain | settings, rates=rates)
+
+
 # 8 GPUs, 128 images each, four batches a step.
 _4096_IMAGES: Mapping[str, object] = {
     "model.optimizer.lr": 4e-3,
@@ -122,6 +153,9 @@ _MOBILENETV2 = Published(
 )
 
 PUBLISHED: Mapping[str, Published] = {
+    "parcnet_xs": _parcnet(0.025),
+    "parcnet_s": _parcnet(0.025),
+    "parcnet_h": _parcnet(0.05),
     "parcnetv2_xt": _parcnetv2(0.1),
     "parcnetv2_tiny": _parcnetv2(0.2),
     "parcnetv2_small": _parcnetv2(0.3),

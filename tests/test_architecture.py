@@ -8,8 +8,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
+from jaxtyping import TypeCheckError
 
 import parckit
+from parckit.layers import axis_conv
 from processes import run
 from repository import ROOT
 
@@ -84,6 +87,12 @@ def _seconds_of_help() -> float:
     start = time.perf_counter()
     assert "quickstart" in run(sys.executable, "-c", HELP, "--help")
     return time.perf_counter() - start
+
+
+def test_shapes_are_checked_while_testing():
+    # pyproject.toml names the rooms that are checked, and tests/shapes.py checks them.
+    with pytest.raises(TypeCheckError):
+        axis_conv(torch.ones(2, 3, 4, 4), torch.ones(2, 4), axis="height", padding="circular")
 
 
 def test_package_root_is_this_clone():

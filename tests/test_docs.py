@@ -3,17 +3,15 @@
 import json
 import re
 import shlex
-import statistics
 from importlib import import_module
 from typing import Any, get_args
 
 import pytest
 import torch
-import yaml
 
 import parckit.models  # noqa: F401  # registers the models
 from parckit.cli.main import VERBS
-from parckit.cli.parsing import Parser, find_recipe
+from parckit.cli.parsing import Parser
 from parckit.layers import axis_form
 from parckit.measure.catalogue import CATALOGUE
 from repository import ROOT
@@ -87,16 +85,6 @@ def test_its_commands_mean_the_same_in_every_shell():
     assert [code for code in given if re.search(r"[\[?]", re.sub(r"\"[^\"]*\"|'[^']*'", "", code))] == []
 
 
-def test_its_pictures_are_those_that_the_readme_makes(tmp_path, monkeypatch):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (flowers,) = re.findall(r"^```python\n([^`]*load_digits.*?)^```", readme, re.DOTALL | re.M)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(flowers, "README.md", "exec"), {})  # noqa: S102  # our own documentation
-    named = {part for command in COMMANDS for part in shlex.split(command) if part.startswith("flowers/")}
-    assert named
-    assert [name for name in named if not (tmp_path / name).exists()] == []
-
-
 @pytest.mark.parametrize("record", ["receptive_field_512", "receptive_field_224"])
 def test_receptive_fields_are_the_recorded_ones(record):
     values = record_of(record)
@@ -112,11 +100,6 @@ def test_receptive_fields_are_the_recorded_ones(record):
     assert "\n".join(table) + "\n\n" in (DOCS / "receptive-field.md").read_text(encoding="utf-8")
 
 
-def prose_of(page: str) -> str:
-    """Return a page's text without regard to where its lines end."""
-    return " ".join((DOCS / f"{page}.md").read_text(encoding="utf-8").split())
-
-
 def test_the_ingredients_of_cifar10_are_the_recorded_ones():
     rows = record_of("ingredients")["rows"]
     table = ["| | top-1 | to the recipe | minutes |", "|---|---|---|---|"]
@@ -126,31 +109,12 @@ def test_the_ingredients_of_cifar10_are_the_recorded_ones():
     assert "\n".join(table) + "\n" in (DOCS / "cifar10.md").read_text(encoding="utf-8")
 
 
-def test_whole_trainings_on_cifar10_are_the_recorded_ones():
-    text = (DOCS / "cifar10.md").read_text(encoding="utf-8")
-    runs = {name: record_of(name) for name in ("cifar10_parcnet_xs", "cifar10_without_policy")}
-    shares = [f"{run['test_onnxruntime']['top1']:.2f} %" for run in runs.values()]
-    minutes = round(runs["cifar10_parcnet_xs"]["train_seconds"] / 60)
-    assert f"{shares[0]} of the test images in {minutes}\nminutes" in text
-    assert re.search(
-        rf"whole trainings: {shares[0]} in \d+ epochs with .* {shares[1]} in \d+ epochs without", text, re.DOTALL
-    )
-
-
 def test_the_speedups_are_the_recorded_ones():
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     for name, digits in (("models", 3), ("models_training", 2)):
         for row in record_of(name)["comparisons"]:
             cells = (f"{row['speedup']:.{digits}f}", f"{row['low']:.{digits}f} to {row['high']:.{digits}f}")
             assert " | ".join(cells) in text
-
-
-def test_own_images_take_as_long_and_go_as_well_as_recorded():
-    recorded = record_of("own_images")
-    seen = sum(sum(recorded["cells"][split].values()) for split in ("train", "val"))
-    time = f"{seen} cells cut out of microscope pictures took {recorded['minutes']} minutes on two cores"
-    result = f"{recorded['top1']:.1f} % of {recorded['images']} others were classified correctly"
-    assert f"{time} from the check to the export, and {result}" in prose_of("train-own-images")
 
 
 def test_a_training_step_is_as_fast_as_recorded():
@@ -163,14 +127,7 @@ def test_a_training_step_is_as_fast_as_recorded():
             f"{rung['low']:.2f} to {rung['high']:.2f}",
         )
         table.append(f"| {rung['step'].removeprefix('+ ')} | {' | '.join(cells)} |")
-    text = (DOCS / "speed.md").read_text(encoding="utf-8")
-    assert "\n".join(table) + "\n" in text
-    rounds = recorded["loop"]["added_ms_of_rounds"]
-    low, median, high = statistics.quantiles(rounds, n=4)
-    told = f"(median of {len(rounds)} rounds, the middle half of them {low:.1f} to {high:.1f} ms: a step takes"
-    told += f" {recorded['loop']['bare_ms']:.0f} ms"
-    assert f"adds {median:.1f} ms to a step of `test_parcnet` {told}" in prose_of("speed")
-    assert f"medians of {recorded['ladder']['rounds']} rounds" in prose_of("speed")
+    assert "\n".join(table) + "\n" in (DOCS / "speed.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_forms_is_the_one_that_decides():
@@ -222,25 +179,10 @@ def test_the_input_pipeline_is_as_fast_as_recorded(table):
     assert re.search(rf"^\| {table}: [^|]+ {re.escape(cells)}$", (DOCS / "data.md").read_text(encoding="utf-8"), re.M)
 
 
-def test_other_decoders_are_as_fast_as_recorded_and_give_the_same_pixels():
-    recorded, text = record_of("data"), prose_of("data")
-    others = {name: recorded["decoding"][name]["speedup"] for name in ("torchvision.io", "simplejpeg")}
-    assert [recorded["largest_difference_from_pillow"][name] for name in others] == [0, 0]
-    assert "torchvision's own {:.2f} times and simplejpeg's {:.2f} times".format(*others.values()) in text
-    ours, whole = (recorded[table]["parckit"]["images_per_second"] for table in ("decoding", "training"))
-    saved = whole * (1 / ours - 1 / recorded["decoding"]["simplejpeg"]["images_per_second"])
-    assert f"would save about {100 * saved:.0f} % of it" in text
-
-
 def test_the_readmes_results_are_the_recorded_ones():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     cifar, digits = record_of("cifar10_parcnet_xs"), record_of("quickstart")["runs"]["seed0"]
-    engines = [cifar[f"test_{name}"]["top1"] for name in ("torch", "onnxruntime")]
-    recipe = yaml.safe_load(find_recipe(cifar["recipe"]).read_text(encoding="utf-8"))
-    time = f"{recipe['trainer']['max_epochs']} epochs, {cifar['train_seconds'] / 60:.0f} min on two cores"
-    latency = cifar["onnxruntime_timings"][0]["p50_ms"]
-    cells = f"{engines[0]:.2f} % | {engines[1]:.2f} % | {time} | {latency:.2f} ms |"
-    assert cells in readme
-    seconds = round(digits["seconds"])
-    shown = f"{digits['top1_torch']:.2f} % | {digits['top1_onnxruntime']:.2f} % | whole quickstart {seconds} s |"
-    assert f"{shown} {digits['latency_ms_p50']:.2f} ms |" in readme
+    assert f"{cifar['test_torch']['top1']:.2f} % | {cifar['test_onnxruntime']['top1']:.2f} %" in readme
+    assert f"{cifar['onnxruntime_timings'][0]['p50_ms']:.2f} ms" in readme
+    assert f"{digits['top1_torch']:.2f} % | {digits['top1_onnxruntime']:.2f} %" in readme
+    assert f"{digits['latency_ms_p50']:.2f} ms" in readme

@@ -1,13 +1,22 @@
-"""README.md works as written: its blocks run in their order, in one folder, as a reader would run them."""
+"""README.md works as written: its blocks run in their order, in one folder, as a reader would run them.
+
+Options that are appended to the commands cut trainings and measurements short. Commands run in this process, because a
+new interpreter spends most of its time on importing torch.
+"""
 
 import os
 import re
+import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from parckit.cli.main import main
 from processes import run
 from repository import ROOT, copy_to
 
@@ -18,6 +27,10 @@ SHOWN = {"text", "yaml", "json"}
 SETUP = re.compile(r"(git clone|cd parckit$|make|python3? -m (venv|pip)|pip install|source|\. \.venv)\b")
 COMMAND = re.compile(r"^\W*(parckit|python3?|pip|make) ", re.MULTILINE)
 SHARED = "../shared"
+BRIEF = {
+    "train": ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"),
+    "bench": ("--warmup=0.05", "--seconds=0.1"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,17 +71,64 @@ def test_no_command_hides_behind_set_up():
     assert [command for command in setting_up if re.search(r"\bparckit [a-z]", command)] == []
 
 
-def test_all_blocks_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the reader's clone, in which all blocks run."""
+    return copy_to(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture
+def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def words(command: str) -> Iterator[str]:
+    """Split a command as a shell does, with file patterns replaced by the files."""
+    for word in shlex.split(command, comments=True):
+        yield from sorted(glob(word)) or [word]  # noqa: PTH207 - a shell's patterns, relative to the current folder
+
+
+def run_command(command: str) -> None:
+    """Run a command line of parckit in this process."""
+    program, *argv = words(command)
+    assert program == "parckit", f"{command}: is no command of parckit"
+    main([*argv, *BRIEF.get(argv[0], ())])
+
+
+def run_python(code: str) -> None:
+    """Run a block of Python: in a new interpreter if it needs parckit, because here parckit is imported already."""
+    if "parckit" in code:
+        run(sys.executable, "-c", code)
+    else:
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own documentation
+
+
+def steps_of(block: Block) -> list[Any]:
+    """Return what a reader does with a block, as parameters of a test: how a step is run, and its text."""
+    if block.info == "python":
+        return [pytest.param(run_python, block.code, id=f"{block.line} python")]
+    return [
+        pytest.param(run_command, command, id=f"{block.line} {' '.join(command.split()[:2])}")
+        for command in commands(block.code)
+        if runnable(command)
+    ]
+
+
+def test_the_installed_command_runs_in_a_shell(in_folder, monkeypatch):
     scripts = Path(sys.executable).parent
     assert (scripts / "parckit").exists(), f"{scripts}: no parckit command; run `pip install --editable .`"
     monkeypatch.setenv("PATH", str(scripts), prepend=os.pathsep)
-    folder = copy_to(tmp_path)
-    for block in blocks():
-        if block.info == "python":
-            run(sys.executable, "-c", block.code, cwd=folder)
-        if block.info == "bash":
-            script = "\n".join(command for command in commands(block.code) if runnable(command))
-            run("bash", "-euxo", "pipefail", "-c", script, cwd=folder)
+    first = next(command for block in blocks() for command in commands(block.code) if runnable(command))
+    assert "usage: parckit" in run("bash", "-euo", "pipefail", "-c", first)
+
+
+# The tests of this function need each other: each step uses the files that the steps before it left.
+@pytest.mark.parametrize(
+    ("run_step", "text"), [step for block in blocks() if block.info in RUN for step in steps_of(block)]
+)
+def test_all_steps_run_in_their_order(run_step, text, in_folder):
+    run_step(text)
 
 
 def make_targets() -> set[str]:

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import resource
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -15,7 +17,18 @@ from backbones import as_if_trained
 from parckit.cli import main as cli
 from parckit.contract import Preprocessing
 from parckit.data import Augment
-from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, SkippedImages, quiet_lightning
+from parckit.tasks import (
+    ClassifyData,
+    ClassifyTask,
+    Optimizer,
+    Schedule,
+    SkippedImages,
+    keep_freed_memory,
+    quiet_lightning,
+)
+
+PRELOADED = ["parckit.cli.train", "torch.utils.tensorboard", "training_moments", "training_processes"]
+# A process has one server for all its tests: the first test decides what the server imports.
 
 
 def free_port() -> int:
@@ -25,8 +38,9 @@ def free_port() -> int:
 
 
 def fork(target: Callable[..., None], *args: object) -> ForkServerProcess:
+    """Start a process with all of `PRELOADED` imported; it takes milliseconds after the first one."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["parckit.cli.train", "torch.utils.tensorboard", "training_processes"])
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=target, args=args)
     process.start()
     return process
@@ -59,6 +73,17 @@ def command(folder: Path, argv: Sequence[str]) -> None:
         file.write(f"{os.getpid()}\n")
     cli._PATIENCE = 0  # no launcher ends these processes meanwhile
     cli.main([*argv])
+
+
+def count_page_faults(connection: Connection) -> None:
+    """Send how many pages the system hands out for five large tensors: as a process begins, and with memory kept."""
+    for keep in (lambda: True, keep_freed_memory):
+        assert keep()
+        torch.ones(10_000_000)  # 40 MB, 9766 pages
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(5):
+            torch.ones(10_000_000)
+        connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def launch(folder: Path, argv: Sequence[str], restarts: int) -> None:

@@ -1,4 +1,4 @@
-"""The command line run in this process, and one small training and bundle that all tests share."""
+"""The command line run in this process, and the small trainings and the bundle that all tests share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +18,13 @@ TRAIN = (
     "--model.optimizer.lr=0.03",
     "--ema={decay: 0.5}",
     "--trainer.max_epochs=1",
+)
+BRIEF = (
+    *TRAIN,
+    "--model.name=test_parcnetv2",  # it has no batch norms, which take most of the time before the first step
+    "--trainer.limit_train_batches=2",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
 )
 
 
@@ -84,10 +91,18 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a training of two steps that knows nothing."""
+    out = tmp_path_factory.mktemp("begun") / "run"
+    main([*BRIEF, f"--out={out}"])
+    return out
+
+
 @pytest.fixture
 def start_training() -> tuple[str, ...]:
-    """Return the arguments of the shared training, but for where its results go."""
-    return TRAIN
+    """Return the arguments of that training, but for where its results go."""
+    return BRIEF
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from golden_fixtures import needs_shared, official_model, official_state_dict
+from golden_fixtures import official_model, official_state_dict
 from parckit.cli.convert_weights import convert
 from parckit.runtimes.torch import open_checkpoint
 from pictures import coloured
@@ -58,7 +58,6 @@ def test_predictions_are_the_official_models(converted, tmp_path, parckit):
     assert [spec.labels.index(entry["class"]) for entry in printed] == expected.topk(5).indices.tolist()
 
 
-@needs_shared
 @pytest.mark.parametrize(("name", "channel_order"), [("mobilevit_xs", "bgr"), ("edgevit_xxs", "rgb")])
 def test_other_families_are_converted_too(name, channel_order, tmp_path):
     # timm's own models as well as ours: the name of the architecture decides.

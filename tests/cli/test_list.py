@@ -2,8 +2,10 @@ import json
 
 import timm
 
-from backbones import NAMES, parameters_of
-from parckit.measure.catalogue import CATALOGUE, describe_models
+from backbones import NAMES, SMALLEST, parameters_of
+from parckit.measure.catalogue import CATALOGUE
+from parckit.measure.cost import count
+from parckit.models import build_on_meta
 
 FROM_TIMM = {
     "mobilevit_xs",
@@ -28,7 +30,14 @@ def test_every_registered_model_and_the_relatives_of_timm_are_listed(parckit):
 
 
 def test_the_catalogue_is_that_of_the_models_as_they_are():
-    assert json.loads(CATALOGUE.read_text()) == describe_models(), "python -m parckit.measure.catalogue"
+    entries = {entry["model"]: entry for entry in json.loads(CATALOGUE.read_text())}
+    again = "python -m parckit.measure.catalogue"
+    assert {name: entry["params"] for name, entry in entries.items()} == {
+        name: parameters_of(name) for name in (*NAMES, *FROM_TIMM)
+    }, again
+    # Variants of a family differ by numbers alone.
+    for name in SMALLEST:
+        assert entries[name]["madds"] == count(build_on_meta(name), size=tuple(entries[name]["size"])).madds, again
 
 
 def test_a_model_is_listed_with_all_that_is_known(parckit):

@@ -8,12 +8,11 @@ from rich.console import Console
 from parckit.cli import training_output
 from parckit.cli.training_output import EpochLines, progress_display
 
-BRIEF = ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--trainer.max_epochs=2")
-
 
 def test_where_no_bar_can_be_drawn_every_epoch_is_a_line(start_training, tmp_path, parckit, monkeypatch):
     monkeypatch.delenv("FORCE_COLOR", raising=False)
-    _, first, second, *_ = parckit(*start_training, *BRIEF, "--out", tmp_path / "run").splitlines()
+    options = ("--trainer.max_epochs=2", "--trainer.enable_progress_bar=true")
+    _, first, second, *_ = parckit(*start_training, *options, "--out", tmp_path / "run").splitlines()
     numbers = r"train_loss \S+, val_loss \S+, val_top1 \S+, images/s \S+; \d:\d\d:\d\d gone, about"
     assert re.fullmatch(rf"epoch 1, step 2 of 4: {numbers} \d:\d\d:\d\d left", first)
     assert re.fullmatch(rf"epoch 2, step 4 of 4: {numbers} 0:00:00 left", second)

@@ -40,6 +40,15 @@ def test_files_of_other_endings_and_hidden_ones_are_left_alone(shard):
     assert len(open_shards(str(path), split="test").targets) == 1
 
 
+def test_a_key_ends_at_the_first_dot_of_the_file_name(shard):
+    images = {"v1.5/k.png": b"", "v1.5/k.cls": b"1", "k.0.PNG": b"", "k.png": b"", "k.CLS": b"2"}
+    others = {"LICENSE": b"", "v1.5/LICENSE": b"", "v1.5/.png": b"", ".cls": b""}
+    path = shard("test-0000.tar", [0], extra=images | others)
+    table = open_shards(str(path), split="test")
+    assert table.keys.tolist() == ["00000", "v1.5/k", "k"]
+    assert table.targets.tolist() == [0, 1, 2]
+
+
 def test_files_that_macos_puts_beside_shards_are_no_shards(shard):
     path = shard("test-0000.tar", [0])
     path.with_name("._test-0000.tar").write_bytes(b"resource fork")

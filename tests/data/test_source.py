@@ -41,11 +41,33 @@ def test_a_dataset_tells_what_served_as_its_split(image_folder, shard):
 
 
 def test_an_unknown_source_lists_the_accepted_ones(tmp_path):
-    with pytest.raises(InputError, match=r"^digit: no such folder; accepted are 'digits', a folder .*shards.*URLs"):
+    with pytest.raises(InputError, match=r"^digit: no such folder; accepted are 'digits', a folder .*shards"):
         open_images("digit", split="test", transform=TRANSFORM)
     (tmp_path / "images.zip").write_bytes(b"")
     with pytest.raises(InputError, match=r"images\.zip: not a folder; accepted are"):
         open_images(str(tmp_path / "images.zip"), split="test", transform=TRANSFORM)
+
+
+@pytest.mark.parametrize(
+    ("address", "command"),
+    [
+        ("http://host/a.tar", "curl --fail --output-dir FOLDER --remote-name-all http://host/a.tar"),
+        ("HTTPS://host/{a,b}.tar", "curl --fail --output-dir FOLDER --remote-name-all HTTPS://host/{a,b}.tar"),
+        ("s3://bucket/a-{0..9}.tar", "for shard in s3://bucket/a-{0..9}.tar; do aws s3 cp $shard FOLDER/; done"),
+        ("gs://bucket/a.tar", "gsutil cp gs://bucket/a.tar FOLDER"),
+    ],
+)
+def test_an_address_of_shards_is_refused_with_the_command_that_copies_them(address, command):
+    with pytest.raises(InputError) as caught:
+        open_images(address, split="train", transform=TRANSFORM)
+    message = str(caught.value)
+    assert message.startswith(f"{address}: parckit reads shards from disk; copy them first")
+    assert message.endswith(f"(mkdir FOLDER; {command}), then give --data FOLDER")
+
+
+def test_an_address_of_another_scheme_is_refused_without_a_command():
+    with pytest.raises(InputError, match=r"^ftp://host/a\.tar: .*; copy them first, [^()]*, then give --data FOLDER$"):
+        open_images("ftp://host/a.tar", split="train", transform=TRANSFORM)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_the_file_is_the_weights_and_a_little_graph(exported):
     assert not any(node.metadata_props or node.doc_string for node in graph.node)
 
 
-@pytest.mark.parametrize(("opset", "ir_version"), [(11, 6), (13, 7), (17, 8)])
+@pytest.mark.parametrize(("opset", "ir_version"), [(11, 6), (17, 8)])
 def test_lower_opsets_are_what_they_claim(tmp_path, opset, ir_version):
     model = random_parcnet()
     export_bundle(model, SPEC, out=tmp_path / "b", opset=opset)
@@ -218,9 +218,10 @@ def test_folders_and_files_that_are_no_bundle_are_never_replaced(tmp_path):
 
 
 def test_the_model_is_left_as_it_was(tmp_path):
-    model = random_parcnet().train()
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    export_bundle(model, SPEC, out=tmp_path / "b", opset=13)
+    model = tiny_model()
+    model.insert(2, CircularConv2d(8, 4, axis="height"))
+    before = {key: value.clone() for key, value in model.train().state_dict().items()}
+    export_bundle(model, TINY, out=tmp_path / "b", opset=13)
     assert all(module.training for module in model.modules())
     assert all(module.form == "auto" for module in model.modules() if isinstance(module, CircularConv2d))
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

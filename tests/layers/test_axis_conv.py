@@ -1,14 +1,17 @@
 """Convolution along an axis: every form against the definition, for both paddings, forward and backward."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from parckit.layers import ConstantAxisConv2d, axis_conv, axis_conv_reference, circular_conv, oversized_conv
+from axis_reference import axis_conv_reference
+from parckit.layers import ConstantAxisConv2d, axis_conv
 
-FORMS = ("conv", "matmul", "fft")
+FORMS = ("conv", "matmul")
 SHAPES = [(1, 1, 1, 1), (2, 3, 1, 7), (1, 4, 7, 1), (3, 2, 2, 2), (2, 5, 7, 8), (1, 3, 8, 5), (2, 4, 33, 16)]
 
 # Rounding alone: up to 65 products of size 1, each off by one part in 2^53 (2^24) of itself, give less than these.
@@ -46,6 +49,10 @@ def operands(
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, axis: str, padding: str, form: str) -> Tensor:
     return axis_conv(x, weight, bias, axis=axis, padding=padding.split("-", maxsplit=1)[0], form=form)
+
+
+def circular_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, axis: str, form: str) -> Tensor:
+    return convolve(x, weight, bias, axis=axis, padding="circular", form=form)
 
 
 def constant(weight: Tensor, bias: Tensor, *, axis: str, padding: str, length: int, form: str) -> ConstantAxisConv2d:
@@ -102,16 +109,14 @@ def test_all_forms_have_the_same_gradients(axis, padding, shape):
         inputs = operands(shape, axis, padding)
         out = convolve(*inputs, axis=axis, padding=padding, form=form)
         gradients.append(torch.autograd.grad((out * out.detach().cos()).sum(), inputs))
-    for conv, *others in zip(*gradients, strict=True):
-        for other in others:
-            # As FLOAT64, with sums over as much as a whole map.
-            torch.testing.assert_close(conv, other, rtol=1e-11, atol=1e-11)
+    for conv, matmul in zip(*gradients, strict=True):
+        # As FLOAT64, with sums over as much as a whole map.
+        torch.testing.assert_close(conv, matmul, rtol=1e-11, atol=1e-11)
 
 
-def test_second_derivatives_need_another_form_than_matmul():
+def test_second_derivatives_need_the_conv_form():
     inputs = operands((2, 2, 3, 4), "width", "circular")
-    for form in ("conv", "fft"):
-        assert gradgradcheck(lambda x, w, b, form=form: circular_conv(x, w, b, axis="width", form=form), inputs)
+    assert gradgradcheck(lambda x, w, b: circular_conv(x, w, b, axis="width", form="conv"), inputs)
     out = circular_conv(*inputs, axis="width", form="matmul")
     (first,) = torch.autograd.grad(out.square().sum(), inputs[0], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
@@ -151,8 +156,7 @@ def test_bfloat16_autocast_rounds_and_no_more(axis, padding, form):
     x, weight, bias = operands((2, 4, 6, 9), axis, padding, torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = convolve(x, weight, bias, axis=axis, padding=padding, form=form)
-    # The spectral form stays in float32: sums of spectra lose too much in bfloat16.
-    assert out.dtype == (torch.float32 if form == "fft" else torch.bfloat16)
+    assert out.dtype == torch.bfloat16
     magnitude = define(x.abs(), weight.abs(), bias.abs(), axis=axis, padding=padding)
     expected = define(x, weight, bias, axis=axis, padding=padding)
     # bfloat16 rounds by one part in 2^9: x, weight, bias, the sum before the bias, and the result.
@@ -166,17 +170,32 @@ def test_bfloat16_autocast_rounds_and_no_more(axis, padding, form):
         assert (rounded.grad - true.grad).norm() <= 4 * 2**-9 * true.grad.norm()
 
 
+def roundings_of_the_kernels_gradient(run: Callable[..., Tensor], axis: str, padding: str) -> float:
+    """Return how far bfloat16 autocast moves the kernel's gradient over 512 images, in roundings of bfloat16."""
+    rounded, exact = (operands((512, 4, 6, 9), axis, padding, dtype) for dtype in (torch.float32, torch.float64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = run(*rounded)
+    out.float().square().sum().backward()
+    run(*exact).square().sum().backward()
+    return float((rounded[1].grad - exact[1].grad).norm() / exact[1].grad.norm()) / 2**-9
+
+
 @forms
 @axes
 def test_many_images_do_not_add_roundings_to_the_kernels_gradient(axis, form):
-    x, weight, bias = operands((128, 4, 6, 9), axis, "circular", torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        out = convolve(x, weight, bias, axis=axis, padding="circular", form=form)
-    out.float().square().sum().backward()
-    exact = operands((128, 4, 6, 9), axis, "circular")
-    convolve(*exact, axis=axis, padding="circular", form="conv").square().sum().backward()
-    # A sum in bfloat16, rounded once for every image, would be off by more than 1 %.
-    assert (weight.grad - exact[1].grad).norm() <= 2 * 2**-9 * exact[1].grad.norm()
+    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return circular_conv(x, weight, bias, axis=axis, form=form)
+
+    def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.conv2d(x, weight, bias, padding="same", groups=4)
+
+    # The operands and the result are rounded, and the sum over images is in float32. In bfloat16 it is off by about 30.
+    limit = 2.0
+    if form == "conv":
+        # In this form torch computes the sum. On a CPU without AVX-512 it sums in bfloat16, in any convolution. We ask
+        # by measuring a plain convolution. Of the two errors the larger one is at most 1.4 times the smaller one.
+        limit = max(limit, 2 * roundings_of_the_kernels_gradient(plain, axis, "zeros-few"))
+    assert roundings_of_the_kernels_gradient(run, axis, "circular") <= limit
 
 
 @forms
@@ -236,7 +255,8 @@ def test_an_oversized_kernel_is_a_padded_convolution(axis):
     side = (weight.shape[2] // 2, weight.shape[3] // 2)
     expected = F.conv2d(x, weight, bias, padding=side, groups=3)
     for form in FORMS:
-        torch.testing.assert_close(oversized_conv(x, weight, bias, axis=axis, form=form), expected, **FLOAT64)
+        out = convolve(x, weight, bias, axis=axis, padding="zeros", form=form)
+        torch.testing.assert_close(out, expected, **FLOAT64)
 
 
 @pytest.mark.parametrize("form", ["conv", "auto"])
@@ -256,10 +276,9 @@ def test_dense_and_grouped_kernels_sum_over_their_channels(axis, in_chans, out_c
         torch.testing.assert_close(out[:, o], terms.sum(1), **FLOAT64)
 
 
-@pytest.mark.parametrize("form", ["matmul", "fft"])
-def test_dense_kernels_need_the_conv_form(form):
-    with pytest.raises(ValueError, match=rf"weight of shape \(4, 2, 5, 1\): form='{form}' needs a depthwise one"):
-        circular_conv(torch.randn(1, 2, 5, 5), torch.randn(4, 2, 5, 1), axis="height", form=form)
+def test_dense_kernels_need_the_conv_form():
+    with pytest.raises(ValueError, match=r"weight of shape \(4, 2, 5, 1\): form='matmul' needs a depthwise one"):
+        circular_conv(torch.randn(1, 2, 5, 5), torch.randn(4, 2, 5, 1), axis="height", form="matmul")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +289,7 @@ def test_dense_kernels_need_the_conv_form(form):
         ((3, 1, 5, 3), {"padding": "zeros"}, "needs an odd number of taps along axis='height' alone"),
         ((3, 1, 5, 1), {"axis": "depth"}, r"axis='depth': choose from \('height', 'width'\)"),
         ((3, 1, 5, 1), {"padding": "same"}, r"padding='same': choose from \('circular', 'zeros'\)"),
-        ((3, 1, 5, 1), {"form": "dft"}, r"form='dft': choose from \('auto', 'conv', 'matmul', 'fft'\)"),
+        ((3, 1, 5, 1), {"form": "dft"}, r"form='dft': choose from \('auto', 'conv', 'matmul'\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(weight, options, said):

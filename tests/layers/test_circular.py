@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from parckit.layers import CircularConv2d, OversizedConv2d, PositionEmbedding, axis_conv_reference, resize_along
+from axis_reference import axis_conv_reference
+from parckit.layers import CircularConv2d, OversizedConv2d, PositionEmbedding, resize_along
 
 DIM = {"height": 2, "width": 3}
 

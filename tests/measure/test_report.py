@@ -1,11 +1,9 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
-from jinja2 import UndefinedError
 
 from parckit.measure import plots
 from parckit.measure.report import Headline, ModelCard, Picture, Provenance, Report, Table, write_report
@@ -119,13 +117,6 @@ def test_page_without_pictures_and_tables_has_no_empty_sections(tmp_path):
 def test_commands_stand_on_lines_of_their_own(tmp_path):
     write_report(tmp_path / "a.html", replace(report_of("plain"), pictures=()))
     assert "parckit train plain\nparckit export" in Page(tmp_path / "a.html").text
-
-
-def test_hole_in_the_report_is_an_error_and_leaves_the_old_page(tmp_path):
-    (tmp_path / "a.html").write_text("old")
-    with pytest.raises(UndefinedError, match="facts"):
-        write_report(tmp_path / "a.html", replace(report_of("plain"), pictures=(), provenance=cast("Provenance", None)))
-    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.html", "old")]
 
 
 def test_failed_write_leaves_the_old_page(tmp_path, monkeypatch):

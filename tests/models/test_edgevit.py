@@ -9,20 +9,23 @@ import torch
 from torch import nn
 
 from golden_fixtures import (
-    SHARED,
-    Case,
+    GOLDEN,
     assert_official_cost,
-    needs_shared,
-    official_input,
+    assert_official_outputs,
     official_model,
-    official_state_dict,
     read_case,
+    read_keys,
 )
 from parckit.layers import ParCConv2d, ParCMixer, SparseAttention
 from parckit.models.official import rename_official_key
 
 OFFICIAL = ("edgevit_xxs", "edgevit_xs", "edgevit_s")
-CASES = ("edgevit_xxs_224", "edgevit_xs_224", "edgevit_xs_256", "edgevit_s_224")
+CASES = {
+    "edgevit_xxs_224": "edgevit_xxs",
+    "edgevit_xs_224": "edgevit_xs",
+    "edgevit_xs_256": "edgevit_xs",
+    "edgevit_s_224": "edgevit_s",
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,63 +34,38 @@ def loaded():
     return functools.cache(official_model)
 
 
-def input_of(case: Case) -> torch.Tensor:
-    return official_input(case.meta["input_tag"], case.meta["input_shape"])
-
-
-def our_path(name: str) -> str:
-    """Our module behind the official one of this name; the logits are the whole model's."""
+def our_module(name: str) -> str:
     return rename_official_key(f"{name}.", model="edgevit_xs").rstrip(".").replace("logits", "")
 
 
-@needs_shared
-@pytest.mark.parametrize("case_name", CASES)
-@torch.no_grad()
-def test_logits_and_stages_are_the_official_ones(case_name, loaded):
-    case = read_case(SHARED / f"{case_name}.npz")
-    model = loaded(case.meta["model"])
-    found, hooks = {}, []
-    for name in case.arrays:
-        module = model.get_submodule(our_path(name))
-        hooks.append(module.register_forward_hook(lambda *args, name=name: found.update({name: args[2]})))
-    model(input_of(case))
-    for hook in hooks:
-        hook.remove()
-    assert "logits" in found
-    for name, tensor in found.items():
-        tokens = case.meta["arrays"][name].get("layout") == "BNC"
-        case.assert_equal(name, tensor.flatten(1, 2) if tokens else tensor)
+@pytest.mark.parametrize(("case_name", "name"), CASES.items())
+def test_logits_and_stages_are_the_official_ones(case_name, name, loaded):
+    assert_official_outputs(loaded(name), case_name, our_module=our_module)
 
 
-@needs_shared
-@pytest.mark.parametrize("case_name", CASES)
 @torch.no_grad()
-def test_every_epsilon_is_the_official_one(case_name, loaded):
-    # Against the official float32 logits a right model in float64 is off by their own noise, 1.00 x `f64_maxabs`; a
-    # wrong epsilon in the blocks' or the patches' norms by 2.5 x and more, which float32 would hide.
-    case = read_case(SHARED / f"{case_name}.npz")
-    model = loaded(case.meta["model"])
-    found = model.double()(input_of(case).double())
-    model.float()
-    distance = np.abs(found.numpy() - case.arrays["logits"]).max()
+def test_every_epsilon_is_the_official_one():
+    # A correct model in float64 differs from the official float32 logits by `f64_maxabs`, their own rounding error.
+    # A wrong epsilon in the norms of blocks or patches makes that 2.5 times as much and more; float32 would hide it.
+    case = read_case(GOLDEN / "edgevit_xxs_224.npz")
+    logits = official_model("edgevit_xxs").double()(case.make_input().double())
+    distance = np.abs(logits.numpy() - case.arrays["logits"]).max()
     assert distance <= 1.5 * case.meta["arrays"]["logits"]["f64_maxabs"]
 
 
-@needs_shared
 def test_no_stored_case_is_left_out():
-    assert {file.stem for file in SHARED.glob("edgevit_*.npz")} == {*CASES}
+    assert {file.stem for file in GOLDEN.glob("edgevit_*.npz")} == CASES.keys()
 
 
-@needs_shared
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_every_key_is_renamed_to_one_of_ours(name):
-    ours = [rename_official_key(key, model=name) for key in official_state_dict(name)]
-    assert sorted(ours) == sorted(timm.create_model(name).state_dict())
+    ours = [rename_official_key(key, model=name) for key in read_keys(name)["state_dict"]]
+    with torch.device("meta"):
+        assert sorted(ours) == sorted(timm.create_model(name).state_dict())
 
 
-@needs_shared
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_the_size_is_the_official_one(name, loaded):
+def test_parameters_and_multiply_adds_are_the_official_ones(name, loaded):
     assert_official_cost(loaded(name), name)
 
 

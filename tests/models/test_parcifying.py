@@ -22,22 +22,13 @@ FAMILIES = {
         "stages.3.blocks.1.conv_dw",
     ],
     "resnet18": ["layer3.0.conv2", "layer3.1.conv1", "layer3.1.conv2", "layer4.1.conv2"],
-    "mobilenetv2_100": ["blocks.4.0.conv_dw", "blocks.4.1.conv_dw", "blocks.4.2.conv_dw", "blocks.6.0.conv_dw"],
     "mobilenetv3_small_100": ["blocks.2.2.conv_dw", "blocks.3.0.conv_dw", "blocks.3.1.conv_dw", "blocks.4.2.conv_dw"],
     "tf_efficientnet_b0": ["blocks.4.0.conv_dw", "blocks.4.1.conv_dw", "blocks.4.2.conv_dw", "blocks.6.0.conv_dw"],
     "resnext50_32x4d": ["layer3.3.conv2", "layer3.4.conv2", "layer3.5.conv2", "layer4.2.conv2"],
-    "regnety_016": ["s3.b15.conv2.conv", "s3.b16.conv2.conv", "s3.b17.conv2.conv", "s4.b2.conv2.conv"],
-    "repvit_m0_9": [
-        "stages.2.blocks.12.token_mixer.conv.c",
-        "stages.2.blocks.13.token_mixer.conv.c",
-        "stages.3.downsample.pre_block.token_mixer.conv.c",
-        "stages.3.blocks.1.token_mixer.conv.c",
-    ],
 }
-SMALL = ("test_convnext", "test_resnet", "mobilenetv3_small_050", "regnety_002")
+SMALL = ("test_convnext", "test_resnet", "mobilenetv3_small_050")
 SIZE = (64, 96)
 
-every_family = pytest.mark.parametrize("name", FAMILIES)
 small = pytest.mark.parametrize("name", SMALL)
 
 
@@ -57,20 +48,16 @@ def refusal(model: nn.Module, **kwargs: object) -> str:
     return str(caught.value)
 
 
-@every_family
-def test_the_last_convolutions_of_the_smallest_maps_are_replaced(name):
-    result = parcify(on_meta(name))
-    assert [each.name for each in result.report.replacements] == FAMILIES[name]
-    assert [path for path, part in result.model.named_modules() if isinstance(part, ParCConv2d)] == FAMILIES[name]
-
-
-@every_family
-def test_the_report_tells_the_change_in_cost(name):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_last_convolutions_of_the_smallest_maps_are_replaced_at_the_reported_cost(name):
     model = on_meta(name)
     result = parcify(model, position_embedding="first")
+    assert [each.name for each in result.report.replacements] == FAMILIES[name]
+    assert [path for path, part in result.model.named_modules() if isinstance(part, ParCConv2d)] == FAMILIES[name]
     before, after = (cost.count(each, size=result.report.size) for each in (model, result.model))
-    assert result.report.params_change == after.params - before.params
-    assert result.report.madds_change == after.madds - before.madds
+    replacements = result.report.replacements
+    assert sum(r.params_after - r.params_before for r in replacements) == after.params - before.params
+    assert sum(r.madds_after - r.madds_before for r in replacements) == after.madds - before.madds
 
 
 @small
@@ -106,9 +93,7 @@ def test_the_result_is_a_working_timm_model(name):
     assert all(parameter.grad.any() for part in fresh for parameter in part.parameters())
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilenetv3_small_050", "repvit_m0_9", "test_convnext2", "test_resnet", "tf_efficientnet_b0"]
-)
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "test_convnext2", "test_resnet"])
 def test_features_can_be_taken_of_the_result(name):
     features = FeatureGetterNet(parcify(on_meta(name)).model)
     assert any(isinstance(part, ParCConv2d) for part in features.modules())
@@ -117,7 +102,7 @@ def test_features_can_be_taken_of_the_result(name):
     assert [SIZE[0] // each.shape[2] for each in found] == features.feature_info.reduction()
 
 
-@pytest.mark.parametrize("name", ["mobileone_s0", "repvgg_a0", "repvit_m0_9"])
+@pytest.mark.parametrize("name", ["mobileone_s0", "repvgg_a0"])
 def test_networks_of_parallel_branches_are_merged_first(name):
     result = parcify(timm.utils.reparameterize_model(hollow(name)))
     replaced = [each.name for each in result.report.replacements]
@@ -152,7 +137,7 @@ def test_the_report_follows_the_models_order():
     assert names == ["layer1.2.conv2", "layer3.5.conv2", "layer4.1.conv2", "layer4.2.conv2"]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "parc_resnet50", "parc_mobilenetv2"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050"])
 def test_the_head_does_not_matter(name):
     assert parcify(on_meta(name, global_pool="")).report.replacements
 

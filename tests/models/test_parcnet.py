@@ -6,23 +6,20 @@ import pytest
 import timm
 import torch
 from timm.utils import reparameterize_model
-from torch import nn
 
-from golden_fixtures import (
-    GOLDEN,
-    OFFICIAL,
-    SHARED,
-    Case,
-    needs_shared,
-    official_input,
-    official_model,
-    read_case,
-    read_keys,
-)
+from golden_fixtures import GOLDEN, assert_official_cost, assert_official_outputs, official_model
 
-STAGE_CASES = ("parcnet_xs_256", "parcnet_s_256", "parcnet_h_256")
-FEATURE_CASES = {
-    f"parcnet_s_features_os{stride}_{size}": stride for stride, size in ((32, 256), (16, 256), (16, 512), (8, 256))
+OFFICIAL = ("parcnet_xs", "parcnet_s", "parcnet_h")
+CASES = {f"{name}_{size}": name for name in ("parcnet_xs", "parcnet_s") for size in (224, 256, 320)}
+CASES |= {"parcnet_h_256": "parcnet_h"}
+FEATURE_CASES = {f"parcnet_s_features_os{stride}_{size}": stride for stride, size in ((16, 256), (16, 512), (8, 256))}
+OURS = {  # official module -> ours
+    "conv_1": "stem",
+    **{f"layer_{number}": f"stages.{number - 1}" for number in range(1, 6)},
+    "conv_1x1_exp": "final_conv",
+    "logits": "",
+    **{f"out_l{number}": f"stages.{number - 1}" for number in range(1, 6)},
+    "out_l5_exp": "final_conv",
 }
 
 
@@ -32,70 +29,24 @@ def loaded():
     return functools.cache(official_model)
 
 
-def input_of(case: Case) -> torch.Tensor:
-    return official_input(case.meta["input_tag"], case.meta["input_shape"])
+@pytest.mark.parametrize(("case_name", "name"), CASES.items())
+def test_logits_and_stages_are_the_official_ones(case_name, name, loaded):
+    assert_official_outputs(loaded(name), case_name, our_module=OURS.__getitem__)
 
 
-@pytest.mark.parametrize("size", [224, 320])
-@pytest.mark.parametrize("name", OFFICIAL)
-@torch.no_grad()
-def test_logits_are_the_official_ones(name, size, loaded):
-    case = read_case(GOLDEN / f"{name}_{size}.npz")
-    case.assert_equal("logits", loaded(name)(input_of(case)))
-
-
-@pytest.mark.parametrize("name", OFFICIAL)
-def test_parameters_are_as_many_as_the_official_ones(name, loaded):
-    assert sum(parameter.numel() for parameter in loaded(name).parameters()) == read_keys(name)["params"]
-
-
-@needs_shared
-@pytest.mark.parametrize("case_name", STAGE_CASES)
-@torch.no_grad()
-def test_every_stage_gives_the_official_map(case_name, loaded):
-    case = read_case(SHARED / f"{case_name}.npz")
-    model = loaded(case.meta["model"])
-    x = model.stem(input_of(case))
-    found = {"conv_1": x}
-    for number, stage in enumerate(model.stages, start=1):
-        x = stage(x)
-        found[f"layer_{number}"] = x
-    found["conv_1x1_exp"] = model.final_conv(x)
-    found["logits"] = model.forward_head(found["conv_1x1_exp"])
-    assert found.keys() == case.arrays.keys()
-    for name, tensor in found.items():
-        case.assert_equal(name, tensor)
-
-
-@needs_shared
 @pytest.mark.parametrize(("case_name", "output_stride"), FEATURE_CASES.items())
-@torch.no_grad()
-def test_features_at_every_output_stride_are_the_official_ones(case_name, output_stride):
-    case = read_case(SHARED / f"{case_name}.npz")
-    assert case.meta.get("output_stride", 32) == output_stride
-    x = input_of(case)
+def test_stages_at_smaller_output_strides_are_the_official_ones(case_name, output_stride):
     model = official_model("parcnet_s", output_stride=output_stride)
-    features = features_of(model, output_stride=output_stride)
-    found = {f"out_l{number}": tensor for number, tensor in enumerate(features(x), start=1)}
-    found |= {"conv_1": features["stem"](x), "out_l5_exp": model.forward_features(x)}
-    assert found.keys() == case.arrays.keys()
-    for name, tensor in found.items():
-        case.assert_equal(name, tensor)
+    assert_official_outputs(model, case_name, our_module=OURS.__getitem__)
 
 
-def features_of(model: nn.Module, *, output_stride: int) -> nn.ModuleDict:
-    """The weights of `model` in what timm gives for `features_only`, which calls `stages.0` `stages_0`."""
-    features = timm.create_model("parcnet_s", features_only=True, output_stride=output_stride).eval()
-    weights = {key.replace("stages.", "stages_", 1): tensor for key, tensor in model.state_dict().items()}
-    features.load_state_dict({key: weights[key] for key in features.state_dict()})
-    return features
-
-
-@needs_shared
 def test_no_stored_case_is_left_out():
-    stored = {file.stem for file in SHARED.glob("parcnet_*.npz")}
-    logits = {f"{name}_{size}" for name in OFFICIAL for size in (224, 320)}
-    assert stored == logits | {*STAGE_CASES} | FEATURE_CASES.keys()
+    assert {file.stem for file in GOLDEN.glob("parcnet_*.npz")} == CASES.keys() | FEATURE_CASES.keys()
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_parameters_and_multiply_adds_are_the_official_ones(name, loaded):
+    assert_official_cost(loaded(name), name)
 
 
 def test_unknown_output_stride_is_refused():

@@ -7,92 +7,58 @@ import timm
 import torch
 from safetensors.torch import save_file
 from timm.models._features import FeatureGetterNet
-from torch import nn
 
 from backbones import images, make
-from golden_fixtures import (
-    SHARED,
-    Case,
-    assert_official_cost,
-    needs_shared,
-    official_input,
-    official_model,
-    official_state_dict,
-    read_case,
-    read_keys,
-)
+from golden_fixtures import GOLDEN, assert_official_cost, assert_official_outputs, official_model, stored_cases
 from parckit.contract import InputError
 from parckit.layers import OversizedConv2d
 from parckit.models import load_official_state_dict
 from parckit.models.official import rename_official_key
 
 OFFICIAL = ("parcnetv2_xt", "parcnetv2_tiny", "parcnetv2_small", "parcnetv2_base")
-CASES = (*(f"{name}_224" for name in OFFICIAL), "parcnetv2_xt_256x320", "parcnetv2_xt_256x320_interp")
-DENSE = ("parcnetv2_xt_backbone", "parcnetv2_tiny_backbone")
-DENSE_CASES = tuple(f"{name}_{size}" for name in DENSE for size in ("224x224", "256x320", "256x320_interp"))
+CASES = {f"{name}_224": name for name in OFFICIAL}
+CASES |= {f"parcnetv2_xt_{size}": "parcnetv2_xt" for size in ("256x320", "256x320_interp")}
+DENSE = ("parcnetv2_xt", "parcnetv2_tiny")
+DENSE_CASES = {f"{name}_backbone_{size}": name for name in DENSE for size in ("224x224", "256x320", "256x320_interp")}
+OURS = {"downsample_layers.0": "stem", **{f"stages.{i}": f"stages.{i}" for i in range(4)}, "logits": ""}
 
 
-def load(case: Case, **kwargs: object) -> nn.Module:
-    """The official model of a case; the dense backbones are the classifiers' classes with other norms."""
-    name = case.meta["model"]
-    return official_model(
-        name, ours=name.removesuffix("_backbone"), interpolate_kernels=case.meta["interpolate"], **kwargs
+@pytest.mark.parametrize(("case_name", "name"), CASES.items())
+def test_logits_and_stages_are_the_official_ones(case_name, name):
+    model = official_model(name, interpolate_kernels=case_name.endswith("_interp"))
+    assert_official_outputs(model, case_name, our_module=OURS.__getitem__)
+
+
+# The official dense backbones are the classifiers' classes with other norms.
+@pytest.mark.parametrize(("case_name", "name"), DENSE_CASES.items())
+@torch.no_grad()
+def test_normed_features_are_those_of_the_official_dense_backbones(case_name, name):
+    model = official_model(
+        f"{name}_backbone",
+        ours=name,
+        interpolate_kernels=case_name.endswith("_interp"),
+        feature_norms=True,
+        num_classes=0,
     )
+    cases = stored_cases(case_name)
+    features = FeatureGetterNet(model, out_indices=(0, 1, 2, 3), norm=True)(cases[0].make_input())
+    for case in cases:
+        assert [*case.arrays] == ["out0", "out1", "out2", "out3"]
+        for array, feature in zip(case.arrays, features, strict=True):
+            case.assert_equal(array, feature)
 
 
-def input_of(case: Case) -> torch.Tensor:
-    return official_input(case.meta["input_tag"], case.meta["input_shape"])
-
-
-@needs_shared
-@pytest.mark.parametrize("case_name", CASES)
-@torch.no_grad()
-def test_logits_and_stages_are_the_official_ones(case_name):
-    case = read_case(SHARED / f"{case_name}.npz")
-    model = load(case)
-    last, stages = model.forward_intermediates(input_of(case))
-    found = {f"stages.{i}": stage for i, stage in enumerate(stages)}
-    found |= {"downsample_layers.0": model.stem(input_of(case)), "logits": model.forward_head(last)}
-    assert found.keys() == case.arrays.keys()
-    for name, tensor in found.items():
-        case.assert_equal(name, tensor)
-
-
-@needs_shared
-@pytest.mark.parametrize("case_name", DENSE_CASES)
-@torch.no_grad()
-def test_normed_features_are_those_of_the_official_dense_backbones(case_name):
-    case = read_case(SHARED / f"{case_name}.npz")
-    model = load(case, feature_norms=True, num_classes=0)
-    found = FeatureGetterNet(model, out_indices=(0, 1, 2, 3), norm=True)(input_of(case))
-    assert len(found) == len(case.arrays)
-    for i, tensor in enumerate(found):
-        case.assert_equal(f"out{i}", tensor)
-
-
-@needs_shared
 def test_no_stored_case_is_left_out():
-    assert {file.stem for file in SHARED.glob("parcnetv2_*.npz")} == {*CASES, *DENSE_CASES}
+    assert {file.stem for file in GOLDEN.glob("parcnetv2_*.npz")} == CASES.keys() | DENSE_CASES.keys()
 
 
-@needs_shared
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_parameters_and_multiply_adds_are_the_official_ones(name):
     with torch.device("meta"):
-        assert_official_cost(timm.create_model(name), name)
+        model = timm.create_model(name)
+    assert_official_cost(model, name)
 
 
-@needs_shared
-@pytest.mark.parametrize("name", [*OFFICIAL, *DENSE])
-def test_state_dicts_have_the_fingerprint(name):
-    floats = [tensor.double() for tensor in official_state_dict(name).values()]
-    expected = read_keys(name)["filled_fingerprint"]
-    # Only the order of float64 additions may differ: 6e7 of them at most, rounding to 1e-16 each.
-    assert sum(float(tensor.abs().sum()) for tensor in floats) == pytest.approx(expected["sum_abs"], rel=1e-9)
-    assert sum(float(tensor.sum()) for tensor in floats) == pytest.approx(expected["sum"], rel=1e-8)
-
-
-@needs_shared
 def test_classifiers_and_dense_backbones_do_not_take_each_others_weights():
     with pytest.raises(InputError, match=r"missing feature_norms\.0\.weight.*unexpected norm\.weight"):
         official_model("parcnetv2_xt", feature_norms=True)

@@ -64,7 +64,7 @@ def test_they_know_the_test_images():
     images = open_images(
         str(CIFAR10 / "test-0000.tar.gz"), split="test", transform=eval_transform(session.spec.preprocessing)
     )
-    some = torch.utils.data.Subset(images, range(1000))
+    some = torch.utils.data.Subset(images, range(200))
     found = evaluate(session, image_loader(some, batch_size=100), num_classes=10)
-    # The record says how many of all 10,000 it knows; a thousand of them differ from that by a standard error of 0.9.
+    # The record says how many of all 10,000 images it knows: 91 %. The standard error of 200 images is 2 %.
     assert found.top1 > 89

@@ -18,7 +18,7 @@ MakeTask = Callable[..., ClassifyTask]
 Fit = Callable[..., Trainer]
 
 OPTIMIZER, SCHEDULE = Optimizer(lr=3e-2), Schedule(warmup=0.2)
-KWARGS = {"img_size": 32, "drop_rate": 0.0, "block_drop_rate": 0.0}
+KWARGS = {"img_size": 32, "depths": (1, 1, 1), "drop_rate": 0.0, "block_drop_rate": 0.0}
 
 
 @pytest.fixture(autouse=True)

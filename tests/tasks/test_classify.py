@@ -1,14 +1,12 @@
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
-from torch.utils.data import DataLoader
 
 from parckit.contract import SPEC_KEY, InputError, ModelSpec
 from parckit.data import Batch, Progressive
@@ -182,12 +180,23 @@ def test_the_spec_says_all_that_the_model_needs(make_data, make_task):
     )
 
 
+class Start(Callback):
+    """Keep the weights and moments that training starts with."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.weights = deepcopy(pl_module.state_dict())
+        self.optimizer = deepcopy(trainer.optimizers[0].state_dict())
+
+
 def test_a_resumed_run_goes_on_where_the_other_stopped(tmp_path, make_data, make_task, fit):
-    data, whole, rest = make_data(), Record(), Record()
+    data, whole, rest, start = make_data(), Record(), Record(), Start()
     fit(make_task(data), data, epochs=2, callbacks=[WeightEMA(EMA), whole, every_epoch(tmp_path / "whole")])
     resume = tmp_path / "whole" / "epoch=0.ckpt"
-    callbacks = [WeightEMA(EMA), rest, every_epoch(tmp_path / "rest")]
+    callbacks = [WeightEMA(EMA), rest, every_epoch(tmp_path / "rest"), start]
     trainer = fit(make_task(data), data, epochs=2, callbacks=callbacks, resume=resume)
+    saved = torch.load(resume, weights_only=True)
+    assert_same(start.weights, saved["current_model_state"])
+    assert_same(start.optimizer["state"], saved["optimizer_states"][0]["state"])
     assert (trainer.current_epoch, trainer.global_step) == (2, 6)
     assert rest.rates == whole.rates[3:]
     assert [path.name for path in (tmp_path / "rest").iterdir()] == ["epoch=1.ckpt"]
@@ -197,24 +206,6 @@ def test_a_resumed_run_goes_on_where_the_other_stopped(tmp_path, make_data, make
         assert state["averaging_state"]["n_averaged"] == 7  # the initial weights count too
         assert state["global_step"] == 6
         assert state["epoch"] == 1
-
-
-class Start(Callback):
-    """Keep the weights and moments that training starts with."""
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        self.weights = deepcopy(pl_module.state_dict())
-        self.optimizer = deepcopy(trainer.optimizers[0].state_dict())
-
-
-def test_a_resumed_run_starts_with_the_weights_and_moments_that_were_saved(tmp_path, make_data, make_task, fit):
-    data, start = make_data(), Start()
-    fit(make_task(data), data, epochs=1, callbacks=[WeightEMA(EMA), every_epoch(tmp_path)])
-    path = tmp_path / "epoch=0.ckpt"
-    saved = torch.load(path, weights_only=True)
-    fit(make_task(data), data, epochs=2, callbacks=[WeightEMA(EMA), every_epoch(tmp_path), start], resume=path)
-    assert_same(start.weights, saved["current_model_state"])
-    assert_same(start.optimizer["state"], saved["optimizer_states"][0]["state"])
 
 
 class First(Callback):
@@ -254,22 +245,10 @@ def test_validation_passes_over_a_batch_without_images(make_data, make_task):
     assert make_task(make_data()).validation_step(what_is_left(0), 0) is None
 
 
-class Endless(LightningDataModule):
-    """A stream: nobody knows its length."""
-
-    batch_size = 4
-    training_sizes = ((32, 32),)
-
-    def train_dataloader(self) -> Iterator[Batch]:
-        return iter([])
-
-    def val_dataloader(self) -> DataLoader[Batch]:
-        return DataLoader([what_is_left(4)], batch_size=None)
-
-
-def test_a_stream_needs_a_number_of_steps(make_data, make_task, fit):
+def test_a_run_without_an_end_is_refused(make_data, make_task, fit):
+    data = make_data()
     with pytest.raises(InputError, match=r"--trainer\.max_steps"):
-        fit(make_task(make_data()), Endless(), epochs=1)
+        fit(make_task(data), data, epochs=-1)
 
 
 def test_the_memory_layout_does_not_change_the_logits(make_data, make_task):

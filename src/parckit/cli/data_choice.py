@@ -6,7 +6,7 @@ from itertools import zip_longest
 from torch.utils.data import DataLoader
 
 from parckit.contract import InputError
-from parckit.data import Batch, ImageDataset, OnError, Split, eval_transform, image_loader, open_images
+from parckit.data import Batch, IndexedImages, OnError, Split, eval_transform, image_loader, open_images
 from parckit.runtimes import Session
 
 
@@ -15,7 +15,7 @@ class DataChoice:
     """Labelled images to evaluate on; `--data X` is short for `--data.source X`.
 
     Attributes:
-        source: `digits`, a folder of class folders, a folder, pattern or URLs of tar shards, or `hf://NAME`.
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
         split: which part of the source; without a test part, val or a held-out part of train serves, with a warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         batch_size: images at once.
@@ -42,11 +42,11 @@ class DataChoice:
         """
         return self.load(self.open(session))
 
-    def load(self, dataset: ImageDataset) -> DataLoader[Batch]:
+    def load(self, dataset: IndexedImages) -> DataLoader[Batch]:
         """Return batches of images that `open` returned."""
         return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
 
-    def open(self, session: Session) -> ImageDataset:
+    def open(self, session: Session) -> IndexedImages:
         """Return the images one by one, as a session's model expects them.
 
         Raises:

@@ -5,7 +5,8 @@ from pathlib import Path
 from parckit.cli.parsing import parse_size, verb_parser
 from parckit.cli.tables import count, show
 from parckit.contract import MODEL_FILE, Contract
-from parckit.deploy import AxisForm, export_bundle
+from parckit.deploy import export_bundle
+from parckit.layers import Form
 from parckit.models import check_input
 from parckit.runtimes.torch import open_checkpoint
 
@@ -19,7 +20,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--opset", type=int, default=18, help="ONNX operator set")
     parser.add_argument("--ir_version", type=int | None, default=None, help="ONNX IR; by default the opset's lowest")
     parser.add_argument("--batch_size", type=int, default=1, help="images that the graph takes at once")
-    parser.add_argument("--form", type=AxisForm, default="auto", help="of convolutions along an axis; auto: by timings")
+    parser.add_argument("--form", type=Form, default="auto", help="of convolutions along an axis; auto: by timings")
     args = parser.read(argv)
     model, spec = open_checkpoint(args.checkpoint)
     if args.size is not None:

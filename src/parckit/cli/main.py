@@ -14,7 +14,6 @@ VERBS = {
     "quickstart": "the whole path on real handwritten digits: train, export, verify, benchmark, report",
     "data": "pack, check and lay out images before training on them",
     "train": "train a model from a recipe",
-    "recipe": "turn a training file of the official code into a recipe",
     "eval": "accuracy of a checkpoint or bundle on labelled images",
     "predict": "classify pictures with a checkpoint or bundle",
     "export": "fuse a checkpoint and write a verified ONNX bundle",

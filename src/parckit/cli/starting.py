@@ -126,8 +126,8 @@ def check_validated(trainer: Trainer) -> None:
     """
     epoch, every = trainer.num_training_batches, trainer.check_val_every_n_epoch
     due = cast("float | None", trainer.val_check_batch)
-    if due is None or math.isinf(due) or math.isinf(epoch):
-        return  # by the clock, or of a stream: known at the end
+    if due is None:
+        return  # validates by the clock: known at the end
     accumulated, whole_epochs = trainer.accumulate_grad_batches, 0 if every is None else every - 1
     first = whole_epochs * math.ceil(epoch / accumulated) + math.ceil(due / accumulated)
     if (steps := trainer.estimated_stepping_batches) < first:

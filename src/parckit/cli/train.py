@@ -119,10 +119,9 @@ def train(argv: list[str]) -> Run:
         match_weights(config, start=start)
     seed_everything(config.seed, verbose=False)
     ready = parser.build(_without_weights(config) if start else config)
-    _check_trainer(config.trainer, ready.data)
+    _check_trainer(config.trainer)
     logger = CSVLogger(out, name="logs")
-    minutes = config.save_minutes if ready.data.resumes_within_epochs else None
-    best, last = _best(config), SaveLast(out, minutes=minutes)
+    best, last = _best(config), SaveLast(out, minutes=config.save_minutes)
     continuity = make_continuity(config, ready.data)
     announcement = Announcement(ready.data, start=start)
 
@@ -165,15 +164,14 @@ def _show(run: Run) -> None:
     print(f"metrics: {run.metrics}\nconfiguration: {run.config}")
 
 
-def _check_trainer(options: Namespace, data: ClassifyData) -> None:
+def _check_trainer(options: Namespace) -> None:
     for name in ("limit_val_batches", "val_check_interval"):
         if options[name] == 0:
             raise InputError(f"--trainer.{name} 0: best.ckpt is chosen by validation")
     if options.fast_dev_run:
         raise InputError("--trainer.fast_dev_run: keeps no checkpoint; try --trainer.max_epochs 1")
-    if options.max_steps < 0 and (options.max_epochs == -1 or not data.resumes_within_epochs):
-        why = "-1: the run has no end" if data.resumes_within_epochs else "unknown: a stream has no length"
-        raise InputError(f"--trainer.max_steps {why}; give a number, which the schedule needs")
+    if options.max_steps < 0 and options.max_epochs == -1:
+        raise InputError("--trainer.max_steps -1: the run has no end; give a number, which the schedule needs")
     if options.max_time is not None:
         instead = "`timeout --signal=TERM 8h parckit train ...` ends so that it can go on to the last bit"
         raise InputError(f"--trainer.max_time {options.max_time}: leaves out the rest of its epoch; {instead}")

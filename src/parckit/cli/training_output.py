@@ -30,8 +30,7 @@ class Announcement(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: ClassifyTask) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Print."""
         accumulated, processes = trainer.accumulate_grad_batches, trainer.world_size
-        batches = trainer.num_training_batches
-        steps = "unknown" if math.isinf(batches) else math.ceil(batches / accumulated)
+        steps = math.ceil(trainer.num_training_batches / accumulated)
         height, width = self._data.preprocessing.size
         size = f" of {height}x{width} pixels" if len(self._data.training_sizes) > 1 else ""
         lr = pl_module.optimizer_settings

@@ -2,7 +2,6 @@
 
 from parckit.data.datasets import (
     DrawnImages,
-    ImageDataset,
     ImageTable,
     IndexedImages,
     OnError,
@@ -11,11 +10,10 @@ from parckit.data.datasets import (
     Transform,
 )
 from parckit.data.images import IMAGE_EXTENSIONS, decode_image, list_images, load_image
-from parckit.data.loader import Batch, collate, image_loader, stream_loader, train_loader
+from parckit.data.loader import Batch, collate, image_loader, train_loader
 from parckit.data.sampling import BatchShape, Draw, Epoch, MultiScale, OneSize, Progressive, SeededBatches, Sizes
 from parckit.data.source import open_images
 from parckit.data.splits import Split
-from parckit.data.streams import StreamedImages
 from parckit.data.transforms import Augment, Crop, CropInterpolation, eval_transform, train_transform
 
 __all__ = [
@@ -28,7 +26,6 @@ __all__ = [
     "Draw",
     "DrawnImages",
     "Epoch",
-    "ImageDataset",
     "ImageTable",
     "IndexedImages",
     "MultiScale",
@@ -39,7 +36,6 @@ __all__ = [
     "SeededBatches",
     "Sizes",
     "Split",
-    "StreamedImages",
     "TrainTransform",
     "Transform",
     "collate",
@@ -49,7 +45,6 @@ __all__ = [
     "list_images",
     "load_image",
     "open_images",
-    "stream_loader",
     "train_loader",
     "train_transform",
 ]

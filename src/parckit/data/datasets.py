@@ -1,8 +1,7 @@
-"""The datasets that every source becomes: images by index, or a common base for streams."""
+"""The datasets that every source becomes: its images by index, or as training draws them."""
 
 import logging
 import random
-from abc import ABC
 from collections.abc import Callable
 from typing import Literal, Protocol, cast, final
 
@@ -59,24 +58,14 @@ class ImageTable(Protocol):
         ...
 
 
-class ImageDataset(Dataset[Sample | None], ABC):
-    """Abstract: labelled images, each passed through a transform; None stands for a broken one that was skipped.
+@final
+class IndexedImages(Dataset[Sample | None]):
+    """A table's images by their index; None stands for a broken image that was skipped.
 
     Attributes:
         labels: class names by index.
         served: what of the source serves as the split.
-    """
-
-    labels: tuple[str, ...]
-    served: str
-
-
-@final
-class IndexedImages(ImageDataset):
-    """A table's images by their index.
-
-    Attributes:
-        table: where they come from.
+        table: where the images come from.
     """
 
     def __init__(self, table: ImageTable, *, transform: Transform, on_error: OnError = "raise") -> None:
@@ -95,15 +84,19 @@ class IndexedImages(ImageDataset):
         return len(self.table.targets)
 
     def __getitem__(self, index: int) -> Sample | None:
-        image = load_or_skip(lambda: self.table.load(index), on_error=self._on_error)
+        image = _load_or_skip(self.table, index, on_error=self._on_error)
         return None if image is None else (self._transform(image), _target(self.table, index))
 
 
 @final
-class DrawnImages(ImageDataset):
-    """A table's images as a sampler of `Draw` asks for them.
+class DrawnImages(Dataset[Sample | None]):
+    """A table's images as a sampler of `Draw` asks for them; None stands for a broken image that was skipped.
 
     The generators of torch, numpy and Python are seeded anew for every image, and stay as its augmentation leaves them.
+
+    Attributes:
+        labels: class names by index.
+        served: what of the source serves as the split.
     """
 
     def __init__(self, table: ImageTable, *, transform: TrainTransform, on_error: OnError = "raise") -> None:
@@ -117,21 +110,21 @@ class DrawnImages(ImageDataset):
         return len(self._table.targets)
 
     def __getitem__(self, draw: Draw) -> Sample | None:
-        image = load_or_skip(lambda: self._table.load(draw.image), on_error=self._on_error)
+        image = _load_or_skip(self._table, draw.image, on_error=self._on_error)
         if image is None:
             return None
-        seed_generators(draw.seed)
+        _seed_generators(draw.seed)
         return self._transform(image, draw.size, draw.share), _target(self._table, draw.image)
 
 
-def load_or_skip(load: Callable[[], Image.Image], *, on_error: OnError) -> Image.Image | None:
-    """Return what `load` gives; for a broken image, log it and return None if errors are to be skipped.
+def _load_or_skip(table: ImageTable, index: int, *, on_error: OnError) -> Image.Image | None:
+    """Load an image; if it is broken and `on_error` is `"skip"`, log it and return None.
 
     Raises:
-        InputError: the loader's, with a word on how to skip, if `on_error` is `"raise"`.
+        InputError: if it is broken and `on_error` is `"raise"`; says how to skip it.
     """
     try:
-        return load()
+        return table.load(index)
     except InputError as error:
         if on_error == "raise":
             raise InputError(f"{error}; --data.on_error skip leaves such images out") from error
@@ -139,7 +132,7 @@ def load_or_skip(load: Callable[[], Image.Image], *, on_error: OnError) -> Image
         return None
 
 
-def seed_generators(seed: int) -> None:
+def _seed_generators(seed: int) -> None:
     """Seed what augmentations draw from: the generators of torch, numpy and Python, but not those of other devices."""
     torch.random.default_generator.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - what timm's policies draw from

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from parckit.data.datasets import DrawnImages, ImageDataset, IndexedImages, Sample
+from parckit.data.datasets import DrawnImages, IndexedImages, Sample
 from parckit.data.sampling import SeededBatches
-from parckit.data.streams import StreamedImages
 
 
 class Batch(NamedTuple):
@@ -37,7 +36,7 @@ def collate(samples: Sequence[Sample | None]) -> Batch:
 
 
 def image_loader(
-    dataset: ImageDataset, *, batch_size: int, workers: int = 0, process: int = 0, processes: int = 1
+    dataset: IndexedImages, *, batch_size: int, workers: int = 0, process: int = 0, processes: int = 1
 ) -> DataLoader[Batch]:
     """Load every image once, in order.
 
@@ -48,35 +47,16 @@ def image_loader(
         batch_size: images per batch, before broken ones are dropped.
         workers: loader processes, kept for the loader's life; 0 loads in this process.
         process: number of this process, from 0; each loads its own part.
-        processes: how many there are; all load equally many batches, the last of which may be empty. A stream is dealt
-            out by itself.
+        processes: how many there are; all load equally many batches, the last of which may be empty.
     """
-    if not isinstance(dataset, IndexedImages):
-        return _loader(dataset, workers=workers, batch_size=batch_size)
-    own = range(process, len(dataset), processes)
+    part = range(process, len(dataset), processes)
     starts = range(0, math.ceil(len(dataset) / processes), batch_size)
-    return _loader(dataset, workers=workers, batch_sampler=[own[start : start + batch_size] for start in starts])
+    return _loader(dataset, workers=workers, batches=[part[start : start + batch_size] for start in starts])
 
 
 def train_loader(dataset: DrawnImages, *, batches: SeededBatches, workers: int = 0) -> DataLoader[Batch]:
     """Load the batches that a sampler draws; order and augmentation are its own, with any number of workers."""
-    return _loader(dataset, workers=workers, batch_sampler=batches)
-
-
-def stream_loader(
-    dataset: StreamedImages, *, batch_size: int, workers: int = 0, seed: int = 0, epoch: int = 0
-) -> DataLoader[Batch]:
-    """Load whole batches of a stream at random: within each worker the order of its shards, then a window of samples.
-
-    Args:
-        dataset: from `open_images`.
-        batch_size: images per batch, before broken ones are dropped.
-        workers: loader processes, kept for the loader's life; 0 loads in this process.
-        seed: of order and augmentation, which differ with the number of workers.
-        epoch: that the first pass over the loader is; every further one is the next.
-    """
-    images = dataset.shuffled(seed=seed, epoch=epoch)
-    return _loader(images, workers=workers, batch_size=batch_size, drop_last=True)
+    return _loader(dataset, workers=workers, batches=batches)
 
 
 def _leave_group(worker: int) -> None:
@@ -86,15 +66,17 @@ def _leave_group(worker: int) -> None:
         os.setpgrp()
 
 
-def _loader(dataset: ImageDataset, *, workers: int, **order: object) -> DataLoader[Batch]:
+def _loader(
+    dataset: IndexedImages | DrawnImages, *, workers: int, batches: Sequence[Sequence[int]] | SeededBatches
+) -> DataLoader[Batch]:
     loader = DataLoader(
         dataset,
+        batch_sampler=batches,  # pyright: ignore[reportArgumentType] - torch's type knows integers as indices only
         num_workers=workers,
         persistent_workers=workers > 0,
         collate_fn=collate,
         worker_init_fn=_leave_group,
         pin_memory=torch.cuda.is_available(),
-        **order,  # pyright: ignore[reportArgumentType] - batch size and order, as the three kinds above need them
     )
     # torch types a loader by its samples, whatever the collate function makes of them.
     return cast("DataLoader[Batch]", loader)

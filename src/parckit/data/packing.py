@@ -1,7 +1,7 @@
-"""Writing tar shards that `parckit.data.shards` and `parckit.data.streams` read.
+"""Writing tar shards that `parckit.data.shards` reads.
 
-Images keep their bytes. Their order is drawn once from a seed, so that every shard is a fair sample of its split, which
-matters to streams: they shuffle within a window only.
+Images keep their bytes. Their order is drawn once from a seed, so that every shard is a fair sample of its split. Tools
+that read shards from front to back need that.
 """
 
 import io
@@ -26,7 +26,7 @@ from parckit.data.splits import NAMED, Named
 _log = logging.getLogger(__name__)
 
 SHARD_SIZE = 5000
-"""Images per shard: of ImageNet 550 MB. Few files to keep track of, yet 257 to deal out to processes and workers."""
+"""Images per shard: of ImageNet 550 MB. Few files to keep track of, and none too large to copy."""
 
 Item = TypeVar("Item")
 

@@ -1,4 +1,4 @@
-"""What local and remote shards share: which files make a split, what a sample holds, what its label means.
+"""The format of shards: which files make a split, what a sample holds, what its label means.
 
 A shard is a tar file of samples; a sample is the consecutive files that share a key (the name up to its first dot), one
 of them an image, one with the ending `cls`: the class index in decimal digits. Files of other endings are left alone.
@@ -8,9 +8,8 @@ A shard belongs to the split its file name begins with: `train-`, `val-` or `tes
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from braceexpand import braceexpand
 
@@ -38,7 +37,7 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[list[str], str]:
-    """Choose a split's shards among a source's paths or URLs, and tell what of the source serves as the split.
+    """Choose a split's shards among a source's paths, and tell what of the source serves as the split.
 
     Raises:
         InputError: if a name tells no split while others do, or the split would be empty.
@@ -64,13 +63,8 @@ def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[
 
 
 def _split_of(shard: str) -> Named | None:
-    name = shard_name(shard)
+    name = Path(shard).name
     return next((split for split in NAMED if name.startswith(f"{split}-")), None)
-
-
-def shard_name(shard: str) -> str:
-    """Return the file name of a path or URL."""
-    return PurePosixPath(urlsplit(shard).path if "://" in shard else shard).name
 
 
 def parse_labels(text: str, *, name: str) -> tuple[str, ...]:

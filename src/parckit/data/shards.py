@@ -22,7 +22,6 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from webdataset.tariterators import base_plus_ext
 
 from parckit.contract import InputError, replacing
 from parckit.data.images import IMAGE_EXTENSIONS, decode_image
@@ -227,7 +226,7 @@ def require_end(path: Path, *, at: int) -> None:
 
 def _entries(archive: tarfile.TarFile, *, shard: Path) -> Iterator[_Entry]:
     files = (member for member in archive if member.isreg())
-    for key, members in groupby(files, key=lambda member: base_plus_ext(member.name)[0]):
+    for key, members in groupby(files, key=lambda member: _key(member.name)):
         if key is None:
             continue
         name = f"{shard}:{key}"
@@ -238,6 +237,13 @@ def _entries(archive: tarfile.TarFile, *, shard: Path) -> Iterator[_Entry]:
         content = archive.extractfile(label)
         target = parse_target(content.read() if content else b"", labels=None, name=name)
         yield _Entry(key=key, target=target, offset=image.offset_data, size=image.size)
+
+
+def _key(name: str) -> str | None:
+    """Return a member's name up to the first dot of its file name; None if it is hidden or has no dot."""
+    folder, slash, file = name.rpartition("/")
+    stem, dot, _ = file.partition(".")
+    return folder + slash + stem if stem and dot else None
 
 
 def _unpacked(shard: Path) -> Path:

@@ -19,31 +19,27 @@ the height | the width. Appended ends are the papers' circular convolution.
           8 x 160               17 |  24       5 |   7     32 |  34
 """
 
-from typing import Literal, get_args
-
 import torch
 from torch import nn
 
 from parckit.contract import InputError
-from parckit.layers import AxisConv2d, ConstantAxisConv2d
-
-AxisForm = Literal["auto", "conv", "matmul"]
+from parckit.layers import FORMS, AxisConv2d, ConstantAxisConv2d, Form
 
 _MATMUL_FROM = 24
 """Positions from which a pair of products, height then width, is faster than a pair of convolutions."""
 
 
-def check_form(form: AxisForm) -> None:
+def check_form(form: Form) -> None:
     """Check the name of a form.
 
     Raises:
         InputError: if there is no such form.
     """
-    if form not in get_args(AxisForm):
-        raise InputError(f"form={form!r}: choose from {', '.join(get_args(AxisForm))}")
+    if form not in FORMS:
+        raise InputError(f"form={form!r}: choose from {', '.join(FORMS)}")
 
 
-def set_axis_forms(model: nn.Module, form: AxisForm) -> None:
+def set_axis_forms(model: nn.Module, form: Form) -> None:
     """Give every convolution along an axis the form in which it is to leave; `"auto"` is the faster in ONNX Runtime.
 
     Kernels that are not depthwise, and those that `parckit.fuse` left learned, leave as convolutions.
@@ -58,7 +54,7 @@ def set_axis_forms(model: nn.Module, form: AxisForm) -> None:
                 model.set_submodule(path, _as_conv(module))
 
 
-def _leaves_as_matmul(conv: ConstantAxisConv2d, form: AxisForm) -> bool:
+def _leaves_as_matmul(conv: ConstantAxisConv2d, form: Form) -> bool:
     taps = max(conv.weight.shape[2:])
     # Positions that the taps reach, where there are zeros outside: all of the axis, if the kernel covers it.
     positions = taps if conv.padding == "circular" else (taps + 1) // 2

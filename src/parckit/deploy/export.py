@@ -20,9 +20,9 @@ from parckit.contract import (
     sha256_of,
     write_contract,
 )
-from parckit.deploy.axis_forms import AxisForm
 from parckit.deploy.onnx_check import check_file, shape_of
 from parckit.deploy.onnx_export import check_versions, write_onnx
+from parckit.layers import Form
 from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.measure.memory import peak_memory
@@ -42,7 +42,7 @@ def export_bundle(
     opset: int = 18,
     ir_version: int | None = None,
     batch_size: int = 1,
-    form: AxisForm = "auto",
+    form: Form = "auto",
 ) -> Contract:
     """Write a verified bundle for the size that `spec` says; a bundle that stood at `out` is replaced on success only.
 

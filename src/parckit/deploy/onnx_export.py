@@ -15,8 +15,9 @@ from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
 from parckit.contract import ExportError, InputError
-from parckit.deploy.axis_forms import AxisForm, check_form, set_axis_forms
+from parckit.deploy.axis_forms import check_form, set_axis_forms
 from parckit.deploy.passes import PASSES
+from parckit.layers import Form
 
 INPUT = "image"
 OUTPUT = "logits"
@@ -44,7 +45,7 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
-def check_versions(opset: int, ir_version: int | None, *, form: AxisForm = "auto") -> int:
+def check_versions(opset: int, ir_version: int | None, *, form: Form = "auto") -> int:
     """Return the IR version to write: the one asked for, or the lowest in which `opset` may appear.
 
     Raises:
@@ -70,7 +71,7 @@ def write_onnx(
     batch_size: int,
     opset: int,
     ir_version: int,
-    form: AxisForm = "auto",
+    form: Form = "auto",
 ) -> None:
     """Write a model in eval mode to an ONNX file of static shapes, with all weights inside.
 

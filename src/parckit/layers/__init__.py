@@ -4,16 +4,15 @@ from parckit.layers.along_axis import (
     Axis,
     AxisConv2d,
     axis_conv,
-    axis_conv_reference,
     resize_along,
 )
 from parckit.layers.axis_form import FORMS, Form, Padding
-from parckit.layers.circular import CircularConv2d, PositionEmbedding, circular_conv
+from parckit.layers.circular import CircularConv2d, PositionEmbedding
 from parckit.layers.constant_axis import ConstantAxisConv2d
 from parckit.layers.conv_norm import ConvNormSiLU
 from parckit.layers.edgevit import EdgeViTBlock, ParCMixer, PatchEmbedding, SparseAttention
 from parckit.layers.inverted_residual import InvertedResidual
-from parckit.layers.oversized import OversizedConv2d, oversized_conv
+from parckit.layers.oversized import OversizedConv2d
 from parckit.layers.parc import ChannelGate, FeedForward, ParCBlock, ParCBranch
 from parckit.layers.parc_conv import ParCConv2d
 from parckit.layers.parc_stage import Fusion, ParCStage
@@ -56,8 +55,5 @@ __all__ = [
     "PositionEmbedding",
     "SparseAttention",
     "axis_conv",
-    "axis_conv_reference",
-    "circular_conv",
-    "oversized_conv",
     "resize_along",
 ]

@@ -1,17 +1,16 @@
-r"""Convolution along one whole axis of a feature map, in equal forms.
+r"""Convolution along one whole axis of a feature map, in two equal forms.
 
-Two paddings, one definition: with the axis of length n and taps w,
+There are two paddings. With an axis of length n and taps w,
 
     circular    out[i] = sum_k w[k] * x[(i + k) mod n],     n taps                    (ParC-Net, section 3.1)
     zeros       out[i] = sum_k w[k] * x[i + k - K // 2],    K taps, K odd, x 0 outside (ParCNetV2, section 3.2)
 
-The same numbers come from three forms:
+Two forms compute the same numbers:
 
-* *conv* (the papers'): append the first n - 1 rows, or pad, and convolve.
+* *conv*, as in the papers: append the first n - 1 rows, or pad with zeros, and convolve.
 * *matmul*: multiply by the Toeplitz matrix of the taps (`toeplitz.py`).
-* *fft*: multiply the spectra along the axis.
 
-`axis_conv` is the one call; a further form is one more name in `Form` and one more branch there.
+`axis_conv` is the one function for all of this. A further form needs one more name in `Form` and one more branch there.
 """
 
 from abc import ABC, abstractmethod
@@ -48,16 +47,16 @@ def axis_conv(
         x: feature map.
         weight: `(C, 1, K, 1)` for `"height"`, `(C, 1, 1, K)` for `"width"`; K is the axis' length for circular padding,
             any odd number for zeros. More input channels per group (ParC-ResNet50 is dense), or more outputs than
-            inputs, run in the conv form.
+            inputs, runs in the conv form.
         bias: one number per output channel.
         axis: the axis to convolve along.
         padding: what stands beyond the ends.
-        form: how to compute it; `"auto"` chooses by what was timed. `"matmul"` and `"fft"` are for depthwise weights;
-            `"matmul"` has no second derivatives, and no forward-mode ones.
+        form: how to compute it; `"auto"` takes the form that was faster when we timed both. `"matmul"` needs a
+            depthwise weight, and has neither second derivatives nor forward-mode ones.
 
     Raises:
-        ValueError: if the weight's taps do not fit, `form`, `axis` or `padding` is unknown, or a weight that is not
-            depthwise is to run in another form than conv.
+        ValueError: if the weight's taps do not fit, if `form`, `axis` or `padding` is unknown, or if `form` is
+            `"matmul"` and the weight is not depthwise.
 
     Shape:
         (B, C, H, W) -> (B, C_out, H, W)
@@ -73,31 +72,8 @@ def axis_conv(
         return _conv_form(x, weight, bias, dim=dim, padding=padding)
     if not depthwise:
         raise ValueError(f"weight of shape {tuple(weight.shape)}: form={form!r} needs a depthwise one")
-    taps = weight.flatten(1)
-    if form == "fft":
-        out = _fft_form(x, taps, dim=dim, padding=padding)
-    else:
-        out = toeplitz_matmul(x, diagonals_of(taps, x.shape[dim], padding=padding), dim=dim)
+    out = toeplitz_matmul(x, diagonals_of(weight.flatten(1), x.shape[dim], padding=padding), dim=dim)
     return out if bias is None else out + bias.to(out.dtype).view(-1, 1, 1)
-
-
-def axis_conv_reference(
-    x: Float[Tensor, "b c h w"], weight: Float[Tensor, "c 1 kh kw"], *, axis: Axis, padding: Padding
-) -> Float[Tensor, "b c h w"]:
-    """Compute the definition tap by tap, in float64: slow, obvious, the yardstick of every form.
-
-    Shape:
-        (B, C, H, W) -> (B, C, H, W), float64
-    """
-    taps, dim = weight.double().flatten(1), axis_dim(axis)
-    positions = torch.arange(x.shape[dim])
-    out = torch.zeros_like(x, dtype=torch.float64)
-    for k in range(taps.shape[1]):
-        source = positions + (k if padding == "circular" else k - taps.shape[1] // 2)
-        inside = source.new_ones(len(source)) if padding == "circular" else (source >= 0) & (source < len(source))
-        mask = inside.double().view(along(-1, axis))
-        out += taps[:, k].view(-1, 1, 1) * x.double().index_select(dim, source % len(source)) * mask
-    return out
 
 
 def resize_along(weight: Float[Tensor, "a b kh kw"], length: int, *, axis: Axis) -> Float[Tensor, "a b kh2 kw2"]:
@@ -215,18 +191,3 @@ def diagonals_of(taps: Float[Tensor, "c k"], length: int, *, padding: Padding) -
         (C, K) -> (C, 2 length)
     """
     return circular_diagonals(taps) if padding == "circular" else banded_diagonals(taps, length)
-
-
-def _fft_form(x: Tensor, taps: Tensor, *, dim: int, padding: Padding) -> Tensor:
-    """Correlate through the spectrum: out = irfft(rfft(x) * conj(rfft(w))), in float32 at least."""
-    n = x.shape[dim]
-    signal = x.to(torch.promote_types(x.dtype, torch.float32))
-    taps = taps.to(signal.dtype)
-    period = n
-    if padding == "zeros":
-        # Among the diagonals the middle tap stands at place n; 2n places keep the ends of the map apart.
-        period = 2 * n
-        taps = banded_diagonals(taps, n).roll(-n, dims=1)
-    spectrum = torch.fft.rfft(taps, n=period).conj().unsqueeze(-1 if dim == 2 else -2)
-    out = torch.fft.irfft(torch.fft.rfft(signal, n=period, dim=dim) * spectrum, n=period, dim=dim)
-    return out.narrow(dim, 0, n).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Which form of a convolution along an axis is the fastest: what `benchmarks/circular.py` timed, as a table."""
+"""Choose the faster form of a convolution along an axis, by a table of what `benchmarks/circular.py` timed."""
 
 from typing import Literal, get_args
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 Padding = Literal["circular", "zeros"]
-Form = Literal["auto", "conv", "matmul", "fft"]
+Form = Literal["auto", "conv", "matmul"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
-# From how many positions on the matmul form wins, float32 on a CPU with AVX-512: in the forward pass alone, and in
-# forward and backward, by padding and dimension, for a single image and for more. Below, the product of small matrices
-# is slow. Along the width the convolution's gradients are slow too, and with zeros around even its forward pass.
+# From this number of positions on, the matmul form is faster, in float32 on a CPU with AVX-512. The key is the padding
+# and the dimension; the value is for the forward pass alone, then for forward and backward. Products of smaller
+# matrices are slow. Along the width the gradients of the conv form are slow, and with zeros its forward pass too.
 _SMALLEST_OF_ONE: dict[tuple[Padding, int], tuple[int, int]] = {
     ("circular", 2): (8, 14),
     ("circular", 3): (8, 8),
@@ -29,10 +29,9 @@ _SMALLEST_OF_BATCH: dict[tuple[Padding, int], tuple[int, int]] = {
 def choose_form(x: Tensor, *, dim: int, padding: Padding) -> Literal["conv", "matmul"]:
     """Choose the form for a depthwise kernel along `dim` (2 or 3) of a (B, C, H, W) map.
 
-    Whether the kernel is constant changes nothing. Maps in channels-last order stay in the conv form: the product must
-    copy them and returns them in the usual order, so that whole networks lose what the operator gains. The spectral
-    form is left out: it wins along the width alone, mostly in training on single images. On other devices than CPUs
-    nothing has been timed yet, and the papers' form runs.
+    The choice is the same for constant and for learned kernels. Maps in channels-last order use the conv form: the
+    matrix product has to copy them and returns them in the usual order, so that the whole network would lose more than
+    this operator gains. Nothing has been timed on other devices than CPUs; there the papers' conv form runs.
     """
     alone, with_backward = (_SMALLEST_OF_ONE if x.shape[0] == 1 else _SMALLEST_OF_BATCH)[padding, dim]
     smallest = with_backward if x.requires_grad and torch.is_grad_enabled() else alone

@@ -6,27 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from parckit.layers.along_axis import Axis, AxisConv2d, along, axis_conv, axis_dim, resize_along
-from parckit.layers.axis_form import Form
-
-
-def circular_conv(
-    x: Float[Tensor, "b c h w"],
-    weight: Float[Tensor, "c_out c_in kh kw"],
-    bias: Float[Tensor, " c_out"] | None = None,
-    *,
-    axis: Axis,
-    form: Form = "auto",
-) -> Float[Tensor, "b c_out h w"]:
-    """Convolve along one whole axis with circular padding (ParC-Net, section 3.1); see `axis_conv`.
-
-    Raises:
-        ValueError: as `axis_conv` does.
-
-    Shape:
-        (B, C, H, W) -> (B, C_out, H, W)
-    """
-    return axis_conv(x, weight, bias, axis=axis, padding="circular", form=form)
+from parckit.layers.along_axis import Axis, AxisConv2d, along, axis_dim, resize_along
 
 
 @final

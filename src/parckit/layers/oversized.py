@@ -5,27 +5,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from parckit.layers.along_axis import Axis, AxisConv2d, axis_conv, resize_along
-from parckit.layers.axis_form import Form
-
-
-def oversized_conv(
-    x: Float[Tensor, "b c h w"],
-    weight: Float[Tensor, "c 1 kh kw"],
-    bias: Float[Tensor, " c"] | None = None,
-    *,
-    axis: Axis,
-    form: Form = "auto",
-) -> Float[Tensor, "b c h w"]:
-    """Convolve along one axis with zeros outside and an odd number of centred taps (ParCNetV2, 3.2); see `axis_conv`.
-
-    Raises:
-        ValueError: as `axis_conv` does.
-
-    Shape:
-        (B, C, H, W) -> (B, C, H, W)
-    """
-    return axis_conv(x, weight, bias, axis=axis, padding="zeros", form=form)
+from parckit.layers.along_axis import Axis, AxisConv2d, resize_along
 
 
 @final

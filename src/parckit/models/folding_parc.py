@@ -30,7 +30,7 @@ from parckit.layers import (
     ParCConv2d,
     ParCStage,
     PositionEmbedding,
-    circular_conv,
+    axis_conv,
     resize_along,
 )
 from parckit.models.folding import constant_conv, fold_children, folds
@@ -195,7 +195,7 @@ def _constants_of(branch: ParCBranch, trace: Trace) -> _Branch:
 def _convolved(embedding: PositionEmbedding, conv: ConstantAxisConv2d) -> Tensor:
     """Return conv(embedding), which varies along their axis alone: (1, C, H, 1) or (1, C, 1, W)."""
     positions = resize_along(embedding.weight, max(conv.weight.shape[2:]), axis=conv.axis)
-    return circular_conv(positions, conv.weight, conv.bias, axis=conv.axis, form="conv")
+    return axis_conv(positions, conv.weight, conv.bias, axis=conv.axis, padding="circular", form="conv")
 
 
 def _maps(constants: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

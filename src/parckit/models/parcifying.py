@@ -76,16 +76,6 @@ class ParCReport:
     size: tuple[int, int]
     replacements: tuple[Replacement, ...]
 
-    @property
-    def params_change(self) -> int:
-        """Parameters that the model gains; negative where it loses."""
-        return sum(each.params_after - each.params_before for each in self.replacements)
-
-    @property
-    def madds_change(self) -> int:
-        """Multiply-adds per image that the model gains; negative where it loses."""
-        return sum(each.madds_after - each.madds_before for each in self.replacements)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parcified(Generic[AnyModel]):

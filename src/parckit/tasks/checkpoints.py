@@ -121,7 +121,7 @@ class SaveLast(Checkpoint):
 
     Args:
         folder: where to.
-        minutes: at most so much work is lost; None: save only at the ends of epochs, for data that cannot go on inside.
+        minutes: at most so much work is lost.
 
     Attributes:
         asked_by: number of the signal by which this process was asked to end; None if it was not.
@@ -130,11 +130,11 @@ class SaveLast(Checkpoint):
         InputError: if `minutes` is not positive.
     """
 
-    def __init__(self, folder: Path, *, minutes: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        if minutes is not None and not minutes > 0:
+    def __init__(self, folder: Path, *, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
+        if not minutes > 0:
             raise InputError(f"save_minutes={minutes}: must be positive")
         self._path = folder / LAST
-        self._seconds = None if minutes is None else 60 * minutes
+        self._seconds = 60 * minutes
         self._clock = clock
         self._saved_at = 0.0
         self.asked_by: int | None = None
@@ -170,12 +170,11 @@ class SaveLast(Checkpoint):
         del pl_module, outputs, batch
         if not _is_between_steps(trainer, batch_idx + 1):
             return
-        is_due = self._seconds is not None and self._clock() - self._saved_at >= self._seconds
+        is_due = self._clock() - self._saved_at >= self._seconds
         one_says = partial(trainer.strategy.reduce_boolean_decision, all=False)
         if not one_says(is_due or self.asked_by is not None):
             return
-        if self._seconds is not None:
-            self._save(trainer)
+        self._save(trainer)
         self._end_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

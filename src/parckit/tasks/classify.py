@@ -180,27 +180,15 @@ class ClassifyTask(LightningModule):
             InputError: if it has no end.
         """
         steps, batches = self.trainer.estimated_stepping_batches, self.trainer.num_training_batches
-        if not 0 < steps < math.inf:
+        if math.isinf(steps):
             raise InputError("--trainer.max_steps: give a number, which the schedule needs; the run has no other end")
-        # A stream's epochs have no known length: those that were asked for share the steps.
-        asked = max(1, self.trainer.max_epochs or 1)
-        epochs = steps / math.ceil(batches / self.trainer.accumulate_grad_batches) if batches < math.inf else asked
-        self._run = RunLength(steps=int(steps), epochs=epochs)
+        steps_per_epoch = math.ceil(batches / self.trainer.accumulate_grad_batches)
+        self._run = RunLength(steps=int(steps), epochs=steps / steps_per_epoch)
         if self._schedule.never_peaks(self._run):
             _log.warning("schedule: warm-up and cooldown take the whole run of %d steps; shorten them", steps)
         for norm in self.model.modules() if self._freeze_norms else ():
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
                 norm.eval()
-
-    def on_train_epoch_end(self) -> None:
-        """Refuse an epoch without a batch: there would be no end of them.
-
-        Raises:
-            InputError: if there was none, as in a stream shorter than its workers' batches.
-        """
-        if not self.trainer.fit_loop.epoch_loop.batch_progress.current.ready:
-            size = self._data.batch_size
-            raise InputError(f"--data.batch_size {size}: none of the loader's workers got so many images in an epoch")
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate, and the generators so that what is drawn depends on nothing that came before."""

@@ -1,8 +1,6 @@
 """Images for training and validation as a LightningDataModule."""
 
 import math
-from functools import partial
-from typing import cast
 
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
@@ -13,18 +11,15 @@ from parckit.data import (
     Batch,
     BatchShape,
     DrawnImages,
-    IndexedImages,
     MultiScale,
     OnError,
     OneSize,
     Progressive,
     SeededBatches,
     Sizes,
-    StreamedImages,
     eval_transform,
     image_loader,
     open_images,
-    stream_loader,
     train_loader,
     train_transform,
 )
@@ -38,7 +33,7 @@ class ClassifyData(LightningDataModule):
     """Labelled images of one source, split into training and validation.
 
     Args:
-        source: `digits`, a folder of class folders, a folder, pattern or URLs of tar shards, or `hf://NAME`.
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         augment: what training does to an image beside that.
         sizes: how training varies the images' size; None: it does not.
@@ -53,8 +48,7 @@ class ClassifyData(LightningDataModule):
         batch_size: as above.
 
     Raises:
-        InputError: if the source cannot be opened, has one class only, does not fill one training batch, or is a stream
-            that is to change with time.
+        InputError: if the source cannot be opened, has one class only, or does not fill one training batch.
     """
 
     def __init__(
@@ -80,21 +74,12 @@ class ClassifyData(LightningDataModule):
         self._workers = workers
         self._seed = seed
         augmented = train_transform(preprocessing, augment=augment)
-        of_one_size = partial(augmented, size=preprocessing.size)
-        train = open_images(source, split="train", transform=of_one_size, on_error=on_error)
-        if isinstance(train, IndexedImages):
-            train = DrawnImages(train.table, transform=augmented, on_error=on_error)
-            self._batches(train, epochs=1)
-        else:
-            given = {"sizes": (sizes, None), "augment.until": (augment.until, 1), "repeats": (repeats, 1)}
-            for name, (value, usual) in given.items():
-                if value != usual:
-                    why = "a stream's images come once an epoch, and alike in all epochs"
-                    raise InputError(f"{name}={value}: {why}; copy the shards of {source}")
-        if len(train.labels) == 1:
-            raise InputError(f"{source}: has the class {train.labels[0]!r} alone; is it a folder too high?")
-        self._train = train
         evaluate = eval_transform(preprocessing)
+        train = open_images(source, split="train", transform=evaluate, on_error=on_error)
+        self._train = DrawnImages(train.table, transform=augmented, on_error=on_error)
+        self._batches(epochs=1)
+        if len(self.labels) == 1:
+            raise InputError(f"{source}: has the class {self.labels[0]!r} alone; is it a folder too high?")
         self._val = open_images(source, split="val", transform=evaluate, on_error=on_error)
 
     @property
@@ -103,48 +88,27 @@ class ClassifyData(LightningDataModule):
         return self._train.labels
 
     @property
-    def train_images(self) -> int | None:
-        """How many images an epoch has; None for a stream."""
-        return len(self._train) if isinstance(self._train, DrawnImages) else None
-
-    @property
-    def resumes_within_epochs(self) -> bool:
-        """Whether training can leave out what it has seen of an epoch; streams begin it again."""
-        return isinstance(self._train, DrawnImages)
+    def train_images(self) -> int:
+        """How many images an epoch has."""
+        return len(self._train)
 
     @property
     def training_sizes(self) -> list[tuple[int, int]]:
         """Sizes (height, width) of the training images, pixels, from small to large."""
         return sorted(self._sizes.all_sizes(self.preprocessing.size, epochs=self._epochs))
 
-    def setup(self, stage: str) -> None:
-        """Check that the images can be dealt out to the processes.
-
-        Raises:
-            InputError: for a stream and more than one: their shares would differ, and they would wait for each other.
-        """
-        del stage
-        _, processes = self._process
-        if isinstance(self._train, StreamedImages) and processes > 1:
-            raise InputError(f"--data: a stream trains in one process, not in {processes}; copy its shards first")
-
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled, augmented batches, all of them full for batch norm's sake.
 
         In a run that resumes in the middle of an epoch they begin behind those already used.
         """
-        if isinstance(self._train, StreamedImages):
-            return stream_loader(
-                self._train, batch_size=self.batch_size, workers=self._workers, seed=self._seed, epoch=self._epochs_done
-            )
-        train = cast("DrawnImages", self._train)
         process, processes = self._process
-        batches = self._batches(train, epochs=self._epochs, process=process, processes=processes)
+        batches = self._batches(epochs=self._epochs, process=process, processes=processes)
         if self.trainer is not None:
             loop = self.trainer.fit_loop
             is_within = loop.epoch_progress.current.ready > self._epochs_done
             batches.resume_at(self._epochs_done, start=loop.epoch_loop.batch_progress.current.ready if is_within else 0)
-        return train_loader(train, batches=batches, workers=self._workers)
+        return train_loader(self._train, batches=batches, workers=self._workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return every validation image once, over all processes."""
@@ -170,19 +134,17 @@ class ClassifyData(LightningDataModule):
         """How many epochs the run has, of which the last may be unfinished; 1 without a trainer."""
         if self.trainer is None:
             return 1
-        limits = [] if self.trainer.max_epochs is None else [self.trainer.max_epochs]
-        if isinstance(self._train, DrawnImages):
-            _, processes = self._process
-            batches = len(self._batches(self._train, epochs=1, processes=processes))
-            limit = self.trainer.limit_train_batches
-            batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-            steps = max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
-            limits.append(math.ceil(self.trainer.max_steps / steps))
+        _, processes = self._process
+        batches = len(self._batches(epochs=1, processes=processes))
+        limit = self.trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        steps = max(1, math.ceil(batches / self.trainer.accumulate_grad_batches))
+        limits = (self.trainer.max_epochs or 0, math.ceil(self.trainer.max_steps / steps))
         return min((limit for limit in limits if limit > 0), default=1)
 
-    def _batches(self, images: DrawnImages, *, epochs: int, process: int = 0, processes: int = 1) -> SeededBatches:
+    def _batches(self, *, epochs: int, process: int = 0, processes: int = 1) -> SeededBatches:
         return SeededBatches(
-            len(images),
+            self.train_images,
             batch=BatchShape(self.batch_size, self.preprocessing.size),
             sizes=self._sizes,
             repeats=self._repeats,

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from parckit.measure.interleaved import compare_times, interleave
+from interleaved import compare_times, interleave
 
 
 def test_candidates_take_turns_and_their_first_calls_do_not_count():
@@ -27,7 +27,7 @@ def test_none_has_the_same_neighbour_always():
 
 def test_it_goes_on_for_the_time_given(monkeypatch):
     clock = itertools.count()  # one second passes between any two looks at it
-    monkeypatch.setattr("parckit.measure.interleaved.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("interleaved.perf_counter", lambda: next(clock))
     assert interleave({"a": lambda: None}, seconds=30, rounds=1)["a"] == [1] * 10
 
 

@@ -1,4 +1,4 @@
-"""Comparing alternatives on a noisy machine: all of them once a round in one process, and the ratios within rounds."""
+"""Compare the speed of alternatives on a noisy machine: run all of them in every round, and compare within rounds."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,16 +30,17 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Time callables in turn, once each per round, in an order that is drawn anew for every round.
 
-    Each is called twice and the second call counts: what its neighbour left in the caches is not its own. In a fixed
-    order each would have the same neighbour always, which alone can make equal ones differ by a tenth.
+    Each callable is called twice, and only the second call is timed: the first one replaces what another callable left
+    in the caches. In a fixed order a callable would always follow the same other one; that alone can make equal
+    callables differ by 10 %.
 
     Args:
         candidates: what to time, by name.
-        seconds: the whole may take about this long; at least `rounds` rounds are made.
-        rounds: how many at least.
+        seconds: how long all rounds together take, about.
+        rounds: the smallest number of rounds, even if they take longer than `seconds`.
 
     Returns:
-        The seconds of every call, by name; entry i of all names stems from one round.
+        The seconds of every timed call, by name; entry i of every list comes from round i.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     rng = np.random.default_rng(0)
