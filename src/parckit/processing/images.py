@@ -3,6 +3,8 @@
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from parckit.contract import InputError
@@ -18,13 +20,33 @@ FORMAT_OF_EXTENSION = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-"""File endings, lower case, and Pillow's names of the formats that they promise; decoding goes by the bytes alone."""
+"""File ending, lower case -> Pillow's name of the format that it promises. Decoding looks at the bytes alone."""
 
 IMAGE_EXTENSIONS = tuple(FORMAT_OF_EXTENSION)
 """File endings, lower case, that count as images in folders and shards."""
 
 IMAGE_FORMATS = tuple(dict.fromkeys(FORMAT_OF_EXTENSION.values()))
-"""The only decoders tried: Pillow knows others (EPS) that would start programs on a stranger's file."""
+"""The only decoders that are tried. Pillow knows others, such as EPS, that start programs on a stranger's file."""
+
+
+Picture = str | Path | Image.Image | NDArray[np.uint8]
+"""What a user may give as a picture: a file, a Pillow image, or (H, W, 3) RGB or (H, W) grey pixels from 0 to 255."""
+
+
+def open_picture(source: Picture) -> Image.Image:
+    """Return any picture as RGB, turned upright by its EXIF tag.
+
+    Raises:
+        InputError: if a file is missing or cannot be decoded, or an array has another type or shape.
+    """
+    if isinstance(source, str | Path):
+        return load_image(source)
+    if isinstance(source, Image.Image):
+        return _rgb(ImageOps.exif_transpose(source))
+    is_picture = source.ndim == 2 or (source.ndim == 3 and source.shape[2] == 3)
+    if not is_picture or source.dtype != np.uint8 or not source.size:
+        raise InputError(f"array of shape {source.shape} and type {source.dtype}: needs (H, W, 3) or (H, W) of uint8")
+    return Image.fromarray(source).convert("RGB")
 
 
 def load_image(path: str | Path) -> Image.Image:
@@ -42,17 +64,17 @@ def load_image(path: str | Path) -> Image.Image:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder and of all folders in it, sorted; whether they are whole is not tried.
+    """Return the image files of a folder and of all folders in it, sorted. The files are not opened.
 
     Raises:
         InputError: if there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
-    if not found:
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
+    if not paths:
         raise InputError(f"{folder}: holds no images; accepted endings are {', '.join(IMAGE_EXTENSIONS)}")
-    return found
+    return paths
 
 
 def decode_image(data: bytes, *, name: str) -> Image.Image:
@@ -81,6 +103,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return image.point(lambda value: value / 256, "L").convert("RGB")
     if "transparency" in image.info:
-        # Straight to RGB, Pillow warns for palettes with one alpha per colour.
+        # Converted straight to RGB, a palette with one alpha per colour makes Pillow warn.
         return image.convert("RGBA").convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")  # convert would copy: a twelfth of decoding a JPEG
+    # An RGB image is not converted: the copy would take a twelfth of the time of decoding a JPEG.
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data import IMAGE_EXTENSIONS, decode_image, list_images, load_image
+from parckit.processing import IMAGE_EXTENSIONS, decode_image, list_images, load_image
 
 
 def _save(path: Path, image: Image.Image, **options: object) -> Path:
