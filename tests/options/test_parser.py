@@ -1,72 +1,20 @@
+import logging
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from parckit.cli.data_choice import DataChoice
-from parckit.cli.parsing import beside, find_recipe, parse_counts, parse_size, recipes_folder, verb_parser
-from parckit.cli.train import make_parser
 from parckit.contract import InputError
-
-
-@pytest.mark.parametrize(("text", "size"), [("256x192", (256, 192)), ("64", (64, 64)), ("1x1", (1, 1))])
-def test_sizes(text, size):
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "0", "0x5", "5x0", "5x", "x5", "-5", "5X5", "5x5x5", "5 x 5", "5.5", "five"])
-def test_what_is_no_size_is_refused(text):
-    with pytest.raises(InputError, match=f"--size {text}: .*HEIGHTxWIDTH"):
-        parse_size(text)
-
-
-@pytest.mark.parametrize(("text", "counts"), [("1", (1,)), ("1,2,16", (1, 2, 16))])
-def test_counts(text, counts):
-    assert parse_counts(text) == counts
-
-
-@pytest.mark.parametrize("text", ["", "0", "1,0", "1,", ",1", "-1", "1;2", "1, 2", "one"])
-def test_what_are_no_counts_is_refused(text):
-    with pytest.raises(InputError, match=f"--threads {text}: .*1,2,4"):
-        parse_counts(text)
-
-
-@pytest.mark.parametrize(
-    ("artefact", "expected"),
-    [("run/best.ckpt", "run/best_x.json"), ("run/v1.2.ckpt", "run/v1.2_x.json"), ("run/b.v2", "run/b.v2_x.json")],
-)
-def test_files_about_an_artefact_lie_beside_it(artefact, expected, tmp_path):
-    (tmp_path / "run" / "b.v2").mkdir(parents=True)
-    assert beside(tmp_path / artefact, "_x.json") == tmp_path / expected
-
-
-def test_files_about_the_folder_one_is_in_lie_beside_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert beside(Path(), "_x.json") == tmp_path.with_name(f"{tmp_path.name}_x.json")
-
-
-def test_a_recipe_is_found_by_name():
-    path = find_recipe("classify/digits_parcnet_xxs")
-    assert path == recipes_folder() / "classify" / "digits_parcnet_xxs.yaml"
-    assert path.is_file()
-
-
-def test_a_recipe_is_found_by_path(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.touch()
-    assert find_recipe(str(path)) == path
-
-
-def test_a_missing_recipe_is_named_with_the_shipped_ones():
-    with pytest.raises(InputError, match=r"--config classify/mine: .*classify/digits_parcnet_xxs"):
-        find_recipe("classify/mine")
+from parckit.measure.evaluation import EvaluationData
+from parckit.options import verb_parser
 
 
 @pytest.fixture
 def parser():
     made = verb_parser("test", description="A verb for tests.")
     made.add_argument("artefact", type=Path)
-    made.add_class_arguments(DataChoice, "data")
+    made.shorthands, made.renamed = {"--data": "--data.source"}, {"motor": "engine", "old.group": "data"}
+    made.add_class_arguments(EvaluationData, "data")
     made.add_argument("--engine", type=Literal["fast", "slow"] | None, default=None)
     made.add_argument("--some_long_option", type=int, default=0)
     return made
@@ -75,13 +23,21 @@ def parser():
 @pytest.mark.parametrize("argv", [["--data", "x"], ["--data=x"], ["--data.source", "x"], ["--data.source=x"]])
 def test_data_is_short_for_its_source(argv, parser):
     args = parser.read(["a", *argv, "--data.split=val"])
-    assert args.data == DataChoice(source="x", split="val")
+    assert args.data == EvaluationData(source="x", split="val")
 
 
-@pytest.mark.parametrize("option", ["--teacher", "--model.distillation.teacher"])
-def test_teacher_is_short_for_that_of_the_distillation(option):
-    config = make_parser().parse(["--config=classify/digits_parcnet_xxs", option, "run/best-3.ckpt"])
-    assert config.model.distillation.teacher == "run/best-3.ckpt"
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--motor=fast", "--motor is now called --engine"),
+        ("--old.group.workers=2", "--old.group.workers is now called --data.workers"),
+    ],
+)
+def test_options_under_a_former_name_are_read_with_a_warning(option, said, parser, caplog):
+    with caplog.at_level(logging.WARNING):
+        args = parser.read(["a", "--data=x", option])
+    assert (args.engine, args.data.workers) in {("fast", 0), (None, 2)}
+    assert caplog.messages == [said]
 
 
 @pytest.mark.parametrize(
