@@ -22,21 +22,10 @@ the height | the width. Appended ends are the papers' circular convolution.
 import torch
 from torch import nn
 
-from parckit.contract import InputError
-from parckit.layers import FORMS, AxisConv2d, ConstantAxisConv2d, Form
+from parckit.layers import AxisConv2d, ConstantAxisConv2d, Form
 
 _MATMUL_FROM = 24
 """Positions from which a pair of products, height then width, is faster than a pair of convolutions."""
-
-
-def check_form(form: Form) -> None:
-    """Check the name of a form.
-
-    Raises:
-        InputError: if there is no such form.
-    """
-    if form not in FORMS:
-        raise InputError(f"form={form!r}: choose from {', '.join(FORMS)}")
 
 
 def set_axis_forms(model: nn.Module, form: Form) -> None:

@@ -3,9 +3,9 @@
 import onnx_ir as ir
 from onnxscript.rewriter import RewritePass
 
-from parckit.deploy.passes.gelu import GELU_ORDER
-from parckit.deploy.passes.mean import MEAN_AS_POOLING
-from parckit.deploy.passes.split import SPLIT_CONVOLUTION
+from parckit.deploy.convert.passes.gelu import GELU_ORDER
+from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
+from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
 
 PASSES = ir.passes.Sequential(
     RewritePass([GELU_ORDER]),

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from parckit.contract import ExportError
+from parckit.deploy.errors import ExportError
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
