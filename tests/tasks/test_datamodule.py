@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from parckit.contract import InputError
-from parckit.data import Augment
+from parckit.data import AugmentSettings
 from pictures import break_picture
 
 
@@ -37,7 +37,7 @@ def test_training_shuffles_by_the_seed(make_data):
 
 
 def test_repeated_images_are_augmented_anew(make_data):
-    augment = Augment(crop="random_resized", scale=(0.3, 1.0))
+    augment = AugmentSettings(crop="random_resized", scale=(0.3, 1.0))
     data = make_data(source="digits", repeats=2, augment=augment)
     images = next(iter(data.train_dataloader())).images
     assert len(images.flatten(1).unique(dim=0)) == len(images) == 10
@@ -46,7 +46,7 @@ def test_repeated_images_are_augmented_anew(make_data):
 
 
 def test_only_training_is_augmented(make_data):
-    plain, mirrored = (make_data(augment=Augment(crop="none", flip=flip)) for flip in (0.0, 1.0))
+    plain, mirrored = (make_data(augment=AugmentSettings(crop="none", flip=flip)) for flip in (0.0, 1.0))
     for one, other in zip(plain.train_dataloader(), mirrored.train_dataloader(), strict=True):
         assert torch.equal(one.images.flip(3), other.images)
     for one, other in zip(plain.val_dataloader(), mirrored.val_dataloader(), strict=True):
