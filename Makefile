@@ -9,12 +9,12 @@ STAMP := $(VENV)/.parckit-installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test lint pythons clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
-quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart (about 3 minutes on 2 cores)
+quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart (one to four minutes on 2 cores)
 	$(BIN)/parckit quickstart --out runs/quickstart
 
 # Two workers of one thread each: on two cores that beats one worker of two threads, because the tests are many and small.
@@ -26,6 +26,10 @@ lint: $(STAMP) ## Check style, format, types and the arrows between rooms
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+pythons: $(STAMP) ## Try the wheel, without torch, on Python 3.10 to 3.13 and with the lowest versions (needs the network)
+	$(BIN)/python tests/pythons.py
+	$(BIN)/python tests/pythons.py --only 3.10 --lowest
 
 clean: ## Remove .venv, caches and build leftovers; runs/ stays
 	rm -rf $(VENV) build dist src/parckit.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -24,16 +24,14 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from parckit.contract import MODEL_FILE
-from parckit.data import eval_transform, image_loader, open_images
-from parckit.deploy import export_bundle
-from parckit.measure.accuracy import Accuracy, evaluate
+from parckit.contract import to_plain
+from parckit.contract.shipped import WEIGHTS
+from parckit.deploy import export
 from parckit.measure.environment import describe
+from parckit.measure.evaluation import EvaluationData, evaluate
 from parckit.measure.latency import benchmark
 from parckit.measure.records import write_record
-from parckit.models.shipped import WEIGHTS
-from parckit.runtimes import Session, open_session
-from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.networks import open_checkpoint, save_weights
 
 RECIPE = "classify/cifar10_parcnet_xs"
 DATA = "../shared/data/cifar10"
@@ -56,25 +54,24 @@ def main() -> None:
         train(out, processes=arguments.processes)
     training = json.loads((out / "train.json").read_text(encoding="utf-8"))
     checkpoint, bundle = out / "run" / "best.ckpt", out / "bundle"
-    model, spec = open_checkpoint(checkpoint)
     half = out / f"{SHIPPED}.safetensors"
     save_half(checkpoint, half)
-    contract = export_bundle(model, spec, out=bundle)
-    torch_session, onnx_session = open_session(checkpoint), open_session(bundle)
-    timings = benchmark(lambda threads: open_session(bundle, threads=threads), threads=(1, 2))
+    contract = export(checkpoint, bundle)
+    (artefact,) = contract.artefacts
+    data = EvaluationData(source=DATA, split="test", batch_size=100)
+    evaluations = [evaluate(path, data) for path in (checkpoint, bundle, half)]
+    scores = [{**evaluation.score.scalars, "images": evaluation.score.images} for evaluation in evaluations]
     values = {
         "recipe": RECIPE,
         **training,
-        "test_torch": summary(accuracy(torch_session)),
-        "test_onnxruntime": summary(accuracy(onnx_session)),
-        "test_half": summary(accuracy(open_session(half))),
+        **dict(zip(("test_torch", "test_onnxruntime", "test_half"), scores, strict=True)),
         "half_sha256": hashlib.sha256(half.read_bytes()).hexdigest(),
-        "engines": [torch_session.engine, onnx_session.engine],
+        "engines": [evaluation.engine for evaluation in evaluations[:2]],
         "params": contract.params,
         "madds": contract.madds,
-        "model_bytes": (bundle / MODEL_FILE).stat().st_size,
-        "parity": asdict(contract.parity),
-        "onnxruntime_timings": [asdict(timing) for timing in timings],
+        "model_bytes": (bundle / artefact.main_file).stat().st_size,
+        "checks": to_plain(artefact.checks),
+        "onnxruntime_timings": [asdict(timing) for timing in benchmark(bundle, threads=(1, 2))],
     }
     write_record(RECORD, "cifar10_parcnet_xs", values, seed=SEED, threads=int(training["threads"]))
     print(json.dumps(values, indent=2))
@@ -140,17 +137,6 @@ def train(out: Path, *, processes: int) -> None:
         "resumed": resumed,
     }
     (out / "train.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-
-
-def accuracy(session: Session) -> Accuracy:
-    """Evaluate on the 10,000 test images."""
-    images = open_images(DATA, split="test", transform=eval_transform(session.spec.preprocessing))
-    return evaluate(session, image_loader(images, batch_size=100), num_classes=len(session.spec.labels))
-
-
-def summary(found: Accuracy) -> dict[str, float]:
-    """Return the numbers without the confusion matrix."""
-    return {"top1": found.top1, "top5": found.top5, "images": found.images}
 
 
 if __name__ == "__main__":

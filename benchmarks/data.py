@@ -27,8 +27,9 @@ from torchvision.datasets.folder import default_loader
 
 from interleaved import compare_times, interleave
 from parckit.contract import Preprocessing
-from parckit.data import IMAGE_EXTENSIONS, Augment, decode_image, eval_transform, load_image, train_transform
+from parckit.data import AugmentSettings, eval_transform, train_transform
 from parckit.measure.records import write_record
+from parckit.processing import IMAGE_EXTENSIONS, decode_image, load_image
 
 RECORD = Path(__file__).parent / "records" / "data.json"
 PICTURES = Path("../shared/data/imagenet_samples.zip")
@@ -78,11 +79,11 @@ def write_jpegs(archive: Path, folder: Path) -> list[Path]:
 
 def training() -> Mapping[str, Callable[[Path], object]]:
     """Random resized crop and flip."""
-    transform = train_transform(Preprocessing(size=(SIDE, SIDE), mean=MEAN, std=STD), augment=Augment())
+    transform = train_transform(Preprocessing(size=(SIDE, SIDE), mean=MEAN, std=STD), augment=AugmentSettings())
     pil = T.Compose([T.RandomResizedCrop(SIDE), T.RandomHorizontalFlip(), T.PILToTensor(), *normalising()])
     tensor = T.Compose([T.PILToTensor(), T.RandomResizedCrop(SIDE), T.RandomHorizontalFlip(), *normalising()])
     return {
-        "parckit": lambda file: transform(load_image(file), (SIDE, SIDE)),
+        "parckit": lambda file: transform(load_image(file), 0, size=(SIDE, SIDE), share=0.0),
         "torchvision": lambda file: pil(default_loader(str(file))),
         "torchvision on tensors": lambda file: tensor(default_loader(str(file))),
     }
@@ -95,7 +96,7 @@ def evaluation() -> Mapping[str, Callable[[Path], object]]:
     pil = T.Compose([T.Resize(256), T.CenterCrop(SIDE), T.PILToTensor(), *normalising()])
     tensor = T.Compose([T.PILToTensor(), T.Resize(256), T.CenterCrop(SIDE), *normalising()])
     return {
-        "parckit": lambda file: transform(load_image(file)),
+        "parckit": lambda file: transform(load_image(file), 0),
         "torchvision": lambda file: pil(default_loader(str(file))),
         "torchvision on tensors": lambda file: tensor(default_loader(str(file))),
     }

@@ -15,10 +15,8 @@ import time
 import zipfile
 from pathlib import Path
 
-from parckit.data import eval_transform, image_loader, open_images
-from parckit.measure.accuracy import evaluate
+from parckit.measure.evaluation import evaluate
 from parckit.measure.records import write_record
-from parckit.runtimes import open_session
 
 RECIPE = "classify/finetune_small"
 PICTURES = Path("../shared/data/cifar10_mini.zip")
@@ -39,7 +37,7 @@ SETTINGS = {
         "--model.optimizer.lr=4e-3",
         "--model.schedule.warmup=3000",
         "--model.schedule.warmup_unit=steps",
-        "--model.mixing={mixup: 0.8, cutmix: 1.0}",
+        "--task.mixing={mixup: 0.8, cutmix: 1.0}",
         "--data.batch_size=128",
         "--data.augment.scale=[0.08,1]",
         "--data.augment.policy=rand-m9-mstd0.5-inc1",
@@ -67,7 +65,10 @@ def main() -> None:
             "options_of_both": COMMON,
             "options": SETTINGS,
             "seconds_of_both_side_by_side": seconds,
-            "top1": {name: top1(Path(folder) / name / "best.ckpt", source) for name in SETTINGS},
+            "top1": {
+                name: evaluate(Path(folder) / name / "best.ckpt", str(source)).score.scalars["top1"]
+                for name in SETTINGS
+            },
         }
     print(values)
     write_record(RECORD, "finetune", values, seed=SEED, threads=THREADS)
@@ -78,13 +79,6 @@ def train(source: Path, out: Path, options: tuple[str, ...]) -> subprocess.Popen
     command = ["train", "--config", RECIPE, *COMMON, *options, f"--data={source}", f"--out={out}", f"--seed={SEED}"]
     quiet = "--trainer.enable_progress_bar=false"
     return subprocess.Popen([sys.executable, "-m", "parckit.cli.main", *command, quiet])
-
-
-def top1(checkpoint: Path, source: Path) -> float:
-    """Return the share of the test pictures that a checkpoint knows, percent."""
-    session = open_session(checkpoint)
-    images = open_images(str(source), split="test", transform=eval_transform(session.spec.preprocessing))
-    return evaluate(session, image_loader(images, batch_size=100), num_classes=len(session.spec.labels)).top1
 
 
 if __name__ == "__main__":

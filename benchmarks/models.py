@@ -33,13 +33,15 @@ from torch import nn
 
 import parckit.models  # noqa: F401  # registers the models
 from interleaved import compare_times, interleave
-from parckit.deploy.onnx_export import check_versions, write_onnx
+from parckit.contract import NetworkSpec, Preprocessing
+from parckit.deploy import ExportSettings
+from parckit.deploy.convert.onnx import convert
 from parckit.layers import AxisConv2d, Form
 from parckit.measure import cost
 from parckit.measure.records import write_record
 from parckit.models import fuse
 from parckit.runtimes.onnxruntime import load_graph
-from parckit.tasks import keep_freed_memory
+from parckit.tasks.allocator import keep_freed_memory
 
 RECORDS = Path(__file__).parent / "records"
 SEED = 0
@@ -121,25 +123,20 @@ def inference(path: Path, image: np.ndarray) -> Callable[[], object]:
 
 def export(name: str, folder: Path, *, size: int, form: Form | None) -> Path:
     """Write a network of fresh weights: fused by parckit in a form, or as it is by torch's exporter."""
-    path = folder / f"{name}_{size}_{form}.onnx"
+    folder = folder / f"{name}_{size}_{form}"
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(SEED)
     model = timm.create_model(name).eval()
     if form is not None:
-        write_onnx(
-            fuse(model, size=(size, size)),
-            path,
-            size=(size, size),
-            batch_size=1,
-            opset=OPSET,
-            ir_version=check_versions(OPSET, None),
-            form=form,
-        )
-    else:
-        for module in model.modules():
-            if isinstance(module, AxisConv2d):
-                module.form = "conv"
-        image = torch.zeros(1, 3, size, size)
-        torch.onnx.export(model, (image,), path, dynamo=True, opset_version=OPSET, external_data=False, verbose=False)
+        labels = tuple(map(str, range(model.num_classes)))
+        spec = NetworkSpec(backbone=name, labels=labels, preprocessing=Preprocessing(size=(size, size)))
+        fused = fuse(model, size=(size, size))
+        return folder / convert(fused, spec, folder=folder, settings=ExportSettings(opset=OPSET, form=form)).main_file
+    for module in model.modules():
+        if isinstance(module, AxisConv2d):
+            module.form = "conv"
+    path, image = folder / "unfused.onnx", torch.zeros(1, 3, size, size)
+    torch.onnx.export(model, (image,), path, dynamo=True, opset_version=OPSET, external_data=False, verbose=False)
     return path
 
 

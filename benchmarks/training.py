@@ -31,12 +31,14 @@ from torch.distributed import init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
 from interleaved import compare_times
-from parckit.cli.train import make_parser, train
+from parckit.cli.train import main as train
 from parckit.layers import AxisConv2d, Form
 from parckit.measure.records import write_record
 from parckit.models import create_model
-from parckit.tasks import keep_freed_memory
+from parckit.tasks import RunPlan, TrainingData, recipe_parser
+from parckit.tasks.allocator import keep_freed_memory
 from parckit.tasks.precision import keep_strided_depthwise_float32
+from parckit.tasks.recipe import build_task
 
 RECORD = Path(__file__).parent / "records" / "training.json"
 SEED = 0
@@ -194,9 +196,12 @@ def loop_step_seconds() -> float:
 
 def bare_step_seconds() -> float:
     """Do what a step of that training does in plain PyTorch; return its seconds in the best epoch."""
-    parser = make_parser()
-    ready = parser.build(parser.parse(loop_arguments("unused")))
-    model, loader = ready.model.model.train(), ready.data.train_dataloader()
+    parser = recipe_parser()
+    config = parser.parse(loop_arguments("unused"))
+    data = TrainingData(parser.build(config).data, task=build_task(config))
+    data.begin(RunPlan(batch_size=LOOP_BATCH, epochs=LOOP_EPOCHS))
+    model = create_model(LOOP_MODEL, num_classes=len(data.labels), **(config.model.kwargs or {}))
+    model, loader = model.train().to(memory_format=torch.channels_last), data.train_dataloader()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     epochs: list[float] = []
     for _ in range(LOOP_EPOCHS):

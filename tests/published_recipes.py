@@ -38,8 +38,8 @@ _PLAIN: Mapping[str, object] = {
     "data.augment.interpolation": None,
     "data.augment.erasing": 0.0,
     "data.augment.until": 1.0,
-    "model.mixing": None,
-    "model.label_smoothing": 0.1,
+    "task.mixing": None,
+    "task.label_smoothing": 0.1,
     "model.optimizer.decay_all": False,
     "model.optimizer.layer_decay": None,
     "model.optimizer.options": {},
@@ -50,14 +50,14 @@ _PLAIN: Mapping[str, object] = {
     "ema": None,
 }
 
-_HEAVY: Mapping[str, object] = {key: value for key, value in _PLAIN.items() if key not in {"model.mixing", "ema"}} | {
+_HEAVY: Mapping[str, object] = {key: value for key, value in _PLAIN.items() if key not in {"task.mixing", "ema"}} | {
     "data.preprocessing.interpolation": "bicubic",
     "data.augment.policy": "rand-m9-mstd0.5-inc1",
     "data.augment.interpolation": "bicubic",
     "data.augment.erasing": 0.25,
-    "model.mixing.mixup": 0.8,
-    "model.mixing.cutmix": 1.0,
-    "model.mixing.switch": 0.5,
+    "task.mixing.mixup": 0.8,
+    "task.mixing.cutmix": 1.0,
+    "task.mixing.switch": 0.5,
     "model.optimizer.name": "adamw",
     "model.optimizer.weight_decay": 0.05,
 }

@@ -1,6 +1,7 @@
 """The public face of the rooms, what each may import, and how light the package is at start."""
 
 import ast
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -12,15 +13,26 @@ import torch
 from jaxtyping import TypeCheckError
 
 import parckit
+from bundles import write_tiny_bundle
 from parckit.layers import axis_conv
+from pictures import coloured
 from processes import run
 from repository import ROOT
 
 PACKAGE = ROOT / "src" / "parckit"
 ROOMS = sorted(file.parent.name for file in PACKAGE.glob("*/__init__.py"))
 HEAVY = {"torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "sklearn", "matplotlib"}
-CORE = {"torch", "torchvision", "timm", "safetensors", "jaxtyping"}
-ALLOWED = {"contract": set[str](), "layers": CORE, "models": CORE, "heads": CORE | {"segmentation_models_pytorch"}}
+TORCH = {"torch", "torchvision", "timm", "safetensors", "jaxtyping"}
+ALLOWED = {
+    "contract": set[str](),
+    "options": {"jsonargparse"},
+    "processing": {"numpy", "PIL"},
+    "layers": TORCH,
+    "models": TORCH,
+    "networks": TORCH,
+}
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
+"""Makes `import torch` fail as on a board that has none."""
 HELP = "from parckit.cli.main import main; main()"
 HELP_SECONDS = 0.5
 
@@ -37,13 +49,13 @@ def public_names(room: str) -> set[str]:
     """Return what a room's `__init__.py` defines, or takes from the room's files, under a name without underscore."""
     names = set[str]()
     for node in ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"parckit.{room}"):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"parckit.{room}."):
             names |= {alias.asname or alias.name for alias in node.names}
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):
             names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return {name for name in names if not name.startswith("_") and not (PACKAGE / room / f"{name}.py").exists()}
+    return {name for name in names if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -71,9 +83,56 @@ def test_every_lazy_name_of_the_package_loads():
         _ = parckit.no_such_name
 
 
-@pytest.mark.parametrize("code", ["import parckit", "import parckit.contract", "import parckit.cli.main"])
-def test_start_up_imports_nothing_heavy(code: str):
-    report = f"{code}, sys; print(*sorted({HEAVY!r} & sys.modules.keys()))"
+def test_a_name_whose_package_is_missing_ends_with_the_pip_line():
+    code = f"""{WITHOUT_TORCH}
+import json, parckit
+errors = {{}}
+for name in parckit.__all__:
+    try:
+        getattr(parckit, name)
+    except ImportError as error:
+        errors[name] = str(error)
+print(json.dumps(errors))
+"""
+    errors = json.loads(run(sys.executable, "-c", code))
+    needs_torch = {
+        **dict.fromkeys(("create_model", "fuse", "load_official_state_dict", "parcify"), "models"),
+        "evaluate": "eval",
+        "export": "export",
+        "train": "train",
+    }
+    assert errors == {
+        name: f'parckit.{name} needs the package torch; install it with: pip install "parckit[{extra}]"'
+        for name, extra in needs_torch.items()
+    }
+
+
+def test_a_board_without_torch_predicts_and_measures(tmp_path: Path):
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    coloured("red").save(tmp_path / "a.png")
+    verbs = (
+        ["predict", str(bundle), str(tmp_path / "a.png")],
+        ["bench", str(bundle), "--warmup=0", "--seconds=0.01", f"--record={tmp_path / 'bench.json'}"],
+    )
+    calls = "; ".join(f"main({argv!r})" for argv in verbs)
+    printed = run(sys.executable, "-c", f"{WITHOUT_TORCH} from parckit.cli.main import main; {calls}")
+    assert "probability %" in printed
+    assert "p50 ms" in printed
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import parckit", {*HEAVY, "numpy", "PIL"}),
+        ("import parckit.contract", {*HEAVY, "numpy", "PIL"}),
+        ("import parckit.options", {*HEAVY, "numpy", "PIL"}),
+        ("import parckit.processing", HEAVY),
+        ("import parckit.runtimes", HEAVY),
+        ("import parckit.cli.main", {*HEAVY, "numpy", "PIL"}),
+    ],
+)
+def test_start_up_imports_nothing_heavy(code: str, heavy: set[str]):
+    report = f"{code}, sys; print(*sorted({heavy!r} & sys.modules.keys()))"
     assert run(sys.executable, "-c", report).split() == []
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from parckit.cli.train import make_parser
+from parckit.tasks import recipe_parser
 from repository import ROOT
 
 MODULES = {"interleaved.py"}  # what the scripts import
@@ -41,7 +41,7 @@ def test_it_explains_itself(path, load, monkeypatch, capsys):
 
 
 def test_every_ingredient_changes_the_recipe(load):
-    script, parser = load(ROOT / "benchmarks" / "ingredients.py"), make_parser()
+    script, parser = load(ROOT / "benchmarks" / "ingredients.py"), recipe_parser()
     recipe, *changed = (parser.parse(["--config", script.RECIPE, *options]) for options in script.CHANGES.values())
-    assert all(each != recipe for each in changed)
+    assert all(config != recipe for config in changed)
     assert recipe == parser.parse(["--config", script.RECIPE])

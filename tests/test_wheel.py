@@ -1,25 +1,27 @@
-"""A wheel built from this tree, installed into an environment of its own, carries all it needs and works."""
+"""A wheel built from this tree, in an environment that holds nothing but the core dependencies: what a board has."""
 
-import site
+import re
+import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution
 from pathlib import Path, PurePosixPath
 
 import pytest
+from packaging.requirements import Requirement
+from PIL import Image
 
+from parckit.cli.main import VERBS
 from processes import run
-from repository import copy_to, files
+from repository import ROOT, copy_to, files
 
 BUILD = ("wheel", "--no-build-isolation", "--no-deps", "--no-index", "--quiet")
 INSTALL = ("install", "--no-deps", "--no-index", "--quiet")
 DATA = {".py", ".json", ".yaml", ".j2", ".typed", ".safetensors"}
-SMOKE = """
-import parckit, sys, torch
-from importlib.resources import files
-assert parckit.__file__.startswith(sys.prefix), parckit.__file__
-assert any((files("parckit") / "recipes" / "classify").iterdir())
-print(tuple(parckit.create_model("test_parcnet", num_classes=2).eval()(torch.zeros(1, 3, 32, 32)).shape))
-"""
+BUNDLE = ROOT / "tests" / "former" / "bundle"
+NEEDS_NOTHING_MORE = {"list"}
+"""Verbs that the core environment can run to their end."""
 
 
 def pip(*arguments: str | Path, python: str | Path = sys.executable) -> None:
@@ -35,24 +37,54 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the scripts' folder of a fresh environment that holds the wheel and borrows this one's other packages."""
-    home = tmp_path_factory.mktemp("environment")
+def needed(requirements: list[str], *, extras: set[str] = frozenset()) -> Iterator[Distribution]:
+    """Walk through installed packages and all that they need; a package may come several times."""
+    for text in requirements:
+        requirement = Requirement(text)
+        environments = [{"extra": extra} for extra in (*extras, "")]
+        if requirement.marker and not any(requirement.marker.evaluate(each) for each in environments):
+            continue
+        package = distribution(requirement.name)
+        yield package
+        yield from needed(package.requires or [], extras=requirement.extras)
+
+
+def environment_of(requirements: list[str], wheel: Path, home: Path) -> Path:
+    """Make an environment with the wheel and links to the packages it needs; return its folder of scripts."""
     run(sys.executable, "-m", "venv", "--without-pip", home)
     pip(*INSTALL, wheel, python=home / "bin" / "python")
     (packages,) = home.glob("lib/python*/site-packages")
-    # Folders named in a .pth file come after the environment's own, and .pth files in them, such as that of an
-    # editable parckit, are not read.
-    borrowed = [folder for folder in (*site.getsitepackages(), site.getusersitepackages()) if folder in sys.path]
-    (packages / "borrowed.pth").write_text("\n".join(borrowed), encoding="utf-8")
+    for package in {found.metadata["Name"]: found for found in needed(requirements)}.values():
+        for name in {file.parts[0] for file in package.files or () if file.parts[0] not in {"..", "__pycache__"}}:
+            if not (packages / name).exists():
+                (packages / name).symlink_to(package.locate_file(name))
     return home / "bin"
+
+
+def core_requirements(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+    required = re.findall(r"^Requires-Dist: (.+)$", metadata, re.MULTILINE)
+    return [text for text in required if "extra ==" not in text]
+
+
+@pytest.fixture(scope="module")
+def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment_of(core_requirements(wheel), wheel, tmp_path_factory.mktemp("core"))
+
+
+@pytest.fixture(scope="module")
+def board(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    requirements = [*core_requirements(wheel), "onnxruntime"]
+    return environment_of(requirements, wheel, tmp_path_factory.mktemp("board"))
 
 
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder outside the repository, from where a PYTHONPATH does not lead back into it."""
+    """Return a folder outside the repository, with a picture; a PYTHONPATH does not lead back from there."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
     return tmp_path
 
 
@@ -62,19 +94,44 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
     info = {name for name in names if name.parts[0].endswith(".dist-info")}
     assert names - info == shipped
     assert {"LICENSE", "NOTICE", "METADATA", "entry_points.txt"} <= {name.name for name in info}
+    assert any(name.parts[:2] == ("parckit", "recipes") and name.suffix == ".yaml" for name in names)
+    assert any(name.parts[:2] == ("parckit", "weights") for name in names)
 
 
-def test_recipes_templates_and_type_marker_are_among_them(wheel: Path):
-    names = zipfile.ZipFile(wheel).namelist()
-    assert "parckit/py.typed" in names
-    assert any(name.startswith("parckit/recipes/") and name.endswith(".yaml") for name in names)
-    assert any(name.startswith("parckit/measure/templates/") for name in names)
+ARGUMENTS = {
+    "data": ["check", "."],
+    "train": ["--config", "classify/digits_parcnet_xxs"],
+    "eval": [str(BUNDLE), "--data", "digits"],
+    "predict": [str(BUNDLE), "a.png"],
+    "export": ["weights.safetensors", "--out", "out"],
+    "bench": [str(BUNDLE)],
+    "report": [str(BUNDLE)],
+    "list": [],
+    "info": ["parcnet_s"],
+    "erf": ["parcnet_s"],
+    "cam": ["parcnet_xs.cifar10", "a.png"],
+    "convert-weights": ["in.pt", "out.safetensors", "--model", "parcnet_s"],
+    "quickstart": [],
+}
 
 
-def test_the_installed_package_builds_a_model(environment: Path, outside: Path):
-    assert run(environment / "python", "-c", SMOKE, cwd=outside) == "(1, 2)\n"
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_whose_extra_is_missing_says_which(core: Path, outside: Path, verb: str):
+    ran = subprocess.run(
+        [core / "parckit", verb, *ARGUMENTS[verb]], cwd=outside, check=False, capture_output=True, text=True
+    )
+    if verb in NEEDS_NOTHING_MORE:
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return
+    assert ran.returncode == 2, ran.stderr
+    (line,) = ran.stderr.splitlines()
+    extra = "onnxruntime" if str(BUNDLE) in ARGUMENTS[verb] and verb in {"predict", "bench"} else VERBS[verb][1]
+    assert line.endswith(f'pip install "parckit[{extra}]"')
 
 
-@pytest.mark.parametrize(("verb", "expected"), [("--help", "quickstart"), ("list", "parcnet_s")])
-def test_the_installed_command_answers(environment: Path, outside: Path, verb: str, expected: str):
-    assert expected in run(environment / "parckit", verb, cwd=outside)
+def test_a_board_predicts_and_measures_without_torch(board: Path, outside: Path):
+    assert "%" in run(board / "parckit", "predict", BUNDLE, "a.png", cwd=outside)
+    measured = run(board / "parckit", "bench", BUNDLE, "--seconds", "0.1", "--record", "b.json", cwd=outside)
+    assert "p50 ms" in measured
+    code = "import parckit, sys; print(parckit.load(sys.argv[1])('a.png').label); assert 'torch' not in sys.modules"
+    assert run(board / "python", "-c", code, BUNDLE, cwd=outside).strip() in "0123456789"

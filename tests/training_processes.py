@@ -15,17 +15,21 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from backbones import as_if_trained
 from parckit.cli import main as cli
-from parckit.contract import Preprocessing
-from parckit.data import Augment
+from parckit.contract import NetworkSpec, Preprocessing
 from parckit.tasks import (
-    ClassifyData,
-    ClassifyTask,
-    Optimizer,
-    Schedule,
+    Classify,
+    DataSettings,
+    ModelSettings,
+    OptimizerSettings,
+    Position,
+    ScheduleSettings,
     SkippedImages,
-    keep_freed_memory,
+    TrainingData,
+    TrainingModule,
+    plan_run,
     quiet_lightning,
 )
+from parckit.tasks.allocator import keep_freed_memory
 
 PRELOADED = ["parckit.cli.train", "torch.utils.tensorboard", "training_moments", "training_processes"]
 # A process has one server for all its tests: the first test decides what the server imports.
@@ -129,22 +133,15 @@ def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
     options = dict(options)
     batch_size, on_error, precision = (options.pop(name) for name in ("batch_size", "on_error", "precision"))
     seed_everything(0, verbose=False)
-    data = ClassifyData(
+    settings = ModelSettings(optimizer=OptimizerSettings(lr=1e-2), schedule=ScheduleSettings(warmup=0.2), **options)
+    data_settings = DataSettings(
         source=str(source),
         preprocessing=Preprocessing(size=(32, 32)),
-        augment=Augment(),
         batch_size=batch_size // processes,
         workers=0,
         on_error=on_error,
     )
-    task = ClassifyTask(
-        labels=data.labels,
-        preprocessing=data.preprocessing,
-        optimizer=Optimizer(lr=1e-2),
-        schedule=Schedule(warmup=0.2),
-        **options,
-    )
-    as_if_trained(task.model)
+    data = TrainingData(data_settings, task=Classify())
     recorder = Recorder()
     with quiet_lightning():
         trainer = Trainer(
@@ -160,12 +157,29 @@ def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        trainer.fit(task, datamodule=data)
+        module = _module(trainer, data, settings)
+        trainer.fit(module, datamodule=data)
     record = {
         "losses": recorder.losses,
         "validations": recorder.validations,
         "seen": torch.cat(recorder.seen),
         "batches": len(recorder.seen),
-        "weights": task.model.state_dict(),
+        "weights": module.model.state_dict(),
     }
     torch.save(record, out / f"record-{trainer.global_rank}")
+
+
+def _module(trainer: Trainer, data: TrainingData, settings: ModelSettings) -> TrainingModule:
+    """Hand the size of the run to the data, and return the module to train."""
+    batches = data.batches_per_epoch(processes=trainer.world_size)
+    plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=Position())
+    data.begin(plan)
+    spec = NetworkSpec(
+        backbone=settings.name,
+        backbone_kwargs=settings.kwargs,
+        labels=data.labels,
+        preprocessing=data.settings.preprocessing,
+    )
+    module = TrainingModule(spec, settings=settings, task=Classify(), plan=plan, sizes=data.training_sizes)
+    as_if_trained(module.model)
+    return module

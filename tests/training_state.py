@@ -9,6 +9,17 @@ _OWN = ("loops", "callbacks")
 """What a checkpoint says of its run: how often it began, and where its folder is."""
 
 
+def loops_at(*, epochs: int, batches: int) -> dict[str, object]:
+    """Return the state of Lightning's loops after so many whole epochs and batches of the next one."""
+    begun = {"ready": epochs + (batches > 0), "processed": epochs}
+    return {
+        "fit_loop": {
+            "epoch_progress": {"current": begun},
+            "epoch_loop.batch_progress": {"current": {"ready": batches}},
+        }
+    }
+
+
 def state_of(checkpoint: Path) -> dict[str, object]:
     """Return all else: weights, averages, optimizers, the scaler of half precision, the step, settings."""
     content = torch.load(checkpoint, weights_only=True)

@@ -1,30 +1,61 @@
 """parckit: lightweight vision backbones with global convolutions, from images to a verified edge artefact.
 
-The names below are loaded when first used, so that `import parckit` costs neither torch nor timm.
+The names below are loaded when they are first used, so that `import parckit` costs neither numpy nor torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from parckit.contract.version import VERSION
+
 if TYPE_CHECKING:
+    from parckit.deploy import export
+    from parckit.measure.evaluation import evaluate
+    from parckit.measure.latency import benchmark
     from parckit.models import create_model, fuse, load_official_state_dict, parcify
+    from parckit.runtimes import load
+    from parckit.tasks import train
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
-__all__ = ["__version__", "create_model", "fuse", "load_official_state_dict", "parcify"]
+__all__ = [
+    "__version__",
+    "benchmark",
+    "create_model",
+    "evaluate",
+    "export",
+    "fuse",
+    "load",
+    "load_official_state_dict",
+    "parcify",
+    "train",
+]
 
 _HOMES = {
-    "create_model": "parckit.models",
-    "fuse": "parckit.models",
-    "load_official_state_dict": "parckit.models",
-    "parcify": "parckit.models",
+    "benchmark": ("parckit.measure.latency", "onnxruntime"),
+    "create_model": ("parckit.models", "models"),
+    "evaluate": ("parckit.measure.evaluation", "eval"),
+    "export": ("parckit.deploy", "export"),
+    "fuse": ("parckit.models", "models"),
+    "load": ("parckit.runtimes", "onnxruntime"),
+    "load_official_state_dict": ("parckit.models", "models"),
+    "parcify": ("parckit.models", "models"),
+    "train": ("parckit.tasks", "train"),
 }
+"""Name -> the module that has it, and the extra that installs what the module needs."""
 
 
 def __getattr__(name: str) -> object:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'parckit' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'parckit' has no attribute {name!r}")
+    module, extra = _HOMES[name]
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("parckit"):
+            raise
+        line = f'pip install "parckit[{extra}]"'
+        raise ImportError(f"parckit.{name} needs the package {error.name}; install it with: {line}") from error
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bundles import LABELS, add_pairs, write_tiny_bundle
 from parckit.cli.main import main
 from pictures import coloured
 
@@ -89,6 +90,22 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exported") / "bundle"
     main(["export", str(checkpoint), f"--out={out}"])
     return out
+
+
+@pytest.fixture(scope="session")
+def two_artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle with the artefacts `onnx-fp32` and `pairs`, which has a batch of two and calls itself int8."""
+    folder = tmp_path_factory.mktemp("two")
+    return add_pairs(write_tiny_bundle(folder / "bundle"), made_in=folder / "made")
+
+
+@pytest.fixture
+def animal_folder(tmp_path: Path) -> Path:
+    """Return a folder with one picture for each class of `two_artefacts`, which tells them by chance."""
+    for seed, label in enumerate(LABELS):
+        (tmp_path / "animals" / "test" / label).mkdir(parents=True)
+        coloured("green", seed=seed).save(tmp_path / "animals" / "test" / label / "000.png")
+    return tmp_path / "animals"
 
 
 @pytest.fixture(scope="session")

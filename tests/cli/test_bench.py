@@ -19,7 +19,8 @@ def test_the_record_holds_timings_and_the_machine(bundle, parckit):
     record = json.loads(path.read_text())
     assert record["name"] == "bench"
     assert record["threads"] == 2
-    assert record["values"]["bundle"] == str(bundle)
+    assert record["values"]["model"] == str(bundle)
+    assert record["values"]["artefact"] == "onnx-fp32"
     assert record["values"]["engine"].startswith("onnxruntime ")
     assert {
         "cpu",
@@ -45,14 +46,25 @@ def test_the_record_holds_timings_and_the_machine(bundle, parckit):
 def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypatch):
     opened = []
 
-    def spy(path: Path, *, threads: int | None = None) -> Session:
+    def spy(path: Path, *, threads: int | None = None, **choice: str | None) -> Session:
         opened.append(threads)
-        return open_session(path, threads=threads)
+        return open_session(path, threads=threads, **choice)
 
     monkeypatch.setattr(bench, "open_session", spy)
     parckit("bench", bundle, "--threads=3", "--seconds=0.01", "--warmup=0", "--record", tmp_path / "record.json")
-    # Latency with three threads, throughput of three workers, and once more for the engine's name.
-    assert opened == [3, 1, 1, 1, None]
+    # Once for the engine's name, latency with three threads, throughput of three workers.
+    assert opened == [None, 3, 1, 1, 1]
+
+
+def test_an_artefact_can_be_chosen(two_artefacts, tmp_path, parckit):
+    path = tmp_path / "record.json"
+    quick = ("--seconds=0.01", "--warmup=0", "--record", path)
+    printed = parckit("bench", two_artefacts, "--artefact=pairs", *quick)
+    assert f"{two_artefacts} (pairs on onnxruntime" in printed
+    values = json.loads(path.read_text())["values"]
+    assert (values["artefact"], values["timings"][0]["batch_size"]) == ("pairs", 2)
+    parckit("bench", two_artefacts, "--precision=fp32", "--runtime=onnxruntime", *quick)
+    assert json.loads(path.read_text())["values"]["timings"][0]["batch_size"] == 1
 
 
 def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
@@ -73,6 +85,8 @@ def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
         (["--seconds=0"], "seconds=0"),
         (["--seconds=soon"], "--seconds"),
         (["--thread=1"], "--thread=1"),
+        (["--artefact=nms"], "artefact='nms': the bundle has onnx-fp32"),
+        (["--runtime=torch"], "no artefact fits runtime='torch'"),
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ from PIL import Image
 
 from golden_fixtures import official_model, official_state_dict
 from parckit.cli.convert_weights import convert
-from parckit.runtimes.torch import open_checkpoint
+from parckit.networks import open_checkpoint
 from pictures import coloured
 
 
@@ -35,7 +35,7 @@ def test_the_verb_writes_what_it_says(official, tmp_path, parckit):
 
 def test_the_spec_says_what_official_weights_expect(converted):
     _, spec = open_checkpoint(converted)
-    assert spec.model == "parcnet_xs"
+    assert spec.backbone == "parcnet_xs"
     assert spec.preprocessing.channel_order == "bgr"
     assert (spec.preprocessing.mean, spec.preprocessing.std) == ((0, 0, 0), (1, 1, 1))
     assert spec.preprocessing.size == (256, 256)

@@ -3,23 +3,26 @@ from pathlib import Path
 import onnx
 import pytest
 
+from bundles import MODEL
 from parckit.cli.main import main
-from parckit.contract import MODEL_FILE, ModelSpec, ParityError, Preprocessing, read_contract
+from parckit.contract import NetworkSpec, Preprocessing, read_contract
+from parckit.deploy import ParityError
 from parckit.models import create_model
-from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.networks import open_checkpoint, save_weights
 
 
 def test_the_bundle_is_the_checkpoints_model(bundle, checkpoint):
     contract = read_contract(bundle)
     _, spec = open_checkpoint(checkpoint)
     assert contract.spec == spec
-    assert contract.input.shape == (1, 3, 32, 32)
-    assert contract.opset == 18
-    assert contract.parity.max_abs <= contract.parity.tolerance
+    (artefact,) = contract.artefacts
+    assert artefact.input.shape == (1, 3, 32, 32)
+    assert artefact.options == {"opset": 18, "ir_version": 8, "form": "auto"}
+    assert [check.passed for check in artefact.checks] == [True]
 
 
 def operators(bundle: Path) -> set[str]:
-    return {node.op_type for node in onnx.load(bundle / MODEL_FILE).graph.node}
+    return {node.op_type for node in onnx.load(bundle / MODEL).graph.node}
 
 
 def test_size_opset_batch_size_and_form_can_be_chosen(bundle, checkpoint, tmp_path, parckit):
@@ -28,14 +31,15 @@ def test_size_opset_batch_size_and_form_can_be_chosen(bundle, checkpoint, tmp_pa
         "export", checkpoint, "--out", out, "--size=48x32", "--opset=19", "--batch_size=2", "--form=matmul"
     )
     contract = read_contract(out)
-    assert contract.input.shape == (2, 3, 48, 32)
+    (artefact,) = contract.artefacts
+    assert artefact.input.shape == (2, 3, 48, 32)
     assert contract.spec.preprocessing.size == (48, 32)
-    assert contract.opset == onnx.load(out / MODEL_FILE).opset_import[0].version == 19
+    assert artefact.options["opset"] == onnx.load(out / MODEL).opset_import[0].version == 19
     assert "MatMul" in operators(out) - operators(bundle)
     assert str(out) in printed
     assert "2 x 3 x 48 x 32" in printed
     assert f"{contract.params / 1e6:.2f} M" in printed
-    assert contract.parity.runtime in printed
+    assert artefact.checks[0].version in printed
 
 
 @pytest.mark.parametrize(
@@ -60,7 +64,7 @@ def test_mistakes_are_named_and_leave_nothing(options, named, checkpoint, tmp_pa
 
 def test_a_size_that_the_model_cannot_take_is_named(tmp_path, mistake):
     model = create_model("test_vit", num_classes=2)
-    spec = ModelSpec(model="test_vit", labels=("a", "b"), preprocessing=Preprocessing(size=(160, 160)))
+    spec = NetworkSpec(backbone="test_vit", labels=("a", "b"), preprocessing=Preprocessing(size=(160, 160)))
     save_weights(model, spec, tmp_path / "vit.safetensors")
     message = mistake("export", tmp_path / "vit.safetensors", "--out", tmp_path / "bundle", "--size=40x40")
     assert message.startswith("test_vit with {} cannot take RGB images of size=(40, 40): ")
@@ -84,7 +88,7 @@ def test_a_refused_export_fails(checkpoint, tmp_path, capsys, monkeypatch):
     def refuse(*args: object, **options: object) -> None:
         raise ParityError("differs from torch by 1")
 
-    monkeypatch.setattr("parckit.cli.export.export_bundle", refuse)
+    monkeypatch.setattr("parckit.cli.export.export", refuse)
     with pytest.raises(SystemExit) as ending:
         main(["export", str(checkpoint), "--out", str(tmp_path / "bundle")])
     assert ending.value.code == 1  # not 2: no argument was wrong

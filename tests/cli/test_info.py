@@ -3,7 +3,7 @@ import pytest
 
 from backbones import parameters_of
 from golden_fixtures import read_keys
-from parckit.cli.tables import count
+from parckit.measure.cost import format_count
 
 
 def test_cost_and_maps_are_those_of_the_size(parckit):
@@ -13,7 +13,7 @@ def test_cost_and_maps_are_those_of_the_size(parckit):
     assert [line[5] for line in stages] == ["2", "4", "8", "16", "32"]
     (whole,) = (" ".join(line) for line in lines if "whole" in line)
     assert "256x192" in whole
-    assert count(parameters_of("parcnet_xs")) in whole
+    assert format_count(parameters_of("parcnet_xs")) in whole
 
 
 def test_the_rows_add_up_to_the_whole_model(parckit):
@@ -26,7 +26,7 @@ def test_the_rows_add_up_to_the_whole_model(parckit):
 def test_the_official_cost_at_the_models_own_size(parckit):
     printed = parckit("info", "parcnet_s")
     assert "256x256" in printed
-    assert count(read_keys("parcnet_s")["params"]) in printed
+    assert format_count(read_keys("parcnet_s")["params"]) in printed
 
 
 def test_models_of_timm_have_cost_too(parckit):
@@ -34,7 +34,7 @@ def test_models_of_timm_have_cost_too(parckit):
 
 
 def test_fewer_classes_cost_less(parckit):
-    assert count(parameters_of("test_parcnet")) not in parckit("info", "test_parcnet", "--num_classes=10")
+    assert format_count(parameters_of("test_parcnet")) not in parckit("info", "test_parcnet", "--num_classes=10")
 
 
 def test_what_parc_would_change_is_shown(parckit):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.networks import open_checkpoint, save_weights
 from pictures import coloured
 
 
 @pytest.fixture
 def ranked(parckit):
-    def run(artefact: Path, picture: Path, *options: object) -> list[tuple[str, float]]:
+    def run(artefact: Path, picture: Path, *options: object) -> list[tuple[str, float | None]]:
         """Return the classes of a picture with their probabilities, best first."""
         printed = json.loads(parckit("predict", artefact, picture, "--json", *options))
         assert printed.keys() == {str(picture)}
@@ -73,6 +74,38 @@ def test_the_table_shows_every_picture_with_its_classes(bundle, tmp_path, parcki
         assert lines[start + 1] == ["│", "│", second[0], "│", f"{100 * second[1]:.1f}", "│"]
 
 
+def test_an_answer_below_the_threshold_is_unknown(bundle, picture, parckit, ranked):
+    best, probability = ranked(bundle, picture)[0]
+    below = f"--threshold={probability - 1e-3}"
+    assert ranked(bundle, picture, below)[0] == (best, pytest.approx(probability, rel=1e-5))
+    above = f"--threshold={probability + 1e-3}"
+    # The classes that were not probable enough follow.
+    assert [entry[0] for entry in ranked(bundle, picture, above, "--top=1")] == ["unknown", best]
+    assert ranked(bundle, picture, above)[0] == ("unknown", None)
+    first = next(line for line in parckit("predict", bundle, picture, above).splitlines() if str(picture) in line)
+    assert first.split() == ["│", str(picture), "│", "unknown", "│", "│"]
+
+
+@pytest.mark.parametrize(
+    ("options", "artefact"),
+    [
+        ([], "onnx-fp32"),
+        (["--artefact=pairs"], "pairs"),
+        (["--precision=int8"], "pairs"),
+        (["--precision=fp32", "--runtime=onnxruntime"], "onnx-fp32"),
+    ],
+    ids=str,
+)
+def test_an_artefact_can_be_chosen(two_artefacts, picture, parckit, options, artefact):
+    printed = parckit("predict", two_artefacts, picture, *options)
+    assert f"{two_artefacts} ({artefact} on onnxruntime" in printed
+
+
+def test_a_file_of_a_bundle_answers_alone(bundle, picture, tmp_path, ranked):
+    alone = shutil.copy(bundle / "onnx-fp32" / "model.onnx", tmp_path / "alone.onnx")
+    assert ranked(alone, picture) == ranked(bundle, picture)
+
+
 def test_a_broken_picture_is_named(bundle, picture, tmp_path, mistake):
     broken = tmp_path / "broken.png"
     broken.write_bytes(picture.read_bytes()[:100])
@@ -84,8 +117,14 @@ def test_a_broken_picture_is_named(bundle, picture, tmp_path, mistake):
     [
         ([], "images"),
         (["no/such.png"], "no/such.png"),
-        (["PICTURE", "--top=0"], "--top"),
-        (["PICTURE", "--runtime=torch"], "runtime='torch'"),
+        (["PICTURE", "--top=0"], "top=0: must be a whole number of classes"),
+        (["PICTURE", "--top=some"], "--top"),
+        (["PICTURE", "--threshold=2"], "threshold=2.0: must be a probability"),
+        (["PICTURE", "--runtime=torch"], "no artefact fits runtime='torch'"),
+        (["PICTURE", "--runtime=tensorrt"], "runtime='tensorrt': choose from torch, onnxruntime"),
+        (["PICTURE", "--precision=int8"], "no artefact fits precision='int8'; it has onnx-fp32"),
+        (["PICTURE", "--precision=int3"], "--precision: Expected 'fp32', 'fp16', 'int8', null"),
+        (["PICTURE", "--artefact=nms"], "artefact='nms': the bundle has onnx-fp32"),
         (["PICTURE", "--js"], "--js"),
     ],
     ids=str,

@@ -1,17 +1,22 @@
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from parckit.cli import quickstart
 from parckit.cli.main import main
-from parckit.cli.train import train
 from parckit.contract import read_contract
-from parckit.measure.latency import benchmark
+from parckit.measure.latency import time_sessions
 from parckit.runtimes import open_session
+from parckit.tasks import parse_command, train
 
 BRIEF = {"warmup": 0.01, "seconds": 0.02}
+
+
+def brief_training(recipe, *, trainer, **options):
+    return train(recipe, trainer={**trainer, "limit_train_batches": 4}, **options)
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +24,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quickstart") / "out"
     with pytest.MonkeyPatch.context() as patch:
         # The path is the real one, with a tenth of an epoch and a stopwatch that is stopped early.
-        patch.setattr(quickstart, "train", lambda argv: train([*argv, "--trainer.limit_train_batches=4"]))
-        patch.setattr(quickstart, "benchmark", lambda session, **options: benchmark(session, **options | BRIEF))
+        patch.setattr(quickstart, "train", brief_training)
+        patch.setattr(quickstart, "time_sessions", lambda make, **options: time_sessions(make, **options | BRIEF))
         main(["quickstart", "--max_epochs=1", f"--out={folder}"])
     return folder
 
@@ -31,7 +36,8 @@ def page(out: Path) -> str:
 
 
 def test_everything_is_in_one_folder(out):
-    assert {path.name for path in out.iterdir()} == {"bench.json", "bundle", "report.html", "summary.json", "train"}
+    records = {f"{kind}_{engine}.json" for kind in ("bench", "eval") for engine in ("onnxruntime", "torch")}
+    assert {path.name for path in out.iterdir()} == {"bundle", "report.html", "summary.json", "train", *records}
 
 
 def test_the_summary_has_these_numbers(out):
@@ -39,25 +45,25 @@ def test_the_summary_has_these_numbers(out):
     assert [*summary] == ["top1_torch", "top1_onnxruntime", "parity_max_abs", "latency_ms_p50", "seconds"]
     assert 0 < summary["top1_torch"] <= 100
     assert summary["top1_onnxruntime"] == summary["top1_torch"]
-    contract = read_contract(out / "bundle")
-    assert summary["parity_max_abs"] == contract.parity.max_abs <= contract.parity.tolerance
+    (check,) = read_contract(out / "bundle").artefacts[0].checks
+    assert summary["parity_max_abs"] == check.figures["max_abs"] <= check.figures["tolerance"]
     assert 0 < summary["latency_ms_p50"] < 1000
     assert 0 < summary["seconds"] < 600
 
 
 def test_the_bundle_runs(out):
     session = open_session(out / "bundle")
-    assert session.spec.model == "parcnet_xxs"
+    assert session.spec.backbone == "parcnet_xxs"
     assert session.spec.labels == tuple("0123456789")
 
 
 def test_the_latency_is_recorded_for_both_engines(out):
-    record = json.loads((out / "bench.json").read_text())
-    engines = record["values"]["timings"]
-    assert [name.split()[0] for name in engines] == ["torch", "onnxruntime"]
-    assert [[timing["threads"] for timing in timings] for timings in engines.values()] == [[1], [1, 2]]
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["latency_ms_p50"] == [*engines.values()][1][0]["p50_ms"]
+    for engine, threads in (("torch", [1]), ("onnxruntime", [1, 2])):
+        values = json.loads((out / f"bench_{engine}.json").read_text())["values"]
+        assert values["engine"].split()[0] == engine
+        assert [timing["threads"] for timing in values["timings"]] == threads
+    assert summary["latency_ms_p50"] == values["timings"][0]["p50_ms"]
 
 
 def test_the_report_needs_nothing_beside_it(page):
@@ -71,9 +77,24 @@ def test_the_report_shows_what_was_found(out, page):
     assert f"{summary['top1_torch']:.2f}" in page
     assert f"{summary['parity_max_abs']:.1e}" in page
     assert f"{summary['latency_ms_p50']:.2f}" in page
-    for title in ("Training", "Confusion matrix", "Sample predictions", "Latency", "Accuracy"):
-        assert title in page
-    assert "parckit train --config classify/digits_parcnet_xxs" in page
+    for title in ("Training", "Confusion matrix", "Worst mistakes", "Latency", "Accuracy"):
+        assert f">{title}" in page
+
+
+def test_the_commands_of_the_report_are_understood(page):
+    commands = [shlex.split(line) for line in re.findall(r"parckit (?:train|export|eval|bench|report) .*--.*", page)]
+    assert [command[1] for command in commands] == ["train", "export", "eval", "bench", "report"]
+    _, config = parse_command([word.removesuffix("</code></pre>") for word in commands[0][2:]])
+    assert (config.data.source, config.trainer.max_epochs, config.seed) == ("digits", 1, 0)
+
+
+def test_the_folder_can_be_reported_on_again(out, page, tmp_path):
+    main(["report", str(out), f"--out={tmp_path / 'again.html'}"])
+    again = (tmp_path / "again.html").read_text(encoding="utf-8")
+    # The records tell what was measured; only the pictures of mistakes need the data.
+    for title in ("Training", "Confusion matrix", "Latency", "Accuracy"):
+        assert f">{title}" in again
+    assert ">Worst mistakes" not in again
 
 
 @pytest.mark.parametrize(

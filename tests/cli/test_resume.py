@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from parckit.cli.main import main
-from parckit.runtimes.torch import open_checkpoint
+from parckit.networks import open_checkpoint
 from training_moments import Moment, train, train_until
 from training_processes import fork
 from training_state import assert_same, state_of
@@ -26,7 +26,7 @@ OPTIONS = (
     "--trainer.enable_progress_bar=false",
     "--model.name=test_parcnetv2",
     '--model.kwargs={"img_size": 32, "drop_rate": 0.2, "drop_path_rate": 0.1}',
-    "--model.mixing={}",
+    "--task.mixing={}",
     "--data.batch_size=8",
     "--data.sizes={sides: [24, 32], base: 32}",
     "--ema={decay: 0.9}",

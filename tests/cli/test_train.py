@@ -2,6 +2,7 @@ import csv
 import errno
 import itertools
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger
 
 from parckit.contract import SPEC_KEY
-from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.networks import open_checkpoint, save_weights
 from parckit.tasks import StepMetrics
 from pictures import write_pictures
 
@@ -67,10 +68,10 @@ def test_a_log_that_cannot_be_written_ends_in_one_line(start_training, begun, tm
 
 
 def test_a_teacher_changes_what_is_learned_also_after_a_resume(start_training, begun, tmp_path, parckit):
-    kinds = {"soft": (), "hard": ("--model.distillation.kind=hard",), "features": ("--model.distillation.features=1",)}
+    kinds = {"soft": (), "hard": ("--task.distillation.kind=hard",), "features": ("--task.distillation.features=1",)}
     learned = [open_checkpoint(begun / "last.ckpt")[0].state_dict()]  # from nobody
     for name, options in kinds.items():
-        teacher = ("--teacher", begun / "best.ckpt", "--model.distillation.weight=1")
+        teacher = ("--teacher", begun / "best.ckpt", "--task.distillation.weight=1")
         argv = (*start_training, *teacher, *options, "--out", tmp_path / name)
         parckit(*argv)
         learned.append(open_checkpoint(tmp_path / name / "last.ckpt")[0].state_dict())
@@ -97,6 +98,15 @@ def test_few_pictures_of_ones_own_begin_at_the_shipped_weights(tmp_path, parckit
         if weight.ndim > 1 and not name.startswith("head.")
     ]
     assert 0 < max(changes) < 0.1  # other weights would be away by more than their own length
+
+
+def test_where_no_bar_can_be_drawn_every_epoch_is_a_line(start_training, tmp_path, parckit, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    options = ("--trainer.max_epochs=2", "--trainer.enable_progress_bar=true")
+    _, first, second, *_ = parckit(*start_training, *options, "--out", tmp_path / "run").splitlines()
+    numbers = r"train_loss \S+, val_loss \S+, val_top1 \S+, images/s \S+; \d:\d\d:\d\d gone, about"
+    assert re.fullmatch(rf"epoch 1, step 2 of 4: {numbers} \d:\d\d:\d\d left", first)
+    assert re.fullmatch(rf"epoch 2, step 4 of 4: {numbers} 0:00:00 left", second)
 
 
 def test_it_says_where_things_are(start_training, tmp_path, parckit):
@@ -221,7 +231,7 @@ def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake
         (["--model.kwargs.depth=3"], "'depth'"),
         (["--model.optimizer.lr=-1"], "lr=-1"),
         (["--model.optimizer.lr=fast"], "--model.optimizer.lr"),
-        (["--model.label_smoothing=2"], "label_smoothing=2"),
+        (["--task.label_smoothing=2"], "label_smoothing=2"),
         (["--data.batch_size=0"], "batch_size=0"),
         (["--data.batch_size=5000"], "batch_size=5000"),
         (["--data.preprocessing.size=[0, 3]"], "size=(0, 3)"),
@@ -240,7 +250,7 @@ def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake
         (["--trainer.log_every_n_steps=-1"], "--trainer.log_every_n_steps -1"),
         (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),
         (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: leaves out the rest of its epoch"),
-        (["--trainer.max_epochs=-1"], "--trainer.max_steps -1: the run has no end"),
+        (["--trainer.max_epochs=-1"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
         (["--trainer.devices=2", "--trainer.sync_batchnorm=true"], "--trainer.sync_batchnorm true"),
         (["--model.name=resnet18", "--model.kwargs={img_size: 32}"], "img_size"),
     ],
@@ -280,7 +290,8 @@ def test_a_configuration_that_is_no_text_is_named(picture, mistake):
 
 def test_a_run_without_an_epoch_is_an_error(start_training, tmp_path, mistake):
     message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.max_epochs=0")
-    assert message.startswith(f"--out {tmp_path}/run: ")
+    assert message.startswith("--trainer.max_steps, --trainer.max_epochs: ")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_validation_that_an_epoch_is_too_short_for_is_an_error(start_training, tmp_path, mistake):
@@ -320,7 +331,7 @@ def test_an_interrupt_ends_in_one_line(start_training, tmp_path, mistake, monkey
 
 def test_checkpoints_open_without_running_code(begun):
     for name in ("best.ckpt", "last.ckpt"):
-        assert torch.load(begun / name, weights_only=True)[SPEC_KEY]["model"] == "test_parcnetv2"
+        assert torch.load(begun / name, weights_only=True)[SPEC_KEY]["backbone"] == "test_parcnetv2"
 
 
 def test_what_the_data_decide_cannot_be_given(start_training, mistake):

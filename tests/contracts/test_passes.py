@@ -10,9 +10,9 @@ from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import MatchingTracer, RewritePass, RewriteRule
 
-from parckit.deploy.passes.gelu import GELU_ORDER
-from parckit.deploy.passes.mean import MEAN_AS_POOLING
-from parckit.deploy.passes.split import SPLIT_CONVOLUTION
+from parckit.deploy.convert.passes.gelu import GELU_ORDER
+from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
+from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,12 +17,21 @@ import yaml
 from jsonargparse import Namespace
 
 from golden_fixtures import needs_shared, official_input, read_train_facts
-from parckit.cli.parsing import recipes_folder
-from parckit.cli.train import make_parser
-from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.data import Augment, Batch, MultiScale
-from parckit.models import build_model
-from parckit.tasks import Averaging, ClassifyTask, Mixing, Optimizer, RunLength, Schedule
+from parckit.contract import InputError, NetworkSpec, Preprocessing, from_plain
+from parckit.data import AugmentSettings, MultiScale
+from parckit.networks import build_network
+from parckit.tasks import (
+    AveragingSettings,
+    Classify,
+    MixingSettings,
+    OptimizerSettings,
+    RunLength,
+    ScheduleSettings,
+    find_recipe,
+    recipe_parser,
+    recipes_folder,
+)
+from parckit.tasks.former import translate_recipe
 from published_recipes import PUBLISHED
 from repository import ROOT
 
@@ -34,6 +43,7 @@ GROUPS = (
     "model",
     "model.optimizer",
     "model.schedule",
+    "task",
     "data",
     "data.preprocessing",
     "data.augment",
@@ -56,7 +66,7 @@ every_imagenet = pytest.mark.parametrize("name", IMAGENET)
 
 @pytest.fixture(scope="module")
 def parser():
-    return make_parser()
+    return recipe_parser()
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +101,10 @@ def model_of(name: str) -> str:
     return name.removeprefix("classify/imagenet_")
 
 
+def preprocessing_of(config: Namespace) -> Preprocessing:
+    return from_plain(Preprocessing, config.data.preprocessing.as_dict(), name="data.preprocessing")
+
+
 def names_in(nested: Mapping[str, object]) -> Iterator[str]:
     """Yield what a file sets, by names with dots."""
     for key, value in nested.items():
@@ -99,7 +113,10 @@ def names_in(nested: Mapping[str, object]) -> Iterator[str]:
 
 def lr_at(config, *, epoch: int, step: int) -> float:
     """Return the learning rate of a recipe with the batch that it was written for."""
-    optimizer, schedule = Optimizer(**config.model.optimizer.as_dict()), Schedule(**config.model.schedule.as_dict())
+    optimizer, schedule = (
+        OptimizerSettings(**config.model.optimizer.as_dict()),
+        ScheduleSettings(**config.model.schedule.as_dict()),
+    )
     epochs = config.trainer.max_epochs
     run = RunLength(steps=epochs * (TRAIN_IMAGES // optimizer.lr_batch), epochs=epochs)
     return schedule.lr_at(step, epoch=epoch, peak=optimizer.lr, run=run)
@@ -111,29 +128,52 @@ def test_there_are_recipes_and_nothing_else():
     assert {path.suffix for path in FOLDER.rglob("*") if path.is_file()} == {".yaml"}
 
 
+def test_a_recipe_is_found_by_name_and_by_path():
+    path = FOLDER / "classify" / "digits_parcnet_xxs.yaml"
+    assert find_recipe("classify/digits_parcnet_xxs") == find_recipe(str(path)) == path
+
+
+def test_a_missing_recipe_is_named_with_the_shipped_ones():
+    with pytest.raises(InputError, match=r"--config classify/mine: .*classify/digits_parcnet_xxs"):
+        find_recipe("classify/mine")
+
+
+@pytest.mark.parametrize("option", ["--teacher", "--task.distillation.teacher", "--model.distillation.teacher"])
+def test_a_teacher_can_be_named_in_short_and_under_its_former_name(option, parser):
+    config = parser.parse(["--config=classify/digits_parcnet_xxs", option, "run/best-3.ckpt"])
+    assert config.task.distillation.teacher == "run/best-3.ckpt"
+
+
 @every
 def test_it_parses(name, parse):
     config = parse(name)
     content = yaml.safe_load(text_of(name))
+    assert config.task.name == content["task"]["name"] == name.partition("/")[0]
     assert config.model.name == content["model"]["name"]
     assert config.data.source == content["data"]["source"]
     assert config.trainer.max_epochs == content["trainer"]["max_epochs"]
 
 
 @every
+def test_its_keys_have_todays_names(name, caplog):
+    """Former names are read too, with a warning that a shipped recipe must not give."""
+    content = yaml.safe_load(text_of(name))
+    assert translate_recipe(content, name=name) == content
+    assert caplog.text == ""
+
+
+@every
 def test_its_parts_are_accepted(name, parse):
     config = parse(name)
     content = yaml.safe_load(text_of(name))
-    assert Preprocessing.from_dict(config.data.preprocessing.as_dict()).size == tuple(
-        content["data"]["preprocessing"]["size"]
-    )
-    assert Augment(**config.data.augment.as_dict()).crop == content["data"]["augment"]["crop"]
-    assert Optimizer(**config.model.optimizer.as_dict()).lr == content["model"]["optimizer"]["lr"]
-    assert Schedule(**config.model.schedule.as_dict()).min_lr == content["model"]["schedule"]["min_lr"]
+    assert preprocessing_of(config).size == tuple(content["data"]["preprocessing"]["size"])
+    assert AugmentSettings(**config.data.augment.as_dict()).crop == content["data"]["augment"]["crop"]
+    assert OptimizerSettings(**config.model.optimizer.as_dict()).lr == content["model"]["optimizer"]["lr"]
+    assert ScheduleSettings(**config.model.schedule.as_dict()).min_lr == content["model"]["schedule"]["min_lr"]
     if "ema" in content:
-        assert Averaging(**config.ema.as_dict()).decay == content["ema"]["decay"]
-    if "mixing" in content["model"]:
-        assert Mixing(**config.model.mixing.as_dict()).cutmix == content["model"]["mixing"]["cutmix"]
+        assert AveragingSettings(**config.ema.as_dict()).decay == content["ema"]["decay"]
+    if "mixing" in content["task"]:
+        assert MixingSettings(**config.task.mixing.as_dict()).cutmix == content["task"]["mixing"]["cutmix"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +181,7 @@ def test_its_parts_are_accepted(name, parse):
     [
         *(("classify/digits_parcnet_xxs", group) for group in GROUPS),
         ("classify/imagenet_parcnet_s", "data.sizes"),
-        ("classify/imagenet_parcnetv2_xt", "model.mixing"),
+        ("classify/imagenet_parcnetv2_xt", "task.mixing"),
     ],
 )
 def test_an_unknown_key_is_an_error(name, group, parse_content):
@@ -157,12 +197,10 @@ def test_an_unknown_key_is_an_error(name, group, parse_content):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LARGER])
 def test_its_model_takes_its_images(name, parse):
     config = parse(name)
-    preprocessing = Preprocessing.from_dict(config.data.preprocessing.as_dict())
-    spec = ModelSpec(
-        model=config.model.name, model_kwargs=config.model.kwargs, labels=LABELS, preprocessing=preprocessing
-    )
+    kwargs, preprocessing = config.model.kwargs or {}, preprocessing_of(config)
+    spec = NetworkSpec(backbone=config.model.name, backbone_kwargs=kwargs, labels=LABELS, preprocessing=preprocessing)
     with torch.device("meta"):
-        assert build_model(spec)(torch.empty(2, 3, *preprocessing.size)).shape == (2, len(LABELS))
+        assert build_network(spec)(torch.empty(2, 3, *preprocessing.size)).shape == (2, len(LABELS))
 
 
 @every
@@ -218,7 +256,7 @@ def test_parcnet_trains_as_the_official_code_does(size, weight_decay, parse):
         assert lr_at(config, epoch=epoch, step=step) == pytest.approx(lr, rel=1e-12)
     optimizer, augment = config.model.optimizer, config.data.augment
     assert (optimizer.name, optimizer.weight_decay) == (said["optim.name"], said["optim.weight_decay"])
-    built = Optimizer(**optimizer.as_dict()).build(torch.nn.Linear(1, 1), lr=1.0).defaults
+    built = OptimizerSettings(**optimizer.as_dict()).build(torch.nn.Linear(1, 1), lr=1.0).defaults
     assert built["eps"] == said["optim.eps"]
     assert built["betas"] == (said["optim.adamw.beta1"], said["optim.adamw.beta2"])
     assert optimizer.decay_all is not said["optim.no_decay_bn_filter_bias"]
@@ -242,20 +280,12 @@ def test_parcnet_trains_as_the_official_code_does(size, weight_decay, parse):
 @needs_shared
 def test_the_losses_are_the_official_ones_also_of_mixed_targets(parse):
     fact = read_train_facts()["label_smoothing"]
-    images, targets = official_input(fact["tag"], fact["shape"])[..., None, None], torch.tensor(fact["targets"])
-    classes, smoothing = fact["shape"][1], parse("classify/imagenet_parcnet_s").model.label_smoothing
-    labels = [str(label) for label in range(classes)]
-    preprocessing = Preprocessing(size=(64, 64))
-    task = ClassifyTask(name="test_parcnet", labels=labels, preprocessing=preprocessing, label_smoothing=smoothing)
-    task.model = torch.nn.Flatten()  # the images are the logits
-    validated: dict[str, float] = {}
-    task.log = lambda name, metric, **_: validated.update({name: metric.compute().item()})
-    for form in (targets, F.one_hot(targets, classes).float()):
+    logits, targets = official_input(fact["tag"], fact["shape"]), torch.tensor(fact["targets"])
+    task = Classify(label_smoothing=parse("classify/imagenet_parcnet_s").task.label_smoothing)
+    for form in (targets, F.one_hot(targets, fact["shape"][1]).float()):
         # Sums of 1,000 float32 terms, here and below.
-        assert task.training_step(Batch(images, form, skipped=0), 0).item() == pytest.approx(fact["train"], rel=1e-6)
-    task.validation_step(Batch(images, targets, skipped=0), 0)
-    task.on_validation_epoch_end()
-    assert validated["val_loss"] == pytest.approx(fact["eval"], rel=1e-6)
+        assert task.loss(torch.nn.Identity(), logits, form).item() == pytest.approx(fact["train"], rel=1e-6)
+    assert task.validation_losses([logits], targets).mean().item() == pytest.approx(fact["eval"], rel=1e-6)
 
 
 @every_imagenet
@@ -275,19 +305,19 @@ def test_its_learning_rates_are_the_published_ones(name, parse):
 
 @every_imagenet
 def test_it_says_nothing_that_is_not_published(name):
-    held = {*PUBLISHED[model_of(name)].settings, "model.name", "model.schedule", "data.workers"}
+    held = {*PUBLISHED[model_of(name)].settings, "model.name", "model.schedule", "data.workers", "task.name"}
     said = names_in(yaml.safe_load(text_of(name)))
-    assert [key for key in said if not any(f"{key}.".startswith(f"{each}.") for each in held)] == []
+    assert [key for key in said if not any(f"{key}.".startswith(f"{published}.") for published in held)] == []
 
 
 @pytest.mark.parametrize("tiny", ["test_parcnet", "test_parcnetv2"])
 @pytest.mark.parametrize("name", ["classify/imagenet_parcnet_s", "classify/imagenet_parcnetv2_xt"])
 def test_its_optimizer_decays_the_tensors_it_says(name, tiny, parse):
-    options = Optimizer(**parse(name).model.optimizer.as_dict())
+    options = OptimizerSettings(**parse(name).model.optimizer.as_dict())
     model = timm.create_model(tiny)
     groups = options.build(model, lr=options.lr).param_groups
     decayed = sum(len(group["params"]) for group in groups if group["weight_decay"] == options.weight_decay)
-    matrices = sum(each.ndim > 1 for each in model.parameters())
+    matrices = sum(parameter.ndim > 1 for parameter in model.parameters())
     assert decayed == (len([*model.parameters()]) if options.decay_all else matrices)
 
 

@@ -6,13 +6,13 @@ import torch
 
 from parckit.contract import Preprocessing
 from parckit.data import (
-    Augment,
+    AugmentSettings,
     Batch,
     BatchShape,
     DrawnImages,
     OneSize,
     SeededBatches,
-    collate,
+    collate_classes,
     eval_transform,
     image_loader,
     open_images,
@@ -35,14 +35,14 @@ def spoilt(image_folder):
 
 
 def test_collate_counts_what_it_drops():
-    batch = collate([(torch.ones(3, 2, 2), 1), None, (torch.zeros(3, 2, 2), 0), None])
+    batch = collate_classes([(torch.ones(3, 2, 2), 1), None, (torch.zeros(3, 2, 2), 0), None])
     assert batch.images.shape == (2, 3, 2, 2)
     assert batch.targets.tolist() == [1, 0]
     assert batch.skipped == 2
 
 
 def test_a_batch_of_broken_images_is_empty():
-    batch = collate([None, None])
+    batch = collate_classes([None, None])
     assert batch.images.shape == (0, 3, 0, 0)
     assert (batch.targets.shape, batch.targets.dtype, batch.skipped) == ((0,), torch.int64, 2)
 
@@ -74,7 +74,7 @@ def test_a_skipped_image_is_logged(spoilt, caplog):
 
 def drawn(source: str, *, workers: int = 0, **options: object) -> list[Batch]:
     table = open_images(source, split="val", transform=TRANSFORM).table
-    images = DrawnImages(table, transform=train_transform(PREPROCESSING, augment=Augment(policy="trivial")))
+    images = DrawnImages(table, transform=train_transform(PREPROCESSING, augment=AugmentSettings(policy="trivial")))
     batches = SeededBatches(len(images), batch=BatchShape(8, PREPROCESSING.size), sizes=OneSize(), **options)
     return list(train_loader(images, batches=batches, workers=workers))
 
@@ -100,7 +100,7 @@ def test_augmentation_does_not_depend_on_what_was_drawn_before():
 
 def test_a_drawn_image_is_skipped_and_counted(spoilt):
     table = open_images(str(spoilt), split="test", transform=TRANSFORM).table
-    transform = train_transform(PREPROCESSING, augment=Augment())
+    transform = train_transform(PREPROCESSING, augment=AugmentSettings())
     images = DrawnImages(table, transform=transform, on_error="skip")
     batches = SeededBatches(len(images), batch=BatchShape(7, PREPROCESSING.size), sizes=OneSize())
     (batch,) = train_loader(images, batches=batches)
@@ -115,4 +115,4 @@ def test_processes_share_the_images_without_repeating_any(processes):
         for i in range(processes)
     ]
     assert [len(part) for part in parts] == [len(range(i, 178, processes)) for i in range(processes)]
-    assert torch.cat(parts).bincount().tolist() == np.bincount(dataset.targets).tolist()
+    assert torch.cat(parts).bincount().tolist() == np.bincount(dataset.table.targets).tolist()

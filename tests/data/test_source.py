@@ -19,10 +19,10 @@ def test_each_kind_of_source_is_recognised(image_folder, shard):
     assert lengths == [364, 3, 4, 4]
 
 
-def test_a_dataset_knows_its_labels_and_targets(image_folder):
+def test_a_dataset_knows_its_labels_and_what_is_true(image_folder):
     dataset = open_images(str(image_folder({"test/cat": 1, "test/dog": 2})), split="test", transform=TRANSFORM)
     assert dataset.labels == ("cat", "dog")
-    assert dataset.targets.tolist() == [0, 1, 1]
+    assert dataset.table.targets.tolist() == [0, 1, 1]
     image, target = dataset[2]
     assert (image.shape, target) == ((3, 4, 4), 1)
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import create_transform
+from torch import Tensor
 
 from parckit.contract import InputError, Preprocessing
-from parckit.data import Augment, eval_transform, train_transform
+from parckit.data import AugmentSettings, eval_transform, train_transform
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 RAND = "rand-m9-mstd0.5-inc1"
@@ -19,6 +20,24 @@ def seed(number: int) -> None:
     torch.manual_seed(number)
     np.random.seed(number)  # noqa: NPY002 - timm's
     random.seed(number)
+
+
+def evaluated(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    """Return an image after the evaluation preprocessing."""
+    return eval_transform(preprocessing)(image, 0)[0]
+
+
+def changed(
+    image: Image.Image,
+    preprocessing: Preprocessing,
+    augment: AugmentSettings,
+    *,
+    size: tuple[int, int] | None = None,
+    share: float = 0.0,
+) -> Tensor:
+    """Return an image after training's random changes; its size is the preprocessing's unless another one is named."""
+    transform = train_transform(preprocessing, augment=augment)
+    return transform(image, 0, size=size or preprocessing.size, share=share)[0]
 
 
 def _filter_matrix(old: int, new: int) -> np.ndarray:
@@ -50,8 +69,7 @@ def _expected(image: Image.Image, *, resized: tuple[int, int], corner: tuple[int
 )
 def test_eval_equals_an_independent_float64_computation(picture, height, width, size, crop_pct, resized, corner):
     image = picture(height=height, width=width)
-    transform = eval_transform(Preprocessing(size=size, crop_pct=crop_pct, mean=MEAN, std=STD))
-    found = transform(image)
+    found = evaluated(image, Preprocessing(size=size, crop_pct=crop_pct, mean=MEAN, std=STD))
     assert (found.shape, found.dtype) == ((3, *size), torch.float32)
     # Pillow rounds to whole levels after each of the two passes: one level at most, a hundredth for its fixed point.
     tolerance = 1.01 / 255 / min(STD)
@@ -62,7 +80,7 @@ def test_eval_equals_an_independent_float64_computation(picture, height, width, 
 
 def test_an_image_of_the_right_size_is_only_normalised(picture):
     image = picture(height=12, width=9)
-    found = eval_transform(Preprocessing(size=(12, 9), mean=MEAN, std=STD))(image)
+    found = evaluated(image, Preprocessing(size=(12, 9), mean=MEAN, std=STD))
     expected = ((np.asarray(image) / 255 - MEAN) / STD).transpose(2, 0, 1)
     # float32 against float64: values below 5, two roundings of 6e-8 relative.
     np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)
@@ -70,26 +88,34 @@ def test_an_image_of_the_right_size_is_only_normalised(picture):
 
 def test_bgr_turns_the_channels_before_mean_and_std():
     image = Image.new("RGB", (4, 4), (255, 102, 0))
-    found = eval_transform(Preprocessing(size=(4, 4), mean=MEAN, std=STD, channel_order="bgr"))(image)
+    found = evaluated(image, Preprocessing(size=(4, 4), mean=MEAN, std=STD, channel_order="bgr"))
     # As above: float32 rounding.
     np.testing.assert_allclose(found[:, 0, 0], [(0 - 0.5) / 0.2, (0.4 - 0.4) / 0.25, (1 - 0.3) / 0.3], atol=2e-6)
 
 
 def test_training_without_augmentation_is_evaluation(picture):
     preprocessing = Preprocessing(size=(8, 12), crop_pct=0.8, mean=MEAN, std=STD, interpolation="bicubic")
-    train = train_transform(preprocessing, augment=Augment(crop="none", flip=0.0))
     image = picture(height=30, width=31)
-    assert torch.equal(train(image, preprocessing.size), eval_transform(preprocessing)(image))
+    nothing = AugmentSettings(crop="none", flip=0.0)
+    assert torch.equal(changed(image, preprocessing, nothing), evaluated(image, preprocessing))
+
+
+def test_what_is_true_of_a_picture_stays_true(picture):
+    preprocessing = Preprocessing(size=(8, 12))
+    train = train_transform(preprocessing, augment=AugmentSettings())
+    for target in (7, {"boxes": [1, 2, 3, 4]}):
+        assert eval_transform(preprocessing)(picture(), target)[1] is target
+        assert train(picture(), target, size=(8, 12), share=0.0)[1] is target
 
 
 @pytest.mark.parametrize(
     "augment",
     [
-        Augment(),
-        Augment(crop="pad", padding=4),
-        Augment(crop="none", rotate=10, translate=0.1),
-        Augment(crop="pad", policy="trivial", erasing=1.0),
-        Augment(policy=RAND, interpolation="random", erasing=0.5),
+        AugmentSettings(),
+        AugmentSettings(crop="pad", padding=4),
+        AugmentSettings(crop="none", rotate=10, translate=0.1),
+        AugmentSettings(crop="pad", policy="trivial", erasing=1.0),
+        AugmentSettings(policy=RAND, interpolation="random", erasing=0.5),
     ],
     ids=str,
 )
@@ -98,9 +124,9 @@ def test_augmentation_is_seeded_random_and_of_the_asked_size(picture, augment, s
     transform = pickle.loads(pickle.dumps(train_transform(Preprocessing(size=(16, 24)), augment=augment)))  # noqa: S301
     image = picture(height=shape[0], width=shape[1])
     seed(0)
-    first = [transform(image, (16, 24)) for _ in range(4)]
+    first = [transform(image, 0, size=(16, 24), share=0.0)[0] for _ in range(4)]
     seed(0)
-    second = [transform(image, (16, 24)) for _ in range(4)]
+    second = [transform(image, 0, size=(16, 24), share=0.0)[0] for _ in range(4)]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert all((a.shape, a.dtype) == ((3, 16, 24), torch.float32) for a in first)
     assert any(not torch.equal(first[0], other) for other in first[1:])
@@ -110,12 +136,13 @@ def test_augmentation_is_seeded_random_and_of_the_asked_size(picture, augment, s
 def test_a_padded_crop_shifts_by_at_most_its_share_of_the_padding(picture, side, padding):
     # Images of 8 pixels: at half the recipe's side half the padding is left.
     image = picture(height=8, width=8)
-    augment = Augment(crop="pad", padding=padding, flip=0.0)
-    transform = train_transform(Preprocessing(size=(side, side)), augment=augment)
+    augment = AugmentSettings(crop="pad", padding=padding, flip=0.0)
+    preprocessing = Preprocessing(size=(side, side))
     padded = np.pad(np.asarray(image), ((2, 2), (2, 2), (0, 0))).transpose(2, 0, 1)
     windows = {(padded[:, i : i + 8, j : j + 8]).tobytes() for i in range(5) for j in range(5)}
     torch.manual_seed(0)
-    found = {transform(image, (8, 8)).mul(255).round().to(torch.uint8).numpy().tobytes() for _ in range(60)}
+    crops = (changed(image, preprocessing, augment, size=(8, 8)) for _ in range(60))
+    found = {crop.mul(255).round().to(torch.uint8).numpy().tobytes() for crop in crops}
     assert found <= windows
     assert len(found) > 10  # of 25 windows in 60 draws
 
@@ -123,8 +150,8 @@ def test_a_padded_crop_shifts_by_at_most_its_share_of_the_padding(picture, side,
 def test_a_certain_flip_mirrors(picture):
     image = picture(height=5, width=6)
     preprocessing = Preprocessing(size=(5, 6))
-    mirrored = train_transform(preprocessing, augment=Augment(crop="none", flip=1.0))(image, (5, 6))
-    assert torch.equal(mirrored, eval_transform(preprocessing)(image).flip(-1))
+    mirrored = changed(image, preprocessing, AugmentSettings(crop="none", flip=1.0))
+    assert torch.equal(mirrored, evaluated(image, preprocessing).flip(-1))
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
@@ -142,10 +169,8 @@ def test_randaugment_is_that_of_timms_own_pipeline(picture, interpolation, order
     ).transforms
     channels = {"rgb": slice(None), "bgr": slice(None, None, -1)}[order]
     preprocessing = Preprocessing(size=(20, 20), mean=MEAN[channels], std=STD[channels], channel_order=order)
-    ours = train_transform(
-        preprocessing, augment=Augment(crop="none", flip=0.0, policy=RAND, interpolation=interpolation)
-    )
-    changed = 0
+    augment = AugmentSettings(crop="none", flip=0.0, policy=RAND, interpolation=interpolation)
+    different = 0
     for number in range(30):
         seed(number)
         augmented = image
@@ -157,44 +182,42 @@ def test_randaugment_is_that_of_timms_own_pipeline(picture, interpolation, order
         expected = normalise(to_tensor(augmented)).numpy()[channels]
         seed(number)
         # Both divide by 255, subtract and divide in float32: values below 5, two roundings of 6e-8 relative.
-        np.testing.assert_allclose(ours(image, (20, 20)), expected, atol=2e-6, rtol=0)
-        changed += augmented.tobytes() != image.tobytes()
-    assert changed > 15  # either operation is left out half of the time
+        np.testing.assert_allclose(changed(image, preprocessing, augment), expected, atol=2e-6, rtol=0)
+        different += augmented.tobytes() != image.tobytes()
+    assert different > 15  # either operation is left out half of the time
 
 
 def test_randaugment_at_full_strength_works_with_every_pillow(picture):
     image = picture(height=8, width=8)
-    transform = train_transform(Preprocessing(size=(8, 8)), augment=Augment(crop="none", policy="rand-m10-p1-n15-inc1"))
+    augment = AugmentSettings(crop="none", policy="rand-m10-p1-n15-inc1")
     # 15 of 15 operations, drawn with replacement: one that fails is met in nearly two of three images.
     for number in range(20):
         seed(number)
-        assert transform(image, (8, 8)).isfinite().all()
+        assert changed(image, Preprocessing(size=(8, 8)), augment).isfinite().all()
 
 
 def test_random_interpolation_is_bilinear_or_bicubic(picture):
     image = picture(height=31, width=31)
+
     # The whole square at another aspect does not fit into it, so every crop is the whole square.
-    crops = {
-        name: train_transform(
-            Preprocessing(size=(13, 13)), augment=Augment(scale=(1.0, 1.0), flip=0.0, interpolation=name)
-        )
-        for name in ("bilinear", "bicubic", "random")
-    }
-    fixed = {name: crops[name](image, (13, 13)).numpy().tobytes() for name in ("bilinear", "bicubic")}
+    def crop(interpolation: str) -> bytes:
+        augment = AugmentSettings(scale=(1.0, 1.0), flip=0.0, interpolation=interpolation)
+        return changed(image, Preprocessing(size=(13, 13)), augment).numpy().tobytes()
+
     seed(0)
-    drawn = {crops["random"](image, (13, 13)).numpy().tobytes() for _ in range(20)}
-    assert drawn == {*fixed.values()}
+    drawn = {crop("random") for _ in range(20)}
+    assert drawn == {crop("bilinear"), crop("bicubic")}
     assert len(drawn) == 2
 
 
 def test_erasing_fills_one_rectangle_with_noise(picture):
     image = picture(height=40, width=40)
     preprocessing = Preprocessing(size=(40, 40), mean=MEAN, std=STD)
-    plain = eval_transform(preprocessing)(image)
-    erase = train_transform(preprocessing, augment=Augment(crop="none", flip=0.0, erasing=1.0))
+    plain = evaluated(image, preprocessing)
+    erasing = AugmentSettings(crop="none", flip=0.0, erasing=1.0)
     seed(0)
     for _ in range(20):
-        found = erase(image, (40, 40))
+        found = changed(image, preprocessing, erasing)
         rows, columns = (found != plain).any(dim=0).nonzero(as_tuple=True)
         box = (slice(None), slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
         # Sides are rounded to pixels: half of one on 40 is 1.3 % of a side, and of the area less than 1.5 %.
@@ -209,17 +232,17 @@ def test_erasing_fills_one_rectangle_with_noise(picture):
 def test_a_run_ends_on_plain_images(picture):
     image = picture(height=40, width=40)
     preprocessing = Preprocessing(size=(40, 40), mean=MEAN, std=STD)
-    augment = Augment(crop="none", flip=0.0, policy="trivial", erasing=1.0, until=0.75)
-    train, plain = train_transform(preprocessing, augment=augment), eval_transform(preprocessing)(image)
-    assert not torch.equal(train(image, (40, 40), 0.7), plain)
-    assert torch.equal(train(image, (40, 40), 0.75), plain)
+    augment = AugmentSettings(crop="none", flip=0.0, policy="trivial", erasing=1.0, until=0.75)
+    plain = evaluated(image, preprocessing)
+    assert not torch.equal(changed(image, preprocessing, augment, share=0.7), plain)
+    assert torch.equal(changed(image, preprocessing, augment, share=0.75), plain)
 
 
 @pytest.mark.parametrize("crop", ["random_resized", "pad", "none"])
 def test_training_images_have_the_size_asked_for(picture, crop):
-    transform = train_transform(Preprocessing(size=(16, 24), crop_pct=0.8), augment=Augment(crop=crop))
+    preprocessing, image = Preprocessing(size=(16, 24), crop_pct=0.8), picture(height=30, width=50)
     for size in ((8, 12), (24, 24), (40, 60)):
-        assert transform(picture(height=30, width=50), size).shape == (3, *size)
+        assert changed(image, preprocessing, AugmentSettings(crop=crop), size=size).shape == (3, *size)
 
 
 @pytest.mark.parametrize(
@@ -242,4 +265,4 @@ def test_training_images_have_the_size_asked_for(picture, crop):
 )
 def test_augment_refuses_what_makes_no_sense(values, message):
     with pytest.raises(InputError, match=message):
-        Augment(**values)
+        AugmentSettings(**values)

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from backbones import as_if_trained
-from parckit.contract import InputError
-from parckit.deploy.onnx_check import check_file
-from parckit.deploy.onnx_export import check_versions, write_onnx
+from bundles import tiny_spec
+from parckit.deploy import ExportSettings
+from parckit.deploy.convert.onnx import convert
 from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock
 from parckit.models import fuse
 
@@ -34,11 +34,10 @@ def every_kind() -> nn.Module:
     )
 
 
-def write(model: nn.Module, path: Path, *, form: str = "auto", opset: int = 18, batch_size: int = 1) -> onnx.ModelProto:
-    ir_version = check_versions(opset, None, form=form)
-    fused = fuse(model, size=SIZE)
-    write_onnx(fused, path, size=SIZE, batch_size=batch_size, opset=opset, ir_version=ir_version, form=form)
-    return check_file(path, opset=opset, ir_version=ir_version)
+def write(model: nn.Module, folder: Path, *, form: str = "auto", opset: int = 18, batch_size: int = 1) -> Path:
+    settings = ExportSettings(opset=opset, form=form, batch_size=batch_size)
+    artefact = convert(fuse(model, size=SIZE), tiny_spec(SIZE), folder=folder, settings=settings)
+    return folder / artefact.main_file
 
 
 def operators(file: onnx.ModelProto) -> list[str]:
@@ -56,12 +55,13 @@ def operators(file: onnx.ModelProto) -> list[str]:
 )
 def test_every_form_keeps_the_numbers_and_appends_nothing_to_maps(tmp_path, form, opset, kinds):
     model, batch_size = every_kind(), 2
-    file = write(model, tmp_path / "m.onnx", form=form, opset=opset, batch_size=batch_size)
+    path = write(model, tmp_path, form=form, opset=opset, batch_size=batch_size)
+    file = onnx.load(path)
     assert [kind for kind in operators(file) if kind != "Concat"] == kinds
     maps = {"image"} | {name for node in file.graph.node if node.op_type == "Conv" for name in node.output}
     assert not any(maps & {*node.input} for node in file.graph.node if node.op_type == "Concat")
     x = torch.randn(batch_size, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-    (found,) = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"image": x.numpy()})
+    (found,) = onnxruntime.InferenceSession(path).run(None, {"image": x.numpy()})
     with torch.no_grad():
         expected = model(x).numpy()
     # float32 sums of up to 80 terms in five layers, in another order.
@@ -70,21 +70,16 @@ def test_every_form_keeps_the_numbers_and_appends_nothing_to_maps(tmp_path, form
 
 def test_the_file_holds_kernels_and_the_engine_lays_out_the_matrices_when_it_loads_it(tmp_path):
     model = network(ParCBlock(8, 25, hidden_dim=12, with_pe=True))
-    file = write(model, tmp_path / "m.onnx", form="matmul")
-    stored = sum(np.prod(tensor.dims, dtype=int) for tensor in file.graph.initializer if tensor.data_type == 1)
+    path = write(model, tmp_path, form="matmul")
+    stored = sum(
+        np.prod(tensor.dims, dtype=int) for tensor in onnx.load(path).graph.initializer if tensor.data_type == 1
+    )
     assert stored <= sum(parameter.numel() for parameter in model.parameters())
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
-    onnxruntime.InferenceSession(tmp_path / "m.onnx", options)
+    onnxruntime.InferenceSession(path, options)
     loaded = onnx.load(tmp_path / "loaded.onnx").graph
     assert not {"Expand", "Slice", "Reshape", "Transpose", "Concat"} & {node.op_type for node in loaded.node}
     sizes = {tuple(tensor.dims) for tensor in loaded.initializer}
     # Both matrices, and one map of position constants.
     assert {(8, 25, 25), (8, 10, 10), (1, 8, 25, 10)} <= sizes
-
-
-def test_forms_that_cannot_leave_are_refused_in_one_line():
-    with pytest.raises(InputError, match="form='winograd': choose from auto, conv, matmul"):
-        check_versions(18, None, form="winograd")
-    with pytest.raises(InputError, match="form='matmul': needs opset 18 or above, not 17; choose auto or conv"):
-        check_versions(17, None, form="matmul")

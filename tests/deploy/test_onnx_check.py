@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from parckit.contract import ExportError
-from parckit.deploy.onnx_check import check_file
+from parckit.deploy import ExportError
+from parckit.deploy.convert.onnx_check import check_file
 
 KERNEL = np.ones((4, 3, 1, 1), np.float32)
 CONV = helper.make_node("Conv", ["image", "kernel"], ["logits"])

@@ -5,7 +5,7 @@ from torch import nn
 
 import parckit.models  # noqa: F401  # registers the models
 from parckit.layers import CircularConv2d
-from parckit.measure.cost import count
+from parckit.measure.cost import count, format_count
 
 
 def test_a_model_counted_by_hand():
@@ -65,3 +65,11 @@ def test_counting_leaves_the_model_alone():
     assert all(module.form == "auto" for module in model.modules() if isinstance(module, CircularConv2d))
     assert not any(module._forward_hooks for module in model.modules())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(4_000, "0.00 M"), (5_040_000, "5.04 M"), (944_020_000, "944.02 M"), (1_660_000_000, "1.66 G")],
+)
+def test_counts_are_in_millions_or_billions(number, text):
+    assert format_count(number) == text

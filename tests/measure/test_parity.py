@@ -10,53 +10,71 @@ from parckit.contract import InputError, Preprocessing
 from parckit.measure.parity import ATOL, RTOL, compare, probe_images
 from parckit.runtimes.torch import TorchSession
 
+NAMES = ["means"]
 IMAGES = np.random.default_rng(0).standard_normal((4, 3, 2, 2), np.float32)
 
 
-def means(images: np.ndarray) -> np.ndarray:
-    return images.mean((2, 3))
+def means(images: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (images.mean((2, 3)),)
 
 
 def test_the_same_function_agrees_with_itself():
-    found = compare(means, means, IMAGES)
-    assert (found.max_abs, found.agreement, found.images, found.passed) == (0, 1, 4, True)
-    assert found.tolerance == pytest.approx(ATOL + RTOL * np.abs(means(IMAGES)).max())
+    comparison = compare(means, means, IMAGES, names=NAMES)
+    (difference,) = comparison.differences
+    assert (difference.output, difference.max_abs, comparison.images, comparison.passed) == ("means", 0, 4, True)
+    assert difference.tolerance == pytest.approx(ATOL + RTOL * np.abs(means(IMAGES)[0]).max())
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.5, True), (2.0, False)])
 def test_the_tolerance_decides(share, passed):
-    tolerance = compare(means, means, IMAGES).tolerance
-    found = compare(means, lambda images: means(images) + np.float32(share * tolerance), IMAGES)
+    tolerance = compare(means, means, IMAGES, names=NAMES).worst.tolerance
+
+    def moved(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (means(images)[0] + np.float32(share * tolerance),)
+
+    comparison = compare(means, moved, IMAGES, names=NAMES)
     # Adding a small number to float32 values of order 1 rounds it to multiples of 6e-8, a thousandth of the tolerance.
-    assert found.max_abs == pytest.approx(share * tolerance, rel=1e-2)
-    assert found.passed is passed
+    assert comparison.worst.max_abs == pytest.approx(share * tolerance, rel=1e-2)
+    assert comparison.passed is passed
 
 
-def test_agreement_is_the_share_of_images_with_the_same_best_class():
-    def first_flipped(images: np.ndarray) -> np.ndarray:
-        logits = means(images)
-        logits[0] *= -1
-        return logits
+def test_every_output_must_agree_and_the_worst_is_named():
+    """Each output has a tolerance of its own: a small one is not measured by a large one's numbers."""
 
-    assert compare(means, first_flipped, IMAGES).agreement == pytest.approx(0.75)
+    def two(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        return 1000 * means(images)[0], images.max((2, 3))
+
+    def two_moved(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        large, small = two(images)
+        return large, small + np.float32(1e-2)
+
+    names = ["large", "small"]
+    assert compare(two, two, IMAGES, names=names).passed
+    comparison = compare(two, two_moved, IMAGES, names=names)
+    assert [difference.passed for difference in comparison.differences] == [True, False]
+    assert (comparison.worst.output, comparison.passed) == ("small", False)
+    assert comparison.worst.max_abs < comparison.differences[0].tolerance
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("reference_is_bad", [True, False])
 def test_values_that_are_not_finite_never_pass(value, reference_is_bad):
-    def bad(images: np.ndarray) -> np.ndarray:
-        return np.full((len(images), 3), value, np.float32)
+    def bad(images: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (np.full((len(images), 3), value, np.float32),)
 
-    found = compare(bad, means, IMAGES) if reference_is_bad else compare(means, bad, IMAGES)
-    assert not found.passed
-    assert found.max_abs == np.inf
+    pair = (bad, means) if reference_is_bad else (means, bad)
+    comparison = compare(*pair, IMAGES, names=NAMES)
+    assert not comparison.passed
+    assert comparison.worst.max_abs == np.inf
 
 
-def test_logits_of_other_shapes_and_empty_inputs_are_refused():
-    with pytest.raises(ValueError, match=r"\(4, 3\), the candidate \(4, 2\)"):
-        compare(means, lambda images: means(images)[:, :2], IMAGES)
+def test_outputs_of_other_shapes_and_empty_inputs_are_refused():
+    with pytest.raises(ValueError, match=r"means: the reference has shape \(4, 3\), the candidate \(4, 2\)"):
+        compare(means, lambda images: (means(images)[0][:, :2],), IMAGES, names=NAMES)
+    with pytest.raises(ValueError, match="zip"):
+        compare(means, lambda images: means(images) * 2, IMAGES, names=NAMES)
     with pytest.raises(InputError, match="at least one"):
-        compare(means, means, IMAGES[:0])
+        compare(means, means, IMAGES[:0], names=NAMES)
 
 
 def test_probe_images_are_seeded_and_normalised():
@@ -91,4 +109,4 @@ def test_small_faults_of_an_engine_fail(fault):
     spec = tiny_spec((16, 16))
     good = TorchSession(nn.Sequential(conv, norm, head), spec)
     bad = TorchSession(nn.Sequential(faulty_conv, faulty_norm, head), spec)
-    assert not compare(good, bad, probe_images(spec.preprocessing)).passed
+    assert not compare(good, bad, probe_images(spec.preprocessing), names=["logits"]).passed

@@ -1,54 +1,55 @@
-"""From a spec to a model, and from a model to its preprocessing."""
+"""From a name to a backbone, and from a backbone to its preprocessing."""
 
 import pytest
 import timm
 import torch
 
-from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.models import build_model, preprocessing_of
+from parckit.contract import InputError, Preprocessing
+from parckit.models import build_backbone, preprocessing_of
 from parckit.models.build import image_channels
 
-LABELS = ("ant", "bee", "cat")
 
-
-def spec(model: str, **model_kwargs: object) -> ModelSpec:
-    return ModelSpec(model=model, model_kwargs=model_kwargs, labels=LABELS, preprocessing=Preprocessing(size=(32, 32)))
-
-
-def test_the_labels_and_keywords_decide_the_model():
-    model = build_model(spec("test_parcnet", in_chans=1, drop_rate=0.5))
+def test_the_callers_options_and_the_users_keywords_decide_the_model():
+    model = build_backbone("test_parcnet", {"in_chans": 1, "drop_rate": 0.5}, num_classes=3)
     assert model(torch.zeros(2, 1, 32, 48)).shape == (2, 3)
     assert model.head.drop.p == 0.5
 
 
 def test_models_of_timm_are_accepted():
-    assert build_model(spec("test_resnet"))(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+    assert build_backbone("test_resnet", {}, num_classes=3)(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
 
 
 def test_an_unknown_name_is_refused_with_those_alike():
     with pytest.raises(InputError, match=r"^model='parcnet_xl': .*parcnet_xs") as caught:
-        build_model(spec("parcnet_xl"))
+        build_backbone("parcnet_xl", {})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "model_kwargs", "said"),
+    ("name", "kwargs", "said"),
     [
         ("test_parcnet", {"depth": 3}, "depth"),
         ("test_parcnet", {"output_stride": 5}, "output_stride=5"),
         ("test_parcnet", {"fusion": "sum"}, "fusion='sum'"),
-        ("test_parcnet", {"pretrained": True}, "pretrained"),
+        ("test_parcnet", {"pretrained": True}, "pretrained=True in the keywords"),
+        ("test_parcnet", {"checkpoint_path": "a.pt"}, "checkpoint_path=a.pt in the keywords"),
+        ("test_parcnet", {"num_classes": 4}, "num_classes=4 in the keywords of test_parcnet: parckit sets it"),
         ("test_parcnet.nowhere", {}, "nowhere"),
         ("test_parcnet", {"dims": [16, 32]}, "dims"),
         ("parc_resnet50", {"output_stride": 4}, "output_stride"),
     ],
     ids=str,
 )
-def test_what_the_model_refuses_is_the_users_mistake(name, model_kwargs, said):
+def test_what_the_model_refuses_is_the_users_mistake(name, kwargs, said):
     with pytest.raises(InputError, match=name) as caught:
-        build_model(spec(name, **model_kwargs))
+        build_backbone(name, kwargs, num_classes=3)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_do_not_exist_are_the_users_mistake():
+    with pytest.raises(InputError, match=r"parcnet_xs.*No pretrained weights exist"):
+        build_backbone("parcnet_xs", {}, pretrained=True)
 
 
 @pytest.mark.parametrize("name", ["parcnet_xxs", "test_resnet"])

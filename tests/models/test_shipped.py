@@ -8,11 +8,12 @@ import pytest
 import timm
 import torch
 
+from parckit.contract import shipped_weights
 from parckit.data import eval_transform, image_loader, open_images
-from parckit.measure.accuracy import evaluate
-from parckit.models import preprocessing_of, shipped_weights
+from parckit.measure.evaluation import make_metric, score
+from parckit.models import preprocessing_of
+from parckit.networks import open_checkpoint
 from parckit.runtimes import open_session
-from parckit.runtimes.torch import open_checkpoint
 from repository import ROOT
 
 NAME = "parcnet_xs.cifar10"
@@ -65,6 +66,6 @@ def test_they_know_the_test_images():
         str(CIFAR10 / "test-0000.tar.gz"), split="test", transform=eval_transform(session.spec.preprocessing)
     )
     some = torch.utils.data.Subset(images, range(200))
-    found = evaluate(session, image_loader(some, batch_size=100), num_classes=10)
+    result = score(session, image_loader(some, batch_size=100), make_metric(session.spec))
     # The record says how many of all 10,000 images it knows: 91 %. The standard error of 200 images is 2 %.
-    assert found.top1 > 89
+    assert result.scalars["top1"] > 89

@@ -1,13 +1,12 @@
-import subprocess
-import sys
+import logging
+from dataclasses import replace
 
 import pytest
 
-from bundles import tiny_spec, write_tiny_bundle
-from parckit.contract import InputError
-from parckit.models import build_model
-from parckit.runtimes import open_session
-from parckit.runtimes.torch import save_weights
+from bundles import tiny_artefact, tiny_spec, write_tiny_bundle, write_tiny_graph
+from parckit.contract import InputError, add_artefact, sha256_of
+from parckit.networks import build_network, save_weights
+from parckit.runtimes import ENGINES, open_session
 
 
 @pytest.fixture
@@ -17,8 +16,23 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    save_weights(build_model(tiny_spec()), tiny_spec(), tmp_path / "w.safetensors")
+    save_weights(build_network(tiny_spec()), tiny_spec(), tmp_path / "w.safetensors")
     return tmp_path / "w.safetensors"
+
+
+@pytest.fixture
+def two(bundle, tmp_path):
+    """A bundle with a second artefact, for two images at once, that says of itself that it is int8."""
+    made = tmp_path / "made"
+    made.mkdir()
+    write_tiny_graph(made / "model.onnx", batch=2)
+    artefact = replace(
+        tiny_artefact(made / "model.onnx", batch=2, name="pairs"),
+        precision="int8",
+        files={"model.onnx": sha256_of(made / "model.onnx")},
+    )
+    add_artefact(bundle, artefact, made_in=made)
+    return bundle
 
 
 @pytest.mark.parametrize("runtime", [None, "onnxruntime"])
@@ -28,26 +42,53 @@ def test_a_folder_opens_in_onnxruntime(bundle, runtime):
 
 @pytest.mark.parametrize("runtime", [None, "torch"])
 def test_a_file_opens_in_torch(checkpoint, runtime):
-    assert open_session(checkpoint, runtime=runtime, threads=1).engine.startswith("torch ")
+    assert open_session(str(checkpoint), runtime=runtime, threads=1).engine.startswith("torch ")
 
 
-def test_a_runtime_that_cannot_open_the_path_is_refused(bundle, checkpoint):
-    with pytest.raises(InputError, match=r"bundle: runtime='torch' opens a \.ckpt"):
-        open_session(bundle, runtime="torch")
-    with pytest.raises(InputError, match=r"w\.safetensors: runtime='onnxruntime' opens a bundle"):
+def test_options_choose_among_artefacts_and_the_first_that_fits_is_named(two, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert open_session(two).artefact == "onnx-fp32"
+    assert "several artefacts fit; taking onnx-fp32 on onnxruntime" in caplog.text
+    caplog.clear()
+    for choice in ({"precision": "int8"}, {"artefact": "pairs"}, {"artefact": "pairs", "runtime": "onnxruntime"}):
+        session = open_session(two, **choice)
+        assert (session.artefact, session.batch_size) == ("pairs", 2)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("choice", "named"),
+    [
+        ({"runtime": "torch"}, "no artefact fits runtime='torch'"),
+        ({"precision": "fp16"}, r"no artefact fits precision='fp16'; it has onnx-fp32 \(onnx, fp32\), pairs"),
+        ({"artefact": "threes"}, "artefact='threes': the bundle has onnx-fp32, pairs"),
+        ({"artefact": "pairs", "precision": "fp32"}, "no artefact fits"),
+        ({"runtime": "tensorrt"}, "runtime='tensorrt': choose from torch, onnxruntime"),
+        ({"threads": 0}, "threads=0"),
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_refused(two, choice, named):
+    with pytest.raises(InputError, match=named):
+        open_session(two, **choice)
+
+
+def test_single_files_have_nothing_to_choose_from(checkpoint):
+    with pytest.raises(InputError, match=r"w\.safetensors: runtime='onnxruntime' does not open"):
         open_session(checkpoint, runtime="onnxruntime")
+    with pytest.raises(InputError, match="choice within a bundle"):
+        open_session(checkpoint, artefact="x")
+    with pytest.raises(InputError, match="is fp32"):
+        open_session(checkpoint, precision="int8")
 
 
-def test_unknown_runtimes_and_paths_are_refused(bundle):
-    with pytest.raises(InputError, match="runtime='tensorrt'"):
-        open_session(bundle, runtime="tensorrt")
+def test_paths_where_nothing_is_are_refused(bundle):
     with pytest.raises(InputError, match="no such file or folder"):
         open_session(bundle / "absent")
 
 
-def test_onnxruntime_needs_no_torch(bundle):
-    code = (
-        "import sys; from pathlib import Path; from parckit.runtimes import open_session;"
-        "open_session(Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code, str(bundle)], check=False).returncode == 0
+def test_an_engine_that_is_not_installed_ends_with_the_pip_line(bundle, monkeypatch):
+    (onnxruntime,) = (engine for engine in ENGINES if engine.name == "onnxruntime")
+    monkeypatch.setattr("parckit.runtimes.open.ENGINES", (replace(onnxruntime, module="absent_engine.module"),))
+    with pytest.raises(InputError, match=r'needs the package absent_engine; .* pip install "parckit\[onnxruntime\]"'):
+        open_session(bundle)

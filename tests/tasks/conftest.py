@@ -8,17 +8,30 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
 from backbones import as_if_trained
-from parckit.contract import Preprocessing
-from parckit.data import Augment
-from parckit.tasks import ClassifyData, ClassifyTask, Optimizer, Schedule, quiet_lightning
+from parckit.contract import NetworkSpec, Preprocessing
+from parckit.data import AugmentSettings
+from parckit.tasks import (
+    Classify,
+    DataSettings,
+    ModelSettings,
+    OptimizerSettings,
+    Position,
+    RunPlan,
+    ScheduleSettings,
+    TrainingData,
+    TrainingModule,
+    open_resumable,
+    plan_run,
+    quiet_lightning,
+)
 from pictures import write_pictures
 
-MakeData = Callable[..., ClassifyData]
-MakeTask = Callable[..., ClassifyTask]
+MakeData = Callable[..., TrainingData]
+MakeModule = Callable[..., TrainingModule]
 Fit = Callable[..., Trainer]
 
-OPTIMIZER, SCHEDULE = Optimizer(lr=3e-2), Schedule(warmup=0.2)
-KWARGS = {"img_size": 32, "depths": (1, 1, 1), "drop_rate": 0.0, "block_drop_rate": 0.0}
+OPTIMIZER, SCHEDULE = OptimizerSettings(lr=3e-2), ScheduleSettings(warmup=0.2)
+KWARGS = {"img_size": 32, "depths": [1, 1, 1], "drop_rate": 0.0, "block_drop_rate": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -36,59 +49,92 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_data(folder: Path) -> MakeData:
-    def make(**options: object) -> ClassifyData:
+    def make(*, seed: int = 0, **options: object) -> TrainingData:
         defaults = {
             "source": str(folder),
             "preprocessing": Preprocessing(size=(32, 32), mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2)),
-            "augment": Augment(crop="none"),
+            "augment": AugmentSettings(crop="none"),
             "batch_size": 10,
             "workers": 0,
         }
-        return ClassifyData(**defaults | options)
+        return TrainingData(DataSettings(**defaults | options), task=Classify(), seed=seed)
 
     return make
 
 
 @pytest.fixture
-def make_task() -> MakeTask:
-    def make(data: ClassifyData, **options: object) -> ClassifyTask:
-        defaults = {
-            "name": "test_parcnet",
-            "kwargs": KWARGS,
-            "labels": data.labels,
-            "preprocessing": data.preprocessing,
-            "optimizer": OPTIMIZER,
-            "schedule": SCHEDULE,
-        }
-        task = ClassifyTask(**defaults | options)
-        as_if_trained(task.model)
-        return task
+def make_module() -> MakeModule:
+    def make(
+        data: TrainingData, *, task: Classify | None = None, plan: RunPlan | None = None, **options: object
+    ) -> TrainingModule:
+        defaults = {"name": "test_parcnet", "kwargs": KWARGS, "optimizer": OPTIMIZER, "schedule": SCHEDULE}
+        settings = ModelSettings(**defaults | options)
+        spec = NetworkSpec(
+            backbone=settings.name,
+            backbone_kwargs=settings.kwargs,
+            labels=data.labels,
+            preprocessing=data.settings.preprocessing,
+        )
+        plan = plan or RunPlan(batch_size=data.settings.batch_size)
+        module = TrainingModule(spec, settings=settings, task=task or Classify(), plan=plan, sizes=data.training_sizes)
+        as_if_trained(module.model)
+        return module
 
     return make
 
 
 @pytest.fixture
-def fit(tmp_path: Path) -> Fit:
-    def run(
-        task: LightningModule,
-        data: LightningDataModule,
-        *,
-        epochs: int,
-        callbacks: Sequence[Callback] = (),
-        resume: Path | None = None,
-    ) -> Trainer:
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    def make(*, callbacks: Sequence[Callback] = (), **options: object) -> Trainer:
+        """Return a trainer that writes and shows nothing but what its callbacks do."""
         with quiet_lightning():
-            trainer = Trainer(
+            return Trainer(
                 accelerator="cpu",
-                max_epochs=epochs,
                 callbacks=list(callbacks),
                 default_root_dir=tmp_path,
                 logger=False,
                 enable_checkpointing=any(hasattr(callback, "best_model_path") for callback in callbacks),
                 enable_progress_bar=False,
                 enable_model_summary=False,
+                **options,
             )
-            trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+
+    return make
+
+
+@pytest.fixture
+def fit(make_trainer: Callable[..., Trainer]) -> Fit:
+    def run(
+        module: LightningModule, data: LightningDataModule, *, epochs: int, callbacks: Sequence[Callback] = ()
+    ) -> Trainer:
+        """Train any module."""
+        trainer = make_trainer(callbacks=callbacks, max_epochs=epochs)
+        with quiet_lightning():
+            trainer.fit(module, datamodule=data)
+        return trainer
+
+    return run
+
+
+@pytest.fixture
+def train(make_trainer: Callable[..., Trainer], make_module: MakeModule) -> Fit:
+    def run(
+        data: TrainingData,
+        *,
+        callbacks: Sequence[Callback] = (),
+        limits: dict[str, object],
+        resume: Path | None = None,
+        **options: object,
+    ) -> Trainer:
+        """Train the module that `make_module` makes with these options; the trainer has it as `lightning_module`."""
+        trainer = make_trainer(callbacks=callbacks, **limits)
+        start = Position() if resume is None else open_resumable(resume).position
+        batch_size, batches = data.settings.batch_size, data.batches_per_epoch(processes=1)
+        plan = plan_run(trainer, batch_size=batch_size, batches=batches, start=start)
+        data.begin(plan)
+        module = make_module(data, plan=plan, **options)
+        with quiet_lightning():
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
         return trainer
 
     return run

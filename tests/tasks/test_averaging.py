@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from golden_fixtures import needs_shared, read_train_facts
-from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.runtimes.torch import open_checkpoint, save_weights
-from parckit.tasks import Averaging, WeightEMA, average_checkpoints
+from parckit.contract import InputError, NetworkSpec, Preprocessing
+from parckit.networks import open_checkpoint, save_weights
+from parckit.tasks import AveragingSettings, WeightEMA, average_checkpoints
 
-SPEC = ModelSpec(model="test_parcnet", labels=("ant", "bee"), preprocessing=Preprocessing(size=(64, 64)))
+SPEC = NetworkSpec(backbone="test_parcnet", labels=("ant", "bee"), preprocessing=Preprocessing(size=(64, 64)))
 
 
 class Steps(LightningDataModule):
@@ -56,14 +56,14 @@ class Jump(Counter):
 def test_the_average_is_the_official_one(fit):
     fact = read_train_facts()["ema"]
     jump = Jump(start=fact["start"], target=fact["target"])
-    fit(jump, Steps(), epochs=1, callbacks=[WeightEMA(Averaging(decay=1 - fact["momentum"]))])
+    fit(jump, Steps(), epochs=1, callbacks=[WeightEMA(AveragingSettings(decay=1 - fact["momentum"]))])
     assert jump.weight.item() == pytest.approx(fact["after3"], rel=4e-7)  # one rounding of float32 a step
     assert jump.count.item() == fact["num_batches_tracked_after3"]
 
 
 def test_a_ramped_average_is_the_one_computed_by_hand(fit):
     counter = Counter()
-    fit(counter, Steps(), epochs=1, callbacks=[WeightEMA(Averaging(decay=0.2, ramp=True))])
+    fit(counter, Steps(), epochs=1, callbacks=[WeightEMA(AveragingSettings(decay=0.2, ramp=True))])
     # 2/11 of the initial weight are kept, which is 1; then 3/12 and 4/13 are above the decay, so 0.2 it is.
     weight, steps = 1.0, 0.0
     for step, decay in ((1, 2 / 11), (2, 0.2), (3, 0.2)):
@@ -76,8 +76,8 @@ def test_a_ramped_average_is_the_one_computed_by_hand(fit):
 
 def test_ramped_a_short_run_hardly_remembers_its_start(fit):
     ramped, constant = Counter(), Counter()
-    fit(ramped, Steps(), epochs=10, callbacks=[WeightEMA(Averaging(decay=0.9999, ramp=True))])
-    fit(constant, Steps(), epochs=10, callbacks=[WeightEMA(Averaging(decay=0.9999))])
+    fit(ramped, Steps(), epochs=10, callbacks=[WeightEMA(AveragingSettings(decay=0.9999, ramp=True))])
+    fit(constant, Steps(), epochs=10, callbacks=[WeightEMA(AveragingSettings(decay=0.9999))])
     assert ramped.weight.item() < -20  # of -29 after 30 steps
     assert constant.weight.item() > 0.9
 
@@ -85,10 +85,10 @@ def test_ramped_a_short_run_hardly_remembers_its_start(fit):
 @pytest.mark.parametrize("decay", [0.0, 1.0, -0.5, 2.0])
 def test_a_decay_outside_of_0_and_1_is_refused(decay):
     with pytest.raises(InputError, match=f"ema.decay={decay}"):
-        Averaging(decay=decay)
+        AveragingSettings(decay=decay)
 
 
-def save(path: Path, *, seed: int, spec: ModelSpec = SPEC) -> dict[str, Tensor]:
+def save(path: Path, *, seed: int, spec: NetworkSpec = SPEC) -> dict[str, Tensor]:
     torch.manual_seed(seed)
     model = timm.create_model("test_parcnet", num_classes=len(spec.labels))
     for module in model.modules():
@@ -116,7 +116,7 @@ def test_the_mean_of_checkpoints_is_the_mean_of_every_tensor(tmp_path):
 
 def test_only_checkpoints_of_one_model_are_averaged(tmp_path):
     save(tmp_path / "one.safetensors", seed=0)
-    other = ModelSpec(model="test_parcnet", labels=("ant", "cat"), preprocessing=SPEC.preprocessing)
+    other = NetworkSpec(backbone="test_parcnet", labels=("ant", "cat"), preprocessing=SPEC.preprocessing)
     save(tmp_path / "other.safetensors", seed=0, spec=other)
     out = tmp_path / "average.safetensors"
     with pytest.raises(InputError, match=r"other\.safetensors: its model"):

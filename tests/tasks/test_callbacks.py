@@ -123,36 +123,34 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == callbacks.__name__]
 
 
-def test_skipped_images_are_reported_after_each_epoch(folder, make_data, make_task, fit, caplog):
+def test_skipped_images_are_reported_after_each_epoch(folder, make_data, train, caplog):
     break_picture(folder / "train", number=0)
     break_picture(folder / "train", number=1)
     break_picture(folder / "val")
     data = make_data(on_error="skip")
     with caplog.at_level(logging.WARNING):
-        trainer = fit(make_task(data), data, epochs=2, callbacks=[SkippedImages()])
+        trainer = train(data, limits={"max_epochs": 2}, callbacks=[SkippedImages()])
     assert trainer.global_step == 6
     assert reports(caplog) == [f"epoch {epoch}: 3 broken images were skipped" for epoch in range(2)]
 
 
-def test_whole_images_are_no_news(make_data, make_task, fit, caplog):
-    data = make_data()
+def test_whole_images_are_no_news(make_data, train, caplog):
     with caplog.at_level(logging.WARNING):
-        fit(make_task(data), data, epochs=1, callbacks=[SkippedImages()])
+        train(make_data(), limits={"max_epochs": 1}, callbacks=[SkippedImages()])
     assert reports(caplog) == []
 
 
-def test_a_broken_image_ends_the_run_with_its_name(folder, make_data, make_task, fit):
+def test_a_broken_image_ends_the_run_with_its_name(folder, make_data, train):
     path = break_picture(folder / "train")
-    data = make_data()
     with pytest.raises(InputError, match=str(path)):
-        fit(make_task(data), data, epochs=1)
+        train(make_data(), limits={"max_epochs": 1})
 
 
-def test_batches_of_broken_images_alone_do_not_end_the_run(folder, make_data, make_task, fit, caplog):
+def test_batches_of_broken_images_alone_do_not_end_the_run(folder, make_data, train, caplog):
     for colour in COLOURS:
         for number in range(10):
             break_picture(folder / "train", number=number, colour=colour)
     data = make_data(on_error="skip")
-    trainer = fit(make_task(data), data, epochs=1, callbacks=[SkippedImages(), StepMetrics()])
+    trainer = train(data, limits={"max_epochs": 1}, callbacks=[SkippedImages(), StepMetrics()])
     assert trainer.current_epoch == 1
     assert reports(caplog) == ["epoch 0: 30 broken images were skipped"]

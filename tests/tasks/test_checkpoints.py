@@ -15,17 +15,23 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from parckit.contract import SPEC_KEY, InputError, ModelSpec, Preprocessing
+from parckit.contract import SPEC_KEY, InputError, NetworkSpec, Preprocessing
 from parckit.tasks import AtomicCheckpointIO, SaveBest, SaveLast, find_resumable, open_resumable, quiet_lightning
-from training_state import assert_same, state_of
+from training_state import assert_same, loops_at, state_of
 
-SPEC = ModelSpec(model="test_parcnet", labels=("a", "b"), preprocessing=Preprocessing(size=(8, 8)))
+SPEC = NetworkSpec(backbone="test_parcnet", labels=("a", "b"), preprocessing=Preprocessing(size=(8, 8)))
 
 
 def content(step: int = 0) -> dict[str, object]:
     """Return what `parckit train` could have saved, some 40 kB of it."""
     weights = {"model.weight": torch.full((100, 100), float(step))}
-    return {SPEC_KEY: SPEC.to_dict(), "state_dict": weights, "optimizer_states": [{}], "loops": {}, "global_step": step}
+    return {
+        SPEC_KEY: SPEC.to_dict(),
+        "state_dict": weights,
+        "optimizer_states": [{}],
+        "loops": loops_at(epochs=0, batches=step),
+        "global_step": step,
+    }
 
 
 def save(folder: Path, *, steps: int, name: str = "last.ckpt") -> Path:

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from bundles import tiny_spec
 from parckit.contract import SPEC_KEY, InputError
 from parckit.tasks import Continuity, Resumable, open_resumable
+from training_state import loops_at
 
 PATH = Path("last.ckpt")
 SPEC = tiny_spec((32, 32))
@@ -17,11 +18,10 @@ def continuity(*, optimizer: str = "adamw", seed: int = 0, sides: tuple[int, ...
     return Continuity(always={"--optimizer": optimizer}, within_epochs={"--seed": seed, "--sizes": {"sides": sides}})
 
 
-def saved(folder: Path, *, processed: int) -> Resumable:
-    """Return the checkpoint of an epoch that is begun, as it is read from a file."""
-    progress = {"ready": 3, "processed": processed}
+def saved(folder: Path, *, batches: int) -> Resumable:
+    """Return the checkpoint of a training that is so many batches inside an epoch, as it is read from a file."""
     checkpoint: dict[str, object] = {
-        "loops": {"fit_loop": {"epoch_progress": {"current": progress}}},
+        "loops": loops_at(epochs=2, batches=batches),
         "state_dict": {},
         "optimizer_states": [],
         SPEC_KEY: SPEC.to_dict(),
@@ -43,13 +43,13 @@ CHANGES = [
 @pytest.mark.parametrize(("changed", "processes", "told"), CHANGES)
 def test_what_decides_the_order_may_change_between_epochs_only(changed, processes, told, tmp_path):
     with pytest.raises(InputError, match=f"{PATH}: was written before its epoch's end and goes on only with {told}$"):
-        continuity(**changed).check(saved(tmp_path, processed=2), processes=processes)
-    continuity(**changed).check(saved(tmp_path, processed=3), processes=processes)
+        continuity(**changed).check(saved(tmp_path, batches=5), processes=processes)
+    continuity(**changed).check(saved(tmp_path, batches=0), processes=processes)
 
 
-@pytest.mark.parametrize("processed", [2, 3])
-def test_what_the_state_belongs_to_may_never_change(processed, tmp_path):
-    checkpoint = saved(tmp_path, processed=processed)
+@pytest.mark.parametrize("batches", [0, 5])
+def test_what_the_state_belongs_to_may_never_change(batches, tmp_path):
+    checkpoint = saved(tmp_path, batches=batches)
     continuity(seed=1).check(checkpoint, processes=1)
     with pytest.raises(InputError, match=f"{PATH}: goes on only with --optimizer adamw, not sgd$"):
         continuity(seed=1, optimizer="sgd").check(checkpoint, processes=1)

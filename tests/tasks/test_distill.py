@@ -14,21 +14,21 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms.v2 import functional as TF
 
 from backbones import as_if_trained
-from parckit.contract import SPEC_KEY, InputError, ModelSpec, Preprocessing
+from parckit.contract import SPEC_KEY, InputError, NetworkSpec, Preprocessing
 from parckit.data.digits import open_digits
-from parckit.models import build_model, preprocessing_of
-from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.models import preprocessing_of
+from parckit.networks import build_network, open_checkpoint, save_weights
 from parckit.tasks import distill
-from parckit.tasks.distill import Distillation, Distiller
+from parckit.tasks.distill import DistillationSettings, Distiller
 
 DIGITS = tuple("0123456789")
-STUDENT = ModelSpec(
-    model="test_efficientnet",
+STUDENT = NetworkSpec(
+    backbone="test_efficientnet",
     labels=DIGITS,
     preprocessing=Preprocessing(size=(32, 32), mean=(0.4, 0.3, 0.2), std=(0.2, 0.3, 0.4)),
 )
-TEACHER = ModelSpec(
-    model="test_resnet",
+TEACHER = NetworkSpec(
+    backbone="test_resnet",
     labels=DIGITS,
     preprocessing=Preprocessing(size=(32, 32), mean=(0.5, 0.4, 0.1), std=(0.3, 0.1, 0.2), channel_order="bgr"),
 )
@@ -69,13 +69,13 @@ def targets() -> Tensor:
 @pytest.fixture
 def student() -> nn.Module:
     """Return a network in eval mode: its norms then do the same in float64."""
-    return as_if_trained(build_model(STUDENT)).eval()
+    return as_if_trained(build_network(STUDENT)).eval()
 
 
 @pytest.fixture
 def teacher(pictures: Tensor) -> nn.Module:
     """Return a network that finds several classes among the pictures, where a random one finds the same in all."""
-    model = as_if_trained(build_model(TEACHER)).eval()
+    model = as_if_trained(build_network(TEACHER)).eval()
     with torch.no_grad():
         model.get_classifier().bias -= model(normalised(pictures, TEACHER.preprocessing)).mean(0)
     return model
@@ -93,7 +93,7 @@ def logits64(model: nn.Module, pictures: Tensor, preprocessing: Preprocessing) -
 
 @pytest.mark.parametrize(("temperature", "weight"), [(1.0, 1.0), (3.0, 0.5), (20.0, 0.1)])
 def test_soft_distillation_is_that_of_the_paper(temperature, weight, student, teacher, checkpoint, pictures, targets):
-    distillation = Distillation(teacher=checkpoint, temperature=temperature, weight=weight)
+    distillation = DistillationSettings(teacher=checkpoint, temperature=temperature, weight=weight)
     distiller = Distiller(distillation, student=student, spec=STUDENT)
     images = normalised(pictures, STUDENT.preprocessing)
     found = distiller(student, images, supervised=cross_entropy(targets))
@@ -107,7 +107,9 @@ def test_soft_distillation_is_that_of_the_paper(temperature, weight, student, te
 
 
 def test_hard_distillation_learns_the_teachers_choice(student, teacher, checkpoint, pictures, targets):
-    distiller = Distiller(Distillation(teacher=checkpoint, kind="hard", weight=0.3), student=student, spec=STUDENT)
+    distiller = Distiller(
+        DistillationSettings(teacher=checkpoint, kind="hard", weight=0.3), student=student, spec=STUDENT
+    )
     images = normalised(pictures, STUDENT.preprocessing)
     found = distiller(student, images, supervised=cross_entropy(targets))
     choices = logits64(teacher, pictures, TEACHER.preprocessing).argmax(1)
@@ -122,13 +124,13 @@ def test_hard_distillation_learns_the_teachers_choice(student, teacher, checkpoi
 def test_maps_are_compared_place_by_place(name, student, pictures, targets, tmp_path):
     pictures = F.interpolate(pictures, (64, 96))
     own_preprocessing = TEACHER.preprocessing if name == "test_resnet" else Preprocessing(size=(160, 160))
-    spec = ModelSpec(model=name, labels=DIGITS, preprocessing=own_preprocessing)
-    teacher = as_if_trained(build_model(spec)).eval()
+    spec = NetworkSpec(backbone=name, labels=DIGITS, preprocessing=own_preprocessing)
+    teacher = as_if_trained(build_network(spec)).eval()
     save_weights(teacher, spec, tmp_path / "teacher.safetensors")
     given = str(tmp_path / "teacher.safetensors")
     losses, distillers = [], []
     for features in (0.0, 0.25):
-        distillation = Distillation(teacher=given, features=features)
+        distillation = DistillationSettings(teacher=given, features=features)
         distillers.append(Distiller(distillation, student=student, spec=STUDENT.with_size((64, 96))))
         images = normalised(pictures, STUDENT.preprocessing)
         losses.append(distillers[-1](student, images, supervised=cross_entropy(targets)))
@@ -154,7 +156,7 @@ def test_the_teacher_stays_as_it_is_and_out_of_sight(
     monkeypatch.setattr(distill, "open_checkpoint", lambda path: (teacher, TEACHER))
     before = copy.deepcopy(teacher.state_dict())
     called = []
-    distiller = Distiller(Distillation(teacher=checkpoint, features=features), student=student, spec=STUDENT)
+    distiller = Distiller(DistillationSettings(teacher=checkpoint, features=features), student=student, spec=STUDENT)
     teacher.get_classifier().register_forward_pre_hook(lambda module, inputs: called.append(module))
     distiller.train()
     averaged = copy.deepcopy(distiller)  # what a weight average does with the training module
@@ -173,9 +175,9 @@ def test_the_teacher_stays_as_it_is_and_out_of_sight(
 class Pupil(LightningModule):
     """Learn from the teacher alone: of the labels, it is told wrong ones that do not count."""
 
-    def __init__(self, distillation: Distillation) -> None:
+    def __init__(self, distillation: DistillationSettings) -> None:
         super().__init__()
-        self.model = build_model(STUDENT)
+        self.model = build_network(STUDENT)
         self.distiller = Distiller(distillation, student=self.model, spec=STUDENT)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
@@ -211,15 +213,15 @@ def top1(model: nn.Module, preprocessing: Preprocessing) -> float:
 
 
 def test_a_student_learns_digits_from_a_teacher_that_knows_them(fit, tmp_path):
-    spec = ModelSpec(model="test_efficientnet", labels=DIGITS, preprocessing=TEACHER.preprocessing)
-    teacher = train(build_model(spec), spec.preprocessing, epochs=2)
+    spec = NetworkSpec(backbone="test_efficientnet", labels=DIGITS, preprocessing=TEACHER.preprocessing)
+    teacher = train(build_network(spec), spec.preprocessing, epochs=2)
     assert top1(teacher, spec.preprocessing) > 0.8
     save_weights(teacher, spec, tmp_path / "teacher.safetensors")
-    pupil = Pupil(Distillation(teacher=str(tmp_path / "teacher.safetensors"), weight=1.0, features=0.5))
+    pupil = Pupil(DistillationSettings(teacher=str(tmp_path / "teacher.safetensors"), weight=1.0, features=0.5))
     callbacks = [EMAWeightAveraging(decay=0.8), ModelCheckpoint(tmp_path, filename="last")]
     fit(pupil, Digits(), epochs=2, callbacks=callbacks)
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    network = [f"model.{key}" for key in build_model(STUDENT).state_dict()]
+    network = [f"model.{key}" for key in build_network(STUDENT).state_dict()]
     for state in (kept["state_dict"], kept["current_model_state"]):
         assert [*state] == [*network, "distiller.projection.weight", "distiller.projection.bias"]
     model, _ = open_checkpoint(tmp_path / "last.ckpt")
@@ -230,7 +232,9 @@ def test_a_student_learns_digits_from_a_teacher_that_knows_them(fit, tmp_path):
 def test_a_named_model_takes_weights_from_a_file_and_is_normalised_as_timm_says(student, pictures, targets, tmp_path):
     teacher = as_if_trained(timm.create_model("test_resnet", num_classes=10)).eval()
     torch.save({"state_dict": teacher.state_dict()}, tmp_path / "weights.pth")
-    distillation = Distillation(teacher="test_resnet", teacher_weights=str(tmp_path / "weights.pth"), weight=1.0)
+    distillation = DistillationSettings(
+        teacher="test_resnet", teacher_weights=str(tmp_path / "weights.pth"), weight=1.0
+    )
     distiller = Distiller(distillation, student=student, spec=STUDENT)
     found = distiller(student, normalised(pictures, STUDENT.preprocessing), supervised=cross_entropy(targets))
     own = logits64(student, pictures, STUDENT.preprocessing) / 3
@@ -243,7 +247,7 @@ def test_pretrained_weights_of_other_classes_are_no_teacher(student, monkeypatch
     # What timm does where there is a network.
     monkeypatch.setattr(distill, "create_model", lambda name, **options: timm.create_model(name))
     with pytest.raises(InputError, match=r"teacher='test_resnet': tells 1000 classes apart, the data have 10"):
-        Distiller(Distillation(teacher="test_resnet"), student=student, spec=STUDENT)
+        Distiller(DistillationSettings(teacher="test_resnet"), student=student, spec=STUDENT)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_pretrained_weights_of_other_classes_are_no_teacher(student, monkeypatch
 )
 def test_mistakes_are_named_in_one_line(options, named, student):
     with pytest.raises(InputError, match=named) as caught:
-        Distiller(Distillation(**{"teacher": "test_resnet"} | options), student=student, spec=STUDENT)
+        Distiller(DistillationSettings(**{"teacher": "test_resnet"} | options), student=student, spec=STUDENT)
     assert "\n" not in str(caught.value)
 
 
@@ -272,28 +276,28 @@ def test_weights_of_other_classes_are_refused_in_one_line(student, tmp_path):
     path = tmp_path / "seven.pth"
     torch.save(timm.create_model("test_resnet", num_classes=7).state_dict(), path)
     with pytest.raises(InputError, match=rf"teacher_weights={path}: .* with 10 classes .*fc\.weight") as caught:
-        Distiller(Distillation(teacher="test_resnet", teacher_weights=str(path)), student=student, spec=STUDENT)
+        Distiller(DistillationSettings(teacher="test_resnet", teacher_weights=str(path)), student=student, spec=STUDENT)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("labels", [tuple("abcdefghij"), tuple("01234")])
 def test_a_checkpoint_of_other_classes_is_no_teacher(labels, checkpoint, student):
-    spec = ModelSpec(model=STUDENT.model, labels=labels, preprocessing=STUDENT.preprocessing)
+    spec = NetworkSpec(backbone=STUDENT.backbone, labels=labels, preprocessing=STUDENT.preprocessing)
     with pytest.raises(InputError, match=rf"its classes \(10: \('0', '1',.*\) are not the data's \({len(labels)}: "):
-        Distiller(Distillation(teacher=checkpoint), student=student, spec=spec)
+        Distiller(DistillationSettings(teacher=checkpoint), student=student, spec=spec)
 
 
 def test_a_teacher_that_cannot_take_the_images_is_named(checkpoint, student, monkeypatch):
     convnext = timm.create_model("test_convnext", num_classes=10)
     monkeypatch.setattr(distill, "open_checkpoint", lambda path: (convnext, TEACHER))
     with pytest.raises(InputError, match=r"teacher\.safetensors .*cannot take RGB images of size=\(16, 16\)"):
-        Distiller(Distillation(teacher=checkpoint), student=student, spec=STUDENT.with_size((16, 16)))
+        Distiller(DistillationSettings(teacher=checkpoint), student=student, spec=STUDENT.with_size((16, 16)))
 
 
 def test_a_teacher_is_tried_on_the_sizes_that_training_draws(checkpoint, student, monkeypatch):
     convnext = timm.create_model("test_convnext", num_classes=10)
     monkeypatch.setattr(distill, "open_checkpoint", lambda path: (convnext, TEACHER))
-    distiller = Distiller(Distillation(teacher=checkpoint), student=student, spec=STUDENT.with_size((64, 64)))
+    distiller = Distiller(DistillationSettings(teacher=checkpoint), student=student, spec=STUDENT.with_size((64, 64)))
     distiller.check_input((96, 96))
     with pytest.raises(InputError, match=r"teacher\.safetensors .*cannot take RGB images of size=\(16, 16\)"):
         distiller.check_input((16, 16))
@@ -301,4 +305,4 @@ def test_a_teacher_is_tried_on_the_sizes_that_training_draws(checkpoint, student
 
 def test_a_network_without_stages_learns_no_maps(checkpoint):
     with pytest.raises(InputError, match=r"distillation\.features: test_efficientnet gives no maps"):
-        Distiller(Distillation(teacher=checkpoint, features=1.0), student=nn.Sequential(), spec=STUDENT)
+        Distiller(DistillationSettings(teacher=checkpoint, features=1.0), student=nn.Sequential(), spec=STUDENT)

@@ -6,9 +6,9 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from parckit.contract import SPEC_KEY, DivergedError
+from parckit.contract import SPEC_KEY
 from parckit.data import Batch
-from parckit.tasks import SaveLast, StopOnNaN, quiet_lightning
+from parckit.tasks import DivergedError, SaveLast, StopOnNaN, quiet_lightning
 
 
 class Images(LightningDataModule):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from parckit.contract import InputError
-from parckit.tasks import Mixing
+from parckit.tasks import MixingSettings
 
 CLASSES = 5
 
@@ -14,12 +14,12 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.tensor([0, 1, 2, 4])
 
 
-def mixed(mixing: Mixing, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def mixed(mixing: MixingSettings, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     torch.manual_seed(seed)
     return mixing.build(num_classes=CLASSES)(*batch())
 
 
-@pytest.mark.parametrize("mixing", [Mixing(cutmix=0.0), Mixing(mixup=0.0), Mixing()], ids=str)
+@pytest.mark.parametrize("mixing", [MixingSettings(cutmix=0.0), MixingSettings(mixup=0.0), MixingSettings()], ids=str)
 def test_a_class_weighs_what_its_image_weighs(mixing):
     images, targets = mixed(mixing, seed=0)
     assert (images.shape, targets.shape) == ((4, 3, 16, 16), (4, CLASSES))
@@ -32,29 +32,29 @@ def test_a_class_weighs_what_its_image_weighs(mixing):
 
 
 def test_mixup_blends_and_cutmix_pastes():
-    blended, _ = mixed(Mixing(cutmix=0.0), seed=0)
-    pasted, _ = mixed(Mixing(mixup=0.0), seed=0)
+    blended, _ = mixed(MixingSettings(cutmix=0.0), seed=0)
+    pasted, _ = mixed(MixingSettings(mixup=0.0), seed=0)
     assert len(blended[1].unique()) == 1
     assert set(pasted[1].unique().tolist()) == {0.0, 10.0}
 
 
 def test_both_are_drawn_as_often_as_switch_says():
-    mixing = Mixing(switch=0.25)
+    mixing = MixingSettings(switch=0.25)
     pasted = [set(mixed(mixing, seed=seed)[0][1].unique().tolist()) <= {0.0, 10.0} for seed in range(400)]
     # 100 of 400 are expected; 35 is four standard deviations.
     assert abs(sum(pasted) - 100) < 35
 
 
 def test_weights_come_from_the_beta_distribution():
-    own = np.array([float(mixed(Mixing(cutmix=0.0), seed=seed)[0][1].mean() / 10) for seed in range(500)])
+    own = np.array([float(mixed(MixingSettings(cutmix=0.0), seed=seed)[0][1].mean() / 10) for seed in range(500)])
     # Beta(0.8, 0.8) has mean 1/2 and variance 1/10.4; 0.06 and 0.02 are four standard deviations of those of 500 draws.
     assert own.mean() == pytest.approx(0.5, abs=0.06)
     assert own.var() == pytest.approx(1 / 10.4, abs=0.02)
 
 
 def test_the_generator_decides():
-    assert torch.equal(mixed(Mixing(), seed=3)[0], mixed(Mixing(), seed=3)[0])
-    assert not torch.equal(mixed(Mixing(cutmix=0.0), seed=3)[0], mixed(Mixing(cutmix=0.0), seed=4)[0])
+    assert torch.equal(mixed(MixingSettings(), seed=3)[0], mixed(MixingSettings(), seed=3)[0])
+    assert not torch.equal(mixed(MixingSettings(cutmix=0.0), seed=3)[0], mixed(MixingSettings(cutmix=0.0), seed=4)[0])
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_the_generator_decides():
 )
 def test_what_makes_no_sense_is_refused(values, message):
     with pytest.raises(InputError, match=message):
-        Mixing(**values)
+        MixingSettings(**values)

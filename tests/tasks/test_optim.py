@@ -5,16 +5,16 @@ from torch import nn
 
 from parckit.contract import InputError
 from parckit.models import create_model
-from parckit.tasks import Optimizer, RunLength, Schedule
+from parckit.tasks import OptimizerSettings, RunLength, ScheduleSettings
 from parckit.tasks.optim import set_lr
 
-SCHEDULE = Schedule(min_lr=0.1, warmup=0.1)
+SCHEDULE = ScheduleSettings(min_lr=0.1, warmup=0.1)
 
 # The schedule is a handful of float64 operations on numbers near 1.
 CLOSE = {"rel": 1e-12}
 
 
-def rates(schedule: Schedule, *, steps: int, epochs: int = 1) -> list[float]:
+def rates(schedule: ScheduleSettings, *, steps: int, epochs: int = 1) -> list[float]:
     run = RunLength(steps=steps, epochs=epochs)
     return [schedule.lr_at(step, epoch=step * epochs // steps, peak=1.0, run=run) for step in range(steps + 1)]
 
@@ -35,13 +35,13 @@ def test_the_schedule_is_a_line_and_a_squared_cosine(warmup, steps):
     rising = np.interp(step, [0, max(warm, 1)], [0.1, 1.0])
     falling = 0.1 + 0.9 * np.cos(np.pi / 2 * (step - warm) / (steps - warm)) ** 2
     expected = np.where(step < warm, rising, falling)
-    np.testing.assert_allclose(rates(Schedule(min_lr=0.1, warmup=warmup), steps=steps), expected, rtol=1e-12)
+    np.testing.assert_allclose(rates(ScheduleSettings(min_lr=0.1, warmup=warmup), steps=steps), expected, rtol=1e-12)
 
 
 def test_a_warmup_in_epochs_goes_by_steps_or_by_epochs():
     # Four epochs of five steps, two of warm-up from 0.
     by_step, by_epoch = (
-        rates(Schedule(warmup_lr=0.0, warmup=2, warmup_unit="epochs", per=per), steps=20, epochs=4)
+        rates(ScheduleSettings(warmup_lr=0.0, warmup=2, warmup_unit="epochs", per=per), steps=20, epochs=4)
         for per in ("step", "epoch")
     )
     assert by_step[:11] == pytest.approx([step / 10 for step in range(11)], **CLOSE)
@@ -50,14 +50,14 @@ def test_a_warmup_in_epochs_goes_by_steps_or_by_epochs():
 
 def test_the_cosine_of_the_whole_run_is_hidden_by_the_warmup():
     warmup = {"min_lr": 0.0, "warmup": 50, "warmup_unit": "steps"}
-    run, rest = (rates(Schedule(cosine=cosine, **warmup), steps=100) for cosine in ("run", "rest"))
+    run, rest = (rates(ScheduleSettings(cosine=cosine, **warmup), steps=100) for cosine in ("run", "rest"))
     assert run[:50] == rest[:50]
     assert (run[50], rest[50]) == pytest.approx((0.5, 1.0), **CLOSE)
     assert (run[75], rest[75]) == pytest.approx((np.cos(np.pi * 3 / 8) ** 2, 0.5), **CLOSE)
 
 
 def test_the_last_epochs_cool_down():
-    found = rates(Schedule(min_lr=0.1, warmup=0, cooldown_epochs=2), steps=40, epochs=4)
+    found = rates(ScheduleSettings(min_lr=0.1, warmup=0, cooldown_epochs=2), steps=40, epochs=4)
     assert found[10] == pytest.approx(0.55, **CLOSE)  # half of the two epochs that are left to the cosine
     assert found[20:] == pytest.approx([0.1] * 21, **CLOSE)
 
@@ -69,16 +69,16 @@ def test_the_rate_stays_at_its_end():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_runs_of_a_few_steps_have_rates_within_bounds(steps):
-    found = rates(Schedule(min_lr=0.1, warmup=0.9), steps=steps)
+    found = rates(ScheduleSettings(min_lr=0.1, warmup=0.9), steps=steps)
     assert 0.1 <= min(found) <= max(found) <= 1.0
 
 
 def test_the_rate_scales_with_the_batch_it_is_meant_for():
-    assert Optimizer(lr_batch=4096).lr_factor(batch=512) == 1 / 8
-    assert Optimizer().lr_factor(batch=512) == 1
+    assert OptimizerSettings(lr_batch=4096).lr_factor(batch=512) == 1 / 8
+    assert OptimizerSettings().lr_factor(batch=512) == 1
 
 
-def decays(model: nn.Module, optimizer: Optimizer) -> dict[str, float]:
+def decays(model: nn.Module, optimizer: OptimizerSettings) -> dict[str, float]:
     """Return the weight decay of every parameter that the optimizer holds, by name."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = optimizer.build(model, lr=1.0).param_groups
@@ -90,18 +90,18 @@ def test_norms_and_biases_decay_where_all_do(decay_all, of_vectors):
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Linear(4, 2))
     vectors = dict.fromkeys(("0.bias", "1.weight", "1.bias", "2.bias"), of_vectors)
     expected = vectors | {"0.weight": 0.3, "2.weight": 0.3}
-    assert decays(model, Optimizer(weight_decay=0.3, decay_all=decay_all)) == expected
+    assert decays(model, OptimizerSettings(weight_decay=0.3, decay_all=decay_all)) == expected
 
 
 def test_frozen_parameters_are_left_out():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[0].requires_grad_(False)
-    assert decays(model, Optimizer(weight_decay=0.3)) == {"1.weight": 0.3, "1.bias": 0.0}
+    assert decays(model, OptimizerSettings(weight_decay=0.3)) == {"1.weight": 0.3, "1.bias": 0.0}
 
 
 def test_early_layers_learn_more_slowly_with_layer_decay():
     model = create_model("test_parcnet", num_classes=3)
-    optimizer = Optimizer(layer_decay=0.5).build(model, lr=1.0)
+    optimizer = OptimizerSettings(layer_decay=0.5).build(model, lr=1.0)
     set_lr(optimizer, 0.2)
     rate = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
     names = dict(model.named_parameters())
@@ -115,7 +115,7 @@ def test_early_layers_learn_more_slowly_with_layer_decay():
 def test_optimizers_by_name_take_a_step(name):
     torch.manual_seed(0)
     layer = nn.Linear(3, 2)
-    optimizer = Optimizer(name=name, lr=0.1).build(layer, lr=0.1)
+    optimizer = OptimizerSettings(name=name, lr=0.1).build(layer, lr=0.1)
     before = layer.weight.detach().clone()
     layer(torch.ones(1, 3)).sum().backward()
     optimizer.step()
@@ -126,18 +126,18 @@ def test_optimizers_by_name_take_a_step(name):
 @pytest.mark.parametrize(
     ("make", "options", "named"),
     [
-        (Optimizer, {"lr": -1.0}, "lr=-1.0"),
-        (Optimizer, {"name": "adamx"}, "name='adamx'.*adamw"),
-        (Optimizer, {"weight_decay": -0.1}, "weight_decay=-0.1"),
-        (Optimizer, {"layer_decay": 0.0}, "layer_decay=0.0"),
-        (Optimizer, {"lr_batch": 0}, "lr_batch=0"),
-        (Schedule, {"min_lr": -0.1}, "min_lr=-0.1"),
-        (Schedule, {"warmup": 1.0}, "warmup=1.0 share"),
-        (Schedule, {"warmup": -0.1, "warmup_unit": "steps"}, "warmup=-0.1 steps"),
-        (Schedule, {"warmup_unit": "hours"}, "warmup_unit='hours'"),
-        (Schedule, {"cosine": "none"}, "cosine='none'"),
-        (Schedule, {"per": "day"}, "per='day'"),
-        (Schedule, {"cooldown_epochs": -1}, "cooldown_epochs=-1"),
+        (OptimizerSettings, {"lr": -1.0}, "lr=-1.0"),
+        (OptimizerSettings, {"name": "adamx"}, "name='adamx'.*adamw"),
+        (OptimizerSettings, {"weight_decay": -0.1}, "weight_decay=-0.1"),
+        (OptimizerSettings, {"layer_decay": 0.0}, "layer_decay=0.0"),
+        (OptimizerSettings, {"lr_batch": 0}, "lr_batch=0"),
+        (ScheduleSettings, {"min_lr": -0.1}, "min_lr=-0.1"),
+        (ScheduleSettings, {"warmup": 1.0}, "warmup=1.0 share"),
+        (ScheduleSettings, {"warmup": -0.1, "warmup_unit": "steps"}, "warmup=-0.1 steps"),
+        (ScheduleSettings, {"warmup_unit": "hours"}, "warmup_unit='hours'"),
+        (ScheduleSettings, {"cosine": "none"}, "cosine='none'"),
+        (ScheduleSettings, {"per": "day"}, "per='day'"),
+        (ScheduleSettings, {"cooldown_epochs": -1}, "cooldown_epochs=-1"),
     ],
 )
 def test_impossible_values_are_refused(make, options, named):
@@ -147,7 +147,7 @@ def test_impossible_values_are_refused(make, options, named):
 
 def test_an_option_the_optimizer_does_not_have_is_refused():
     with pytest.raises(InputError, match=r"optimizer adamw.*momentums"):
-        Optimizer(options={"momentums": 0.9}).build(nn.Linear(2, 2), lr=0.1)
+        OptimizerSettings(options={"momentums": 0.9}).build(nn.Linear(2, 2), lr=0.1)
 
 
 @pytest.mark.parametrize(
@@ -160,17 +160,17 @@ def test_an_option_the_optimizer_does_not_have_is_refused():
 def test_what_cannot_be_built_here_is_refused(options, error, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match=error):
-        Optimizer(**options).build(nn.Linear(2, 2), lr=0.1)
+        OptimizerSettings(**options).build(nn.Linear(2, 2), lr=0.1)
 
 
 @pytest.mark.filterwarnings("ignore:It is highly recommended to have 'opt_einsum'")
 def test_only_optimizers_that_can_be_built_everywhere_are_offered():
     with pytest.raises(InputError, match="adamx") as caught:
-        Optimizer(name="adamx")
+        OptimizerSettings(name="adamx")
     offered = str(caught.value).partition("choose from ")[2].split(", ")
     assert {"adamw", "muon", "sgd"} < {*offered}
     for name in offered:
-        Optimizer(name=name).build(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Linear(2, 2)), lr=0.1)
+        OptimizerSettings(name=name).build(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Linear(2, 2)), lr=0.1)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +178,11 @@ def test_only_optimizers_that_can_be_built_everywhere_are_offered():
     [({}, True, True), ({}, False, False), ({"fused": False}, True, False), ({"foreach": True}, True, None)],
 )
 def test_the_fused_kernel_is_taken_where_nothing_speaks_against_it(options, fused, expected):
-    optimizer = Optimizer(options=options).build(nn.Linear(2, 2), lr=0.1, fused=fused)
+    optimizer = OptimizerSettings(options=options).build(nn.Linear(2, 2), lr=0.1, fused=fused)
     assert optimizer.param_groups[0]["fused"] is expected
 
 
 @pytest.mark.parametrize(("epochs", "too_short"), [(30, True), (31, False)])
 def test_a_run_may_be_too_short_for_its_schedule(epochs, too_short):
-    schedule = Schedule(warmup=20, warmup_unit="epochs", cooldown_epochs=10)
+    schedule = ScheduleSettings(warmup=20, warmup_unit="epochs", cooldown_epochs=10)
     assert schedule.never_peaks(RunLength(steps=10 * epochs, epochs=epochs)) is too_short

@@ -5,16 +5,16 @@ import timm
 import torch
 from timm.data import ImageNetInfo
 
-from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.runtimes.torch import save_weights
-from parckit.tasks.weights import initial_model, pretrained_labels
+from parckit.contract import InputError, NetworkSpec, Preprocessing
+from parckit.networks import save_weights
+from parckit.tasks.weights import initial_network, pretrained_labels
 
 KWARGS = {"img_size": 32}
-SPEC = ModelSpec(
-    model="test_parcnet", model_kwargs=KWARGS, labels=("ant", "bee"), preprocessing=Preprocessing(size=(32, 32))
+SPEC = NetworkSpec(
+    backbone="test_parcnet", backbone_kwargs=KWARGS, labels=("ant", "bee"), preprocessing=Preprocessing(size=(32, 32))
 )
-OTHERS = ModelSpec(
-    model="test_parcnet", model_kwargs=KWARGS, labels=("cat", "cow", "dog"), preprocessing=SPEC.preprocessing
+OTHERS = NetworkSpec(
+    backbone="test_parcnet", backbone_kwargs=KWARGS, labels=("cat", "cow", "dog"), preprocessing=SPEC.preprocessing
 )
 
 
@@ -29,13 +29,13 @@ def saved(tmp_path):
 
 def test_the_same_classes_keep_everything(saved):
     state, path = saved
-    found = initial_model(SPEC, weights=path).state_dict()
+    found = initial_network(SPEC, weights=path).state_dict()
     assert all(torch.equal(found[key], value) for key, value in state.items())
 
 
 def test_other_classes_get_a_fresh_classifier(saved):
     state, path = saved
-    found = initial_model(OTHERS, weights=path).state_dict()
+    found = initial_network(OTHERS, weights=path).state_dict()
     changed = {key for key, value in state.items() if not torch.equal(found[key], value)}
     assert changed <= {"head.fc.weight", "head.fc.bias"}
     assert found["head.fc.weight"].shape[0] == 3
@@ -45,25 +45,25 @@ def test_without_weights_they_are_fresh(saved):
     state, _ = saved
     torch.manual_seed(4)
     assert not torch.equal(
-        initial_model(SPEC, weights=None).state_dict()["stem.conv.weight"], state["stem.conv.weight"]
+        initial_network(SPEC, weights=None).state_dict()["stem.conv.weight"], state["stem.conv.weight"]
     )
 
 
 def test_weights_of_another_shape_are_refused_by_name(saved):
     _, path = saved
-    other = ModelSpec(model="test_parcnetv2", labels=SPEC.labels, preprocessing=SPEC.preprocessing)
+    other = NetworkSpec(backbone="test_parcnetv2", labels=SPEC.labels, preprocessing=SPEC.preprocessing)
     with pytest.raises(InputError, match=rf"model.weights={path}: made by test_parcnet .*do not fit .* more"):
-        initial_model(other, weights=path)
+        initial_network(other, weights=path)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"none\.ckpt: no such file"):
-        initial_model(SPEC, weights=str(tmp_path / "none.ckpt"))
+        initial_network(SPEC, weights=str(tmp_path / "none.ckpt"))
 
 
 def test_a_model_without_pretrained_weights_says_so():
     with pytest.raises(InputError, match=r"for test_parcnet: No pretrained weights exist"):
-        initial_model(SPEC, weights="pretrained")
+        initial_network(SPEC, weights="pretrained")
 
 
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -71,9 +71,9 @@ CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 
 @pytest.mark.parametrize(("labels", "kept"), [(CIFAR, True), (CIFAR[::-1], False), (tuple("0123456789"), False)])
 def test_pretrained_weights_keep_the_classifier_of_the_same_classes_alone(labels, kept):
-    spec = ModelSpec(model="parcnet_xs.cifar10", labels=labels, preprocessing=Preprocessing(size=(32, 32)))
-    found = initial_model(spec, weights="pretrained").state_dict()
-    given = timm.create_model(spec.model, pretrained=True).state_dict()
+    spec = NetworkSpec(backbone="parcnet_xs.cifar10", labels=labels, preprocessing=Preprocessing(size=(32, 32)))
+    found = initial_network(spec, weights="pretrained").state_dict()
+    given = timm.create_model(spec.backbone, pretrained=True).state_dict()
     assert torch.equal(found["stem.conv.weight"], given["stem.conv.weight"])
     assert found["head.fc.weight"].shape == given["head.fc.weight"].shape
     assert torch.equal(found["head.fc.weight"], given["head.fc.weight"]) is kept
@@ -86,17 +86,20 @@ def test_imagenet_weights_keep_their_classifier_on_imagenet():
 
 
 def test_pretrained_as_a_keyword_of_the_model_is_refused():
-    spec = ModelSpec(
-        model="test_parcnet", model_kwargs={"pretrained": True}, labels=SPEC.labels, preprocessing=SPEC.preprocessing
+    spec = NetworkSpec(
+        backbone="test_parcnet",
+        backbone_kwargs={"pretrained": True},
+        labels=SPEC.labels,
+        preprocessing=SPEC.preprocessing,
     )
     with pytest.raises(InputError, match=r"with model\.weights"):
-        initial_model(spec, weights=None)
+        initial_network(spec, weights=None)
 
 
 def test_other_colours_are_warned_of(saved, caplog):
     _, path = saved
     colours = Preprocessing(size=(32, 32), mean=(0.5, 0.5, 0.5))
-    spec = ModelSpec(model="test_parcnet", model_kwargs=KWARGS, labels=SPEC.labels, preprocessing=colours)
+    spec = NetworkSpec(backbone="test_parcnet", backbone_kwargs=KWARGS, labels=SPEC.labels, preprocessing=colours)
     with caplog.at_level(logging.WARNING):
-        initial_model(spec, weights=path)
+        initial_network(spec, weights=path)
     assert "expect mean, std and channel order" in caplog.text

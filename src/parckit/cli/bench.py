@@ -3,40 +3,52 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from parckit.cli.parsing import beside, parse_counts, verb_parser
+from parckit.cli.choice import add_choice, choice
 from parckit.cli.tables import show
 from parckit.contract import InputError
 from parckit.measure.environment import describe, usable_cores
-from parckit.measure.latency import Timing, benchmark
+from parckit.measure.latency import Timing, time_sessions
 from parckit.measure.records import write_record
+from parckit.options import beside, parse_counts, verb_parser
 from parckit.runtimes import open_session
 
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("bench", description="Latency percentiles and throughput on this machine.")
-    parser.add_argument("bundle", type=Path, help="a bundle's folder, or a checkpoint to time torch")
+    parser.add_argument("model", type=Path, help="a bundle's folder, or a checkpoint to time torch")
+    add_choice(parser)
     parser.add_argument("--threads", type=str, default="1", help="numbers of threads to try, e.g. 1,2")
     parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed inferences before each")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
-    parser.add_argument("--record", type=Path | None, default=None, help="where to; by default beside the bundle")
+    parser.add_argument("--record", type=Path | None, default=None, help="where to; by default beside the model")
     args = parser.read(argv)
     counts = parse_counts(args.threads)
     cores = usable_cores()
     if max(counts) > cores:
         raise InputError(f"--threads {args.threads}: this process may use {cores} cores")
-    timings = benchmark(
-        lambda threads: open_session(args.bundle, threads=threads),
+    session = open_session(args.model, **choice(args))
+    timings = time_sessions(
+        lambda threads: open_session(args.model, threads=threads, **choice(args)),
         threads=counts,
         warmup=args.warmup,
         seconds=args.seconds,
     )
-    show_timings(timings, str(args.bundle))
-    engine = open_session(args.bundle).engine
-    record = args.record or beside(args.bundle, "_bench.json")
-    values = {"bundle": str(args.bundle), "engine": engine, "timings": [asdict(timing) for timing in timings]}
+    show_timings(timings, f"{args.model} ({session.artefact} on {session.engine})")
+    record = args.record or beside(args.model, "_bench.json")
+    values = record_values(timings, model=args.model, artefact=session.artefact, engine=session.engine)
     write_record(record, "bench", values, seed=None, threads=max(counts))
     print(f"record: {record}")
+
+
+def record_values(timings: tuple[Timing, ...], *, model: Path, artefact: str, engine: str) -> dict[str, object]:
+    """Return what a record of timings holds; `parckit report` reads it."""
+    return {
+        "model": str(model),
+        "artefact": artefact,
+        "engine": engine,
+        "timings": [asdict(timing) for timing in timings],
+    }
 
 
 def show_timings(timings: tuple[Timing, ...], name: str) -> None:
@@ -52,4 +64,4 @@ def show_timings(timings: tuple[Timing, ...], name: str) -> None:
         )
         for timing in timings
     ]
-    show(f"{name} on {machine.cpu}, {machine.usable_cores} cores{batch}", columns, rows)
+    show(f"{name}, {machine.cpu}, {machine.usable_cores} cores{batch}", columns, rows)

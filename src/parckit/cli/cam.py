@@ -1,21 +1,19 @@
 """`parckit cam`: Grad-CAM, the parts of a picture that speak for a class."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import torch
 
 from parckit.cli.models import open_model
-from parckit.cli.parsing import Seed, parse_size, verb_parser
 from parckit.cli.tables import show
-from parckit.contract import InputError, Preprocessing
-from parckit.data import eval_transform, load_image
+from parckit.contract import InputError
 from parckit.measure.cam import class_activation, last_layer
-from parckit.measure.figures import picture_kind, save_figure
-from parckit.measure.heatmaps import activation_map
-from parckit.models import check_input
+from parckit.networks import check_input
+from parckit.options import Seed, parse_size, verb_parser
+from parckit.processing import fit, load_image, preprocess
+from parckit.report.figures import picture_kind, save_figure
+from parckit.report.heatmaps import activation_map
 
 _TOP = 3
 """Classes told below the picture."""
@@ -40,20 +38,20 @@ def main(argv: list[str]) -> None:
     check_input(opened.model, opened.spec)
     labels, preprocessing = opened.spec.labels, opened.spec.preprocessing
     layer = args.layer or last_layer(opened.model)
-    found = class_activation(
+    activation = class_activation(
         opened.model,
-        eval_transform(preprocessing)(picture),
+        torch.from_numpy(preprocess(picture, preprocessing)[0]),
         layer=layer,
         target=None if args.target is None else _find(args.target, labels),
     )
-    best = found.probabilities.argsort()[::-1][:_TOP]
-    told = [(labels[index], f"{100 * found.probabilities[index]:.1f}") for index in best]
+    best = activation.probabilities.argsort()[::-1][:_TOP]
+    told = [(labels[index], f"{100 * activation.probabilities[index]:.1f}") for index in best]
     show(f"{args.image}: {args.model} ({opened.weights})", ("class", "probability %"), told)
     figure = activation_map(
-        _as_seen(picture, preprocessing),
-        found.strength,
+        np.asarray(fit(picture, preprocessing)[0]),
+        activation.strength,
         predictions=[f"{percent} % {label}" for label, percent in told],
-        about=["speaks for " + labels[found.target], "seen in " + layer],
+        about=["speaks for " + labels[activation.target], "seen in " + layer],
     )
     save_figure(figure, args.out)
     print(f"picture: {args.out}")
@@ -67,9 +65,3 @@ def _find(target: str, labels: tuple[str, ...]) -> int:
         return int(target)
     some = ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")
     raise InputError(f"--target {target}: must be one of the labels ({some}) or an index below {len(labels)}")
-
-
-def _as_seen(picture: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """Return the pixels that the model sees, before they are normalised."""
-    plain = replace(preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), channel_order="rgb")
-    return eval_transform(plain)(picture).mul(255).round().byte().permute(1, 2, 0).numpy()

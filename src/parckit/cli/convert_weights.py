@@ -9,11 +9,11 @@ from jsonargparse.typing import PositiveInt
 from timm.data import ImageNetInfo
 from torch import Tensor
 
-from parckit.cli.parsing import verb_parser
-from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.contract import InputError, NetworkSpec
 from parckit.data.shardlist import parse_labels
-from parckit.models import build_model, load_official_state_dict, preprocessing_of
-from parckit.runtimes.torch import damage_named, save_weights
+from parckit.models import build_backbone, load_official_state_dict, preprocessing_of
+from parckit.networks import damage_named, save_weights
+from parckit.options import verb_parser
 
 _IMAGENET_CLASSES = 1000
 
@@ -30,23 +30,23 @@ def main(argv: list[str]) -> None:
     if args.out.suffix != ".safetensors":
         raise InputError(f"{args.out}: the file to write must end in .safetensors")
     spec = convert(args.checkpoint, args.out, model=args.model, num_classes=args.num_classes, labels=args.labels)
-    print(f"{args.out}: {spec.model}, {len(spec.labels)} classes, input {spec.preprocessing.channel_order} / 255")
+    print(f"{args.out}: {spec.backbone}, {len(spec.labels)} classes, input {spec.preprocessing.channel_order} / 255")
 
 
-def convert(checkpoint: Path, out: Path, *, model: str, num_classes: int, labels: Path | None = None) -> ModelSpec:
+def convert(checkpoint: Path, out: Path, *, model: str, num_classes: int, labels: Path | None = None) -> NetworkSpec:
     """Write an official checkpoint's weights with the spec that they need.
 
     Raises:
         InputError: if the file cannot be read safely, or does not fit the model.
     """
     names = _read_labels(labels, num_classes) if labels else _labels(num_classes)
-    network = build_model(ModelSpec(model=model, labels=names, preprocessing=Preprocessing(size=(1, 1))))
+    network = build_backbone(model, {}, num_classes=len(names))
     with damage_named(checkpoint):
         state_dict = torch.load(checkpoint, map_location="cpu", weights_only=True)
     if not isinstance(state_dict, Mapping):
         raise InputError(f"{checkpoint}: holds a {type(state_dict).__name__}, not a state dict")
     load_official_state_dict(network, cast("Mapping[str, Tensor]", state_dict))
-    spec = ModelSpec(model=model, labels=names, preprocessing=preprocessing_of(network))
+    spec = NetworkSpec(backbone=model, labels=names, preprocessing=preprocessing_of(network))
     save_weights(network, spec, out)
     return spec
 

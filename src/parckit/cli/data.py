@@ -10,7 +10,6 @@ from pathlib import Path
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
-from parckit.cli.parsing import Parser, Seed, verb_parser
 from parckit.cli.progress import track
 from parckit.cli.tables import show
 from parckit.contract import InputError
@@ -19,6 +18,7 @@ from parckit.data.imagenet import Form, lay_out_imagenet
 from parckit.data.packing import SHARD_SIZE, pack_folder
 from parckit.data.splits import Named
 from parckit.measure.environment import usable_cores
+from parckit.options import Parser, Seed, verb_parser
 
 _FOUND = 1
 """Exit code when a check found something; mistakes in the arguments end with 2, as everywhere."""
@@ -29,9 +29,10 @@ def main(argv: list[str]) -> None:
     parser = verb_parser("data", description="Pack, check and lay out images before training on them.")
     actions = parser.add_subcommands(dest="action")
     for name, (action, _) in _ACTIONS.items():
-        own = action()
-        actions.add_subcommand(name, own, help=own.description)
-        own.prog = f"{parser.prog} {name}"  # the library writes "[options]" between the two, where none are accepted
+        subparser = action()
+        actions.add_subcommand(name, subparser, help=subparser.description)
+        # jsonargparse writes "[options]" between verb and action, where none are accepted.
+        subparser.prog = f"{parser.prog} {name}"
     args = parser.read(argv)
     _, run = _ACTIONS[args.action]
     run(args[args.action])
@@ -103,10 +104,12 @@ def _check(args: Namespace) -> None:
         raise InputError(f"{args.folder}: none of its {len(files)} files is an image; shards are not looked into")
     findings = find_problems(images, smallest=args.smallest)
     if args.json:
-        plain = [{"file": str(each.path), "problem": each.problem, "detail": each.detail} for each in findings]
+        plain = [
+            {"file": str(finding.path), "problem": finding.problem, "detail": finding.detail} for finding in findings
+        ]
         print(json.dumps(plain, indent=2, ensure_ascii=False))
     elif findings:
-        rows = [(str(each.path.relative_to(args.folder)), each.problem, each.detail) for each in findings]
+        rows = [(str(finding.path.relative_to(args.folder)), finding.problem, finding.detail) for finding in findings]
         show(_summary(args.folder, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
     else:
         print(f"{args.folder}: nothing found in {len(images)} images")
@@ -115,7 +118,7 @@ def _check(args: Namespace) -> None:
 
 
 def _summary(folder: Path, findings: Sequence[Finding]) -> str:
-    counts = Counter(each.problem for each in findings)
+    counts = Counter(finding.problem for finding in findings)
     return f"{folder}: " + ", ".join(f"{count} {problem}" for problem, count in counts.items())
 
 

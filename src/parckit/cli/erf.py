@@ -11,13 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.cli.models import OpenedModel, open_model
-from parckit.cli.parsing import Seed, parse_size, verb_parser
 from parckit.cli.progress import track
 from parckit.cli.tables import show
-from parckit.contract import InputError
-from parckit.data import eval_transform, list_images, load_image
-from parckit.measure.figures import picture_kind, save_figure
-from parckit.measure.heatmaps import receptive_fields
+from parckit.contract import InputError, Preprocessing
 from parckit.measure.receptive_field import (
     ReceptiveField,
     Window,
@@ -27,7 +23,11 @@ from parckit.measure.receptive_field import (
     smallest_window,
 )
 from parckit.measure.records import write_record
-from parckit.models import check_input
+from parckit.networks import check_input
+from parckit.options import Seed, parse_size, verb_parser
+from parckit.processing import list_images, load_image, preprocess
+from parckit.report.figures import picture_kind, save_figure
+from parckit.report.heatmaps import receptive_fields
 
 _NOISE = "noise"
 
@@ -95,18 +95,21 @@ def _look(one: OpenedModel, paths: list[Path] | None, *, count: int, seed: int) 
     exact = replace(one.spec.preprocessing, crop_pct=1.0)
     if one.fresh:
         noise = _noise(exact.size, count=_SETTLING, seed=seed)
-        recalibrate_norms(one.model, torch.stack([eval_transform(exact)(picture) for picture in noise]))
+        recalibrate_norms(one.model, torch.cat([_input(picture, exact) for picture in noise]))
     if paths is None:
-        total, pictures = count, _noise(exact.size, count=count, seed=seed)
-        transform = eval_transform(exact)
+        total, preprocessing, pictures = count, exact, _noise(exact.size, count=count, seed=seed)
     else:
-        total, pictures = len(paths), map(load_image, paths)
-        transform = eval_transform(one.spec.preprocessing)
-    inputs = (transform(picture)[None] for picture in pictures)
+        total, preprocessing, pictures = len(paths), one.spec.preprocessing, map(load_image, paths)
+    inputs = (_input(picture, preprocessing) for picture in pictures)
     try:
         return receptive_field(last_map(one.model), track(inputs, description=one.name, total=total))
     except InputError as error:
         raise InputError(f"{one.name}: {error}") from error
+
+
+def _input(picture: Image.Image, preprocessing: Preprocessing) -> torch.Tensor:
+    """Return a batch of one image, (1, 3, H, W)."""
+    return torch.from_numpy(preprocess(picture, preprocessing)[0])[None]
 
 
 def _noise(size: tuple[int, int], *, count: int, seed: int) -> Iterator[Image.Image]:

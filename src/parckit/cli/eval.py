@@ -1,49 +1,66 @@
 """`parckit eval`: accuracy of a checkpoint or bundle."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import cast
 
-from parckit.cli.data_choice import DataChoice
-from parckit.cli.parsing import beside, verb_parser
+import numpy as np
+from numpy.typing import NDArray
+
+from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
 from parckit.cli.tables import show
-from parckit.measure.accuracy import evaluate
-from parckit.measure.figures import picture_kind, save_figure
-from parckit.measure.plots import confusion_matrix
+from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
 from parckit.measure.records import write_record
-from parckit.runtimes import Runtime, open_session
+from parckit.options import beside, verb_parser
+from parckit.report.figures import picture_kind, save_figure
+from parckit.report.plots import confusion_matrix
 
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("eval", description="Top-1, top-5 and confusion matrix on labelled images.")
-    parser.add_argument("artefact", type=Path, help="a checkpoint, a bundle's folder, or shipped weights' name")
-    parser.add_class_arguments(DataChoice, "data")
-    parser.add_argument("--runtime", type=Runtime | None, default=None, help="the engine; by default what fits")
+    parser.shorthands = {"--data": "--data.source"}
+    parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or shipped weights' name")
+    parser.add_class_arguments(EvaluationData, "data")
+    add_choice(parser)
     parser.add_argument("--threads", type=int | None, default=None, help="threads of one inference")
-    parser.add_argument("--picture", type=Path | None, default=None, help="confusion matrix; beside the artefact")
-    parser.add_argument(
-        "--record",
-        type=Path | None,
-        default=None,
-        help="also write the numbers to this JSON file",
-    )
+    parser.add_argument("--picture", type=Path | None, default=None, help="confusion matrix; beside the model")
+    record = "also write the numbers to this JSON file"
+    parser.add_argument("--record", type=Path | None, default=None, help=record)
     args = parser.read(argv)
-    picture = args.picture or beside(args.artefact, "_confusion.png")
+    picture = args.picture or beside(args.model, "_confusion.png")
     picture_kind(picture)
-    session = open_session(args.artefact, runtime=args.runtime, threads=args.threads)
-    dataset = args.data.open(session)
-    batches = track(args.data.load(dataset), description="evaluating")
-    found = evaluate(session, batches, num_classes=len(session.spec.labels))
-    rows = [("top-1 %", f"{found.top1:.2f}"), ("top-5 %", f"{found.top5:.2f}"), ("images", str(found.images))]
-    rows += [("skipped", str(found.skipped)), ("engine", session.engine), ("confusion matrix", str(picture))]
-    show(f"{args.artefact} on {args.data.source}, {dataset.served}", ("measure", "value"), rows)
+    evaluation = evaluate(
+        args.model, args.data, threads=args.threads, track=partial(track, description="evaluating"), **choice(args)
+    )
+    show_evaluation(evaluation, title=f"{args.model} on {args.data.source}, {evaluation.served}", picture=picture)
     if args.record is not None:
-        values = asdict(found) | {"confusion": found.confusion.tolist()}
-        values |= {
-            "artefact": str(args.artefact),
-            "engine": session.engine,
-            "data": asdict(args.data) | {"served": dataset.served},
-        }
-        write_record(args.record, "eval", values, seed=None, threads=args.threads)
-    save_figure(confusion_matrix(found.confusion, session.spec.labels), picture)
+        write_record(args.record, "eval", record_values(evaluation, args.model), seed=None, threads=args.threads)
+    confusion = cast("NDArray[np.int64]", evaluation.score.tables["confusion"])
+    save_figure(confusion_matrix(confusion, evaluation.labels), picture)
+
+
+def show_evaluation(evaluation: Evaluation, *, title: str, picture: Path) -> None:
+    """Print a score."""
+    score = evaluation.score
+    rows = [("top-1 %", f"{score.scalars['top1']:.2f}"), ("top-5 %", f"{score.scalars['top5']:.2f}")]
+    rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("artefact", evaluation.artefact)]
+    rows += [("engine", evaluation.engine), ("confusion matrix", str(picture))]
+    show(title, ("measure", "value"), rows)
+
+
+def record_values(evaluation: Evaluation, model: Path) -> dict[str, object]:
+    """Return what a record of an evaluation holds."""
+    score = evaluation.score
+    return {
+        **score.scalars,
+        **{name: table.tolist() for name, table in score.tables.items()},
+        "images": score.images,
+        "skipped": score.skipped,
+        "model": str(model),
+        "artefact": evaluation.artefact,
+        "engine": evaluation.engine,
+        "data": {**asdict(evaluation.data), "served": evaluation.served},
+    }

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import nn
 
-from parckit.cli.parsing import parse_size, verb_parser
-from parckit.cli.tables import count, show
-from parckit.contract import InputError, ModelSpec
+from parckit.cli.tables import show
+from parckit.contract import InputError, NetworkSpec
 from parckit.measure import cost
-from parckit.models import Parcified, build_on_meta, check_input, parcify, preprocessing_of
+from parckit.models import Parcified, build_on_meta, parcify, preprocessing_of
 from parckit.models.parcifying import PositionEmbeddings
+from parckit.networks import check_input
+from parckit.options import parse_size, verb_parser
 
 
 def main(argv: list[str]) -> None:
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
     model = build_on_meta(args.model, num_classes=args.num_classes)
     preprocessing = preprocessing_of(model, size=None if args.size is None else parse_size(args.size))
     size = preprocessing.size
-    check_input(model, ModelSpec(model=args.model, labels=(), preprocessing=preprocessing))
+    check_input(model, NetworkSpec(backbone=args.model, labels=(), preprocessing=preprocessing))
     where = args.position_embedding or "every"
     result = _parcified(model, size=size, stages=args.stages, position_embedding=where) if args.parcify else None
     _show_stages(args.model, model, size=size)
@@ -55,27 +56,29 @@ def _show_stages(name: str, model: nn.Module, *, size: tuple[int, int]) -> None:
             str(stage.channels),
             str(stage.reduction),
             f"{stage.height}x{stage.width}",
-            count(stage.params),
-            count(stage.madds),
+            cost.format_count(stage.params),
+            cost.format_count(stage.madds),
         )
         for stage in paper.stages
     ]
     rest_params = paper.params - sum(stage.params for stage in paper.stages)
     rest_madds = paper.madds - sum(stage.madds for stage in paper.stages)
-    rows.append(("the rest", "", "", "", count(rest_params), count(rest_madds)))
-    rows.append(("whole model", "", "", f"{size[0]}x{size[1]}", count(paper.params), count(paper.madds)))
+    rows.append(("the rest", "", "", "", cost.format_count(rest_params), cost.format_count(rest_madds)))
+    rows.append(
+        ("whole model", "", "", f"{size[0]}x{size[1]}", cost.format_count(paper.params), cost.format_count(paper.madds))
+    )
     show(name, ("stage", "channels", "stride", "map", "parameters", "MAdds"), rows)
 
 
 def _parcified(
     model: nn.Module, *, size: tuple[int, int], stages: Sequence[int] | None, position_embedding: PositionEmbeddings
 ) -> Parcified[nn.Module]:
-    chosen = None if stages is None else {stage: number for stage, number in enumerate(stages) if number}
+    by_stage = None if stages is None else {stage: number for stage, number in enumerate(stages) if number}
     try:
-        return parcify(model, stages=chosen, size=size, position_embedding=position_embedding)
+        return parcify(model, stages=by_stage, size=size, position_embedding=position_embedding)
     except InputError as error:
-        given = "" if stages is None else f" --stages {stages}"
-        raise InputError(f"--parcify{given}: {error}") from error
+        option = "" if stages is None else f" --stages {stages}"
+        raise InputError(f"--parcify{option}: {error}") from error
 
 
 def _show_parcified(name: str, model: nn.Module, result: Parcified[nn.Module]) -> None:
@@ -83,13 +86,13 @@ def _show_parcified(name: str, model: nn.Module, result: Parcified[nn.Module]) -
     before, after = cost.count(model, size=size), cost.count(result.model, size=size)
     rows = [
         (
-            each.name,
-            str(each.stage),
-            f"{each.conv} -> {each.length[0]}x{each.length[1]}",
-            _thousands(each.params_before, each.params_after),
-            _millions(each.madds_before, each.madds_after),
+            replacement.name,
+            str(replacement.stage),
+            f"{replacement.conv} -> {replacement.length[0]}x{replacement.length[1]}",
+            _thousands(replacement.params_before, replacement.params_after),
+            _millions(replacement.madds_before, replacement.madds_after),
         )
-        for each in result.report.replacements
+        for replacement in result.report.replacements
     ]
     totals = (_thousands(before.params, after.params), _millions(before.madds, after.madds))
     rows.append(("whole model", "", "", *totals))

@@ -6,9 +6,9 @@ from fnmatch import fnmatchcase
 from importlib.resources import files
 from typing import cast
 
-from parckit.cli.parsing import verb_parser
 from parckit.cli.tables import show
 from parckit.contract import InputError
+from parckit.options import verb_parser
 
 _TITLE = "parckit models; parameters in millions, MAdds in billions; the licence is that of the official weights"
 _COLUMNS = ("model", "family", "px", "params", "MAdds", "paper", "licence")

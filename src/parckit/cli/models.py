@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from parckit.contract import ModelSpec, Preprocessing
-from parckit.models import build_model, preprocessing_of
-from parckit.runtimes.torch import names_checkpoint, open_checkpoint
+from parckit.contract import NetworkSpec
+from parckit.models import build_backbone, preprocessing_of
+from parckit.networks import names_checkpoint, open_checkpoint
 
 _CLASSES = tuple(map(str, range(1000)))
 """Labels of a fresh model: as many classes as ImageNet's, which have learned no meaning."""
@@ -28,7 +28,7 @@ class OpenedModel:
 
     name: str
     model: nn.Module
-    spec: ModelSpec
+    spec: NetworkSpec
     weights: str
     fresh: bool
 
@@ -46,11 +46,11 @@ def open_model(name: str, *, seed: int, size: tuple[int, int] | None) -> OpenedM
     """
     if names_checkpoint(name):
         model, spec = open_checkpoint(Path(name))
-        weights, fresh = f"{spec.model} of {name}", False
+        weights, fresh = f"{spec.backbone} of {name}", False
     else:
         torch.manual_seed(seed)
-        model = build_model(ModelSpec(model=name, labels=_CLASSES, preprocessing=Preprocessing(size=(1, 1))))
-        spec = ModelSpec(model=name, labels=_CLASSES, preprocessing=preprocessing_of(model))
+        model = build_backbone(name, {}, num_classes=len(_CLASSES))
+        spec = NetworkSpec(backbone=name, labels=_CLASSES, preprocessing=preprocessing_of(model))
         weights, fresh = f"untrained, seed {seed}", True
     spec = spec if size is None else spec.with_size(size)
     return OpenedModel(name=name, model=model.eval(), spec=spec, weights=weights, fresh=fresh)

@@ -25,9 +25,3 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, u
     for row in cells:
         table.add_row(*map(Text, row))  # plain: names of files and classes may look like markup
     Console(soft_wrap=True).print(table)
-
-
-def count(number: int) -> str:
-    """Return a large number in millions or billions, as papers do."""
-    billion = 1_000_000_000
-    return f"{number / billion:.2f} G" if number >= billion else f"{number / 1_000_000:.2f} M"

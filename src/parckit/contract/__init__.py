@@ -1,48 +1,75 @@
-"""What every room may share: plain standard-library dataclasses, JSON forms and the error of user mistakes."""
+"""What every room may share: dataclasses of the standard library, file layouts and errors."""
 
+from parckit.contract.artefact import (
+    Artefact,
+    Calibration,
+    Check,
+    DecoderSpec,
+    ElementType,
+    InputSpec,
+    Layout,
+    OutputSpec,
+    Precision,
+)
 from parckit.contract.bundle import (
     CONTRACT_FILE,
-    MODEL_FILE,
     SCHEMA,
     Contract,
-    Parity,
-    TensorSpec,
+    add_artefact,
+    decode_contract,
     read_contract,
     sha256_of,
     write_contract,
 )
-from parckit.contract.errors import (
-    DivergedError,
-    ExportError,
-    InputError,
-    LostProcessError,
-    ParityError,
-    TerminatedError,
-)
+from parckit.contract.errors import InputError, MissingExtraError, ParckitError
 from parckit.contract.files import find_leftovers, remove_leftovers, replacing
-from parckit.contract.preprocessing import Preprocessing
-from parckit.contract.spec import SPEC_KEY, ModelSpec
+from parckit.contract.plain import from_plain, to_plain
+from parckit.contract.preprocessing import ChannelOrder, Fit, Interpolation, Preprocessing
+from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS
+from parckit.contract.shipped import shipped_weights
+from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task
+from parckit.contract.version import VERSION
 
 __all__ = [
+    "AVERAGE",
+    "BEST",
+    "CONFIG",
     "CONTRACT_FILE",
-    "MODEL_FILE",
+    "LAST",
+    "LOGS",
+    "METRICS",
+    "PREVIOUS",
     "SCHEMA",
     "SPEC_KEY",
+    "VERSION",
+    "Artefact",
+    "Calibration",
+    "ChannelOrder",
+    "Check",
     "Contract",
-    "DivergedError",
-    "ExportError",
+    "DecoderSpec",
+    "ElementType",
+    "Fit",
     "InputError",
-    "LostProcessError",
-    "ModelSpec",
-    "Parity",
-    "ParityError",
+    "InputSpec",
+    "Interpolation",
+    "Layout",
+    "MissingExtraError",
+    "NetworkSpec",
+    "OutputSpec",
+    "ParckitError",
+    "Precision",
     "Preprocessing",
-    "TensorSpec",
-    "TerminatedError",
+    "Task",
+    "add_artefact",
+    "decode_contract",
     "find_leftovers",
+    "from_plain",
     "read_contract",
     "remove_leftovers",
     "replacing",
     "sha256_of",
+    "shipped_weights",
+    "to_plain",
     "write_contract",
 ]

@@ -1,80 +1,64 @@
-"""The bundle: a folder with `model.onnx` and the `contract.json` that says all a runtime must know to use it."""
+"""The bundle: a folder of artefacts, one subfolder each, and the `contract.json` that says how to use them.
+
+A bundle with one artefact holds `contract.json` and `onnx-fp32/model.onnx`.
+"""
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import cast
 
+from parckit.contract.artefact import Artefact
 from parckit.contract.errors import InputError
 from parckit.contract.files import replacing
-from parckit.contract.spec import ModelSpec
+from parckit.contract.plain import from_plain, to_plain
+from parckit.contract.schema1 import contract_from_schema1
+from parckit.contract.spec import NetworkSpec
 
 CONTRACT_FILE = "contract.json"
-MODEL_FILE = "model.onnx"
-SCHEMA = 1
-"""Version of contract.json's layout; readers refuse any other."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TensorSpec:
-    """Name, element type, layout and static shape of a graph input or output."""
-
-    name: str
-    dtype: str
-    layout: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parity:
-    """How far the artefact's outputs were found from the float32 torch model's, and how far they may be.
-
-    Attributes:
-        max_abs: largest absolute difference seen over `images` inputs.
-        tolerance: largest difference accepted: `atol + rtol * max|torch|`.
-        images: number of inputs compared.
-        runtime: engine and version that was compared.
-    """
-
-    max_abs: float
-    tolerance: float
-    images: int
-    runtime: str
+SCHEMA = 2
+"""Version of contract.json's layout. Schema 1 is translated; readers refuse any other."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contract:
-    """Everything `contract.json` holds.
+    """Everything that `contract.json` holds.
 
     Attributes:
-        task: `"classify"`.
-        spec: model name and keywords, labels, preprocessing (its size is the graph's).
-        input: the graph's only input; NCHW float32.
-        outputs: the graph's outputs, in order.
-        opset: ONNX operator set of `model.onnx`.
-        ir_version: ONNX IR version of `model.onnx`.
-        params: learned parameters of the unfused model.
+        spec: the network.
+        artefacts: its forms, in the order in which they were added.
+        params: learned parameters of the unfused network.
         madds: multiply-adds of one image, convolution form, all taps.
-        parity: what the export's check found.
-        peak_memory_bytes: growth of a fresh process's resident memory by loading the model and one run of the graph.
         versions: package -> version at export.
-        sha256: file name -> digest, of every other file of the bundle.
     """
 
-    task: str
-    spec: ModelSpec
-    input: TensorSpec
-    outputs: tuple[TensorSpec, ...]
-    opset: int
-    ir_version: int
+    spec: NetworkSpec
+    artefacts: tuple[Artefact, ...]
     params: int
     madds: int
-    parity: Parity
-    peak_memory_bytes: int
     versions: Mapping[str, str]
-    sha256: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        names = [artefact.name for artefact in self.artefacts]
+        if not names or len(set(names)) != len(names):
+            raise InputError(f"artefacts {names}: need one or more, each with a name of its own")
+        for artefact in self.artefacts:
+            _check_classes(artefact, self.spec)
+
+    def artefact(self, name: str) -> Artefact:
+        """Return the artefact of a name.
+
+        Raises:
+            InputError: if there is none.
+        """
+        for artefact in self.artefacts:
+            if artefact.name == name:
+                return artefact
+        raise InputError(f"artefact={name!r}: the bundle has {', '.join(entry.name for entry in self.artefacts)}")
 
 
 def sha256_of(path: Path) -> str:
@@ -84,60 +68,94 @@ def sha256_of(path: Path) -> str:
 
 def write_contract(contract: Contract, folder: Path) -> None:
     """Write `contract.json` into the bundle `folder`, whole or not at all."""
-    plain = asdict(contract) | {"schema": SCHEMA, "spec": contract.spec.to_dict()}
     with replacing(folder / CONTRACT_FILE) as temporary:
-        temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps({"schema": SCHEMA, **to_plain(contract)}, indent=2, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def read_contract(folder: Path) -> Contract:
-    """Read a bundle's contract and check that its files are the ones it was written for.
+def add_artefact(folder: Path, artefact: Artefact, *, made_in: Path) -> Contract:
+    """Add an artefact to a bundle, or replace the one of its name, in one step: `contract.json` is written last.
+
+    A process that is killed in between leaves a bundle that is whole, and perhaps a subfolder that no contract lists.
+
+    Args:
+        folder: the bundle.
+        artefact: its files are named as in `made_in`.
+        made_in: folder with the files; they are copied into a new subfolder of the bundle.
 
     Raises:
-        InputError: if the folder is no bundle, has another schema, or a file is missing or was changed.
+        InputError: if `folder` is no bundle, or a file of the artefact is missing or is another one.
+    """
+    contract = read_contract(folder)
+    for file, digest in artefact.files.items():
+        if not (made_in / file).is_file() or sha256_of(made_in / file) != digest:
+            raise InputError(f"artefact {artefact.name!r}: {made_in / file} is missing, or not the file it names")
+    names = (artefact.name if number == 1 else f"{artefact.name}-{number}" for number in count(1))
+    subfolder = next(name for name in names if not (folder / name).exists())
+    with replacing(folder / subfolder) as temporary:
+        shutil.copytree(made_in, temporary)
+    listed = replace(artefact, files={f"{subfolder}/{file}": digest for file, digest in artefact.files.items()})
+    kept = tuple(entry for entry in contract.artefacts if entry.name != artefact.name)
+    changed = replace(contract, artefacts=(*kept, listed))
+    write_contract(changed, folder)
+    # Nothing refers to the files of the replaced artefact any more.
+    for replaced in (entry for entry in contract.artefacts if entry.name == artefact.name):
+        for file in replaced.files:
+            (folder / file).unlink(missing_ok=True)
+    return changed
+
+
+def read_contract(folder: Path, *, check_files: bool = True) -> Contract:
+    """Read a bundle's contract and check that its files are the ones it was written for.
+
+    Args:
+        folder: the bundle.
+        check_files: compare the files' digests; without it the contract alone is read.
+
+    Raises:
+        InputError: if the folder is no bundle, has an unknown schema, or a file is missing or was changed.
     """
     path = folder / CONTRACT_FILE
     if not path.is_file():
         raise InputError(f"{folder}: no bundle ({CONTRACT_FILE} is missing)")
     try:
-        contract = _decode(json.loads(path.read_text(encoding="utf-8")))
-        _check(contract)
+        contract = decode_contract(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a contract of schema {SCHEMA}: {error}") from error
-    for name, digest in contract.sha256.items():
-        file = folder / name
-        if not file.is_file():
-            raise InputError(f"{file}: missing, though {CONTRACT_FILE} lists it")
-        if sha256_of(file) != digest:
-            raise InputError(f"{file}: its content is not what {CONTRACT_FILE} was written for (sha256 differs)")
+        reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: not a contract that this version reads: {reason}") from error
+    for artefact in contract.artefacts if check_files else ():
+        for name, digest in artefact.files.items():
+            file = folder / name
+            if not file.is_file():
+                raise InputError(f"{file}: missing, though {CONTRACT_FILE} lists it")
+            if sha256_of(file) != digest:
+                raise InputError(f"{file}: its content is not what {CONTRACT_FILE} was written for (sha256 differs)")
     return contract
 
 
-def _check(contract: Contract) -> None:
-    """Refuse what contradicts itself: whoever edits a contract by hand must not get silent nonsense."""
-    if MODEL_FILE not in contract.sha256:
-        raise ValueError(f"sha256 does not list {MODEL_FILE}")
-    if len(contract.outputs) != 1 or len(contract.outputs[0].shape) != 2:
-        raise ValueError("one output of logits, (B, classes), is expected")
-    labels, classes = len(contract.spec.labels), contract.outputs[0].shape[1]
-    if labels != classes:
-        raise ValueError(f"{labels} labels for {classes} outputs")
-    if contract.input.shape[2:] != contract.spec.preprocessing.size:
-        raise ValueError(f"preprocessing to {contract.spec.preprocessing.size} for input {contract.input.shape}")
+def decode_contract(data: object) -> Contract:
+    """Rebuild a contract from the JSON that `write_contract` or parckit 0.1.0 wrote.
 
-
-def _decode(data: object) -> Contract:
+    Raises:
+        InputError: if it is of another schema, or a value is missing, unknown or wrong.
+    """
     if not isinstance(data, dict):
-        raise TypeError("not an object")
-    data = cast("dict[str, object]", data)
-    if data.pop("schema", None) != SCHEMA:
-        raise ValueError("unknown schema")
-    data["spec"] = ModelSpec.from_dict(cast("dict[str, object]", data["spec"]))
-    data["input"] = _decode_tensor(data["input"])
-    data["outputs"] = tuple(_decode_tensor(item) for item in cast("list[object]", data["outputs"]))
-    data["parity"] = Parity(**cast("dict[str, object]", data["parity"]))  # pyright: ignore[reportArgumentType]
-    return Contract(**data)  # pyright: ignore[reportArgumentType]
+        raise InputError("holds no JSON object")
+    plain = dict(cast("dict[str, object]", data))
+    schema = plain.pop("schema", None)
+    if schema == 1:
+        plain = contract_from_schema1(plain)
+    elif schema != SCHEMA:
+        raise InputError(f"schema {schema!r} is unknown; known are 1 and {SCHEMA}")
+    return from_plain(Contract, plain, name="contract")
 
 
-def _decode_tensor(data: object) -> TensorSpec:
-    plain = cast("dict[str, object]", data)
-    return TensorSpec(**(plain | {"shape": tuple(cast("list[int]", plain["shape"]))}))  # pyright: ignore[reportArgumentType]
+def _check_classes(artefact: Artefact, spec: NetworkSpec) -> None:
+    """Refuse a classifier whose labels are not as many as its outputs."""
+    if spec.task != "classify":
+        return
+    (output, *others) = artefact.outputs
+    if others or len(output.shape) != 2:
+        raise InputError(f"artefact {artefact.name!r}: a classifier has one output, (B, classes)")
+    if output.shape[1] != len(spec.labels):
+        raise InputError(f"artefact {artefact.name!r}: {output.shape[1]} outputs for {len(spec.labels)} labels")

@@ -1,37 +1,33 @@
-"""The exceptions that the command line shows as one line."""
+"""The errors that the command line shows as one line."""
 
 
-class InputError(ValueError):
-    """A mistake in what the caller gave: the message names the argument or file, its value and what is accepted.
+class ParckitError(Exception):
+    """Something went wrong that a user can understand from one line.
 
-    The command line shows it as one line and ends with exit code 2.
+    Attributes:
+        exit_code: what the command line ends with.
     """
 
-
-class ExportError(RuntimeError):
-    """The exported file is not what was asked for; nothing is left of it. The command line ends with exit code 1."""
+    exit_code: int = 1
 
 
-class DivergedError(RuntimeError):
-    """A training's loss is no number any more. The command line ends with exit code 1."""
+class InputError(ParckitError, ValueError):
+    """The user gave something that cannot be used.
+
+    The message names the argument or file, its value and what is accepted.
+    """
+
+    exit_code = 2
 
 
-class LostProcessError(RuntimeError):
-    """Another process of a training is gone. The command line ends with exit code 1."""
-
-
-class TerminatedError(RuntimeError):
-    """A training was asked to end and did. The command line's exit code is 128 and the signal's number, as in shells.
+class MissingExtraError(InputError):
+    """A package is missing that the command needs. The message has the pip line that installs it.
 
     Args:
-        message: what the command line shows.
-        signum: of the signal that asked.
+        what: what needs the package.
+        package: the missing package.
+        extra: the extra of parckit that installs it.
     """
 
-    def __init__(self, message: str, *, signum: int) -> None:
-        super().__init__(message)
-        self.signum = signum
-
-
-class ParityError(ExportError):
-    """The exported file computes something else than the model."""
+    def __init__(self, what: str, *, package: str, extra: str) -> None:
+        super().__init__(f'{what}: needs the package {package}; install it with: pip install "parckit[{extra}]"')

@@ -1,34 +1,45 @@
-"""How an image becomes a network's input: one description that training, checkpoints and bundles share."""
+"""How a picture becomes a network's input: one description that training, checkpoints, bundles and boards share."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Literal, cast, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 from parckit.contract.errors import InputError
 
+Fit = Literal["cover", "stretch", "contain"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 ChannelOrder = Literal["rgb", "bgr"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
-    """The evaluation preprocessing of a model.
+    """The preprocessing of a network's input in evaluation.
 
-    An image is turned upright (EXIF), made RGB, resized with its aspect kept so that it just covers `resize_size`,
-    cropped about the centre to `size`, put into `channel_order`, divided by 255, then normalised per channel with
-    `mean` and `std` (both in `channel_order`).
+    A picture is turned upright (EXIF) and converted to RGB. Then it is fitted to `size`, put into `channel_order`,
+    divided by 255, and normalised per channel with `mean` and `std` (both in `channel_order`).
 
     Attributes:
         size: (height, width) of the network's input, pixels.
-        crop_pct: share of the resized image's side that the crop keeps, in (0, 1].
+        fit: how the picture is fitted to `size`.
+            `"cover"`: resized with its aspect ratio kept so that it just covers `resize_size`, then cropped at the
+            centre.
+            `"stretch"`: resized to `size`; the aspect ratio changes.
+            `"contain"`: resized with its aspect ratio kept so that it just fits into `size`; the rest is filled with
+            `fill`, equally on both sides.
+        crop_pct: only for `"cover"`: share of the resized picture's side that the crop keeps, in (0, 1].
+        fill: only for `"contain"`: RGB colour of the padding, 0 to 255. Grey 114 is what YOLO's letterbox uses.
         interpolation: resampling filter of the resize, antialiased.
-        mean: per channel, of values in 0..1.
-        std: per channel, of values in 0..1.
+        mean: per channel, of values between 0 and 1.
+        std: per channel, of values between 0 and 1.
         channel_order: `"bgr"` for the official ParC-Net checkpoints, which were trained on OpenCV's order.
+
+    Raises:
+        InputError: if a value is outside its range.
     """
 
     size: tuple[int, int]
+    fit: Fit = "cover"
     crop_pct: float = 1.0
+    fill: tuple[int, int, int] = (114, 114, 114)
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -39,35 +50,26 @@ class Preprocessing:
             raise InputError(f"size={self.size}: height and width must be at least 1 pixel")
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"crop_pct={self.crop_pct}: must lie in (0, 1]")
+        if self.crop_pct != 1 and self.fit != "cover":
+            raise InputError(f"crop_pct={self.crop_pct}: only fit='cover' crops; fit={self.fit!r} needs crop_pct=1")
         if min(self.std) <= 0:
             raise InputError(f"std={self.std}: must be positive")
-        if self.interpolation not in get_args(Interpolation):
-            raise InputError(f"interpolation={self.interpolation!r}: choose from {get_args(Interpolation)}")
-        if self.channel_order not in get_args(ChannelOrder):
-            raise InputError(f"channel_order={self.channel_order!r}: choose from {get_args(ChannelOrder)}")
+        if not all(0 <= level <= 255 for level in self.fill):
+            raise InputError(f"fill={self.fill}: must be three levels from 0 to 255")
+        for name, value, accepted in (
+            ("fit", self.fit, get_args(Fit)),
+            ("interpolation", self.interpolation, get_args(Interpolation)),
+            ("channel_order", self.channel_order, get_args(ChannelOrder)),
+        ):
+            if value not in accepted:
+                raise InputError(f"{name}={value!r}: choose from {accepted}")
 
     @property
     def resize_size(self) -> tuple[int, int]:
-        """(height, width) that the resized image must just cover, pixels."""
+        """(height, width) that the resized picture must just cover or fit into, pixels."""
         height, width = self.size
         return round(height / self.crop_pct), round(width / self.crop_pct)
 
-    def to_dict(self) -> dict[str, object]:
-        """Return a plain dict that JSON and `weights_only` checkpoints can hold."""
-        plain = asdict(self)
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> "Preprocessing":
-        """Rebuild from `to_dict`'s form.
-
-        Raises:
-            InputError: for a missing, unknown or ill-valued key.
-        """
-        values = {
-            key: tuple(cast("list[float]", value)) if isinstance(value, list) else value for key, value in data.items()
-        }
-        try:
-            return cls(**values)  # pyright: ignore[reportArgumentType]
-        except TypeError as error:
-            raise InputError(f"preprocessing {dict(data)}: {error}") from error
+    def with_size(self, size: tuple[int, int]) -> "Preprocessing":
+        """Return the same preprocessing for another (height, width), pixels."""
+        return replace(self, size=size)

@@ -1,61 +1,56 @@
-"""What must be known to build a model again and to feed it."""
+"""What must be known to build a network again and to feed it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Literal
 
-from parckit.contract.errors import InputError
+from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.preprocessing import Preprocessing
+from parckit.contract.schema1 import is_schema1_spec, spec_from_schema1
+
+Task = Literal["classify", "detect", "segment"]
+
+SPEC_KEY = "parckit"
+"""Key of the spec in a Lightning checkpoint, in the metadata of a safetensors file and of an ONNX file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSpec:
-    """A model's identity, stored under `SPEC_KEY` in every checkpoint and in every bundle's contract.
+class NetworkSpec:
+    """A network's identity: from it alone the network is built, its checkpoint opened and its bundle described.
 
     Attributes:
-        model: name in timm's registry.
-        model_kwargs: further keywords of `timm.create_model`; JSON values.
-        labels: class names by index; their number is the model's `num_classes`.
+        task: what the network is for.
+        backbone: name in timm's registry.
+        backbone_kwargs: further keywords of `timm.create_model`; JSON values.
+        head: name of the head in `parckit.networks`; `"classifier"` is the one that timm's models have.
+        head_kwargs: further keywords of the head; JSON values.
+        labels: class names by index.
         preprocessing: what the weights expect.
     """
 
-    model: str
-    model_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
+    task: Task = "classify"
+    backbone: str
+    backbone_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
+    head: str = "classifier"
+    head_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
     labels: tuple[str, ...]
     preprocessing: Preprocessing
 
-    def with_size(self, size: tuple[int, int]) -> "ModelSpec":
+    def with_size(self, size: tuple[int, int]) -> "NetworkSpec":
         """Return the same spec for another input size (height, width), pixels."""
-        return replace(self, preprocessing=replace(self.preprocessing, size=size))
+        return replace(self, preprocessing=self.preprocessing.with_size(size))
 
     def to_dict(self) -> dict[str, object]:
         """Return a plain dict that JSON and `weights_only` checkpoints can hold."""
-        return {
-            "model": self.model,
-            "model_kwargs": dict(self.model_kwargs),
-            "labels": list(self.labels),
-            "preprocessing": self.preprocessing.to_dict(),
-        }
+        return to_plain(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, object]) -> "ModelSpec":
-        """Rebuild from `to_dict`'s form.
+    def from_dict(cls, data: object) -> "NetworkSpec":
+        """Rebuild from `to_dict`'s form, or from the form that parckit 0.1.0 wrote.
 
         Raises:
-            InputError: if a key is missing.
+            InputError: for a missing, unknown or ill-valued key.
         """
-        if not isinstance(data.get("labels"), list | tuple):
-            raise InputError(f"model spec: labels={data.get('labels')!r} is no list")
-        try:
-            return cls(
-                model=str(data["model"]),
-                model_kwargs=dict(cast("Mapping[str, object]", data["model_kwargs"])),
-                labels=tuple(cast("list[str]", data["labels"])),
-                preprocessing=Preprocessing.from_dict(cast("Mapping[str, object]", data["preprocessing"])),
-            )
-        except KeyError as error:
-            raise InputError(f"model spec has no {error.args[0]!r}") from error
-
-
-SPEC_KEY = "parckit"
-"""Key of the spec inside a Lightning checkpoint and inside a safetensors file's metadata (there as JSON text)."""
+        if is_schema1_spec(data):
+            data = spec_from_schema1(data)
+        return from_plain(cls, data, name="network spec")

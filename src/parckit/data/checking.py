@@ -13,7 +13,7 @@ from typing import Literal, cast
 from PIL import ExifTags, Image
 
 from parckit.contract import InputError
-from parckit.data.images import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, IMAGE_FORMATS, decode_image
+from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, IMAGE_FORMATS, decode_image
 
 SMALLEST = 32
 """Shorter side, pixels, below which an image is called tiny: the nets reduce by 32, so less is not one position."""

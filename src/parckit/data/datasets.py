@@ -1,13 +1,12 @@
-"""The datasets that every source becomes: its images by index, or as training draws them."""
+"""The datasets that every source becomes: pictures and what is true of them, by index."""
 
 import logging
 import random
 from collections.abc import Callable
-from typing import Literal, Protocol, cast, final
+from typing import Any, Literal, Protocol, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -16,23 +15,43 @@ from parckit.contract import InputError
 from parckit.data.sampling import Draw
 
 OnError = Literal["raise", "skip"]
-Transform = Callable[[Image.Image], Tensor]
-Sample = tuple[Tensor, int]
-"""A transformed image (3, H, W) and its class index."""
+Target = Any
+"""What is true of a picture: a class index, later boxes or a mask. Only the task knows its type."""
+Sample = tuple[Tensor, Target]
+"""A transformed image (3, H, W) and what is true of it."""
+Transform = Callable[[Image.Image, Target], Sample]
 
 _log = logging.getLogger(__name__)
 
 
-class TrainTransform(Protocol):
-    """A random change of an image that also brings it to a size."""
+class Targets(Protocol):
+    """What is true of every picture, by index: a list, or an array of class indices."""
 
-    def __call__(self, image: Image.Image, size: tuple[int, int], share: float = 0.0) -> Tensor:
-        """Return (3, H, W) float32 of `size`, (height, width) in pixels, after a share of the run, in [0, 1)."""
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Target: ...
+
+
+class TrainTransform(Protocol):
+    """A random change of a picture, and of what is true of it, that also brings the picture to a size."""
+
+    def __call__(self, picture: Image.Image, target: Target, *, size: tuple[int, int], share: float) -> Sample:
+        """Return the changed sample.
+
+        Args:
+            picture: upright RGB.
+            target: what is true of it.
+            size: (height, width) of the image to return, pixels.
+            share: how much of the run lies behind, in [0, 1).
+
+        Shape:
+            (3, H, W) float32
+        """
         ...
 
 
-class ImageTable(Protocol):
-    """What a kind of source offers: labelled pictures by index. Loader workers copy it: hold no open files."""
+class Table(Protocol):
+    """What a kind of source offers: pictures by index. Loader workers copy it, so it may hold no open files."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -45,8 +64,8 @@ class ImageTable(Protocol):
         ...
 
     @property
-    def targets(self) -> NDArray[np.int64]:
-        """Class index of every picture."""
+    def targets(self) -> Targets:
+        """What is true of every picture; known without decoding any."""
         ...
 
     def load(self, index: int) -> Image.Image:
@@ -60,48 +79,42 @@ class ImageTable(Protocol):
 
 @final
 class IndexedImages(Dataset[Sample | None]):
-    """A table's images by their index; None stands for a broken image that was skipped.
+    """A table's pictures by their index, each passed through a transform; None stands for a broken one.
 
     Attributes:
+        table: where they come from.
         labels: class names by index.
         served: what of the source serves as the split.
-        table: where the images come from.
     """
 
-    def __init__(self, table: ImageTable, *, transform: Transform, on_error: OnError = "raise") -> None:
+    def __init__(self, table: Table, *, transform: Transform, on_error: OnError = "raise") -> None:
+        self.table = table
         self.labels = table.labels
         self.served = table.served
-        self.table = table
         self._transform = transform
         self._on_error: OnError = on_error
-
-    @property
-    def targets(self) -> NDArray[np.int64]:
-        """Class index of every image, without decoding any."""
-        return self.table.targets
 
     def __len__(self) -> int:
         return len(self.table.targets)
 
     def __getitem__(self, index: int) -> Sample | None:
-        image = _load_or_skip(self.table, index, on_error=self._on_error)
-        return None if image is None else (self._transform(image), _target(self.table, index))
+        picture = _load(self.table, index, on_error=self._on_error)
+        return None if picture is None else self._transform(picture, self.table.targets[index])
 
 
 @final
 class DrawnImages(Dataset[Sample | None]):
-    """A table's images as a sampler of `Draw` asks for them; None stands for a broken image that was skipped.
+    """A table's pictures as a sampler of `Draw` asks for them; None stands for a broken one.
 
-    The generators of torch, numpy and Python are seeded anew for every image, and stay as its augmentation leaves them.
+    The generators of torch, numpy and Python are seeded anew for every picture; they stay as its augmentation leaves
+    them.
 
     Attributes:
         labels: class names by index.
-        served: what of the source serves as the split.
     """
 
-    def __init__(self, table: ImageTable, *, transform: TrainTransform, on_error: OnError = "raise") -> None:
+    def __init__(self, table: Table, *, transform: TrainTransform, on_error: OnError = "raise") -> None:
         self.labels = table.labels
-        self.served = table.served
         self._table = table
         self._transform = transform
         self._on_error: OnError = on_error
@@ -110,19 +123,22 @@ class DrawnImages(Dataset[Sample | None]):
         return len(self._table.targets)
 
     def __getitem__(self, draw: Draw) -> Sample | None:
-        image = _load_or_skip(self._table, draw.image, on_error=self._on_error)
-        if image is None:
+        picture = _load(self._table, draw.image, on_error=self._on_error)
+        if picture is None:
             return None
-        _seed_generators(draw.seed)
-        return self._transform(image, draw.size, draw.share), _target(self._table, draw.image)
+        seed_generators(draw.seed)
+        return self._transform(picture, self._table.targets[draw.image], size=draw.size, share=draw.share)
 
 
-def _load_or_skip(table: ImageTable, index: int, *, on_error: OnError) -> Image.Image | None:
-    """Load an image; if it is broken and `on_error` is `"skip"`, log it and return None.
+def seed_generators(seed: int) -> None:
+    """Seed what augmentations draw from: the generators of torch, numpy and Python, but not those of other devices."""
+    torch.random.default_generator.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what timm's policies draw from
+    random.seed(seed)
 
-    Raises:
-        InputError: if it is broken and `on_error` is `"raise"`; says how to skip it.
-    """
+
+def _load(table: Table, index: int, *, on_error: OnError) -> Image.Image | None:
+    """Return a picture; for a broken one, log it and return None if errors are to be skipped."""
     try:
         return table.load(index)
     except InputError as error:
@@ -130,14 +146,3 @@ def _load_or_skip(table: ImageTable, index: int, *, on_error: OnError) -> Image.
             raise InputError(f"{error}; --data.on_error skip leaves such images out") from error
         _log.warning("skipped: %s", error)
         return None
-
-
-def _seed_generators(seed: int) -> None:
-    """Seed what augmentations draw from: the generators of torch, numpy and Python, but not those of other devices."""
-    torch.random.default_generator.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - what timm's policies draw from
-    random.seed(seed)
-
-
-def _target(table: ImageTable, index: int) -> int:
-    return int(cast("np.int64", table.targets[index]))

@@ -16,8 +16,8 @@ from PIL import Image
 from torchvision.datasets.folder import make_dataset
 
 from parckit.contract import InputError
-from parckit.data.images import IMAGE_EXTENSIONS, load_image
 from parckit.data.splits import NAMED, SPELLINGS, Named, Part, Split, find_splits, held_out, resolve_split
+from parckit.processing import IMAGE_EXTENSIONS, load_image
 
 HOLDOUT_PERCENT = 10
 """Share of each class of `train` that is held out where `val` is missing."""

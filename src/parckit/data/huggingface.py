@@ -20,8 +20,8 @@ from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.folder import HOLDOUT_PERCENT
-from parckit.data.images import decode_image, load_image
 from parckit.data.splits import SPELLINGS, Named, Part, Split, find_splits, held_out, resolve_split
+from parckit.processing import decode_image, load_image
 
 if TYPE_CHECKING:
     from datasets import Dataset

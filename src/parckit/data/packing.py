@@ -177,6 +177,7 @@ def _write_split(folder: Path, split: Named, images: Sequence[StoredImage], *, s
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # of the year 1970 and nobody: the same images give the same shard
+    # mtime 0 and uid 0, so that equal images give byte-identical shards.
+    member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))

@@ -14,8 +14,8 @@ from typing import TypeVar
 from braceexpand import braceexpand
 
 from parckit.contract import InputError
-from parckit.data.images import IMAGE_EXTENSIONS
 from parckit.data.splits import NAMED, Named, Split, resolve_split
+from parckit.processing import IMAGE_EXTENSIONS
 
 SHARD_EXTENSIONS = (".tar", ".tar.gz", ".tgz")
 CLASSES_FILE = "classes.txt"

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError, replacing
-from parckit.data.images import IMAGE_EXTENSIONS, decode_image
 from parckit.data.shardlist import (
     CLASSES_FILE,
     SHARD_EXTENSIONS,
@@ -35,6 +34,7 @@ from parckit.data.shardlist import (
     parse_target,
 )
 from parckit.data.splits import Split
+from parckit.processing import IMAGE_EXTENSIONS, decode_image
 
 _GLOB = "*?["
 

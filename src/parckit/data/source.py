@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import get_args
 
 from parckit.contract import InputError
-from parckit.data.datasets import ImageTable, IndexedImages, OnError, Transform
+from parckit.data.datasets import IndexedImages, OnError, Table, Transform
 from parckit.data.digits import open_digits
 from parckit.data.folder import open_folder
 from parckit.data.huggingface import SCHEME, open_huggingface
@@ -15,8 +15,6 @@ _ACCEPTED = (
     "accepted are 'digits', a folder of class folders or of train/, val/, test/, a folder or pattern of .tar or .tar.gz"
     " shards, and hf://NAME"
 )
-
-# How to copy what lies at an address into FOLDER. A shell expands braces in the address.
 _CURL = "curl --fail --output-dir FOLDER --remote-name-all ADDRESS"
 _COPYING = {
     "http": _CURL,
@@ -24,13 +22,14 @@ _COPYING = {
     "s3": "for shard in ADDRESS; do aws s3 cp $shard FOLDER/; done",
     "gs": "gsutil cp ADDRESS FOLDER",
 }
+"""Scheme of an address -> the line that copies what lies there into FOLDER. A shell expands braces in the address."""
 
 
 def open_images(source: str, *, split: Split, transform: Transform, on_error: OnError = "raise") -> IndexedImages:
     """Open a split of labelled images.
 
     Args:
-        source: `"digits"` (embedded), a folder (`parckit.data.folder`), shards (`parckit.data.shards`) or
+        source: `"digits"` (embedded), a folder (`parckit.data.folder`), local shards (`parckit.data.shards`) or
             `"hf://NAME"` (`parckit.data.huggingface`). A folder of the name digits is `"./digits"`.
         split: `"train"`, `"val"`, `"test"`, or `"all"` of it; missing ones follow `parckit.data.splits`.
         transform: applied to every image.
@@ -39,13 +38,19 @@ def open_images(source: str, *, split: Split, transform: Transform, on_error: On
     Raises:
         InputError: if the source is of no accepted kind or not well formed, or for another split or `on_error`.
     """
-    for name, value, accepted in (("split", split, get_args(Split)), ("on_error", on_error, get_args(OnError))):
-        if value not in accepted:
-            raise InputError(f"{name}={value!r}: choose from {accepted}")
-    return IndexedImages(_open_table(source, split=split), transform=transform, on_error=on_error)
+    if on_error not in get_args(OnError):
+        raise InputError(f"on_error={on_error!r}: choose from {get_args(OnError)}")
+    return IndexedImages(open_table(source, split=split), transform=transform, on_error=on_error)
 
 
-def _open_table(source: str, *, split: Split) -> ImageTable:
+def open_table(source: str, *, split: Split) -> Table:
+    """Open a split of labelled pictures, as `open_images` does, without a transform.
+
+    Raises:
+        InputError: if the source is of no accepted kind or not well formed, or for another split.
+    """
+    if split not in get_args(Split):
+        raise InputError(f"split={split!r}: choose from {get_args(Split)}")
     if source == "digits":
         return open_digits(split=split)
     if source.startswith(SCHEME):

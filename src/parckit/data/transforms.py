@@ -1,7 +1,7 @@
-"""From an RGB image to a network's input, for evaluation and for training.
+"""From a picture and what is true of it to a network's input, for evaluation and for training.
 
-Everything works on PIL images until the last step: on small images Pillow's operations are faster than the tensor ones,
-and its resize is antialiased.
+Everything works on Pillow's images until the last step: on small images Pillow's operations are faster than those on
+tensors, and its resize is antialiased. The last step, and all of evaluation, is `parckit.processing`.
 """
 
 import re
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Literal, cast, final, get_args
 
-import numpy as np
 import torch
 from PIL import Image
 from timm.data import rand_augment_transform
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from parckit.contract import InputError, Preprocessing
-from parckit.data.datasets import TrainTransform, Transform
+from parckit.data.datasets import Sample, Target, TrainTransform, Transform
+from parckit.processing import cover, preprocess, to_array
 
 Crop = Literal["random_resized", "pad", "none"]
 CropInterpolation = Literal["nearest", "bilinear", "bicubic", "random"]
@@ -33,7 +33,7 @@ _Change = nn.Module | Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
-class Augment:
+class AugmentSettings:
     """What training does to an image beside the evaluation preprocessing; the defaults are ImageNet's usual ones.
 
     Attributes:
@@ -87,24 +87,28 @@ class Augment:
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """Make the evaluation preprocessing, as `Preprocessing` describes it: (3, H, W) float32.
+    """Return the evaluation preprocessing, as `Preprocessing` describes it; what is true of a picture stays as it is.
 
-    The resized image's longer side is rounded down and the crop's corner to the nearest pixel (halves to even), as in
-    torchvision.
+    Shape:
+        (3, H, W) float32
     """
-    return v2.Compose([*_fit(preprocessing, size=preprocessing.size), partial(_to_input, preprocessing=preprocessing)])
+    return partial(_evaluate, preprocessing=preprocessing)
 
 
-def train_transform(preprocessing: Preprocessing, *, augment: Augment) -> TrainTransform:
-    """Make a random training transform that ends as `eval_transform` does: (3, H, W) float32."""
+def _evaluate(picture: Image.Image, target: Target, *, preprocessing: Preprocessing) -> Sample:
+    return torch.from_numpy(preprocess(picture, preprocessing)[0]), target
+
+
+def train_transform(preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
+    """Return a random transform for classification that ends as `eval_transform` does; the class stays the same."""
     return _Train(preprocessing, augment=augment)
 
 
 @final
 class _Train:
-    """Random changes of an image: a crop to the size that is asked for, then others, fewer at the end of the run."""
+    """Random changes of a picture: a crop to the size that is asked for, then others, fewer at the end of the run."""
 
-    def __init__(self, preprocessing: Preprocessing, *, augment: Augment) -> None:
+    def __init__(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> None:
         self._preprocessing = preprocessing
         self._augment = augment
         weaker = replace(augment, policy="none", erasing=0.0)
@@ -112,20 +116,20 @@ class _Train:
             v2.Compose(
                 [
                     *_changes(preprocessing, augment=strength),
-                    partial(_to_input, preprocessing=preprocessing),
+                    partial(_to_tensor, preprocessing=preprocessing),
                     *_erasing(strength),
                 ]
             )
             for strength in (augment, weaker)
         )
 
-    def __call__(self, image: Image.Image, size: tuple[int, int], share: float = 0.0) -> Tensor:
+    def __call__(self, picture: Image.Image, target: Target, *, size: tuple[int, int], share: float) -> Sample:
         crop = _crop(size, preprocessing=self._preprocessing, augment=self._augment)
         rest = self._rest if share < self._augment.until else self._rest_at_end
-        return cast("Tensor", rest(crop(image)))
+        return cast("Tensor", rest(crop(picture))), target
 
 
-def _changes(preprocessing: Preprocessing, *, augment: Augment) -> list[_Change]:
+def _changes(preprocessing: Preprocessing, *, augment: AugmentSettings) -> list[_Change]:
     steps: list[_Change] = []
     if augment.flip:
         steps.append(v2.RandomHorizontalFlip(augment.flip))
@@ -140,7 +144,7 @@ def _changes(preprocessing: Preprocessing, *, augment: Augment) -> list[_Change]
     return steps
 
 
-def _rand_augment(preprocessing: Preprocessing, *, augment: Augment) -> _Change:
+def _rand_augment(preprocessing: Preprocessing, *, augment: AugmentSettings) -> _Change:
     """Return timm's RandAugment, which fills with the mean colour and draws from numpy's and Python's generators."""
     mean = preprocessing.mean if preprocessing.channel_order == "rgb" else preprocessing.mean[::-1]
     options: dict[str, object] = {"img_mean": tuple(min(255, round(255 * level)) for level in mean)}
@@ -161,14 +165,14 @@ def _keep_a_bit(level: float, options: dict[str, object], *, bits_at: Callable[.
     return (max(1, bits),)
 
 
-def _erasing(augment: Augment) -> list[nn.Module]:
+def _erasing(augment: AugmentSettings) -> list[nn.Module]:
     erasing = v2.RandomErasing(augment.erasing, scale=_ERASED, ratio=_ERASED_ASPECT, value="random")  # pyright: ignore[reportArgumentType]
     return [erasing] if augment.erasing else []
 
 
 @cache
 def _crop(
-    size: tuple[int, int], *, preprocessing: Preprocessing, augment: Augment
+    size: tuple[int, int], *, preprocessing: Preprocessing, augment: AugmentSettings
 ) -> Callable[[Image.Image], Image.Image]:
     if augment.crop == "random_resized":
         name = augment.interpolation or preprocessing.interpolation
@@ -184,41 +188,17 @@ def _crop(
 
 
 def _fit(preprocessing: Preprocessing, *, size: tuple[int, int]) -> list[nn.Module | partial[Image.Image]]:
-    """Resize and crop as evaluation does, for an input of `size`."""
+    """Resize and crop as evaluation does, but for an input of another size."""
     height, width = (
-        round(resized * asked / own)
-        for resized, asked, own in zip(preprocessing.resize_size, size, preprocessing.size, strict=True)
+        round(resized * asked / usual)
+        for resized, asked, usual in zip(preprocessing.resize_size, size, preprocessing.size, strict=True)
     )
     return [_covering((height, width), preprocessing=preprocessing), v2.CenterCrop(size)]
 
 
 def _covering(size: tuple[int, int], *, preprocessing: Preprocessing) -> partial[Image.Image]:
-    return partial(_cover, size=size, resample=Image.Resampling[preprocessing.interpolation.upper()])
+    return partial(cover, size=size, resample=Image.Resampling[preprocessing.interpolation.upper()])
 
 
-def _cover(image: Image.Image, *, size: tuple[int, int], resample: Image.Resampling) -> Image.Image:
-    """Resize with the aspect kept so that `size` (height, width) is just covered."""
-    height, width = size
-    if height * image.width >= width * image.height:
-        covering = (height * image.width // image.height, height)
-    else:
-        covering = (width, width * image.height // image.width)
-    return image if covering == image.size else image.resize(covering, resample)
-
-
-def _to_input(image: Image.Image, *, preprocessing: Preprocessing) -> Tensor:
-    """Order the channels, divide by 255 and normalise, in one pass over the pixels."""
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    if preprocessing.channel_order == "bgr":
-        pixels = pixels.flip(0)
-    scale, shift = _affine(preprocessing)
-    return pixels.to(torch.float32, memory_format=torch.contiguous_format).mul_(scale).add_(shift)
-
-
-@cache
-def _affine(preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
-    """Return what bytes are multiplied by and then shifted by, (3, 1, 1) each."""
-    mean, std = (
-        torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (preprocessing.mean, preprocessing.std)
-    )
-    return (1 / (255 * std)).float(), (-mean / std).float()
+def _to_tensor(picture: Image.Image, *, preprocessing: Preprocessing) -> Tensor:
+    return torch.from_numpy(to_array(picture, preprocessing))

@@ -1,5 +1,7 @@
-"""From a trained model to a verified bundle."""
+"""From a trained network to a verified bundle."""
 
-from parckit.deploy.export import export_bundle
+from parckit.deploy.errors import ExportError, ParityError
+from parckit.deploy.export import export, export_bundle
+from parckit.deploy.settings import ExportSettings
 
-__all__ = ["export_bundle"]
+__all__ = ["ExportError", "ExportSettings", "ParityError", "export", "export_bundle"]

@@ -1,129 +1,111 @@
-"""The export: fuse, write, check, compare, and only then leave a bundle."""
+"""The export: fuse, convert, check, compare, and only then leave a bundle."""
 
-import logging
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
-from onnx import ValueInfoProto
 from torch import nn
 
-from parckit.contract import (
-    CONTRACT_FILE,
-    MODEL_FILE,
-    Contract,
-    InputError,
-    ModelSpec,
-    Parity,
-    ParityError,
-    TensorSpec,
-    replacing,
-    sha256_of,
-    write_contract,
-)
-from parckit.deploy.onnx_check import check_file, shape_of
-from parckit.deploy.onnx_export import check_versions, write_onnx
+from parckit.contract import CONTRACT_FILE, Contract, InputError, NetworkSpec, read_contract, replacing, write_contract
+from parckit.deploy.convert import load_converter
+from parckit.deploy.errors import ExportError
+from parckit.deploy.settings import ExportSettings
+from parckit.deploy.verify import check_artefact
 from parckit.layers import Form
 from parckit.measure import cost
 from parckit.measure.environment import versions
-from parckit.measure.memory import peak_memory
-from parckit.measure.parity import compare, probe_images
 from parckit.models import fuse
-from parckit.runtimes.onnxruntime import OnnxRuntimeSession, load_graph
-from parckit.runtimes.torch import TorchSession
+from parckit.networks import check_input, head_of, open_checkpoint
 
-_log = logging.getLogger(__name__)
+_ENGINE = "onnxruntime"
 
 
-def export_bundle(
-    model: nn.Module,
-    spec: ModelSpec,
+def export(
+    checkpoint: Path | str,
+    out: Path | str,
     *,
-    out: Path,
+    size: tuple[int, int] | None = None,
     opset: int = 18,
     ir_version: int | None = None,
     batch_size: int = 1,
     form: Form = "auto",
 ) -> Contract:
-    """Write a verified bundle for the size that `spec` says; a bundle that stood at `out` is replaced on success only.
+    """Fuse a checkpoint and write a verified bundle.
 
     Args:
-        model: the unfused model; it is left as it is.
-        spec: what it is; its preprocessing's size becomes the graph's.
-        out: folder of the bundle.
+        checkpoint: a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit.
+        out: folder of the bundle; a bundle that stands there is replaced on success only.
+        size: (height, width) of the graph's input, pixels; by default the checkpoint's.
         opset: ONNX operator set.
         ir_version: ONNX IR version; None takes the lowest in which the opset may appear.
         batch_size: images that the graph takes at once.
-        form: of convolutions along an axis, which other engines than ONNX Runtime may run faster in another one:
-            `"conv"`, `"matmul"` (from opset 18 on), or `"auto"`, ONNX Runtime's faster one for each length.
+        form: form of convolutions along an axis; see `ExportSettings`.
 
     Raises:
-        InputError: if `out` is something else than a bundle, the model has not as many outputs as labels, or a version,
-            `batch_size` or `form` cannot be written.
-        ExportError: if the file cannot be written, or is not what was asked for.
-        ParityError: if ONNX Runtime's outputs differ from torch's beyond tolerance.
+        InputError: if the checkpoint cannot be opened, or something cannot be written as asked.
+        ExportError: if the file is not what was asked for, or computes something else.
     """
-    ir_version = check_versions(opset, ir_version, form=form)
-    if batch_size < 1:
-        raise InputError(f"batch_size={batch_size}: must be at least 1")
+    settings = ExportSettings(opset=opset, ir_version=ir_version, batch_size=batch_size, form=form)
+    network, spec = open_checkpoint(Path(checkpoint))
+    spec = spec if size is None else spec.with_size(size)
+    check_input(network, spec)
+    return export_bundle(network, spec, out=Path(out), settings=settings)
+
+
+def export_bundle(
+    network: nn.Module, spec: NetworkSpec, *, out: Path, settings: ExportSettings | None = None
+) -> Contract:
+    """Write a verified bundle of a network, for the size that its spec says.
+
+    Args:
+        network: the unfused network; it is left as it is.
+        spec: what it is; its preprocessing's size becomes the graph's.
+        out: folder of the bundle; a bundle that stands there is replaced on success only.
+        settings: how to write it.
+
+    Raises:
+        InputError: if `out` is something else than a bundle, or the network has not as many outputs as labels.
+        ExportError: if the engine refuses the network, or the file cannot be written or is not what was asked for.
+        ParityError: if the engine's outputs differ from torch's beyond tolerance.
+    """
     _refuse_foreign(out)
+    converter = load_converter(_ENGINE)
+    if reason := converter.refuses(spec, head_of(spec).outputs):
+        raise ExportError(f"{spec.backbone}: {_ENGINE} cannot run it: {reason}")
     out = out.resolve() if out.is_symlink() else out
-    size = spec.preprocessing.size
-    reference = deepcopy(model).cpu().float().eval()
+    reference = deepcopy(network).cpu().float().eval()
     with replacing(out) as folder:
         folder.mkdir()
-        file = folder / MODEL_FILE
-        fused = fuse(reference, size=size)
-        write_onnx(fused, file, size=size, batch_size=batch_size, opset=opset, ir_version=ir_version, form=form)
-        graph = check_file(file, opset=opset, ir_version=ir_version).graph
-        paper = cost.count(reference, size=size)
+        made = folder / "new"
+        made.mkdir()
+        fused = fuse(reference, size=spec.preprocessing.size)
+        artefact = converter.convert(fused, spec, folder=made, settings=settings or ExportSettings())
+        made.replace(folder / artefact.name)
+        artefact = replace(artefact, files={f"{artefact.name}/{file}": sha for file, sha in artefact.files.items()})
+        paper = cost.count(reference, size=spec.preprocessing.size)
+        # Building it checks that labels and outputs agree, before the longer comparison.
         contract = Contract(
-            task="classify",
-            spec=spec,
-            input=_tensor_spec(graph.input[0], "NCHW"),
-            outputs=(_logits_spec(graph.output[0], spec),),
-            opset=opset,
-            ir_version=ir_version,
-            params=paper.params,
-            madds=paper.madds,
-            parity=_verify(reference, file, spec),
-            peak_memory_bytes=peak_memory(folder),
-            versions=versions(),
-            sha256={MODEL_FILE: sha256_of(file)},
+            spec=spec, artefacts=(artefact,), params=paper.params, madds=paper.madds, versions=versions()
         )
+        check = check_artefact(reference, spec, artefact, folder=folder, engine=_ENGINE)
+        contract = replace(contract, artefacts=(replace(artefact, checks=(check,)),))
         write_contract(contract, folder)
     return contract
 
 
 def _refuse_foreign(out: Path) -> None:
-    """Protect what is not a bundle's own: replacing a folder deletes all that is in it."""
-    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
-    strangers = sorted(entries - {CONTRACT_FILE, MODEL_FILE})
-    if strangers or (entries and CONTRACT_FILE not in entries):
-        held = f" (it holds {strangers[0]})" if strangers else ""
-        raise InputError(f"out={out}: a folder that is neither empty nor a bundle alone{held}; choose another")
+    """Protect what does not belong to a bundle: replacing a folder deletes all that is in it."""
     if out.exists() and not out.is_dir():
         raise InputError(f"out={out}: a file; a bundle is a folder")
-
-
-def _verify(reference: nn.Module, file: Path, spec: ModelSpec) -> Parity:
-    images = probe_images(spec.preprocessing)
-    candidate = OnnxRuntimeSession(load_graph(file), spec)
-    found = compare(TorchSession(reference, spec), candidate, images)
-    _log.info("parity with %s: max_abs %.3g, tolerance %.3g", candidate.engine, found.max_abs, found.tolerance)
-    if not found.passed:
-        raise ParityError(
-            f"{candidate.engine} differs from torch by {found.max_abs:.3g} over {found.images} images, "
-            f"{found.tolerance:.3g} is accepted; no bundle was written"
-        )
-    return Parity(max_abs=found.max_abs, tolerance=found.tolerance, images=found.images, runtime=candidate.engine)
-
-
-def _logits_spec(value: ValueInfoProto, spec: ModelSpec) -> TensorSpec:
-    found = _tensor_spec(value, "NC")
-    if len(spec.labels) != found.shape[1]:
-        raise InputError(f"{spec.model}: {len(spec.labels)} labels for {found.shape[1]} outputs")
-    return found
-
-
-def _tensor_spec(value: ValueInfoProto, layout: str) -> TensorSpec:
-    return TensorSpec(name=value.name, dtype="float32", layout=layout, shape=shape_of(value))
+    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set[str]()
+    if not entries:
+        return
+    listed = {CONTRACT_FILE}
+    if CONTRACT_FILE in entries:
+        listed |= {
+            file.partition("/")[0] for entry in read_contract(out, check_files=False).artefacts for file in entry.files
+        }
+    strangers = sorted(entries - listed)
+    if strangers or CONTRACT_FILE not in entries:
+        held = f" (it holds {strangers[0]})" if strangers else ""
+        raise InputError(f"out={out}: a folder that is neither empty nor a bundle alone{held}; choose another")

@@ -81,6 +81,12 @@ def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
     )
 
 
+def format_count(number: int) -> str:
+    """Return a large number in millions or billions, as papers do."""
+    billion = 1_000_000_000
+    return f"{number / billion:.2f} G" if number >= billion else f"{number / 1_000_000:.2f} M"
+
+
 def _record_size(model: nn.Module, name: str, *, channels: int, sizes: dict[str, tuple[int, int]]) -> None:
     """Note the map that a module gives, unless it is none of (B, channels, H, W)."""
 

@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import parckit
+from parckit.contract import VERSION
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
 """Those whose version can move a result."""
@@ -74,7 +74,7 @@ def usable_cores() -> int:
 def versions() -> dict[str, str]:
     """Return the versions of parckit and of the installed packages that can move a result."""
     installed = {package: _version(package) for package in _PACKAGES}
-    return {"parckit": parckit.__version__} | {package: found for package, found in installed.items() if found}
+    return {"parckit": VERSION} | {package: found for package, found in installed.items() if found}
 
 
 def _version(package: str) -> str | None:

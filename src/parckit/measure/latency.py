@@ -6,12 +6,14 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
 
-from parckit.contract import InputError
-from parckit.runtimes import Images, Session
+from parckit.contract import InputError, Precision
+from parckit.runtimes import Images, Session, open_session
 
 _NS_PER_MS = 1e6
 _NS_PER_S = 1e9
@@ -43,6 +45,34 @@ class Timing:
 
 
 def benchmark(
+    path: Path | str,
+    *,
+    threads: Sequence[int] = (1,),
+    runtime: str | None = None,
+    precision: Precision | None = None,
+    artefact: str | None = None,
+    warmup: float = 0.5,
+    seconds: float = 3.0,
+) -> tuple[Timing, ...]:
+    """Measure latency and throughput of a checkpoint or bundle on this machine.
+
+    Args:
+        path: a bundle's folder, a checkpoint, or the name of weights that ship with parckit.
+        threads: the numbers of threads to try.
+        runtime: the engine; by default the first one that fits.
+        precision: choose among a bundle's artefacts by their precision.
+        artefact: choose a bundle's artefact by its name.
+        warmup: how long each session runs untimed, seconds.
+        seconds: how long latency is measured, and then throughput.
+
+    Raises:
+        InputError: if nothing fits, or an argument is too small to measure anything.
+    """
+    open_with = partial(open_session, path, runtime=runtime, precision=precision, artefact=artefact)
+    return time_sessions(lambda count: open_with(threads=count), threads=threads, warmup=warmup, seconds=seconds)
+
+
+def time_sessions(
     make_session: Callable[[int], Session],
     *,
     threads: Sequence[int],
@@ -121,7 +151,10 @@ def _run(session: Session, image: Images, *, seconds: float) -> list[int]:
 
 def _one_batch(session: Session) -> Images:
     # The values do not matter but for denormal numbers, which are slow and which normal ones do not lead to.
-    shape = (session.batch_size, 3, *session.spec.preprocessing.size)
+    sizes = dict(zip("NCHW", (session.batch_size, 3, *session.spec.preprocessing.size), strict=True))
+    shape = tuple(sizes[axis] for axis in session.input.layout)
+    if session.input.normalised_inside:
+        return np.random.default_rng(0).integers(0, 256, shape).astype(session.input.dtype)
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 

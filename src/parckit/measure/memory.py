@@ -1,4 +1,4 @@
-"""Peak memory of a bundle, measured in a fresh process: `python -m parckit.measure.memory BUNDLE` is that process.
+"""Peak memory of an ONNX file, measured in a fresh process: `python -m parckit.measure.memory FILE` is that process.
 
 It loads neither torch nor anything else that would hide a small model's memory.
 """
@@ -11,34 +11,33 @@ from pathlib import Path
 
 import numpy as np
 
-from parckit.contract import MODEL_FILE, ExportError
+from parckit.contract import ParckitError
 from parckit.runtimes.onnxruntime import load_graph
 
 _BYTES_PER_KIB = 1024
 
 
-def peak_memory(bundle: Path) -> int:
-    """Return by how much loading the model and one inference raise a process's peak resident memory, bytes.
+def peak_memory(file: Path) -> int:
+    """Return by how much loading a network and one inference raise a process's peak resident memory, bytes.
 
-    ONNX Runtime, one thread. The engine's own libraries are loaded before and not counted. The bundle's contract is not
-    read, so that an export can measure before it writes one.
+    ONNX Runtime, one thread. The engine's own libraries are loaded before and not counted.
 
     Raises:
-        ExportError: if the model cannot be loaded or run.
+        ParckitError: if the file cannot be loaded or run.
     """
-    # In a folder without modules, for `-m` looks there first, but by this process' own path otherwise.
-    command = (sys.executable, "-m", __name__, str(bundle.resolve()))
+    # Python's -m looks for modules in the working folder first, so the process starts in a folder without any.
+    command = (sys.executable, "-m", __name__, str(file.resolve()))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=bundle)  # noqa: S603  # ours
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=file.parent)  # noqa: S603  # ours
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ExportError(f"{bundle / MODEL_FILE}: one inference in a fresh process failed: {reason}")
+        raise ParckitError(f"{file}: one inference in a fresh process failed: {reason}")
     return int(done.stdout)
 
 
-def _probe(bundle: Path) -> int:
+def _probe(file: Path) -> int:
     before = _peak_resident()
-    graph = load_graph(bundle / MODEL_FILE, threads=1)
+    graph = load_graph(file, threads=1)
     image = graph.get_inputs()[0]
     graph.run(None, {image.name: np.zeros(image.shape, np.float32)})
     return _peak_resident() - before

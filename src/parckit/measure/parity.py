@@ -1,12 +1,13 @@
 """Do two engines compute the same function?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from parckit.contract import InputError, Preprocessing
-from parckit.runtimes import Images, Logits
+from parckit.runtimes import Images, Outputs
 
 RTOL = 1e-4
 """Accepted difference, as a share of the reference's largest logit.
@@ -20,20 +21,18 @@ ATOL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
-    """How far a candidate's logits lie from the reference's.
+class Difference:
+    """How far one output of a candidate lies from the reference's.
 
     Attributes:
+        output: its name.
         max_abs: largest absolute difference; infinite if either side holds a value that is not finite.
-        tolerance: `atol + rtol * max|reference|`.
-        agreement: share of images for which both name the same class, 0..1.
-        images: number of images compared.
+        tolerance: largest difference accepted, `atol + rtol * max|reference|`.
     """
 
+    output: str
     max_abs: float
     tolerance: float
-    agreement: float
-    images: int
 
     @property
     def passed(self) -> bool:
@@ -41,31 +40,72 @@ class Comparison:
         return self.max_abs <= self.tolerance
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """How far a candidate's outputs lie from the reference's.
+
+    Attributes:
+        differences: one an output.
+        images: number of images compared.
+    """
+
+    differences: tuple[Difference, ...]
+    images: int
+
+    @property
+    def worst(self) -> Difference:
+        """The output whose difference is largest beside its tolerance."""
+        return max(self.differences, key=lambda difference: difference.max_abs / difference.tolerance)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all outputs agree."""
+        return all(difference.passed for difference in self.differences)
+
+
 def compare(
-    reference: Callable[[Images], Logits],
-    candidate: Callable[[Images], Logits],
+    reference: Callable[[Images], Outputs],
+    candidate: Callable[[Images], Outputs],
     images: Images,
     *,
+    names: Sequence[str],
     rtol: float = RTOL,
     atol: float = ATOL,
 ) -> Comparison:
-    """Run both on the same images and compare their logits.
+    """Run both on the same images and compare all their outputs.
+
+    Args:
+        reference: what is right.
+        candidate: what is to be checked.
+        images: inputs of both.
+        names: of the outputs, in order.
+        rtol: accepted difference as a share of the reference's largest number.
+        atol: accepted difference where all numbers are near zero.
 
     Raises:
         InputError: if there is not one image.
-        ValueError: if the two give logits of different shapes.
+        ValueError: if the two give another number of outputs, or outputs of different shapes.
     """
     if not len(images):
         raise InputError("images: at least one is needed to compare two engines")
-    expected, found = reference(images), candidate(images)
-    if expected.shape != found.shape:
-        raise ValueError(f"the reference gives logits of shape {expected.shape}, the candidate {found.shape}")
-    finite = bool(np.isfinite(expected).all() and np.isfinite(found).all())
+    triples = zip(names, reference(images), candidate(images), strict=True)
     return Comparison(
-        max_abs=float(np.abs(expected - found).max()) if finite else float("inf"),
-        tolerance=atol + rtol * float(np.abs(expected).max()) if finite else atol,
-        agreement=float((expected.argmax(1) == found.argmax(1)).mean()),
-        images=len(images),
+        differences=tuple(_difference(*triple, rtol=rtol, atol=atol) for triple in triples), images=len(images)
+    )
+
+
+def _difference(
+    name: str, expected: npt.NDArray[np.generic], actual: npt.NDArray[np.generic], *, rtol: float, atol: float
+) -> Difference:
+    if expected.shape != actual.shape:
+        raise ValueError(f"{name}: the reference has shape {expected.shape}, the candidate {actual.shape}")
+    if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
+        return Difference(output=name, max_abs=float("inf"), tolerance=atol)
+    distance = np.abs(expected.astype(np.float64) - actual.astype(np.float64))
+    return Difference(
+        output=name,
+        max_abs=float(distance.max()),
+        tolerance=atol + rtol * float(np.abs(expected).max()),
     )
 
 

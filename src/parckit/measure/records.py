@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from parckit.contract import replacing
 from parckit.measure.environment import describe
@@ -27,3 +28,47 @@ def write_record(path: Path, name: str, values: Mapping[str, object], *, seed: i
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What `write_record` wrote, in short.
+
+    Attributes:
+        path: the file.
+        name: what was measured.
+        values: the numbers.
+        machine: processor, and how many of its cores the process could use.
+        date: UTC, ISO 8601.
+    """
+
+    path: Path
+    name: str
+    values: Mapping[str, object]
+    machine: str
+    date: str
+
+
+def read_records(folder: Path) -> tuple[Record, ...]:
+    """Read the records that lie in a folder, in the order of their names; other JSON files are left out."""
+    return tuple(record for path in sorted(folder.glob("*.json")) if (record := _read(path)) is not None)
+
+
+def _read(path: Path) -> Record | None:
+    try:
+        content: object = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    keys = ("name", "values", "cpu", "usable_cores", "date")
+    if not isinstance(content, dict) or not all(key in content for key in keys):
+        return None
+    name, values, cpu, cores, date = (cast("dict[str, object]", content)[key] for key in keys)
+    if not isinstance(values, dict):
+        return None
+    numbers = cast("dict[str, object]", values)
+    return Record(path=path, name=str(name), values=numbers, machine=machine_name(cpu, cores), date=str(date))
+
+
+def machine_name(cpu: object, cores: object) -> str:
+    """Return a machine's name for tables and captions."""
+    return f"{cpu}, {cores} core{'' if cores == 1 else 's'}"

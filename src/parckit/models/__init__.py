@@ -2,14 +2,13 @@
 
 import parckit.models.folding_parc  # noqa: F401  # registers its rules  # pyright: ignore[reportUnusedImport]
 import parckit.models.folding_v2  # noqa: F401  # the same  # pyright: ignore[reportUnusedImport]
-from parckit.models.build import build_model, build_on_meta, check_input, create_model, preprocessing_of
+from parckit.models.build import build_backbone, build_on_meta, create_model, preprocessing_of, try_images
 from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
 from parckit.models.official import load_official_state_dict
 from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcify
 from parckit.models.parcnet import ParCNet
 from parckit.models.parcnetv2 import ParCNetV2
-from parckit.models.shipped import shipped_weights
 from parckit.models.state_dicts import compare_keys, describe_faults
 
 __all__ = [
@@ -19,9 +18,8 @@ __all__ = [
     "ParCReport",
     "Parcified",
     "Replacement",
-    "build_model",
+    "build_backbone",
     "build_on_meta",
-    "check_input",
     "compare_keys",
     "create_model",
     "describe_faults",
@@ -29,5 +27,5 @@ __all__ = [
     "load_official_state_dict",
     "parcify",
     "preprocessing_of",
-    "shipped_weights",
+    "try_images",
 ]

@@ -1,6 +1,5 @@
-"""From a spec to a model, and from a model to the preprocessing its weights expect."""
+"""From a name to a backbone, and from a backbone to the preprocessing that its weights expect."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -9,70 +8,54 @@ import torch
 from timm.layers import SpaceToDepth, to_2tuple
 from torch import Tensor, nn
 
-from parckit.contract import InputError, ModelSpec, Preprocessing
+from parckit.contract import ChannelOrder, InputError, Interpolation, Preprocessing
 
 create_model = timm.create_model
 """timm's own; reached through this package it knows our models too."""
 
 
 _RESERVED = {
-    "num_classes": "it follows from the labels",
     "pretrained": "every opening of a checkpoint would load them; say where training starts with model.weights",
     "checkpoint_path": "every opening of a checkpoint would load it; say where training starts with model.weights",
 }
 """Keywords of `timm.create_model` that a spec cannot have, and why."""
 
 
-def build_model(spec: ModelSpec, *, pretrained: bool = False) -> nn.Module:
-    """Build the model that a spec describes.
+def build_backbone(
+    name: str, kwargs: Mapping[str, object], *, pretrained: bool = False, **options: object
+) -> nn.Module:
+    """Build a model of timm's registry; every reason why that cannot be done becomes one line.
 
     Args:
-        spec: name, keywords and classes.
-        pretrained: with the weights that timm knows of it, which may download them; else with fresh ones.
+        name: of the model.
+        kwargs: keywords that a user gave.
+        pretrained: load the weights that timm knows of it, which may download them.
+        options: keywords that the caller sets, such as `num_classes`; a user may not give them.
 
     Raises:
         InputError: if timm knows no such model or weights, or the model refuses a keyword or its value.
     """
-    if not timm.is_model(spec.model):
-        close = ", ".join(timm.list_models(f"*{spec.model.split('_')[0]}*")[:8]) or "see `parckit list`"
-        raise InputError(f"model={spec.model!r}: no such model here or in timm; close: {close}")
-    for name, reason in _RESERVED.items():
-        if name in spec.model_kwargs:
-            raise InputError(f"{name}={spec.model_kwargs[name]} in model_kwargs of {spec.model}: {reason}")
-    classes, kwargs = len(spec.labels), spec.model_kwargs
+    if not timm.is_model(name):
+        close = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see `parckit list`"
+        raise InputError(f"model={name!r}: no such model here or in timm; close: {close}")
+    for option, reason in {**_RESERVED, **dict.fromkeys(options, "parckit sets it")}.items():
+        if option in kwargs:
+            raise InputError(f"{option}={kwargs[option]} in the keywords of {name}: {reason}")
     try:
-        return timm.create_model(spec.model, pretrained=pretrained, num_classes=classes, **kwargs)  # pyright: ignore[reportArgumentType]
-    # RuntimeError: timm's for weights that do not exist; the last ones: what values lead to that no model looks at.
+        return timm.create_model(name, pretrained=pretrained, **options, **kwargs)  # pyright: ignore[reportArgumentType]
+    # timm raises RuntimeError for weights that do not exist. The last three come from values that no model checks.
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
-        raise InputError(f"model_kwargs={dict(kwargs)} for {spec.model}: {error or type(error).__name__}") from error
+        raise InputError(f"keywords {dict(kwargs)} for {name}: {error or type(error).__name__}") from error
 
 
 def build_on_meta(name: str, *, num_classes: int = 1000) -> nn.Module:
-    """Build a model without numbers, on torch's meta device: quick, and enough to be counted.
+    """Build a model without numbers, on torch's meta device: quick, and enough to count it.
 
     Raises:
         InputError: if there is no such model.
     """
-    labels = tuple(map(str, range(num_classes)))
     with torch.device("meta"):
-        return build_model(ModelSpec(model=name, labels=labels, preprocessing=Preprocessing(size=(1, 1))))
-
-
-def check_input(model: nn.Module, spec: ModelSpec, *, size: tuple[int, int] | None = None) -> None:
-    """Try a model on images of its spec's size, or of another one, on a copy without data.
-
-    Args:
-        model: to be tried.
-        spec: what an error calls it.
-        size: (height, width), pixels; None: the spec's.
-
-    Raises:
-        InputError: if it cannot take them.
-    """
-    shadow = copy.deepcopy(model).to("meta").eval()
-    size = size or spec.preprocessing.size
-    refusal = f"{spec.model} with {dict(spec.model_kwargs)} cannot take RGB images of size={size}"
-    try_images(shadow, torch.empty(2, 3, *size, device="meta"), refusal=refusal)
+        return build_backbone(name, {}, num_classes=num_classes)
 
 
 def try_images(forward: Callable[[Tensor], object], images: Tensor, *, refusal: str) -> None:
@@ -134,13 +117,11 @@ def preprocessing_of(model: nn.Module, *, size: tuple[int, int] | None = None) -
     """Return what a timm model's `pretrained_cfg` says of its input, at `size` or at the size it was made for."""
     config = cast("Mapping[str, object]", model.pretrained_cfg)
     _, height, width = cast("tuple[int, int, int]", config["input_size"])
-    return Preprocessing.from_dict(
-        {
-            "size": size or (height, width),
-            "crop_pct": config["crop_pct"],
-            "interpolation": config["interpolation"],
-            "mean": config["mean"],
-            "std": config["std"],
-            "channel_order": config.get("channel_order", "rgb"),
-        }
+    return Preprocessing(
+        size=size or (height, width),
+        crop_pct=cast("float", config["crop_pct"]),
+        interpolation=cast("Interpolation", config["interpolation"]),
+        mean=cast("tuple[float, float, float]", config["mean"]),
+        std=cast("tuple[float, float, float]", config["std"]),
+        channel_order=cast("ChannelOrder", config.get("channel_order", "rgb")),
     )

@@ -10,6 +10,7 @@ A stage 3 to 5 is an inverted residual (stride 2) and a `ParCStage` frame:
 
 import math
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import cast, final
 
 from jaxtyping import Float
@@ -19,7 +20,6 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
-from parckit.models.shipped import WEIGHTS
 from parckit.models.staged import StagedBackbone, check_img_size
 
 _LOCAL_DEPTHS = (0, 2)  # inverted residuals behind the first one in stages 1 and 2, the same in every official variant
@@ -197,7 +197,7 @@ default_cfgs = generate_default_cfgs(
     {
         # Trained by this project: classify/cifar10_parcnet_xs.
         "parcnet_xs.cifar10": _cfg(
-            file=str(WEIGHTS / "parcnet_xs.cifar10.safetensors"),
+            file=str(files("parckit") / "weights" / "parcnet_xs.cifar10.safetensors"),
             num_classes=10,
             label_names=_CIFAR10,
             input_size=(3, 32, 32),

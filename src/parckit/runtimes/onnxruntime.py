@@ -1,60 +1,122 @@
 """The ONNX Runtime engine, on the CPU."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
-from parckit.contract import MODEL_FILE, ModelSpec, read_contract
-from parckit.runtimes.protocol import Images, Logits, check_images, check_threads
+from parckit.contract import (
+    SPEC_KEY,
+    Artefact,
+    DecoderSpec,
+    InputError,
+    InputSpec,
+    NetworkSpec,
+    OutputSpec,
+    from_plain,
+)
+from parckit.runtimes.protocol import Images, Outputs, check_images, run_in_chunks
+
+ARTEFACT_KEY = "parckit_artefact"
+"""Key in a file's metadata: the artefact's input, outputs and decoder, as JSON. The spec stands under SPEC_KEY."""
 
 _LOG_ERRORS = 3
 """ONNX Runtime's severity level below which it stays silent (0 verbose .. 4 fatal)."""
 
 
 class OnnxRuntimeSession:
-    """An ONNX graph of one image input and one logits output, of static shapes.
+    """An ONNX graph with one image input.
 
     Args:
         graph: the loaded graph.
-        spec: what it is.
+        spec: what the network is.
+        artefact: name of the artefact.
+        wanted: its input.
+        outputs: its outputs.
+        decoder: how they become an answer.
     """
 
-    def __init__(self, graph: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
+    def __init__(
+        self,
+        graph: onnxruntime.InferenceSession,
+        spec: NetworkSpec,
+        *,
+        artefact: str,
+        wanted: InputSpec,
+        outputs: tuple[OutputSpec, ...],
+        decoder: DecoderSpec,
+    ) -> None:
         self.spec = spec
+        self.input = wanted
+        self.outputs = outputs
+        self.decoder = decoder
         self.engine = f"onnxruntime {onnxruntime.__version__}"
+        self.artefact = artefact
+        self.batch_size = wanted.batch_size or 1
         self._graph = graph
-        self._input = graph.get_inputs()[0].name
-        self.batch_size, _, *size = graph.get_inputs()[0].shape
-        self._size = (size[0], size[1])
-        self._classes = graph.get_outputs()[0].shape[1]
+        self._names = [output.name for output in outputs]
+        self._in_chunks = all(output.layout.startswith("N") for output in outputs)
 
-    def __call__(self, images: Images) -> Logits:
-        """Run the graph on any number of images, in chunks of its static batch; the last chunk is padded with zeros.
+    def __call__(self, images: Images) -> Outputs:
+        """Run the graph; see `Session`."""
+        check_images(images, self.input)
+        if self.input.batch_size in (None, len(images)):
+            return tuple(self._run(images))
+        if not self._in_chunks:
+            raise InputError(f"{len(images)} images: this artefact takes {self.batch_size} at once")
+        return run_in_chunks(images, batch_size=self.batch_size, run=self._run)
 
-        Shape:
-            (B, 3, H, W) -> (B, num_classes)
-        """
-        check_images(images, size=self._size)
-        logits = np.empty((len(images), self._classes), np.float32)
-        for start in range(0, len(images), self.batch_size):
-            chunk = images[start : start + self.batch_size]
-            lack = self.batch_size - len(chunk)
-            padded = np.pad(chunk, ((0, lack), (0, 0), (0, 0), (0, 0))) if lack else chunk
-            (found,) = cast("list[Logits]", self._graph.run(None, {self._input: padded}))
-            logits[start : start + self.batch_size] = found[: len(chunk)]
-        return logits
+    def _run(self, images: Images) -> Sequence[npt.NDArray[np.generic]]:
+        outputs = self._graph.run(self._names, {self.input.name: images})
+        return cast("Sequence[npt.NDArray[np.generic]]", outputs)
 
 
-def open_bundle(folder: Path, *, threads: int | None = None) -> OnnxRuntimeSession:
-    """Open a bundle after checking that its files are the ones its contract was written for.
+def open_artefact(
+    folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None = None
+) -> OnnxRuntimeSession:
+    """Load an artefact of the bundle `folder`, whose files have been checked.
 
     Raises:
-        InputError: if `folder` is no intact bundle, or `threads` is below 1.
+        InputError: if its graph has other inputs or outputs than the contract says.
     """
-    contract = read_contract(folder)
-    return OnnxRuntimeSession(load_graph(folder / MODEL_FILE, threads=threads), contract.spec)
+    path = folder / artefact.main_file
+    graph = load_graph(path, threads=threads)
+    inputs, outputs = ({value.name for value in values} for values in (graph.get_inputs(), graph.get_outputs()))
+    if inputs != {artefact.input.name} or not {output.name for output in artefact.outputs} <= outputs:
+        raise InputError(f"{path}: its inputs {sorted(inputs)} or outputs {sorted(outputs)} are not the contract's")
+    return OnnxRuntimeSession(
+        graph,
+        spec,
+        artefact=artefact.name,
+        wanted=artefact.input,
+        outputs=artefact.outputs,
+        decoder=artefact.decoder,
+    )
+
+
+def open_file(path: Path, *, threads: int | None = None) -> OnnxRuntimeSession:
+    """Load an ONNX file that parckit wrote; its own metadata says what it is.
+
+    Raises:
+        InputError: if the file was not written by parckit.
+    """
+    graph = load_graph(path, threads=threads)
+    metadata = graph.get_modelmeta().custom_metadata_map
+    if SPEC_KEY not in metadata or ARTEFACT_KEY not in metadata:
+        raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r} or {ARTEFACT_KEY!r})")
+    facts = json.loads(metadata[ARTEFACT_KEY])
+    return OnnxRuntimeSession(
+        graph,
+        NetworkSpec.from_dict(json.loads(metadata[SPEC_KEY])),
+        artefact=path.name,
+        wanted=from_plain(InputSpec, facts["input"], name=f"{path}: input"),
+        outputs=tuple(from_plain(OutputSpec, output, name=f"{path}: output") for output in facts["outputs"]),
+        decoder=from_plain(DecoderSpec, facts["decoder"], name=f"{path}: decoder"),
+    )
 
 
 def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -65,9 +127,8 @@ def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.Inferen
         threads: threads inside one operator; operators run one after another. None leaves the number to the engine.
 
     Raises:
-        InputError: if `threads` is below 1.
+        InputError: if the engine cannot load the file.
     """
-    check_threads(threads)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1

@@ -1,40 +1,51 @@
 """What every engine offers."""
 
-from typing import Literal, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from parckit.contract import InputError, ModelSpec
+from parckit.contract import DecoderSpec, InputError, InputSpec, NetworkSpec, OutputSpec
 
-Runtime = Literal["torch", "onnxruntime"]
-Images = npt.NDArray[np.float32]
-"""Preprocessed images, (B, 3, H, W)."""
-Logits = npt.NDArray[np.float32]
-"""One row of class scores per image, (B, num_classes)."""
+Images = npt.NDArray[np.generic]
+"""Preprocessed images as a session's `input` describes them, such as (B, 3, H, W) float32."""
+Outputs = tuple[npt.NDArray[np.generic], ...]
+"""What a network returned: one array for each of a session's `outputs`, in their order."""
 
 
 class Session(Protocol):
-    """A model loaded into an engine.
+    """A network loaded into an engine.
 
     Attributes:
-        spec: what the model is and how its images are preprocessed.
+        spec: what the network is and how its images are preprocessed, at the size of this session's input.
+        input: what it takes.
+        outputs: what it returns.
+        decoder: how that becomes an answer.
         engine: the engine's name and version, such as `"onnxruntime 1.31.1"`.
-        batch_size: images of one run; others are served in chunks of it.
+        artefact: name of the bundle's artefact; the checkpoint's name for torch.
+        batch_size: images of one run.
     """
 
-    spec: ModelSpec
+    spec: NetworkSpec
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    decoder: DecoderSpec
     engine: str
+    artefact: str
     batch_size: int
 
-    def __call__(self, images: Images) -> Logits:
-        """Run the model on any number of images.
+    def __call__(self, images: Images) -> Outputs:
+        """Run the network.
+
+        Args:
+            images: any number of them, if every output begins with the batch; else `batch_size`.
 
         Raises:
-            InputError: if `images` has another type or shape than the model takes.
+            InputError: if `images` has another type or shape than the network takes.
 
         Shape:
-            (B, 3, H, W) -> (B, num_classes)
+            images: (B, 3, H, W), or (B, H, W, 3) where `input.layout` is NHWC
         """
         ...
 
@@ -45,11 +56,46 @@ def check_threads(threads: int | None) -> None:
         raise InputError(f"threads={threads}: must be at least 1")
 
 
-def check_images(images: Images, *, size: tuple[int, int] | None) -> None:
-    """Raise InputError unless `images` is (B, 3, H, W) float32, of `size` (height, width) where one is given."""
-    fits = images.ndim == 4 and images.shape[1] == 3 and (size is None or images.shape[2:] == size)
-    if not fits or images.dtype != np.float32:
-        height, width = size or ("H", "W")
-        raise InputError(
-            f"images of shape {images.shape} and type {images.dtype}: must be (B, 3, {height}, {width}) float32"
+def check_images(images: Images, wanted: InputSpec) -> None:
+    """Raise InputError unless `images` has the type and, batch aside, the shape that an artefact takes."""
+    sizes = wanted.shape[1:]
+    fits = images.ndim == len(wanted.shape) and all(
+        size is None or size == side for size, side in zip(sizes, images.shape[1:], strict=True)
+    )
+    if not fits or images.dtype != np.dtype(wanted.dtype):
+        accepted = ", ".join(
+            "B" if i == 0 else str(side or axis)
+            for i, (side, axis) in enumerate(zip(wanted.shape, wanted.layout, strict=True))
         )
+        raise InputError(f"images of shape {images.shape} and type {images.dtype}: must be ({accepted}) {wanted.dtype}")
+
+
+def run_in_chunks(images: Images, *, batch_size: int, run: "Run") -> Outputs:
+    """Run any number of images in groups of a fixed number; the last group is filled up with zeros.
+
+    Args:
+        images: (B, ...).
+        batch_size: images that `run` takes.
+        run: runs one group; every output must begin with the batch.
+
+    Shape:
+        (B, ...) -> (B, ...) for each output
+    """
+    parts: list[Sequence[npt.NDArray[np.generic]]] = []
+    # Of no images one group of zeros is run, to learn the shapes of the outputs.
+    for start in range(0, max(1, len(images)), batch_size):
+        chunk = images[start : start + batch_size]
+        lack = batch_size - len(chunk)
+        padded = np.concatenate([chunk, np.zeros((lack, *chunk.shape[1:]), chunk.dtype)]) if lack else chunk
+        parts.append([output[: len(chunk)] for output in run(padded)])
+    if len(parts) == 1:
+        return tuple(parts[0])
+    return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+class Run(Protocol):
+    """One run of an engine."""
+
+    def __call__(self, images: Images) -> Sequence[npt.NDArray[np.generic]]:
+        """Return the outputs for exactly as many images as the graph takes."""
+        ...

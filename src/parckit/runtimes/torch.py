@@ -1,117 +1,68 @@
-"""The torch engine, and the two kinds of checkpoint: Lightning's `.ckpt` and plain `.safetensors`."""
+"""The torch engine, on the CPU: it runs checkpoints."""
 
-import json
-import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from parckit.contract import SPEC_KEY, InputError, ModelSpec, replacing
-from parckit.models import build_model, compare_keys, describe_faults, shipped_weights
-from parckit.runtimes.protocol import Images, Logits, check_images, check_threads
-
-_PREFIX = "model."
-"""Where a LightningModule of `parckit.tasks` keeps the network."""
-_SUFFIXES = (".ckpt", ".safetensors")
+from parckit.contract import Artefact, InputError, InputSpec, NetworkSpec
+from parckit.networks import head_of, open_checkpoint
+from parckit.runtimes.protocol import Images, Outputs, check_images
 
 
 class TorchSession:
-    """A torch model on the CPU, in eval mode.
+    """A torch network on the CPU, in eval mode. It takes images of every size that the network takes.
 
     Args:
-        model: the network; set to eval mode.
+        network: the network; set to eval mode.
         spec: what it is.
+        name: of the checkpoint.
         threads: torch's threads while it runs, restored afterwards; None leaves them alone.
-
-    Raises:
-        InputError: if `threads` is below 1.
     """
 
-    def __init__(self, model: nn.Module, spec: ModelSpec, *, threads: int | None = None) -> None:
-        check_threads(threads)
+    def __init__(self, network: nn.Module, spec: NetworkSpec, *, name: str = "", threads: int | None = None) -> None:
+        head = head_of(spec)
         self.spec = spec
+        self.input = InputSpec()
+        self.outputs = head.outputs
+        self.decoder = head.decoder(spec)
         self.engine = f"torch {torch.__version__}"
+        self.artefact = name
         self.batch_size = 1
-        self._model = model.eval()
+        self._network = network.eval()
         self._threads = threads
 
-    def __call__(self, images: Images) -> Logits:
-        """Run the model on any number of images, of any size that it takes.
-
-        Shape:
-            (B, 3, H, W) -> (B, num_classes)
-        """
-        check_images(images, size=None)
+    def __call__(self, images: Images) -> Outputs:
+        """Run the network; see `Session`."""
+        check_images(images, self.input)
         # torch warns of arrays that it could not write to, and refuses negative strides.
         batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         with _torch_threads(self._threads), torch.inference_mode():
-            return self._model(batch).numpy()
+            outputs = self._network(batch)
+        return tuple(output.numpy() for output in ((outputs,) if isinstance(outputs, Tensor) else outputs))
 
 
-def names_checkpoint(name: str) -> bool:
-    """Return whether a name is one that `open_checkpoint` takes, and not that of a model."""
-    return name.endswith(_SUFFIXES) or shipped_weights(name) is not None
-
-
-def open_checkpoint(path: Path) -> tuple[nn.Module, ModelSpec]:
-    """Build the model that a checkpoint was saved from, with its weights, in eval mode on the CPU.
-
-    The name of weights that come with the package, such as `parcnet_xs.cifar10`, stands for their file, unless there is
-    a file of that name. Nothing in a file is executed: `.ckpt` is read with `weights_only=True`.
+def open_file(path: Path, *, threads: int | None = None) -> TorchSession:
+    """Open a checkpoint.
 
     Raises:
-        InputError: if the file is missing, damaged, no parckit checkpoint, or its weights do not fit its model.
+        InputError: if there is none, or it is damaged.
     """
-    if not path.is_file():
-        path = shipped_weights(str(path)) or path
-    if path.suffix not in _SUFFIXES:
-        raise InputError(f"{path}: not a checkpoint; its name must end in one of {_SUFFIXES}")
-    with damage_named(path):
-        spec, weights = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
-    model = build_model(spec)
-    if faults := compare_keys(model.state_dict(), weights):
-        raise InputError(f"{path}: its weights do not fit its model ({describe_faults(faults)})")
-    model.load_state_dict(weights)
-    return model.eval(), spec
+    network, spec = open_checkpoint(path)
+    return TorchSession(network, spec, name=path.name, threads=threads)
 
 
-def read_training(path: Path) -> tuple[ModelSpec, dict[str, object]]:
-    """Return the spec and everything else that a `.ckpt` file of `parckit train` holds, tensors on the CPU.
-
-    Nothing in the file is executed: it is read with `weights_only=True`.
+def open_artefact(folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None = None) -> TorchSession:
+    """Refuse: torch runs checkpoints, which are no part of a bundle.
 
     Raises:
-        InputError: if the file is missing, damaged, or not written by `parckit train`.
+        InputError: always.
     """
-    with damage_named(path), warnings.catch_warnings():
-        # Said of pickles that torch did not write; they are refused below or by the reader itself.
-        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-        checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
-        raise InputError(f"{path}: not written by `parckit train` (it lacks {SPEC_KEY!r} or 'state_dict')")
-    content = cast("dict[str, object]", checkpoint)
-    return _decode_spec(content[SPEC_KEY], path), content
-
-
-def save_weights(model: nn.Module, spec: ModelSpec, path: Path) -> None:
-    """Write the weights and the spec to a `.safetensors` file, whole or not at all.
-
-    Raises:
-        InputError: if `path` has another suffix.
-    """
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path}: the name of a weights file must end in '.safetensors'")
-    weights = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    # safetensors' own writer of files makes them unreadable for others.
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, metadata={SPEC_KEY: json.dumps(spec.to_dict())}))
+    del spec, threads
+    raise InputError(f"{folder}: torch does not open artefact {artefact.name!r} ({artefact.format})")
 
 
 @contextmanager
@@ -125,44 +76,3 @@ def _torch_threads(threads: int | None) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def damage_named(path: Path) -> Generator[None]:
-    """Name the file in whatever reading it raises.
-
-    Raises:
-        InputError: if there is no such file, or the body fails.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # Damaged files make torch raise whatever their bytes lead to: KeyError, EOFError, ...
-        name = type(error).__name__
-        raise InputError(
-            f"{path}: damaged, or no {path.suffix or 'checkpoint'} file of weights alone ({name})"
-        ) from error
-
-
-def _read_lightning(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
-    spec, checkpoint = read_training(path)
-    state = cast("dict[str, Tensor]", checkpoint["state_dict"])
-    return spec, {key.removeprefix(_PREFIX): value for key, value in state.items() if key.startswith(_PREFIX)}
-
-
-def _read_safetensors(path: Path) -> tuple[ModelSpec, dict[str, Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        metadata: Mapping[str, str] = file.metadata() or {}
-        if SPEC_KEY not in metadata:
-            raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r})")
-        return _decode_spec(json.loads(metadata[SPEC_KEY]), path), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # no mapping
-
-
-def _decode_spec(data: object, path: Path) -> ModelSpec:
-    try:
-        return ModelSpec.from_dict(cast("dict[str, object]", data))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: its model spec is ill-formed ({error})") from error

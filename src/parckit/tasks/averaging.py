@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from parckit.contract import InputError
-from parckit.runtimes.torch import open_checkpoint, save_weights
+from parckit.networks import open_checkpoint, save_weights
 
 _Pair = tuple[list[Tensor], list[Tensor]]
 """Averaged tensors and the current ones beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
-class Averaging:
+class AveragingSettings:
     """An exponential moving average of weights and buffers (EMA), updated at every optimizer step.
 
     Attributes:
@@ -49,7 +49,7 @@ class WeightEMA(WeightAveraging):
     batches, which nothing depends on) are averaged too and cut. Unlike there, no weight is averaged twice a step.
     """
 
-    def __init__(self, averaging: Averaging) -> None:
+    def __init__(self, averaging: AveragingSettings) -> None:
         super().__init__(use_buffers=True)
         self._averaging = averaging
 
@@ -67,7 +67,7 @@ class _Average(AveragedModel):
     In networks of many small layers gathering them takes longer than averaging: 4 of 5 ms in `test_parcnet`.
     """
 
-    def __init__(self, model: nn.Module, *, averaging: Averaging, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, *, averaging: AveragingSettings, device: torch.device) -> None:
         super().__init__(model, device=device, use_buffers=True)
         self.n_averaged += 1  # the initial weights, in whose place torch would put those after the first step
         self._averaging = averaging
@@ -76,7 +76,7 @@ class _Average(AveragedModel):
     def update_parameters(self, model: nn.Module) -> None:
         """Average in the current weights and buffers of `model`, which must be the same at every call."""
         self._pairs = self._pairs or _pair(self.module, model)
-        # The number of updates lies on the model's device; a GPU is waited for to read it.
+        # Reading the number of updates, which lies on the model's device, waits for a GPU.
         updates = int(self.n_averaged) if self._averaging.ramp else 0
         update = get_ema_multi_avg_fn(self._averaging.decay_at(updates))
         for averaged, current in self._pairs:
@@ -99,8 +99,8 @@ def average_checkpoints(paths: Sequence[Path], out: Path) -> None:
     model, spec = open_checkpoint(paths[0])
     means = {key: value.double() / len(paths) for key, value in _reals(model).items()}
     for path in paths[1:]:
-        other, found = open_checkpoint(path)
-        if found != spec:
+        other, other_spec = open_checkpoint(path)
+        if other_spec != spec:
             raise InputError(f"{path}: its model, labels or preprocessing are not those of {paths[0]}")
         for key, value in _reals(other).items():
             means[key] += value.double() / len(paths)

@@ -10,8 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from parckit.data import Batch
-from parckit.tasks.classify import ClassifyTask
-from parckit.tasks.data import MIN_BATCH
+from parckit.tasks.module import MIN_BATCH, TrainingModule
 
 _log = logging.getLogger(__name__)
 
@@ -71,30 +70,32 @@ class StepMetrics(Callback):
         pause = time.perf_counter() - self._paused
         self._start, self._end = self._start + pause, self._end + pause
 
-    def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride] - of our task, whose learning rate it is
-        self, trainer: Trainer, pl_module: ClassifyTask, outputs: object, batch: Batch, batch_idx: int
+    def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride] - only our module knows its learning rate
+        self, trainer: Trainer, pl_module: TrainingModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Count, without waiting for the loss, and log if a step to be logged is done."""
+        """Count the batch, and log if it ended a step that is to be logged. Nothing here waits for the loss."""
         del batch_idx
+        # Count. A batch that is too small has a loss of zero, which is no loss.
         self._end = time.perf_counter()
         self._batches += 1
         self._images += len(batch.targets) * trainer.world_size
         loss = cast("Mapping[str, Tensor]", outputs or {}).get("loss")
-        if loss is not None and len(batch.targets) < MIN_BATCH:  # a zero for the other processes' sake
+        if loss is not None and len(batch.targets) < MIN_BATCH:
             loss = None
         if loss is not None:
             loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided it
             self._loss_sum, self._losses = self._loss_sum + loss, self._losses + 1
+        # Log the first step and every N-th one.
         step = trainer.global_step
-        every = cast("int", trainer.log_every_n_steps)  # pyright: ignore[reportAttributeAccessIssue] - set elsewhere
-        if step == self._told_step or not every or (step > 1 and step % every):
+        interval = cast("int", trainer.log_every_n_steps)  # pyright: ignore[reportAttributeAccessIssue] - set elsewhere
+        if step == self._told_step or not interval or (step > 1 and step % interval):
             return
         self._told_step = step
         metrics = {"lr": pl_module.lr, "images/s": self.images_per_second or 0.0, "epoch": trainer.current_epoch}
         if loss is not None:
             self.latest_loss = metrics["train_loss"] = float(loss)
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step - 1)  # as Lightning counts
+            logger.log_metrics(metrics, step=step - 1)  # Lightning counts steps from 0
             logger.save()
 
 
@@ -126,8 +127,8 @@ class SkippedImages(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report those of all processes and begin anew."""
-        own = torch.tensor(self._skipped, device=pl_module.device)
-        skipped = int(trainer.strategy.reduce(own, reduce_op="sum"))
+        in_this_process = torch.tensor(self._skipped, device=pl_module.device)
+        skipped = int(trainer.strategy.reduce(in_this_process, reduce_op="sum"))
         if skipped and trainer.is_global_zero:
             _log.warning("epoch %d: %d broken images were skipped", trainer.current_epoch, skipped)
         self._skipped = 0

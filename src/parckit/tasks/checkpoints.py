@@ -6,8 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,20 +20,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from parckit.contract import InputError, ModelSpec, remove_leftovers, replacing
+from parckit.contract import LAST, PREVIOUS, InputError, remove_leftovers, replacing
 from parckit.data import Batch
-from parckit.runtimes.torch import read_training
+from parckit.networks import read_training
+from parckit.tasks.former import translate_training
 
 SETTINGS_KEY = "parckit_settings"
-"""Where a checkpoint keeps the settings that `Continuity` compares, beside the model's spec."""
-LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"
-"""The newest checkpoint of a training, and the one before it."""
+"""Where a checkpoint keeps the settings that `Continuity` compares, beside the network's spec."""
 
 _log = logging.getLogger(__name__)
 
 _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
-# Of a batch system or the system's shutdown, of Ctrl-C, of a terminal that closes; Windows has no SIGHUP.
+"""SIGTERM comes from a scheduler, SIGINT from Ctrl-C, SIGHUP from a closed terminal; Windows has no SIGHUP."""
 
 
 @final
@@ -77,7 +74,7 @@ class AtomicCheckpointIO(CheckpointIO):
             InputError: if it is damaged, or not written by `parckit train`.
         """
         del map_location, weights_only
-        return read_training(Path(path))[1]
+        return translate_training(read_training(Path(path))[1])
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint, if it is there."""
@@ -122,6 +119,7 @@ class SaveLast(Checkpoint):
     Args:
         folder: where to.
         minutes: at most so much work is lost.
+        clock: tells seconds.
 
     Attributes:
         asked_by: number of the signal by which this process was asked to end; None if it was not.
@@ -172,10 +170,9 @@ class SaveLast(Checkpoint):
             return
         is_due = self._clock() - self._saved_at >= self._seconds
         one_says = partial(trainer.strategy.reduce_boolean_decision, all=False)
-        if not one_says(is_due or self.asked_by is not None):
-            return
-        self._save(trainer)
-        self._end_if_asked(trainer)
+        if one_says(is_due or self.asked_by is not None):
+            self._save(trainer)
+            self._end_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the epoch, validated and all.
@@ -204,57 +201,6 @@ class SaveLast(Checkpoint):
         self._saved_at = self._clock()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resumable:
-    """A checkpoint that a training can go on from.
-
-    Attributes:
-        path: its file.
-        spec: of the trained model.
-        loops: Lightning's: how far the training has come.
-        settings: as `Continuity` wrote them.
-    """
-
-    path: Path
-    spec: ModelSpec
-    loops: Mapping[str, object]
-    settings: Mapping[str, object]
-
-
-def find_resumable(folder: Path) -> Resumable | None:
-    """Return the newest whole checkpoint of a training in a folder; None if there is no checkpoint at all.
-
-    A damaged one is passed over with a warning that names it.
-
-    Raises:
-        InputError: if all are damaged.
-    """
-    found = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
-    for path in found:
-        try:
-            return _read_resumable(path)
-        except InputError as error:
-            rank_zero_only(_log.warning)("refused %s", error)
-    if found:
-        raise InputError(f"{folder}: all its checkpoints are damaged: {', '.join(path.name for path in found)}")
-    return None
-
-
-def open_resumable(path: Path) -> Resumable:
-    """Read a checkpoint that a training is to go on from.
-
-    Raises:
-        InputError: if the file is missing or damaged, and which one may serve instead; or if it holds weights alone.
-    """
-    try:
-        return _read_resumable(path)
-    except InputError as error:
-        before = path.with_name(PREVIOUS)
-        if path.name == LAST and _is_whole(before):
-            raise InputError(f"{error}; the one before it is whole: {before}") from error
-        raise
-
-
 def _is_between_steps(trainer: Trainer, batches: int) -> bool:
     """Return whether after so many batches of an epoch a step is done and no validation or epoch's end follows."""
     due = cast("float", trainer.val_check_batch) if trainer.enable_validation else None
@@ -264,22 +210,6 @@ def _is_between_steps(trainer: Trainer, batches: int) -> bool:
     )
     is_validated_next = due is not None and counted % due == 0
     return batches % trainer.accumulate_grad_batches == 0 and not trainer.is_last_batch and not is_validated_next
-
-
-def _read_resumable(path: Path) -> Resumable:
-    spec, checkpoint = read_training(path)
-    if "optimizer_states" not in checkpoint:
-        raise InputError(f"{path}: holds weights alone, not the state of a training")
-    settings = cast("Mapping[str, object]", checkpoint.get(SETTINGS_KEY, {}))
-    return Resumable(path=path, spec=spec, loops=cast("Mapping[str, object]", checkpoint["loops"]), settings=settings)
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        _read_resumable(path)
-    except InputError:
-        return False
-    return True
 
 
 def _write_to_disk(path: Path, content: io.BytesIO) -> None:

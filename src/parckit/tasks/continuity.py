@@ -1,13 +1,14 @@
-"""What a training has to keep when it goes on from a checkpoint."""
+"""Settings that must equal the checkpoint's when a training goes on."""
 
 import json
 from collections.abc import Mapping
-from typing import cast, final
+from typing import final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from parckit.contract import InputError
-from parckit.tasks.checkpoints import SETTINGS_KEY, Resumable
+from parckit.tasks.checkpoints import SETTINGS_KEY
+from parckit.tasks.resumable import Resumable
 
 _PROCESSES = "processes"
 
@@ -17,8 +18,9 @@ class Continuity(Callback):
     """Write settings into every checkpoint, and compare those of a run that goes on from one.
 
     Args:
-        always: that the saved state belongs to, by the names of their options.
-        within_epochs: that decide which images are left of an epoch; the number of processes is another one.
+        always: settings that must equal the checkpoint's, by the names of their options.
+        within_epochs: settings that must equal the checkpoint's only if it was written inside an epoch: they decide
+            which images are left of it. The number of processes is one of them.
     """
 
     def __init__(self, *, always: Mapping[str, object], within_epochs: Mapping[str, object]) -> None:
@@ -42,8 +44,8 @@ class Continuity(Callback):
         loop.epoch_progress.increment_completed()
         loop._restarting = False  # pyright: ignore[reportPrivateUsage] - the property cannot be set in such a run
         loop.epoch_loop.restarting = False
-        for each in (loop, loop.epoch_loop):
-            each.reset_restart_stage()
+        loop.reset_restart_stage()
+        loop.epoch_loop.reset_restart_stage()
 
     def check(self, resumed: Resumable, *, processes: int) -> None:
         """Compare what a checkpoint was trained with.
@@ -52,19 +54,13 @@ class Continuity(Callback):
             InputError: for the first setting that is another.
         """
         trained = resumed.settings
-        within = _is_within_epoch(resumed.loops)
-        compared = {**self._always, **({**self._within_epochs, _PROCESSES: processes} if within else {})}
+        is_within = resumed.position.batches > 0
+        compared = {**self._always, **({**self._within_epochs, _PROCESSES: processes} if is_within else {})}
         for name, value in compared.items():
             if trained.get(name, value) != value:
                 only = "was written before its epoch's end and goes on" if name not in self._always else "goes on"
                 told = f"{name} {_shown(trained[name])}, not {_shown(value)}"
                 raise InputError(f"{resumed.path}: {only} only with {told}")
-
-
-def _is_within_epoch(loops: Mapping[str, object]) -> bool:
-    """Return whether an epoch is begun and not done; `best.ckpt`, written by its validation, is within it too."""
-    epochs = cast("dict[str, dict[str, dict[str, int]]]", loops["fit_loop"])["epoch_progress"]["current"]
-    return epochs["ready"] > epochs["processed"]
 
 
 def _plain(settings: Mapping[str, object]) -> Mapping[str, object]:

@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.models import check_input, create_model, preprocessing_of
-from parckit.runtimes.torch import names_checkpoint, open_checkpoint
+from parckit.contract import InputError, NetworkSpec, Preprocessing
+from parckit.models import create_model, preprocessing_of
+from parckit.networks import check_input, names_checkpoint, open_checkpoint
 
 Kind = Literal["soft", "hard"]
 
@@ -28,7 +28,7 @@ _REASON_CHARS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Distillation:
+class DistillationSettings:
     """Who teaches, and how much it counts.
 
     The loss is `(1 - weight) * supervised + weight * distilled + features * (1 - cosine)`.
@@ -82,16 +82,16 @@ class Distiller(nn.Module):
         InputError: if the teacher cannot be had, or does not go with the student.
     """
 
-    def __init__(self, distillation: Distillation, *, student: nn.Module, spec: ModelSpec) -> None:
+    def __init__(self, distillation: DistillationSettings, *, student: nn.Module, spec: NetworkSpec) -> None:
         super().__init__()
         self._distillation = distillation
         model, preprocessing = _open_teacher(distillation, spec)
         self._teacher = _Teacher(model, preprocessing=preprocessing, student=spec.preprocessing)
-        self._shown = replace(spec, model=distillation.teacher, model_kwargs={})
+        self._shown = replace(spec, backbone=distillation.teacher, backbone_kwargs={})
         self.check_input(spec.preprocessing.size)
         self.projection: nn.Conv2d | None = None
         if distillation.features:
-            widths = _map_width(student, name=spec.model), _map_width(model, name=distillation.teacher)
+            widths = _map_width(student, name=spec.backbone), _map_width(model, name=distillation.teacher)
             self.projection = nn.Conv2d(*widths, kernel_size=1)
 
     def forward(self, student: nn.Module, images: Tensor, *, supervised: Callable[[Tensor], Tensor]) -> Tensor:
@@ -196,17 +196,17 @@ def _cosine_distance(own: Tensor, wanted: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(own.float(), wanted.float(), dim=1).mean()
 
 
-def _open_teacher(distillation: Distillation, spec: ModelSpec) -> tuple[nn.Module, Preprocessing]:
+def _open_teacher(distillation: DistillationSettings, spec: NetworkSpec) -> tuple[nn.Module, Preprocessing]:
     """Return the teacher and what its images must look like, once it is known to go with the student."""
     name = distillation.teacher
     if names_checkpoint(name):
         if distillation.teacher_weights is not None:
             raise InputError(f"teacher_weights={distillation.teacher_weights}: teacher={name} holds its own weights")
-        model, own = open_checkpoint(Path(name))
-        if own.labels != spec.labels:
-            ours, theirs = (f"{len(each.labels)}: {reprlib.repr(each.labels)}" for each in (own, spec))
+        model, teacher_spec = open_checkpoint(Path(name))
+        if teacher_spec.labels != spec.labels:
+            ours, theirs = (f"{len(labels)}: {reprlib.repr(labels)}" for labels in (teacher_spec.labels, spec.labels))
             raise InputError(f"teacher={name}: its classes ({ours}) are not the data's ({theirs})")
-        preprocessing = own.preprocessing
+        preprocessing = teacher_spec.preprocessing
     else:
         model = _create_teacher(name, weights=distillation.teacher_weights, classes=len(spec.labels))
         preprocessing = preprocessing_of(model)

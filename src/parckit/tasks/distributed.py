@@ -11,7 +11,7 @@ from lightning.pytorch.plugins import LayerSync
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 
-from parckit.contract import LostProcessError
+from parckit.tasks.errors import LostProcessError
 
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has no SIGKILL
 

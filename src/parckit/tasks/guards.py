@@ -7,9 +7,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from parckit.contract import DivergedError
 from parckit.data import Batch
 from parckit.tasks.checkpoints import AtomicCheckpointIO
+from parckit.tasks.errors import DivergedError
 
 
 @final

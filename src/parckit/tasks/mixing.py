@@ -9,7 +9,7 @@ from parckit.contract import InputError
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
-class Mixing:
+class MixingSettings:
     """Each batch is mixed by mixup (arXiv:1710.09412) or by CutMix (arXiv:1905.04899), all its pairs alike.
 
     The defaults are those of ConvNeXt (arXiv:2201.03545, appendix A.1) and of ParCNetV2.

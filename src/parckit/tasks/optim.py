@@ -16,12 +16,14 @@ WarmupUnit = Literal["share", "steps", "epochs"]
 Cosine = Literal["run", "rest"]
 Per = Literal["step", "epoch"]
 
-_FUSED = ("adam", "adamw", "sgd")  # torch has one kernel for a whole step of these
-_APART = ("bnb*", "fused*")  # need CUDA and packages of their own (bitsandbytes, Apex)
+_FUSED = ("adam", "adamw", "sgd")
+"""Optimizers for which torch has one kernel for a whole step."""
+_NEED_PACKAGES = ("bnb*", "fused*")
+"""Optimizers that need CUDA and another package (bitsandbytes, Apex)."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
-class Optimizer:
+class OptimizerSettings:
     """An optimiser of timm's list, with its parameter groups.
 
     Attributes:
@@ -45,7 +47,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         if self.name not in cast("list[str]", list_optimizers()):
-            known = cast("list[str]", list_optimizers(exclude_filters=list(_APART)))
+            known = cast("list[str]", list_optimizers(exclude_filters=list(_NEED_PACKAGES)))
             raise InputError(f"optimizer name={self.name!r}: choose from {', '.join(known)}")
         if self.lr <= 0 or (self.lr_batch is not None and self.lr_batch < 1):
             raise InputError(f"lr={self.lr}, lr_batch={self.lr_batch}: must be positive")
@@ -99,7 +101,7 @@ class RunLength(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: as above
-class Schedule:
+class ScheduleSettings:
     """A cosine with a linear warm-up: a pure function of step and epoch, so that a resumed run needs no state of it.
 
     Attributes:

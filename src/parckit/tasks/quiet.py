@@ -24,6 +24,7 @@ def quiet_lightning() -> Generator[None]:
             r"`training_step` returned `None`",  # all images of the batch were broken; they are counted
             r"The number of training batches .* is smaller than the logging interval",  # small data are no fault
             r"Grad strides do not match bucket view strides",  # DDP's; (1, C, 1, 1) is in both layouts
+            r"It is recommended to use `self.log\('val_\w+', ..., sync_dist=True\)`",  # the metric has gathered it
             r"The '\w+' does not have many workers",  # the recipe says how many
         ):
             warnings.filterwarnings("ignore", message=message)

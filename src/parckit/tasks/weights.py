@@ -8,16 +8,16 @@ from typing import cast
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import nn
 
-from parckit.contract import InputError, ModelSpec, Preprocessing
-from parckit.models import build_model, build_on_meta, compare_keys, describe_faults, preprocessing_of
-from parckit.runtimes.torch import open_checkpoint
+from parckit.contract import InputError, NetworkSpec, Preprocessing
+from parckit.models import build_on_meta, compare_keys, describe_faults, preprocessing_of
+from parckit.networks import build_network, open_checkpoint
 
 PRETRAINED = "pretrained"
 
 _log = logging.getLogger(__name__)
 
 
-def initial_model(spec: ModelSpec, *, weights: str | None) -> nn.Module:
+def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
     """Build a spec's model with the weights that it is to start from.
 
     A classifier for other classes is left out and starts fresh.
@@ -31,10 +31,10 @@ def initial_model(spec: ModelSpec, *, weights: str | None) -> nn.Module:
         InputError: if there are none, or they do not fit.
     """
     if weights is None:
-        return build_model(spec)
+        return build_network(spec)
     if weights == PRETRAINED:
         return _pretrained(spec)
-    model = build_model(spec)
+    model = build_network(spec)
     _copy(model, spec, path=Path(weights))
     return model
 
@@ -44,7 +44,7 @@ def expected_preprocessing(model: str, *, weights: str) -> Preprocessing:
 
     Args:
         model: name of the model that is to start from them.
-        weights: as `initial_model` takes them.
+        weights: as `initial_network` takes them.
 
     Raises:
         InputError: if there is no such model or file.
@@ -54,9 +54,9 @@ def expected_preprocessing(model: str, *, weights: str) -> Preprocessing:
     return open_checkpoint(Path(weights))[1].preprocessing
 
 
-def _pretrained(spec: ModelSpec) -> nn.Module:
-    model = build_model(spec, pretrained=True)
-    _compare_inputs(spec.preprocessing, preprocessing_of(model), weights=f"{spec.model}'s pretrained weights")
+def _pretrained(spec: NetworkSpec) -> nn.Module:
+    model = build_network(spec, pretrained=True)
+    _compare_inputs(spec.preprocessing, preprocessing_of(model), weights=f"{spec.backbone}'s pretrained weights")
     # timm makes a fresh classifier for another number of classes alone.
     if pretrained_labels(model) != spec.labels:
         model.reset_classifier(len(spec.labels))  # pyright: ignore[reportCallIssue] - a method of all of timm's models
@@ -72,23 +72,22 @@ def pretrained_labels(model: nn.Module) -> tuple[str, ...]:
     return () if subset is None else tuple(ImageNetInfo(subset).label_names())
 
 
-def _copy(model: nn.Module, spec: ModelSpec, *, path: Path) -> None:
-    source, found = open_checkpoint(path)
-    fresh = () if found.labels == spec.labels else _classifiers(model)
-    own = model.state_dict()
-    given = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
-    wanted = {key: value for key, value in own.items() if not key.startswith(fresh)}
-    if faults := compare_keys(wanted, given):
-        made = f"made by {found.model} {dict(found.model_kwargs)}"
+def _copy(model: nn.Module, spec: NetworkSpec, *, path: Path) -> None:
+    source, source_spec = open_checkpoint(path)
+    fresh = () if source_spec.labels == spec.labels else _classifiers(model)
+    loaded = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
+    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith(fresh)}
+    if faults := compare_keys(wanted, loaded):
+        made = f"made by {source_spec.backbone} {dict(source_spec.backbone_kwargs)}"
         raise InputError(f"model.weights={path}: {made}; do not fit ({describe_faults(faults, shown=1)})")
-    model.load_state_dict(given, strict=False)
-    _compare_inputs(spec.preprocessing, found.preprocessing, weights=str(path))
+    model.load_state_dict(loaded, strict=False)
+    _compare_inputs(spec.preprocessing, source_spec.preprocessing, weights=str(path))
 
 
 def _compare_inputs(ours: Preprocessing, theirs: Preprocessing, *, weights: str) -> None:
-    given, expected = ((each.mean, each.std, each.channel_order) for each in (ours, theirs))
-    if given != expected:
-        _log.warning("%s expect mean, std and channel order %s, the data have %s", weights, expected, given)
+    in_data, expected = ((side.mean, side.std, side.channel_order) for side in (ours, theirs))
+    if in_data != expected:
+        _log.warning("%s expect mean, std and channel order %s, the data have %s", weights, expected, in_data)
 
 
 def _classifiers(model: nn.Module) -> tuple[str, ...]:

@@ -1,0 +1,47 @@
+"""`parckit report`: a page about a run or a bundle."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from parckit.cli.progress import track
+from parckit.contract import InputError
+from parckit.measure.evaluation import EvaluationData
+from parckit.options import beside, verb_parser
+from parckit.report.content import write_page
+from parckit.report.gather import gather, is_bundle
+
+
+def main(argv: list[str]) -> None:
+    """Run the verb."""
+    parser = verb_parser("report", description="A page about a run or a bundle; it needs no other file.")
+    parser.shorthands = {"--data": "--data.source"}
+    parser.add_argument("path", type=Path, help="folder of a run or a bundle")
+    out = "the page, .html; by default report.html in the run's folder, or beside the bundle"
+    parser.add_argument("--out", type=Path | None, default=None, help=out)
+    data = "evaluate on this data now, and show the confusion matrix and the worst mistakes"
+    parser.add_argument("--data.source", type=str | None, default=None, help=data)
+    parser.add_class_arguments(EvaluationData, "data", skip={"source"}, instantiate=False)
+    args = parser.read(argv)
+    page: Path = args.out or default_page(args.path)
+    if page.suffix not in (".html", ".htm") or page.is_dir():
+        raise InputError(f"--out {page}: the page is a file; its name must end in .html")
+    findings = gather(args.path, data=_data(args.data), track=partial(track, description="evaluating"))
+    write_page(page, findings)
+    print(f"report: {page}")
+
+
+def _data(options: Namespace) -> EvaluationData | None:
+    """Return the data that the options name; None without a source."""
+    settings: dict[str, Any] = {**options.as_dict(), "source": options.source or ""}
+    data = EvaluationData(**settings)
+    if options.source is None and data != EvaluationData(source=""):
+        raise InputError("--data.source: is missing; the other options of --data need it")
+    return None if options.source is None else data
+
+
+def default_page(path: Path) -> Path:
+    """Return where the page about a folder goes: into it, but beside a bundle, which holds nothing else."""
+    return beside(path, "_report.html") if is_bundle(path) else path / "report.html"

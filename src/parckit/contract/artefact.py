@@ -1,0 +1,172 @@
+"""An artefact: one form of a network, ready for an engine, with all that an engine's user must know of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+
+from parckit.contract.errors import InputError
+
+Precision = Literal["fp32", "fp16", "int8"]
+Layout = Literal["NCHW", "NHWC"]
+ElementType = Literal["float32", "uint8"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputSpec:
+    """An artefact's only input.
+
+    Attributes:
+        name: of the graph's input.
+        dtype: element type.
+        layout: order of the dimensions.
+        shape: sizes in that order; None for a free dimension.
+        normalised_inside: whether the artefact itself divides by 255 and normalises: it then takes pixel values from 0
+            to 255. Otherwise the caller does, as `Preprocessing` says.
+    """
+
+    name: str = "image"
+    dtype: ElementType = "float32"
+    layout: Layout = "NCHW"
+    shape: tuple[int | None, ...] = (None, 3, None, None)
+    normalised_inside: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != len(self.layout):
+            raise InputError(f"shape={self.shape}: needs {len(self.layout)} dimensions, {self.layout}")
+        if self.shape[self.layout.index("C")] != 3:
+            raise InputError(f"shape={self.shape}: needs 3 channels in {self.layout}")
+        if self.dtype == "uint8" and not self.normalised_inside:
+            raise InputError("dtype='uint8': only an artefact with the normalisation inside takes whole numbers")
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images of one run; None if any number will do."""
+        return self.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width), pixels; None if one of them is free."""
+        height, width = (self.shape[self.layout.index(axis)] for axis in "HW")
+        return None if height is None or width is None else (height, width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputSpec:
+    """One of an artefact's outputs.
+
+    Attributes:
+        name: of the graph's output.
+        dtype: element type, such as float32.
+        layout: one letter a dimension; N in front means that the first dimension is the batch.
+        shape: sizes in that order; None for a free dimension.
+    """
+
+    name: str
+    dtype: str
+    layout: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderSpec:
+    """How an artefact's outputs become an answer.
+
+    Attributes:
+        name: of the decoder in `parckit.processing`.
+        parameters: what it needs to know, such as the strides of the maps; fixed.
+        defaults: thresholds and counts that callers may override, with the values that hold otherwise.
+    """
+
+    name: str
+    parameters: Mapping[str, object] = field(default_factory=dict[str, object])
+    defaults: Mapping[str, int | float] = field(default_factory=dict[str, int | float])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """The pictures that a quantizer saw.
+
+    Attributes:
+        method: such as percentile.
+        count: number of pictures.
+        sha256: digest of every picture's file.
+    """
+
+    method: str
+    count: int
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """What an engine gave for an artefact, compared with the torch network that it was made of.
+
+    Attributes:
+        engine: name in the table of engines.
+        version: of the engine; empty if it was not run.
+        passed: whether the outputs agree; None if it was not run.
+        figures: measured numbers by name, such as `max_abs`, `tolerance`, `images` and `peak_memory_bytes`.
+        reason: why it was not run; None if it was.
+    """
+
+    engine: str
+    version: str = ""
+    passed: bool | None
+    figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.passed is None) == (self.reason is None):
+            raise InputError(f"check on {self.engine}: needs a result, or a reason why it was not run")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Artefact:
+    """One form of the network, ready for an engine.
+
+    Attributes:
+        name: unique in the bundle; the name of its subfolder.
+        format: of its files, such as onnx.
+        precision: of its arithmetic.
+        files: path inside the bundle -> sha256. The first one is the one that an engine opens.
+        input: its input.
+        outputs: its outputs, in order.
+        decoder: how they become an answer.
+        options: how it was made, such as opset, IR version and form.
+        calibration: what its quantizer saw; None without one.
+        checks: one an engine.
+    """
+
+    name: str
+    format: str
+    precision: Precision
+    files: Mapping[str, str]
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    decoder: DecoderSpec
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
+    calibration: Calibration | None = None
+    checks: tuple[Check, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise InputError(f"artefact name {self.name!r}: use small letters, digits, dots and hyphens")
+        if not self.files or not self.outputs:
+            raise InputError(f"artefact {self.name!r}: has no files or no outputs")
+        for file in self.files:
+            if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+                raise InputError(f"artefact {self.name!r}: file {file!r} lies outside the bundle")
+
+    @property
+    def main_file(self) -> str:
+        """Path, inside the bundle, of the file that an engine opens."""
+        return next(iter(self.files))
+
+    @property
+    def runs_in_chunks(self) -> bool:
+        """Whether all outputs begin with the batch, so that images can be run in groups of any size."""
+        return all(output.layout.startswith("N") for output in self.outputs)

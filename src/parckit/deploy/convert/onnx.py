@@ -1,0 +1,172 @@
+"""The converter to ONNX: one exporter for today's opsets, an older one for those that boards need."""
+
+import json
+import textwrap
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from onnx import ValueInfoProto
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer import optimize_ir
+from torch import nn
+from torch.onnx.errors import OnnxExporterError
+
+from parckit.contract import SPEC_KEY, VERSION, Artefact, InputSpec, NetworkSpec, OutputSpec, sha256_of, to_plain
+from parckit.deploy.convert.axis_forms import set_axis_forms
+from parckit.deploy.convert.onnx_check import check_file, shape_of
+from parckit.deploy.convert.passes import PASSES
+from parckit.deploy.errors import ExportError
+from parckit.deploy.settings import ExportSettings
+from parckit.networks import head_of
+from parckit.runtimes.onnxruntime import ARTEFACT_KEY
+
+INPUT = "image"
+FILE = "model.onnx"
+
+_REASON_CHARS = 300
+"""How much of the exporter's message is shown."""
+
+_CLEAN = ir.passes.Sequential(
+    passes.IdentityEliminationPass(),
+    # Quantizers look for weights only among the initializers.
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+    passes.DeduplicateInitializersPass(),
+    passes.RemoveUnusedNodesPass(),
+    # The exporter adds Python stack traces of this machine, which are larger than a small network's weights. IR
+    # versions below 10 have no field for them.
+    passes.ClearMetadataAndDocStringPass(),
+)
+
+
+def refuses(spec: NetworkSpec, outputs: Sequence[OutputSpec]) -> str | None:
+    """Return why a network cannot be written as ONNX; None if it can."""
+    del spec, outputs
+    return None
+
+
+def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: ExportSettings) -> Artefact:
+    """Write a fused network to an ONNX file of static shapes, with all weights inside, and check the file.
+
+    Args:
+        network: fused, in eval mode; its convolutions along an axis are replaced by the form in which they leave.
+        spec: what it is; its preprocessing's size becomes the graph's.
+        folder: gets the file.
+        settings: how to write it.
+
+    Returns:
+        The artefact, without checks on engines; its files are named as in `folder`.
+
+    Raises:
+        ExportError: if torch's exporter cannot write the network, or the file is not what was asked for.
+    """
+    head, path = head_of(spec), folder / FILE
+    names = [output.name for output in head.outputs]
+    _write(network, path, size=spec.preprocessing.size, names=names, settings=settings)
+    graph = check_file(path, opset=settings.opset, ir_version=settings.ir).graph
+    wanted = InputSpec(name=INPUT, shape=_static_shape(graph.input[0]))
+    outputs = tuple(
+        replace(output, shape=_static_shape(value)) for output, value in zip(head.outputs, graph.output, strict=True)
+    )
+    artefact = Artefact(
+        name="onnx-fp32",
+        format="onnx",
+        precision="fp32",
+        files={FILE: ""},
+        input=wanted,
+        outputs=outputs,
+        decoder=head.decoder(spec),
+        options={"opset": settings.opset, "ir_version": settings.ir, "form": settings.form},
+    )
+    _describe(path, spec, artefact)
+    return replace(artefact, files={FILE: sha256_of(path)})
+
+
+def _static_shape(value: ValueInfoProto) -> tuple[int | None, ...]:
+    return shape_of(value)
+
+
+def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
+    """Write what the file is into its own metadata, so that it can be used without its bundle."""
+    model = ir.load(path)
+    facts = {name: to_plain(getattr(artefact, name)) for name in ("input", "outputs", "decoder")}
+    entries = {
+        SPEC_KEY: json.dumps(spec.to_dict()),
+        ARTEFACT_KEY: json.dumps(facts),
+        "parckit_version": VERSION,
+        # Plain entries for programs that do not know parckit.
+        "task": spec.task,
+        "labels": json.dumps(list(spec.labels), ensure_ascii=False),
+        "preprocessing": json.dumps(to_plain(spec.preprocessing)),
+    }
+    model.metadata_props.update(entries)
+    ir.save(model, path)
+
+
+def _write(
+    network: nn.Module, path: Path, *, size: tuple[int, int], names: Sequence[str], settings: ExportSettings
+) -> None:
+    set_axis_forms(network, settings.axis_form)
+    export = _export_dynamo if settings.uses_dynamo else _export_legacy
+    example = torch.zeros(settings.batch_size, 3, *size, dtype=torch.float32, device="cpu")
+    try:
+        export(network, example, path, opset=settings.opset, names=names)
+    except OnnxExporterError as error:
+        reason = textwrap.shorten(str(error), _REASON_CHARS)
+        raise ExportError(f"opset {settings.opset}: torch cannot write this model in it ({reason})") from error
+    graph = ir.load(path)
+    # The exporters leave shape arithmetic in the graph. Boards cannot run it, and static shapes make it constant.
+    optimize_ir(graph, should_fold=_does_not_repeat)
+    graph = _CLEAN(PASSES(graph).model).model
+    graph.ir_version = settings.ir
+    ir.save(graph, path)
+
+
+def _does_not_repeat(node: ir.Node) -> bool | None:
+    """Leave in the graph what repeats weights, such as the rows of matrices: the file holds what was learned."""
+    repeated = ir.convenience.get_const_tensor(node.inputs[0]) if node.op_type == "Expand" and node.inputs[0] else None
+    # Single numbers are not weights: zero biases that the exporter makes, and sizes.
+    return False if repeated is not None and repeated.size > 1 and repeated.dtype == ir.DataType.FLOAT else None
+
+
+def _export_dynamo(model: nn.Module, example: torch.Tensor, path: Path, *, opset: int, names: Sequence[str]) -> None:
+    torch.onnx.export(
+        model,
+        (example,),
+        path,
+        dynamo=True,
+        opset_version=opset,
+        input_names=[INPUT],
+        output_names=names,
+        external_data=False,
+        verbose=False,
+        optimize=False,
+    )
+
+
+def _export_legacy(model: nn.Module, example: torch.Tensor, path: Path, *, opset: int, names: Sequence[str]) -> None:
+    with _legacy_warnings_ignored():
+        torch.onnx.export(
+            model,
+            (example,),
+            path,
+            dynamo=False,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=names,
+        )
+
+
+@contextmanager
+def _legacy_warnings_ignored() -> Generator[None]:
+    with warnings.catch_warnings():
+        # We know that this exporter is the old one: no other writes these opsets.
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
+        # Shapes are static, so that Python's choices by shape are right; other wrong traces fail the parity check.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
+        yield

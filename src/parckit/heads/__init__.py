@@ -1,1 +1,0 @@
-"""Detection and segmentation heads, built from the channels and strides that a backbone promises; none yet."""

@@ -1,0 +1,25 @@
+"""A backbone and a head for a task: building them from a spec, checkpoints in and out, weights that ship."""
+
+from parckit.networks.build import HEADS, Head, build_network, check_input, head_of
+from parckit.networks.checkpoints import (
+    NETWORK_PREFIX,
+    damage_named,
+    names_checkpoint,
+    open_checkpoint,
+    read_training,
+    save_weights,
+)
+
+__all__ = [
+    "HEADS",
+    "NETWORK_PREFIX",
+    "Head",
+    "build_network",
+    "check_input",
+    "damage_named",
+    "head_of",
+    "names_checkpoint",
+    "open_checkpoint",
+    "read_training",
+    "save_weights",
+]

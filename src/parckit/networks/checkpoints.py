@@ -1,0 +1,124 @@
+"""The two kinds of checkpoint: Lightning's `.ckpt` of a training, and plain `.safetensors` of weights."""
+
+import json
+import warnings
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from parckit.contract import SPEC_KEY, InputError, NetworkSpec, replacing, shipped_weights
+from parckit.models import compare_keys, describe_faults
+from parckit.networks.build import build_network
+
+NETWORK_PREFIX = "model."
+"""Where a LightningModule of `parckit.tasks` keeps the network in its state dict."""
+_SUFFIXES = (".ckpt", ".safetensors")
+
+
+def names_checkpoint(name: str) -> bool:
+    """Return whether a name is one that `open_checkpoint` takes, and not that of a model."""
+    return name.endswith(_SUFFIXES) or shipped_weights(name) is not None
+
+
+def open_checkpoint(path: Path) -> tuple[nn.Module, NetworkSpec]:
+    """Build the network that a checkpoint was saved from, with its weights, in eval mode on the CPU.
+
+    The name of weights that come with the package, such as `parcnet_xs.cifar10`, stands for their file, unless there is
+    a file of that name. Nothing in a file is executed: `.ckpt` is read with `weights_only=True`.
+
+    Raises:
+        InputError: if the file is missing, damaged, no parckit checkpoint, or its weights do not fit its network.
+    """
+    if not path.is_file():
+        path = shipped_weights(str(path)) or path
+    if path.suffix not in _SUFFIXES:
+        raise InputError(f"{path}: not a checkpoint; its name must end in one of {_SUFFIXES}")
+    with damage_named(path):
+        spec, weights = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
+    network = build_network(spec)
+    if faults := compare_keys(network.state_dict(), weights):
+        raise InputError(f"{path}: its weights do not fit its network ({describe_faults(faults)})")
+    network.load_state_dict(weights)
+    return network.eval(), spec
+
+
+def read_training(path: Path) -> tuple[NetworkSpec, dict[str, object]]:
+    """Return the spec and everything else that a `.ckpt` file of `parckit train` holds, tensors on the CPU.
+
+    Nothing in the file is executed: it is read with `weights_only=True`.
+
+    Raises:
+        InputError: if the file is missing, damaged, or not written by `parckit train`.
+    """
+    with damage_named(path), warnings.catch_warnings():
+        # torch warns of pickles that it did not write; they are refused below or by the reader itself.
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
+        raise InputError(f"{path}: not written by `parckit train` (it lacks {SPEC_KEY!r} or 'state_dict')")
+    content = cast("dict[str, object]", checkpoint)
+    return _decode_spec(content[SPEC_KEY], path), content
+
+
+def save_weights(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
+    """Write the weights and the spec to a `.safetensors` file, whole or not at all.
+
+    Raises:
+        InputError: if `path` has another suffix.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: the name of a weights file must end in '.safetensors'")
+    weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    # safetensors' own writer of files gives them permissions that keep other users from reading them.
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(weights, metadata={SPEC_KEY: json.dumps(spec.to_dict())}))
+
+
+@contextmanager
+def damage_named(path: Path) -> Generator[None]:
+    """Name the file in whatever error reading it raises.
+
+    Raises:
+        InputError: if there is no such file, or the body fails.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # Damaged files make torch raise whatever their bytes lead to: KeyError, EOFError, ...
+        name = type(error).__name__
+        raise InputError(
+            f"{path}: damaged, or no {path.suffix or 'checkpoint'} file of weights alone ({name})"
+        ) from error
+
+
+def _read_lightning(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
+    spec, checkpoint = read_training(path)
+    state = cast("dict[str, Tensor]", checkpoint["state_dict"])
+    weights = {
+        key.removeprefix(NETWORK_PREFIX): value for key, value in state.items() if key.startswith(NETWORK_PREFIX)
+    }
+    return spec, weights
+
+
+def _read_safetensors(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        metadata: Mapping[str, str] = file.metadata() or {}
+        if SPEC_KEY not in metadata:
+            raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r})")
+        return _decode_spec(json.loads(metadata[SPEC_KEY]), path), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # no mapping
+
+
+def _decode_spec(data: object, path: Path) -> NetworkSpec:
+    try:
+        return NetworkSpec.from_dict(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

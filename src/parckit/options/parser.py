@@ -1,0 +1,99 @@
+"""The parser of all commands and recipes: a typed signature becomes options, YAML keys and help (jsonargparse).
+
+It is a room of its own, below the others, because both `parckit train` and `parckit.train` need it, and boards, which
+have no torch, need it for `predict` and `bench`.
+"""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import NoReturn
+
+from jsonargparse import ArgumentParser, Namespace
+
+from parckit.contract import InputError
+
+_log = logging.getLogger(__name__)
+
+# jsonargparse writes its messages for programmers. A message that it words in another way is shown as it is.
+_REWORDED = (
+    (r'^Parser key "([^"]+)":', r"--\1:"),
+    (
+        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
+        r"Expected \1. Got value: ",
+    ),
+    (r"Expected a ", "Expected "),
+    (r"typing\.Literal\[([^]]*)\]", r"\1"),
+    (r"<class 'NoneType'>", "null"),
+    (r"<class '(\w+)'>", r"\1"),
+)
+
+
+class Parser(ArgumentParser):
+    """A parser whose mistakes are one line, and whose options may have hyphens in their names.
+
+    Attributes:
+        shorthands: short name of an option -> its full name, such as `--data` -> `--data.source`.
+        renamed: former name of a key -> today's. Options under a former name are read, with one warning for each.
+    """
+
+    shorthands: Mapping[str, str] = {}
+    renamed: Mapping[str, str] = {}
+
+    def read(self, argv: list[str]) -> Namespace:
+        """Parse and build the dataclasses of the arguments.
+
+        Raises:
+            InputError: for anything that does not fit.
+        """
+        return self.build(self.parse(argv))
+
+    def parse(self, argv: list[str]) -> Namespace:
+        """Parse into plain values, as `save` writes them.
+
+        Raises:
+            InputError: for anything that does not fit.
+        """
+        options = argv[: argv.index("--")] if "--" in argv else argv
+        return self.parse_args([*map(self._in_full, options), *argv[len(options) :]])
+
+    def build(self, config: Namespace) -> Namespace:
+        """Turn parsed groups into the objects that they describe.
+
+        Raises:
+            InputError: if one of them refuses a value.
+        """
+        try:
+            return self.instantiate(config)
+        except ValueError as error:  # jsonargparse wraps what an optional object refuses
+            raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the message's essence.
+
+        Raises:
+            InputError: always.
+        """
+        lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
+        text = " ".join(lines)
+        for pattern, replacement in _REWORDED:
+            text = re.sub(pattern, replacement, text)
+        raise InputError(text) from ex
+
+    def _in_full(self, arg: str) -> str:
+        """Return an option with underscores, under its full and present name."""
+        name, equals, value = arg.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+        name = self.shorthands.get(name, name)
+        for former, present in self.renamed.items():
+            if name == f"--{former}" or name.startswith(f"--{former}."):
+                changed = f"--{present}{name[len(former) + 2 :]}"
+                _log.warning("%s is now called %s", name, changed)
+                name = changed
+        return name + equals + value
+
+
+def verb_parser(verb: str, *, description: str) -> Parser:
+    """Return an empty parser for a verb; options must be written out, for an abbreviation may be a typing mistake."""
+    return Parser(prog=f"parckit {verb}", description=description, allow_abbrev=False)

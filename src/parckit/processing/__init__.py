@@ -1,0 +1,43 @@
+"""From a picture file to an array, and from an engine's outputs to an answer. numpy and Pillow are all it needs."""
+
+from parckit.processing.classify import CLASSIFY, UNKNOWN, ClassDecoder, ClassPrediction, ClassScore, probabilities
+from parckit.processing.decoders import DECODERS, Decoder, make_decoder
+from parckit.processing.geometry import Geometry
+from parckit.processing.images import (
+    FORMAT_OF_EXTENSION,
+    IMAGE_EXTENSIONS,
+    IMAGE_FORMATS,
+    Picture,
+    decode_image,
+    list_images,
+    load_image,
+    open_picture,
+)
+from parckit.processing.prediction import Prediction
+from parckit.processing.preprocess import cover, fit, preprocess, to_array
+
+__all__ = [
+    "CLASSIFY",
+    "DECODERS",
+    "FORMAT_OF_EXTENSION",
+    "IMAGE_EXTENSIONS",
+    "IMAGE_FORMATS",
+    "UNKNOWN",
+    "ClassDecoder",
+    "ClassPrediction",
+    "ClassScore",
+    "Decoder",
+    "Geometry",
+    "Picture",
+    "Prediction",
+    "cover",
+    "decode_image",
+    "fit",
+    "list_images",
+    "load_image",
+    "make_decoder",
+    "open_picture",
+    "preprocess",
+    "probabilities",
+    "to_array",
+]

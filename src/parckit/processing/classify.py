@@ -1,0 +1,182 @@
+"""Classification: from logits to the most probable classes, as text, JSON and picture."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from parckit.contract import DecoderSpec, InputError
+from parckit.processing.geometry import Geometry
+
+CLASSIFY = DecoderSpec(name="classify", defaults={"top": 3, "threshold": 0.0})
+"""How logits become classes: the `top` most probable ones; below the probability `threshold` the answer is UNKNOWN."""
+
+UNKNOWN = "unknown"
+"""The answer where no class is probable enough."""
+
+_BAR_CHARACTERS = 20
+"""Length of a bar that stands for 100 %, in a terminal."""
+_CANVAS_WIDTH = 480
+"""Least width of a drawing, pixels: room for names, bars and numbers."""
+_ROW_HEIGHT = 28
+_FONT_SIZE = 16
+_PAPER, _INK, _BAR = "#fdfdfd", "#1c2530", "#0072b2"
+
+
+class ClassScore(NamedTuple):
+    """A class and how probable it is.
+
+    Attributes:
+        label: its name.
+        probability: from 0 to 1.
+    """
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class ClassPrediction:
+    """The most probable classes of a picture.
+
+    Attributes:
+        ranking: the most probable class first.
+        threshold: least probability of an answer.
+    """
+
+    ranking: tuple[ClassScore, ...]
+    threshold: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """The most probable class, or UNKNOWN if it is less probable than the threshold."""
+        return self.ranking[0].label if self.is_known else UNKNOWN
+
+    @property
+    def probability(self) -> float:
+        """Probability of the most probable class, from 0 to 1."""
+        return self.ranking[0].probability
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the most probable class reaches the threshold."""
+        return self.probability >= self.threshold
+
+    def to_plain(self) -> list[dict[str, object]]:
+        """Return the classes, the most probable one first; UNKNOWN, without a probability, comes before them."""
+        classes: list[dict[str, object]] = [
+            {"class": score.label, "probability": score.probability} for score in self.ranking
+        ]
+        return classes if self.is_known else [{"class": UNKNOWN, "probability": None}, *classes]
+
+    def draw(self, picture: Image.Image) -> Image.Image:
+        """Return the picture with a bar for every class below it."""
+        width = max(picture.width, _CANVAS_WIDTH)
+        rows = self.rows()
+        canvas = Image.new("RGB", (width, picture.height + _ROW_HEIGHT * len(rows) + 8), _PAPER)
+        canvas.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
+        pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT_SIZE)
+        left, right = width * 2 // 5, width - 80
+        for number, (label, probability) in enumerate(rows):
+            top = picture.height + 4 + _ROW_HEIGHT * number
+            pen.text((left - 8, top + _ROW_HEIGHT // 2), label, fill=_INK, font=font, anchor="rm")
+            if probability is not None:
+                end = left + round((right - left) * probability)
+                pen.rectangle((left, top + 5, end, top + _ROW_HEIGHT - 5), fill=_BAR)
+                share = f"{100 * probability:.1f} %"
+                pen.text((end + 8, top + _ROW_HEIGHT // 2), share, fill=_INK, font=font, anchor="lm")
+        return canvas
+
+    def rows(self) -> list[tuple[str, float | None]]:
+        """Return what is shown: a label and its probability a row."""
+        rows: list[tuple[str, float | None]] = [(score.label, score.probability) for score in self.ranking]
+        return rows if self.is_known else [(UNKNOWN, None), *rows]
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        width = max(len(label) for label, _ in rows)
+        lines = [
+            label if probability is None else f"{label:{width}}  {100 * probability:5.1f} %  {_bar(probability)}"
+            for label, probability in rows
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Return a table with bars, as notebooks show it."""
+        cells = ((html.escape(label), _html_bar(probability)) for label, probability in self.rows())
+        rows = "".join(f"<tr><td>{label}</td><td>{bar}</td></tr>" for label, bar in cells)
+        return f"<table>{rows}</table>"
+
+
+class ClassDecoder:
+    """Turns logits into classes.
+
+    Args:
+        labels: class names by index.
+        parameters: none are known.
+        top: how many classes to tell.
+        threshold: least probability of an answer, from 0 to 1.
+
+    Raises:
+        InputError: if `top` or `threshold` is out of range.
+    """
+
+    def __init__(
+        self, labels: Sequence[str], parameters: Mapping[str, object], *, top: int = 3, threshold: float = 0.0
+    ) -> None:
+        del parameters
+        if top < 1 or int(top) != top:
+            raise InputError(f"top={top}: must be a whole number of classes, at least 1")
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold={threshold}: must be a probability, from 0 to 1")
+        self._labels = tuple(labels)
+        self._top = min(int(top), len(self._labels))
+        self._threshold = threshold
+
+    def __call__(self, outputs: Sequence[NDArray[np.generic]], geometries: Sequence[Geometry]) -> list[ClassPrediction]:
+        """Return an answer for every image.
+
+        Args:
+            outputs: the logits alone.
+            geometries: of the images, one each; classes do not depend on them.
+
+        Shape:
+            outputs: one array, (B, classes)
+        """
+        del geometries
+        (logits,) = outputs
+        return [self._rank(row) for row in probabilities(logits)]
+
+    def _rank(self, row: NDArray[np.float64]) -> ClassPrediction:
+        # Equal probabilities keep the order of the classes.
+        best = np.argsort(-row, kind="stable")[: self._top]
+        ranking = tuple(ClassScore(self._labels[index], float(row[index])) for index in best.tolist())
+        return ClassPrediction(ranking=ranking, threshold=self._threshold)
+
+
+def probabilities(logits: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return softmax over the last dimension, in float64.
+
+    Shape:
+        (B, classes) -> (B, classes)
+    """
+    exact = logits.astype(np.float64)
+    odds = np.exp(exact - exact.max(-1, keepdims=True))
+    return odds / odds.sum(-1, keepdims=True)
+
+
+def _html_bar(probability: float | None) -> str:
+    if probability is None:
+        return ""
+    style = f"display:inline-block;height:.7em;background:{_BAR};width:{10 * probability:.2f}em"
+    return f'<div style="{style}"></div> {100 * probability:.1f} %'
+
+
+def _bar(probability: float) -> str:
+    return "█" * round(_BAR_CHARACTERS * probability)

@@ -1,0 +1,61 @@
+"""Where the pixels of a network's input lie in the picture that it was made of."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Geometry:
+    """How a picture was fitted to a network's input, and the way back.
+
+    A point of the upright picture at (y, x), in pixels from its upper left corner, lies in the input at
+    `y * scale[0] - offset[0]`, `x * scale[1] - offset[1]`.
+
+    Attributes:
+        picture_size: (height, width) of the upright picture, pixels.
+        input_size: (height, width) of the input, pixels.
+        scale: pixels of the input per pixel of the picture, (along the height, along the width).
+        offset: pixels that were cut off at the (top, left); negative where padding was added.
+    """
+
+    picture_size: tuple[int, int]
+    input_size: tuple[int, int]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+    def boxes_to_picture(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return boxes in pixels of the picture, cut at its borders.
+
+        Args:
+            boxes: (left, top, right, bottom) in pixels of the input.
+
+        Shape:
+            (N, 4) -> (N, 4)
+        """
+        (scale_y, scale_x), (offset_y, offset_x) = self.scale, self.offset
+        height, width = self.picture_size
+        shift = np.array([offset_x, offset_y, offset_x, offset_y])
+        moved = (boxes.reshape(-1, 4) + shift) / [scale_x, scale_y, scale_x, scale_y]
+        return moved.clip(0, [width, height, width, height]).astype(np.float32)
+
+    def mask_to_picture(self, mask: NDArray[np.generic], *, outside: int = 0) -> NDArray[np.generic]:
+        """Return a mask of the picture's size; each of its pixels takes the value of the nearest pixel of the input.
+
+        Args:
+            mask: class or instance numbers, one for each pixel of the input.
+            outside: value where the input shows nothing of the picture, as beyond a centre crop.
+
+        Shape:
+            (H, W) of the input -> (H, W) of the picture
+        """
+        rows, columns = (
+            np.floor((np.arange(length) + 0.5) * scale - offset).astype(np.int64)
+            for length, scale, offset in zip(self.picture_size, self.scale, self.offset, strict=True)
+        )
+        height, width = mask.shape
+        whole = mask[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]]
+        whole[(rows < 0) | (rows >= height), :] = outside
+        whole[:, (columns < 0) | (columns >= width)] = outside
+        return whole

@@ -1,0 +1,128 @@
+"""From a picture to a network's input: the only preprocessing there is.
+
+Evaluation in training, every engine, `parckit predict` and boards use these functions; training's random changes end
+with `to_array`. numpy and Pillow are all they need.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from parckit.contract import InputSpec, Preprocessing
+from parckit.processing.geometry import Geometry
+
+_FLOAT_NCHW = InputSpec()
+
+
+def preprocess(
+    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = _FLOAT_NCHW
+) -> tuple[NDArray[np.generic], Geometry]:
+    """Turn an upright RGB picture into one image of a network's input.
+
+    Args:
+        picture: as `parckit.processing.open_picture` returns it.
+        preprocessing: what the network expects.
+        wanted: type and layout of the input, and whether the network itself normalises.
+
+    Returns:
+        The input without its batch dimension, and where its pixels lie in the picture.
+
+    Shape:
+        (3, H, W), or (H, W, 3) in NHWC layout
+    """
+    fitted, geometry = fit(picture, preprocessing)
+    return to_array(fitted, preprocessing, wanted=wanted), geometry
+
+
+def fit(picture: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, Geometry]:
+    """Bring a picture to `preprocessing.size` in the way that `preprocessing.fit` says."""
+    fitted, resized, offset = _FITS[preprocessing.fit](picture, preprocessing)
+    geometry = Geometry(
+        picture_size=(picture.height, picture.width),
+        input_size=preprocessing.size,
+        scale=(resized[0] / picture.height, resized[1] / picture.width),
+        offset=(float(offset[0]), float(offset[1])),
+    )
+    return fitted, geometry
+
+
+def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resampling) -> Image.Image:
+    """Resize with the aspect ratio kept so that `size` (height, width) is just covered; the longer side rounds down."""
+    height, width = size
+    if height * picture.width >= width * picture.height:
+        covering = (height * picture.width // picture.height, height)
+    else:
+        covering = (width, width * picture.height // picture.width)
+    # A picture of that size stays as it is: resizing would copy it.
+    return picture if covering == picture.size else picture.resize(covering, resample)
+
+
+def to_array(
+    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = _FLOAT_NCHW
+) -> NDArray[np.generic]:
+    """Order the channels of a fitted picture, divide by 255 and normalise.
+
+    Shape:
+        (3, H, W), or (H, W, 3) in NHWC layout
+    """
+    pixels = np.asarray(picture)
+    if preprocessing.channel_order == "bgr":
+        pixels = pixels[..., ::-1]
+    scale, shift = _affine(preprocessing)
+    if wanted.layout == "NCHW":
+        pixels = pixels.transpose(2, 0, 1)
+        scale, shift = scale[:, None, None], shift[:, None, None]
+    if wanted.normalised_inside:
+        return np.ascontiguousarray(pixels, dtype=wanted.dtype)
+    array = pixels.astype(np.float32, order="C")
+    # Two float32 operations in this order, as training has always done: the numbers must not change by one bit.
+    array *= scale
+    array += shift
+    return array
+
+
+@cache
+def _affine(preprocessing: Preprocessing) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what pixel values are multiplied by and then shifted by, a number for each channel."""
+    mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
+    return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
+
+
+_Fitted = tuple[Image.Image, tuple[int, int], tuple[int, int]]
+"""The fitted picture; (height, width) of the resized picture; pixels cut off at the (top, left)."""
+
+
+def _fit_cover(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
+    resized = cover(picture, preprocessing.resize_size, resample=_resample(preprocessing))
+    height, width = preprocessing.size
+    # Half pixels round to even.
+    top, left = round((resized.height - height) / 2), round((resized.width - width) / 2)
+    cropped = resized.crop((left, top, left + width, top + height))
+    return cropped, (resized.height, resized.width), (top, left)
+
+
+def _fit_stretch(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
+    height, width = preprocessing.size
+    return picture.resize((width, height), _resample(preprocessing)), (height, width), (0, 0)
+
+
+def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
+    height, width = preprocessing.size
+    if height * picture.width <= width * picture.height:
+        inner = (height, max(1, height * picture.width // picture.height))
+    else:
+        inner = (max(1, width * picture.height // picture.width), width)
+    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    padded = Image.new("RGB", (width, height), preprocessing.fill)
+    padded.paste(picture.resize((inner[1], inner[0]), _resample(preprocessing)), (left, top))
+    return padded, inner, (-top, -left)
+
+
+_FITS = {"cover": _fit_cover, "stretch": _fit_stretch, "contain": _fit_contain}
+"""One function for each value of `Preprocessing.fit`."""
+
+
+def _resample(preprocessing: Preprocessing) -> Image.Resampling:
+    return Image.Resampling[preprocessing.interpolation.upper()]

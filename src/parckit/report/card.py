@@ -1,0 +1,123 @@
+"""The model card, and the lines that give a page's numbers again."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from parckit.contract import CONFIG, VERSION, Preprocessing
+from parckit.measure.environment import describe
+from parckit.report.gather import Findings
+from parckit.report.page import ModelCard, Provenance
+from parckit.report.story import Story
+
+
+def make_card(findings: Findings, story: Story) -> ModelCard:
+    """Say what the network is, and how it was made."""
+    spec = findings.spec
+    facts: dict[str, str] = {}
+    if spec is not None:
+        height, width = spec.preprocessing.size
+        facts = {
+            "Network": spec.backbone,
+            "Task": spec.task,
+            "Input": f"{height} x {width} pixels",
+            "Classes": str(len(spec.labels)),
+        }
+    if findings.params is not None and findings.madds is not None:
+        facts |= {"Parameters": f"{findings.params:,}", "Multiply-adds": f"{findings.madds:,}"}
+    training = {} if findings.run is None else _training_facts(findings.run.config)
+    sections = {
+        "Intended use": story.intended_use,
+        "Data": story.data,
+        "Limits": story.limits,
+        "Preprocessing": "" if spec is None else describe_preprocessing(spec.preprocessing),
+        "Licence": story.licence,
+    }
+    return ModelCard(facts=facts | training, sections={name: text for name, text in sections.items() if text})
+
+
+def describe_preprocessing(preprocessing: Preprocessing) -> str:
+    """Say in words what is done to a picture."""
+    height, width = preprocessing.size
+    over = " x ".join(map(str, preprocessing.resize_size))
+    fitted = {
+        "cover": f"Resize the picture so that it just covers {over} pixels; cut {height} x {width} from the middle.",
+        "stretch": f"Resize the picture to {height} x {width} pixels; its aspect ratio changes.",
+        "contain": f"Resize the picture so that it fits into {height} x {width} pixels, and fill the rest with the "
+        f"colour {preprocessing.fill}.",
+    }[preprocessing.fit]
+    return (
+        f"{fitted} The resize is {preprocessing.interpolation}. Put the channels in the order "
+        f"{preprocessing.channel_order.upper()}, divide by 255, subtract the mean {preprocessing.mean}, and divide by "
+        f"{preprocessing.std}."
+    )
+
+
+def make_provenance(findings: Findings, story: Story) -> Provenance:
+    """Say with what the numbers were measured, and how to measure them again."""
+    here = describe()
+    facts = {"Page written": f"{here.date[:10]}, parckit {VERSION}"}
+    if findings.answers or findings.speeds:
+        facts |= {"Python": here.python, "Versions": _listed(here.versions)}
+    if findings.bundles:
+        facts["Exported with"] = _listed(findings.bundles[0].contract.versions)
+    if here.commit is not None:
+        facts["Commit of parckit"] = here.commit + (" (with changes)" if here.dirty else "")
+    return Provenance(facts=facts, commands=story.commands or _commands(findings))
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{package} {version}" for package, version in versions.items())
+
+
+_TRAINING_FACTS = {
+    "Trained on": ("data", "source"),
+    "Epochs": ("trainer", "max_epochs"),
+    "Batch size": ("data", "batch_size"),
+    "Optimizer": ("model", "optimizer", "name"),
+    "Learning rate": ("model", "optimizer", "lr"),
+    "Weight decay": ("model", "optimizer", "weight_decay"),
+    "Weight averaging": ("ema", "decay"),
+    "First weights": ("model", "weights"),
+    "Best by": ("monitor",),
+    "Seed": ("seed",),
+}
+"""Name in the card -> where a recipe has it."""
+
+
+def _training_facts(config: Mapping[str, object]) -> dict[str, str]:
+    facts = {name: _setting(config, keys) for name, keys in _TRAINING_FACTS.items()}
+    return {name: str(value) for name, value in facts.items() if value is not None and value != -1}
+
+
+def _setting(config: Mapping[str, object], keys: tuple[str, ...]) -> object:
+    group: object = config
+    for key in keys:
+        group = group.get(key) if isinstance(group, Mapping) else None
+    return group
+
+
+def _commands(findings: Findings) -> tuple[str, ...]:
+    """Return the lines that are known: how a bundle was exported, for example, is not."""
+    lines: list[list[str]] = []
+    run = findings.run
+    if run is not None:
+        again = run.folder.with_name(f"{run.folder.resolve().name}_again")
+        lines.append(["train", "--config", str(run.folder / CONFIG), "--out", str(again)])
+    several = any(len(bundle.contract.artefacts) > 1 for bundle in findings.bundles)
+    paths = _paths(findings)
+    for entry in (*findings.accuracies, *findings.speeds):
+        if entry.model not in paths:
+            continue
+        which = ["--artefact", entry.artefact] if several and entry.artefact != entry.model else []
+        verb, *options = entry.command
+        lines.append([verb, str(paths[entry.model]), *which, *options])
+    return tuple(shlex.join(["parckit", *line]) for line in lines)
+
+
+def _paths(findings: Findings) -> dict[str, Path]:
+    """Return the folder or file of every network on the page, by its name."""
+    paths = {bundle.folder.resolve().name: bundle.folder for bundle in findings.bundles}
+    if findings.run is not None and findings.run.checkpoint is not None:
+        paths[findings.run.checkpoint.name] = findings.run.checkpoint
+    return paths

@@ -1,0 +1,180 @@
+"""A page about a run or a bundle: what was collected, in words, tables and pictures."""
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+
+from parckit.measure.cost import format_count
+from parckit.measure.latency import Timing
+from parckit.report import plots
+from parckit.report.card import make_card, make_provenance
+from parckit.report.gather import Findings
+from parckit.report.mistakes import Answer
+from parckit.report.page import Gallery, Headline, Picture, Report, Tile, write_report
+from parckit.report.recorded import Accuracy
+from parckit.report.story import Story
+from parckit.report.tables import make_tables, metric_title
+
+_NO_STORY = Story()
+_DRAWN = ("train_loss", "val_", "lr")
+"""How the names of the values that a training curve draws begin."""
+
+
+def write_page(path: Path, findings: Findings, *, story: Story = _NO_STORY) -> None:
+    """Write the page about what was collected; what is missing is left out."""
+    write_report(path, make_report(findings, story=story))
+
+
+def make_report(findings: Findings, *, story: Story = _NO_STORY) -> Report:
+    """Put what was collected in order."""
+    return Report(
+        title=story.title or _title(findings),
+        summary=_summary(findings),
+        headlines=(*_headlines(findings), *story.headlines),
+        pictures=_pictures(findings),
+        tables=make_tables(findings),
+        gallery=_gallery(findings),
+        card=make_card(findings, story),
+        provenance=make_provenance(findings, story),
+    )
+
+
+def _title(findings: Findings) -> str:
+    name = findings.path.resolve().name
+    return name if findings.spec is None else f"{findings.spec.backbone}: {name}"
+
+
+def _summary(findings: Findings) -> str:
+    """Tell the result in a few sentences."""
+    sentences: list[str] = []
+    epochs = _epochs(findings)
+    if epochs:
+        sentences.append(f"Trained for {epochs} epoch{'' if epochs == 1 else 's'}.")
+    if findings.accuracies:
+        sentences.append(_tell_accuracy(findings.accuracies[0]))
+    checks = [
+        check
+        for bundle in findings.bundles
+        for artefact in bundle.contract.artefacts
+        for check in artefact.checks
+        if check.passed is not None
+    ]
+    if checks:
+        equal = all(check.passed for check in checks)
+        outputs = "equals" if equal else "does not everywhere equal"
+        sentences.append(f"What the artefacts compute {outputs} what torch computes, within the accepted difference.")
+    return " ".join(sentences)
+
+
+def _tell_accuracy(accuracy: Accuracy) -> str:
+    name, value = next(iter(accuracy.scalars.items()), ("", 0.0))
+    result = f"{metric_title(name)} {value:.2f} % " if name else "Evaluated "
+    return f"{result}on {accuracy.images} images of {accuracy.source} ({accuracy.served}), with {accuracy.engine}."
+
+
+def _epochs(findings: Findings) -> int:
+    epochs = [row.epoch for row in (findings.run.curve if findings.run else ()) if row.epoch is not None]
+    return 1 + max(epochs) if epochs else 0
+
+
+def _headlines(findings: Findings) -> tuple[Headline, ...]:
+    """Return the numbers that matter: one an engine for accuracy, then what the first artefact promises."""
+    headlines: list[Headline] = []
+    for accuracy in findings.accuracies[:2]:
+        for name, value in list(accuracy.scalars.items())[:1]:
+            label = f"{metric_title(name)}, {accuracy.engine.split()[0]}"
+            headlines.append(Headline(label=label, value=f"{value:.2f} %", note=f"{accuracy.images} images"))
+    checks = [check for bundle in findings.bundles for check in bundle.contract.artefacts[0].checks]
+    for figures in [check.figures for check in checks if {"max_abs", "tolerance"} <= check.figures.keys()][:1]:
+        note = f"accepted {figures['tolerance']:.1e}"
+        headlines.append(Headline(label="Difference from torch", value=f"{figures['max_abs']:.1e}", note=note))
+    if findings.speeds:
+        fastest = min(findings.speeds, key=lambda speed: speed.timings[0].p50_ms)
+        timing = fastest.timings[0]
+        note = f"{fastest.engine.split()[0]}, {_threads(timing)}"
+        headlines.append(Headline(label="Latency, p50", value=f"{timing.p50_ms:.2f} ms", note=note))
+    if findings.params is not None and findings.madds is not None:
+        headlines.append(Headline(label="Parameters", value=format_count(findings.params)))
+        headlines.append(Headline(label="Multiply-adds", value=format_count(findings.madds), note="of one image"))
+    return tuple(headlines)
+
+
+def _pictures(findings: Findings) -> tuple[Picture, ...]:
+    pictures: list[Picture] = []
+    curve = findings.run.curve if findings.run else ()
+    if any(name.startswith(_DRAWN) and isfinite(value) for row in curve for name, value in row.values.items()):
+        averaged = findings.run is not None and findings.run.config.get("ema") is not None
+        pictures.append(
+            Picture(
+                title="Training",
+                figure=plots.training_curve(curve),
+                alt=f"Loss, validation and learning rate over {_epochs(findings)} epochs.",
+                caption="Validation uses the averaged weights, which are the ones that are saved." if averaged else "",
+            )
+        )
+    if findings.spec is not None:
+        # A record may be about another network, with other classes.
+        classes = len(findings.spec.labels)
+        fitting = [accuracy for accuracy in findings.accuracies if accuracy.confusion.shape == (classes, classes)]
+        pictures += [_confusion(accuracy, findings.spec.labels) for accuracy in fitting[:1]]
+    if findings.speeds:
+        pictures.append(_latency(findings))
+    return tuple(pictures)
+
+
+def _confusion(accuracy: Accuracy, labels: Sequence[str]) -> Picture:
+    return Picture(
+        title="Confusion matrix",
+        figure=plots.confusion_matrix(accuracy.confusion, labels),
+        alt=f"{accuracy.confusion.trace()} of {accuracy.images} images lie on the diagonal.",
+        caption=f"{accuracy.label} with {accuracy.engine} on {accuracy.source}, {accuracy.served}.",
+    )
+
+
+def _threads(timing: Timing) -> str:
+    return f"{timing.threads} thread{'' if timing.threads == 1 else 's'}"
+
+
+def _latency(findings: Findings) -> Picture:
+    bars = [
+        ("\n".join(filter(None, (speed.label, f"{speed.engine.split()[0]}, {_threads(timing)}"))), timing)
+        for speed in findings.speeds
+        for timing in speed.timings
+    ]
+    return Picture(
+        title="Latency",
+        figure=plots.latency_bars(
+            [name for name, _ in bars],
+            p50_ms=[timing.p50_ms for _, timing in bars],
+            p95_ms=[timing.p95_ms for _, timing in bars],
+        ),
+        alt="Median and 95th percentile of one inference, by engine and number of threads.",
+        caption="One run at a time, after warm-up.",
+    )
+
+
+def _gallery(findings: Findings) -> Gallery | None:
+    if not findings.answers:
+        return None
+    mistakes = sum(not answer.is_right for answer in findings.answers)
+    doubtful = len(findings.answers) - mistakes
+    parts = ["the mistakes it is surest of"] * bool(mistakes) + ["the right answers it doubts most"] * bool(doubtful)
+    accuracy = findings.accuracies[0]
+    return Gallery(
+        title="Worst mistakes" if mistakes else "Least sure answers",
+        tiles=tuple(map(_tile, findings.answers)),
+        caption=(
+            f"Pictures as the network sees them: {', then '.join(parts)}. The percentage is its confidence. "
+            f"{accuracy.label} with {accuracy.engine}."
+        ),
+    )
+
+
+def _tile(answer: Answer) -> Tile:
+    truth = "" if answer.is_right else f"is {answer.truth}, "
+    return Tile(
+        pixels=answer.pixels,
+        heading=f"{'✓' if answer.is_right else '✗'} {answer.prediction}",
+        note=f"{truth}{answer.confidence:.0%}",
+        is_marked=not answer.is_right,
+    )

@@ -1,0 +1,153 @@
+"""How figures look, and how they become files and data URIs.
+
+Colours are of the Okabe-Ito palette, which the colour-blind can tell apart. An SVG keeps its words as text, in the
+viewer's fonts, and follows the viewer's light or dark scheme; a raster picture keeps its light paper.
+"""
+
+import io
+import warnings
+from base64 import b64encode
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from PIL import Image
+
+from parckit.contract import InputError, replacing
+
+PAPER, INK, MUTED, RULE = "#fdfdfd", "#1c2530", "#5b6673", "#dfe3e8"
+BLUE, ORANGE = "#0072b2", "#d55e00"
+ON_BLUE = "#ffffff"
+
+_DARK = {
+    PAPER: "#171c23",
+    INK: "#e8ecf1",
+    MUTED: "#a3adb9",
+    RULE: "#343c46",
+    BLUE: "#56b4e9",
+    ORANGE: "#f08a4b",
+}
+"""Colour on a light page -> colour on a dark one; `ON_BLUE` lies on filled cells and stays."""
+
+_STYLE: dict[str, object] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.labelcolor": MUTED,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": PAPER,
+    "font.size": 9,
+    "grid.color": RULE,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "parckit",  # equal figures give equal bytes
+    "text.color": INK,
+    "text.parse_math": False,  # a label may hold a dollar sign
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+}
+
+_DPI = 144
+"""Pixels per inch of raster output: twice what a screen shows at this size, for dense displays."""
+
+_LARGEST_SIDE = 192
+"""Pixels of a thumbnail's longer side: two a CSS pixel."""
+_SMALL_SIDE = 64
+"""Up to this side, pixels, a picture is kept as it is: lossy compression would show when it is enlarged."""
+
+_MAX_SVG_BYTES = 120_000
+"""An SVG above this is mostly embedded photographs, which WebP holds in a fifth of the space."""
+
+
+@contextmanager
+def house_style() -> Generator[None]:
+    """Let matplotlib draw in the house's style while the context, or the function it decorates, runs."""
+    with rc_context(_STYLE):  # pyright: ignore[reportArgumentType] its keys are typed as one long Literal
+        yield
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write `figure` as `.png` or `.svg`, whole or not at all.
+
+    Raises:
+        InputError: for another suffix.
+    """
+    kind = picture_kind(path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(_render(figure, kind))
+
+
+def picture_kind(path: Path) -> str:
+    """Return `"png"` or `"svg"`, by a picture file's suffix; for those who have long to compute before they draw.
+
+    Raises:
+        InputError: for another suffix.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg"):
+        raise InputError(f"{path}: pictures are written as .png or .svg")
+    return kind
+
+
+def data_uri(figure: Figure) -> str:
+    """Return `figure` as a `data:` URI for an HTML page: SVG, or WebP where an SVG would be large."""
+    svg = _render(figure, "svg")
+    if len(svg) <= _MAX_SVG_BYTES:
+        return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
+    return f"data:image/webp;base64,{b64encode(_render(figure, 'webp')).decode()}"
+
+
+def picture_uri(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return a picture as a `data:` URI for an HTML page; a large one is made smaller.
+
+    Shape:
+        pixels: (H, W, 3) RGB
+    """
+    picture = Image.fromarray(pixels)
+    is_small = max(picture.size) <= _SMALL_SIDE
+    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    file = io.BytesIO()
+    picture.save(file, format="webp", lossless=is_small, quality=80)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"
+
+
+def _render(figure: Figure, kind: str) -> bytes:
+    metadata = {"Date": None} if kind == "svg" else None
+    file = io.BytesIO()
+    with house_style(), warnings.catch_warnings():
+        # Labels in scripts that matplotlib's font lacks: the viewer of an SVG has the letters.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
+    return file.getvalue().replace(b"</style>", _SVG_STYLE + b"</style>", 1) if kind == "svg" else file.getvalue()
+
+
+def _dark_rules() -> str:
+    return "".join(
+        f'[style*="{attribute}: {light}"]{{{attribute}:{dark}!important}}'
+        for light, dark in _DARK.items()
+        for attribute in ("fill", "stroke")
+    )
+
+
+_SVG_STYLE = (
+    "text{font-family:system-ui,sans-serif!important}"  # the report's own font
+    f"@media screen and (prefers-color-scheme:dark){{{_dark_rules()}}}"
+).encode()

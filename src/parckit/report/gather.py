@@ -1,0 +1,200 @@
+"""Look into a folder of a run or a bundle, and collect everything that a page can show."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import yaml
+
+from parckit.contract import (
+    AVERAGE,
+    BEST,
+    CONFIG,
+    CONTRACT_FILE,
+    LAST,
+    LOGS,
+    Contract,
+    InputError,
+    MissingExtraError,
+    NetworkSpec,
+    read_contract,
+)
+from parckit.data import Batch
+from parckit.measure import cost
+from parckit.measure.curve import CurveRow, read_run
+from parckit.measure.environment import describe
+from parckit.measure.evaluation import EvaluationData, Track
+from parckit.measure.records import machine_name, read_records
+from parckit.networks import open_checkpoint
+from parckit.report.mistakes import Answer, evaluate_with_mistakes
+from parckit.report.recorded import Accuracy, Speed, accuracies_of, accuracy_of, speeds_of
+from parckit.runtimes import Session, open_session
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFolder:
+    """What a training left.
+
+    Attributes:
+        folder: of the run.
+        curve: everything that was logged.
+        config: the complete recipe.
+        checkpoint: the best one that is there; None before the first.
+    """
+
+    folder: Path
+    curve: tuple[CurveRow, ...]
+    config: Mapping[str, object]
+    checkpoint: Path | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BundleFolder:
+    """A bundle.
+
+    Attributes:
+        folder: of the bundle.
+        contract: what it promises.
+    """
+
+    folder: Path
+    contract: Contract
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """Everything that was collected; what is missing is None or empty.
+
+    Attributes:
+        path: the folder that was looked into.
+        run: the training.
+        bundles: the bundles.
+        spec: the network.
+        params: its learned parameters.
+        madds: its multiply-adds for one image, convolution form, all taps.
+        accuracies: how often checkpoint and artefacts are right.
+        speeds: how fast they are.
+        answers: the worst mistakes, by the network of the first accuracy that was measured now.
+    """
+
+    path: Path
+    run: RunFolder | None
+    bundles: tuple[BundleFolder, ...]
+    spec: NetworkSpec | None = None
+    params: int | None = None
+    madds: int | None = None
+    accuracies: tuple[Accuracy, ...] = ()
+    speeds: tuple[Speed, ...] = ()
+    answers: tuple[Answer, ...] = ()
+
+
+def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch] = iter) -> Findings:
+    """Collect what a folder holds.
+
+    Args:
+        path: a run, a bundle, or a folder with one run and its bundles, as `parckit quickstart` leaves it.
+        data: labelled data to evaluate on now; None shows what records tell.
+        track: sees the batches as they are evaluated.
+
+    Raises:
+        InputError: if there is no run and no bundle at `path`, something in it is damaged, or the data does not fit.
+    """
+    findings = _measure_cost(_look_into(path))
+    # Records about a bundle alone lie beside it, perhaps among those of others.
+    alone = findings.run is None and findings.bundles[0].folder == path
+    records = read_records(path.resolve().parent if alone else path)
+    accuracies, speeds = accuracies_of(records), speeds_of(records)
+    if alone:
+        accuracies = tuple(entry for entry in accuracies if entry.model == path.resolve().name)
+        speeds = tuple(entry for entry in speeds if entry.model == path.resolve().name)
+    findings = replace(findings, accuracies=accuracies, speeds=speeds)
+    return findings if data is None else _evaluate(findings, data, track=track)
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a training ran in a folder."""
+    return (folder / CONFIG).is_file() and ((folder / LOGS).is_dir() or (folder / BEST).is_file())
+
+
+def is_bundle(folder: Path) -> bool:
+    """Return whether a folder is a bundle."""
+    return (folder / CONTRACT_FILE).is_file()
+
+
+def _look_into(path: Path) -> Findings:
+    if not path.is_dir():
+        raise InputError(f"{path}: {'a file' if path.exists() else 'no such folder'}; give a run's or bundle's folder")
+    inside = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    runs = [path] if is_run(path) else [folder for folder in inside if is_run(folder)]
+    bundles = [path] if is_bundle(path) else [folder for folder in inside if is_bundle(folder)]
+    if len(runs) > 1:
+        raise InputError(f"{path}: holds several runs ({', '.join(folder.name for folder in runs)}); name one of them")
+    if not runs and not bundles:
+        raise InputError(f"{path}: neither a run ({CONFIG}, {LOGS}) nor a bundle ({CONTRACT_FILE})")
+    return Findings(
+        path=path,
+        run=_read_run(runs[0]) if runs else None,
+        bundles=tuple(BundleFolder(folder=folder, contract=read_contract(folder)) for folder in bundles),
+    )
+
+
+def _read_run(folder: Path) -> RunFolder:
+    try:
+        config: object = yaml.safe_load((folder / CONFIG).read_bytes())
+    except yaml.YAMLError as error:
+        raise InputError(f"{folder / CONFIG}: {' '.join(str(error).split())}") from error
+    # Where several of the best checkpoints were kept, their average stands for them.
+    checkpoints = [folder / name for name in (BEST, AVERAGE, LAST) if (folder / name).is_file()]
+    return RunFolder(
+        folder=folder,
+        curve=tuple(read_run(folder)),
+        config=cast("Mapping[str, object]", config) if isinstance(config, Mapping) else {},
+        checkpoint=checkpoints[0] if checkpoints else None,
+    )
+
+
+def _measure_cost(findings: Findings) -> Findings:
+    """Add the network: from a bundle, or else from the checkpoint."""
+    if findings.bundles:
+        contract = findings.bundles[0].contract
+        return replace(findings, spec=contract.spec, params=contract.params, madds=contract.madds)
+    if findings.run is None or findings.run.checkpoint is None:
+        return findings
+    network, spec = open_checkpoint(findings.run.checkpoint)
+    paper = cost.count(network, size=spec.preprocessing.size)
+    return replace(findings, spec=spec, params=paper.params, madds=paper.madds)
+
+
+def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) -> Findings:
+    """Evaluate the checkpoint and all artefacts; the artefact comes first, for it is what will be used."""
+    here = describe()
+    measured: list[Accuracy] = []
+    answers: tuple[Answer, ...] = ()
+    for model, session in _sessions(findings):
+        evaluation, worst = evaluate_with_mistakes(session, data, track=track)
+        answers = answers if measured else worst
+        machine = machine_name(here.cpu, here.usable_cores)
+        measured.append(accuracy_of(evaluation, model=model, machine=machine, date=here.date))
+    if not measured:
+        raise InputError(f"{findings.path}: --data {data.source}: there is nothing to evaluate yet")
+    kept = [entry for entry in findings.accuracies if not any(entry.repeats(new) for new in measured)]
+    return replace(findings, accuracies=(*measured, *kept), answers=answers)
+
+
+def _sessions(findings: Findings) -> list[tuple[str, Session]]:
+    sessions: list[tuple[str, Session]] = []
+    for bundle in findings.bundles:
+        for artefact in bundle.contract.artefacts:
+            try:
+                session = open_session(bundle.folder, artefact=artefact.name)
+            except MissingExtraError as error:
+                _log.warning("not evaluated: %s", error)
+            else:
+                sessions.append((bundle.folder.resolve().name, session))
+    if findings.run is not None and findings.run.checkpoint is not None:
+        sessions.append((findings.run.checkpoint.name, open_session(findings.run.checkpoint)))
+    return sessions

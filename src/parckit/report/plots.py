@@ -1,0 +1,201 @@
+"""Pictures of results: confusion matrix, training curve, latency bars.
+
+Every function returns a `matplotlib.figure.Figure`; pyplot is not used and no global state is left behind.
+Nothing is said by colour alone.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from parckit.measure.curve import CurveRow
+from parckit.report.figures import BLUE, INK, MUTED, ON_BLUE, ORANGE, house_style
+
+_WIDTH = 4.4
+"""Width of an ordinary figure, inches: words of 9 points can still be read where a phone shows it 320 pixels wide."""
+
+_WIDE = 5.6
+"""Width of a confusion matrix with many classes, inches."""
+
+_MAX_SMALL_CLASSES = 10
+"""Up to here a confusion matrix is of ordinary width."""
+
+_MAX_COUNTED_CLASSES = 20
+"""Up to here a four-digit count still fits a cell at 6 points."""
+
+_FAINTEST = 0.25
+"""Opacity of the rarest mistake: the least that shows as a dot among a hundred classes."""
+
+_MAX_NAMED_CLASSES = 40
+"""Up to here a class name at 6.5 points fits the height of its row."""
+
+
+@house_style()
+def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
+    """Draw a confusion matrix; a cell's strength is its share of the row.
+
+    The scale follows the share's square root, which keeps rare mistakes visible. Counts stand in the cells up to 20
+    classes, names beside the rows up to 40; beyond, only the pattern is shown.
+
+    Args:
+        confusion: number of images by (true class, predicted class).
+        labels: class names by index.
+
+    Shape:
+        confusion: (C, C)
+
+    Raises:
+        ValueError: if `confusion` is not square with a row for each label.
+    """
+    classes = len(labels)
+    if confusion.shape != (classes, classes):
+        raise ValueError(f"confusion has shape {confusion.shape}; {classes} labels need ({classes}, {classes})")
+    width = _WIDTH if classes <= _MAX_SMALL_CLASSES else _WIDE
+    figure = Figure(figsize=(width, width))
+    axes = figure.add_subplot()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    strength = np.where(confusion, _FAINTEST + (1 - _FAINTEST) * np.sqrt(share), 0)
+    pixels = np.empty((classes, classes, 4))
+    pixels[..., :3] = to_rgb(ORANGE)
+    pixels[np.diag_indices(classes)] = (*to_rgb(BLUE), 1.0)
+    pixels[..., 3] = strength  # transparency, not white, so that an empty cell is the page in light and dark
+    axes.imshow(pixels)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title("blue diagonal: right; orange elsewhere: wrong", color=MUTED, fontweight="normal")
+    axes.spines[:].set_visible(True)
+    axes.grid(visible=False)
+    if classes <= _MAX_NAMED_CLASSES:
+        _name_classes(axes, labels)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if classes <= _MAX_COUNTED_CLASSES:
+        _write_counts(axes, confusion, strength=strength)
+    return figure
+
+
+def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
+    size = 9 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
+    names = [_shorten(label) for label in labels]
+    ticks = range(len(labels))
+    upright = max(map(len, names)) * len(labels) <= 60  # characters that fit side by side under the matrix
+    axes.set_xticks(ticks, names, rotation=0 if upright else 90, fontsize=size)
+    axes.set_yticks(ticks, names, fontsize=size)
+    axes.set_xticks(np.arange(0.5, len(labels) - 1), minor=True)
+    axes.set_yticks(np.arange(0.5, len(labels) - 1), minor=True)
+    axes.grid(which="minor", axis="both", linewidth=0.6)
+
+
+def _write_counts(axes: Axes, confusion: npt.NDArray[np.int64], *, strength: npt.NDArray[np.float64]) -> None:
+    size = min(9.0, 120 / len(confusion))  # 6 points remain at 20 classes
+    for row, column in np.argwhere(confusion):
+        # From this strength on white is the more legible ink on a filled cell.
+        color = ON_BLUE if strength[row, column] > 0.8 else INK
+        axes.text(column, row, str(confusion[row, column]), color=color, fontsize=size, ha="center", va="center")
+
+
+@house_style()
+def training_curve(rows: Sequence[CurveRow]) -> Figure:
+    """Draw losses, validation metrics and learning rate over the optimizer steps; what no row holds is left out.
+
+    Every column `val_NAME` beside `val_loss` is a validation metric, of which more is better.
+
+    Raises:
+        ValueError: if the rows hold nothing to draw.
+    """
+    names = {name for row in rows for name in row.values}
+    metrics = sorted(name for name in names if name.startswith("val_") and name != "val_loss")
+    titles = {"loss": ["train_loss", "val_loss"], _VALIDATION: metrics, "learning rate": ["lr"]}
+    lines = {
+        title: {name: points for name in columns if (points := _points(rows, name))}
+        for title, columns in titles.items()
+    }
+    panels = {title: shown for title, shown in lines.items() if shown}
+    if not panels:
+        raise ValueError(f"the {len(rows)} rows hold no loss, validation metric or learning rate")
+    figure = Figure(figsize=(_WIDTH, 0.5 + 1.7 * len(panels)))
+    stack = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (title, shown) in zip(stack, panels.items(), strict=True):
+        _draw_panel(axes, shown, title=title)
+    stack[-1].set_xlabel("optimizer step")
+    return figure
+
+
+def _draw_panel(axes: Axes, lines: Mapping[str, Sequence[tuple[int, float]]], *, title: str) -> None:
+    for number, (name, points) in enumerate(lines.items()):
+        steps, values = zip(*points, strict=True)
+        style = _STYLES.get(name, _METRIC_STYLES[number % len(_METRIC_STYLES)])
+        (line,) = axes.plot(steps, values, label=_LEGENDS.get(name, name))
+        line.set(**style)
+    axes.set_title(title)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter("{x:g}")
+    if len(lines) > 1:
+        axes.legend(loc="best", ncols=len(lines))
+    elif title == _VALIDATION:
+        ((name, points),) = lines.items()
+        step, best = max(points, key=lambda point: point[1])
+        axes.set_title(f"{name}: best {best:.2f} at step {step}")
+        axes.plot(step, best, "o", color=BLUE, markersize=7)
+
+
+_VALIDATION = "validation"
+_LEGENDS = {"train_loss": "training", "val_loss": "validation"}
+_MARKED = {"marker": "o", "markersize": 3.5}
+_STYLES: Mapping[str, dict[str, object]] = {
+    "train_loss": {"color": MUTED, "linewidth": 0.9},
+    "val_loss": {"color": ORANGE, **_MARKED},
+    "lr": {"color": MUTED},
+}
+_METRIC_STYLES: tuple[dict[str, object], ...] = (
+    {"color": BLUE, **_MARKED},
+    {"color": ORANGE, "linestyle": "--", **_MARKED},
+    {"color": INK, "linestyle": ":", **_MARKED},
+)
+"""Looks of validation metrics; the lines differ in more than colour."""
+
+
+def _points(rows: Sequence[CurveRow], name: str) -> list[tuple[int, float]]:
+    values = [(row.step, row.values[name]) for row in rows if name in row.values]
+    return [(step, value) for step, value in values if np.isfinite(value)]
+
+
+@house_style()
+def latency_bars(names: Sequence[str], *, p50_ms: Sequence[float], p95_ms: Sequence[float]) -> Figure:
+    """Draw a bar a configuration: its median latency, with a whisker to the 95th percentile; milliseconds.
+
+    A name may have two lines.
+
+    Raises:
+        ValueError: if the sequences are empty or differ in length.
+    """
+    if not len(names) == len(p50_ms) == len(p95_ms) > 0:
+        raise ValueError(
+            f"got {len(names)} names, {len(p50_ms)} p50_ms, {len(p95_ms)} p95_ms; equal numbers are needed"
+        )
+    figure = Figure(figsize=(_WIDTH, 0.8 + 0.55 * len(names)))
+    axes = figure.add_subplot()
+    places = range(len(names))
+    axes.barh(places, p50_ms, height=0.55, color=BLUE)
+    axes.hlines(places, p50_ms, p95_ms, color=MUTED, linewidth=2)
+    axes.plot(p95_ms, places, "|", color=MUTED, markersize=9, markeredgewidth=2)
+    for place, median, tail in zip(places, p50_ms, p95_ms, strict=True):
+        axes.annotate(f"p50 {median:.3g}", (tail, place), (6, 0), textcoords="offset points", va="center")
+    words = ["\n".join(_shorten(line, length=22) for line in name.splitlines()) for name in names]
+    axes.set_yticks(places, words, color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(p95_ms) * 1.3)  # room for the number behind the longest whisker
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("ms: bar to the median,\nwhisker to the 95th percentile")
+    return figure
+
+
+def _shorten(name: str, *, length: int = 16) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

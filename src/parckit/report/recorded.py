@@ -1,0 +1,187 @@
+"""Accuracy and speed as a page shows them, from evaluations of now and from records of before."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from parckit.contract import InputError, from_plain
+from parckit.measure.evaluation import Evaluation
+from parckit.measure.latency import Timing
+from parckit.measure.records import Record
+
+_log = logging.getLogger(__name__)
+
+EntryT = TypeVar("EntryT")
+
+_UNKNOWN: npt.NDArray[np.int64] = np.zeros((0, 0), np.int64)
+_NOT_SCALARS = ("images", "skipped")
+"""Numbers of an `eval` record that are no results."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """How often a network is right.
+
+    Attributes:
+        model: name of the checkpoint's file or the bundle's folder.
+        artefact: name of the bundle's artefact; the checkpoint's name again for torch.
+        engine: name and version.
+        scalars: results by name; a classifier has `top1` and `top5`, percent.
+        confusion: number of images by true class (row) and predicted class (column); empty if it is not known.
+        images: number of images.
+        source: the data.
+        split: the part of it that was asked for.
+        served: what of the source was used.
+        machine: where it was measured.
+        date: when, UTC, ISO 8601.
+    """
+
+    model: str
+    artefact: str
+    engine: str
+    scalars: Mapping[str, float]
+    confusion: npt.NDArray[np.int64]
+    images: int
+    source: str
+    split: str
+    served: str
+    machine: str
+    date: str
+
+    @property
+    def label(self) -> str:
+        """Name for tables."""
+        return label_of(self.model, self.artefact)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Verb and options that measure it again, without the network."""
+        return ("eval", "--data", self.source, *(() if self.split == "test" else ("--data.split", self.split)))
+
+    def repeats(self, other: "Accuracy") -> bool:
+        """Return whether both tell of the same network, engine and data."""
+        names = ("model", "artefact", "engine", "source", "served")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """How fast a network is.
+
+    Attributes:
+        model: name of the checkpoint's file or the bundle's folder; may be empty.
+        artefact: name of the bundle's artefact; may be empty.
+        engine: name and version.
+        timings: one for each number of threads.
+        machine: where it was measured.
+        date: when, UTC, ISO 8601.
+    """
+
+    model: str
+    artefact: str
+    engine: str
+    timings: tuple[Timing, ...]
+    machine: str
+    date: str
+
+    @property
+    def label(self) -> str:
+        """Name for tables."""
+        return label_of(self.model, self.artefact)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Verb and options that measure it again, without the network."""
+        return ("bench", "--threads", ",".join(str(timing.threads) for timing in self.timings))
+
+
+def label_of(model: str, artefact: str) -> str:
+    """Return `bundle/artefact`, or the checkpoint's name."""
+    return model if artefact in ("", model) else f"{model}/{artefact}"
+
+
+def accuracy_of(evaluation: Evaluation, *, model: str, machine: str, date: str) -> Accuracy:
+    """Return what an evaluation of now says."""
+    score = evaluation.score
+    return Accuracy(
+        model=model,
+        artefact=evaluation.artefact,
+        engine=evaluation.engine,
+        scalars=score.scalars,
+        confusion=np.asarray(score.tables.get("confusion", _UNKNOWN), dtype=np.int64),
+        images=score.images,
+        source=evaluation.data.source,
+        split=evaluation.data.split,
+        served=evaluation.served,
+        machine=machine,
+        date=date,
+    )
+
+
+def accuracies_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
+    """Return what the records of `parckit eval` say; one that cannot be read is left out, with a warning."""
+    return tuple(_decode([record for record in records if record.name == "eval"], _read_accuracy))
+
+
+def speeds_of(records: Sequence[Record]) -> tuple[Speed, ...]:
+    """Return what the records of `parckit bench` say, as `accuracies_of` does."""
+    return tuple(_decode([record for record in records if record.name == "bench"], _read_bench))
+
+
+def _decode(records: Sequence[Record], read: Callable[[Record], EntryT]) -> list[EntryT]:
+    entries: list[EntryT] = []
+    for record in records:
+        try:
+            entries.append(read(record))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
+            _log.warning("%s: left out: %s", record.path, reason)
+    return entries
+
+
+def _read_accuracy(record: Record) -> Accuracy:
+    values = record.values
+    data = cast("Mapping[str, object]", values["data"])
+    scalars = {
+        name: float(value)
+        for name, value in values.items()
+        if isinstance(value, int | float) and name not in _NOT_SCALARS
+    }
+    return Accuracy(
+        model=PurePath(str(values["model"])).name,
+        artefact=str(values["artefact"]),
+        engine=str(values["engine"]),
+        scalars=scalars,
+        confusion=np.asarray(values.get("confusion", _UNKNOWN), dtype=np.int64),
+        images=int(cast("int", values["images"])),
+        source=str(data["source"]),
+        split=str(data["split"]),
+        served=str(data["served"]),
+        machine=record.machine,
+        date=record.date,
+    )
+
+
+def _read_bench(record: Record) -> Speed:
+    values = record.values
+    model, artefact = PurePath(str(values["model"])).name, str(values["artefact"])
+    return _speed(record, str(values["engine"]), values["timings"], model=model, artefact=artefact)
+
+
+def _speed(record: Record, engine: str, timings: object, *, model: str, artefact: str) -> Speed:
+    entries = [from_plain(Timing, entry, name="timings") for entry in cast("Sequence[object]", timings)]
+    if not entries:
+        raise InputError("timings: empty")
+    return Speed(
+        model=model,
+        artefact=artefact,
+        engine=engine,
+        timings=tuple(entries),
+        machine=record.machine,
+        date=record.date,
+    )

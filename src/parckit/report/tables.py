@@ -1,0 +1,135 @@
+"""The tables of a page: accuracy, speed, artefacts and their checks."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from parckit.contract import Artefact, Check
+from parckit.report.gather import BundleFolder, Findings
+from parckit.report.page import Table
+from parckit.report.recorded import Accuracy, Speed, label_of
+
+_METRIC_TITLES = {"top1": "Top-1", "top5": "Top-5"}
+"""How papers write the names of metrics; others are shown as they are."""
+
+
+def make_tables(findings: Findings) -> tuple[Table, ...]:
+    """Return the tables that have a row."""
+    tables = (
+        _accuracy(findings.accuracies),
+        _latency(findings.speeds),
+        _artefacts(findings.bundles),
+        _checks(findings.bundles),
+    )
+    return tuple(table for table in tables if table.rows)
+
+
+def metric_title(name: str) -> str:
+    """Return a metric's name as a heading."""
+    return _METRIC_TITLES.get(name, name)
+
+
+def megabytes(file: Path) -> str:
+    """Return a file's size."""
+    return f"{file.stat().st_size / 1e6:.2f} MB"
+
+
+def _accuracy(accuracies: Sequence[Accuracy]) -> Table:
+    names = list(dict.fromkeys(name for entry in accuracies for name in entry.scalars))
+    rows = [
+        (
+            entry.label,
+            entry.engine,
+            *(f"{entry.scalars[name]:.2f}" if name in entry.scalars else "" for name in names),
+            str(entry.images),
+            f"{entry.source}, {entry.served}",
+        )
+        for entry in accuracies
+    ]
+    return Table(
+        title="Accuracy",
+        columns=("Network", "Engine", *(f"{metric_title(name)}, %" for name in names), "Images", "Data"),
+        rows=tuple(rows),
+        caption=_measured(accuracies),
+    )
+
+
+def _latency(speeds: Sequence[Speed]) -> Table:
+    rows = [
+        (
+            speed.label or speed.engine,
+            speed.engine,
+            str(timing.threads),
+            f"{timing.p50_ms:.2f}",
+            f"{timing.p95_ms:.2f}",
+            f"{timing.images_per_second:.0f}",
+        )
+        for speed in speeds
+        for timing in speed.timings
+    ]
+    batches = sorted({timing.batch_size for speed in speeds for timing in speed.timings})
+    images = "one image" if batches in ([], [1]) else f"a batch ({', '.join(map(str, batches))} images)"
+    return Table(
+        title="Latency and throughput",
+        columns=("Network", "Engine", "Threads", "p50, ms", "p95, ms", "Images/s"),
+        rows=tuple(rows),
+        caption=(
+            f"Latency is the time for {images}: the median and the 95th percentile. Throughput is that of so many "
+            f"workers side by side, with one thread each. {_measured(speeds)}"
+        ),
+    )
+
+
+def _measured(entries: Iterable[Accuracy | Speed]) -> str:
+    """Say where and when numbers were measured."""
+    places = dict.fromkeys(f"on {entry.machine}, {entry.date[:10]}" for entry in entries)
+    return f"Measured {'; '.join(places)}." if places else ""
+
+
+def _artefacts(bundles: Sequence[BundleFolder]) -> Table:
+    rows = [
+        (
+            artefact_label(bundle, artefact),
+            f"{artefact.format}, {artefact.precision}",
+            f"{artefact.input.dtype} " + " x ".join(str(side or "any") for side in artefact.input.shape),
+            str(artefact.options.get("opset", "")),
+            megabytes(bundle.folder / artefact.main_file),
+        )
+        for bundle in bundles
+        for artefact in bundle.contract.artefacts
+    ]
+    return Table(title="Artefacts", columns=("Artefact", "Format", "Input", "Opset", "Size"), rows=tuple(rows))
+
+
+def _checks(bundles: Sequence[BundleFolder]) -> Table:
+    rows = [
+        (artefact_label(bundle, artefact), check.version or check.engine, *_check_cells(check))
+        for bundle in bundles
+        for artefact in bundle.contract.artefacts
+        for check in artefact.checks
+    ]
+    return Table(
+        title="Checks against torch",
+        columns=("Artefact", "Engine", "Result", "Largest difference", "Accepted", "Peak memory"),
+        rows=tuple(rows),
+        caption=(
+            "The difference is the largest one between the artefact's outputs and those of the unfused network in "
+            "torch. Peak memory is what loading and one inference add to the process."
+        ),
+    )
+
+
+def _check_cells(check: Check) -> tuple[str, str, str, str]:
+    result = f"not run: {check.reason}" if check.passed is None else "equal" if check.passed else "differs"
+    figures = check.figures
+    memory = figures.get("peak_memory_bytes")
+    return (
+        result,
+        f"{figures['max_abs']:.1e}" if "max_abs" in figures else "",
+        f"{figures['tolerance']:.1e}" if "tolerance" in figures else "",
+        "" if memory is None else f"{memory / 1e6:.0f} MB",
+    )
+
+
+def artefact_label(bundle: BundleFolder, artefact: Artefact) -> str:
+    """Return an artefact's name with its bundle's."""
+    return label_of(bundle.folder.resolve().name, artefact.name)

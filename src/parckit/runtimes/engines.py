@@ -1,0 +1,99 @@
+"""The table of engines. A new engine is a line here, a file beside this one, and a converter in `parckit.deploy`."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from parckit.contract import Artefact, InputError, MissingExtraError, NetworkSpec, Precision
+from parckit.runtimes.protocol import Session
+
+CHECKPOINT = "checkpoint"
+"""The format of what torch opens; all other formats are those of a bundle's artefacts."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """How an engine opens.
+
+    Attributes:
+        name: as users write it.
+        package: module that must be installed.
+        extra: extra of parckit that installs it.
+        module: module of `parckit.runtimes` with its `open_artefact`; imported only when the engine is used.
+        formats: formats of artefacts that it opens.
+        precisions: precisions that it runs.
+    """
+
+    name: str
+    package: str
+    extra: str
+    module: str
+    formats: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+
+    def opens(self, artefact: Artefact) -> bool:
+        """Return whether the engine can run an artefact."""
+        return artefact.format in self.formats and artefact.precision in self.precisions
+
+
+ENGINES = (
+    Engine(
+        name="torch",
+        package="torch",
+        extra="models",
+        module="parckit.runtimes.torch",
+        formats=(CHECKPOINT,),
+        precisions=("fp32",),
+    ),
+    Engine(
+        name="onnxruntime",
+        package="onnxruntime",
+        extra="onnxruntime",
+        module="parckit.runtimes.onnxruntime",
+        formats=("onnx",),
+        precisions=("fp32", "fp16", "int8"),
+    ),
+)
+"""Where several engines fit, the first one is taken."""
+
+
+class EngineModule(Protocol):
+    """What an engine's module offers."""
+
+    def open_artefact(self, folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None) -> Session:
+        """Load an artefact of the bundle `folder`."""
+        ...
+
+    def open_file(self, path: Path, *, threads: int | None) -> Session:
+        """Load a file that says itself what it is: a checkpoint, or an artefact's file alone."""
+        ...
+
+
+def find_engine(name: str) -> Engine:
+    """Return the engine of a name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    for engine in ENGINES:
+        if engine.name == name:
+            return engine
+    raise InputError(f"runtime={name!r}: choose from {', '.join(engine.name for engine in ENGINES)}")
+
+
+def load_engine(engine: Engine, *, what: str) -> EngineModule:
+    """Import an engine's module.
+
+    Args:
+        engine: which one.
+        what: what an error says needs it, such as a file.
+
+    Raises:
+        MissingExtraError: if its package is not installed.
+    """
+    try:
+        return cast("EngineModule", import_module(engine.module))
+    except ModuleNotFoundError as error:
+        package = (error.name or engine.package).partition(".")[0]
+        raise MissingExtraError(what, package=package, extra=engine.extra) from error

@@ -1,0 +1,83 @@
+"""Open a checkpoint or a bundle with the engine that fits."""
+
+import logging
+from pathlib import Path
+
+from parckit.contract import CONTRACT_FILE, Artefact, Contract, InputError, Precision, read_contract, shipped_weights
+from parckit.runtimes.engines import CHECKPOINT, ENGINES, Engine, find_engine, load_engine
+from parckit.runtimes.protocol import Session, check_threads
+
+_log = logging.getLogger(__name__)
+
+_FORMAT_OF_SUFFIX = {".ckpt": CHECKPOINT, ".safetensors": CHECKPOINT, ".onnx": "onnx"}
+"""Formats of single files that say themselves what they are. Names without suffix are those of shipped weights."""
+
+
+def open_session(
+    path: Path | str,
+    *,
+    runtime: str | None = None,
+    precision: Precision | None = None,
+    artefact: str | None = None,
+    threads: int | None = None,
+) -> Session:
+    """Open a checkpoint, a bundle or one of its files, ready to be called.
+
+    Args:
+        path: a bundle's folder; a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit; an
+            `.onnx` file that parckit wrote.
+        runtime: the engine; by default the first one that fits.
+        precision: choose among a bundle's artefacts by their precision.
+        artefact: choose a bundle's artefact by its name. Where several fit, the first is taken and named in the log.
+        threads: threads of one inference; None leaves the number to the engine.
+
+    Raises:
+        InputError: if there is nothing usable at `path`, or nothing in it fits what was asked for.
+    """
+    path = Path(path)
+    check_threads(threads)
+    engine = None if runtime is None else find_engine(runtime)
+    if path.is_dir():
+        return _open_bundle(path, engine=engine, precision=precision, name=artefact, threads=threads)
+    if artefact is not None:
+        raise InputError(f"{path}: artefact={artefact!r} is a choice within a bundle (a folder with {CONTRACT_FILE})")
+    if precision not in (None, "fp32"):
+        raise InputError(f"{path}: precision={precision!r}: a single file that parckit opens is fp32")
+    if not path.exists() and shipped_weights(str(path)) is None:
+        raise InputError(f"{path}: no such file or folder, nor weights that come with parckit")
+    format_name = _FORMAT_OF_SUFFIX.get(path.suffix.lower(), CHECKPOINT)
+    fitting = [entry for entry in ENGINES if format_name in entry.formats and engine in (None, entry)]
+    if not fitting:
+        raise InputError(f"{path}: runtime={runtime!r} does not open {format_name} files")
+    return load_engine(fitting[0], what=str(path)).open_file(path, threads=threads)
+
+
+def _open_bundle(
+    folder: Path, *, engine: Engine | None, precision: Precision | None, name: str | None, threads: int | None
+) -> Session:
+    contract = read_contract(folder)
+    fitting = _fitting(contract, engine=engine, precision=precision, name=name)
+    if not fitting:
+        listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
+        asked = {"runtime": engine and engine.name, "precision": precision, "artefact": name}
+        wanted = ", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None)
+        raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}")
+    artefact, chosen = fitting[0]
+    if len({entry.name for entry, _ in fitting}) > 1:
+        _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, chosen.name)
+    spec = contract.spec if artefact.input.size is None else contract.spec.with_size(artefact.input.size)
+    return load_engine(chosen, what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
+
+
+def _fitting(
+    contract: Contract, *, engine: Engine | None, precision: Precision | None, name: str | None
+) -> list[tuple[Artefact, Engine]]:
+    """Return the artefacts that fit, each with its engines, in the contract's and the table's order."""
+    artefacts = contract.artefacts if name is None else (contract.artefact(name),)
+    return [
+        (artefact, candidate)
+        for artefact in artefacts
+        if precision in (None, artefact.precision)
+        for candidate in ENGINES
+        if candidate.opens(artefact) and engine in (None, candidate)
+    ]

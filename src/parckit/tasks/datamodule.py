@@ -1,0 +1,144 @@
+"""The one LightningDataModule: training and validation images of any task."""
+
+from dataclasses import dataclass, field
+from typing import final, get_args
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from parckit.contract import InputError, Preprocessing
+from parckit.data import (
+    AugmentSettings,
+    Batch,
+    BatchShape,
+    DrawnImages,
+    IndexedImages,
+    MultiScale,
+    OnError,
+    OneSize,
+    Progressive,
+    SeededBatches,
+    Sizes,
+    image_loader,
+    train_loader,
+)
+from parckit.tasks.module import MIN_BATCH
+from parckit.tasks.plan import RunPlan
+from parckit.tasks.task import TrainingTask
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
+class DataSettings:
+    """The data of a recipe, and what training does to them.
+
+    Attributes:
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
+        preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
+        augment: what training does to an image beside that.
+        sizes: how training varies the images' size; None: it does not.
+        repeats: how often an epoch shows an image, each time augmented anew; it has as many steps, so shows only one
+            image in `repeats` (repeated augmentation, arXiv:1902.05509).
+        batch_size: images per step and process; if sizes vary, at the base one.
+        workers: loader processes; 0 loads in the training process.
+        on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+
+    Raises:
+        InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
+    """
+
+    source: str
+    preprocessing: Preprocessing
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    sizes: MultiScale | Progressive | None = None
+    repeats: int = 1
+    batch_size: int = 64
+    workers: int = 2
+    on_error: OnError = "raise"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < MIN_BATCH or self.workers < 0:
+            values = f"batch_size={self.batch_size}, workers={self.workers}"
+            raise InputError(f"{values}: need at least {MIN_BATCH} and at least 0")
+        if self.on_error not in get_args(OnError):
+            raise InputError(f"on_error={self.on_error!r}: choose from {get_args(OnError)}")
+
+
+@final
+class TrainingData(LightningDataModule):
+    """Images of one source, split into training and validation.
+
+    Args:
+        settings: source, sizes and augmentation.
+        task: opens the source, and says what is done to a picture.
+        seed: of order, sizes and augmentation.
+
+    Attributes:
+        settings: as given.
+        labels: class names by index.
+        train_images: number of training images.
+
+    Raises:
+        InputError: if the source cannot be opened, or does not fill one training batch.
+    """
+
+    def __init__(self, settings: DataSettings, *, task: TrainingTask, seed: int = 0) -> None:
+        super().__init__()
+        self.settings = settings
+        self._seed = seed
+        self._collate = task.collate
+        self._sizes: Sizes = settings.sizes or OneSize()
+        self._plan = RunPlan(batch_size=settings.batch_size)
+        preprocessing = settings.preprocessing
+        transform = task.train_transform(preprocessing, augment=settings.augment)
+        table = task.open_table(settings.source, split="train")
+        self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)
+        self.labels, self.train_images = table.labels, len(self._train)
+        self._make_batches()
+        held_out = task.open_table(settings.source, split="val")
+        self._val = IndexedImages(held_out, transform=task.eval_transform(preprocessing), on_error=settings.on_error)
+
+    def batches_per_epoch(self, *, processes: int) -> int:
+        """Return how many batches a whole epoch has in each process."""
+        return len(self._make_batches(processes=processes))
+
+    def begin(self, plan: RunPlan) -> None:
+        """Take the size of the run, where it begins, and this process's share of the images."""
+        self._plan = plan
+
+    @property
+    def training_sizes(self) -> list[tuple[int, int]]:
+        """Sizes (height, width) of the training images, pixels, from small to large."""
+        return sorted(self._sizes.all_sizes(self.settings.preprocessing.size, epochs=self._plan.epochs))
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return shuffled, augmented batches, all of them full for batch norm's sake.
+
+        A run that resumes in the middle of an epoch gets only the batches that are left of it.
+        """
+        plan = self._plan
+        batches = self._make_batches(process=plan.process, processes=plan.processes)
+        batches.resume_at(plan.start.epochs, start=plan.start.batches)
+        return train_loader(self._train, batches=batches, workers=self.settings.workers, collate=self._collate)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return every validation image once, over all processes."""
+        return image_loader(
+            self._val,
+            batch_size=self.settings.batch_size,
+            workers=self.settings.workers,
+            collate=self._collate,
+            process=self._plan.process,
+            processes=self._plan.processes,
+        )
+
+    def _make_batches(self, *, process: int = 0, processes: int = 1) -> SeededBatches:
+        return SeededBatches(
+            len(self._train),
+            batch=BatchShape(self.settings.batch_size, self.settings.preprocessing.size),
+            sizes=self._sizes,
+            repeats=self.settings.repeats,
+            epochs=self._plan.epochs,
+            seed=self._seed,
+            process=process,
+            processes=processes,
+        )

@@ -1,0 +1,201 @@
+"""The schema of recipes, and where recipes are found."""
+
+import logging
+from collections.abc import Mapping
+from importlib.resources import files
+from itertools import zip_longest
+from pathlib import Path
+from typing import Literal, cast
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from lightning.pytorch import Trainer
+
+from parckit.contract import InputError
+from parckit.options import Parser, Seed, verb_parser
+from parckit.tasks.averaging import AveragingSettings
+from parckit.tasks.datamodule import DataSettings
+from parckit.tasks.former import RENAMED_KEYS, translate_recipe
+from parckit.tasks.module import ModelSettings
+from parckit.tasks.registry import TASKS
+from parckit.tasks.task import TrainingTask
+
+_log = logging.getLogger(__name__)
+
+SHORTHANDS = {"--data": "--data.source", "--teacher": "--task.distillation.teacher"}
+
+_TASK = "classify"
+"""The task of a recipe that names none."""
+
+_SET_BY_PARCKIT = ("logger", "callbacks", "default_root_dir", "plugins")
+"""Arguments of Lightning's trainer that a recipe cannot set."""
+
+
+def recipes_folder() -> Path:
+    """Return the folder of the recipes that ship with the package."""
+    return Path(str(files("parckit") / "recipes"))
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a shipped recipe such as `classify/digits_parcnet_xxs`, or of a path.
+
+    Raises:
+        InputError: if there is neither; lists the shipped ones.
+    """
+    folder = recipes_folder()
+    for path in (Path(name), folder / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")))
+    raise InputError(f"--config {name}: no such file or recipe; recipes: {names}")
+
+
+def read_recipe(path: Path) -> dict[str, object]:
+    """Read a recipe under today's names of its keys.
+
+    Raises:
+        InputError: if the file is no YAML with groups of keys.
+    """
+    return translate_recipe(_read_yaml(path), name=str(path))
+
+
+def _read_yaml(path: Path) -> Mapping[str, object]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"--config {path}: holds {type(content).__name__}, not the groups of a recipe")
+    return cast("Mapping[str, object]", content)
+
+
+class RecipeFile(ActionConfigFile):
+    """`--config`: a path, or the name of a shipped recipe."""
+
+    def __call__(self, parser, cfg, values, option_string=None) -> None:  # pyright: ignore
+        """Apply the recipe."""
+        path = find_recipe(values)
+        text = yaml.safe_dump(read_recipe(path), sort_keys=False)
+        try:
+            super().__call__(parser, cfg, text, option_string)
+        except (TypeError, InputError) as error:
+            raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
+
+
+def recipe_parser(task: str = _TASK) -> Parser:
+    """Return the parser of `parckit train` for a task; recipes and `parckit.train` are checked against it.
+
+    Raises:
+        InputError: if there is no such task.
+    """
+    if task not in TASKS:
+        raise InputError(f"--task.name {task}: choose from {', '.join(TASKS)}")
+    short = ", ".join(f"{name} X for {full} X" for name, full in SHORTHANDS.items())
+    parser = verb_parser("train", description=f"Train a network from a recipe. Short: {short}.")
+    parser.shorthands, parser.renamed = SHORTHANDS, RENAMED_KEYS
+    parser.add_argument("--config", action=RecipeFile, help="a shipped recipe's name or a YAML file")
+    _add_run_arguments(parser, monitors=tuple(TASKS[task].monitors))
+    parser.add_argument("--task.name", type=Literal[tuple(TASKS)], default=task, help="what the network is for")  # pyright: ignore[reportInvalidTypeForm]
+    parser.add_class_arguments(TASKS[task], "task", instantiate=False)
+    parser.add_class_arguments(ModelSettings, "model")
+    parser.add_class_arguments(DataSettings, "data")
+    parser.add_class_arguments(Trainer, "trainer", skip={*_SET_BY_PARCKIT}, instantiate=False)
+    parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
+    # One process, because more of them take more images per step. Our sampler deals images out to processes.
+    parser.set_defaults({"trainer.devices": 1, "trainer.use_distributed_sampler": False})
+    return parser
+
+
+def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> None:
+    parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
+    parser.add_argument("--overwrite", action="store_true", help="replace the training that OUT holds")
+    resume = "go on from a checkpoint, e.g. OUT/last.ckpt; auto: from the newest in OUT, or begin if there is none"
+    parser.add_argument("--resume", type=str | None, default=None, help=resume)
+    parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
+    threads = "that compute in a process on a CPU; null: OMP_NUM_THREADS, or an equal share of the cores"
+    parser.add_argument("--threads", type=PositiveInt | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
+    parser.add_argument("--monitor", type=Literal[monitors], default=monitors[0], help="what best.ckpt is best in")  # pyright: ignore[reportInvalidTypeForm]
+    keep_best = "keep so many of the best checkpoints; more than one are averaged in the end"
+    parser.add_argument("--keep_best", type=PositiveInt, default=1, help=keep_best)
+    save_minutes = "also save last.ckpt inside an epoch, every so many minutes"
+    parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
+    ema = "validate and save averaged weights"
+    parser.add_argument("--ema", type=AveragingSettings | None, default=None, help=ema)
+    match_weights = "take mean, std and channel order of the images from model.weights, if there are any"
+    parser.add_argument("--match_weights", type=bool, default=False, help=match_weights)
+
+
+def parse_command(argv: list[str]) -> tuple[Parser, Namespace]:
+    """Parse the options of `parckit train`.
+
+    Raises:
+        InputError: for anything that does not fit.
+    """
+    parser = recipe_parser(_task_of_command(argv))
+    return parser, parser.parse(argv)
+
+
+def parse_recipe(recipe: Path | str, overrides: Mapping[str, object]) -> tuple[Parser, Namespace]:
+    """Parse a recipe with some of its keys replaced.
+
+    Args:
+        recipe: the name of a shipped recipe, or a YAML file.
+        overrides: nested as the recipe is; a group replaces only the keys that it names.
+
+    Raises:
+        InputError: for an unknown key or a value that does not fit.
+    """
+    path = find_recipe(str(recipe))
+    merged = _merge(read_recipe(path), translate_recipe(overrides, name="overrides"))
+    parser = recipe_parser(_task_name(merged))
+    # jsonargparse passes over an unknown group that is empty.
+    known = parser.get_defaults().as_dict().keys() - {"config"}
+    for key in merged.keys() - known:
+        raise InputError(f"{path}: {key!r} is no key of a recipe; known are {', '.join(sorted(known))}")
+    try:
+        return parser, parser.parse_object(merged)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def build_task(config: Namespace) -> TrainingTask:
+    """Build the task of a parsed recipe.
+
+    Raises:
+        InputError: if it refuses a setting.
+    """
+    parser = Parser()
+    parser.add_class_arguments(TASKS[config.task.name], "task")
+    settings = config.task.clone()
+    settings.pop("name")
+    return parser.build(Namespace(task=settings)).task
+
+
+def _task_name(recipe: Mapping[str, object]) -> str:
+    group = recipe.get("task")
+    return str(cast("Mapping[str, object]", group).get("name", _TASK)) if isinstance(group, Mapping) else _TASK
+
+
+def _task_of_command(argv: list[str]) -> str:
+    """Return the task that options name, by themselves or by their recipe; the last one counts."""
+    task = _TASK
+    for option, following in zip_longest(argv, argv[1:], fillvalue=""):
+        name, equals, joined = option.partition("=")
+        value = joined if equals else following
+        if name == "--config" and value:
+            task = _task_name(_read_yaml(find_recipe(value)))
+        elif name == "--task.name":
+            task = value
+    return task
+
+
+def _merge(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    merged = dict(base)
+    for key, value in changes.items():
+        former = merged.get(key)
+        if isinstance(former, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merge(cast("Mapping[str, object]", former), cast("Mapping[str, object]", value))
+        else:
+            merged[key] = value
+    return merged

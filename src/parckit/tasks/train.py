@@ -1,0 +1,269 @@
+"""`parckit.train` and `parckit train`: a recipe, a data source, a folder of results."""
+
+import errno
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import LambdaCallback, ProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from parckit.contract import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, InputError, NetworkSpec, to_plain
+from parckit.options import Parser
+from parckit.tasks.allocator import keep_freed_memory
+from parckit.tasks.averaging import AveragingSettings, WeightEMA, average_checkpoints
+from parckit.tasks.callbacks import SkippedImages, StepMetrics
+from parckit.tasks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast
+from parckit.tasks.datamodule import TrainingData
+from parckit.tasks.distributed import SyncNorms, ending_together
+from parckit.tasks.errors import TerminatedError
+from parckit.tasks.guards import StopOnNaN
+from parckit.tasks.module import ModelSettings, TrainingModule
+from parckit.tasks.plan import Position, plan_run
+from parckit.tasks.progress import Announcement, Tell, progress_display
+from parckit.tasks.quiet import quiet_lightning
+from parckit.tasks.recipe import build_task, parse_recipe
+from parckit.tasks.resumable import Resumable
+from parckit.tasks.starting import (
+    check_resumed,
+    check_validated,
+    find_start,
+    make_continuity,
+    match_weights,
+    prepare,
+)
+from parckit.tasks.task import TrainingTask
+from parckit.tasks.threads import Threads
+
+_log = logging.getLogger(__name__)
+
+_GO_ON = "--resume auto goes on from the last checkpoint"
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """What a training left behind.
+
+    Attributes:
+        best: checkpoint with the best monitored value.
+        last: checkpoint of the last epoch.
+        average: mean of the best checkpoints' weights; None if only one was to be kept.
+        metrics: CSV of everything logged.
+        config: YAML of the run's full configuration.
+    """
+
+    best: Path
+    last: Path
+    average: Path | None
+    metrics: Path
+    config: Path
+
+
+def train(recipe: Path | str, *, tell: Tell = _log.info, **overrides: object) -> Run:
+    """Train as a recipe says: `parckit.train("classify/digits_parcnet_xxs", trainer={"max_epochs": 3})`.
+
+    Args:
+        recipe: the name of a shipped recipe, or a YAML file.
+        tell: takes the lines that `parckit train` prints.
+        overrides: keys of the recipe in place of its own, nested as in the YAML; also `out`, `resume`, `overwrite` and
+            `seed`, as on the command line.
+
+    Raises:
+        InputError: for an unknown key, a value that does not fit, or data that cannot be trained on.
+        DivergedError: if the loss is no number any more.
+        TerminatedError: if the process was asked to end.
+    """
+    return run_training(*parse_recipe(recipe, overrides), tell=tell)
+
+
+def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
+    """Train as a parsed recipe says.
+
+    Args:
+        parser: writes the configuration down.
+        config: what it parsed.
+        tell: takes lines for the user.
+
+    Raises:
+        InputError: for bad values or data.
+        TerminatedError: if the process was asked to end.
+    """
+    # Where the run begins, and what it is made of.
+    out, start = Path(config.out), find_start(config)
+    if config.match_weights:
+        match_weights(config, start=start)
+    _check_trainer(config.trainer)
+    seed_everything(config.seed, verbose=False)
+    ready = parser.build(_without_weights(config) if start else config)
+    task = build_task(config)
+    data = TrainingData(ready.data, task=task, seed=config.seed)
+    logger = CSVLogger(out, name=LOGS)
+    best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
+    continuity = make_continuity(config, train_images=data.train_images)
+
+    def begin(trainer: Trainer, module: LightningModule) -> None:
+        # Only now, when nothing can be refused any more, the training that OUT holds is removed.
+        check_validated(trainer, steps=cast("TrainingModule", module).plan.steps)
+        prepare(parser, config, start=start)
+
+    callbacks: list[Callback] = [LambdaCallback(on_train_start=begin), continuity, Announcement(start=start, tell=tell)]
+    callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), best, last]
+    with quiet_lightning():
+        trainer = _make_trainer(config, callbacks, logger)
+        # The size of the run is known now, and handed to all who need it.
+        position = Position() if start is None else start.position
+        batches = data.batches_per_epoch(processes=trainer.world_size)
+        plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+        data.begin(plan)
+        spec = _spec(ready.model, task, data)
+        if start is not None:
+            check_resumed(start, spec, continuity, processes=trainer.world_size)
+        sizes = data.training_sizes
+        module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
+        _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
+    return _finish(config, best, logger=logger)
+
+
+def _finish(config: Namespace, best: SaveBest, *, logger: CSVLogger) -> Run:
+    out = Path(config.out)
+    run = Run(
+        best=out / Path(best.best_model_path).name,
+        last=out / LAST,
+        average=out / AVERAGE if config.keep_best > 1 else None,
+        metrics=Path(logger.log_dir) / METRICS,
+        config=out / CONFIG,
+    )
+    if not run.best.is_file():
+        often = "--trainer.val_check_interval BATCHES validates more often"
+        raise InputError(f"--out {out}: holds no {BEST}, for no epoch was both trained and validated; {often}")
+    if run.average is not None:
+        _write_average(best, run.average)
+    return run
+
+
+def _spec(settings: ModelSettings, task: TrainingTask, data: TrainingData) -> NetworkSpec:
+    return NetworkSpec(
+        task=task.name,
+        backbone=settings.name,
+        # In the form that a checkpoint holds, with lists for tuples: a run that goes on compares the two.
+        backbone_kwargs=to_plain(settings.kwargs or {}),
+        head=settings.head or task.head,
+        head_kwargs=to_plain(settings.head_kwargs or {}),
+        labels=tuple(data.labels),
+        preprocessing=data.settings.preprocessing,
+    )
+
+
+def _check_trainer(options: Namespace) -> None:
+    for name in ("limit_val_batches", "val_check_interval"):
+        if options[name] == 0:
+            raise InputError(f"--trainer.{name} 0: {BEST} is chosen by validation")
+    if options.fast_dev_run:
+        raise InputError("--trainer.fast_dev_run: keeps no checkpoint; try --trainer.max_epochs 1")
+    if options.max_time is not None:
+        instead = "`timeout --signal=TERM 8h parckit train ...` ends so that it can go on to the last bit"
+        raise InputError(f"--trainer.max_time {options.max_time}: leaves out the rest of its epoch; {instead}")
+    for name, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
+        if options[name] < least:
+            raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
+
+
+def _without_weights(config: Namespace) -> Namespace:
+    """A run that goes on does not need the weights that it began with: they may be gone, or no network be there."""
+    changed = config.clone()
+    changed.model.weights = None
+    return changed
+
+
+def _best(config: Namespace, task: TrainingTask) -> SaveBest:
+    return SaveBest(
+        config.out,
+        filename=Path(BEST).stem if config.keep_best == 1 else "best-{epoch}-{step}",
+        monitor=config.monitor,
+        mode="max" if task.monitors[config.monitor] else "min",
+        save_top_k=config.keep_best,
+        auto_insert_metric_name=False,
+        save_on_train_epoch_end=False,  # but after each validation, of which an epoch may have several or none
+        enable_version_counter=False,
+    )
+
+
+@rank_zero_only
+def _write_average(best: SaveBest, path: Path) -> None:
+    ranked = sorted(best.best_k_models, key=lambda path: float(best.best_k_models[path]), reverse=best.mode == "max")
+    average_checkpoints([Path(path) for path in ranked], path)
+
+
+def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: TrainingTask, tell: Tell) -> list[Callback]:
+    threads = [] if config.threads is None else [Threads(config.threads)]
+    averaging = [] if ema is None else [WeightEMA(ema)]
+    metrics = StepMetrics()
+    display = partial(progress_display, metrics, monitors=sorted(task.monitors), tell=tell)
+    progress = [] if config.trainer.enable_progress_bar is False else [display()]
+    return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, SkippedImages(), *progress]
+
+
+def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
+    loggers = [logger, TensorBoardLogger(config.out, name=LOGS, version=logger.version)]
+    arguments = config.trainer.as_dict()
+    # Without one of ours, Lightning would add a bar of its own.
+    arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
+    try:
+        trainer = Trainer(
+            **arguments,
+            default_root_dir=config.out,
+            logger=loggers,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO(), *sync],
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise _refused(error) from error
+    if sync and trainer.world_size > 1 and isinstance(trainer.accelerator, CPUAccelerator):
+        raise InputError("--trainer.sync_batchnorm true: does not run on CPUs")
+    return trainer
+
+
+def _fit(
+    trainer: Trainer,
+    module: TrainingModule,
+    data: TrainingData,
+    *,
+    start: Resumable | None,
+    asked_by: Callable[[], int | None],
+) -> None:
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_freed_memory()
+    try:
+        with ending_together(trainer):
+            trainer.fit(module, datamodule=data, ckpt_path=start and start.path, weights_only=True)
+    except MisconfigurationException as error:
+        raise _refused(error) from error
+    except ValueError as error:
+        if "`val_check_interval`" in str(error):  # it is beyond the epoch's length, which Lightning finds out only now
+            raise _refused(error) from error
+        raise
+    except OSError as error:
+        # An error with a file name speaks for itself. One without comes from the logs.
+        if error.errno not in _UNWRITABLE or error.filename is not None:
+            raise
+        where = f"--out {trainer.default_root_dir}: {error.strerror}"
+        raise InputError(f"{where}; the checkpoints in it are intact, {_GO_ON}") from error
+    except SIGTERMException as error:
+        raise TerminatedError(f"asked to end; {_GO_ON}", signum=asked_by() or signal.SIGTERM) from error
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
+        raise TerminatedError(f"interrupted; {_GO_ON}", signum=signal.SIGINT) from error
+
+
+def _refused(error: Exception) -> InputError:
+    return InputError(f"--trainer: {' '.join(str(error).split())}")

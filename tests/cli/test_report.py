@@ -1,0 +1,38 @@
+import shutil
+
+import pytest
+
+
+def test_the_page_about_a_run_goes_into_its_folder(trained, parckit, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    parckit("report", run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert ">Training" in page
+    assert ">Confusion matrix" not in page
+    assert f"parckit train --config {run / 'config.yaml'}" in page
+
+
+def test_the_page_about_a_bundle_goes_beside_it(bundle, parckit):
+    parckit("report", bundle, "--data=digits", "--data.split=val")
+    page = bundle.with_name("bundle_report.html").read_text(encoding="utf-8")
+    for title in ("Accuracy", "Checks against torch", "Confusion matrix", "Worst mistakes"):
+        assert f">{title}" in page
+    assert f"parckit eval {bundle} --data digits --data.split val" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--out=page.pdf"], "--out page.pdf"),
+        (["--data=nowhere"], "nowhere"),
+        (["--data=digits", "--data.split=some"], "--data.split"),
+        (["--data.batch_size=4"], "--data.source"),
+    ],
+)
+def test_mistakes_are_named(options, named, bundle, mistake):
+    assert named in mistake("report", bundle, *options)
+
+
+def test_another_folder_is_refused(tmp_path, mistake):
+    assert "neither a run" in mistake("report", tmp_path)

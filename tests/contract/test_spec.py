@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from parckit.contract import InputError, NetworkSpec, Preprocessing
+
+
+def make_spec() -> NetworkSpec:
+    preprocessing = Preprocessing(size=(48, 32), mean=(0.1, 0.2, 0.3), channel_order="bgr")
+    return NetworkSpec(backbone="m", backbone_kwargs={"a": [1]}, labels=("ja", "né e"), preprocessing=preprocessing)
+
+
+def test_spec_survives_json():
+    spec = make_spec()
+    assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert spec.with_size((8, 9)).preprocessing.size == (8, 9)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"labels": "abc"}, "labels: holds 'abc', not a list"),
+        ({"labels": [1]}, r"labels\[0\]: holds 1, not str"),
+        ({"preprocessing": {"size": [3, 3], "sharpen": 1}}, "preprocessing: has no 'fit'"),
+        ({"task": "paint"}, "task: 'paint' is not one of"),
+        ({"colour": 1}, "'colour' is unknown"),
+    ],
+    ids=str,
+)
+def test_a_wrong_spec_is_refused(change, named):
+    plain = make_spec().to_dict()
+    with pytest.raises(InputError, match=named):
+        NetworkSpec.from_dict(plain | change)
+    with pytest.raises(InputError, match="'backbone'"):
+        NetworkSpec.from_dict({key: value for key, value in plain.items() if key != "backbone"})

@@ -1,0 +1,40 @@
+"""What an export may be asked for."""
+
+import pytest
+from onnx.helper import find_min_ir_version_for, make_opsetid
+
+from parckit.contract import InputError
+from parckit.deploy import ExportSettings
+from parckit.deploy.settings import HIGHEST_OPSET, LOWEST_OPSET
+
+
+@pytest.mark.parametrize("opset", range(LOWEST_OPSET, HIGHEST_OPSET + 1))
+def test_the_lowest_ir_version_is_that_of_onnxs_own_table(opset):
+    assert ExportSettings(opset=opset).ir == find_min_ir_version_for([make_opsetid("", opset)])
+
+
+def test_opset_18_in_the_lowest_ir_is_the_default():
+    settings = ExportSettings()
+    assert (settings.opset, settings.ir, settings.batch_size, settings.axis_form) == (18, 8, 1, "auto")
+    # The older exporter writes no matrices.
+    assert ExportSettings(opset=17).axis_form == "conv"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"opset": 5}, "opset=5: choose from 11 to 21"),
+        ({"opset": 99}, "opset=99: choose from 11 to 21"),
+        ({"opset": 17, "ir_version": 7}, "ir_version=7: for opset 17 choose from 8 to 10"),
+        ({"ir_version": 11}, "ir_version=11: for opset 18 choose from 8 to 10"),
+        ({"ir_version": 0}, "ir_version=0: for opset 18 choose from 8 to 10"),
+        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"form": "fft"}, "form='fft': choose from auto, conv, matmul"),
+        ({"form": "matmul", "opset": 17}, "form='matmul': needs opset 18 or above, not 17; choose auto or conv"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_written_is_refused(arguments, named):
+    with pytest.raises(InputError) as caught:
+        ExportSettings(**arguments)
+    assert str(caught.value) == named

@@ -1,0 +1,96 @@
+"""Evaluation of anything that takes images, and of checkpoints and bundles on a source of data."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bundles import LABELS, expected_logits, tiny_spec, write_tiny_bundle
+from parckit.contract import InputError
+from parckit.data import Batch
+from parckit.measure.classification import ClassificationMetric
+from parckit.measure.evaluation import EvaluationData, Score, evaluate, make_metric, score
+from parckit.processing import list_images, load_image, preprocess
+from pictures import coloured
+
+
+def batch(logits: list[list[float]], targets: list[int], *, skipped: int = 0) -> Batch:
+    """Images that carry their own logits: as channels of a 1 x 1 map."""
+    images = torch.tensor(logits, dtype=torch.float32).reshape(len(targets), -1, 1, 1)
+    return Batch(images=images, targets=torch.tensor(targets, dtype=torch.int64), skipped=skipped)
+
+
+def read_out(images: np.ndarray) -> tuple[np.ndarray, ...]:
+    return (images[:, :, 0, 0],)
+
+
+def scored(*batches: Batch) -> Score:
+    return score(read_out, batches, ClassificationMetric(2))
+
+
+RIGHT, WRONG = [1.0, 0.0], [0.0, 1.0]  # for class 0
+
+
+def test_batches_may_differ_in_size_without_bias():
+    result = scored(batch([RIGHT] * 3, [0] * 3), batch([WRONG], [0], skipped=3))
+    assert (result.scalars["top1"], result.images, result.skipped) == (75, 4, 3)
+    np.testing.assert_array_equal(result.tables["confusion"], [[3, 1], [0, 0]])
+
+
+def test_batches_of_broken_images_alone_are_counted():
+    empty = Batch(images=torch.empty(0, 3, 0, 0), targets=torch.empty(0, dtype=torch.int64), skipped=2)
+    result = scored(empty, batch([RIGHT], [0]))
+    assert (result.images, result.skipped, result.scalars["top1"]) == (1, 2, 100)
+    with pytest.raises(InputError, match=r"no images to evaluate \(2 broken ones were skipped\)"):
+        scored(empty)
+
+
+def test_a_task_without_a_metric_is_refused():
+    with pytest.raises(InputError, match="task='detect': this version measures 'classify'"):
+        make_metric(replace(tiny_spec(), task="detect"))
+
+
+@pytest.fixture
+def animals(tmp_path):
+    """Return a folder with three pictures of noise for each class of the tiny bundle, whose answers are chance."""
+    for number, label in enumerate(LABELS):
+        folder = tmp_path / "animals" / "test" / label
+        folder.mkdir(parents=True)
+        for seed in range(3):
+            coloured("red", seed=10 * number + seed).save(folder / f"{seed}.png")
+    return tmp_path / "animals"
+
+
+def test_a_bundle_is_evaluated_on_a_source(animals, tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    data = EvaluationData(source=str(animals), split="all", batch_size=5)
+    evaluation = evaluate(bundle, data, artefact="onnx-fp32", threads=1)
+    assert (evaluation.artefact, evaluation.data, evaluation.labels) == ("onnx-fp32", data, LABELS)
+    assert evaluation.engine.startswith("onnxruntime ")
+    paths = list_images(animals)
+    pixels = np.stack([preprocess(load_image(path), tiny_spec().preprocessing)[0] for path in paths])
+    right = [
+        LABELS[best] == path.parent.name for best, path in zip(expected_logits(pixels).argmax(1), paths, strict=True)
+    ]
+    assert evaluation.score.scalars["top1"] == 100 * sum(right) / 12
+    assert evaluation.score.images == 12
+
+
+def test_a_source_alone_is_enough_and_batches_can_be_watched(animals, tmp_path):
+    sizes: list[int] = []
+
+    def watch(batches: Iterable[Batch]) -> Iterator[Batch]:
+        for one in batches:
+            sizes.append(len(one.targets))
+            yield one
+
+    evaluation = evaluate(write_tiny_bundle(tmp_path / "bundle"), str(animals), track=watch)
+    assert (evaluation.data.split, evaluation.served, sizes) == ("test", "test", [12])
+
+
+def test_other_classes_than_the_networks_are_refused(animals, tmp_path):
+    (animals / "test" / "dog").rename(animals / "test" / "eel")
+    with pytest.raises(InputError, match=r"not the model's .4 and 4; class 3 is 'eel', the model's 'dog'"):
+        evaluate(write_tiny_bundle(tmp_path / "bundle"), str(animals))

@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from parckit.contract import DecoderSpec, InputError
+from parckit.processing import CLASSIFY, UNKNOWN, ClassPrediction, ClassScore, make_decoder, probabilities
+
+LABELS = ("ant", "bee", "cat")
+LOGITS = np.log(np.array([[0.2, 0.7, 0.1], [0.25, 0.25, 0.5]], np.float32))
+
+
+def decode(**overrides: float) -> list[ClassPrediction]:
+    return make_decoder(CLASSIFY, LABELS, overrides=overrides)([LOGITS], [])
+
+
+def test_the_most_probable_classes_come_first():
+    first, second = decode(top=2)
+    assert [score.label for score in first.ranking] == ["bee", "ant"]
+    # Logits are float32.
+    assert [score.probability for score in first.ranking] == pytest.approx([0.7, 0.2], rel=1e-6)
+    # Equally probable classes keep their order.
+    assert [score.label for score in second.ranking] == ["cat", "ant"]
+    assert len(decode(top=99)[0].ranking) == len(LABELS)
+
+
+def test_below_the_threshold_the_answer_is_unknown():
+    first, second = decode(threshold=0.6)
+    assert (first.label, first.is_known) == ("bee", True)
+    assert (second.label, second.is_known) == (UNKNOWN, False)
+    assert second.to_plain()[0] == {"class": UNKNOWN, "probability": None}
+    assert second.to_plain()[1]["class"] == "cat"
+    assert UNKNOWN in str(second)
+
+
+def test_the_plain_form_is_json():
+    plain = json.loads(json.dumps(decode()[0].to_plain()))
+    assert [entry["class"] for entry in plain] == ["bee", "ant", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"top": 0}, "top=0"), ({"top": 1.5}, "top=1.5"), ({"threshold": 1.1}, "threshold=1.1"), ({"iou": 1}, "iou=1")],
+    ids=str,
+)
+def test_bad_values_are_named(wrong, named):
+    with pytest.raises(InputError, match=named):
+        decode(**wrong)
+
+
+def test_an_unknown_decoder_is_named():
+    with pytest.raises(InputError, match="decoder='oracle'"):
+        make_decoder(DecoderSpec(name="oracle"), LABELS)
+
+
+def test_large_logits_do_not_overflow():
+    np.testing.assert_allclose(probabilities(np.array([[1e4, 0.0]], np.float32)), [[1, 0]])
+
+
+def test_a_drawing_holds_the_picture_and_longer_bars_for_likelier_classes():
+    picture = Image.new("RGB", (500, 60), "white")
+    drawn = np.asarray(decode()[0].draw(picture)).astype(int)
+    assert (drawn[:60] == 255).all()
+    is_bar = (drawn[60:] == (0, 0x72, 0xB2)).all(-1)
+    lengths = is_bar.sum(1)
+    longest, second, third = (lengths[28 * row : 28 * (row + 1)].max() for row in range(3))
+    assert longest > second > third > 0
+
+
+def test_it_prints_in_a_terminal_and_in_a_notebook():
+    prediction = ClassPrediction(ranking=(ClassScore("a<b", 0.75), ClassScore("c", 0.25)))
+    assert str(prediction).splitlines()[0].split() == ["a<b", "75.0", "%", "█" * 15]
+    assert repr(prediction) == str(prediction)
+    html = prediction._repr_html_()
+    assert "a&lt;b" in html
+    assert html.count("<tr>") == 2

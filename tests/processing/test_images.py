@@ -1,0 +1,106 @@
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from parckit.contract import InputError
+from parckit.processing import IMAGE_EXTENSIONS, decode_image, list_images, load_image
+
+
+def _save(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("mode", "ending"), [("L", "png"), ("RGBA", "png"), ("P", "png"), ("1", "png"), ("CMYK", "jpg")]
+)
+def test_every_mode_becomes_rgb_of_the_same_size(tmp_path, picture, mode, ending):
+    path = _save(tmp_path / f"a.{ending}", picture(height=5, width=9).convert(mode))
+    image = load_image(path)
+    assert (image.mode, image.size) == ("RGB", (9, 5))
+
+
+def test_grey_stays_grey(tmp_path, picture):
+    grey = picture().convert("L")
+    pixels = np.asarray(load_image(_save(tmp_path / "a.png", grey)))
+    np.testing.assert_array_equal(pixels, np.repeat(np.asarray(grey)[..., None], 3, axis=2))
+
+
+def test_cmyk_keeps_its_colours(tmp_path):
+    red = Image.new("RGB", (16, 16), (220, 30, 40)).convert("CMYK")
+    pixels = np.asarray(load_image(_save(tmp_path / "a.jpg", red, quality=95)), dtype=int)
+    # JPEG at quality 95 moves a flat colour by a few levels at most.
+    assert np.abs(pixels - (220, 30, 40)).max() <= 4
+
+
+def test_palette_with_an_alpha_per_colour_loads_without_warning(tmp_path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    path = _save(tmp_path / "a.png", image, transparency=bytes([0, 128]))
+    assert load_image(path).getpixel((0, 0)) == (10, 20, 30)
+
+
+def test_sixteen_bit_grey_keeps_its_high_byte(tmp_path):
+    values = np.array([[0, 256, 32768, 65535]], dtype=np.uint16)
+    pixels = np.asarray(load_image(_save(tmp_path / "a.png", Image.fromarray(values))))
+    np.testing.assert_array_equal(pixels[0, :, 0], [0, 1, 128, 255])
+
+
+def test_exif_rotation_is_applied(tmp_path, picture):
+    stored = picture(height=6, width=12)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned 90 degrees clockwise for viewing
+    upright = load_image(_save(tmp_path / "a.png", stored, exif=exif))
+    np.testing.assert_array_equal(np.asarray(upright), np.rot90(np.asarray(stored), k=-1))
+
+
+@pytest.mark.parametrize("ending", [ending.removeprefix(".") for ending in IMAGE_EXTENSIONS])
+def test_pictures_of_every_format_can_be_worked_on_after_their_file_is_gone(tmp_path, picture, ending):
+    path = _save(tmp_path / f"a.{ending}", picture(height=20, width=30))
+    image = load_image(path)
+    path.unlink()
+    assert np.asarray(image.resize((3, 2))).shape == (2, 3, 3)
+    assert pickle.loads(pickle.dumps(image)).tobytes() == image.tobytes()  # noqa: S301 - our own bytes
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.png: no such image file"):
+        load_image(tmp_path / "nowhere.png")
+
+
+@pytest.mark.parametrize("data", [b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
+def test_what_is_no_image_is_named(tmp_path, data):
+    path = tmp_path / "bad.png"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"bad\.png: not an image of a known format") as caught:
+        load_image(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_a_cut_image_is_named(picture, format_):
+    stream = io.BytesIO()
+    picture(height=64, width=64).save(stream, format_)
+    with pytest.raises(InputError, match=r"^shard:key: ") as caught:
+        decode_image(stream.getvalue()[: len(stream.getvalue()) // 2], name="shard:key")
+    assert "\n" not in str(caught.value)
+
+
+def test_images_are_listed_however_deep_they_lie(tmp_path, picture):
+    for name in ("b/c/2.JPG", "1.png", "b/3.webp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(tmp_path / name)
+    (tmp_path / "b" / "notes.txt").write_text("no image")
+    (tmp_path / "folder.png").mkdir()
+    assert list_images(tmp_path) == [tmp_path / name for name in ("1.png", "b/3.webp", "b/c/2.JPG")]
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    with pytest.raises(InputError, match=f"{tmp_path}: holds no images; accepted endings are"):
+        list_images(tmp_path)
+    with pytest.raises(InputError, match="no_folder: no such folder"):
+        list_images(tmp_path / "no_folder")

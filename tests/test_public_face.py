@@ -1,0 +1,24 @@
+"""docs/python.md documents every public name with an example, and its examples run in their order."""
+
+import re
+
+import pytest
+
+import parckit
+from repository import ROOT
+
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in parckit.__all__ if name != "__version__"])
+def test_every_public_name_has_an_example(name):
+    assert any(f"parckit.{name}(" in block for block in BLOCKS)
+
+
+def test_the_examples_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in BLOCKS:
+        exec(compile(block, "docs/python.md", "exec"), names)  # noqa: S102  # our own documentation
+        assert capsys.readouterr().out.strip()
