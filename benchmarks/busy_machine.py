@@ -59,7 +59,7 @@ WORKS = {
     "classify/finetune_small": Work(
         model="parcnet_xs", kwargs={"img_size": 64, "stem_stride": 2, "output_stride": 16}, side=96, batch=32
     ),
-    "parcnet_s at 128x128": Work(model="parcnet_s", kwargs={}, side=128, batch=32),
+    "parcnet_s at 128x128": Work(model="parcnet_s", kwargs={}, side=128, batch=8),
 }
 
 

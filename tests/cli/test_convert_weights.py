@@ -100,7 +100,10 @@ def test_names_for_another_number_of_classes_are_refused(of_three_classes, tmp_p
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"ant\nbee\nant\n", "class 'ant' stands twice"), ("ant\nbee\ncafé".encode("latin-1"), "cannot be read as UTF-8")],
+    [
+        (b"ant\nbee\nant\n", "class 'ant' appears twice"),
+        ("ant\nbee\ncafé".encode("latin-1"), "cannot be read as UTF-8"),
+    ],
 )
 def test_names_that_do_not_serve_are_refused(content, told, of_three_classes, tmp_path, mistake):
     labels, out = tmp_path / "labels.txt", tmp_path / "three.safetensors"

@@ -250,6 +250,7 @@ def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake
         (["--trainer.log_every_n_steps=-1"], "--trainer.log_every_n_steps -1"),
         (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),
         (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: leaves out the rest of its epoch"),
+        (["--trainer.max_epochs=0"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
         (["--trainer.max_epochs=-1"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
         (["--trainer.devices=2", "--trainer.sync_batchnorm=true"], "--trainer.sync_batchnorm true"),
         (["--model.name=resnet18", "--model.kwargs={img_size: 32}"], "img_size"),
@@ -286,12 +287,6 @@ def test_mistakes_in_a_configuration_are_named(text, named, tmp_path, mistake):
 
 def test_a_configuration_that_is_no_text_is_named(picture, mistake):
     assert mistake("train", "--config", picture).startswith(f"--config {picture}: ")
-
-
-def test_a_run_without_an_epoch_is_an_error(start_training, tmp_path, mistake):
-    message = mistake(*start_training, "--out", tmp_path / "run", "--trainer.max_epochs=0")
-    assert message.startswith("--trainer.max_steps, --trainer.max_epochs: ")
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_validation_that_an_epoch_is_too_short_for_is_an_error(start_training, tmp_path, mistake):

@@ -82,9 +82,9 @@ SPLIT = Case(
         ("r = Relu(c)", "r = Softmax(c)", "does not come from a convolution"),
         ("group = 1", "group = 2", "has groups"),
         ("c = Conv<group = 1>(x, w, b)", "v = Neg(w) c = Conv<group = 1>(x, v, b)", "weights that are not constant"),
-        ("(r, sizes)", "(r, elsewhere)", "of unknown size"),
-        ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, r)", "read by others"),
-        ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, c)", "read by others"),
+        ("(r, sizes)", "(r, elsewhere)", "are unknown"),
+        ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, r)", "used outside the split"),
+        ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, c)", "used outside the split"),
     ),
     tolerance=0.0,
 )

@@ -74,7 +74,7 @@ def test_images_whose_ending_hides_them_are_found(folder, name):
     (folder / "a.jpg").rename(folder / name)
     ((file, problem, detail),) = _found(folder)
     assert (file, problem) == (name, "wrong ending")
-    assert detail.startswith("JPEG image, unread for not ending in .jpg, ")
+    assert detail.startswith("JPEG image, not read because it does not end in .jpg, ")
 
 
 def test_pictures_in_pairs_as_telephones_make_them_are_jpegs(folder, picture):
@@ -101,7 +101,7 @@ def _rotated(picture: Image.Image, path: Path, orientation: int) -> None:
 @pytest.mark.parametrize("orientation", [0, 1, 2, 3, 6, 8, 9])
 def test_images_that_lie_on_their_side_are_found(folder, picture, orientation):
     _rotated(picture(80, height=40, width=60), folder / "z.png", orientation)
-    said = f"EXIF orientation {orientation}: honoured by parckit, other tools may not"
+    said = f"EXIF orientation {orientation}: parckit applies it, other tools may not"
     # 0 and 9 have no meaning, and nobody honours them.
     assert _found(folder) == ([("z.png", "rotated", said)] if orientation in {2, 3, 6, 8} else [])
 

@@ -57,7 +57,7 @@ def test_names_outside_ascii_are_found_again(image_folder):
         ({"test/cat": 2}, "has no train split, only test"),
         ({"train/cat": 2, "valid/cat": 2, "val/cat": 2}, "val and valid are both its val split"),
         ({"train/cat": 2, "Testing/.": 2}, "Testing: has no class folders"),
-        ({"val/cat": 2, "train2017/cat": 2}, "train2017: beside val; a split is called train, training, val"),
+        ({"val/cat": 2, "train2017/cat": 2}, "train2017: unknown split beside val; use train, training, val"),
     ],
 )
 def test_faulty_layouts_are_told_in_one_line(image_folder, counts, message):

@@ -137,7 +137,7 @@ def test_patterns_with_braces_and_wildcards(shard, pattern):
         ("nothing-*.tar", "train", r"nothing-\*\.tar: no such shard"),
         ("train-{0..1.tar", "train", "no such shard|a brace is not closed"),
         ("train-0.tar", "train", "the only train shard cannot also be held out"),
-        ("{train-0,other}.tar", "train", "other.tar: begins with none of train-, val-, test-"),
+        ("{train-0,other}.tar", "train", "other.tar: the name does not begin with train-, val- or test-"),
         ("test-0.tar", "train", "has no train split, only test"),
     ],
 )
@@ -182,7 +182,7 @@ def test_an_empty_shard_is_told(shard):
         open_shards(str(shard("test-0.tar", [])), split="test")
 
 
-@pytest.mark.parametrize(("text", "message"), [("\n", "is empty"), ("cat\ncat\n", "class 'cat' stands twice")])
+@pytest.mark.parametrize(("text", "message"), [("\n", "is empty"), ("cat\ncat\n", "class 'cat' appears twice")])
 def test_a_faulty_classes_file_is_told(shard, text, message):
     path = shard("test-0.tar", [0])
     (path.parent / "classes.txt").write_text(text)

@@ -23,8 +23,7 @@ from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
 from repository import ROOT
 
-# The package's `export` is the function.
-EXPORT_MODULE = import_module("parckit.deploy.export")
+EXPORT_MODULE = import_module("parckit.deploy.bundling")
 SIZE = (64, 96)
 SPEC = tiny_spec(SIZE)
 
@@ -223,7 +222,9 @@ def test_a_bundle_of_the_former_version_is_replaced(tmp_path):
 def test_the_working_folder_is_not_replaced(out, tmp_path, monkeypatch):
     (tmp_path / "b").mkdir()
     monkeypatch.chdir(tmp_path / "b")
-    with pytest.raises(InputError, match=rf"{re.escape(out)}: (is or holds the folder this runs in|a folder that is)"):
+    with pytest.raises(
+        InputError, match=rf"{re.escape(out)}: (is or holds the folder this runs in|must be a new folder)"
+    ):
         export_bundle(tiny_model(), TINY, out=Path(out))
     assert (tmp_path / "b").is_dir()
 
@@ -247,9 +248,9 @@ def test_what_an_exporter_cannot_write_is_one_line(tmp_path):
 def test_folders_and_files_that_are_no_bundle_are_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
-    with pytest.raises(InputError, match=r"photos: a folder that is neither .* \(it holds cat\.png\)"):
+    with pytest.raises(InputError, match=r"photos: must be a new folder.* \(it holds cat\.png\)"):
         export_bundle(tiny_model(), TINY, out=tmp_path / "photos")
-    with pytest.raises(InputError, match=r"cat\.png: a file"):
+    with pytest.raises(InputError, match=r"cat\.png: is a file"):
         export_bundle(tiny_model(), TINY, out=tmp_path / "photos" / "cat.png")
     assert content(tmp_path / "photos") == {"cat.png": b"cat"}
 

@@ -63,9 +63,9 @@ def test_dynamic_shapes_are_refused(tmp_path, height):
 
 
 def test_another_opset_or_ir_than_asked_is_refused(tmp_path):
-    with pytest.raises(ExportError, match=r"opsets \{'': 13\}, asked was 12"):
+    with pytest.raises(ExportError, match=r"opsets \{'': 13\}, requested was only opset 12"):
         check(model_of([CONV]), tmp_path, opset=12)
-    with pytest.raises(ExportError, match="IR version 7, asked was 8"):
+    with pytest.raises(ExportError, match="IR version 7, requested was 8"):
         check(model_of([CONV]), tmp_path, ir_version=8)
 
 

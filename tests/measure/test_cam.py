@@ -93,9 +93,9 @@ class Aside(nn.Module):
 @pytest.mark.parametrize(
     ("model", "layer", "said"),
     [
-        (classifier(), "9", r"layer='9': no such module; the outermost are 0, 1"),
-        (classifier(), "1", r"layer='1': gives \(1, 5\), no map"),
-        (Aside(), "pair", r"layer='pair': gives tuple, no map"),
+        (classifier(), "9", r"layer='9': no such module; choose one of 0, 1"),
+        (classifier(), "1", r"layer='1': its output is no map .* but shape \(1, 5\)"),
+        (Aside(), "pair", r"layer='pair': its output is no map .* but tuple"),
         (Aside(), "unused", r"layer='unused': is not called"),
     ],
     ids=["unknown", "vector", "tuple", "unused"],

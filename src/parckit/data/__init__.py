@@ -1,4 +1,4 @@
-"""Images for training and evaluation: sources, splits, transforms, batches. Nothing here knows of lightning."""
+"""Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.loader import Batch, Collate, collate_classes, image_loader, train_loader

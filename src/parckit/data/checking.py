@@ -1,4 +1,4 @@
-"""Looking for image files that would spoil a training or its test: broken, misnamed, tiny, rotated, or there twice."""
+"""Finds image files that harm training or evaluation: broken, misnamed, tiny, rotated or duplicate files."""
 
 import hashlib
 import io
@@ -16,27 +16,29 @@ from parckit.contract import InputError
 from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, IMAGE_FORMATS, decode_image
 
 SMALLEST = 32
-"""Shorter side, pixels, below which an image is called tiny: the nets reduce by 32, so less is not one position."""
+"""An image is tiny if its shorter side has fewer pixels. The networks have a total stride of 32."""
 
 Problem = Literal["broken", "wrong ending", "tiny", "rotated", "same bytes", "same pixels"]
 
-_CHUNK = 16  # files handed to a thread at once: little beside a folder, much beside the handing
+_CHUNK = 16
+"""Files that a thread takes at once: enough to make the overhead small, and few compared with a folder."""
 
-_TURNED = range(2, 9)  # EXIF orientations with a meaning, but for 1: as it is
+_TURNED = range(2, 9)
+"""EXIF orientations of images that are rotated or mirrored; 1 is upright."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """What one file was found to be.
+    """The result of reading one image file.
 
     Attributes:
         path: the file.
-        broken: why it cannot be decoded; None if it can, and only then the rest is known.
-        format: Pillow's name of the format of its bytes.
-        orientation: EXIF's, 1 for an upright image or one that does not say.
-        side: the shorter one, pixels.
-        data: digest of its bytes.
-        pixels: digest of its upright RGB pixels and size.
+        broken: why it cannot be decoded. None if it can be decoded; only then the other attributes are known.
+        format: Pillow's name for the format of the file's bytes.
+        orientation: EXIF orientation; 1 if the image is upright or has no orientation.
+        side: the shorter side, pixels.
+        data: digest of the file's bytes.
+        pixels: digest of the size and of the upright RGB pixels.
     """
 
     path: Path
@@ -50,12 +52,12 @@ class Inspection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """Something wrong with a file.
+    """A problem of a file.
 
     Attributes:
         path: the file.
-        problem: what kind.
-        detail: one line on it.
+        problem: kind of problem.
+        detail: one line that describes it.
     """
 
     path: Path
@@ -64,32 +66,32 @@ class Finding:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Return all files of a folder and of all folders in it, sorted: images may hide behind any ending.
+    """Return all files in a folder and its subfolders, sorted. Files with any ending count: they may be images too.
 
-    Links to folders are followed, as by training.
+    Links to folders are followed, as in training.
 
     Raises:
-        InputError: if there is no such folder, or no file in it.
+        InputError: if the folder does not exist or holds no file.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    below = (Path(place) / name for place, _, names in os.walk(folder, followlinks=True) for name in names)
-    if not (files := sorted(path for path in below if path.is_file())):
+    paths = (Path(parent) / name for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    if not (files := sorted(path for path in paths if path.is_file())):
         raise InputError(f"{folder}: holds no files")
     return files
 
 
 def inspect_files(files: Sequence[Path], *, threads: int) -> Iterator[Inspection | None]:
-    """Read and decode files in parallel, giving the results in their order; None stands for what is no image.
+    """Read and decode files in parallel; yield the results in the order of the files. None means: not an image.
 
-    Threads serve: reading, decoding and hashing leave Python's lock to others.
+    Threads are enough: reading, decoding and hashing release Python's global lock.
     """
     with ThreadPool(threads) as pool:
         yield from pool.imap(inspect_file, files, chunksize=_CHUNK)
 
 
 def inspect_file(path: Path) -> Inspection | None:
-    """Read and decode a file; None if neither its ending nor its bytes are those of an image."""
+    """Read and decode a file. Return None if neither its ending nor its bytes are those of an image."""
     try:
         data = path.read_bytes()
         image = decode_image(data, name=str(path))
@@ -104,7 +106,8 @@ def inspect_file(path: Path) -> Inspection | None:
     pixels.update(image.tobytes())
     return Inspection(
         path=path,
-        format="JPEG" if stored == "MPO" else stored,  # several JPEGs in one file, as some telephones make
+        # MPO means several JPEGs in one file; some phones write it.
+        format="JPEG" if stored == "MPO" else stored,
         orientation=orientation,
         side=min(image.size),
         data=hashlib.sha256(data).digest(),
@@ -113,7 +116,7 @@ def inspect_file(path: Path) -> Inspection | None:
 
 
 def find_problems(inspections: Iterable[Inspection], *, smallest: int = SMALLEST) -> list[Finding]:
-    """Say what is wrong, in the order of the inspections; of equal files all but the first are told."""
+    """Return the problems in the order of the inspections. The first of several equal files is not reported."""
     findings: list[Finding] = []
     first_bytes: dict[bytes, Path] = {}
     first_pixels: dict[bytes, Path] = {}
@@ -121,7 +124,7 @@ def find_problems(inspections: Iterable[Inspection], *, smallest: int = SMALLEST
         if inspection.broken is not None:
             findings.append(Finding(path=inspection.path, problem="broken", detail=inspection.broken))
             continue
-        findings += _own_problems(inspection, smallest=smallest)
+        findings += _problems_of_one(inspection, smallest=smallest)
         same_bytes = first_bytes.setdefault(inspection.data, inspection.path)
         same_pixels = first_pixels.setdefault(inspection.pixels, inspection.path)
         if same_bytes is not inspection.path:
@@ -131,17 +134,18 @@ def find_problems(inspections: Iterable[Inspection], *, smallest: int = SMALLEST
     return findings
 
 
-def _own_problems(inspection: Inspection, *, smallest: int) -> Iterator[Finding]:
+def _problems_of_one(inspection: Inspection, *, smallest: int) -> Iterator[Finding]:
+    """Yield the problems that show without a look at other files."""
     finding = partial(Finding, path=inspection.path)
     ending = inspection.path.suffix.lower()
     promised = FORMAT_OF_EXTENSION.get(ending)
     if promised is None:
-        unread = f"{inspection.format} image, unread for not ending in {', '.join(IMAGE_EXTENSIONS)}"
-        yield finding(problem="wrong ending", detail=unread)
+        detail = f"{inspection.format} image, not read because it does not end in {', '.join(IMAGE_EXTENSIONS)}"
+        yield finding(problem="wrong ending", detail=detail)
     elif promised != inspection.format:
         yield finding(problem="wrong ending", detail=f"{inspection.format} image")
     if inspection.side < smallest:
         yield finding(problem="tiny", detail=f"shorter side of {inspection.side} pixels")
     if inspection.orientation in _TURNED:
-        detail = f"EXIF orientation {inspection.orientation}: honoured by parckit, other tools may not"
+        detail = f"EXIF orientation {inspection.orientation}: parckit applies it, other tools may not"
         yield finding(problem="rotated", detail=detail)

@@ -1,4 +1,4 @@
-"""The datasets that every source becomes: pictures and what is true of them, by index."""
+"""Datasets that give pictures and their targets by index. Every source is opened as one of them."""
 
 import logging
 import random
@@ -16,16 +16,17 @@ from parckit.data.sampling import Draw
 
 OnError = Literal["raise", "skip"]
 Target = Any
-"""What is true of a picture: a class index, later boxes or a mask. Only the task knows its type."""
+"""The ground truth of a picture: a class index, later boxes or a mask. Only the task knows its type."""
 Sample = tuple[Tensor, Target]
-"""A transformed image (3, H, W) and what is true of it."""
+"""A transformed image (3, H, W) and its target."""
 Transform = Callable[[Image.Image, Target], Sample]
+"""Makes a sample of a picture and its target."""
 
 _log = logging.getLogger(__name__)
 
 
 class Targets(Protocol):
-    """What is true of every picture, by index: a list, or an array of class indices."""
+    """The targets of all pictures, by index: a list, or an array of class indices."""
 
     def __len__(self) -> int: ...
 
@@ -33,16 +34,16 @@ class Targets(Protocol):
 
 
 class TrainTransform(Protocol):
-    """A random change of a picture, and of what is true of it, that also brings the picture to a size."""
+    """A random change of a picture and its target. It also resizes or crops the picture to a size."""
 
     def __call__(self, picture: Image.Image, target: Target, *, size: tuple[int, int], share: float) -> Sample:
         """Return the changed sample.
 
         Args:
             picture: upright RGB.
-            target: what is true of it.
+            target: ground truth of the picture.
             size: (height, width) of the image to return, pixels.
-            share: how much of the run lies behind, in [0, 1).
+            share: share of the run before this epoch, in [0, 1).
 
         Shape:
             (3, H, W) float32
@@ -51,7 +52,7 @@ class TrainTransform(Protocol):
 
 
 class Table(Protocol):
-    """What a kind of source offers: pictures by index. Loader workers copy it, so it may hold no open files."""
+    """Pictures by index, as every kind of source offers them. It must hold no open files: loader workers copy it."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -60,31 +61,31 @@ class Table(Protocol):
 
     @property
     def served(self) -> str:
-        """What of the source serves as the split."""
+        """Which part of the source serves as this split, for records."""
         ...
 
     @property
     def targets(self) -> Targets:
-        """What is true of every picture; known without decoding any."""
+        """The targets of all pictures, known without decoding a picture."""
         ...
 
     def load(self, index: int) -> Image.Image:
         """Decode a picture to upright RGB.
 
         Raises:
-            InputError: if it is broken; names it.
+            InputError: if the picture is broken; the message names the picture.
         """
         ...
 
 
 @final
 class IndexedImages(Dataset[Sample | None]):
-    """A table's pictures by their index, each passed through a transform; None stands for a broken one.
+    """The pictures of a table by index, after a transform. A broken picture is None if `on_error` is `"skip"`.
 
     Attributes:
-        table: where they come from.
+        table: where the pictures come from.
         labels: class names by index.
-        served: what of the source serves as the split.
+        served: which part of the source serves as this split.
     """
 
     def __init__(self, table: Table, *, transform: Transform, on_error: OnError = "raise") -> None:
@@ -104,10 +105,10 @@ class IndexedImages(Dataset[Sample | None]):
 
 @final
 class DrawnImages(Dataset[Sample | None]):
-    """A table's pictures as a sampler of `Draw` asks for them; None stands for a broken one.
+    """The pictures of a table, loaded by the `Draw`s of a sampler. A broken picture is None, as in `IndexedImages`.
 
-    The generators of torch, numpy and Python are seeded anew for every picture; they stay as its augmentation leaves
-    them.
+    The random generators of torch, numpy and Python are seeded again for every picture. They are not reset after its
+    augmentation.
 
     Attributes:
         labels: class names by index.
@@ -131,14 +132,14 @@ class DrawnImages(Dataset[Sample | None]):
 
 
 def seed_generators(seed: int) -> None:
-    """Seed what augmentations draw from: the generators of torch, numpy and Python, but not those of other devices."""
+    """Seed the generators that augmentations use: torch's on the CPU, numpy's and Python's."""
     torch.random.default_generator.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - what timm's policies draw from
+    np.random.seed(seed)  # noqa: NPY002 - timm's policies use this generator
     random.seed(seed)
 
 
 def _load(table: Table, index: int, *, on_error: OnError) -> Image.Image | None:
-    """Return a picture; for a broken one, log it and return None if errors are to be skipped."""
+    """Return a picture. If it is broken and `on_error` is `"skip"`, log the error and return None."""
     try:
         return table.load(index)
     except InputError as error:

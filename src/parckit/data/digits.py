@@ -1,7 +1,7 @@
-"""scikit-learn's embedded handwritten digits: 1,797 grey images of 8 x 8 pixels, no download.
+"""The handwritten digits that come with scikit-learn: 1,797 grey images of 8 x 8 pixels, no download.
 
-The split is fixed and stratified by class: a fifth is test, 12 % of the rest val. It follows from the images'
-index and the salts below alone (`parckit.data.splits.held_out`): train 1,255, val 178, test 364.
+The split is fixed and stratified by class: 20 % of the images are test, 12 % of the rest are val. It depends only on
+the images' indices and on two salts (see `parckit.data.splits.held_out`). Train has 1,255 images, val 178, test 364.
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,19 @@ from sklearn.datasets import load_digits
 from parckit.data.splits import Split, held_out
 
 SIDE = 32
-"""Height and width of the upscaled images, pixels: four times the original's."""
+"""Height and width of the upscaled images, pixels: four times the original size."""
 
-_INK = 16  # the originals' largest value
+_INK = 16
+"""Largest pixel value of the original images."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DigitsTable:
-    """Digits of one split.
+    """The digits of one split.
 
     Attributes:
         labels: "0" to "9".
-        served: the split.
+        served: name of the split.
         targets: class index of every image.
         pixels: (N, 8, 8) uint8, 0 background to 255 ink.
     """
@@ -44,23 +45,23 @@ class DigitsTable:
 def open_digits(*, split: Split) -> DigitsTable:
     """Open a split of the digits."""
     values, targets = cast("tuple[NDArray[np.float64], NDArray[np.int64]]", load_digits(return_X_y=True))
-    chosen = _indices(targets, split=split)
+    indices = _indices(targets, split=split)
     pixels = np.rint(values.reshape(-1, 8, 8) * (255 / _INK)).astype(np.uint8)
     return DigitsTable(
         labels=tuple("0123456789"),
         served=split,
-        targets=targets[chosen].astype(np.int64),
-        pixels=np.ascontiguousarray(pixels[chosen]),
+        targets=targets[indices].astype(np.int64),
+        pixels=np.ascontiguousarray(pixels[indices]),
     )
 
 
 def _indices(targets: NDArray[np.int64], *, split: Split) -> list[int]:
-    every = list(range(len(targets)))
+    indices = list(range(len(targets)))
     if split == "all":
-        return every
-    test = held_out([str(index) for index in every], classes=targets.tolist(), percent=20, salt="digits-test")
-    rest = [index for index in every if index not in test]
-    chosen = held_out([str(index) for index in rest], classes=targets[rest].tolist(), percent=12, salt="digits-val")
-    val = {rest[position] for position in chosen}
+        return indices
+    test = held_out([str(index) for index in indices], classes=targets.tolist(), percent=20, salt="digits-test")
+    rest = [index for index in indices if index not in test]
+    positions = held_out([str(index) for index in rest], classes=targets[rest].tolist(), percent=12, salt="digits-val")
+    val = {rest[position] for position in positions}
     members = {"train": set(rest) - val, "val": val, "test": test}[split]
     return sorted(members)

@@ -1,8 +1,8 @@
-"""Images in class folders: `SOURCE/{train,val,test}/CLASS/IMAGE`, or `SOURCE/CLASS/IMAGE` as one undivided set.
+"""Images in class folders: `SOURCE/{train,val,test}/CLASS/IMAGE`, or `SOURCE/CLASS/IMAGE` without splits.
 
-A split may be called as in `parckit.data.splits.SPELLINGS`. Missing ones follow that module; an undivided set counts as
-`train` alone, so its `val` and `test` are the same held-out tenth. All splits must have the same class names. Hidden
-folders are no classes.
+`parckit.data.splits` lists the accepted names of split folders and says what serves as a missing split. A source
+without splits counts as `train`, so `val` and `test` are both its held-out 10 %. All splits must have the same class
+names. Hidden folders are not classes.
 """
 
 import os
@@ -20,10 +20,10 @@ from parckit.data.splits import NAMED, SPELLINGS, Named, Part, Split, find_split
 from parckit.processing import IMAGE_EXTENSIONS, load_image
 
 HOLDOUT_PERCENT = 10
-"""Share of each class of `train` that is held out where `val` is missing."""
+"""Share of every class of `train` that is held out if there is no `val`."""
 
 _SALT = "parckit"
-# Part of the split's definition: another salt would mix trained and held-out images of existing checkpoints.
+"""Salt of the held-out part. Do not change it: images that existing checkpoints were trained on would be held out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +32,10 @@ class FolderTable:
 
     Attributes:
         labels: class names by index, sorted.
-        served: what of the source serves as the split.
+        served: which part of the source serves as the split.
         targets: class index of every image.
-        paths: file names as bytes: one array, because a list's reference counts would copy it into every worker.
+        paths: path of every image, as bytes in one array. A list of strings would be copied into the memory of every
+            worker, because reading a string changes its reference count.
     """
 
     labels: tuple[str, ...]
@@ -51,17 +52,18 @@ def open_folder(source: Path, *, split: Split) -> FolderTable:
     """List the images of a split.
 
     Raises:
-        InputError: if there are no class folders, a class has no image, the splits' classes differ, or a folder beside
-            the splits looks like one of another name.
+        InputError: if there are no class folders, a class has no image, the classes of the splits differ, or a folder
+            has almost the name of a split, such as `train2`.
     """
     folders = split_folders(source)
     labels = _common_classes(folders)
     if split == "all":
         served, samples = split, [sample for folder in folders.values() for sample in _list_images(folder, labels)]
     else:
-        own = resolve_split(split, present=folders, source=str(source))
-        folder = folders[own.name]
-        served, samples = str(own), _take(_list_images(folder, labels), part=own.part, folder=folder, labels=labels)
+        resolved = resolve_split(split, present=folders, source=str(source))
+        folder = folders[resolved.name]
+        samples = _take(_list_images(folder, labels), part=resolved.part, folder=folder, labels=labels)
+        served = str(resolved)
     return FolderTable(
         labels=labels,
         served=served,
@@ -71,19 +73,19 @@ def open_folder(source: Path, *, split: Split) -> FolderTable:
 
 
 def split_folders(source: Path) -> dict[Named, Path]:
-    """Return the folders of the splits; an undivided set is `train`.
+    """Return the folder of every split; a source without splits is `train`.
 
     Raises:
-        InputError: if there are two of one split, or one that looks like a split of another name.
+        InputError: if two folders are the same split, or a folder has almost the name of a split.
     """
     names = _subfolders(source)
     spelled = [name for name in names if name.casefold() in SPELLINGS]
-    # A class may be called "valid" too: a split has folders in it.
+    # A class may be called "valid", too. Only the folder of a split has folders in it.
     if not any(name in NAMED or _subfolders(source / name) for name in spelled):
         return {"train": source}
     for name in names:
         if name not in spelled and name.casefold().startswith(NAMED):
-            raise InputError(f"{source / name}: beside {', '.join(spelled)}; a split is called {', '.join(SPELLINGS)}")
+            raise InputError(f"{source / name}: unknown split beside {', '.join(spelled)}; use {', '.join(SPELLINGS)}")
     return {split: source / name for split, name in find_splits(spelled, source=str(source)).items()}
 
 
@@ -92,7 +94,7 @@ def _common_classes(folders: dict[Named, Path]) -> tuple[str, ...]:
     for folder, names in others:
         if differing := sorted(set(names) ^ set(labels)):
             listed = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
-            raise InputError(f"{folder}: its classes differ from those of {first}: {listed}")
+            raise InputError(f"{folder}: its classes differ from the classes of {first}: {listed}")
     return labels
 
 
@@ -122,6 +124,7 @@ def _list_images(folder: Path, labels: tuple[str, ...]) -> list[tuple[str, int]]
 def _take(
     samples: list[tuple[str, int]], *, part: Part, folder: Path, labels: tuple[str, ...]
 ) -> list[tuple[str, int]]:
+    """Return the samples that belong to a part of a split."""
     if part == "whole":
         return samples
     classes = [target for _, target in samples]
@@ -129,5 +132,5 @@ def _take(
         lone = folder / labels[counts.index(1)]
         raise InputError(f"{lone}: one image cannot be both trained on and held out; add images, or use split 'all'")
     names = [path[len(str(folder)) + 1 :].replace(os.sep, "/") for path, _ in samples]
-    chosen = held_out(names, classes=classes, percent=HOLDOUT_PERCENT, salt=_SALT)
-    return [sample for index, sample in enumerate(samples) if (index in chosen) == (part == "held_out")]
+    outside = held_out(names, classes=classes, percent=HOLDOUT_PERCENT, salt=_SALT)
+    return [sample for index, sample in enumerate(samples) if (index in outside) == (part == "held_out")]

@@ -1,12 +1,12 @@
-"""ImageNet (ILSVRC2012) from the official archives, which are read as they are and never unpacked as a whole.
+"""ImageNet (ILSVRC2012) from the official archives. The images are read directly from the archives.
 
-- `ILSVRC2012_img_train.tar` holds one tar of images for each class, named after it (`n01440764.tar`).
+- `ILSVRC2012_img_train.tar` holds one tar of images per class, with the class in its name (`n01440764.tar`).
 - `ILSVRC2012_img_val.tar` holds the validation images without their classes.
-- `ILSVRC2012_devkit_t12.tar.gz` has these: a number for each image in the order of their names, and a MATLAB table of
-  what the numbers mean.
+- `ILSVRC2012_devkit_t12.tar.gz` holds the classes of the validation images: one number per image, in the order of the
+  images' names, and a MATLAB table with the class of every number.
 
-Classes are called by their WordNet number; sorted, as everywhere in parckit, they have the indices that all published
-models use.
+The name of a class is its WordNet number. Classes are sorted by name, as everywhere in parckit. The published models
+use the same order.
 """
 
 import io
@@ -33,11 +33,15 @@ DEVKIT_ARCHIVE = "ILSVRC2012_devkit_t12.tar.gz"
 Form = Literal["folders", "shards"]
 
 _MEANINGS = "data/meta.mat"
+"""The devkit's table with the class of every number."""
 _ANSWERS = "data/ILSVRC2012_validation_ground_truth.txt"
+"""The devkit's file with the number of every validation image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
+    """The classes and images of one archive."""
+
     labels: tuple[str, ...]
     images: list[StoredImage]
 
@@ -51,23 +55,24 @@ def lay_out_imagenet(
     seed: int = 0,
     track: Track = untracked,
 ) -> dict[Named, int]:
-    """Turn the official archives into a source that `open_images` reads, with train and val, or the one that is there.
+    """Turn the official archives into a source for `open_images`, with train, val or both.
 
     Args:
-        archives: folder with the archives under their official names; val needs the devkit.
-        out: folder that appears when all of it is written; must not hold anything yet.
-        form: `"folders"`, `OUT/{train,val}/CLASS/IMAGE`, or `"shards"` in a random order, which reads the archives at
-            random places: quick on a solid-state disk only.
-        shard_size: images per shard, at most.
-        seed: of the order in the shards.
-        track: sees the classes of the training archive as they are looked through, then the images of each split as
-            they are written.
+        archives: folder with the archives under their official names. The train archive or the val archive may be
+            missing. The val archive needs the devkit.
+        out: folder to write; must be new or empty. It appears when all files are written.
+        form: `"folders"` writes `OUT/{train,val}/CLASS/IMAGE`. `"shards"` writes shards in a random order; it reads the
+            archives at random places, which is fast only on a solid-state disk.
+        shard_size: most images per shard.
+        seed: seed of the order in the shards.
+        track: gets the classes while the training archive is indexed, then the images of every split while they are
+            written.
 
     Returns:
-        The number of images of every split that was written.
+        The number of images written per split.
 
     Raises:
-        InputError: if an archive is missing, broken or not the official one, or `out` holds something.
+        InputError: if an archive is missing, broken or not the official one, or `out` is not empty.
     """
     if form not in get_args(Form):
         raise InputError(f"form={form!r}: choose from {get_args(Form)}")
@@ -138,7 +143,8 @@ def _read_devkit(path: Path) -> tuple[tuple[str, ...], list[int]]:
         with tarfile.open(path, "r:gz") as archive:
             files = {name: _read(archive, ending=name) for name in (_MEANINGS, _ANSWERS)}
         synsets = np.atleast_1d(loadmat(io.BytesIO(files[_MEANINGS]), squeeze_me=True)["synsets"])
-        leaves = synsets[synsets["num_children"] == 0]  # the others are kinds of classes
+        # Only the leaves of the tree are classes; the other nodes are groups of classes.
+        leaves = synsets[synsets["num_children"] == 0]
         names = {int(number): str(name) for number, name in zip(leaves["ILSVRC2012_ID"], leaves["WNID"], strict=True)}
         labels = tuple(sorted(names.values()))
         indices = {label: index for index, label in enumerate(labels)}
@@ -157,7 +163,7 @@ def _read(archive: tarfile.TarFile, *, ending: str) -> bytes:
 
 @contextmanager
 def _whole_tar(path: Path) -> Generator[tarfile.TarFile, None, None]:
-    """Open a tar that the body reads to its end; a broken or cut one becomes an `InputError` that names it."""
+    """Open a tar that the `with` body reads to its end. If the tar is broken or cut, an `InputError` names it."""
     try:
         with tarfile.open(path, "r:") as archive:
             yield archive

@@ -14,12 +14,12 @@ from parckit.data.sampling import SeededBatches
 
 
 class Batch(NamedTuple):
-    """Images and what is true of them.
+    """Images and their targets.
 
     Attributes:
         images: (B, 3, H, W) float32; (0, 3, 0, 0) if every image of the batch was broken.
-        targets: one an image; (B,) int64 for classification.
-        skipped: broken images dropped while this batch was made.
+        targets: one per image; (B,) int64 for classification.
+        skipped: number of broken images that were left out of this batch.
     """
 
     images: Tensor
@@ -28,15 +28,15 @@ class Batch(NamedTuple):
 
 
 Collate = Callable[[Sequence[Sample | None]], Batch]
-"""Makes a batch of samples; None stands for a broken one."""
+"""Makes a batch from samples; a broken sample is None."""
 
 
 def collate_classes(samples: Sequence[Sample | None]) -> Batch:
-    """Stack images and class indices, dropping and counting the broken ones."""
-    whole = [sample for sample in samples if sample is not None]
-    images = torch.stack([image for image, _ in whole]) if whole else torch.empty(0, 3, 0, 0)
-    targets = torch.tensor([int(target) for _, target in whole], dtype=torch.int64)
-    return Batch(images=images, targets=targets, skipped=len(samples) - len(whole))
+    """Stack images and class indices. Broken samples are left out and counted."""
+    intact = [sample for sample in samples if sample is not None]
+    images = torch.stack([image for image, _ in intact]) if intact else torch.empty(0, 3, 0, 0)
+    targets = torch.tensor([int(target) for _, target in intact], dtype=torch.int64)
+    return Batch(images=images, targets=targets, skipped=len(samples) - len(intact))
 
 
 def image_loader(
@@ -50,15 +50,16 @@ def image_loader(
 ) -> DataLoader[Batch]:
     """Load every image once, in order.
 
-    An error in a worker arrives as the same exception type; the last line of its text is the original's.
+    An error in a worker is raised here with the same exception type. Its text is the worker's traceback, so the last
+    line is the original message.
 
     Args:
         dataset: from `open_images`.
-        batch_size: images per batch, before broken ones are dropped.
-        workers: loader processes, kept for the loader's life; 0 loads in this process.
-        collate: makes a batch of samples.
-        process: number of this process, from 0; each loads its own part.
-        processes: how many there are; all load equally many batches, the last of which may be empty.
+        batch_size: images per batch, before broken ones are left out.
+        workers: number of loader processes, which live as long as the loader; 0 loads in this process.
+        collate: makes a batch from samples.
+        process: index of this process, from 0. Every process loads another part of the dataset.
+        processes: number of processes. All load the same number of batches; the last batch of a process may be empty.
     """
     share = range(process, len(dataset), processes)
     starts = range(0, math.ceil(len(dataset) / processes), batch_size)
@@ -69,14 +70,14 @@ def image_loader(
 def train_loader(
     dataset: DrawnImages, *, batches: SeededBatches, workers: int = 0, collate: Collate = collate_classes
 ) -> DataLoader[Batch]:
-    """Load the batches that a sampler draws; order and augmentation are its own, with any number of workers."""
+    """Load the batches that a sampler draws. Order and augmentation do not depend on the number of workers."""
     return _loader(dataset, batches=batches, workers=workers, collate=collate)
 
 
 def _leave_group(worker: int) -> None:
-    """Keep signals to the training's whole process group, such as Ctrl-C, away from a loader worker.
+    """Move a loader worker out of the training's process group, so that Ctrl-C does not end the worker.
 
-    The training may have a step to finish, which needs the worker.
+    Ctrl-C goes to the whole process group. The training may still finish a step, and it needs the worker for that.
     """
     del worker
     if hasattr(os, "setpgrp"):  # Windows has no process groups
@@ -95,5 +96,5 @@ def _loader(
         pin_memory=torch.cuda.is_available(),
         batch_sampler=batches,  # pyright: ignore[reportArgumentType] - torch asks for lists of whole numbers
     )
-    # torch types a loader by its samples, whatever the collate function makes of them.
+    # torch's type of a loader names its samples, not what the collate function makes of them.
     return cast("DataLoader[Batch]", loader)

@@ -1,7 +1,7 @@
-"""Writing tar shards that `parckit.data.shards` reads.
+"""Writing tar shards for `parckit.data.shards`.
 
-Images keep their bytes. Their order is drawn once from a seed, so that every shard is a fair sample of its split. Tools
-that read shards from front to back need that.
+The bytes of the images stay the same. The images are shuffled once with a seed, so every shard is a random sample of
+its split. Tools that read shards from front to back need that.
 """
 
 import io
@@ -26,13 +26,13 @@ from parckit.data.splits import NAMED, Named
 _log = logging.getLogger(__name__)
 
 SHARD_SIZE = 5000
-"""Images per shard: of ImageNet 550 MB. Few files to keep track of, and none too large to copy."""
+"""Images per shard; a shard of ImageNet has about 550 MB. So there are few files, and none is too large to copy."""
 
 Item = TypeVar("Item")
 
 
 class Track(Protocol):
-    """Passes items through, perhaps showing how far the work has come."""
+    """Returns the items that it gets, and may show the progress of the work."""
 
     def __call__(self, items: Sequence[Item], /) -> Iterable[Item]:
         """Return the same items in the same order."""
@@ -40,14 +40,14 @@ class Track(Protocol):
 
 
 class StoredImage(NamedTuple):
-    """Where the encoded bytes of an image lie.
+    """Where the encoded bytes of an image are stored.
 
     Attributes:
-        name: file name with the ending of its format.
+        name: the image's file name with the ending of its format.
         target: class index.
-        path: the file that holds it, alone or among others.
-        offset: where it begins there, bytes.
-        size: bytes; -1 for all that follow.
+        path: the file to read: the image itself, or an archive with many images.
+        offset: where the image begins in the file, bytes.
+        size: length of the image, bytes; -1 reads to the end of the file.
     """
 
     name: str
@@ -68,7 +68,7 @@ class StoredImage(NamedTuple):
 
 
 def untracked(items: Sequence[Item], /) -> Iterable[Item]:
-    """Return the items: the `Track` that shows nothing."""
+    """Return the items and show nothing. This is the default `Track`."""
     return items
 
 
@@ -77,28 +77,28 @@ def pack_folder(
 ) -> dict[Named, int]:
     """Turn a folder of class folders into shards with the same classes and the same splits.
 
-    A part that `parckit.data.folder` holds out of `train` becomes val shards, so that either source gives the same
-    images for every split.
+    The part that `parckit.data.folder` holds out of `train` becomes val shards. So the shards give the same images as
+    the folder for every split.
 
     Args:
         source: folder, as `parckit.data.folder` reads it.
-        out: folder that the shards appear in, all at once; must not hold anything yet.
-        shard_size: images per shard, at most; a split's shards differ by one image.
-        seed: of the images' order.
-        track: sees the images of each split as they are written.
+        out: folder of the shards; must be new or empty. It appears when all shards are written.
+        shard_size: most images per shard; the shards of a split differ by at most one image.
+        seed: seed of the order of the images.
+        track: gets the images of every split while they are written.
 
     Returns:
-        The number of images of every split that was written.
+        The number of images written per split.
 
     Raises:
-        InputError: if the source is not well formed, or `out` holds something or lies in the source.
+        InputError: if the source is malformed, or `out` is not empty or is inside the source.
     """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder")
     if out.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{out}: lies in {source}, whose next reader would take it for a class")
-    given = split_folders(source)
-    names: list[Named] = [name for name in NAMED if name in given or (name == "val" and "train" in given)]
+        raise InputError(f"{out}: is inside {source}, where it would look like a class; choose a folder outside")
+    folders = split_folders(source)
+    names: list[Named] = [name for name in NAMED if name in folders or (name == "val" and "train" in folders)]
     tables = [open_folder(source, split=name) for name in names]
     splits: dict[Named, list[StoredImage]] = {
         name: _stored(table.paths.tolist(), table.targets.tolist()) for name, table in zip(names, tables, strict=True)
@@ -116,18 +116,18 @@ def write_shards(
     seed: int = 0,
     track: Track = untracked,
 ) -> None:
-    """Write shards of every split and the classes file; `out` appears when all of it is written.
+    """Write the shards of every split and the classes file. `out` appears when all files are written.
 
     Raises:
-        InputError: if `out` holds something, `shard_size` is not positive or a label cannot stand in a line of text.
-        OSError: if an image cannot be read or a shard not be written.
+        InputError: if `out` is not empty, `shard_size` is not positive, or a label is not a line of text.
+        OSError: if an image cannot be read or a shard cannot be written.
     """
     if shard_size < 1:
         raise InputError(f"shard_size={shard_size}: must be at least 1 image")
     classes = "".join(f"{label}\n" for label in labels)
     if parse_labels(classes, name=CLASSES_FILE) != tuple(labels):
-        spoilt = next(label for label in labels if label.splitlines() != [label.strip()])
-        raise InputError(f"class {spoilt!r}: its name cannot stand in {CLASSES_FILE}, which has one name a line")
+        refused = next(label for label in labels if label.splitlines() != [label.strip()])
+        raise InputError(f"class {refused!r}: cannot be written to {CLASSES_FILE}, which has one class name per line")
     with filling(out) as temporary:
         (temporary / CLASSES_FILE).write_text(classes, encoding="utf-8")
         for split, images in splits.items():
@@ -137,24 +137,26 @@ def write_shards(
 
 @contextmanager
 def filling(out: Path) -> Generator[Path]:
-    """Yield a folder that becomes `out` on success, and tell what killed processes left of one, which may be as large.
+    """Yield a temporary folder that becomes `out` on success.
+
+    A killed process leaves its temporary folder, which may be large. Such folders are named in a warning.
 
     Raises:
-        InputError: as `refuse_filled`, or if `out` is or holds the working folder.
+        InputError: if `out` exists and is not an empty folder, or if `out` contains the working folder.
     """
     refuse_filled(out)
-    for left in find_leftovers(out.parent, names=re.escape(out.name)):
-        _log.warning("%s: is left of one that was killed, unless another process is writing it; delete it", left)
+    for leftover in find_leftovers(out.parent, names=re.escape(out.name)):
+        _log.warning("%s: was left by a killed process; delete it unless another process is writing it", leftover)
     with replacing(out) as temporary:
         temporary.mkdir()
         yield temporary
 
 
 def refuse_filled(out: Path) -> None:
-    """Refuse a folder that would be lost.
+    """Refuse to replace existing files.
 
     Raises:
-        InputError: if `out` is a file or a folder that holds something.
+        InputError: if `out` is a file or a folder that is not empty.
     """
     if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
         raise InputError(f"{out}: exists already; accepted is an empty or new folder")
@@ -177,7 +179,7 @@ def _write_split(folder: Path, split: Named, images: Sequence[StoredImage], *, s
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
-    # mtime 0 and uid 0, so that equal images give byte-identical shards.
+    # TarInfo has mtime 0 and uid 0, so equal images give byte-identical shards.
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))

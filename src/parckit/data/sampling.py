@@ -1,8 +1,8 @@
-"""Which images a training step gets: a function of seed, epoch and step alone, so that a run can go on anywhere.
+"""Which images a training step gets. This depends only on seed, epoch and step, so a run can resume at any step.
 
-The order of an epoch is a permutation drawn from (seed, epoch). Every process takes its own part of each global batch,
-so two processes see the batches that one with twice the batch size sees. What happens to an image is drawn from
-(seed, epoch, index, repeat), whichever process or worker loads it.
+The order of an epoch is a permutation drawn from (seed, epoch). Every process takes its part of each global batch. Two
+processes therefore see the same global batches as one process with twice the batch size. The augmentation of an image
+is drawn from (seed, epoch, index, repeat). It does not depend on the process or worker that loads the image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +22,10 @@ class Draw(NamedTuple):
     """One image of a training batch.
 
     Attributes:
-        image: its index in the dataset.
-        seed: of its augmentation, below 2^32 because numpy accepts no more.
-        size: that it is brought to.
-        share: of the run that lies before its epoch, in [0, 1).
+        image: index of the image in the dataset.
+        seed: seed of its augmentation, below 2^32 because numpy accepts no more.
+        size: size of the augmented image.
+        share: share of the run before this epoch, in [0, 1).
     """
 
     image: int
@@ -35,11 +35,11 @@ class Draw(NamedTuple):
 
 
 class BatchShape(NamedTuple):
-    """What all images of a batch share.
+    """Number and size of the images in a batch.
 
     Attributes:
-        images: their number per process.
-        size: of each.
+        images: number of images per process.
+        size: size of every image in the batch.
     """
 
     images: int
@@ -47,13 +47,13 @@ class BatchShape(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """What decides the shapes of an epoch's batches.
+    """What the shapes of an epoch's batches depend on.
 
     Attributes:
-        share: of the run that lies before it, in [0, 1).
-        images: that all processes together may draw.
-        processes: how many there are.
-        full: batch of the recipe's own size.
+        share: share of the run before this epoch, in [0, 1).
+        images: number of images that all processes together may draw.
+        processes: number of processes.
+        full: batch shape from the recipe: its batch size and its image size.
     """
 
     share: float
@@ -63,43 +63,44 @@ class Epoch(NamedTuple):
 
 
 class Sizes(Protocol):
-    """How a training varies the size of its images; the number of batches must be the same in every epoch."""
+    """How the image size varies during training. The number of batches must be the same in every epoch."""
 
     def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return the shapes of an epoch's batches, in order; `rng` is seeded by the epoch alone."""
+        """Return the shapes of an epoch's batches, in order; `rng` is seeded from the run's seed and the epoch."""
         ...
 
     def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
-        """Return the sizes that a run of so many epochs draws, given the recipe's own."""
+        """Return all image sizes that a run of `epochs` epochs uses; `full` is the recipe's image size."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class OneSize:
-    """Every batch as the recipe says."""
+    """Every batch has the recipe's batch size and image size."""
 
     def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return equal shapes."""
+        """Return the recipe's shape for every batch."""
         del rng
         return [epoch.full] * (epoch.images // (epoch.full.images * epoch.processes))
 
     def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
-        """Return the recipe's own."""
+        """Return the recipe's image size."""
         del epochs
         return {full}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScale:
-    """Square batches of several sizes in random order, each size equally often (MobileViT, arXiv:2110.02178, 4.1).
+    """Batches of square images with several sides, in random order (MobileViT, arXiv:2110.02178, section 4.1).
 
-    At sides below `base` a batch holds as many more images as keep its number of pixels; above, as many as at `base`,
-    as the official ParC-Net and MobileViT samplers do. They draw every batch's side independently; drawn without
-    replacement, as here, all epochs have equally many steps.
+    At a side below `base`, a batch holds more images, so that its number of pixels stays about the same. At a side
+    above `base`, it holds as many images as at `base`. The official ParC-Net and MobileViT samplers do the same, but
+    they draw the side of every batch independently. Here every side gets the same number of batches, except that the
+    last images fill one more batch of some sides. So all epochs have the same number of steps.
 
     Attributes:
-        sides: to choose from, pixels.
-        base: the side that the batch size is meant for, pixels.
+        sides: height and width of the images, pixels; one per size.
+        base: the side that the recipe's batch size is meant for, pixels.
     """
 
     sides: tuple[int, ...]
@@ -110,31 +111,33 @@ class MultiScale:
             raise InputError(f"sides={self.sides}, base={self.base}: must be positive sides in pixels")
 
     def images(self, side: int, *, batch_size: int, processes: int) -> int:
-        """Return how many images of `side` a process' batch holds, given their number at `base`.
+        """Return the number of images in a batch of one process at `side`; at `base` it is `batch_size`.
 
-        Rounded to the nearest multiple of the number of processes, as in the official sampler.
+        The number is rounded to the nearest multiple of the number of processes, as in the official sampler.
         """
-        wanted = batch_size * self.base**2 // side**2
-        return max(batch_size, (wanted + processes // 2) // processes * processes)
+        same_pixels = batch_size * self.base**2 // side**2
+        return max(batch_size, (same_pixels + processes // 2) // processes * processes)
 
     def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
         """Return as many whole batches as the images fill, shuffled.
 
         Raises:
-            InputError: if they do not fill a batch of every size, so that some would never be drawn.
+            InputError: if the images do not fill a batch of every size; some sizes would never be used.
         """
+        # Images in one global batch of each side.
         images = [
             self.images(side, batch_size=epoch.full.images, processes=epoch.processes) * epoch.processes
             for side in self.sides
         ]
-        rounds, left = divmod(epoch.images, sum(images))
+        rounds, remaining = divmod(epoch.images, sum(images))
         if not rounds:
             needed = f"a batch of every size takes {sum(images)} images, at batch_size={epoch.full.images}"
             raise InputError(f"sides={self.sides}: {needed}; there are only {epoch.images} to train on")
-        extra = int(np.searchsorted(np.cumsum(images), left, side="right"))
-        chosen = [*range(len(images))] * rounds + [*range(extra)]
+        # A round is one batch of every side. The remaining images fill one more batch of the first `extra` sides.
+        extra = int(np.searchsorted(np.cumsum(images), remaining, side="right"))
+        indices = [*range(len(images))] * rounds + [*range(extra)]
         return [
-            BatchShape(images[i] // epoch.processes, (self.sides[i], self.sides[i])) for i in rng.permutation(chosen)
+            BatchShape(images[i] // epoch.processes, (self.sides[i], self.sides[i])) for i in rng.permutation(indices)
         ]
 
     def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
@@ -145,12 +148,12 @@ class MultiScale:
 
 @dataclass(frozen=True, kw_only=True)
 class Progressive:
-    """Small images first: sides grow linearly to the recipe's own over the first part of the run.
+    """Small images first: height and width grow linearly to the recipe's size in the first part of the run.
 
     Attributes:
-        start: first sides as a share of the last ones, in (0, 1].
-        until: share of the run after which images have their full size, in (0, 1].
-        multiple: sides are rounded to multiples of so many pixels.
+        start: height and width at the start, as a share of the recipe's, in (0, 1].
+        until: share of the run after which images have the recipe's size, in (0, 1].
+        multiple: height and width are rounded to multiples of this number of pixels.
     """
 
     start: float = 0.5
@@ -160,16 +163,16 @@ class Progressive:
     def __post_init__(self) -> None:
         if not 0 < self.start <= 1 or not 0 < self.until <= 1 or self.multiple < 1:
             values = f"start={self.start}, until={self.until}, multiple={self.multiple}"
-            raise InputError(f"{values}: need shares in (0, 1] and a positive number of pixels")
+            raise InputError(f"{values}: start and until must lie in (0, 1], multiple must be at least 1 pixel")
 
     def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return equal shapes, grown with the epoch."""
+        """Return the same shape for every batch of the epoch; its size grows from epoch to epoch."""
         del rng
         shape = BatchShape(epoch.full.images, self._size(epoch.full.size, share=epoch.share))
         return [shape] * (epoch.images // (shape.images * epoch.processes))
 
     def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
-        """Return the sizes of all epochs."""
+        """Return the image sizes of all epochs."""
         return {self._size(full, share=epoch / epochs) for epoch in range(epochs)}
 
     def _size(self, full: Size, *, share: float) -> Size:
@@ -184,22 +187,22 @@ class Progressive:
 
 @final
 class SeededBatches(Sampler[list[Draw]]):
-    """Batches of one process, in an order that (seed, epoch) decides.
+    """Batches of one process, in an order that depends only on (seed, epoch).
 
-    Only whole batches are drawn, so that every process makes equally many steps; what is left over changes from epoch
-    to epoch.
+    Only whole batches are drawn, so every process makes the same number of steps. Other images are left over in every
+    epoch.
 
     Args:
-        length: images of the dataset.
-        batch: of the recipe's own size, per process.
-        sizes: how images' sizes vary.
-        repeats: how often an epoch draws an image, mostly into one global batch but different processes, each time with
-            a seed of its own. It draws as many in all, so only one image in `repeats` (repeated augmentation,
-            arXiv:1902.05509).
-        epochs: length of the run; only growing sizes need it.
-        seed: of order, sizes and augmentation.
-        process: number of this process, from 0.
-        processes: how many there are.
+        length: number of images in the dataset.
+        batch: batch shape from the recipe, per process.
+        sizes: how the image size varies.
+        repeats: how often an epoch draws the same image (repeated augmentation, arXiv:1902.05509). Every repeat has
+            another augmentation seed. Most repeats of an image are in one global batch, on different processes. The
+            epoch does not get longer: it uses only one of `repeats` images.
+        epochs: number of epochs in the run; sizes and augmentations that change during the run need it.
+        seed: seed of the order, the sizes and the augmentation.
+        process: index of this process, from 0.
+        processes: number of processes.
 
     Raises:
         InputError: if `repeats` is not positive, or the images do not fill one batch of every process.
@@ -236,20 +239,20 @@ class SeededBatches(Sampler[list[Draw]]):
 
     @property
     def sampler(self) -> "SeededBatches":
-        """Where Lightning looks for `set_epoch` in a sampler of batches."""
+        """This object: Lightning looks for `set_epoch` here."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw an epoch from its beginning, but for the one of `resume_at`; lightning calls it before every one."""
+        """Start an epoch at its first batch, or where `resume_at` put it. Lightning calls this before every epoch."""
         if epoch != self._epoch:
             self.resume_at(epoch, start=0)
 
     def resume_at(self, epoch: int, *, start: int) -> None:
-        """Draw an epoch without its first `start` batches, for a run that continues in the middle of it."""
+        """Skip the first `start` batches of an epoch, because a resumed run has already trained on them."""
         self._epoch, self._start = epoch, start
 
     def __len__(self) -> int:
-        """Return the number of batches in a whole epoch, also when some are left out."""
+        """Return the number of batches in a whole epoch, including batches that `resume_at` skips."""
         return self._count
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -258,19 +261,20 @@ class SeededBatches(Sampler[list[Draw]]):
         shapes = self._shapes()
         ends = np.cumsum([shape.images * self._processes for shape in shapes])
         share = self._share
-        # A generator expression, so that epoch and start are those of this call however late it is drawn from.
+        # A generator expression, not a generator function: it reads epoch and start now, not at the first batch.
         return (
             [
                 Draw(int(order[place]), int(seeds[order[place], place % self._repeats]), shape.size, share)
-                for place in self._own(int(end), shape)
+                for place in self._places(int(end), shape)
             ]
             for shape, end in list(zip(shapes, ends, strict=True))[self._start :]
         )
 
-    def _own(self, end: int, shape: BatchShape) -> Sequence[int]:
-        """Return this process' places in the epoch's order, of a global batch that ends before one."""
+    def _places(self, end: int, shape: BatchShape) -> Sequence[int]:
+        """Return the places in the epoch's order that this process takes from the global batch that ends at `end`."""
         places = range(end - shape.images * self._processes + self._process, end, self._processes)
-        # Mixing pairs neighbours, which the repeats of an image must not be: all first ones, all second ones, ...
+        # Mixup and CutMix pair neighbours, and two repeats of one image must not be a pair. So the first repeats of all
+        # images come first, then all second repeats, and so on.
         return sorted(places, key=lambda place: place % self._repeats)
 
     def _shapes(self) -> Sequence[BatchShape]:

@@ -1,10 +1,12 @@
-"""The format of shards: which files make a split, what a sample holds, what its label means.
+"""The format of shards: which files belong to a split, which files make a sample, what a label means.
 
-A shard is a tar file of samples; a sample is the consecutive files that share a key (the name up to its first dot), one
-of them an image, one with the ending `cls`: the class index in decimal digits. Files of other endings are left alone.
+A shard is a tar file of samples. A sample consists of consecutive files with the same key. The key is the file name up
+to its first dot. One file is the image. Another one ends with `.cls` and holds the class index in decimal digits. Files
+with other endings are ignored.
 
-A shard belongs to the split its file name begins with: `train-`, `val-` or `test-`. Where no name begins so, all are
-`train`. Missing splits follow `parckit.data.splits`; what is held out of `train` is its last shard.
+The file name of a shard begins with its split: `train-`, `val-` or `test-`. If no name begins so, all shards are
+`train`. `parckit.data.splits` says what serves as a missing split. Where a part of `train` is held out, it is the last
+shard.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +21,16 @@ from parckit.processing import IMAGE_EXTENSIONS
 
 SHARD_EXTENSIONS = (".tar", ".tar.gz", ".tgz")
 CLASSES_FILE = "classes.txt"
-"""Beside the shards: one class name per line, in the order of the indices."""
+"""A text file in the folder of the shards: one class name per line, in the order of the indices."""
 
 Content = TypeVar("Content")
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Expand braces as a shell does: `a-{00..02}.tar` to three names.
+    """Expand braces as a shell does: `a-{00..02}.tar` becomes three names.
 
     Raises:
-        InputError: if a brace is left open.
+        InputError: if a brace is not closed.
     """
     try:
         return list(braceexpand(pattern, escape=False))
@@ -37,10 +39,10 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[list[str], str]:
-    """Choose a split's shards among a source's paths, and tell what of the source serves as the split.
+    """Return the paths of the split's shards, and text that says which part of the source serves as the split.
 
     Raises:
-        InputError: if a name tells no split while others do, or the split would be empty.
+        InputError: if only some of the shards have a split in their names, or the split would be empty.
     """
     groups: dict[Named | None, list[str]] = {}
     for shard in shards:
@@ -49,17 +51,19 @@ def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[
         return list(shards), split
     unnamed = groups.pop(None, [])
     if unnamed and groups:
-        raise InputError(f"{unnamed[0]}: begins with none of train-, val-, test-, though other shards of {source} do")
+        raise InputError(
+            f"{unnamed[0]}: the name does not begin with train-, val- or test-, as those of other shards of {source} do"
+        )
     present: dict[Named, list[str]] = {name: groups[name] for name in NAMED if name in groups} or {"train": unnamed}
     served = resolve_split(split, present=present, source=source)
-    chosen = present[served.name]
+    paths = present[served.name]
     if served.part == "whole":
-        return chosen, str(served)
-    if len(chosen) == 1:
+        return paths, str(served)
+    if len(paths) == 1:
         raise InputError(
-            f"{chosen[0]}: the only train shard cannot also be held out; add a val shard, or use split 'all'"
+            f"{paths[0]}: the only train shard cannot also be held out; add a val shard, or use split 'all'"
         )
-    return chosen[:-1] if served.part == "kept" else chosen[-1:], str(served)
+    return paths[:-1] if served.part == "kept" else paths[-1:], str(served)
 
 
 def _split_of(shard: str) -> Named | None:
@@ -68,24 +72,24 @@ def _split_of(shard: str) -> Named | None:
 
 
 def parse_labels(text: str, *, name: str) -> tuple[str, ...]:
-    """Read the class names in a classes file called `name`.
+    """Read the class names in `text`, the content of the classes file `name`.
 
     Raises:
-        InputError: if there is none, or one stands twice.
+        InputError: if there is no class name, or a class name appears twice.
     """
     labels = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not labels:
-        raise InputError(f"{name}: is empty; accepted is one class name a line")
+        raise InputError(f"{name}: is empty; one class name per line is needed")
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-        raise InputError(f"{name}: class {repeated[0]!r} stands twice")
+        raise InputError(f"{name}: class {repeated[0]!r} appears twice")
     return labels
 
 
 def parse_target(data: bytes, *, labels: Sequence[str] | None, name: str) -> int:
-    """Read the class index in a `cls` file of the sample called `name`.
+    """Read the class index in `data`, the content of the `.cls` file of the sample `name`.
 
     Raises:
-        InputError: if it is no number or, where the labels are known, names no class.
+        InputError: if it is not a number, or if the labels are known and it is out of their range.
     """
     text = data.decode("ascii", errors="replace").strip()
     if not text.isdecimal() or (labels is not None and int(text) >= len(labels)):
@@ -95,13 +99,17 @@ def parse_target(data: bytes, *, labels: Sequence[str] | None, name: str) -> int
 
 
 def image_and_label(files: Mapping[str, Content], *, name: str) -> tuple[Content, Content] | None:
-    """Pick a sample's image and label among its files, given by lower-case ending without dot.
+    """Return a sample's image and label.
+
+    Args:
+        files: the sample's files by lower-case ending without the dot.
+        name: name of the sample in errors.
 
     Returns:
-        None if the sample has neither.
+        None if the sample has neither image nor label.
 
     Raises:
-        InputError: if it has one but not the other.
+        InputError: if the sample has only one of the two.
     """
     images = [content for ending, content in files.items() if f".{ending}" in IMAGE_EXTENSIONS]
     if not images and "cls" not in files:

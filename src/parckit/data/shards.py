@@ -1,8 +1,8 @@
-"""Tar shards on disk, read by index, so that the order is seeded and every image can be reached at once.
+"""Tar shards on disk, read by index: any image can be read directly, so a seed can decide the order.
 
-The first opening reads all tar headers and labels, and keeps what it found in `$XDG_CACHE_HOME/parckit/shards`
-(`~/.cache/...` if unset), where a compressed shard is unpacked to as well. That folder may be deleted whenever nothing
-runs.
+Opening a shard for the first time reads all its tar headers and labels. They are stored as an index in
+`$XDG_CACHE_HOME/parckit/shards` (`~/.cache/parckit/shards` if the variable is not set). Compressed shards are unpacked
+to the same folder. It may be deleted when no parckit process is running.
 """
 
 import gzip
@@ -11,7 +11,7 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -37,10 +37,11 @@ from parckit.data.splits import Split
 from parckit.processing import IMAGE_EXTENSIONS, decode_image
 
 _GLOB = "*?["
+"""Characters that make a file name a wildcard pattern."""
 
 
 class _Entry(NamedTuple):
-    """Where a sample's image lies in its unpacked shard, bytes."""
+    """Where the image of a sample is in the unpacked shard; offset and size in bytes."""
 
     key: str
     target: int
@@ -49,7 +50,7 @@ class _Entry(NamedTuple):
 
 
 class _Index(NamedTuple):
-    """The entries of a shard, as columns."""
+    """The entries of a shard, one array per column."""
 
     keys: NDArray[np.str_]
     targets: NDArray[np.int64]
@@ -59,19 +60,19 @@ class _Index(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardTable:
-    """Samples of some shards, in their order.
+    """The samples of some shards, in the order of the shards.
 
-    It holds arrays and paths only: workers share the arrays, and each read opens its file anew (6 microseconds beside
-    60 of decoding a 32 x 32 JPEG), so no handle ever crosses a fork.
+    The table holds only arrays and paths. Loader workers share the arrays. Every read opens its file again, so no open
+    file crosses a fork. That takes 6 microseconds; decoding a 32 x 32 JPEG takes 60.
 
     Attributes:
         labels: class names by index.
-        served: what of the source serves as the split.
+        served: which part of the source serves as the split.
         targets: class index of every sample.
-        shards: the shards as given.
-        tars: the same, unpacked.
+        shards: paths of the shards.
+        tars: paths of the same shards, unpacked.
         keys: key of every sample in its shard.
-        where: (N, 3): shard number, offset and size of every image, bytes.
+        where: (N, 3), for every image: index of its shard, offset and size in bytes.
     """
 
     labels: tuple[str, ...]
@@ -83,7 +84,7 @@ class ShardTable:
     where: NDArray[np.int64]
 
     def load(self, index: int) -> Image.Image:
-        """Decode the image of sample `index`; an error names shard and key."""
+        """Decode the image of sample `index`. Errors name the shard and the key."""
         shard, offset, size = cast("list[int]", self.where[index].tolist())
         name = f"{self.shards[shard]}:{self.keys[index]}"
         try:
@@ -96,14 +97,14 @@ class ShardTable:
 
 
 def is_shard_folder(folder: Path) -> bool:
-    """Tell whether a folder holds shards; beside folders of images a tar is what they were unpacked from."""
+    """Tell whether a folder holds shards. A tar beside folders of images is no shard; they may be its content."""
     visible = _visible(folder)
     holds_shards = any(entry.name.endswith(SHARD_EXTENSIONS) for entry in visible)
     return holds_shards and not any(_holds_images(entry) for entry in visible if entry.is_dir())
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Leave out what file managers put there, such as macOS's `._train-0000.tar`."""
+    """Return the entries of a folder without hidden files, such as `._train-0000.tar`, which macOS creates."""
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
@@ -112,53 +113,63 @@ def _holds_images(folder: Path) -> bool:
 
 
 def is_shard_pattern(source: str) -> bool:
-    """Tell whether `source` names shard files, perhaps by braces or wildcards."""
+    """Tell whether `source` is the path of a shard, or a pattern with braces or wildcards."""
     return source.endswith(SHARD_EXTENSIONS) or any(mark in source for mark in "{" + _GLOB)
 
 
 def open_shards(source: str, *, split: Split) -> ShardTable:
-    """Index a split's shards.
+    """Open the shards of a split.
+
+    Without a classes file, the names of the classes are their indices, from 0 to the highest index in all shards of the
+    source.
 
     Args:
-        source: folder of shards, or their path with braces (`train-{0000..0008}.tar`) or wildcards in the file name.
-        split: which one; see `parckit.data.shardlist`.
+        source: folder of shards, or a path with braces (`train-{0000..0008}.tar`) or with wildcards in the file name.
+        split: the wanted split; see `parckit.data.shardlist`.
 
     Raises:
-        InputError: if no shard is found, one is broken, or a sample lacks its image or a valid label. Without a classes
-            file, classes are named by their index, up to the highest in all shards of the source.
+        InputError: if there is no shard, a shard is broken, or a sample lacks its image or a valid label.
     """
+    # Choose the shards, and read the class names.
     paths = _list_shards(source)
-    chosen, served = choose_shards([str(path) for path in paths], split=split, source=source)
+    shards, served = choose_shards([str(path) for path in paths], split=split, source=source)
     classes = paths[0].parent / CLASSES_FILE
     labels = parse_labels(_read_text(classes), name=str(classes)) if classes.is_file() else None
-    indices = {str(path): _index(path) for path in paths if labels is None or str(path) in chosen}
+    # Index the shards of the split. Without class names, index all shards: the highest class may be in another split.
+    indices = {str(path): _index(path) for path in paths if labels is None or str(path) in shards}
     if labels is None:
         highest = max((index.targets.max() for index in indices.values() if len(index.targets)), default=-1)
         labels = tuple(str(target) for target in range(highest + 1))
-    for shard in chosen:
+    for shard in shards:
         _check_targets(indices[shard], labels=labels, shard=shard)
-    own = [indices[shard] for shard in chosen]
-    keys, targets, offsets, sizes = (np.concatenate(columns) for columns in zip(*own, strict=True))
+    # Join the indices of the split's shards to one table.
+    keys, targets, where = _join([indices[shard] for shard in shards])
     if not len(targets):
         raise InputError(
-            f"{chosen[0]}: shard without samples; accepted are pairs KEY.jpg (or another image) and KEY.cls"
+            f"{shards[0]}: shard without samples; accepted are pairs KEY.jpg (or another image) and KEY.cls"
         )
-    numbers = np.repeat(np.arange(len(own)), [len(index.targets) for index in own])
     return ShardTable(
         labels=labels,
         served=served,
         targets=targets,
-        shards=tuple(Path(shard) for shard in chosen),
-        tars=tuple(_unpacked(Path(shard)) for shard in chosen),
+        shards=tuple(Path(shard) for shard in shards),
+        tars=tuple(_unpacked(Path(shard)) for shard in shards),
         keys=keys,
-        where=np.stack([numbers, offsets, sizes], axis=1),
+        where=where,
     )
 
 
+def _join(indices: Sequence[_Index]) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
+    """Return `keys`, `targets` and `where` of a `ShardTable` with these shards."""
+    keys, targets, offsets, sizes = (np.concatenate(columns) for columns in zip(*indices, strict=True))
+    shards = np.repeat(np.arange(len(indices)), [len(index.targets) for index in indices])
+    return keys, targets, np.stack([shards, offsets, sizes], axis=1)
+
+
 def _check_targets(index: _Index, *, labels: tuple[str, ...], shard: str) -> None:
-    beyond = np.flatnonzero(index.targets >= len(labels))
-    if len(beyond):
-        key, target = index.keys[beyond[0]], index.targets[beyond[0]]
+    too_high = np.flatnonzero(index.targets >= len(labels))
+    if len(too_high):
+        key, target = index.keys[too_high[0]], index.targets[too_high[0]]
         parse_target(str(target).encode(), labels=labels, name=f"{shard}:{key}")
 
 
@@ -169,10 +180,10 @@ def _list_shards(source: str) -> list[Path]:
     paths: list[Path] = []
     for name in expand_braces(source):
         path = Path(name).expanduser()
-        found = sorted(path.parent.glob(path.name)) if any(mark in path.name for mark in _GLOB) else [path]
-        if not found or not found[0].is_file():
+        matches = sorted(path.parent.glob(path.name)) if any(mark in path.name for mark in _GLOB) else [path]
+        if not matches or not matches[0].is_file():
             raise InputError(f"{path}: no such shard")
-        paths.extend(found)
+        paths.extend(matches)
     return paths
 
 
@@ -184,9 +195,9 @@ def _read_text(path: Path) -> str:
 
 
 def _index(shard: Path) -> _Index:
-    """Return what is in a shard, from the cache if it is the shard that was read before."""
+    """Return the index of a shard, from the cache if the shard has not changed since it was read."""
     cached = _in_cache(shard, ending="index.npz")
-    # What is missing, or was cut off by a power failure, is made anew.
+    # If the cached index is missing, or incomplete after a power failure, the shard is read again.
     with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile), cached.open("rb") as file:
         columns = np.load(file)
         return _Index(*(columns[name] for name in _Index._fields))
@@ -202,21 +213,21 @@ def _index(shard: Path) -> _Index:
         offsets=np.array([entry.offset for entry in entries], dtype=np.int64),
         sizes=np.array([entry.size for entry in entries], dtype=np.int64),
     )
-    # Who cannot write there reads the shards again at the next start.
+    # If the cache cannot be written, the shard is read again at the next start.
     with suppress(OSError), replacing(cached) as temporary, temporary.open("wb") as file:
         np.savez(file, **index._asdict())
     return index
 
 
 def require_end(path: Path, *, at: int) -> None:
-    """Refuse a tar that was cut between two members, which Python takes for a whole one: only the end mark tells.
+    """Refuse a tar without its end mark. Python does not notice that a tar was cut between two members.
 
     Args:
         path: the tar.
-        at: where the last member ends, bytes: the archive's `offset` after all members were read.
+        at: where the last member ends, bytes. It is the archive's `offset` after all members have been read.
 
     Raises:
-        tarfile.ReadError: if the end mark is not there.
+        tarfile.ReadError: if the end mark is missing.
     """
     with path.open("rb") as file:
         file.seek(at)
@@ -240,14 +251,14 @@ def _entries(archive: tarfile.TarFile, *, shard: Path) -> Iterator[_Entry]:
 
 
 def _key(name: str) -> str | None:
-    """Return a member's name up to the first dot of its file name; None if it is hidden or has no dot."""
+    """Return a member's path up to the first dot of its file name; None if the file is hidden or has no dot."""
     folder, slash, file = name.rpartition("/")
     stem, dot, _ = file.partition(".")
     return folder + slash + stem if stem and dot else None
 
 
 def _unpacked(shard: Path) -> Path:
-    """Return the shard itself if it is plain, else its unpacked copy in the cache."""
+    """Return the shard itself if it is not compressed, otherwise its unpacked copy in the cache."""
     if shard.name.endswith(".tar"):
         return shard
     copy = _in_cache(shard, ending="tar")
@@ -266,7 +277,7 @@ def _unpacked(shard: Path) -> Path:
 
 
 def _in_cache(shard: Path, *, ending: str) -> Path:
-    """Return where the cache keeps what was made of a shard; a changed one has another place."""
+    """Return the path of a shard's file in the cache. It depends on the shard's path, size and time of change."""
     root = os.environ.get("XDG_CACHE_HOME")
     folder = (Path(root) if root else Path.home() / ".cache") / "parckit" / "shards"
     status = shard.stat()

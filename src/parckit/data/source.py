@@ -1,4 +1,4 @@
-"""One word or path says where images come from."""
+"""Opening images by a short address: `digits`, a path, or `hf://NAME`."""
 
 from pathlib import Path
 from typing import get_args
@@ -12,8 +12,8 @@ from parckit.data.shards import is_shard_folder, is_shard_pattern, open_shards
 from parckit.data.splits import Split
 
 _ACCEPTED = (
-    "accepted are 'digits', a folder of class folders or of train/, val/, test/, a folder or pattern of .tar or .tar.gz"
-    " shards, and hf://NAME"
+    "accepted are 'digits', a folder of class folders, a folder with train/, val/, test/, a folder or pattern of"
+    " .tar or .tar.gz shards, and hf://NAME"
 )
 _CURL = "curl --fail --output-dir FOLDER --remote-name-all ADDRESS"
 _COPYING = {
@@ -22,21 +22,22 @@ _COPYING = {
     "s3": "for shard in ADDRESS; do aws s3 cp $shard FOLDER/; done",
     "gs": "gsutil cp ADDRESS FOLDER",
 }
-"""Scheme of an address -> the line that copies what lies there into FOLDER. A shell expands braces in the address."""
+"""Scheme of an address -> shell command that copies the shards into FOLDER. Shell or curl expand the braces."""
 
 
 def open_images(source: str, *, split: Split, transform: Transform, on_error: OnError = "raise") -> IndexedImages:
     """Open a split of labelled images.
 
     Args:
-        source: `"digits"` (embedded), a folder (`parckit.data.folder`), local shards (`parckit.data.shards`) or
-            `"hf://NAME"` (`parckit.data.huggingface`). A folder of the name digits is `"./digits"`.
-        split: `"train"`, `"val"`, `"test"`, or `"all"` of it; missing ones follow `parckit.data.splits`.
+        source: `"digits"` (built in), a folder (`parckit.data.folder`), local shards (`parckit.data.shards`) or
+            `"hf://NAME"` (`parckit.data.huggingface`). Write `"./digits"` for a folder that is called digits.
+        split: `"train"`, `"val"`, `"test"`, or `"all"` for every image. `parckit.data.splits` says what serves as a
+            missing split.
         transform: applied to every image.
-        on_error: `"raise"` stops at a broken image with its name; `"skip"` leaves it out and counts it in the batch.
+        on_error: `"raise"` stops at a broken image and names it; `"skip"` leaves it out and counts it in the batch.
 
     Raises:
-        InputError: if the source is of no accepted kind or not well formed, or for another split or `on_error`.
+        InputError: if the source is of no accepted kind or malformed, or `split` or `on_error` is unknown.
     """
     if on_error not in get_args(OnError):
         raise InputError(f"on_error={on_error!r}: choose from {get_args(OnError)}")
@@ -47,7 +48,7 @@ def open_table(source: str, *, split: Split) -> Table:
     """Open a split of labelled pictures, as `open_images` does, without a transform.
 
     Raises:
-        InputError: if the source is of no accepted kind or not well formed, or for another split.
+        InputError: if the source is of no accepted kind or malformed, or `split` is unknown.
     """
     if split not in get_args(Split):
         raise InputError(f"split={split!r}: choose from {get_args(Split)}")

@@ -1,10 +1,10 @@
-"""Which part of a source is the train, val and test split when not all three are given.
+"""What serves as the train, val or test split when a source does not have all three.
 
-- `val` missing: a fixed part of `train` is held out. `test` never serves as `val` beside a `train`: choosing the best
-  epoch on it would spoil it.
-- `test` missing: `val` serves (given or held out). What a model is trained on is never what it is tested on.
-- only `test` given: it serves as `val` too; there is nothing to train on.
-- `"all"`: everything the source has, for calibration and for sets that exist only for evaluation.
+- No `val`: a fixed part of `train` is held out and serves as `val`. If there is a `train`, `test` never serves as
+  `val`: choosing the best epoch on `test` would make the test result too optimistic.
+- No `test`: `val`, or the held-out part of `train`, serves as `test`. No image is used for both training and testing.
+- Only `test`: it also serves as `val`. There is nothing to train on.
+- `"all"`: every image of the source, for calibration and for data that exist only for evaluation.
 """
 
 import hashlib
@@ -33,15 +33,15 @@ SPELLINGS: Mapping[str, Named] = {
     "test": "test",
     "testing": "test",
 }
-"""What folders and tables of others call a split, in any case."""
+"""Usual names of splits in folders and tables, lower case; upper and lower case are treated alike."""
 
 
 class Served(NamedTuple):
-    """What a source has for a split; as text, how records tell it.
+    """The part of a source that serves as a split. `str()` gives the words for records and warnings.
 
     Attributes:
-        name: the source's own split.
-        part: how much of it.
+        name: a split that the source has.
+        part: which part of that split: `"whole"`, the `"held_out"` part, or `"kept"`, the rest.
     """
 
     name: Named
@@ -54,28 +54,28 @@ class Served(NamedTuple):
 
 
 def find_splits(names: Iterable[str], *, source: str) -> dict[Named, str]:
-    """Say which of the names in a source is which split's.
+    """Return split -> the name that the source uses for it, for those of `names` that name a split.
 
     Raises:
-        InputError: if two are the same split's.
+        InputError: if two names mean the same split.
     """
-    found: dict[Named, str] = {}
+    name_of: dict[Named, str] = {}
     for name in names:
         split = SPELLINGS.get(name.casefold())
-        if split in found:
-            raise InputError(f"{source}: {found[split]} and {name} are both its {split} split")
+        if split in name_of:
+            raise InputError(f"{source}: {name_of[split]} and {name} are both its {split} split")
         if split is not None:
-            found[split] = name
-    return {split: found[split] for split in NAMED if split in found}
+            name_of[split] = name
+    return {split: name_of[split] for split in NAMED if split in name_of}
 
 
 def resolve_split(split: Named, *, present: Collection[Named], source: str) -> Served:
-    """Say which given split serves as `split`, and which part of it.
+    """Return which of the source's splits serves as `split`, and which part of it.
 
     Args:
-        split: what is wanted.
-        present: the splits that the source gives.
-        source: what an error calls the source.
+        split: the wanted split.
+        present: the splits that the source has.
+        source: name of the source in errors.
 
     Raises:
         InputError: if there is nothing to train on.
@@ -97,33 +97,37 @@ def resolve_split(split: Named, *, present: Collection[Named], source: str) -> S
 
 
 def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt: str) -> set[int]:
-    """Choose the indices of a fixed stratified part: of every class, the samples whose names hash lowest.
+    """Choose a fixed stratified part of the samples: in every class, those whose names have the lowest hashes.
 
-    The choice depends on nothing but the names: no library's random numbers, no order of files. Each class gives
-    `percent` of its samples, rounded up, so at least one. Names may be any that a file system has, also undecodable.
+    The choice depends only on names, classes, percent and salt. It does not depend on the order of files or on a
+    library's random numbers. Every class gives `percent` of its samples, rounded up, so at least one. A name may
+    contain bytes of a file name that are not UTF-8.
 
     Args:
-        names: one distinct name a sample.
+        names: one name per sample; all names differ.
         classes: class index of every sample.
         percent: share to hold out, in 1..99.
-        salt: the seed; another one gives another choice.
+        salt: works as a seed; another salt gives another choice.
+
+    Returns:
+        The indices of the samples that are held out.
 
     Raises:
-        ValueError: if a class has one sample only, so that it cannot be on both sides; names its index.
+        ValueError: if a class has only one sample, which cannot be in both parts; the message names the class index.
     """
     by_class: defaultdict[int, list[int]] = defaultdict(list)
     for index, target in enumerate(classes):
         by_class[target].append(index)
-    chosen: set[int] = set()
+    indices: set[int] = set()
     for target, members in by_class.items():
         if len(members) == 1:
             raise ValueError(f"class {target} has one sample only")
         members.sort(key=lambda index: _digest(f"{salt}/{names[index]}"))
-        chosen.update(members[: math.ceil(len(members) * percent / 100)])
-    return chosen
+        indices.update(members[: math.ceil(len(members) * percent / 100)])
+    return indices
 
 
 def _digest(name: str) -> bytes:
-    # Bytes of a file name that are not UTF-8 arrive as lone surrogates. os.fsencode would turn them back, but digests
-    # of all other names would depend on the machine's locale.
+    # In a Python string, bytes of a file name that are not UTF-8 are lone surrogates. os.fsencode would restore these
+    # bytes, but it would make the digests of all other names depend on the machine's locale.
     return hashlib.sha256(name.encode(errors="surrogatepass")).digest()

@@ -1,7 +1,7 @@
-"""From a picture and what is true of it to a network's input, for evaluation and for training.
+"""Transforms from a picture and its target to a network's input, for evaluation and for training.
 
-Everything works on Pillow's images until the last step: on small images Pillow's operations are faster than those on
-tensors, and its resize is antialiased. The last step, and all of evaluation, is `parckit.processing`.
+All steps but the last work on Pillow images: on small images Pillow is faster than tensor operations, and its resize is
+antialiased. `parckit.processing` does the last step of training and all steps of evaluation.
 """
 
 import re
@@ -24,36 +24,40 @@ Crop = Literal["random_resized", "pad", "none"]
 CropInterpolation = Literal["nearest", "bilinear", "bicubic", "random"]
 
 _POLICIES = ("none", "trivial")
-# timm passes over parts that it does not know.
 _RAND_AUGMENT = re.compile(r"rand(-(m|n|mmax|inc)\d+|-(p|mstd)\d*\.?\d+|-t(weights|3aw?))*")
+"""timm's syntax for RandAugment. We check it because timm ignores parts that it does not know."""
 _ERASED = (0.02, 1 / 3)
+"""Smallest and largest share of the image's area that random erasing fills."""
 _ERASED_ASPECT = (0.3, 1 / 0.3)
+"""Smallest and largest aspect ratio of the erased rectangle."""
 
 _Change = nn.Module | Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
 class AugmentSettings:
-    """What training does to an image beside the evaluation preprocessing; the defaults are ImageNet's usual ones.
+    """Changes of an image in training, in addition to the evaluation preprocessing. The defaults are usual on ImageNet.
 
     Attributes:
         crop: `"random_resized"` takes a random area at a random aspect (3:4 to 4:3) and resizes it to the input's size;
-            `"pad"` resizes the image to cover the size, pads it with black and crops at random; `"none"` resizes and
-            crops as evaluation does.
+            `"pad"` resizes the image so that it covers the input's size, pads it with black and crops at random;
+            `"none"` resizes and crops as evaluation does.
         scale: smallest and largest share of the area that a random resized crop takes, in (0, 1].
-        padding: black pixels added on each side before a padded crop; fewer at smaller training sizes, in proportion.
+        padding: black pixels added on each side before a padded crop, at the recipe's image size; at other training
+            sizes their number is scaled in proportion.
         flip: probability of a left-right flip.
-        rotate: largest rotation either way, degrees.
-        translate: largest shift either way along both axes, as a share of the side.
+        rotate: largest rotation in both directions, degrees.
+        translate: largest shift in all four directions, as a share of the image's width or height.
         policy: further random colour and geometry changes: `"trivial"` for TrivialAugment (arXiv:2103.10158, wide), or
-            RandAugment (arXiv:1909.13719) in timm's words, such as `"rand-m9-mstd0.5-inc1"`: magnitude 9 with a
-            standard deviation of 0.5, operations that all grow with it, two an image.
+            RandAugment (arXiv:1909.13719) in timm's syntax. For example, `"rand-m9-mstd0.5-inc1"` means magnitude 9
+            with a standard deviation of 0.5, and operations that all get stronger as the magnitude grows. timm applies
+            two operations per image unless the policy says otherwise.
         interpolation: resampling of a random resized crop and of RandAugment; `"random"` draws bilinear or bicubic for
-            each image, None is evaluation's.
+            each image, None takes the interpolation of evaluation.
         erasing: probability that a random rectangle (2 to 33 % of the area) is filled with normal noise
             (arXiv:1708.04896), as timm's pixel mode does.
-        until: share of the run after which `policy` and `erasing` rest, so that training ends on images like those of
-            evaluation (arXiv:1909.09148).
+        until: share of the run after which `policy` and `erasing` are off, so that training ends on images like those
+            of evaluation (arXiv:1909.09148).
     """
 
     crop: Crop = "random_resized"
@@ -71,12 +75,12 @@ class AugmentSettings:
         if self.crop not in get_args(Crop):
             raise InputError(f"crop={self.crop!r}: choose from {get_args(Crop)}")
         if self.policy not in _POLICIES and not _RAND_AUGMENT.fullmatch(self.policy):
-            accepted = f"{_POLICIES} or timm's words for RandAugment, such as 'rand-m9-mstd0.5-inc1'"
+            accepted = f"{_POLICIES} or RandAugment in timm's syntax, such as 'rand-m9-mstd0.5-inc1'"
             raise InputError(f"policy={self.policy!r}: choose from {accepted}")
         if self.interpolation not in (None, *get_args(CropInterpolation)):
             raise InputError(f"interpolation={self.interpolation!r}: choose from {get_args(CropInterpolation)}")
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise InputError(f"scale={self.scale}: must be two rising shares in (0, 1]")
+            raise InputError(f"scale={self.scale}: must be two shares in (0, 1], the smaller one first")
         if self.padding < 0:
             raise InputError(f"padding={self.padding}: must be 0 pixels or more")
         if not 0 <= self.rotate <= 180:
@@ -87,7 +91,7 @@ class AugmentSettings:
 
 
 def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """Return the evaluation preprocessing, as `Preprocessing` describes it; what is true of a picture stays as it is.
+    """Return the evaluation preprocessing that `Preprocessing` describes. It does not change the target.
 
     Shape:
         (3, H, W) float32
@@ -100,13 +104,13 @@ def _evaluate(picture: Image.Image, target: Target, *, preprocessing: Preprocess
 
 
 def train_transform(preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
-    """Return a random transform for classification that ends as `eval_transform` does; the class stays the same."""
+    """Return a random transform for classification. It normalises as `eval_transform` does and keeps the class."""
     return _Train(preprocessing, augment=augment)
 
 
 @final
 class _Train:
-    """Random changes of a picture: a crop to the size that is asked for, then others, fewer at the end of the run."""
+    """Crop a picture at random to the wanted size, then change it at random; less so at the end of the run."""
 
     def __init__(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> None:
         self._preprocessing = preprocessing
@@ -145,7 +149,7 @@ def _changes(preprocessing: Preprocessing, *, augment: AugmentSettings) -> list[
 
 
 def _rand_augment(preprocessing: Preprocessing, *, augment: AugmentSettings) -> _Change:
-    """Return timm's RandAugment, which fills with the mean colour and draws from numpy's and Python's generators."""
+    """Return timm's RandAugment. It fills new pixels with the mean colour; it uses numpy's and Python's generators."""
     mean = preprocessing.mean if preprocessing.channel_order == "rgb" else preprocessing.mean[::-1]
     options: dict[str, object] = {"img_mean": tuple(min(255, round(255 * level)) for level in mean)}
     interpolation = augment.interpolation or preprocessing.interpolation
@@ -160,7 +164,7 @@ def _rand_augment(preprocessing: Preprocessing, *, augment: AugmentSettings) -> 
 
 
 def _keep_a_bit(level: float, options: dict[str, object], *, bits_at: Callable[..., tuple[int]]) -> tuple[int]:
-    """Return how many bits to keep of every channel: at full strength timm asks for none, which new Pillows refuse."""
+    """Return how many bits of every channel to keep: at least 1. timm asks for 0 at full strength; Pillow refuses 0."""
     (bits,) = bits_at(level, options)
     return (max(1, bits),)
 
@@ -175,23 +179,23 @@ def _crop(
     size: tuple[int, int], *, preprocessing: Preprocessing, augment: AugmentSettings
 ) -> Callable[[Image.Image], Image.Image]:
     if augment.crop == "random_resized":
-        name = augment.interpolation or preprocessing.interpolation
-        names = ("bilinear", "bicubic") if name == "random" else (name,)
+        interpolation = augment.interpolation or preprocessing.interpolation
+        names = ("bilinear", "bicubic") if interpolation == "random" else (interpolation,)
         modes = [v2.InterpolationMode(name) for name in names]
         crops = [v2.RandomResizedCrop(size, scale=augment.scale, interpolation=mode) for mode in modes]
         return v2.RandomChoice(crops) if len(crops) > 1 else crops[0]
     if augment.crop == "pad":
-        share = size[0] / preprocessing.size[0]
-        padding = round(augment.padding * share)
+        scale = size[0] / preprocessing.size[0]
+        padding = round(augment.padding * scale)
         return v2.Compose([_covering(size, preprocessing=preprocessing), v2.RandomCrop(size, padding=padding)])
     return v2.Compose(_fit(preprocessing, size=size))
 
 
 def _fit(preprocessing: Preprocessing, *, size: tuple[int, int]) -> list[nn.Module | partial[Image.Image]]:
-    """Resize and crop as evaluation does, but for an input of another size."""
+    """Resize and crop as evaluation does, but to another size."""
     height, width = (
-        round(resized * asked / usual)
-        for resized, asked, usual in zip(preprocessing.resize_size, size, preprocessing.size, strict=True)
+        round(resized * wanted / usual)
+        for resized, wanted, usual in zip(preprocessing.resize_size, size, preprocessing.size, strict=True)
     )
     return [_covering((height, width), preprocessing=preprocessing), v2.CenterCrop(size)]
 

@@ -1,7 +1,7 @@
-"""From a trained network to a verified bundle."""
+"""Export: from a trained network to a verified bundle."""
 
+from parckit.deploy.bundling import export, export_bundle
 from parckit.deploy.errors import ExportError, ParityError
-from parckit.deploy.export import export, export_bundle
 from parckit.deploy.settings import ExportSettings
 
 __all__ = ["ExportError", "ExportSettings", "ParityError", "export", "export_bundle"]

@@ -1,11 +1,11 @@
-"""Errors of an export. The command line ends with exit code 1; nothing is left of what was being written."""
+"""Errors of an export. The command line exits with code 1, and the unfinished files are removed."""
 
 from parckit.contract import ParckitError
 
 
 class ExportError(ParckitError, RuntimeError):
-    """The exported file is not what was asked for."""
+    """The network cannot be exported, or the exported file is not as requested."""
 
 
 class ParityError(ExportError):
-    """The exported file computes something else than the network."""
+    """The outputs of the exported file differ from the network's."""

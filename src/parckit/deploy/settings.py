@@ -1,4 +1,4 @@
-"""How an export is to be written."""
+"""The settings of an export."""
 
 from dataclasses import dataclass
 
@@ -6,31 +6,31 @@ from parckit.contract import InputError
 from parckit.layers import FORMS, Form
 
 LOWEST_OPSET = 11
-"""The first whose Pad, Resize and Clip can say what torch means."""
+"""The first opset in which Pad, Resize and Clip can do what torch does."""
 HIGHEST_OPSET = 21
-"""The last that the oldest ONNX Runtime we accept (1.20) runs."""
+"""The last opset that ONNX Runtime 1.20 runs, the oldest version that we accept."""
 HIGHEST_IR = 10
-"""The last that it loads."""
+"""The last IR version that ONNX Runtime 1.20 loads."""
 DYNAMO_OPSET = 18
-"""What torch's exporter writes itself; it converts upwards from there, but not reliably downwards."""
+"""The opset that torch's new exporter writes. It can convert to higher opsets, but not reliably to lower ones."""
 
 _LOWEST_IR = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
-"""The IR version of the ONNX release that brought each opset; a test compares it with onnx's own table."""
+"""Opset -> IR version of the ONNX release that introduced it. A test compares this table with the one in onnx."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSettings:
-    """How an ONNX file is to be written.
+    """How to write an ONNX file.
 
     Attributes:
-        opset: ONNX operator set.
-        ir_version: ONNX IR version; None takes the lowest in which the opset may appear.
-        batch_size: images that the graph takes at once.
-        form: form of convolutions along an axis. `"auto"` is what ONNX Runtime runs fastest for each length; other
-            engines may run `"conv"` or `"matmul"` (from opset 18 on) faster.
+        opset: ONNX opset version.
+        ir_version: ONNX IR version; None takes the lowest one that allows the opset.
+        batch_size: number of images that the graph takes at once.
+        form: form of convolutions along an axis. `"auto"` takes the form that is fastest in ONNX Runtime for the length
+            of the axis. In other engines `"conv"` or `"matmul"` may be faster; `"matmul"` needs opset 18 or above.
 
     Raises:
-        InputError: if a value cannot be written, alone or together with another one.
+        InputError: if a value is not accepted, or two values do not fit together.
     """
 
     opset: int = DYNAMO_OPSET
@@ -55,7 +55,7 @@ class ExportSettings:
 
     @property
     def lowest_ir(self) -> int:
-        """The lowest IR version in which the opset may appear."""
+        """The lowest IR version that allows the opset."""
         return _LOWEST_IR[self.opset]
 
     @property
@@ -65,10 +65,13 @@ class ExportSettings:
 
     @property
     def uses_dynamo(self) -> bool:
-        """Whether torch's new exporter writes the opset; older opsets need the old one."""
+        """Whether torch's new exporter can write the opset; lower opsets need the old exporter."""
         return self.opset >= DYNAMO_OPSET
 
     @property
     def axis_form(self) -> Form:
-        """The form to write: the old exporter would leave the matrices' shapes to be computed by the graph."""
+        """The form to write. With the old exporter, it is `"conv"`.
+
+        The old exporter would write a `"matmul"` whose graph computes the shapes of the matrices at run time.
+        """
         return self.form if self.uses_dynamo else "conv"

@@ -1,4 +1,4 @@
-"""Does an artefact compute what the network computes? The check that every export must pass."""
+"""The check that every export must pass: an artefact must give the same outputs as the network."""
 
 import logging
 from pathlib import Path
@@ -17,17 +17,17 @@ _log = logging.getLogger(__name__)
 
 
 def check_artefact(reference: nn.Module, spec: NetworkSpec, artefact: Artefact, *, folder: Path, engine: str) -> Check:
-    """Compare an artefact on an engine with the unfused float32 network.
+    """Compare an artefact, run by an engine, with the unfused float32 network.
 
     Args:
         reference: the network, in eval mode.
-        spec: what it is.
-        artefact: its files lie in `folder`.
+        spec: describes the network.
+        artefact: the artefact; its files are in `folder`.
         folder: the bundle.
         engine: name of the engine.
 
     Raises:
-        ParityError: if the outputs differ beyond tolerance.
+        ParityError: if the outputs differ by more than the tolerance.
         ParckitError: if the engine cannot run the artefact.
     """
     session = load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=None)
@@ -38,7 +38,7 @@ def check_artefact(reference: nn.Module, spec: NetworkSpec, artefact: Artefact, 
     if not comparison.passed:
         raise ParityError(
             f"{session.engine}: {worst.output} differs from torch by {worst.max_abs:.3g} over {comparison.images} "
-            f"images, {worst.tolerance:.3g} is accepted; no bundle was written"
+            f"images, accepted is {worst.tolerance:.3g}; no bundle was written"
         )
     figures: dict[str, float] = {
         "max_abs": worst.max_abs,

@@ -1,5 +1,5 @@
-"""All metrics, one module each: accuracy, parity, latency, cost, memory, the environment, and the records of them.
+"""Measurements: accuracy, parity, latency, cost, memory, receptive fields, the environment, and records of them.
 
-Nothing is imported here, so that a module's users pay for its own libraries alone: the probe of `memory` must run
-without torch.
+This file imports nothing, so importing one module loads only the libraries of that module. The process that `memory`
+measures must not load torch.
 """

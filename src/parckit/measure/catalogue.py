@@ -1,7 +1,7 @@
-"""The catalogue of models, counted once: `python -m parckit.measure.catalogue` writes it anew.
+"""The catalogue of models, stored in `catalogue.json`. `python -m parckit.measure.catalogue` writes the file again.
 
-Counting takes seconds, and so does importing torch and timm; `parckit list` reads the file instead. A test holds it to
-the models as they are.
+Importing torch and timm takes seconds, and so does counting parameters. `parckit list` reads the file instead. A test
+compares the file with the models.
 """
 
 import json
@@ -26,7 +26,7 @@ _FROM_TIMM = {
     "resnet50": "arXiv:1512.03385",
     "mobilenetv2_100": "arXiv:1801.04381",
 }
-"""timm's own models of the family and twins of our hybrids, and their papers, which timm does not name."""
+"""timm's models in the catalogue -> their papers, which timm does not name. ParC hybrids exist of some of them."""
 
 _PAPERS = {
     "arXiv:1512.03385": ("ResNet", "CVPR 2016"),
@@ -37,21 +37,21 @@ _PAPERS = {
     "arXiv:2205.03436": ("EdgeViT", "ECCV 2022"),
     "arXiv:2211.07157": ("ParCNetV2", "ICCV 2023"),
 }
-"""What papers call their models, and where they appeared; a model's configuration has the arXiv number alone."""
+"""Paper -> the name of its models, and the venue. The configuration of a model has only the arXiv number."""
 
 
 def describe_models() -> list[dict[str, object]]:
-    """Describe the models of the family: by family, from small to large, those for tests last.
+    """Describe all models of the catalogue, sorted by family and number of parameters. Models for tests come last.
 
     Returns:
-        A row per model:
+        One row per model:
         model: name in timm's registry.
-        family: what the models of its paper are called.
-        size: [height, width] that it was made for, pixels.
-        params: learned numbers.
-        madds: multiply-adds of one image of that size.
-        paper: venue and number.
-        licence: of the official weights; empty if there are none.
+        family: name of the models of its paper.
+        size: [height, width] of the model's images, pixels.
+        params: number of learned numbers.
+        madds: multiply-adds for one image of that size.
+        paper: venue and arXiv number.
+        licence: licence of the official weights; empty if there are none.
     """
     ours = {name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith("parckit.")}
     rows = [_describe(name) for name in sorted(ours | _FROM_TIMM.keys())]
@@ -61,7 +61,7 @@ def describe_models() -> list[dict[str, object]]:
 def _describe(name: str) -> dict[str, object]:
     model = build_on_meta(name)
     size = preprocessing_of(model).size
-    found = cost.count(model, size=size)
+    counts = cost.count(model, size=size)
     config = cast("Mapping[str, str | None]", model.pretrained_cfg)
     paper = _FROM_TIMM.get(name) or config.get("paper_ids") or ""
     family, venue = _PAPERS[paper]
@@ -69,8 +69,8 @@ def _describe(name: str) -> dict[str, object]:
         "model": name,
         "family": family,
         "size": list(size),
-        "params": found.params,
-        "madds": found.madds,
+        "params": counts.params,
+        "madds": counts.madds,
         "paper": f"{venue}, {paper}",
         "licence": config.get("license") or "",
     }

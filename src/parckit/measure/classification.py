@@ -1,4 +1,4 @@
-"""The metric of classification: top-1, top-5 and the confusion matrix, in training and on every engine."""
+"""The metric of classification: top-1, top-5 and the confusion matrix. Training and all engines use it."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,15 @@ from parckit.contract import InputError
 
 
 class ClassificationMetric(Metric):
-    """Count how often the best class, and one of the best five, is right; over all processes of a training.
+    """Count how often the best class, and one of the best five classes, is right.
+
+    In training the counts are summed over all processes.
 
     Args:
-        num_classes: classes of the data, at least 2.
+        num_classes: number of classes in the data, at least 2.
 
     Raises:
-        InputError: if there is one class only.
+        InputError: if there are fewer than 2 classes.
     """
 
     full_state_update = False
@@ -28,7 +30,7 @@ class ClassificationMetric(Metric):
         if num_classes < 2:
             raise InputError(f"num_classes={num_classes}: need at least 2 to tell apart")
         self.num_classes = num_classes
-        # The metrics' own checks of their arguments would wait for a GPU at every batch.
+        # Without validate_args=False, checking the arguments would make the CPU wait for the GPU at every batch.
         self._confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
         self._top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro", validate_args=False)
 
@@ -36,11 +38,11 @@ class ClassificationMetric(Metric):
         """Count the images of a batch.
 
         Args:
-            outputs: the logits alone.
-            targets: true classes.
+            outputs: one tensor, the logits.
+            targets: the true classes.
 
         Raises:
-            InputError: if the network tells another number of classes apart.
+            InputError: if the number of logits is not the number of classes.
 
         Shape:
             outputs: one tensor, (B, classes)
@@ -54,7 +56,7 @@ class ClassificationMetric(Metric):
         self._top5.update(logits, targets)
 
     def compute(self) -> dict[str, float]:
-        """Return `top1` and `top5`, percent; where there are fewer than five classes, top-5 takes all of them.
+        """Return `top1` and `top5`, percent. With fewer than five classes, top-5 counts all of them.
 
         Raises:
             InputError: if no image was counted.
@@ -63,12 +65,12 @@ class ClassificationMetric(Metric):
         images = int(confusion.sum())
         if not images:
             raise InputError("no images to evaluate")
-        # From whole numbers of images: torchmetrics divides in float32.
+        # torchmetrics divides in float32. Restore the whole number of images and divide in float64.
         top5_hits = round(self._top5.compute().item() * images)
         return {"top1": 100 * int(confusion.trace()) / images, "top5": 100 * top5_hits / images}
 
     def tables(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Return `confusion`: the number of images by true class (row) and best class (column), (classes, classes)."""
+        """Return `confusion`, (classes, classes): the number of images by true class (row) and best class (column)."""
         return {"confusion": self._confusion.compute().cpu().numpy()}
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""What a model costs on paper: parameters and multiply-adds, in whole and by stage."""
+"""The theoretical cost of a model: its parameters and multiply-adds, in total and per stage."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -21,11 +21,11 @@ class Stage:
     Attributes:
         module: name of the module whose output is the stage's feature map.
         channels: channels of that map.
-        reduction: nominal input pixels per position of the map, along each axis.
-        height: positions of the map, downwards.
-        width: positions of the map, across.
-        params: parameters of that module.
-        madds: multiply-adds of that module for one image.
+        reduction: nominal stride of the map: input pixels per position, along both axes.
+        height: number of rows of the map.
+        width: number of columns of the map.
+        params: number of parameters of the module.
+        madds: multiply-adds of the module for one image.
     """
 
     module: str
@@ -39,14 +39,14 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """A model's size and work.
+    """The parameters and multiply-adds of a model.
 
     Attributes:
-        params: learned numbers, each counted once however many names it has.
-        madds: multiply-adds of one image in convolutions, linear layers and matrix products; circular convolutions
+        params: number of learned numbers; a parameter with several names is counted once.
+        madds: multiply-adds for one image in convolutions, linear layers and matrix products. Circular convolutions are
             counted in their convolution form with all taps.
-        stages: the backbone's stages; without those that give no (B, C, H, W) map, as in transformers, or that are no
-            module, as in timm's HRNet.
+        stages: the backbone's stages. Left out are stages whose output is no (B, C, H, W) map, as in transformers, and
+            stages that are not a module, as in timm's HRNet.
     """
 
     params: int
@@ -57,13 +57,13 @@ class Cost:
 def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
     """Count an unfused model's parameters and multiply-adds for one image of `size` (height, width).
 
-    The model is neither changed nor run: a copy without data is.
+    The model is not changed or run. A copy on the meta device, which has no data, is run instead.
     """
     shadow = deepcopy(model).to("meta").eval()
     for module in shadow.modules():
         if isinstance(module, AxisConv2d):
             module.form = "conv"
-    # Only timm's models have stages; of any other module the totals are still true.
+    # Only timm's models list their stages. For other modules, only the totals are counted.
     modules = {name for name, _ in model.named_modules()}
     listed = cast("list[Mapping[str, object]]", getattr(model, "feature_info", []))
     info = [stage for stage in listed if stage["module"] in modules]
@@ -82,19 +82,19 @@ def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
 
 
 def format_count(number: int) -> str:
-    """Return a large number in millions or billions, as papers do."""
+    """Return a large number in millions (M) or billions (G), as papers do."""
     billion = 1_000_000_000
     return f"{number / billion:.2f} G" if number >= billion else f"{number / 1_000_000:.2f} M"
 
 
 def _record_size(model: nn.Module, name: str, *, channels: int, sizes: dict[str, tuple[int, int]]) -> None:
-    """Note the map that a module gives, unless it is none of (B, channels, H, W)."""
+    """Let a hook store the height and width of a module's output in `sizes`, if it is a (B, channels, H, W) map."""
 
-    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+    def record(_module: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.ndim == _MAP_DIMS and output.shape[1] == channels:
             sizes[name] = (output.shape[2], output.shape[3])
 
-    model.get_submodule(name).register_forward_hook(note)
+    model.get_submodule(name).register_forward_hook(record)
 
 
 def _stage(model: nn.Module, info: Mapping[str, object], *, size: tuple[int, int], flops: Mapping[str, int]) -> Stage:
@@ -106,7 +106,7 @@ def _stage(model: nn.Module, info: Mapping[str, object], *, size: tuple[int, int
         height=size[0],
         width=size[1],
         params=_params(model.get_submodule(name)),
-        # The counter names modules after the class of the outermost one.
+        # In the counter, the names of modules begin with the class name of the model.
         madds=flops.get(f"{type(model).__name__}.{name}", 0) // 2,
     )
 

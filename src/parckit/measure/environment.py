@@ -1,4 +1,4 @@
-"""The machine and the software that a number was measured with."""
+"""The machine and the software that a measurement was made with."""
 
 import os
 import platform
@@ -14,24 +14,24 @@ from pathlib import Path
 from parckit.contract import VERSION
 
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
-"""Those whose version can move a result."""
+"""Packages whose version can change a result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """Where and with what something was run.
+    """A machine and its software.
 
     Attributes:
         cpu: model name of the processor.
-        physical_cores: None where the system does not tell.
-        logical_cores: all of the machine's, including those that this process may not use.
-        usable_cores: those that it may use.
+        physical_cores: number of physical cores; None if the system does not tell.
+        logical_cores: number of all logical cores of the machine.
+        usable_cores: number of logical cores that this process may use.
         memory_bytes: installed memory.
         system: operating system, release and architecture.
         python: version of the interpreter.
-        versions: package -> version, of those installed.
-        commit: git commit of the source tree, None for an installed package.
-        dirty: whether tracked files differ from the commit; None without one.
+        versions: package -> version, for installed packages.
+        commit: git commit of the source tree; None for an installed package.
+        dirty: whether tracked files differ from the commit; None if there is no commit.
         date: UTC, ISO 8601, to the second.
     """
 
@@ -49,7 +49,7 @@ class Environment:
 
 
 def describe() -> Environment:
-    """Describe this machine and this process's software, now."""
+    """Describe this machine and the software of this process."""
     commit = _commit()
     return Environment(
         cpu=_cpu_name(),
@@ -67,14 +67,14 @@ def describe() -> Environment:
 
 
 def usable_cores() -> int:
-    """Return how many logical cores this process may use; all of them where the system does not tell."""
+    """Return how many logical cores this process may use. If the system does not tell, return all logical cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of parckit and of the installed packages that can move a result."""
+    """Return the versions of parckit and of the installed packages that can change a result."""
     installed = {package: _version(package) for package in _PACKAGES}
-    return {"parckit": VERSION} | {package: found for package, found in installed.items() if found}
+    return {"parckit": VERSION} | {package: number for package, number in installed.items() if number}
 
 
 def _version(package: str) -> str | None:
@@ -87,7 +87,7 @@ def _version(package: str) -> str | None:
 def _cpu_name() -> str:
     if sys.platform == "darwin":
         return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
-    # ARM kernels write "Model" or "Hardware" once for the board instead of a model name per core.
+    # Instead of a "model name" per core, Linux on ARM writes one line "Model" or "Hardware" for the whole board.
     named = re.search(r"^(?:model name|Model|Hardware)\s*: (.+)$", _cpuinfo(), re.MULTILINE)
     return named[1].strip() if named else platform.processor() or platform.machine()
 
@@ -105,7 +105,7 @@ def _cpuinfo() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit only if this file is tracked: a virtual environment may lie inside a foreign repository."""
+    """Return the commit, but only if this file is tracked: a virtual environment may be in another repository."""
     return _git("rev-parse", "HEAD") if _git("ls-files", Path(__file__).name) else None
 
 

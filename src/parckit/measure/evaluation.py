@@ -1,4 +1,4 @@
-"""How well a checkpoint or bundle does on labelled data: `parckit.evaluate`."""
+"""How accurate a checkpoint or bundle is on labelled data: `parckit.evaluate`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from parckit.runtimes import Images, Outputs, Session, open_session
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item]], Iterable[Item]]
-"""Passes items through, perhaps showing how far the work has come."""
+"""Returns the items that it gets, and may show the progress of the work."""
 
 
 class TaskMetric(Protocol):
-    """What the metrics of all tasks offer; each is a torchmetrics Metric."""
+    """The interface of the metrics of all tasks. They are torchmetrics Metrics."""
 
     def update(self, outputs: Sequence[Tensor], targets: Tensor) -> None:
-        """Add a batch: what the network returned for it, and what is true."""
+        """Add a batch: the network's outputs and the targets."""
         ...
 
     def compute(self) -> Mapping[str, float]:
@@ -33,7 +33,7 @@ class TaskMetric(Protocol):
         ...
 
     def tables(self) -> Mapping[str, npt.NDArray[np.generic]]:
-        """Return what is no scalar, such as a confusion matrix, by name."""
+        """Return the results that are not scalars, such as a confusion matrix, by name."""
         ...
 
 
@@ -43,10 +43,11 @@ class EvaluationData:
 
     Attributes:
         source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
-        split: which part of the source; without a test part, val or a held-out part of train serves, with a warning.
+        split: part of the source. If there is no test part, val or a held-out part of train serves as test, with a
+            warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
-        batch_size: images at once.
-        workers: loader processes; 0 loads in this one.
+        batch_size: images per batch.
+        workers: number of loader processes; 0 loads the images in this process.
 
     Raises:
         InputError: if `batch_size` or `workers` is out of range.
@@ -65,10 +66,10 @@ class EvaluationData:
             )
 
     def open(self, spec: NetworkSpec) -> IndexedImages:
-        """Open the images, preprocessed as a network expects them.
+        """Open the images, preprocessed as the network expects.
 
         Raises:
-            InputError: if the data's classes are not the network's.
+            InputError: if the classes of the data differ from those of the network.
         """
         transform = eval_transform(spec.preprocessing)
         dataset = open_images(self.source, split=self.split, transform=transform, on_error=self.on_error)
@@ -82,13 +83,13 @@ class EvaluationData:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """What a metric says.
+    """The results of a metric.
 
     Attributes:
-        scalars: by name; a classifier has `top1` and `top5`, percent.
-        tables: by name; a classifier has `confusion`.
-        images: number of images that counted.
-        skipped: broken images that were left out.
+        scalars: numbers by name; a classifier has `top1` and `top5`, percent.
+        tables: arrays by name; a classifier has `confusion`.
+        images: number of images that were counted.
+        skipped: number of broken images that were left out.
     """
 
     scalars: Mapping[str, float]
@@ -99,15 +100,15 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """A score, and what it was measured on.
+    """A score, and the model, engine and data that it was measured with.
 
     Attributes:
-        score: what the metric says.
+        score: the results of the metric.
         labels: class names by index.
-        engine: name and version.
+        engine: name and version of the engine.
         artefact: name of the artefact or checkpoint.
         data: the data.
-        served: what of the source served as the split.
+        served: which part of the source served as the split.
     """
 
     score: Score
@@ -132,15 +133,15 @@ def evaluate(
 
     Args:
         path: a bundle's folder, a checkpoint, or the name of weights that ship with parckit.
-        data: the data, or its source alone.
-        runtime: the engine; by default the first one that fits.
-        precision: choose among a bundle's artefacts by their precision.
-        artefact: choose a bundle's artefact by its name.
-        threads: threads of one inference; None leaves the number to the engine.
-        track: sees the batches as they are evaluated.
+        data: the data, or only its source.
+        runtime: name of the engine; by default the first one that fits.
+        precision: chooses an artefact of a bundle by its precision.
+        artefact: chooses an artefact of a bundle by its name.
+        threads: threads per inference; None leaves the number to the engine.
+        track: gets the batches while they are evaluated.
 
     Raises:
-        InputError: if something cannot be opened, or the data's classes are not the network's.
+        InputError: if the model or the data cannot be opened, or their classes differ.
     """
     session = open_session(path, runtime=runtime, precision=precision, artefact=artefact, threads=threads)
     data = EvaluationData(source=data) if isinstance(data, str) else data
@@ -165,7 +166,7 @@ def make_metric(spec: NetworkSpec) -> ClassificationMetric:
     """Return the metric of a network's task.
 
     Raises:
-        InputError: if this version has none.
+        InputError: if this version has no metric for the task.
     """
     if spec.task != "classify":
         raise InputError(f"task={spec.task!r}: this version measures 'classify'")
@@ -173,15 +174,15 @@ def make_metric(spec: NetworkSpec) -> ClassificationMetric:
 
 
 def score(predict: Callable[[Images], Outputs], batches: Iterable[Batch], metric: TaskMetric) -> Score:
-    """Run anything that takes images on batches, and let a metric judge it.
+    """Run a session or function on all batches and compute the metric of its outputs.
 
     Args:
         predict: a session, or any function from images to a tuple of arrays.
-        batches: images with what is true of them.
-        metric: judges the outputs; begins empty.
+        batches: images and their targets.
+        metric: an empty metric.
 
     Raises:
-        InputError: if there is not one image.
+        InputError: if there is no image.
     """
     images = skipped = 0
     for batch in batches:
@@ -199,5 +200,6 @@ def _check_classes(classes: Sequence[str], labels: Sequence[str], *, source: str
     if tuple(classes) != tuple(labels):
         pairs = enumerate(zip_longest(classes, labels))
         index, (in_data, in_model) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-        differ = f"{len(classes)} and {len(labels)}; class {index} is {in_data!r}, the model's {in_model!r}"
+        sizes = f"{len(classes)} in the data, {len(labels)} in the model"
+        differ = f"{sizes}; class {index} is {in_data!r} in the data, {in_model!r} in the model"
         raise InputError(f"--data {source}: its classes are not the model's ({differ})")

@@ -1,4 +1,4 @@
-"""How fast a session answers, measured as boards are measured."""
+"""Latency and throughput of a session, measured as on boards: one image or one static batch at a time."""
 
 import gc
 import math
@@ -21,14 +21,15 @@ _NS_PER_S = 1e9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
-    """Speed with a number of threads.
+    """Latency and throughput with a certain number of threads.
 
     Attributes:
-        threads: threads of one inference (latency), single-thread workers side by side (throughput).
-        batch_size: images of one run.
-        p50_ms: median latency of one run of `batch_size` images, milliseconds;
-            `p90_ms`, `p95_ms`, `p99_ms`, `mean_ms`, `min_ms` alike.
-        repeats: runs that the latency was taken from; the 99th percentile needs some hundred.
+        threads: for latency, the threads of one inference; for throughput, the number of parallel workers with one
+            thread.
+        batch_size: images per run.
+        p50_ms: median latency of one run of `batch_size` images, milliseconds. The 90th, 95th and 99th percentile, the
+            mean and the minimum are `p90_ms`, `p95_ms`, `p99_ms`, `mean_ms` and `min_ms`.
+        repeats: number of timed runs. The 99th percentile needs some hundred.
         images_per_second: throughput of all workers together.
     """
 
@@ -58,15 +59,15 @@ def benchmark(
 
     Args:
         path: a bundle's folder, a checkpoint, or the name of weights that ship with parckit.
-        threads: the numbers of threads to try.
-        runtime: the engine; by default the first one that fits.
-        precision: choose among a bundle's artefacts by their precision.
-        artefact: choose a bundle's artefact by its name.
-        warmup: how long each session runs untimed, seconds.
-        seconds: how long latency is measured, and then throughput.
+        threads: numbers of threads to measure with, one after the other.
+        runtime: name of the engine; by default the first one that fits.
+        precision: chooses an artefact of a bundle by its precision.
+        artefact: chooses an artefact of a bundle by its name.
+        warmup: how long every session runs before it is timed, seconds.
+        seconds: how long latency is measured, and how long throughput is measured after that.
 
     Raises:
-        InputError: if nothing fits, or an argument is too small to measure anything.
+        InputError: if no artefact or engine fits, or a number is too small.
     """
     open_with = partial(open_session, path, runtime=runtime, precision=precision, artefact=artefact)
     return time_sessions(lambda count: open_with(threads=count), threads=threads, warmup=warmup, seconds=seconds)
@@ -79,24 +80,26 @@ def time_sessions(
     warmup: float = 0.5,
     seconds: float = 3.0,
 ) -> tuple[Timing, ...]:
-    """Time one run at a time, for each number of threads: one image, or the static batch of a graph that has one.
+    """Measure latency and throughput for every number of threads N.
 
-    Latency is that of one session with N threads. Throughput is that of N workers side by side, each with a
-    single-thread session of its own: a board that serves a stream runs so, for nothing is lost on splitting operators.
+    A run takes one image, or the static batch of the graph. Latency is measured with one session that uses N threads.
+    Throughput is measured with N parallel workers; every worker has a session with one thread. Boards that serve a
+    stream of images work like this, because splitting operators among threads costs time.
 
     Args:
-        make_session: opens the model with the given number of threads.
-        threads: the numbers N to try.
-        warmup: how long each session runs untimed, seconds: caches fill, clocks rise, the engine plans its memory.
-        seconds: how long latency is measured, and then throughput; a run that has begun is finished.
+        make_session: opens the model with a number of threads.
+        threads: the numbers N, one after the other.
+        warmup: how long every session runs before it is timed, seconds. In this time caches fill, the clock frequency
+            rises, and the engine plans its memory.
+        seconds: how long latency is measured, and how long throughput is measured after that. The last run is finished.
 
     Raises:
-        InputError: if an argument is too small to measure anything.
+        InputError: if a number is too small.
     """
     if not threads or min(threads) < 1:
-        raise InputError(f"threads={tuple(threads)}: give at least one number, each at least 1")
+        raise InputError(f"threads={tuple(threads)}: must be one or more numbers, all at least 1")
     if not (0 <= warmup < math.inf and 0 < seconds < math.inf):
-        raise InputError(f"warmup={warmup}, seconds={seconds}: must be at least 0 and above 0")
+        raise InputError(f"warmup={warmup}, seconds={seconds}: warmup must be at least 0, seconds above 0")
     with _no_garbage_collection():
         return tuple(_time(make_session, count, warmup=warmup, seconds=seconds) for count in threads)
 
@@ -125,7 +128,7 @@ def _time(make_session: Callable[[int], Session], threads: int, *, warmup: float
 
 
 def _throughput(sessions: Sequence[Session], image: Images, *, seconds: float) -> float:
-    """Add up the workers' own rates, for cores may be of different speeds."""
+    """Return the sum of all workers' rates. Rates are measured per worker because cores may have different speeds."""
 
     def rate(session: Session) -> float:
         start = perf_counter_ns()
@@ -137,7 +140,7 @@ def _throughput(sessions: Sequence[Session], image: Images, *, seconds: float) -
 
 
 def _run(session: Session, image: Images, *, seconds: float) -> list[int]:
-    """Run for so long, not at all for 0, and return the nanoseconds of each run."""
+    """Run again and again for `seconds`, never for 0, and return the duration of every run in nanoseconds."""
     durations: list[int] = []
     now = perf_counter_ns()
     end = now + seconds * _NS_PER_S
@@ -150,7 +153,7 @@ def _run(session: Session, image: Images, *, seconds: float) -> list[int]:
 
 
 def _one_batch(session: Session) -> Images:
-    # The values do not matter but for denormal numbers, which are slow and which normal ones do not lead to.
+    # Values do not change the speed, except denormal numbers, which are slow. These random values do not lead to them.
     sizes = dict(zip("NCHW", (session.batch_size, 3, *session.spec.preprocessing.size), strict=True))
     shape = tuple(sizes[axis] for axis in session.input.layout)
     if session.input.normalised_inside:

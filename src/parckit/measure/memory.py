@@ -1,6 +1,6 @@
-"""Peak memory of an ONNX file, measured in a fresh process: `python -m parckit.measure.memory FILE` is that process.
+"""Peak memory of an ONNX file, measured in a new process: `python -m parckit.measure.memory FILE`.
 
-It loads neither torch nor anything else that would hide a small model's memory.
+That process does not load torch. Memory that torch has used and freed would hide the memory of a small model.
 """
 
 import os
@@ -18,17 +18,18 @@ _BYTES_PER_KIB = 1024
 
 
 def peak_memory(file: Path) -> int:
-    """Return by how much loading a network and one inference raise a process's peak resident memory, bytes.
+    """Return the peak resident memory that loading a network and one inference add to a process, in bytes.
 
-    ONNX Runtime, one thread. The engine's own libraries are loaded before and not counted.
+    It is measured with ONNX Runtime and one thread. The libraries of ONNX Runtime are loaded before and not counted.
 
     Raises:
         ParckitError: if the file cannot be loaded or run.
     """
-    # Python's -m looks for modules in the working folder first, so the process starts in a folder without any.
+    # python -m looks for modules in the working folder first, so the process runs in a folder without modules.
     command = (sys.executable, "-m", __name__, str(file.resolve()))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=file.parent)  # noqa: S603  # ours
+    # S603: the command contains only our own strings.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=file.parent)  # noqa: S603
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ParckitError(f"{file}: one inference in a fresh process failed: {reason}")
@@ -46,7 +47,7 @@ def _probe(file: Path) -> int:
 def _peak_resident() -> int:
     status = Path("/proc/self/status")
     if status.is_file():
-        # Linux's ru_maxrss survives exec, so that a child starts with its parent's peak; VmHWM does not.
+        # On Linux, ru_maxrss of a new process starts at its parent's peak. VmHWM starts anew.
         peak = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="ascii"), re.MULTILINE)
         if peak:
             return int(peak[1]) * _BYTES_PER_KIB

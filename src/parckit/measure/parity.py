@@ -1,4 +1,4 @@
-"""Do two engines compute the same function?"""
+"""Comparing two engines: do they compute the same function?"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from parckit.runtimes import Images, Outputs
 RTOL = 1e-4
 """Accepted difference, as a share of the reference's largest logit.
 
-Engines fold batch norms and add the terms of a convolution in different orders. In float32 (unit roundoff 6e-8) that
-moved the logits of ParC-Nets, ResNet-18 and MobileNetV2 with random weights and norms by 7e-8 to 9e-6 of the largest;
-ten times that leaves room for deeper networks.
+Engines fold batch norms, and they add the terms of a convolution in different orders. In float32 (unit roundoff 6e-8)
+this changed the logits of ParC-Nets, ResNet-18 and MobileNetV2 by 7e-8 to 9e-6 of the largest logit. The weights and
+norms were random. About ten times the largest change leaves room for deeper networks.
 """
 ATOL = 1e-6
-"""Accepted difference where all logits are near zero: a few roundings of numbers of order 1 inside the network."""
+"""Accepted difference if all logits are near zero: a few rounding errors of numbers near 1 inside the network."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """How far one output of a candidate lies from the reference's.
+    """The difference between one output of the candidate and the same output of the reference.
 
     Attributes:
-        output: its name.
-        max_abs: largest absolute difference; infinite if either side holds a value that is not finite.
-        tolerance: largest difference accepted, `atol + rtol * max|reference|`.
+        output: name of the output.
+        max_abs: largest absolute difference; infinite if one of the two has a value that is not finite.
+        tolerance: largest accepted difference, `atol + rtol * max|reference|`.
     """
 
     output: str
@@ -36,16 +36,16 @@ class Difference:
 
     @property
     def passed(self) -> bool:
-        """Whether the difference is within the tolerance."""
+        """Whether the difference is accepted."""
         return self.max_abs <= self.tolerance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """How far a candidate's outputs lie from the reference's.
+    """The differences between the outputs of the candidate and those of the reference.
 
     Attributes:
-        differences: one an output.
+        differences: one per output.
         images: number of images compared.
     """
 
@@ -54,12 +54,12 @@ class Comparison:
 
     @property
     def worst(self) -> Difference:
-        """The output whose difference is largest beside its tolerance."""
+        """The difference that is largest relative to its tolerance."""
         return max(self.differences, key=lambda difference: difference.max_abs / difference.tolerance)
 
     @property
     def passed(self) -> bool:
-        """Whether all outputs agree."""
+        """Whether the differences of all outputs are accepted."""
         return all(difference.passed for difference in self.differences)
 
 
@@ -72,19 +72,19 @@ def compare(
     rtol: float = RTOL,
     atol: float = ATOL,
 ) -> Comparison:
-    """Run both on the same images and compare all their outputs.
+    """Run reference and candidate on the same images and compare all outputs.
 
     Args:
-        reference: what is right.
-        candidate: what is to be checked.
-        images: inputs of both.
-        names: of the outputs, in order.
-        rtol: accepted difference as a share of the reference's largest number.
-        atol: accepted difference where all numbers are near zero.
+        reference: gives the correct outputs.
+        candidate: gives the outputs to check.
+        images: input of both.
+        names: names of the outputs, in order.
+        rtol: accepted difference, as a share of the reference's largest number.
+        atol: accepted difference if all numbers are near zero.
 
     Raises:
-        InputError: if there is not one image.
-        ValueError: if the two give another number of outputs, or outputs of different shapes.
+        InputError: if there is no image.
+        ValueError: if the number of outputs or their shapes differ.
     """
     if not len(images):
         raise InputError("images: at least one is needed to compare two engines")
@@ -110,10 +110,10 @@ def _difference(
 
 
 def probe_images(preprocessing: Preprocessing, *, count: int = 4, seed: int = 0) -> Images:
-    """Return inputs that excite a network in different ways, `count` of each of three kinds.
+    """Return three kinds of random inputs for a network, `count` of every kind.
 
-    Standard normal tensors; images of white noise in 0..1; images of smooth noise in 0..1, whose energy lies in the low
-    frequencies as a photograph's does. The images are normalised as `preprocessing` says.
+    The kinds are: standard normal tensors; images of white noise in 0..1; images of smooth noise in 0..1, which consist
+    mainly of low frequencies, as photographs do. The images are normalised as `preprocessing` says.
 
     Shape:
         (3 * count, 3, H, W)
@@ -122,7 +122,7 @@ def probe_images(preprocessing: Preprocessing, *, count: int = 4, seed: int = 0)
     height, width = preprocessing.size
     shape = (count, 3, height, width)
     noise = rng.random(shape)
-    # Integrating white noise along both axes gives the falling spectrum of natural images.
+    # Cumulative sums of white noise along both axes have more low than high frequencies, as photographs do.
     smooth = rng.standard_normal(shape).cumsum(2).cumsum(3)
     low, high = smooth.min((2, 3), keepdims=True), smooth.max((2, 3), keepdims=True)
     pictures = np.concatenate((noise, (smooth - low) / np.maximum(high - low, 1e-12)))

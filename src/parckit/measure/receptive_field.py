@@ -1,11 +1,14 @@
-"""Effective receptive field: how strongly each pixel moves the centre of the last map.
+"""Effective receptive field: how strongly every pixel changes the centre of the last feature map.
 
 W. Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks" (NeurIPS 2016,
-arXiv:1701.04128): the gradient of the centre with respect to the image, averaged over images. As in RepLKNet (X. Ding
-et al., CVPR 2022, arXiv:2203.06717) the centre is summed over its channels, and the reach is told by the square that
-holds a given share of all contributions. Other than there, negative gradients count like positive ones, shares are of
-the contributions themselves and not of their logarithm, and the square may lie anywhere: with padded strided
-convolutions the centre of the map does not lie over the centre of the image.
+arXiv:1701.04128) take the gradient of the centre with respect to the image and average it over images. As in RepLKNet
+(X. Ding et al., CVPR 2022, arXiv:2203.06717), the centre is summed over its channels, and the size of the field is the
+smallest square that holds a certain share of all contributions. There are three differences from RepLKNet:
+
+- Negative gradients count like positive ones.
+- The share is a share of the contributions, not of their logarithms.
+- The square may be anywhere. With padded strided convolutions, the centre of the map is not above the centre of the
+  image.
 """
 
 import re
@@ -23,19 +26,20 @@ from torch.optim.swa_utils import update_bn
 from parckit.contract import InputError
 
 Features = Callable[[Tensor], Tensor]
-"""Images (B, C, H, W) to maps (B, D, H2, W2), each image by itself."""
+"""Images (B, C, H, W) to feature maps (B, D, H2, W2). The map of an image must not depend on other images."""
 
 _DEAD = 1e-2
-"""A scale below this makes its branch vanish: ConvNeXt's begin at 1e-6, the last norms of timm's ResNets at 0."""
+"""A branch with a scale below this has almost no effect. ConvNeXt's scales start at 1e-6, and the scales of the last
+norms in timm's ResNet blocks start at 0."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReceptiveField:
-    """What was seen of an image by the centre of the last map.
+    """How much every pixel contributes to the centre of the last feature map.
 
     Attributes:
-        contribution: (H, W), each pixel's share of all contributions; sums to 1.
-        images: how many images it is the mean of.
+        contribution: (H, W), the share of every pixel in all contributions; the sum is 1.
+        images: number of images that it is the mean of.
     """
 
     contribution: NDArray[np.float64]
@@ -44,15 +48,15 @@ class ReceptiveField:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """A rectangle of pixels: a square, cut where the image is less high or wide.
+    """A rectangle of pixels. It is a square unless the image is too low or too narrow for the square.
 
     Attributes:
         top: first row.
         left: first column.
-        height: rows.
-        width: columns.
-        share: of all contributions that it was asked to hold.
-        area: share of the image's pixels.
+        height: number of rows.
+        width: number of columns.
+        share: share of all contributions that the rectangle must hold.
+        area: area of the rectangle, as a share of the image's.
     """
 
     top: int
@@ -64,16 +68,17 @@ class Window:
 
 
 def receptive_field(features: Features, batches: Iterable[Tensor]) -> ReceptiveField:
-    """Average the absolute gradient of the map's centre, summed over its channels, over all images.
+    """Compute the absolute gradient of the map's centre with respect to the image, averaged over all images.
 
-    Of an even number of rows or columns the one behind the middle is taken.
+    The centre is summed over its channels. If the number of rows or columns is even, the centre is the one after the
+    middle.
 
     Shape:
-        batches: (B, C, H, W) each, all of one size
+        batches: (B, C, H, W) per batch, all of one size
 
     Raises:
         ValueError: if there is no image.
-        InputError: if the centre does not depend on the image, or not by finite numbers.
+        InputError: if the centre does not depend on the image, or a gradient is not finite.
     """
     total, images = torch.zeros(1, 1, dtype=torch.float64), 0
     for batch in batches:
@@ -103,32 +108,33 @@ def smallest_window(contribution: NDArray[np.float64], *, share: float) -> Windo
     if not 0 < share <= 1:
         raise ValueError(f"share={share}: must lie in (0, 1]")
     height, width = contribution.shape
-    # Sums over everything above and to the left: four of them give the sum over any rectangle.
+    # sums[i, j] is the sum over all pixels above row i and left of column j. Four such sums give that of a rectangle.
     sums = np.pad(contribution.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     needed = share * sums[-1, -1]
 
-    def held(side: int) -> NDArray[np.float64]:
-        """Return what each square of that side holds, by its first row and column."""
+    def inside(side: int) -> NDArray[np.float64]:
+        """Return the sum inside every square of that side, indexed by the square's first row and column."""
         rows, columns = min(side, height), min(side, width)
         return sums[rows:, columns:] - sums[:-rows, columns:] - sums[rows:, :-columns] + sums[:-rows, :-columns]
 
     sides = range(1, max(height, width) + 1)
-    side = sides[bisect_left(sides, needed, key=lambda side: float(held(side).max()))]
-    top, left = np.unravel_index(held(side).argmax(), held(side).shape)
+    side = sides[bisect_left(sides, needed, key=lambda side: float(inside(side).max()))]
+    top, left = np.unravel_index(inside(side).argmax(), inside(side).shape)
     rows, columns = min(side, height), min(side, width)
     area = rows * columns / contribution.size
     return Window(top=int(top), left=int(left), height=rows, width=columns, share=share, area=area)
 
 
 def last_map(model: nn.Module) -> Features:
-    """Return the part of a timm model that ends with its last map, before the final norm and pooling.
+    """Return a function that runs a timm model up to its last feature map, before the final norm and pooling.
 
-    A norm over the channels would leave nothing to see: it makes their sum the same for every image.
+    The final norm must be left out. A norm over the channels makes their sum the same for all images, so its gradient
+    is zero.
 
     Raises:
-        InputError: if the model cannot give its maps.
+        InputError: if the model cannot return its feature maps.
     """
-    # timm's own models have it with few exceptions; other modules do not.
+    # Almost all models of timm have this method; other modules do not.
     intermediates = cast("Callable[..., list[Tensor]] | None", getattr(model, "forward_intermediates", None))
     if intermediates is None:
         raise InputError(f"{type(model).__name__} cannot give its maps: it has no forward_intermediates")
@@ -136,10 +142,10 @@ def last_map(model: nn.Module) -> Features:
 
 
 def recalibrate_norms(model: nn.Module, images: Tensor) -> None:
-    """Make a fresh model behave as when its training has just begun: every branch counts, and norms know their input.
+    """Prepare an untrained model for measuring: every branch has an effect, and batch norms fit their inputs.
 
-    Per-channel scales that begin at nothing become 1: until training has raised them, the branches behind them, and
-    with them their kernels, are as good as absent. Batch norms take the statistics of `images`.
+    Some per-channel scales start at almost zero, so the kernels of their branch have no effect before training. These
+    scales are set to 1. Batch norms take the statistics of `images`.
 
     Shape:
         images: (B, C, H, W), two or more

@@ -1,4 +1,4 @@
-"""Measured numbers on disk, with all that is needed to measure them again."""
+"""Measured numbers as JSON files, with what is needed to repeat the measurement."""
 
 import json
 from collections.abc import Mapping
@@ -11,14 +11,16 @@ from parckit.measure.environment import describe
 
 
 def write_record(path: Path, name: str, values: Mapping[str, object], *, seed: int | None, threads: int | None) -> None:
-    """Write numbers as JSON, beside the environment they were measured in, whole or not at all.
+    """Write numbers as JSON, with the environment that they were measured in.
+
+    The file is never half written: it appears when it is complete.
 
     Args:
         path: the file.
         name: what was measured.
-        values: JSON values; those that are not finite numbers are refused.
-        seed: of everything random in the measurement; None if nothing was.
-        threads: that the measurement used; None if `values` says so itself.
+        values: JSON values; NaN and infinity are refused.
+        seed: seed of all random numbers in the measurement; None if there were none.
+        threads: number of threads that the measurement used; None if `values` contains it.
 
     Raises:
         ValueError: if a value is not finite.
@@ -32,14 +34,14 @@ def write_record(path: Path, name: str, values: Mapping[str, object], *, seed: i
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What `write_record` wrote, in short.
+    """The main contents of a file that `write_record` wrote.
 
     Attributes:
         path: the file.
         name: what was measured.
         values: the numbers.
-        machine: processor, and how many of its cores the process could use.
-        date: UTC, ISO 8601.
+        machine: the processor, and the number of cores that the process could use.
+        date: date and time of the measurement, UTC, ISO 8601.
     """
 
     path: Path
@@ -50,7 +52,7 @@ class Record:
 
 
 def read_records(folder: Path) -> tuple[Record, ...]:
-    """Read the records that lie in a folder, in the order of their names; other JSON files are left out."""
+    """Read all records in a folder, in the order of their file names. Other JSON files are ignored."""
     return tuple(record for path in sorted(folder.glob("*.json")) if (record := _read(path)) is not None)
 
 

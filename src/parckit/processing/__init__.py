@@ -13,8 +13,8 @@ from parckit.processing.images import (
     load_image,
     open_picture,
 )
+from parckit.processing.inputs import cover, fit, preprocess, to_array
 from parckit.processing.prediction import Prediction
-from parckit.processing.preprocess import cover, fit, preprocess, to_array
 
 __all__ = [
     "CLASSIFY",

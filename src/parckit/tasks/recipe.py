@@ -31,6 +31,9 @@ _TASK = "classify"
 _SET_BY_PARCKIT = ("logger", "callbacks", "default_root_dir", "plugins")
 """Arguments of Lightning's trainer that a recipe cannot set."""
 
+_REPLACED = ("kwargs", "head_kwargs", "options", "sizes")
+"""Keys whose values are mappings of free or other keys: a new value replaces the former one as a whole."""
+
 
 def recipes_folder() -> Path:
     """Return the folder of the recipes that ship with the package."""
@@ -133,7 +136,9 @@ def parse_command(argv: list[str]) -> tuple[Parser, Namespace]:
         InputError: for anything that does not fit.
     """
     parser = recipe_parser(_task_of_command(argv))
-    return parser, parser.parse(argv)
+    config = parser.parse(argv)
+    _check_groups(config, usual=parser.get_defaults(), name="--")
+    return parser, config
 
 
 def parse_recipe(recipe: Path | str, overrides: Mapping[str, object]) -> tuple[Parser, Namespace]:
@@ -141,7 +146,7 @@ def parse_recipe(recipe: Path | str, overrides: Mapping[str, object]) -> tuple[P
 
     Args:
         recipe: the name of a shipped recipe, or a YAML file.
-        overrides: nested as the recipe is; a group replaces only the keys that it names.
+        overrides: nested as the recipe is; a group replaces only the keys that it names, as options do.
 
     Raises:
         InputError: for an unknown key or a value that does not fit.
@@ -154,9 +159,22 @@ def parse_recipe(recipe: Path | str, overrides: Mapping[str, object]) -> tuple[P
     for key in merged.keys() - known:
         raise InputError(f"{path}: {key!r} is no key of a recipe; known are {', '.join(sorted(known))}")
     try:
-        return parser, parser.parse_object(merged)
+        config = parser.parse_object(merged)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    _check_groups(config, usual=parser.get_defaults(), name=f"{path}: ")
+    return parser, config
+
+
+def _check_groups(config: Namespace, *, usual: Namespace, name: str) -> None:
+    """Refuse another value where the usual one is a group of keys: jsonargparse accepts it."""
+    for key, group in vars(usual).items():
+        if not isinstance(group, Namespace):
+            continue
+        value = vars(config)[key]
+        if not isinstance(value, Namespace):
+            raise InputError(f"{name}{key} {value}: must be a group of keys")
+        _check_groups(value, usual=group, name=f"{name}{key}.")
 
 
 def build_task(config: Namespace) -> TrainingTask:
@@ -194,7 +212,7 @@ def _merge(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[st
     merged = dict(base)
     for key, value in changes.items():
         former = merged.get(key)
-        if isinstance(former, Mapping) and isinstance(value, Mapping):
+        if isinstance(former, Mapping) and isinstance(value, Mapping) and key not in _REPLACED:
             merged[key] = _merge(cast("Mapping[str, object]", former), cast("Mapping[str, object]", value))
         else:
             merged[key] = value

@@ -1,6 +1,7 @@
-"""The table of converters: how a network gets to each engine, by the names of the table of engines in `runtimes`.
+"""The table of converters: which module writes a network for which engine.
 
-Torch needs no converter, because it opens checkpoints.
+The names of the engines are those of the table of engines in `parckit.runtimes`. Torch needs no converter because it
+opens checkpoints.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,20 +15,20 @@ from parckit.contract import Artefact, NetworkSpec, OutputSpec
 from parckit.deploy.settings import ExportSettings
 
 CONVERTERS: Mapping[str, str] = {"onnxruntime": "parckit.deploy.convert.onnx"}
-"""Name of the engine -> module with `convert` and `refuses`; imported only when it is used."""
+"""Name of the engine -> module with `convert` and `refuses`. The module is imported only when it is used."""
 
 __all__ = ["CONVERTERS", "Converter", "load_converter"]
 
 
 class Converter(Protocol):
-    """What a converter's module offers."""
+    """The functions of a converter's module."""
 
     def refuses(self, spec: NetworkSpec, outputs: Sequence[OutputSpec]) -> str | None:
-        """Return why the engine cannot run a network; None if it can."""
+        """Return the reason why the engine cannot run a network; None if it can."""
         ...
 
     def convert(self, network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: ExportSettings) -> Artefact:
-        """Write a fused network into a folder, and describe what was written."""
+        """Write a fused network to a folder, and return the artefact's description."""
         ...
 
 

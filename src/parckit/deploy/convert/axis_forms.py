@@ -1,17 +1,19 @@
-"""The forms in which convolutions along an axis leave torch: operators that every runtime has, chosen by timings.
+"""The forms in which convolutions along an axis are exported. They use only operators that every runtime has.
 
-With the axis of length n:
+For an axis with n positions, the forms are:
 
-* *conv*: one convolution with n - 1 implied zeros at both ends. A circular one gets its taps twice, but one, as its
-  kernel: out[i] = sum_j w[(j - i) mod n] x[j], where j - i goes from -(n - 1) to n - 1. Nothing is appended to the map,
-  so that engines which keep maps in blocks of channels stay in them, and those that skip the zeros do no more work.
-* *matmul*: one product with the matrix of each channel. The file holds the taps; the graph lays them out as matrices,
-  which engines do once, when they load it.
+* *conv*: one convolution with zero padding n - 1 at both ends. A circular convolution is
+  out[i] = sum_j w[(j - i) mod n] x[j], where j - i goes from -(n - 1) to n - 1. So its kernel has 2 n - 1 taps: all
+  taps except the first, then all taps. Nothing is appended to the map. Therefore engines that store maps in blocks of
+  channels need not convert them, and engines that skip zero padding do no additional work.
+* *matmul*: one matrix product per channel. The file stores the taps, and the graph builds the matrices from them.
+  Engines do this once, when they load the file.
 
-ONNX Runtime 1.31, CPU with AVX-512, one thread: microseconds that one operator adds between two 1x1 convolutions, along
-the height | the width. Appended ends are the papers' circular convolution.
+The table shows the microseconds that one operator adds between two 1x1 convolutions, along the height | along the
+width, in ONNX Runtime 1.31 on a CPU with AVX-512 and one thread. "Circular padding" is the papers' form: the map is
+extended with its own ends before the convolution.
 
-    positions x channels    appended ends         conv       matmul
+    positions x channels  circular padding        conv       matmul
          56 x 48                             329 | 759    284 | 285
          32 x 96               331 | 281     148 | 274    133 | 139
          28 x 96                              90 | 161    105 | 100
@@ -25,33 +27,35 @@ from torch import nn
 from parckit.layers import AxisConv2d, ConstantAxisConv2d, Form
 
 _MATMUL_FROM = 24
-"""Positions from which a pair of products, height then width, is faster than a pair of convolutions."""
+"""With this many positions or more, two matmuls (height, then width) are faster than two convolutions."""
 
 
 def set_axis_forms(model: nn.Module, form: Form) -> None:
-    """Give every convolution along an axis the form in which it is to leave; `"auto"` is the faster in ONNX Runtime.
+    """Set the form in which every convolution along an axis is exported. `"auto"` is the faster one in ONNX Runtime.
 
-    Kernels that are not depthwise, and those that `parckit.fuse` left learned, leave as convolutions.
+    Convolutions that are not depthwise, and those whose kernel `parckit.fuse` could not make constant, always become
+    `"conv"`.
     """
     for path, module in [*model.named_modules(remove_duplicate=False)]:
         if isinstance(module, AxisConv2d):
             module.form = "conv"
         elif isinstance(module, ConstantAxisConv2d):
-            if _leaves_as_matmul(module, form):
+            if _becomes_matmul(module, form):
                 module.form = "matmul"
             else:
                 model.set_submodule(path, _as_conv(module))
 
 
-def _leaves_as_matmul(conv: ConstantAxisConv2d, form: Form) -> bool:
+def _becomes_matmul(conv: ConstantAxisConv2d, form: Form) -> bool:
     taps = max(conv.weight.shape[2:])
-    # Positions that the taps reach, where there are zeros outside: all of the axis, if the kernel covers it.
+    # A zero-padded kernel that covers an axis with n positions has 2 n - 1 taps; a circular one has n.
     positions = taps if conv.padding == "circular" else (taps + 1) // 2
     return conv.weight.shape[1] == 1 and (form == "matmul" or (form == "auto" and positions >= _MATMUL_FROM))
 
 
 @torch.no_grad()
 def _as_conv(axis_conv: ConstantAxisConv2d) -> nn.Conv2d:
+    """Return the same convolution in the *conv* form of this module's docstring."""
     weight = axis_conv.weight
     if axis_conv.padding == "circular":
         dim = 2 if axis_conv.axis == "height" else 3

@@ -1,4 +1,4 @@
-"""The converter to ONNX: one exporter for today's opsets, an older one for those that boards need."""
+"""The converter to ONNX. It uses torch's new exporter, or the old one for the lower opsets that boards need."""
 
 import json
 import textwrap
@@ -29,46 +29,48 @@ INPUT = "image"
 FILE = "model.onnx"
 
 _REASON_CHARS = 300
-"""How much of the exporter's message is shown."""
+"""Number of characters of the exporter's message that an error shows."""
 
 _CLEAN = ir.passes.Sequential(
     passes.IdentityEliminationPass(),
-    # Quantizers look for weights only among the initializers.
+    # Quantizers look for weights only in the initializers.
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     passes.DeduplicateInitializersPass(),
     passes.RemoveUnusedNodesPass(),
-    # The exporter adds Python stack traces of this machine, which are larger than a small network's weights. IR
-    # versions below 10 have no field for them.
+    # The exporter writes Python stack traces of this machine into the file. They are larger than the weights of a small
+    # network, and IR versions below 10 have no field for them.
     passes.ClearMetadataAndDocStringPass(),
 )
 
 
 def refuses(spec: NetworkSpec, outputs: Sequence[OutputSpec]) -> str | None:
-    """Return why a network cannot be written as ONNX; None if it can."""
+    """Return the reason why a network cannot be written as ONNX; None if it can."""
     del spec, outputs
     return None
 
 
 def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: ExportSettings) -> Artefact:
-    """Write a fused network to an ONNX file of static shapes, with all weights inside, and check the file.
+    """Write a fused network to an ONNX file with static shapes and all weights inside, and check the file.
 
     Args:
-        network: fused, in eval mode; its convolutions along an axis are replaced by the form in which they leave.
-        spec: what it is; its preprocessing's size becomes the graph's.
-        folder: gets the file.
-        settings: how to write it.
+        network: the fused network in eval mode. It is changed: its convolutions along an axis get the exported form.
+        spec: describes the network; the size of its preprocessing becomes the size of the graph's input.
+        folder: folder of the file.
+        settings: how to write the file.
 
     Returns:
-        The artefact, without checks on engines; its files are named as in `folder`.
+        The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
 
     Raises:
-        ExportError: if torch's exporter cannot write the network, or the file is not what was asked for.
+        ExportError: if torch's exporter cannot write the network, or the file is not as requested.
     """
+    # Write the file, read it back and check it.
     head, path = head_of(spec), folder / FILE
     names = [output.name for output in head.outputs]
     _write(network, path, size=spec.preprocessing.size, names=names, settings=settings)
     graph = check_file(path, opset=settings.opset, ir_version=settings.ir).graph
-    wanted = InputSpec(name=INPUT, shape=_static_shape(graph.input[0]))
+    # Describe it by what the file says, in the file and for the bundle.
+    image = InputSpec(name=INPUT, shape=_static_shape(graph.input[0]))
     outputs = tuple(
         replace(output, shape=_static_shape(value)) for output, value in zip(head.outputs, graph.output, strict=True)
     )
@@ -77,7 +79,7 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
         format="onnx",
         precision="fp32",
         files={FILE: ""},
-        input=wanted,
+        input=image,
         outputs=outputs,
         decoder=head.decoder(spec),
         options={"opset": settings.opset, "ir_version": settings.ir, "form": settings.form},
@@ -91,14 +93,14 @@ def _static_shape(value: ValueInfoProto) -> tuple[int | None, ...]:
 
 
 def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
-    """Write what the file is into its own metadata, so that it can be used without its bundle."""
+    """Write a description into the file's metadata, so that the file can be used without its bundle."""
     model = ir.load(path)
     facts = {name: to_plain(getattr(artefact, name)) for name in ("input", "outputs", "decoder")}
     entries = {
         SPEC_KEY: json.dumps(spec.to_dict()),
         ARTEFACT_KEY: json.dumps(facts),
         "parckit_version": VERSION,
-        # Plain entries for programs that do not know parckit.
+        # Entries for programs that do not know parckit's format.
         "task": spec.task,
         "labels": json.dumps(list(spec.labels), ensure_ascii=False),
         "preprocessing": json.dumps(to_plain(spec.preprocessing)),
@@ -117,9 +119,10 @@ def _write(
         export(network, example, path, opset=settings.opset, names=names)
     except OnnxExporterError as error:
         reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise ExportError(f"opset {settings.opset}: torch cannot write this model in it ({reason})") from error
+        raise ExportError(f"opset {settings.opset}: torch cannot write this model with it ({reason})") from error
     graph = ir.load(path)
-    # The exporters leave shape arithmetic in the graph. Boards cannot run it, and static shapes make it constant.
+    # The exporters leave computations of shapes in the graph. Boards cannot run them. Because shapes are static, the
+    # results are constants.
     optimize_ir(graph, should_fold=_does_not_repeat)
     graph = _CLEAN(PASSES(graph).model).model
     graph.ir_version = settings.ir
@@ -127,9 +130,12 @@ def _write(
 
 
 def _does_not_repeat(node: ir.Node) -> bool | None:
-    """Leave in the graph what repeats weights, such as the rows of matrices: the file holds what was learned."""
+    """Return False for nodes that must not be folded: those that repeat weights, such as the rows of a matrix.
+
+    Folding them would store the repeated weights in the file.
+    """
     repeated = ir.convenience.get_const_tensor(node.inputs[0]) if node.op_type == "Expand" and node.inputs[0] else None
-    # Single numbers are not weights: zero biases that the exporter makes, and sizes.
+    # Single numbers are not weights. They are sizes, and zero biases from the exporter.
     return False if repeated is not None and repeated.size > 1 and repeated.dtype == ir.DataType.FLOAT else None
 
 
@@ -164,9 +170,10 @@ def _export_legacy(model: nn.Module, example: torch.Tensor, path: Path, *, opset
 @contextmanager
 def _legacy_warnings_ignored() -> Generator[None]:
     with warnings.catch_warnings():
-        # We know that this exporter is the old one: no other writes these opsets.
+        # We use the old exporter on purpose: only it can write these opsets.
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
-        # Shapes are static, so that Python's choices by shape are right; other wrong traces fail the parity check.
+        # Python branches that depend on shapes are traced correctly, because shapes are static. A wrong trace of any
+        # other branch fails the parity check.
         warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
         yield

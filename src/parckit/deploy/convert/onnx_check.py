@@ -1,4 +1,4 @@
-"""Is the written ONNX file what was asked for? Read back from disk, trusting nothing that the exporter said."""
+"""Checks that an ONNX file is as requested. The file is read back from disk; the exporter is not trusted."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,17 +10,17 @@ from parckit.deploy.errors import ExportError
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
-"""Operators whose output is not constant though their inputs may be."""
+"""Operators whose output is not constant even if their inputs are."""
 
 
 def check_file(path: Path, *, opset: int, ir_version: int) -> ModelProto:
-    """Return the file's model, if it is valid and as asked: versions, static shapes, weights inside, fixed kernels.
+    """Return the file's model if it is valid and has the versions, static shapes, all weights and constant kernels.
 
     Raises:
-        ExportError: naming what is wrong.
+        ExportError: if the file is not so; the message names the fault.
     """
     model = onnx.load(path, load_external_data=False)
-    # First: the validity check would otherwise complain of files that are merely missing.
+    # This check comes first. Otherwise the validity check would only report that files with weights are missing.
     _check_weights_inside(model)
     try:
         onnx.checker.check_model(path, full_check=True)
@@ -33,16 +33,16 @@ def check_file(path: Path, *, opset: int, ir_version: int) -> ModelProto:
 
 
 def shape_of(value: ValueInfoProto) -> tuple[int, ...]:
-    """Return a static tensor's shape; a dynamic dimension counts as 0."""
+    """Return a tensor's shape; a dynamic dimension is 0."""
     return tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
 
 
 def _check_versions(model: ModelProto, opset: int, ir_version: int) -> None:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": opset}:
-        raise ExportError(f"the file uses opsets {opsets}, asked was {opset} of the standard domain alone")
+        raise ExportError(f"the file uses opsets {opsets}, requested was only opset {opset} of the standard domain")
     if model.ir_version != ir_version:
-        raise ExportError(f"the file has IR version {model.ir_version}, asked was {ir_version}")
+        raise ExportError(f"the file has IR version {model.ir_version}, requested was {ir_version}")
 
 
 def _check_static(graph: GraphProto) -> None:
@@ -59,12 +59,12 @@ def _check_weights_inside(model: ModelProto) -> None:
 
 
 def _check_kernels(graph: GraphProto) -> None:
-    """Refuse convolutions whose kernel depends on the image: few runtimes and no INT8 tool can take them."""
+    """Refuse convolutions whose kernel depends on the image: few runtimes and no INT8 tool accept them."""
     constant = {tensor.name for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type in _CONVOLUTIONS and node.input[1] not in constant:
             raise ExportError(f"{node.op_type} {node.name!r} has a dynamic kernel, {node.input[1]!r}")
-        # Nodes stand in topological order, so that one pass propagates constants.
+        # Nodes are in topological order, so one pass over the graph finds all constants.
         if node.op_type not in _RANDOM and all(name in constant for name in node.input if name):
             constant.update(node.output)
 

@@ -1,4 +1,4 @@
-"""Passes over an exported graph that give the same numbers by operators that engines run faster; one file a rule."""
+"""Passes that rewrite an exported graph with faster operators. Results stay the same. One file per rule."""
 
 import onnx_ir as ir
 from onnxscript.rewriter import RewritePass
@@ -12,6 +12,6 @@ PASSES = ir.passes.Sequential(
     RewritePass([MEAN_AS_POOLING]),
     RewritePass([SPLIT_CONVOLUTION]),
 )
-"""In order; each says honestly whether it changed the graph."""
+"""The passes in order. Every pass reports whether it changed the graph."""
 
 __all__ = ["PASSES"]

@@ -1,8 +1,8 @@
-"""Multiply GELU's factors in the order that engines recognise as one operator.
+"""Reorder the factors of GELU, so that engines recognise it as one operator.
 
-GELU(x) = x * Phi(x), 2 Phi(x) = 1 + erf(x / sqrt 2). PyTorch's exporter writes x * (0.5 * (1 + erf(..))), which ONNX
-Runtime runs as four operators; it finds its GELU in (x * (1 + erf(..))) * 0.5. Halving is exact in floating point, so
-that the order changes no digit.
+GELU(x) = x * Phi(x), with 2 Phi(x) = 1 + erf(x / sqrt 2). PyTorch's exporter writes x * (0.5 * (1 + erf(..))), and ONNX
+Runtime runs this as separate operators. It recognises (x * (1 + erf(..))) * 0.5 as GELU. Multiplying by 0.5 is exact in
+floating point, so both orders give the same result.
 """
 
 import math
@@ -31,12 +31,12 @@ def _check(context: MatchContext, x: ir.Value, half: ir.Value, double_phi: ir.Va
 
 
 def _rewrite(op: RewriterContext, *, x: ir.Value, half: ir.Value, double_phi: ir.Value) -> ir.Value:
-    return op.Mul(op.Mul(x, double_phi), half)  # pyright: ignore[reportAttributeAccessIssue]  # any operator is one
+    return op.Mul(op.Mul(x, double_phi), half)  # pyright: ignore[reportAttributeAccessIssue]  # operators are attributes made on access
 
 
 def _is_number(value: ir.Value | None, wanted: float) -> bool:
     tensor = None if value is None else ir.convenience.get_const_tensor(value)
-    # 1e-6 is the precision of float32, in which the number is stored.
+    # The number is stored in float32, whose relative precision is better than 1e-6.
     return tensor is not None and tensor.size == 1 and math.isclose(tensor.numpy().item(), wanted, rel_tol=1e-6)
 
 

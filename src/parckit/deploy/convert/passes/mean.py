@@ -1,7 +1,7 @@
-"""Write the mean over a whole map as global average pooling.
+"""Replace the mean over a whole map by global average pooling.
 
-Both are sums over height and width divided by their product. Engines that keep maps in blocks of channels have pooling
-for them, but would unpack the map for a mean; converters for boards often know pooling alone.
+Both are the sum over height and width, divided by the number of positions. Engines that store maps in blocks of
+channels have a pooling for this layout, but convert the map for a mean. Many converters for boards know only pooling.
 """
 
 from typing import cast
@@ -33,7 +33,7 @@ def _check(context: MatchContext, x: ir.Value, mean: ir.Value) -> MatchResult:
 
 
 def _axes(node: ir.Node) -> list[int] | None:
-    # An attribute up to opset 17, an input from 18 on; without either the mean is over all axes.
+    # Up to opset 17 the axes are an attribute, from opset 18 on an input. Without them the mean is over all axes.
     if "axes" in node.attributes:
         return list(node.attributes["axes"].as_ints())
     tensor = ir.convenience.get_const_tensor(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
@@ -41,7 +41,7 @@ def _axes(node: ir.Node) -> list[int] | None:
 
 
 def _rewrite(op: RewriterContext, x: ir.Value, **_: ir.Value) -> ir.Value:
-    return op.GlobalAveragePool(x)  # pyright: ignore[reportAttributeAccessIssue]  # any operator is one
+    return op.GlobalAveragePool(x)  # pyright: ignore[reportAttributeAccessIssue]  # operators are attributes made on access
 
 
 MEAN_AS_POOLING = RewriteRule(_pattern, _rewrite, _check, name="mean_as_pooling")

@@ -1,7 +1,7 @@
-"""Part a convolution whose outputs are split, so that every part is computed where it is needed.
+"""Replace a convolution and a split of its channels by two convolutions, one per part.
 
-Rows of the kernel make the channels of the output, each on its own: act(W x + b)[rows] = act(W[rows] x + b[rows]). A
-split would copy the map, and engines that keep maps in blocks of channels would unpack it first.
+Every output channel depends only on its row of the kernel: act(W x + b)[rows] = act(W[rows] x + b[rows]). A split would
+copy the map, and engines that store maps in blocks of channels would convert it first.
 """
 
 from typing import cast
@@ -12,7 +12,7 @@ from onnxscript.rewriter import MatchContext, MatchResult, RewriterContext, Rewr
 from onnxscript.rewriter.pattern import OpsetPatternBuilder
 
 _ACTIVATIONS = ("Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
-"""Operators on each number of their first input."""
+"""Elementwise operators: they work on every number of their first input separately."""
 
 
 def _pattern(op: OpsetPatternBuilder, y: ir.Value) -> object:
@@ -29,13 +29,13 @@ def _check(context: MatchContext, y: ir.Value, first: ir.Value, second: ir.Value
         return MatchResult().fail(f"{y.name} does not come from a convolution")
     if conv.attributes.get_int("group", 1) != 1:
         return MatchResult().fail(f"{conv.name} has groups")
-    read = [y] if activation is None else [y, conv.outputs[0]]
-    if any(len(value.uses()) > 1 or value.is_graph_output() for value in read):
-        return MatchResult().fail(f"{y.name} is read by others than the split")
+    replaced = [y] if activation is None else [y, conv.outputs[0]]
+    if any(len(value.uses()) > 1 or value.is_graph_output() for value in replaced):
+        return MatchResult().fail(f"{y.name} is also used outside the split")
     if any(ir.convenience.get_const_tensor(value) is None for value in conv.inputs[1:] if value is not None):
         return MatchResult().fail(f"{conv.name} has weights that are not constant")
     if any(part.shape is None or not isinstance(part.shape[1], int) for part in (first, second)):
-        return MatchResult().fail(f"parts of {y.name} of unknown size")
+        return MatchResult().fail(f"the sizes of the parts of {y.name} are unknown")
     return MatchResult()
 
 
@@ -46,9 +46,11 @@ def _rewrite(op: RewriterContext, *, y: ir.Value, first: ir.Value, second: ir.Va
     start = 0
     for part in (first, second):
         stop = start + cast("int", cast("ir.Shape", part.shape)[1])
-        given = [value for value in conv.inputs[1:] if value is not None]
-        weights = [_rows(op, value, start, stop, name=f"{part.name}.{value.name}") for value in given]
-        out = op.Conv(conv.inputs[0], *weights, **conv.attributes)  # pyright: ignore[reportAttributeAccessIssue]  # any operator is one
+        # The kernel and, if there is one, the bias.
+        constants = [value for value in conv.inputs[1:] if value is not None]
+        weights = [_rows(op, value, start, stop, name=f"{part.name}.{value.name}") for value in constants]
+        # Operators are attributes of `op` that it makes on access.
+        out = op.Conv(conv.inputs[0], *weights, **conv.attributes)  # pyright: ignore[reportAttributeAccessIssue]
         if activation is not None:
             out = getattr(op, activation.op_type)(out, *activation.inputs[1:], **activation.attributes)
         outputs.append(out)
@@ -57,7 +59,7 @@ def _rewrite(op: RewriterContext, *, y: ir.Value, first: ir.Value, second: ir.Va
 
 
 def _producers(y: ir.Value) -> tuple[ir.Node | None, ir.Node | None]:
-    """Return the activation, if there is one, and the convolution that a value comes from."""
+    """Return the activation (None if there is none) and the convolution that compute a value."""
     node = y.producer()
     activation = None
     if node is not None and node.op_type in _ACTIVATIONS and node.inputs[0] is not None:

@@ -1,0 +1,110 @@
+"""Recipes read from Python and from the command line: the same configuration, the same mistakes."""
+
+import logging
+
+import pytest
+
+from parckit.contract import InputError
+from parckit.tasks import parse_command, parse_recipe
+
+RECIPE = "classify/digits_parcnet_xxs"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        ({}, ()),
+        ({"out": "runs/mine", "seed": 7, "resume": "auto"}, ("--out=runs/mine", "--seed=7", "--resume=auto")),
+        ({"trainer": {"max_epochs": 3}}, ("--trainer.max_epochs=3",)),
+        ({"model": {"optimizer": {"lr": 0.1}}}, ("--model.optimizer.lr=0.1",)),
+        ({"ema": {"decay": 0.5}}, ("--ema.decay=0.5",)),
+        ({"ema": None}, ("--ema=null",)),
+        ({"task": {"mixing": {"mixup": 0.3}}}, ("--task.mixing.mixup=0.3",)),
+        # Keywords of another network take the place of the recipe's.
+        (
+            {"model": {"name": "test_parcnetv2", "kwargs": {"img_size": 32}}},
+            ("--model.name=test_parcnetv2", "--model.kwargs={img_size: 32}"),
+        ),
+    ],
+    ids=str,
+)
+def test_overrides_merge_as_options_do(overrides, options):
+    _, found = parse_recipe(RECIPE, overrides)
+    _, wanted = parse_command([f"--config={RECIPE}", *options])
+    assert found.as_dict() | {"config": None} == wanted.as_dict() | {"config": None}
+
+
+def test_sizes_of_another_kind_take_the_place_of_the_recipes():
+    _, config = parse_recipe("classify/imagenet_parcnet_s", {"data": {"sizes": {"start": 0.5, "until": 0.5}}})
+    assert (config.data.sizes.start, "sides" in config.data.sizes) == (0.5, False)
+
+
+def test_overrides_complete_a_recipe(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: {name: test_parcnet}")
+    _, config = parse_recipe(path, {"data": {"source": "digits", "preprocessing": {"size": [32, 32]}}})
+    assert (config.model.name, config.data.source) == ("test_parcnet", "digits")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"epochs": 3}, "'epochs'"),
+        ({"trainner": {}}, "'trainner'"),
+        ({"trainer.max_epochs": 3}, r"'trainer\.max_epochs'"),
+        ({"trainer": {"max_epoch": 3}}, "'max_epoch'"),
+        ({"trainer": {"logger": False}}, "'logger'"),
+        ({"model": {"optimizer": {"lrr": 1}}}, r"'optimizer\.lrr'"),
+        ({"model": {"optimizer": {"lr": "fast"}}}, r"model\.optimizer\.lr: .*fast"),
+        ({"model": {"optimizer": None}}, r"model\.optimizer None: must be a group of keys"),
+        ({"task": {"name": "fly"}}, r"--task\.name fly: choose from classify"),
+        ({"task": {"smoothing": 0.1}}, "'smoothing'"),
+        ({"trainer": 3}, "trainer 3: must be a group of keys"),
+        ({"config": RECIPE}, "'config'"),
+    ],
+    ids=str,
+)
+def test_mistakes_in_overrides_are_named_in_one_line(overrides, named):
+    with pytest.raises(InputError, match=named) as caught:
+        parse_recipe(RECIPE, overrides)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["trainer: 3", "trainer: null", "model: {name: x, optimizer: null}"])
+def test_what_is_no_group_in_a_recipe_is_refused(text, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"(trainer|model\.optimizer) (3|None): must be a group of keys"):
+        parse_command([f"--config={RECIPE}", f"--config={path}"])
+
+
+FORMER = """
+model: {name: test_parcnet, label_smoothing: 0.3, mixing: {mixup: 0.2}}
+data: {source: digits, preprocessing: {size: [32, 32]}}
+"""
+
+
+def test_keys_are_read_under_their_former_names_with_one_warning(tmp_path, caplog):
+    path = tmp_path / "former.yaml"
+    path.write_text(FORMER)
+    told = f"{path}: model.label_smoothing is now task.label_smoothing; model.mixing is now task.mixing"
+    for parse in (lambda: parse_recipe(path, {}), lambda: parse_command([f"--config={path}"])):
+        caplog.clear()
+        _, config = parse()
+        assert (config.task.label_smoothing, config.task.mixing.mixup) == (0.3, 0.2)
+        assert caplog.messages == [told]
+
+
+def test_overrides_are_read_under_their_former_names_with_one_warning(caplog):
+    _, config = parse_recipe(RECIPE, {"model": {"distillation": {"teacher": "run/best.ckpt"}, "label_smoothing": 0}})
+    assert (config.task.distillation.teacher, config.task.label_smoothing) == ("run/best.ckpt", 0)
+    (told,) = caplog.messages
+    assert told.startswith("overrides: model.label_smoothing is now task.label_smoothing;")
+
+
+@pytest.mark.parametrize("option", [("--model.label_smoothing=0.3",), ("--model.label-smoothing", "0.3")])
+def test_an_option_is_read_under_its_former_name_with_one_warning(option, caplog):
+    with caplog.at_level(logging.WARNING):
+        _, config = parse_command([f"--config={RECIPE}", *option])
+    assert config.task.label_smoothing == 0.3
+    assert caplog.messages == ["--model.label_smoothing is now called --task.label_smoothing"]
