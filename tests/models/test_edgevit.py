@@ -134,7 +134,7 @@ def test_initial_weights_follow_the_official_rule():
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"head_dim": 50}, r"head_dim=50: must be a divisor of the attending stages' widths \[48, 96, 240, 384\]"),
+        ({"head_dim": 50}, r"head_dim=50: must divide the widths of the stages with attention, \[48, 96, 240, 384\]"),
         ({"head_dim": 0}, r"head_dim=0: "),
         ({"mixers": ("x",) * 4}, r"mixers=\('x', .*: give one of attention, parc for each of 4 stages"),
         ({"mixers": ("parc",) * 3}, r"mixers=\('parc', .*: give one of attention, parc for each of 4 stages"),

@@ -99,7 +99,7 @@ def test_weights_of_another_variant_are_refused(model):
 
 @pytest.mark.parametrize(
     ("state_dict", "said"),
-    [({}, "empty"), ({"epoch": 3}, "epoch"), ({"model": {}}, "empty"), ({0: torch.ones(1), 1: "x"}, "tensor: 0, 1")],
+    [({}, "empty"), ({"epoch": 3}, "epoch"), ({"model": {}}, "empty"), ({0: torch.ones(1), 1: "x"}, "tensors: 0, 1")],
     ids=str,
 )
 def test_what_holds_no_weights_is_refused(state_dict, said, model):

@@ -92,7 +92,7 @@ def test_pretrained_as_a_keyword_of_the_model_is_refused():
         labels=SPEC.labels,
         preprocessing=SPEC.preprocessing,
     )
-    with pytest.raises(InputError, match=r"with model\.weights"):
+    with pytest.raises(InputError, match=r"set model\.weights"):
         initial_network(spec, weights=None)
 
 

@@ -1,4 +1,4 @@
-"""Position-aware circular convolution: over a whole axis whose ends are joined (ParC-Net, section 3.1)."""
+"""Position-aware circular convolution: along a whole axis whose ends are joined (ParC-Net, section 3.1)."""
 
 from typing import final
 
@@ -11,11 +11,11 @@ from parckit.layers.along_axis import Axis, AxisConv2d, along, axis_dim, resize_
 
 @final
 class CircularConv2d(AxisConv2d):
-    """Circular convolution along one axis whose kernel follows the size of the feature map (ParC-Net, section 3.1).
+    """Circular convolution along one axis, with a kernel as long as the map (ParC-Net, section 3.1).
 
     Args:
         dim: channels.
-        length: taps that are learned; interpolated where the feature map's axis has another length.
+        length: number of learned taps; the kernel is interpolated if the map's axis has another length.
         axis: the axis to convolve along.
         groups: `dim` (default) is depthwise, 1 is dense.
         bias: add one number per channel.
@@ -34,9 +34,9 @@ class CircularConv2d(AxisConv2d):
 
 @final
 class PositionEmbedding(nn.Module):
-    """A learned vector per position along one axis, added to the map and interpolated to its size (section 3.1).
+    """A learned vector per position along one axis, interpolated to the map's size and added (ParC-Net, section 3.1).
 
-    Without it a circular convolution could not tell where it is.
+    A circular convolution alone treats all positions alike; the embedding makes them different.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
@@ -45,7 +45,7 @@ class PositionEmbedding(nn.Module):
     def __init__(self, dim: int, length: int, *, axis: Axis) -> None:
         super().__init__()
         self.axis: Axis = axis
-        # Standard normal is the official initialisation (std 1, not the usual 0.02).
+        # The official initialisation is the standard normal distribution (std 1, not the usual 0.02).
         self.weight = nn.Parameter(torch.randn(1, dim, *along(length, axis)))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -1,8 +1,8 @@
-"""The EdgeViT block: convolutions mix locally, then tokens that stand for their neighbourhoods mix globally.
+"""The EdgeViT block: convolutions mix nearby positions, then attention among sampled tokens mixes the whole map.
 
 Source: Pan et al., "EdgeViTs: Competing Light-weight CNNs on Mobile Devices with Vision Transformers", ECCV 2022,
-arXiv:2205.03436, section 3. What the paper leaves open (three epsilons, no activation inside the local mixing, which
-token of a window is sampled) follows the numbers of the official models.
+arXiv:2205.03436, section 3. The paper does not state three epsilons, that the local mixing has no activation, and which
+token of a window is sampled. There we follow the outputs of the official models.
 """
 
 import torch.nn.functional as F
@@ -12,15 +12,20 @@ from torch import Tensor, nn
 
 from parckit.layers.parc_conv import ParCConv2d
 
-_MLP_RATIO = 4  # of both feed-forward nets, in every official variant
-_PRE_NORM_EPS = 1e-6  # official, for the two norms in front of a branch
-_NORM_EPS = 1e-5  # official, for the norms of patches and behind the propagation
+_MLP_RATIO = 4
+"""Hidden width of both feed-forward nets, as a multiple of the channels; the same in every official variant."""
+
+_PRE_NORM_EPS = 1e-6
+"""The official epsilon of the two LayerNorms in front of a branch."""
+
+_NORM_EPS = 1e-5
+"""The official epsilon of the LayerNorms after the patch embedding and after the propagation."""
 
 
 class PatchEmbedding(nn.Module):
-    """Turn every patch into a token and norm it: a convolution whose windows do not overlap (EdgeViT, section 3).
+    """Turn every patch into a normalised token, by a convolution whose windows do not overlap (EdgeViT, section 3).
 
-    Patches that the map cuts at the right and the bottom are filled up with zeros.
+    Incomplete patches at the right and at the bottom are padded with zeros.
 
     Args:
         in_dim: channels of the map.
@@ -40,16 +45,16 @@ class PatchEmbedding(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         """Project each patch."""
         height, width = x.shape[2:]
-        # Asked for here, since a padding by nothing copies the map, and leaves its arithmetic in traced graphs.
+        # Pad only if needed: padding by 0 copies the map and adds operators to traced graphs.
         if height % self.size or width % self.size:
             x = F.pad(x, (0, -width % self.size, 0, -height % self.size))
         return self.norm(self.proj(x))
 
 
 class LocalPropagation(nn.Module):
-    """Spread every delegate over its window, then norm: a transposed convolution whose windows do not overlap.
+    """Spread the sampled token of every window (its delegate) over the window, then normalise.
 
-    EdgeViT, section 3, "local propagation".
+    It is a transposed convolution whose windows do not overlap (EdgeViT, section 3, "local propagation").
 
     Args:
         dim: channels.
@@ -65,18 +70,18 @@ class LocalPropagation(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=_NORM_EPS)
 
     def forward(self, x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 c"]:
-        """Give every position of a window its own scaling of the delegate."""
+        """Scale the delegate differently for every position of its window."""
         return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
 
 class SparseAttention(nn.Module):
-    """Attention among delegates, the first position of every window, spread back over the windows.
+    """Attention among the first positions of all windows (the delegates); the results are spread over the windows.
 
-    EdgeViT, section 3, "global sparse attention". At sides that are no multiples of `ratio` the last windows are cut.
+    EdgeViT, section 3, "global sparse attention". If a side is not a multiple of `ratio`, the last windows are smaller.
 
     Args:
         dim: channels.
-        num_heads: heads, a divisor of `dim`.
+        num_heads: number of heads; it must divide `dim`.
         ratio: side of a window, positions; at 1 every position attends and nothing is spread.
 
     Shape:
@@ -103,14 +108,15 @@ class SparseAttention(nn.Module):
 
 
 class ParCMixer(nn.Module):
-    """Position-aware circular convolution in the place of attention: half the channels along each axis, then 1x1.
+    """Position-aware circular convolution in place of attention: half of the channels along each axis, then projected.
 
-    Every position sees its whole row or column, the feed-forward net and the next block join the two; no position is
-    sampled, so none has to be spread. The projection is the one that attention has.
+    In one half of the channels, every position sees its whole column, in the other half its whole row. The feed-forward
+    net and the next block combine both. No position is sampled, so nothing has to be spread. The projection is the same
+    as in attention.
 
     Args:
         dim: channels, even.
-        length: taps and positions learned per axis.
+        length: number of taps and positions learned per axis.
 
     Shape:
         (B, H, W, C) -> (B, H, W, C), any H and W
@@ -127,9 +133,10 @@ class ParCMixer(nn.Module):
 
 
 class LocalMix(nn.Module):
-    """Gather what is near: 1x1, depthwise 5x5, 1x1, and a feed-forward net (EdgeViT, section 3, "local aggregation").
+    """Mix nearby positions: 1x1, depthwise 5x5, 1x1, then a feed-forward net (EdgeViT, section 3, "local aggregation").
 
-    A depthwise 3x3 in front encodes positions; between the three convolutions stands neither norm nor activation.
+    A depthwise 3x3 convolution in front encodes positions. The three convolutions have neither a norm nor an activation
+    between them.
 
     Args:
         dim: channels.
@@ -159,11 +166,11 @@ class LocalMix(nn.Module):
 
 
 class GlobalMix(nn.Module):
-    """Mix over the whole map, then a feed-forward net, both behind norms and around skips (EdgeViT, section 3).
+    """Mix the whole map, then a feed-forward net; both have a norm in front and a skip (EdgeViT, section 3).
 
     Args:
         dim: channels.
-        mixer: what mixes positions; takes and gives (B, H, W, C).
+        mixer: mixes positions; takes and returns (B, H, W, C).
         drop_path_rate: probability of dropping each residual branch of a sample.
 
     Shape:
@@ -189,12 +196,12 @@ class GlobalMix(nn.Module):
 
 
 class EdgeViTBlock(nn.Module):
-    """Local mixing, then global mixing among delegates (EdgeViT, section 3).
+    """Local mixing, then global mixing (EdgeViT, section 3).
 
     Args:
         dim: channels.
-        mixer: what mixes positions over the whole map; takes and gives (B, H, W, C).
-        with_local: whether local mixing comes first: everywhere but in the last stage, where every position attends.
+        mixer: mixes positions over the whole map; takes and returns (B, H, W, C).
+        with_local: whether local mixing comes first. The last stage has none, because every position attends there.
         drop_path_rate: probability of dropping each residual branch of a sample.
 
     Shape:
@@ -207,5 +214,5 @@ class EdgeViTBlock(nn.Module):
         self.global_mix = GlobalMix(dim, mixer, drop_path_rate=drop_path_rate)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Mix near, then far."""
+        """Mix nearby positions, then the whole map."""
         return self.global_mix(self.local_mix(x))

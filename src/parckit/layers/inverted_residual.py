@@ -7,7 +7,9 @@ from parckit.layers.conv_norm import ConvNormSiLU
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion by 4, depthwise 3x3, linear 1x1, with SiLU; a skip where shapes allow (arXiv:1801.04381, 3.3).
+    """1x1 expansion by 4, depthwise 3x3, 1x1 without activation (arXiv:1801.04381, section 3.3). Activations are SiLU.
+
+    It has a skip if input and output have the same shape.
 
     Shape:
         (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride))

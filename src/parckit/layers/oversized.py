@@ -12,14 +12,15 @@ from parckit.layers.along_axis import Axis, AxisConv2d, resize_along
 class OversizedConv2d(AxisConv2d):
     """Depthwise convolution along one axis with about twice as many taps as the map is long (ParCNetV2, 3.2).
 
-    The zeros outside tell it where it is, so that it needs no position embedding.
+    It needs no position embedding: the zeros beyond the ends of the map make positions different.
 
     Args:
         dim: channels.
-        length: taps that are learned, odd; 2N - 1 cover a map of N positions from each of them.
+        length: number of learned taps, odd; with 2N - 1 taps, every position of a map of N positions sees the whole
+            map.
         axis: the axis to convolve along.
-        interpolate: resize the kernel to 2N - 1 taps for a map of N positions; otherwise it stays as learned, and maps
-            of more than (length + 1) / 2 positions are not wholly covered.
+        interpolate: resize the kernel to 2N - 1 taps for a map of N positions. Without it, the kernel stays as learned,
+            and does not cover the whole map if the map has more than (length + 1) / 2 positions.
 
     Raises:
         ValueError: if `length` is even.
@@ -30,7 +31,7 @@ class OversizedConv2d(AxisConv2d):
 
     def __init__(self, dim: int, length: int, *, axis: Axis, interpolate: bool = False) -> None:
         if length % 2 == 0:
-            raise ValueError(f"length={length}: must be odd, the middle tap stands at the position itself")
+            raise ValueError(f"length={length}: must be odd, so that the kernel has a middle tap")
         super().__init__(dim, length, axis=axis, padding="zeros")
         self.interpolate = interpolate
 

@@ -1,7 +1,7 @@
 """The ParC block: position-aware circular convolutions in place of token mixing, then a gated feed-forward net.
 
 Source: Zhang et al., "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-ECCV 2022, sections 3.1 and 3.2. Where the paper and the numbers of the official models differ, the numbers win.
+ECCV 2022, sections 3.1 and 3.2. Where the paper and the outputs of the official models differ, the outputs count.
 """
 
 import torch
@@ -18,8 +18,8 @@ _OTHER: dict[Axis, Axis] = {"height": "width", "width": "height"}
 class ParCBranch(nn.Module):
     """A residual pair of circular convolutions: along one axis, then along the other (ParC-Net, section 3.2).
 
-    x + conv2(pe2(conv1(norm(pe1(x))))): the skip is taken before the first embedding, and the second embedding is added
-    without any norm, as in the official models.
+    It computes x + conv2(pe2(conv1(norm(pe1(x))))). As in the official models, the skip starts before the first
+    embedding, and there is no norm in front of the second embedding.
 
     Args:
         dim: channels.
@@ -71,7 +71,7 @@ class ChannelGate(nn.Module):
         self.gate = nn.Hardsigmoid()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Multiply `x` by its own gate."""
+        """Multiply `x` by the gate computed from it."""
         hidden = self.act(self.norm1(self.conv1(x.mean((2, 3), keepdim=True))))
         return x * self.gate(self.norm2(self.conv2(hidden)))
 
@@ -99,8 +99,8 @@ class FeedForward(nn.Module):
 class ParCBlock(nn.Module):
     """The plug-and-play ParC block (ParC-Net, section 3.2, figure 3).
 
-    One half of the channels is convolved along the height then the width, the other along the width then the height; a
-    feed-forward net whose output a channel gate scales follows around a skip.
+    One half of the channels is convolved along the height, then the width; the other half along the width, then the
+    height. A feed-forward net with a skip follows; a channel gate scales its output.
 
     Args:
         dim: channels, even.
@@ -131,7 +131,7 @@ class ParCBlock(nn.Module):
     ) -> None:
         super().__init__()
         if dim % 2:
-            raise ValueError(f"dim={dim}: must be even, each half of the channels takes one order of axes")
+            raise ValueError(f"dim={dim}: must be even, because each half of the channels takes one order of axes")
         self.height_first = ParCBranch(dim // 2, length, axis="height", with_pe=with_pe, drop_path_rate=drop_path_rate)
         self.width_first = ParCBranch(dim // 2, length, axis="width", with_pe=with_pe, drop_path_rate=drop_path_rate)
         self.ffn = FeedForward(dim, hidden_dim, drop_rate=drop_rate)

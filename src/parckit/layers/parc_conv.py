@@ -1,4 +1,4 @@
-"""ParC as a drop-in for a convolution of another network: one axis for each half of the channels."""
+"""ParC in place of a convolution in another network: each half of the channels is convolved along one axis."""
 
 from typing import final
 
@@ -14,18 +14,19 @@ from parckit.layers.circular import CircularConv2d, PositionEmbedding
 class ParCConv2d(nn.Module):
     """Position-aware circular convolution that replaces a spatial one in ConvNeXt, ResNet and others (ParC-Net, 3.1).
 
-    The first half of the channels is convolved along the height, the second along the width; both with bias, as in the
-    official hybrids. Kernels and embeddings follow the size of the map.
+    The first half of the channels is convolved along the height, the second along the width; both have a bias, as in
+    the official hybrids. Kernels and embeddings are interpolated to the size of the map.
 
     Args:
-        dim: channels; the halves share them as they share the groups.
-        length: taps and positions learned along the height and along the width.
-        groups: groups in each half, or (along the height, along the width) where these differ because the sum is odd;
-            depthwise by default, 1 is dense within each half (ParC-ResNet50).
+        dim: channels; every group gets equally many.
+        length: number of taps and positions learned along the height and along the width.
+        groups: groups in each half, or (groups along the height, groups along the width) if their sum is odd. The
+            default is depthwise; 1 is dense within each half (ParC-ResNet50).
         with_pe: whether position embeddings are added to the map first.
 
     Raises:
-        ValueError: if the channels cannot be shared so, as an odd `dim` where both halves have the same groups.
+        ValueError: if the groups of both halves do not divide `dim`, for example if `dim` is odd and both halves have
+            equally many groups.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W), any H and W
@@ -40,29 +41,30 @@ class ParCConv2d(nn.Module):
         with_pe: bool = True,
     ) -> None:
         super().__init__()
-        each = dim // 2 if groups is None else groups
-        down, across = each if isinstance(each, tuple) else (each, each)
+        groups = dim // 2 if groups is None else groups
+        down, across = groups if isinstance(groups, tuple) else (groups, groups)
         if min(down, across) < 1 or dim % (down + across):
             raise ValueError(f"dim={dim}: must be a multiple of the groups of both halves, {down} + {across}")
-        half, rest = (dim // (down + across) * count for count in (down, across))
-        self.pe_height = _embedding(half, length[0], axis="height") if with_pe else nn.Identity()
-        self.height = CircularConv2d(half, length[0], axis="height", groups=down, bias=True)
-        self.pe_width = _embedding(rest, length[1], axis="width") if with_pe else nn.Identity()
-        self.width = CircularConv2d(rest, length[1], axis="width", groups=across, bias=True)
+        per_group = dim // (down + across)
+        height_dim, width_dim = per_group * down, per_group * across
+        self.pe_height = _embedding(height_dim, length[0], axis="height") if with_pe else nn.Identity()
+        self.height = CircularConv2d(height_dim, length[0], axis="height", groups=down, bias=True)
+        self.pe_width = _embedding(width_dim, length[1], axis="width") if with_pe else nn.Identity()
+        self.width = CircularConv2d(width_dim, length[1], axis="width", groups=across, bias=True)
 
     @property
     def halves(self) -> tuple[int, int]:
-        """Channels convolved along the height and along the width."""
+        """Numbers of channels that are convolved along the height and along the width."""
         return self.height.weight.shape[0], self.width.weight.shape[0]
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Mix positions over whole columns in one half, over whole rows in the other."""
+        """Mix positions over whole columns in one half of the channels, over whole rows in the other."""
         a, b = x.split(self.halves, dim=1)
         return torch.cat((self.height(self.pe_height(a)), self.width(self.pe_width(b))), dim=1)
 
 
 def _embedding(dim: int, length: int, *, axis: Axis) -> PositionEmbedding:
     embedding = PositionEmbedding(dim, length, axis=axis)
-    # The official hybrids start from 0.02, unlike ParC-Net itself: the networks around were made without embeddings.
+    # The official hybrids start from std 0.02, ParC-Net from 1. The networks around were designed without embeddings.
     nn.init.trunc_normal_(embedding.weight, std=0.02)
     return embedding

@@ -1,4 +1,4 @@
-"""ParC-Net's frame around ParC blocks: local convolution, global blocks, fusion with the input."""
+"""A stage of ParC-Net: a local convolution, global ParC blocks, and fusion with the input."""
 
 import math
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ class ParCStage(nn.Module):
     Args:
         dim: channels in and out.
         inner_dim: channels of the ParC blocks.
-        hidden_dim: width of their feed-forward nets.
-        length: taps and positions learned per axis.
-        fusion: `"concat"` puts the global result before the stage's input; `"add"` (ParC-Net-XS) sums them.
-        drop_rate: dropout of the feed-forward nets.
-        drop_path_rates: one probability per ParC block; their number is the number of blocks.
+        hidden_dim: hidden width of the feed-forward nets in the ParC blocks.
+        length: number of taps and positions learned per axis.
+        fusion: `"concat"` concatenates the global result and the stage's input; `"add"` (ParC-Net-XS) adds them.
+        drop_rate: dropout at the end of the feed-forward nets.
+        drop_path_rates: one probability per ParC block; its length sets the number of blocks.
 
     Raises:
         ValueError: if `fusion` is unknown.
@@ -47,10 +47,12 @@ class ParCStage(nn.Module):
         super().__init__()
         if fusion not in get_args(Fusion):
             raise ValueError(f"fusion={fusion!r}: choose from {get_args(Fusion)}")
+        # As many groups as input and output channels allow.
         groups = math.gcd(dim, inner_dim)
         self.fusion: Fusion = fusion
         self.local = ConvNormSiLU(dim, inner_dim, 3, groups=groups)
         self.embed = nn.Conv2d(inner_dim, inner_dim, 1, bias=False)
+        # Only the first block has position embeddings.
         self.blocks = nn.Sequential(
             *(
                 ParCBlock(

@@ -1,7 +1,7 @@
-"""The parts of ParCNetV2: oversized convolution for positions, bifurcate gates for channels, a norm by length.
+"""The parts of ParCNetV2: oversized convolutions mix positions, bifurcate gates mix channels, an L2 norm.
 
 Source: Xu et al., "ParCNetV2: Oversized Kernel with Enhanced Attention", ICCV 2023, arXiv:2211.07157, section 3. Where
-the paper and the numbers of the official models differ, the numbers win.
+the paper and the outputs of the official models differ, the outputs count.
 """
 
 import torch
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from parckit.layers.oversized import OversizedConv2d
 
-_MIN_LENGTH = 1e-6  # the official value: shorter vectors of channels are not stretched to length 1
+_MIN_LENGTH = 1e-6
+"""The official value. Vectors of channels that are shorter are not stretched to length 1."""
 
 
 class CenteredL2Norm2d(nn.Module):
-    """Subtract the mean over channels, divide by the Euclidean length of what is left, scale each channel.
+    """Subtract the mean over channels, divide by the Euclidean length of the result, scale each channel.
 
-    The official code calls it a LayerNorm. It has no bias, and divides by sqrt(C) more than a LayerNorm does: outputs
-    have length 1 per position, not variance 1.
+    The official code calls it a LayerNorm. Unlike a LayerNorm, it has no bias, and its output is smaller by the factor
+    sqrt(C): before scaling, the channels of a position form a vector of length 1, not of variance 1.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
@@ -39,13 +40,13 @@ class CenteredL2Norm2d(nn.Module):
 class OversizedMixer(nn.Module):
     """Gated mixing of positions by an oversized and a local convolution (ParCNetV2, sections 3.2 and 3.3).
 
-    (p, q) = 1x1(x); 1x1(p * (oversized(GELU(q)) + local(GELU(q)))), where oversized runs along the height, then along
-    the width, and local is a depthwise 7x7.
+    (p, q) = 1x1(x); the output is 1x1(p * (oversized(GELU(q)) + local(GELU(q)))). `oversized` runs along the height,
+    then along the width; `local` is a depthwise 7x7.
 
     Args:
         dim: channels.
-        length: taps of the oversized kernels, odd.
-        interpolate: resize the oversized kernels to the map.
+        length: number of taps of the oversized kernels, odd.
+        interpolate: resize the oversized kernels so that they cover every map.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
@@ -68,7 +69,7 @@ class OversizedMixer(nn.Module):
 
 
 class BifurcateGateUnit(nn.Module):
-    """Gated mixing of channels: (p, q) = 1x1(x); 1x1(p * GELU(q)) (ParCNetV2, section 3.3).
+    """Gated mixing of channels: (p, q) = 1x1(x); the output is 1x1(p * GELU(q)) (ParCNetV2, section 3.3).
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
@@ -76,7 +77,8 @@ class BifurcateGateUnit(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        # 5 C for both halves is the official width: the whole has the parameters of a feed-forward net of 3.75 C.
+        # The official width is 5 C for both halves. So the unit has as many parameters as a feed-forward net of width
+        # 3.75 C.
         hidden_dim = 5 * dim // 2
         self.expand = nn.Conv2d(dim, 2 * hidden_dim, 1)
         self.act = nn.GELU()
@@ -89,12 +91,12 @@ class BifurcateGateUnit(nn.Module):
 
 
 class ParCV2Block(nn.Module):
-    """ParCNetV2's block: a mixer of positions, a mixer of channels, each normed in front and with a skip (section 3.4).
+    """ParCNetV2's block: a mixer of positions, then of channels; both have a norm in front and a skip (section 3.4).
 
     Args:
         dim: channels.
-        length: taps of the oversized kernels, odd.
-        interpolate: resize the oversized kernels to the map.
+        length: number of taps of the oversized kernels, odd.
+        interpolate: resize the oversized kernels so that they cover every map.
         scale_skips: learn a factor per channel on each skip, as the last two stages of the official models do.
         drop_path_rate: probability of dropping each residual branch of a sample.
 
@@ -127,10 +129,11 @@ class ParCV2Block(nn.Module):
 
 
 class ParCV2Stem(nn.Module):
-    """Convolution 7x7 of stride 4, then the norm.
+    """A 7x7 convolution of stride 4, then the norm.
 
-    Sides that 4 does not divide are filled with zeros at the end, so that every pixel counts and strides are as
-    promised; the official models drop the last one or two pixels of sides that leave 1 or 2.
+    If a side is not a multiple of 4, it is padded with zeros at the end, so that every pixel counts and the output has
+    ceil(side / 4) positions. The official models drop the last pixels of a side that is 1 or 2 pixels longer than a
+    multiple of 4.
 
     Shape:
         (B, in_chans, H, W) -> (B, dim, ceil(H / 4), ceil(W / 4))
@@ -150,7 +153,7 @@ class ParCV2Stem(nn.Module):
 
 
 class ParCV2Downsample(nn.Module):
-    """The norm, then a convolution 3x3 that halves the sides.
+    """The norm, then a 3x3 convolution that halves the sides, unless `stride` is 1.
 
     Shape:
         (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride))

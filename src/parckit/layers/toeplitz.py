@@ -1,16 +1,16 @@
-r"""Products with a Toeplitz matrix per channel: what a convolution along one axis is, written as a matrix.
+r"""Multiply by one Toeplitz matrix per channel: a convolution along one axis, written as a matrix product.
 
-A convolution along an axis of length n, whatever happens at its ends, is out = M x with M[i, j] = d[j - i]: constant
-along its diagonals. The diagonals d[-(n - 1)] ... d[n - 1] are all there is to know:
+A convolution along an axis of length n is out = M x with M[i, j] = d[j - i], for every padding. M is constant along its
+diagonals, so the numbers d[-(n - 1)] ... d[n - 1] define it:
 
 * ends joined (circular), n taps w: d[k] = w[k mod n]. M is circulant.
-* zeros outside, K taps w around the middle one: d[k] = w[k + K // 2], 0 where there is no such tap. M is banded.
+* zeros outside, K taps w around the middle one: d[k] = w[k + K // 2], or 0 if there is no such tap. M is banded.
 
-They are stored as 2n numbers, d[-n] first: it is in no matrix, and makes the layout below work for n = 1 too.
+They are stored as 2n numbers, beginning with d[-n]. This number is not in M, but with it the layout below works for
+n = 1, too.
 
-`toeplitz` lays the diagonals out as M without arithmetic: written n times behind one another, every row of M is found
-one place further to the left than the row above, so that M is a strided view. The gradient of the diagonals is the same
-layout backwards, followed by a sum.
+`toeplitz` makes M without arithmetic. It writes the 2n numbers n times in a row. Row i of M begins at number n - i of
+copy i, so M is a strided view. The gradient of the diagonals uses the same layout backwards, followed by a sum.
 """
 
 import torch
@@ -30,17 +30,18 @@ def circular_diagonals(taps: Float[Tensor, "c n"]) -> Float[Tensor, "c 2*n"]:
 
 
 def banded_diagonals(taps: Float[Tensor, "c k"], length: int) -> Float[Tensor, "c diagonals"]:
-    """Return the diagonals of the banded matrix of an odd number of centred taps; taps that reach no element drop out.
+    """Return the diagonals of the banded matrix of an odd number of taps; taps that reach no element are dropped.
 
     Shape:
         (C, K) -> (C, 2 length)
     """
+    # A negative margin makes `F.pad` drop taps.
     margin = length - 1 - taps.shape[1] // 2
     return F.pad(taps, (margin + 1, margin))
 
 
 def toeplitz(diagonals: Float[Tensor, "c diagonals"]) -> Float[Tensor, "c n n"]:
-    """Lay diagonals out as a matrix: a strided view of n copies, M[i, j] = diagonals[n + j - i].
+    """Return the matrix of the diagonals, M[i, j] = diagonals[n + j - i]: a strided view of n copies of them.
 
     Shape:
         (C, 2n) -> (C, n, n)
@@ -48,7 +49,7 @@ def toeplitz(diagonals: Float[Tensor, "c diagonals"]) -> Float[Tensor, "c n n"]:
     channels, period = diagonals.shape
     n = period // 2
     copies = diagonals[:, None, :].expand(channels, n, period).reshape(channels, n * period)
-    # A row that is one element shorter than the period starts one diagonal earlier.
+    # A row of the view is one element shorter than a copy, so it starts one diagonal earlier than the row above.
     rows = copies[:, n:].view(channels, n, period - 1)
     return rows[:, :, :n]
 
@@ -75,7 +76,7 @@ def multiply(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "c n n"], *, dim
     differentiable = torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad)
     if x.shape[0] == 1 or differentiable or is_traced():
         return torch.matmul(matrix, x) if dim == 2 else torch.matmul(x, matrix.mT)
-    # Image by image: a broadcast product would copy the matrices once for every image.
+    # One image at a time: a broadcast product would copy the matrices for every image.
     out = x.new_empty(x.shape)
     for image, product in zip(x, out, strict=True):
         if dim == 2:
@@ -86,12 +87,12 @@ def multiply(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "c n n"], *, dim
 
 
 def is_traced() -> bool:
-    """Tell whether calls are being recorded into a program, which wants plain operators and no loop over images."""
+    """Tell whether torch is tracing or compiling; the program should have plain operators, no loop over images."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return tensors in the precision of the running autocast, if there is one."""
+    """Return tensors in the precision of autocast if it is enabled, else unchanged."""
     device = tensors[0].device.type
     if not torch.is_autocast_enabled(device):
         return tensors
@@ -101,9 +102,10 @@ def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
 def toeplitz_matmul(
     x: Float[Tensor, "b c h w"], diagonals: Float[Tensor, "c diagonals"], *, dim: int
 ) -> Float[Tensor, "b c h w"]:
-    """Multiply along `dim` (2 or 3) by the Toeplitz matrix of each channel; for the backward pass M is not kept.
+    """Multiply along `dim` (2 or 3) by the Toeplitz matrix of each channel.
 
-    Has no second derivatives. Runs in the lower precision under autocast.
+    The backward pass builds the matrices again instead of keeping them in memory. There are no second derivatives.
+    Under autocast, it runs in autocast's precision.
 
     Shape:
         (B, C, H, W), (C, 2n) -> (B, C, H, W), n = H for dim 2, W for dim 3
@@ -115,7 +117,7 @@ def toeplitz_matmul(
 
 
 class _ToeplitzMatmul(torch.autograd.Function):
-    """out = M(d) x with gradients M(d)^T g for x, and for d the sums of g x^T along its diagonals."""
+    """out = M(d) x. With the gradient g of out: M(d)^T g for x; for d, the sums of g x^T along the diagonals."""
 
     @staticmethod
     def forward(x: Tensor, diagonals: Tensor, dim: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -141,13 +143,14 @@ class _ToeplitzMatmul(torch.autograd.Function):
 
 
 def _outer(grad: Tensor, x: Tensor, *, dim: int) -> Tensor:
-    """Sum g x^T over images and over the positions off the axis: (B, C, H, W) twice -> (C, n, n), float32 at least."""
+    """Sum g x^T over images and over the other axis, in float32 or higher: two (B, C, H, W) -> (C, n, n)."""
     n = x.shape[dim]
     total = x.new_zeros(x.shape[1], n, n, dtype=torch.promote_types(x.dtype, torch.float32))
     for g, image in zip(grad, x, strict=True):
         left, right = (g, image.mT) if dim == 2 else (g.mT, image)
         if total.dtype == x.dtype:
             torch.baddbmm(total, left, right, out=total)
-        else:  # a sum in low precision would be rounded once for every image
+        else:
+            # The products have low precision. The sum has float32, because else every image would add a rounding error.
             total += torch.bmm(left, right)
     return total

@@ -1,4 +1,4 @@
-"""From a name to a backbone, and from a backbone to the preprocessing that its weights expect."""
+"""Build a backbone by its name, and read from a backbone which preprocessing its weights expect."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
@@ -11,45 +11,44 @@ from torch import Tensor, nn
 from parckit.contract import ChannelOrder, InputError, Interpolation, Preprocessing
 
 create_model = timm.create_model
-"""timm's own; reached through this package it knows our models too."""
-
+"""`timm.create_model`; importing it from this package registers our models, too."""
 
 _RESERVED = {
-    "pretrained": "every opening of a checkpoint would load them; say where training starts with model.weights",
-    "checkpoint_path": "every opening of a checkpoint would load it; say where training starts with model.weights",
+    "pretrained": "opening a checkpoint would load them every time; set model.weights for training instead",
+    "checkpoint_path": "opening a checkpoint would load it every time; set model.weights for training instead",
 }
-"""Keywords of `timm.create_model` that a spec cannot have, and why."""
+"""Keywords of `timm.create_model` that a `NetworkSpec` must not contain -> the reason."""
 
 
 def build_backbone(
     name: str, kwargs: Mapping[str, object], *, pretrained: bool = False, **options: object
 ) -> nn.Module:
-    """Build a model of timm's registry; every reason why that cannot be done becomes one line.
+    """Build a model from timm's registry; every failure becomes an error of one line.
 
     Args:
-        name: of the model.
-        kwargs: keywords that a user gave.
-        pretrained: load the weights that timm knows of it, which may download them.
-        options: keywords that the caller sets, such as `num_classes`; a user may not give them.
+        name: the model's name in timm.
+        kwargs: keywords from the user.
+        pretrained: load the pretrained weights that timm has for this model; this may download them.
+        options: keywords that the caller sets, such as `num_classes`; the user must not set them.
 
     Raises:
-        InputError: if timm knows no such model or weights, or the model refuses a keyword or its value.
+        InputError: if timm has no such model or weights, or the model refuses a keyword or its value.
     """
     if not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see `parckit list`"
-        raise InputError(f"model={name!r}: no such model here or in timm; close: {close}")
+        similar = ", ".join(timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:8]) or "see `parckit list`"
+        raise InputError(f"model={name!r}: no such model in parckit or timm; similar: {similar}")
     for option, reason in {**_RESERVED, **dict.fromkeys(options, "parckit sets it")}.items():
         if option in kwargs:
             raise InputError(f"{option}={kwargs[option]} in the keywords of {name}: {reason}")
     try:
         return timm.create_model(name, pretrained=pretrained, **options, **kwargs)  # pyright: ignore[reportArgumentType]
-    # timm raises RuntimeError for weights that do not exist. The last three come from values that no model checks.
+    # RuntimeError: the weights do not exist. The last three errors come from values that no model checks.
     except (TypeError, ValueError, RuntimeError, AssertionError, LookupError, AttributeError) as error:
         raise InputError(f"keywords {dict(kwargs)} for {name}: {error or type(error).__name__}") from error
 
 
 def build_on_meta(name: str, *, num_classes: int = 1000) -> nn.Module:
-    """Build a model without numbers, on torch's meta device: quick, and enough to count it.
+    """Build a model on torch's meta device, without data: fast, and enough to count parameters and multiply-adds.
 
     Raises:
         InputError: if there is no such model.
@@ -59,12 +58,12 @@ def build_on_meta(name: str, *, num_classes: int = 1000) -> nn.Module:
 
 
 def try_images(forward: Callable[[Tensor], object], images: Tensor, *, refusal: str) -> None:
-    """Run a model, or a part of one, to see whether it can take images.
+    """Run a model, or a part of one, to check that it can take images.
 
     Args:
-        forward: to be run.
-        images: without data, as the model is.
-        refusal: what an error says before the reason.
+        forward: the model, or the part of it.
+        images: on the meta device, like the model.
+        refusal: the beginning of the error message; the reason follows it.
 
     Raises:
         InputError: if it cannot take them.
@@ -80,27 +79,29 @@ def try_images(forward: Callable[[Tensor], object], images: Tensor, *, refusal: 
 
 
 def check_size(size: object) -> None:
-    """Check the size of images that a user gave.
+    """Check an image size that comes from the user.
 
     Raises:
         InputError: if it is not (height, width) in whole pixels.
     """
     sides = cast("tuple[object, ...]", size) if isinstance(size, tuple) else ()
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise InputError(f"size={size!r}: must be (height, width), two whole numbers of pixels from 1 up")
+        raise InputError(f"size={size!r}: must be (height, width), two whole numbers of pixels, each at least 1")
 
 
 def image_channels(model: nn.Module) -> int:
     """Return how many channels the images of a model have.
 
-    The convolution tells that `pretrained_cfg` names as the first, since `pretrained_cfg["input_size"]` does not follow
-    `in_chans`; where that one is not there, as in models of features, the first one registered.
+    The model's first convolution has the answer, because `pretrained_cfg["input_size"]` does not follow `in_chans`.
+    `pretrained_cfg["first_conv"]` names this convolution. If the model has no module of that name, as in a model made
+    with `features_only`, the first registered convolution is used.
 
     Raises:
         InputError: if the model has no convolution.
     """
     config = cast("Mapping[str, object]", getattr(model, "pretrained_cfg", None) or {})
     named = cast("str | Sequence[str] | None", config.get("first_conv"))
+    # Some models have a config that names no first convolution: trust its input size.
     if config and not named:
         return cast("tuple[int, int, int]", config["input_size"])[0]
     modules = dict(model.named_modules())
@@ -108,13 +109,13 @@ def image_channels(model: nn.Module) -> int:
     convs = [module for module in (first, *modules.values()) if isinstance(module, nn.Conv2d)]
     if not convs:
         raise InputError(f"model of class {type(model).__name__}: has no convolution, so it takes no images")
-    # TResNet's stem makes channels of squares of pixels before its first convolution.
+    # TResNet's stem turns squares of pixels into channels before its first convolution.
     stem = next((module for module in modules.values() if isinstance(module, SpaceToDepth)), None)
     return convs[0].in_channels if stem is None else convs[0].in_channels // stem.bs**2
 
 
 def preprocessing_of(model: nn.Module, *, size: tuple[int, int] | None = None) -> Preprocessing:
-    """Return what a timm model's `pretrained_cfg` says of its input, at `size` or at the size it was made for."""
+    """Return the preprocessing in a timm model's `pretrained_cfg`, at `size` or by default at the size stated there."""
     config = cast("Mapping[str, object]", model.pretrained_cfg)
     _, height, width = cast("tuple[int, int, int]", config["input_size"])
     return Preprocessing(

@@ -1,13 +1,14 @@
-"""EdgeViT: convolutions near, attention among sampled tokens far; and the same with circular convolution in its place.
+"""EdgeViT: convolutions mix nearby positions, attention among sampled tokens mixes the whole map. Also with ParC.
 
 Source: Pan et al., "EdgeViTs: Competing Light-weight CNNs on Mobile Devices with Vision Transformers", ECCV 2022,
-arXiv:2205.03436; numbers of the official models, whose size is fixed when they are built. Here every height and width
-works: what is missing at the right and the bottom to a whole patch is padded with zeros. (Where a side is 1 to 3 more
-than a multiple of 32 the official models run, too, but drop those pixels.)
+arXiv:2205.03436. Our models give the outputs of the official models, which fix the image size when they are built.
+Here every height and width works: incomplete patches at the right and at the bottom are padded with zeros. (The
+official models also run if a side is 1 to 3 pixels longer than a multiple of 32, but they drop those pixels.)
 
-`parc_edgevit_xs`: the ParC-Net paper (arXiv:2203.03952) names such a hybrid and gives neither code nor figures. In the
-last two stages, as in the authors' other hybrids, all attention becomes `ParCMixer`: the operator of those hybrids,
-depthwise with embeddings, and the projection; what sampling needs, the propagation and its norm, goes with it.
+`parc_edgevit_xs`: the ParC-Net paper (arXiv:2203.03952) names such a hybrid but gives neither code nor results. As in
+the authors' other hybrids, only the last two stages change: `ParCMixer` replaces all their attention. It consists of
+the ParC operator of those hybrids (depthwise, with embeddings) and a projection. ParC samples no tokens, so the
+propagation and its norm are left out.
 """
 
 import math
@@ -27,8 +28,11 @@ from parckit.models.staged import StagedBackbone, check_img_size
 
 Mixer = Literal["attention", "parc"]
 
-_PATCH_SIZES = (4, 2, 2, 2)  # strides before each stage, and windows of tokens: the same in every official variant
+_PATCH_SIZES = (4, 2, 2, 2)
+"""Stride of the patch embedding before each stage, the same in every official variant."""
+
 _RATIOS = (4, 2, 2, 1)
+"""Side of the windows from which attention samples one token, in each stage of every official variant."""
 
 
 @final
@@ -38,9 +42,10 @@ class EdgeViT(StagedBackbone):
     Args:
         dims: widths of the four stages.
         depths: blocks in each stage.
-        head_dim: width of an attention head, a divisor of the widths of stages that attend.
-        mixers: what mixes globally in each stage.
-        img_size: side at which kernels and embeddings of ParC stages are learned, pixels; other sizes interpolate them.
+        head_dim: width of an attention head; it must divide the widths of all stages with attention.
+        mixers: the global mixer of each stage.
+        img_size: side of the images, pixels, for which ParC stages learn kernels and embeddings; for images of other
+            sizes, both are interpolated.
         in_chans: channels of the image.
         num_classes: 0 gives pooled features.
         global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
@@ -48,8 +53,8 @@ class EdgeViT(StagedBackbone):
         drop_path_rate: probability of dropping the last block's residual branches; grows linearly from 0.
 
     Raises:
-        ValueError: for unknown mixers, a `head_dim` that does not divide the widths of stages that attend, or an
-            `img_size` that is no side.
+        ValueError: if a mixer is unknown, `head_dim` does not divide the width of a stage with attention, or `img_size`
+            is not a positive whole number.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W
@@ -74,9 +79,11 @@ class EdgeViT(StagedBackbone):
         _check_mixers(mixers, dims=dims, head_dim=head_dim)
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         stages: list[nn.Sequential] = []
+        # Stride from the image to the last map so far, and channels of that map.
         reduction, width = 1, in_chans
         for i, (dim, patch_size, ratio) in enumerate(zip(dims, _PATCH_SIZES, _RATIOS, strict=True)):
             reduction *= patch_size
+            # A stage: patch embedding, then blocks.
             stage = nn.Sequential(PatchEmbedding(width, dim, size=patch_size))
             for rate in path_rates[i]:
                 if mixers[i] == "parc":
@@ -99,7 +106,7 @@ class EdgeViT(StagedBackbone):
         return {"stem": r"^stages\.0\.0\.", "blocks": [(blocks, None), (r"^norm", (99999,))]}
 
     def forward_stem(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Return the images as they are: every stage begins with its own patch embedding."""
+        """Return the images unchanged: the first stage begins with a patch embedding."""
         return x
 
     def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
@@ -107,7 +114,7 @@ class EdgeViT(StagedBackbone):
         return self.norm(x)
 
     def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
-        """Return the map, the last stage's behind the final norm if `norm` asks for it."""
+        """Return the map; with `norm`, the last stage's map goes through the final norm."""
         return self.norm(x) if norm and index == len(self.feature_info) - 1 else x
 
     def prune_intermediate_layers(
@@ -116,33 +123,33 @@ class EdgeViT(StagedBackbone):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
-        """Drop what lies behind the chosen stages; return their indices."""
-        chosen, last = feature_take_indices(len(self.stages), indices)
+        """Remove everything after the last selected stage; return the indices of the selected stages."""
+        selected, last = feature_take_indices(len(self.stages), indices)
         if prune_norm or last < len(self.stages) - 1:
             self.norm = nn.Identity()
         self.stages = self.stages[: last + 1]
         if prune_head:
             self.reset_classifier(0, "")
-        return chosen
+        return selected
 
 
 def _check_mixers(mixers: Sequence[str], *, dims: Sequence[int], head_dim: int) -> None:
     if len(mixers) != len(dims) or not {*mixers} <= {*get_args(Mixer)}:
         raise ValueError(f"mixers={mixers!r}: give one of {', '.join(get_args(Mixer))} for each of {len(dims)} stages")
-    attending = [dim for dim, mixer in zip(dims, mixers, strict=True) if mixer == "attention"]
-    if head_dim < 1 or any(dim % head_dim for dim in attending):
-        raise ValueError(f"head_dim={head_dim}: must be a divisor of the attending stages' widths {attending}")
+    widths = [dim for dim, mixer in zip(dims, mixers, strict=True) if mixer == "attention"]
+    if head_dim < 1 or any(dim % head_dim for dim in widths):
+        raise ValueError(f"head_dim={head_dim}: must divide the widths of the stages with attention, {widths}")
 
 
 def _init_weights(module: nn.Module) -> None:
-    # As in the official models convolutions keep torch's own initialisation.
+    # As in the official models, convolutions keep torch's default initialisation.
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
 
 
 def _cfg(**kwargs: object) -> dict[str, object]:
-    # The official evaluation resizes the shorter side to 256 for a crop of 224.
+    # The official evaluation resizes the shorter side to 256 and crops 224 x 224.
     return {
         "url": "",
         "num_classes": 1000,
@@ -167,9 +174,8 @@ default_cfgs = generate_default_cfgs(
         "edgevit_xxs.untrained": _cfg(),
         "edgevit_xs.untrained": _cfg(),
         "edgevit_s.untrained": _cfg(),
-        "parc_edgevit_xs.untrained": _cfg(
-            **{**PARCNET_SOURCE, "license": None}  # there are no official weights, and no official code
-        ),
+        # The hybrid has neither official weights nor official code, so it has no licence.
+        "parc_edgevit_xs.untrained": _cfg(**{**PARCNET_SOURCE, "license": None}),
         "test_edgevit.untrained": _cfg(input_size=(3, 64, 64), pool_size=(2, 2), crop_pct=1.0, license=None),
     }
 )
@@ -215,7 +221,7 @@ def parc_edgevit_xs(pretrained: bool = False, **kwargs: object) -> EdgeViT:
 
 @register_model
 def test_edgevit(pretrained: bool = False, **kwargs: object) -> EdgeViT:
-    """An EdgeViT for tests: every part of the family, as little work as possible."""
+    """An EdgeViT for tests: it has every part of the family and is as small as possible."""
     numbers = {
         "dims": (8, 16, 24, 32),
         "depths": (1, 1, 2, 1),
@@ -238,4 +244,4 @@ OFFICIAL_NAMES = (
     (r"\.SelfAttn\.", ".global_mix."),
     (r"\.pos_embed\.", ".position."),
 )
-"""From official keys to ours, one rule after the other."""
+"""(pattern, replacement) pairs that turn official keys into ours, applied in this order."""

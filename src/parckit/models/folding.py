@@ -1,10 +1,13 @@
 """Fold a trained model into constants for one input size: `fuse(model, size=(H, W))`.
 
-Exact up to rounding. First `folding_norms` puts norms into convolutions, in any model. Then rules replace the blocks of
-this package, whose kernels and embeddings are constants at one size. Here: a convolution along an axis keeps the kernel
-of the map's size, less the taps that reach no position. `folding_parc` and `folding_v2` add the rules of the families.
+The folded model is exact up to rounding. Folding has two steps:
 
-A rule is registered with `folds`; a module without one is folded child by child.
+1. `folding_norms` folds norms into convolutions, in any model.
+2. Rules replace the blocks of this package, because their kernels and embeddings are constant at one size. The rule in
+   this file replaces a convolution along an axis: the new one keeps only the kernel for the map's size, without taps
+   that reach no position. `folding_parc` and `folding_v2` contain the rules for the blocks of the two families.
+
+The decorator `folds` registers a rule. If a module has no rule, its children are folded.
 """
 
 import copy
@@ -22,19 +25,19 @@ from parckit.models.folding_trace import Trace, watch
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 Rule = Callable[[ModuleT, Trace], nn.Module]
-"""Returns what stands for a module at the size that the trace ran on; it may be the module itself, changed."""
+"""Returns the replacement of a module at the size of the trace; this may be the same module, changed."""
 
 _RULES: dict[type[nn.Module], Rule[nn.Module]] = {}
 
 
 class Fused(nn.Module):
-    """A folded model: evaluation only, for images of one size.
+    """A folded model. It takes images of one size and cannot be trained.
 
     Raises:
         ValueError: from `forward`, for images of another size; from `train(True)`.
 
     Shape:
-        (B, C, H, W) -> what the original model gives, H and W as in `size`
+        (B, C, H, W) -> the output of the original model, (H, W) = `size`
     """
 
     def __init__(self, model: nn.Module, *, size: tuple[int, int]) -> None:
@@ -44,13 +47,13 @@ class Fused(nn.Module):
         self.eval()
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Tensor | list[Tensor]:
-        """Run the folded model; one made with `features_only` gives a list."""
+        """Run the folded model; a model made with `features_only` returns a list."""
         if tuple(x.shape[-2:]) != self.size:
             raise ValueError(f"x of size {tuple(x.shape[-2:])}: this model was fused for {self.size}")
         return self.model(x)
 
     def train(self, mode: bool = True) -> "Fused":
-        """Refuse to leave evaluation: there is no norm left to train."""
+        """Refuse training mode, because the norms have been folded away."""
         if mode:
             raise ValueError("mode=True: a fused model cannot be trained; train the original and fuse it again")
         return super().train(mode)
@@ -60,11 +63,11 @@ class Fused(nn.Module):
 def fuse(model: nn.Module, *, size: tuple[int, int]) -> Fused:
     """Return an evaluation copy of `model` with norms, embeddings and kernels folded for one input size.
 
-    The copy differs from the original by rounding alone: at most 1e-10 relative in float64. The original is unchanged.
-    timm's own `reparameterize_model` merges the parallel branches of RepViT and its like; call it first.
+    The copy differs from the original only by rounding: at most 1e-10 relative in float64. The original is unchanged.
+    If the model has parallel branches, as RepViT does, first merge them with timm's `reparameterize_model`.
 
     Args:
-        model: a model of images; what cannot be folded, such as layer norms, stays as it is.
+        model: any model that takes images; layers that cannot be folded, such as layer norms, stay as they are.
         size: (height, width) of the images, pixels.
 
     Raises:
@@ -91,7 +94,10 @@ def folds(*kinds: type[ModuleT]) -> Callable[[Rule[ModuleT]], Rule[ModuleT]]:
 
 
 def fold(module: nn.Module, trace: Trace) -> nn.Module:
-    """Fold a module by its class' rule; one without a rule, with hooks inside or never run, child by child in place."""
+    """Fold a module with the rule of its class, or else fold its children in place; return the folded module.
+
+    The rule is not used if the module did not run, or if the module or anything inside it has a hook.
+    """
     if module not in trace.folded:
         rule = _RULES.get(type(module))
         if rule is None or module not in trace.calls or not trace.hooked.isdisjoint(module.modules()):
@@ -101,15 +107,15 @@ def fold(module: nn.Module, trace: Trace) -> nn.Module:
 
 
 def fold_children(module: nn.Module, trace: Trace) -> nn.Module:
-    """Fold what is inside a module in place; return the module."""
-    for name, child in list(module._modules.items()):  # pyright: ignore[reportPrivateUsage] - named_children omits second names
+    """Fold the children of a module in place; return the module."""
+    for name, child in list(module._modules.items()):  # pyright: ignore[reportPrivateUsage] - named_children skips second names
         if child is not None:
             setattr(module, name, fold(child, trace))
     return module
 
 
 def constant_conv(conv: AxisConv2d, size: tuple[int, int]) -> ConstantAxisConv2d:
-    """Return a convolution along an axis with its kernel for a map of (height, width)."""
+    """Return the convolution with its kernel fixed for maps of `size` (height, width)."""
     length = size[0] if conv.axis == "height" else size[1]
     return ConstantAxisConv2d(
         conv.weight_at(length), conv.bias, axis=conv.axis, padding=conv.padding, length=length, form=conv.form
@@ -117,5 +123,6 @@ def constant_conv(conv: AxisConv2d, size: tuple[int, int]) -> ConstantAxisConv2d
 
 
 @folds(CircularConv2d, OversizedConv2d)
-def _(module: AxisConv2d, trace: Trace) -> nn.Module:
+def fold_axis_conv(module: AxisConv2d, trace: Trace) -> nn.Module:
+    """Replace a convolution along an axis by one with a constant kernel."""
     return constant_conv(module, trace.size_of(module))

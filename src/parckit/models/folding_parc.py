@@ -1,17 +1,20 @@
-r"""Fold ParC blocks and ParC convolutions for one input size; registers its rules with `folding`.
+r"""Fold ParC blocks and ParC convolutions for one input size; importing this file registers the rules with `folding`.
 
-Exact up to rounding; ⊛ is circular convolution along one axis, linear, and per channel but in dense ones:
+The rules are exact up to rounding. ⊛ is circular convolution along one axis. It is linear; except in dense
+convolutions it works on every channel alone.
 
-* ParC convolution K ⊛ (x + pe) + b = K ⊛ x + (K ⊛ pe + b): the second term varies along K's axis alone, so a vector is
-  kept.
-* ParC branch x + k2 ⊛ (pe2 + k1 ⊛ (s * (x + pe1) + t)), where s and t are the norm's; s moves into k1:
+* ParC convolution: K ⊛ (x + pe) + b = K ⊛ x + (K ⊛ pe + b). The term in brackets varies only along K's axis, so it is
+  stored as one vector per channel.
+* ParC branch: x + k2 ⊛ (pe2 + k1 ⊛ (s * (x + pe1) + t)), with the norm's scale s and shift t. s moves into k1:
       x + k2 ⊛ ((s * k1) ⊛ x) + k2 ⊛ k1 ⊛ (s * pe1) + k2 ⊛ pe2 + k2 ⊛ k1 ⊛ t.
-  Where an argument is constant along a kernel's axis, ⊛ multiplies it by the sum of the taps. So the last term is a
-  number per channel; the third varies along k1's axis alone, the fourth along k2's: two vectors are kept, no map.
-* ⊛ along the height and along the width commute. So what is left of the two branches, which differ in their order, is
-  one branch over all channels, and a block's halves need not be parted and joined.
-* A stage's local convolution that makes m channels of each one is m depthwise convolutions, whose outputs the 1x1
-  convolution behind takes in that order: engines have fast kernels for depthwise convolutions, not for grouped ones.
+  If a tensor is constant along the kernel's axis, ⊛ multiplies it by the sum of the taps. So the last term is one
+  number per channel, the third term varies only along k1's axis, and the fourth term only along k2's axis. Two vectors
+  per channel are stored instead of a map.
+* ParC block: ⊛ along the height and ⊛ along the width commute. So the two branches, which differ only in the order of
+  the axes, become one branch over all channels. The channels need not be split into halves and joined.
+* ParC stage: its local convolution is grouped and makes m output channels from every input channel. It becomes m
+  depthwise convolutions, because engines have fast kernels for depthwise convolutions but not for grouped ones. This
+  changes the order of the output channels, so the weights of the following 1x1 convolution are reordered.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,11 +44,11 @@ _AXES: tuple[Axis, Axis] = ("height", "width")
 
 
 class FusedParCBlock(nn.Module):
-    """A ParC block at one size: y = x + width(height(x)) + constants; y + gate(ffn(y)).
+    """A ParC block at one size: y = x + width(height(x)) + constants; the output is y + gate(ffn(y)).
 
     Args:
-        convs: along the height and along the width.
-        constants: (1, C, H, 1) and (1, C, 1, W), or none.
+        convs: the convolution along the height and the one along the width.
+        constants: (1, C, H, 1) and (1, C, 1, W); empty if the block has no embeddings.
         ffn: the feed-forward net.
         gate: the channel gate.
 
@@ -72,11 +75,11 @@ class FusedParCBlock(nn.Module):
 
 
 class FusedParCConv2d(nn.Module):
-    """A ParC convolution with position embeddings at one size: both halves convolved, plus constants.
+    """A ParC convolution at one size: each half of the channels is convolved along one axis, then constants are added.
 
     Args:
-        convs: along the height and along the width, of one half each.
-        constants: (1, C1, H, 1) and (1, C2, 1, W), or none; C1 + C2 = C.
+        convs: the convolution of the first half, along the height, and of the second half, along the width.
+        constants: (1, C1, H, 1) and (1, C2, 1, W), with C1 + C2 = C; empty if there are no embeddings.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
@@ -88,7 +91,7 @@ class FusedParCConv2d(nn.Module):
         self.constants = _frozen(constants)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Mix positions over whole columns in one half, over whole rows in the other."""
+        """Mix positions over whole columns in one half of the channels, over whole rows in the other."""
         a, b = x.split([self.height.weight.shape[0], self.width.weight.shape[0]], dim=1)
         out = torch.cat((self.height(a), self.width(b)), dim=1)
         if self.constants:
@@ -97,7 +100,10 @@ class FusedParCConv2d(nn.Module):
 
 
 class FusedExpansion(nn.Module):
-    """A grouped convolution of one channel per group as depthwise ones: the first output of each group, the second...
+    """A grouped convolution with one input and m output channels per group, computed by m depthwise convolutions.
+
+    The first one computes the first output channel of every group, the second one the second, and so on. The outputs
+    are concatenated in this order.
 
     Shape:
         (B, C, H, W) -> (B, m C, H, W)
@@ -114,34 +120,38 @@ class FusedExpansion(nn.Module):
             self.convs.append(part)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h w"]:
-        """Convolve."""
+        """Run the depthwise convolutions and concatenate their outputs."""
         return torch.cat([conv(x) for conv in self.convs], dim=1)
 
 
 @folds(ParCConv2d)
-def _(module: ParCConv2d, trace: Trace) -> nn.Module:
+def fold_parc_conv(module: ParCConv2d, trace: Trace) -> nn.Module:
+    """Fold a ParC convolution: constant kernels, and constants for the convolved embeddings."""
     size = trace.size_of(module)
     convs = (constant_conv(module.height, size), constant_conv(module.width, size))
     constants: list[Tensor] = []
     for embedding, conv in zip((module.pe_height, module.pe_width), convs, strict=True):
         if isinstance(embedding, PositionEmbedding):
-            # The bias goes into the constant, since that is added anyway.
+            # The constant is added anyway, so it takes the bias, too.
             constants.append(_convolved(embedding, conv))
             conv.bias = None
     return FusedParCConv2d(convs, constants)
 
 
 @folds(ParCBlock)
-def _(module: ParCBlock, trace: Trace) -> nn.Module:
-    branches = [_constants_of(branch, trace) for branch in (module.height_first, module.width_first)]
+def fold_parc_block(module: ParCBlock, trace: Trace) -> nn.Module:
+    """Fold a ParC block: its two branches become one branch over all channels."""
+    branches = [_fold_branch(branch, trace) for branch in (module.height_first, module.width_first)]
     size = trace.size_of(module)
     length: dict[Axis, int] = {"height": size[0], "width": size[1]}
+    # Join the biases and the constants of both halves; if there are constants, the first one takes the bias.
     bias = torch.cat([branch.bias for branch in branches])
     constants = [
         torch.cat([branch.positions[axis] for branch in branches], dim=1) for axis in _AXES if branches[0].positions
     ]
     if constants:
         constants[0], bias = constants[0] + bias.view(-1, 1, 1), None
+    # Join the kernels of both halves: one convolution per axis. The second one adds the bias, if it is still there.
     convs = [
         ConstantAxisConv2d(
             torch.cat([branch.kernels[axis] for branch in branches]),
@@ -159,12 +169,15 @@ def _(module: ParCBlock, trace: Trace) -> nn.Module:
 
 
 @folds(ParCStage)
-def _(module: ParCStage, trace: Trace) -> nn.Module:
+def fold_parc_stage(module: ParCStage, trace: Trace) -> nn.Module:
+    """Fold a ParC stage: its grouped local convolution becomes depthwise ones; then fold its children."""
     conv = cast("nn.Conv2d", module.local.conv)
     multiple = conv.out_channels // conv.groups
-    norm_is_folded = isinstance(module.local.bn, nn.Sequential)  # an activation is left; other norms stay
+    # A folded norm leaves an nn.Sequential with its activation behind.
+    norm_is_folded = isinstance(module.local.bn, nn.Sequential)
     if norm_is_folded and conv.groups == conv.in_channels and multiple > 1:
         module.local.conv = FusedExpansion(conv)
+        # Reorder the input channels of the 1x1 convolution, from group by group to output by output.
         by_output = module.embed.weight.unflatten(1, (-1, multiple)).transpose(1, 2).flatten(1, 2)
         module.embed.weight = nn.Parameter(by_output, requires_grad=False)
     return fold_children(module, trace)
@@ -172,14 +185,15 @@ def _(module: ParCStage, trace: Trace) -> nn.Module:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Branch:
-    """What is left of a branch: x + width ⊛ height ⊛ x + positions along the height and along the width + bias."""
+    """A folded branch: x + width ⊛ height ⊛ x + positions along the height + positions along the width + bias."""
 
     kernels: dict[Axis, Tensor]
     positions: dict[Axis, Tensor]
     bias: Tensor
 
 
-def _constants_of(branch: ParCBranch, trace: Trace) -> _Branch:
+def _fold_branch(branch: ParCBranch, trace: Trace) -> _Branch:
+    """Compute the kernels, constants and bias of the folded branch, as in the formula at the top of this file."""
     size = trace.size_of(branch)
     conv1, conv2 = constant_conv(branch.conv1, size), constant_conv(branch.conv2, size)
     scale, shift = affine(branch.norm)
@@ -193,18 +207,22 @@ def _constants_of(branch: ParCBranch, trace: Trace) -> _Branch:
 
 
 def _convolved(embedding: PositionEmbedding, conv: ConstantAxisConv2d) -> Tensor:
-    """Return conv(embedding), which varies along their axis alone: (1, C, H, 1) or (1, C, 1, W)."""
+    """Return conv(embedding). It varies only along the axis of both: (1, C, H, 1) or (1, C, 1, W)."""
     positions = resize_along(embedding.weight, max(conv.weight.shape[2:]), axis=conv.axis)
     return axis_conv(positions, conv.weight, conv.bias, axis=conv.axis, padding="circular", form="conv")
 
 
 def _maps(constants: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Expand (1, C, H, 1) and (1, C, 1, W) to maps: engines do so when they load the model, and then add only once."""
+    """Expand (1, C, H, 1) and (1, C, 1, W) to whole maps.
+
+    An engine combines both maps when it loads the model. Each run then needs only one addition.
+    """
     down, across = constants
     return down.expand(-1, -1, -1, across.shape[3]), across.expand(-1, -1, down.shape[2], -1)
 
 
 def _weights(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Return the kernel and the bias of a convolution that has a bias."""
     return conv.weight, cast("Tensor", conv.bias)
 
 

@@ -1,7 +1,7 @@
-"""One watched forward pass: which module ran on which map, and who else read what it returned.
+"""Record a forward pass: which module ran on which map, and how many operators read each tensor.
 
-Folding moves numbers from one module into another. That is exact only if nothing else sees the tensor between them, and
-neither module is used twice, so it is decided by what ran and not by how a class is written.
+Folding moves numbers from one module into another. This is exact only if no other operator reads the tensor between
+them and neither module runs twice. A recorded run shows this; the code of a class does not.
 """
 
 from collections import Counter, defaultdict
@@ -24,28 +24,28 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
-    """What one forward pass showed."""
+    """The record of one forward pass."""
 
     calls: Mapping[nn.Module, Sequence[Call]]
-    """In order; modules that did not run, or not on a tensor, are absent."""
+    """Module -> its calls in order. Modules that did not run, or not on a tensor, are absent."""
     reads: Mapping[int, int]
-    """id of a tensor in `calls` -> how many operators took it; being returned by the model counts as one more."""
+    """id of a tensor in `calls` -> how many operators read it, plus one if the model returns it."""
     hooked: frozenset[nn.Module]
-    """Modules with hooks of their own, which see or change what goes in and out."""
+    """Modules that already had hooks. A hook may read or change the input and the output of its module."""
     folded: dict[nn.Module, nn.Module] = field(default_factory=dict)
-    """What became of those folded so far: one that bears two names is folded once."""
+    """Module -> folded module. So a module with two names is folded only once."""
 
     def only_call(self, module: nn.Module) -> Call | None:
-        """Return the one call of a module without hooks; None if it ran twice or never, or has hooks."""
+        """Return the only call of a module; None if it ran twice or never, or has hooks."""
         calls = self.calls.get(module, ())
         return calls[0] if len(calls) == 1 and module not in self.hooked else None
 
     def is_read_once(self, tensor: object) -> bool:
-        """Tell whether one operator took the tensor and the model did not return it."""
+        """Tell whether exactly one operator read the tensor and the model did not return it."""
         return self.reads.get(id(tensor), 0) == 1
 
     def size_of(self, module: nn.Module) -> tuple[int, int]:
-        """Return (height, width) of the map that a module got.
+        """Return (height, width) of the map on which a module ran.
 
         Raises:
             ValueError: if it ran on maps of two sizes.
@@ -57,12 +57,13 @@ class Trace:
 
 
 class _Reads(TorchDispatchMode):
-    """Count how often each tensor is an operator's argument; composite operations count as the ones they consist of."""
+    """Count how many operators read each tensor; a composite operator counts as the operators that it consists of."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count: Counter[int] = Counter()
-        self._alive: list[object] = []  # a tensor's id is its own only while it lives
+        # Keep every tensor alive: the id of a freed tensor may be used again.
+        self._alive: list[object] = []
 
     def __torch_dispatch__(
         self,
@@ -79,7 +80,7 @@ class _Reads(TorchDispatchMode):
 
 
 def watch(model: nn.Module, images: Tensor) -> Trace:
-    """Run the model once; every intermediate tensor is kept while it runs."""
+    """Run the model once and record it; memory must hold all intermediate tensors."""
     calls: defaultdict[nn.Module, list[Call]] = defaultdict(list)
 
     def note(module: nn.Module, args: tuple[object, ...], out: object) -> None:

@@ -1,15 +1,16 @@
-"""Fold the blocks of ParCNetV2 for one input size; registers its rules with `folding`.
+"""Fold the blocks of ParCNetV2 for one input size; importing this file registers the rules with `folding`.
 
-Exact up to rounding, with n(x) the norm without its weight w:
+The rules are exact up to rounding. n(x) is the norm, `CenteredL2Norm2d`, without its weight w.
 
-* n(x) = LayerNorm(x) / sqrt(C), which runtimes have as one operator. What it adds under the root is too little to be
-  seen, as long as positions have vectors longer than 1e-10; the norm itself leaves those below 1e-6 short.
-* W (w * n(x)) + b = (W w) n(x) + b: the weight goes into the convolution behind the norm. That may pad with zeros:
-  nothing is added.
-* Each bifurcation, one 1x1 convolution whose halves part, becomes two convolutions: the same products, and runtimes
-  that keep maps in blocks of channels need not copy the halves apart.
+* n(x) = LayerNorm(x) / sqrt(C), and runtimes have LayerNorm as one operator. Its epsilon is so small that it changes
+  nothing at positions whose centred vector of channels is longer than 1e-10. Only vectors shorter than 1e-6 differ:
+  `CenteredL2Norm2d` does not stretch them to length 1, LayerNorm does.
+* W (w * n(x)) + b = (W w) n(x) + b: the weight w goes into the convolution after the norm. The convolution may pad with
+  zeros, because the norm has no bias.
+* A bifurcation is one 1x1 convolution whose output is split into two halves. It becomes two convolutions. The products
+  are the same, and runtimes that store maps in blocks of channels need not copy the halves.
 
-The factors on skips stay: the norm that reads their sum sees all channels at once.
+The learned factors on the skips stay: a norm over all channels follows the sum, so they cannot move through it.
 """
 
 from typing import cast
@@ -22,12 +23,15 @@ from parckit.layers import BifurcateGateUnit, CenteredL2Norm2d, OversizedMixer, 
 from parckit.models.folding import fold_children, folds
 from parckit.models.folding_trace import Trace
 
-_ADDED = 1e-24
-"""What is added to the squared length of a vector: 1e-4 of it at a length of 1e-10, and a normal float32 number."""
+_SQUARED_LENGTH_EPS = 1e-24
+"""LayerNorm adds this to the squared length of a vector: 1e-4 of it at length 1e-10.
+
+It is no subnormal number in float32.
+"""
 
 
 class FusedOversizedMixer(nn.Module):
-    """An `OversizedMixer` whose halves are computed apart.
+    """An `OversizedMixer` that computes gate and value with two separate convolutions.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
@@ -49,7 +53,7 @@ class FusedOversizedMixer(nn.Module):
 
 
 class FusedBifurcateGateUnit(nn.Module):
-    """A `BifurcateGateUnit` whose halves are computed apart.
+    """A `BifurcateGateUnit` that computes gate and value with two separate convolutions.
 
     Shape:
         (B, C, H, W) -> (B, C, H, W)
@@ -67,7 +71,8 @@ class FusedBifurcateGateUnit(nn.Module):
 
 
 @folds(CenteredL2Norm2d)
-def _(module: CenteredL2Norm2d, trace: Trace) -> nn.Module:
+def fold_centered_l2_norm(module: CenteredL2Norm2d, trace: Trace) -> nn.Module:
+    """Replace the norm by a LayerNorm whose weight contains the factor 1 / sqrt(C)."""
     del trace
     weight = module.weight
     norm = _layer_norm(len(weight))
@@ -76,43 +81,47 @@ def _(module: CenteredL2Norm2d, trace: Trace) -> nn.Module:
 
 
 @folds(ParCV2Block)
-def _(module: ParCV2Block, trace: Trace) -> nn.Module:
+def fold_v2_block(module: ParCV2Block, trace: Trace) -> nn.Module:
+    """Move the weights of both norms into the convolutions after them, then fold the children."""
     module.register_module("norm1", _without_weight(module.norm1, module.mixer.expand))
     module.register_module("norm2", _without_weight(module.norm2, module.gate.expand))
     return fold_children(module, trace)
 
 
 @folds(ParCV2Downsample)
-def _(module: ParCV2Downsample, trace: Trace) -> nn.Module:
+def fold_v2_downsample(module: ParCV2Downsample, trace: Trace) -> nn.Module:
+    """Move the norm's weight into the convolution after it."""
     del trace
     module.register_module("norm", _without_weight(module.norm, module.conv))
     return module
 
 
 @folds(OversizedMixer)
-def _(module: OversizedMixer, trace: Trace) -> nn.Module:
+def fold_oversized_mixer(module: OversizedMixer, trace: Trace) -> nn.Module:
+    """Split the bifurcation of a mixer into two convolutions, then fold its children."""
     return fold_children(FusedOversizedMixer(module), trace)
 
 
 @folds(BifurcateGateUnit)
-def _(module: BifurcateGateUnit, trace: Trace) -> nn.Module:
+def fold_bifurcate_gate_unit(module: BifurcateGateUnit, trace: Trace) -> nn.Module:
+    """Split the bifurcation of a gate unit into two convolutions."""
     del trace
     return FusedBifurcateGateUnit(module)
 
 
 def _without_weight(norm: CenteredL2Norm2d, conv: nn.Conv2d) -> LayerNorm2d:
-    """Move a norm's weight into the convolution behind it."""
+    """Move a norm's weight into the convolution after it; return the LayerNorm that replaces the norm."""
     weight = norm.weight
     conv.weight.mul_(weight.view(-1, 1, 1) * len(weight) ** -0.5)
     return _layer_norm(len(weight))
 
 
 def _layer_norm(dim: int) -> LayerNorm2d:
-    return LayerNorm2d(dim, eps=_ADDED / dim, affine=False)
+    return LayerNorm2d(dim, eps=_SQUARED_LENGTH_EPS / dim, affine=False)
 
 
 def _halves(conv: nn.Conv2d) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """Part a 1x1 convolution by its outputs."""
+    """Split a 1x1 convolution into two: the first and the second half of its output channels."""
     halves: list[nn.Conv2d] = []
     for weight, bias in zip(conv.weight.chunk(2), cast("Tensor", conv.bias).chunk(2), strict=True):
         half = nn.Conv2d(conv.in_channels, len(weight), 1, device=weight.device, dtype=weight.dtype)

@@ -1,7 +1,7 @@
-"""Official MobileViT checkpoints for timm's own `mobilevit_xs` and `mobilevit_s`.
+"""How official MobileViT checkpoints fit timm's `mobilevit_xs` and `mobilevit_s`.
 
 Source: Mehta, Rastegari, "MobileViT: Light-weight, General-purpose, and Mobile-friendly Vision Transformer", ICLR 2022,
-arXiv:2110.02178. timm's models compute what the official ones do, at every size; only the names differ.
+arXiv:2110.02178. timm's models give the outputs of the official models at every size; only the names of weights differ.
 """
 
 OFFICIAL_INPUT = {
@@ -11,7 +11,7 @@ OFFICIAL_INPUT = {
     "crop_pct": 256 / 288,
     "interpolation": "bilinear",
 }
-"""What the official checkpoints were trained on: OpenCV's channel order, value / 255, the shorter side at 288."""
+"""The input of the official checkpoints: OpenCV's channel order, value / 255, shorter side at 288, a crop of 256."""
 
 OFFICIAL_NAMES = (
     (r"^conv_1\.", "stem."),
@@ -35,4 +35,4 @@ OFFICIAL_NAMES = (
     (r"\.block\.conv\.", ".conv."),
     (r"\.block\.norm\.", ".bn."),
 )
-"""From official keys to timm's, one rule after the other."""
+"""(pattern, replacement) pairs that turn official keys into timm's, applied in this order."""

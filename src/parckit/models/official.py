@@ -1,4 +1,4 @@
-"""Loading the official checkpoints of every family into our models."""
+"""Load official checkpoints of every family into our models."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +15,14 @@ from parckit.models.state_dicts import compare_keys
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Official:
-    """What is known of a family's official checkpoints.
+    """The official checkpoints of a family.
 
     Attributes:
-        models: our models that they fit.
-        names: regular expressions and replacements that turn an official key into ours, one after the other.
-        aliases: prefixes of keys that hold a second copy of others' numbers.
-        expected_input: entries of `pretrained_cfg` that say what the weights expect as input.
+        models: names of the models that the checkpoints fit.
+        names: (pattern, replacement) pairs that turn an official key into ours, applied in this order.
+        aliases: prefixes of keys whose tensors are second copies; these keys are skipped.
+        expected_input: entries of `pretrained_cfg` that describe the input which the weights expect; empty if our
+            model's configuration already describes it.
     """
 
     models: tuple[str, ...]
@@ -50,7 +51,6 @@ _FAMILIES = (
     _Official(models=("parc_resnet50",), names=parc_resnet.OFFICIAL_NAMES),
     _Official(models=("parc_mobilenetv2",), names=parc_mobilenetv2.OFFICIAL_NAMES),
 )
-"""Where nothing is said of the input, our models' own configuration is the official one."""
 
 _OF_MODEL = {name: family for family in _FAMILIES for name in family.models}
 
@@ -58,7 +58,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "ema_s
 
 
 def rename_official_key(key: str, *, model: str) -> str | None:
-    """Return our name of a key in a model's official state dict, or None for an alias."""
+    """Return our name for a key in a model's official state dict, or None for an alias."""
     family = _OF_MODEL[model]
     if key.startswith(family.aliases):
         return None
@@ -68,32 +68,34 @@ def rename_official_key(key: str, *, model: str) -> str | None:
 
 
 def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object]) -> None:
-    """Load weights published for the official implementation, and note in `model.pretrained_cfg` what they expect.
+    """Load weights of the official implementation, and write the input that they expect into `model.pretrained_cfg`.
 
-    A model without classes takes a checkpoint with a classifier, and leaves that out.
+    If the model has no classifier (`num_classes=0`), the classifier in the checkpoint is skipped.
 
     Args:
-        model: a whole model made by `timm.create_model`, known by its architecture's name: also one of timm's own.
-        state_dict: the official keys, bare or wrapped under `model`, `state_dict` or an EMA key, with or without the
-            prefix `module.`. Of several such entries the first of `_WRAPPERS` counts: raw weights before EMA.
+        model: a whole model from `timm.create_model`: one of ours, or one of timm's with official weights.
+        state_dict: the official state dict, with or without the prefix `module.`. It may be an entry of another dict,
+            under `model`, `state_dict` or an EMA key. If there are several such entries, the first name in `_WRAPPERS`
+            counts, so raw weights come before EMA weights.
 
     Raises:
-        InputError: if the model was made with `features_only` or has no official weights, or naming every missing,
-            unexpected and mis-shaped key; the model is then unchanged.
+        InputError: if the model was made with `features_only`, has no official weights, or the keys do not fit. The
+            error then names every missing, unexpected and mis-shaped key. The model is unchanged.
     """
     if isinstance(model, FeatureDictNet | FeatureGetterNet | FeatureHookNet):
-        raise InputError("model made with features_only=True: load into the whole model, and take features of that")
+        raise InputError("model made with features_only=True: load into the whole model, and take features from it")
     config = cast("dict[str, object]", getattr(model, "pretrained_cfg", {}))
     architecture = str(config.get("architecture", type(model).__name__))
     if architecture not in _OF_MODEL:
         raise InputError(f"model={architecture!r}: official weights exist for {', '.join(_OF_MODEL)}")
+    # Rename the official keys; remember where each of ours comes from, for the error message.
     expected = model.state_dict()
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
     for key, tensor in _unwrap(state_dict).items():
         name = rename_official_key(key, model=architecture)
         if name is not None and not (model.num_classes == 0 and name.startswith(f"{config['classifier']}.")):
-            # A 1x1 convolution holds the numbers of the linear layer over channels that it stands for.
+            # Our 1x1 convolution may replace a linear layer over channels, whose weight has two dimensions less.
             pointwise = name in expected and expected[name].shape == (*tensor.shape, 1, 1)
             ours[name] = tensor[..., None, None] if pointwise else tensor
             origin[name] = key
@@ -108,20 +110,20 @@ def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
         return _unwrap(cast("Mapping[str, object]", state_dict[wrapper]))
     if not state_dict:
         raise InputError("state dict: is empty")
-    # What a file held: its keys may be anything.
+    # The dict comes from a file, so its keys and values may be anything.
     stray = [key for key, value in state_dict.items() if not (isinstance(key, str) and isinstance(value, Tensor))]  # pyright: ignore[reportUnnecessaryIsInstance]
     if stray:
-        raise InputError(f"state dict: holds what is no named tensor: {', '.join(sorted(map(str, stray))[:5])}")
+        raise InputError(f"state dict: has entries other than named tensors: {', '.join(sorted(map(str, stray))[:5])}")
     return {key.removeprefix("module."): value for key, value in cast("Mapping[str, Tensor]", state_dict).items()}
 
 
-def _check(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], origin: Mapping[str, str]) -> None:
-    faults = compare_keys(expected, given)
-    told = [f"missing {key}" for key in faults.get("missing", ())]
-    told += [f"unexpected {origin[key]}" for key in faults.get("unexpected", ())]
-    told += [
-        f"mis-shaped {origin[key]} {tuple(given[key].shape)}, needs {tuple(expected[key].shape)}"
+def _check(expected: Mapping[str, Tensor], ours: Mapping[str, Tensor], origin: Mapping[str, str]) -> None:
+    faults = compare_keys(expected, ours)
+    messages = [f"missing {key}" for key in faults.get("missing", ())]
+    messages += [f"unexpected {origin[key]}" for key in faults.get("unexpected", ())]
+    messages += [
+        f"mis-shaped {origin[key]} {tuple(ours[key].shape)}, needs {tuple(expected[key].shape)}"
         for key in faults.get("mis-shaped", ())
     ]
-    if told:
-        raise InputError(f"official state dict does not fit ({len(told)} keys): " + "; ".join(told))
+    if messages:
+        raise InputError(f"official state dict does not fit ({len(messages)} keys): " + "; ".join(messages))

@@ -1,7 +1,8 @@
-"""ParC-ConvNeXt-XT, and ConvNeXt-XT, which it is made of.
+"""ConvNeXt-XT, and ParC-ConvNeXt-XT, which is made from it.
 
 Sources: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-ECCV 2022, arXiv:2203.03952; Liu et al., "A ConvNet for the 2020s", CVPR 2022, arXiv:2201.03545. The class is timm's.
+ECCV 2022, arXiv:2203.03952; Liu et al., "A ConvNet for the 2020s", CVPR 2022, arXiv:2201.03545. The class is
+timm's `ConvNeXt`.
 """
 
 from typing import cast
@@ -13,12 +14,11 @@ from parckit.models.parcifying import build_hybrid, hybrid_cfg, official_parc_na
 
 _FEATURES = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
 
-
 _LAYERS = {"first_conv": "stem.0", "classifier": "head.fc"}
 
 default_cfgs = generate_default_cfgs(
     {
-        # ParC-Net's authors trained it; ConvNeXt's published no weights of this size.
+        # ParC-Net's authors trained this size; ConvNeXt's authors published no weights for it.
         "convnext_xt.untrained": hybrid_cfg(
             paper_ids="arXiv:2201.03545", paper_name="A ConvNet for the 2020s", **_LAYERS
         ),
@@ -29,7 +29,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def convnext_xt(pretrained: bool = False, **kwargs: object) -> ConvNeXt:
-    """ConvNeXt-XT, 7.4 M parameters: half the width of ConvNeXt-T, the twin of ParC-ConvNeXt-XT."""
+    """ConvNeXt-XT, 7.4 M parameters: half as wide as ConvNeXt-T. ParC-ConvNeXt-XT is made from it."""
     numbers = {"depths": (3, 3, 9, 3), "dims": (48, 96, 192, 384)}
     return build_model_with_cfg(ConvNeXt, "convnext_xt", pretrained, feature_cfg=dict(_FEATURES), **numbers | kwargs)  # pyright: ignore[reportArgumentType]
 
@@ -59,4 +59,4 @@ OFFICIAL_NAMES = (
     *official_parc_names("gcc", ours="conv_dw"),
     (r"\.pwconv(\d)\.", r".mlp.fc\1."),
 )
-"""From official keys of either model to ours, one rule after the other."""
+"""(pattern, replacement) pairs that turn official keys of both models into ours, applied in this order."""

@@ -1,4 +1,4 @@
-"""ParC-MobileNetV2, made of timm's MobileNetV2.
+"""ParC-MobileNetV2, made from timm's MobileNetV2.
 
 Source: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer", ECCV
 2022, arXiv:2203.03952.
@@ -36,7 +36,7 @@ def parc_mobilenetv2(pretrained: bool = False, **kwargs: object) -> EfficientNet
 
 _DEPTHS = (1, 2, 3, 4, 3, 3, 1)
 _BLOCKS = [f"blocks.{stage}.{block}." for stage, depth in enumerate(_DEPTHS) for block in range(depth)]
-"""Ours; the official model numbers blocks without stages, from 1."""
+"""Prefixes of our blocks, in order. The official model numbers all blocks from 1, without stages."""
 
 OFFICIAL_NAMES = (
     (r"^classifier\.1\.", "classifier."),
@@ -56,4 +56,4 @@ OFFICIAL_NAMES = (
     (r"\.conv\.3\.|\.pw_linear\.1\.", ".bn3."),
     *official_parc_names("gcc", ours="conv_dw"),
 )
-"""From official keys to ours, one rule after the other."""
+"""(pattern, replacement) pairs that turn official keys into ours, applied in this order."""

@@ -1,7 +1,8 @@
-"""ParC-ResNet-50, made of timm's ResNet-50.
+"""ParC-ResNet-50, made from timm's ResNet-50.
 
 Source: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer", ECCV
-2022, arXiv:2203.03952. The operator is dense within each half of the channels here, as the 3x3 it stands in for.
+2022, arXiv:2203.03952. Here ParC is dense within each half of the channels, because it replaces dense 3x3
+convolutions.
 """
 
 from typing import cast
@@ -30,4 +31,4 @@ def parc_resnet50(pretrained: bool = False, **kwargs: object) -> ResNet:
 
 
 OFFICIAL_NAMES = official_parc_names("parc", ours="conv2")
-"""From official keys to ours, one rule after the other."""
+"""(pattern, replacement) pairs that turn official keys into ours, applied in this order."""

@@ -1,8 +1,8 @@
-"""ParC for any convolutional network of timm: `parcify(model)`, and the hybrids that are made by it.
+"""Put ParC into any convolutional network of timm: `parcify(model)`, and what the hybrid models need.
 
-ParC-Net's authors put their operator into ConvNeXt, ResNet-50 and MobileNetV2 in place of a few spatial convolutions on
-the two smallest maps, and leave everything else as it was (Zhang et al., ECCV 2022, arXiv:2203.03952). Here that is one
-mechanism in two steps: `plan_parc` finds the convolutions and says what would change, `apply_parc` exchanges them.
+ParC-Net's authors put their operator into ConvNeXt, ResNet-50 and MobileNetV2. It replaces a few spatial convolutions
+on the two smallest maps; everything else stays (Zhang et al., ECCV 2022, arXiv:2203.03952). Here this takes two steps:
+`plan_parc` selects the convolutions and describes the changes, `apply_parc` replaces the convolutions.
 """
 
 import copy
@@ -29,8 +29,8 @@ PositionEmbeddings = Literal["every", "first", "none"]
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 Key = TypeVar("Key", bound=Hashable)
 _LATE = (1, 3)
-"""Convolutions replaced by default: the last one on the smallest maps, the last three on the next larger ones. Each of
-the paper's hybrids has four ParC operators, in this proportion."""
+"""Default numbers of replaced convolutions: the last one on the smallest maps, the last three on the next larger maps.
+The paper's hybrids have four ParC operators in this proportion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +39,8 @@ class Replacement:
 
     Attributes:
         name: name of the module in the model.
-        stage: index of its stage; 0 is the first behind the stem.
-        conv: what was there, such as `7x7 depthwise`.
+        stage: index of its stage; 0 is the first one after the stem.
+        conv: kind of the replaced convolution, such as `7x7 depthwise`.
         dim: channels in and out.
         groups: groups of ParC along the height and along the width.
         length: taps and positions of ParC along the height and the width: the size of the map.
@@ -69,7 +69,7 @@ class ParCReport:
     """What was replaced in a model.
 
     Attributes:
-        size: height and width of the images that kernels and multiply-adds are for, pixels.
+        size: (height, width) of the images, pixels, to which kernel lengths and multiply-adds refer.
         replacements: one entry per convolution, in the model's order.
     """
 
@@ -94,29 +94,30 @@ def parcify(
 ) -> Parcified[AnyModel]:
     """Return a copy of a convolutional timm model with ParC in place of late spatial convolutions.
 
-    What can be replaced: a convolution of 3x3 or larger that keeps the shape of its map. A depthwise one becomes
-    depthwise ParC, a dense one is dense within each half of the channels, a grouped one keeps its groups. All other
-    weights stay; the new ones are fresh, trainable also in a frozen model, and want training. The model given is not
-    changed.
+    A convolution can be replaced if its kernel is 3x3 or larger and it keeps the shape of its map. A depthwise one
+    becomes depthwise ParC, a dense one becomes dense within each half of the channels, a grouped one keeps its groups.
+    The weights of ParC are fresh and need training; they are trainable even if the model is frozen. All other weights
+    stay, and the model that you pass is not changed.
 
-    Networks whose blocks have parallel branches (RepVGG, MobileOne, RepViT, FastViT) go through
-    `timm.utils.reparameterize_model` first: afterwards timm could not merge the branches, and each of a block's twins
-    would count as a convolution of its own. Where a block holds several convolutions (Res2Net, MixNet, VoVNet) the last
-    ones may all be one block's; `stages` with a larger number reaches the others.
+    If the blocks of a network have parallel branches (RepVGG, MobileOne, RepViT, FastViT), first merge them with
+    `timm.utils.reparameterize_model`. Otherwise every branch counts as a convolution, and timm cannot merge the
+    branches later. If a block has several convolutions (Res2Net, MixNet, VoVNet), the last convolutions may all be in
+    one block; a larger number in `stages` reaches the other blocks.
 
     Args:
-        model: a whole timm model; of what comes back, `forward_intermediates` gives the features, and timm's
-            `FeatureGetterNet` is a module that does.
-        stages: stage index -> how many of its last convolutions to replace. Stages are counted from 0 behind the stem,
-            as the model's `group_matcher(coarse=True)` groups its layers. By default the last convolution on the
-            network's smallest maps and the last three on the next larger ones, the proportion of the paper's hybrids.
-        size: (height, width) of the images, pixels, for which kernels and embeddings get their lengths; by default the
-            size in the model's `pretrained_cfg`. Every other size works too, by interpolation.
-        position_embedding: in `"every"` ParC operator, in the `"first"` of each stage, or in `"none"`.
+        model: a whole timm model. To get features from the result, call its `forward_intermediates` or wrap it in
+            timm's `FeatureGetterNet`.
+        stages: stage index -> how many convolutions to replace, counted from the stage's end. Stage 0 is the first one
+            after the stem, as in the model's `group_matcher(coarse=True)`. Default: the last convolution on the
+            smallest maps and the last three on the next larger maps, as in the paper's hybrids.
+        size: (height, width) of the images, pixels; it sets the lengths of kernels and embeddings. Default: the size in
+            the model's `pretrained_cfg`. Images of other sizes work, too: kernels and embeddings are interpolated.
+        position_embedding: which ParC operators have embeddings: `"every"` one, the `"first"` of each stage, or
+            `"none"`.
 
     Raises:
-        InputError: if nothing, or less than asked for, can be replaced; if the model has no stages or cannot take
-            images of `size`; for arguments of other forms than these.
+        InputError: if nothing can be replaced, or less than `stages` asks for; if the model has no stages or cannot
+            take images of `size`; if an argument has another form than described here.
     """
     report = plan_parc(model, stages=stages, size=size, position_embedding=position_embedding)
     twin = copy.deepcopy(model)
@@ -125,7 +126,7 @@ def parcify(
 
 
 def hybrid_cfg(**kwargs: object) -> dict[str, object]:
-    """Return the `default_cfgs` entry of a hybrid; `kwargs` name its layers and say what is different."""
+    """Return the `default_cfgs` entry of a hybrid; `kwargs` name its layers and override other entries."""
     return {
         "url": "",
         "num_classes": 1000,
@@ -141,11 +142,11 @@ def hybrid_cfg(**kwargs: object) -> dict[str, object]:
 
 
 def official_parc_names(theirs: str, *, ours: str) -> tuple[tuple[str, str], ...]:
-    """Return the rules that turn official keys of ParC into ours.
+    """Return the (pattern, replacement) pairs that turn official keys of ParC into ours.
 
     Args:
-        theirs: what the official model calls its ParC operators, without the axis.
-        ours: the module that ParC stands in for.
+        theirs: the name of the ParC operators in the official model, without the axis.
+        ours: the name of the replaced module in our model.
     """
     return (
         (rf"\.{theirs}_H\.gcc_conv\.", f".{ours}.height."),
@@ -165,14 +166,15 @@ def build_hybrid(
     feature_cfg: Mapping[str, object],
     **kwargs: object,
 ) -> nn.Module:
-    """Build a registered model that is another registered model with ParC; `img_size` sets its native lengths."""
+    """Build `variant`: the registered model `twin` with ParC. `img_size` sets the lengths of kernels and embeddings."""
 
     def build(*, img_size: int | tuple[int, int] | None = None, **options: object) -> nn.Module:
         if img_size is None:
             img_size = cast("PretrainedCfg", get_pretrained_cfg(variant)).input_size[1:]
         size = cast("tuple[int, int]", to_2tuple(img_size))
-        # Planned at the full stride, so that weights fit every output_stride.
+        # Plan without `output_stride`: then the same weights fit models of every `output_stride`.
         native = {name: value for name, value in options.items() if name != "output_stride"}
+        # The plan needs no data; the replacement is made in the real model.
         with torch.device("meta"):
             plain = timm.create_model(twin, **native)  # pyright: ignore[reportArgumentType]
         report = plan_parc(plain, stages=stages, size=size, position_embedding=position_embedding)
@@ -190,17 +192,17 @@ def plan_parc(
     size: tuple[int, int] | None,
     position_embedding: PositionEmbeddings,
 ) -> ParCReport:
-    """Find what `parcify` would replace, without changing the model; arguments and errors are those of `parcify`."""
+    """Select what `parcify` replaces, without changing the model; arguments and errors are the same as there."""
     if position_embedding not in get_args(PositionEmbeddings):
         raise InputError(f"position_embedding={position_embedding!r}: choose from {get_args(PositionEmbeddings)}")
     if stages is not None:
         _check_stages(stages)
-    size = _own_size(model) if size is None else size
+    size = _native_size(model) if size is None else size
     check_size(size)
-    found = survey(model, size)
-    chosen = _late(found) if stages is None else _last_of(found.candidates, stages, size=size)
+    surveyed = survey(model, size)
+    selected = _select_late(surveyed) if stages is None else _select_by_stage(surveyed.candidates, stages, size=size)
     replacements: list[Replacement] = []
-    for candidate in chosen:
+    for candidate in selected:
         first = all(candidate.stage != other.stage for other in replacements)
         with_pe = position_embedding == "every" or (position_embedding == "first" and first)
         replacements.append(_describe(candidate, with_pe=with_pe))
@@ -208,10 +210,10 @@ def plan_parc(
 
 
 def apply_parc(model: nn.Module, report: ParCReport) -> None:
-    """Exchange the convolutions of a report in the model itself, under all names that they have in it."""
-    for each in report.replacements:
-        conv = cast("nn.Conv2d", model.get_submodule(each.name))
-        parc = ParCConv2d(each.dim, each.length, groups=each.groups, with_pe=each.with_pe)
+    """Replace the convolutions of a report in the model itself, under every name that they have there."""
+    for replacement in report.replacements:
+        conv = cast("nn.Conv2d", model.get_submodule(replacement.name))
+        parc = ParCConv2d(replacement.dim, replacement.length, groups=replacement.groups, with_pe=replacement.with_pe)
         parc = parc.to(conv.weight).train(conv.training)
         for name, module in [*model.named_modules(remove_duplicate=False)]:
             if module is conv:
@@ -222,7 +224,7 @@ def _describe(candidate: Candidate, *, with_pe: bool) -> Replacement:
     conv, (height, width) = candidate.conv, candidate.size
     groups = (1, 1) if conv.groups == 1 else (math.ceil(conv.groups / 2), conv.groups // 2)
     per_group = conv.in_channels // sum(groups)
-    # One column or row per channel, of the half that it belongs to.
+    # Every channel of one half has a column of positions, every channel of the other half a row.
     positions = per_group * (groups[0] * height + groups[1] * width)
     kinds = {1: "dense", conv.in_channels: "depthwise"}
     return Replacement(
@@ -240,47 +242,60 @@ def _describe(candidate: Candidate, *, with_pe: bool) -> Replacement:
     )
 
 
-def _late(found: Survey) -> list[Candidate]:
-    sizes = found.sizes[: len(_LATE)]
-    chosen = _last(found.candidates, key=lambda each: each.size, numbers=dict(zip(sizes, _LATE, strict=False)))
-    if not chosen:
-        able = dict(sorted(Counter(each.stage for each in found.candidates).items()))
+def _select_late(surveyed: Survey) -> list[Candidate]:
+    """Return the candidates that are replaced by default."""
+    sizes = surveyed.sizes[: len(_LATE)]
+    numbers = dict(zip(sizes, _LATE, strict=False))
+    selected = _last(surveyed.candidates, key=lambda candidate: candidate.size, numbers=numbers)
+    if not selected:
+        most = _count_by_stage(surveyed.candidates)
         raise InputError(
-            f"stages=None: nothing on the smallest maps, {sizes}, can become ParC; give stages, at most {able}"
+            f"stages=None: nothing on the smallest maps, {sizes}, can become ParC; set stages, at most {most}"
         )
-    return chosen
+    return selected
 
 
-def _last_of(candidates: Sequence[Candidate], stages: Mapping[int, int], *, size: tuple[int, int]) -> list[Candidate]:
-    able = Counter(each.stage for each in candidates)
-    if not stages or any(not 1 <= number <= able[stage] for stage, number in stages.items()):
-        most = dict(sorted(able.items()))
-        raise InputError(f"stages={dict(stages)} at size={size}: needs 1 or more of a stage, at most {most}")
-    return _last(candidates, key=lambda each: each.stage, numbers=stages)
+def _select_by_stage(
+    candidates: Sequence[Candidate], stages: Mapping[int, int], *, size: tuple[int, int]
+) -> list[Candidate]:
+    """Return the last candidates of the stages, as many as `stages` says."""
+    most = _count_by_stage(candidates)
+    if not stages or any(not 1 <= number <= most.get(stage, 0) for stage, number in stages.items()):
+        raise InputError(f"stages={dict(stages)} at size={size}: needs 1 or more per stage, at most {most}")
+    return _last(candidates, key=lambda candidate: candidate.stage, numbers=stages)
+
+
+def _count_by_stage(candidates: Sequence[Candidate]) -> dict[int, int]:
+    return dict(sorted(Counter(candidate.stage for candidate in candidates).items()))
 
 
 def _last(
     candidates: Sequence[Candidate], *, key: Callable[[Candidate], Key], numbers: Mapping[Key, int]
 ) -> list[Candidate]:
-    """Return, in the model's order, so many of the last ones of each key as `numbers` says, or all that there are."""
-    left = dict(numbers)
-    chosen: list[Candidate] = []
-    for each in reversed(candidates):
-        if left.get(key(each), 0) > 0:
-            left[key(each)] -= 1
-            chosen.append(each)
-    return chosen[::-1]
+    """Return the last candidates of every key in `numbers`, in the model's order.
+
+    `numbers` says how many; if there are fewer, all are returned.
+    """
+    missing = dict(numbers)
+    selected: list[Candidate] = []
+    for candidate in reversed(candidates):
+        if missing.get(key(candidate), 0) > 0:
+            missing[key(candidate)] -= 1
+            selected.append(candidate)
+    return selected[::-1]
 
 
 def _check_stages(stages: object) -> None:
     numbers = [*stages, *stages.values()] if isinstance(stages, Mapping) else [None]
     if not all(isinstance(number, int) for number in numbers):
-        raise InputError(f"stages={stages!r}: must map indices of stages to numbers of convolutions, as {{2: 3, 3: 1}}")
+        raise InputError(
+            f"stages={stages!r}: must map stage indices to numbers of convolutions, such as {{2: 3, 3: 1}}"
+        )
 
 
-def _own_size(model: nn.Module) -> tuple[int, int]:
+def _native_size(model: nn.Module) -> tuple[int, int]:
     config = cast("Mapping[str, object]", getattr(model, "pretrained_cfg", None) or {})
     if "input_size" not in config:
-        raise InputError("size=None: the model has no pretrained_cfg that tells its size; give (height, width)")
+        raise InputError("size=None: the model's pretrained_cfg has no input_size; set size=(height, width)")
     _, height, width = cast("tuple[int, int, int]", config["input_size"])
     return height, width

@@ -1,15 +1,17 @@
 """ParC-Net: a MobileViT-like backbone whose global mixing is circular convolution.
 
 Source: Zhang, Hu, Wang, "ParC-Net: Position Aware Circular Convolution with Merits from ConvNets and Transformer",
-ECCV 2022, arXiv:2203.03952. Widths and wiring follow the numbers of the official models, also where the paper says
-otherwise; the official code was not opened. Unlike it, every height and width works.
+ECCV 2022, arXiv:2203.03952. Widths and wiring are such that our models give the outputs of the official models, even
+where the paper says otherwise; the official code was not read. Unlike the official models, ours take every height and
+width.
 
-A stage 3 to 5 is an inverted residual (stride 2) and a `ParCStage` frame:
+Stages 3 to 5 each consist of an inverted residual (stride 2) and a `ParCStage`:
     local = 1x1(3x3(x)); mixed = 1x1(BN(ParC blocks(local))); out = 3x3(fusion(mixed, x))
 """
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from typing import cast, final
 
@@ -22,7 +24,8 @@ from torch import Tensor, nn
 from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
 from parckit.models.staged import StagedBackbone, check_img_size
 
-_LOCAL_DEPTHS = (0, 2)  # inverted residuals behind the first one in stages 1 and 2, the same in every official variant
+_LOCAL_DEPTHS = (0, 2)
+"""Inverted residuals after the first one in stages 1 and 2, the same in every official variant."""
 
 
 @final
@@ -36,21 +39,22 @@ class ParCNet(StagedBackbone):
         depths: ParC blocks in each of the three ParC stages.
         fusion: how a ParC stage joins its global result and its input.
         stem_kernel_size: side of the stem's kernel, pixels.
-        stem_stride: 2; 1 suits images of about 32 pixels, and halves every stride of the network.
-        img_size: side at which kernels and embeddings are learned, pixels; other sizes interpolate them.
+        stem_stride: 2, or 1 for images of about 32 pixels, which halves every stride of the network.
+        img_size: side of the images, pixels, for which kernels and embeddings are learned; for images of other sizes,
+            both are interpolated.
         in_chans: channels of the image.
         num_classes: 0 gives pooled features.
         global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
-        output_stride: 32, 16 or 8, the most the network may stride: strides beyond become 1, and as in the official
-            models only the depthwise 3x3 behind a removed stride is dilated.
+        output_stride: 32, 16 or 8, the largest stride of the network. All later strides become 1. As in the official
+            models, only the depthwise 3x3 convolutions after a removed stride are dilated.
         drop_rate: dropout before the classifier.
         block_drop_rate: dropout at the end of each feed-forward net.
         drop_path_rate: probability of dropping the last ParC block's residual branches; grows linearly from 0.
 
-    Training needs batches of two or more: the gates' norms see one value per channel and image.
+    Training needs batches of two or more images: the BatchNorms of the gates get one value per channel and image.
 
     Raises:
-        ValueError: for an unknown `output_stride` or `stem_stride`, or an `img_size` that is no side.
+        ValueError: if `output_stride` or `stem_stride` is unknown, or `img_size` is not a positive whole number.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W
@@ -79,24 +83,20 @@ class ParCNet(StagedBackbone):
         check_img_size(img_size)
         self.stem = ConvNormSiLU(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
+        parc_stage = partial(ParCStage, fusion=fusion, drop_rate=block_drop_rate)
+        # A stage: an inverted residual that may stride, then more of them (stages 1 and 2) or a ParC stage (3 to 5).
         stages: list[nn.Sequential] = []
         for i, (stride, dilation, reduction) in enumerate(_plan_strides(stem_stride, output_stride)):
             dim = dims[i + 1]
             down = InvertedResidual(dims[i], dim, stride=stride, dilation=dilation)
-            if i < len(_LOCAL_DEPTHS):
+            j = i - len(_LOCAL_DEPTHS)
+            if j < 0:
                 rest = [InvertedResidual(dim, dim) for _ in range(_LOCAL_DEPTHS[i])]
             else:
-                j = i - len(_LOCAL_DEPTHS)
-                frame = ParCStage(
-                    dim,
-                    inner_dim=inner_dims[j],
-                    hidden_dim=hidden_dims[j],
-                    length=math.ceil(img_size / (4 * stem_stride * 2**j)),
-                    fusion=fusion,
-                    drop_rate=block_drop_rate,
-                    drop_path_rates=path_rates[j],
-                )
-                rest = [frame]
+                # `output_stride` does not change the length: the same weights fit every output stride.
+                length = math.ceil(img_size / (4 * stem_stride * 2**j))
+                inner, hidden, rates = inner_dims[j], hidden_dims[j], path_rates[j]
+                rest = [parc_stage(dim, inner_dim=inner, hidden_dim=hidden, length=length, drop_path_rates=rates)]
             stages.append(nn.Sequential(down, *rest))
             self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"})
         self.stages = nn.Sequential(*stages)
@@ -112,7 +112,7 @@ class ParCNet(StagedBackbone):
         return {"stem": r"^stem", "blocks": [(blocks, None), (r"^final_conv", (99999,))]}
 
     def forward_stem(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Shrink the images."""
+        """Run the stem, which shrinks the images by `stem_stride`."""
         return self.stem(x)
 
     def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
@@ -120,7 +120,7 @@ class ParCNet(StagedBackbone):
         return self.final_conv(x)
 
     def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
-        """Return the map as it is: stages end normalised."""
+        """Return the map unchanged, because every stage ends with a norm."""
         del index, norm
         return x
 
@@ -130,13 +130,13 @@ class ParCNet(StagedBackbone):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
-        """Drop what lies behind the chosen stages; return their indices."""
-        chosen, last = feature_take_indices(len(self.stages), indices)
+        """Remove everything after the last selected stage; return the indices of the selected stages."""
+        selected, last = feature_take_indices(len(self.stages), indices)
         self.stages = self.stages[: last + 1]
         if prune_norm or prune_head:
             self.final_conv = nn.Identity()
             self.reset_classifier(0, "")
-        return chosen
+        return selected
 
 
 def _init_weights(module: nn.Module) -> None:
@@ -149,7 +149,10 @@ def _init_weights(module: nn.Module) -> None:
 
 
 def _plan_strides(stem_stride: int, output_stride: int) -> list[tuple[int, int, int]]:
-    """Return (stride, dilation, reduction) of the five stages' first blocks."""
+    """Return (stride, dilation, reduction) of the first block in each of the five stages.
+
+    Dilation is for the block's depthwise convolution; reduction is the stride from the image to the block's output.
+    """
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride={output_stride}: choose from 8, 16, 32")
     if stem_stride not in (1, 2):
@@ -174,7 +177,8 @@ PARCNET_SOURCE = {
 
 
 def _cfg(**kwargs: object) -> dict[str, object]:
-    # The official evaluation resizes the shorter side to 288 for a crop of 256; values / 255, no mean, no std.
+    # The official evaluation resizes the shorter side to 288 and crops 256 x 256; it divides values by 255 and uses
+    # neither mean nor std.
     return {
         "url": "",
         "num_classes": 1000,
@@ -195,7 +199,7 @@ _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hor
 
 default_cfgs = generate_default_cfgs(
     {
-        # Trained by this project: classify/cifar10_parcnet_xs.
+        # Trained by this project with the recipe classify/cifar10_parcnet_xs.
         "parcnet_xs.cifar10": _cfg(
             file=str(files("parckit") / "weights" / "parcnet_xs.cifar10.safetensors"),
             num_classes=10,
@@ -209,7 +213,8 @@ default_cfgs = generate_default_cfgs(
             origin_url=None,
             license="Apache-2.0",
         ),
-        "parcnet_xs.untrained*": _cfg(),  # the star makes it the one that the bare name means
+        # The star marks the default: the name `parcnet_xs` without a tag means this entry.
+        "parcnet_xs.untrained*": _cfg(),
         "parcnet_s.untrained": _cfg(),
         "parcnet_h.untrained": _cfg(),
         "parcnet_xxs.untrained": _cfg(input_size=(3, 32, 32), pool_size=(2, 2), crop_pct=1.0, license=None),
@@ -217,14 +222,13 @@ default_cfgs = generate_default_cfgs(
     }
 )
 
-
-_OF_TAG = {"cifar10": {"img_size": 32, "stem_stride": 1, "output_stride": 8}}
-"""Keywords that weights were trained with, by their tag."""
+_KWARGS_OF_TAG = {"cifar10": {"img_size": 32, "stem_stride": 1, "output_stride": 8}}
+"""Tag of pretrained weights -> model keywords with which they were trained."""
 
 
 def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNet:
     feature_cfg = {"out_indices": (0, 1, 2, 3, 4), "flatten_sequential": True}
-    numbers = _OF_TAG.get(str(kwargs.get("pretrained_cfg")), {}) | kwargs
+    numbers = _KWARGS_OF_TAG.get(str(kwargs.get("pretrained_cfg")), {}) | kwargs
     return build_model_with_cfg(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **numbers)  # pyright: ignore[reportArgumentType]
 
 
@@ -268,7 +272,7 @@ def parcnet_h(pretrained: bool = False, **kwargs: object) -> ParCNet:
 
 @register_model
 def parcnet_xxs(pretrained: bool = False, **kwargs: object) -> ParCNet:
-    """ParC-Net-XXS, 0.8 M parameters: parckit's own size for images of about 32 pixels."""
+    """ParC-Net-XXS, 0.8 M parameters: parckit's smallest variant, for images of about 32 pixels."""
     numbers = {
         "dims": (16, 24, 40, 56, 72, 96),
         "inner_dims": (56, 72, 96),
@@ -283,7 +287,7 @@ def parcnet_xxs(pretrained: bool = False, **kwargs: object) -> ParCNet:
 
 @register_model
 def test_parcnet(pretrained: bool = False, **kwargs: object) -> ParCNet:
-    """A ParC-Net for tests: every part of the family, as little work as possible."""
+    """A ParC-Net for tests: it has every part of the family and is as small as possible."""
     numbers = {
         "dims": (8, 8, 12, 16, 16, 24),
         "inner_dims": (16, 24, 24),
@@ -295,7 +299,7 @@ def test_parcnet(pretrained: bool = False, **kwargs: object) -> ParCNet:
 
 
 OFFICIAL_INPUT = {"channel_order": "bgr", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "crop_pct": 256 / 288}
-"""What the official checkpoints were trained on: OpenCV's channel order, value / 255."""
+"""The input of the official checkpoints: OpenCV's channel order, value / 255, shorter side at 288, a crop of 256."""
 
 OFFICIAL_NAMES = (
     (r"^conv_1\.", "stem."),
@@ -327,7 +331,7 @@ OFFICIAL_NAMES = (
     (r"\.block\.conv\.", ".conv."),
     (r"\.block\.norm\.", ".bn."),
 )
-"""From official keys to ours, one rule after the other."""
+"""(pattern, replacement) pairs that turn official keys into ours, applied in this order."""
 
 OFFICIAL_ALIASES = ("residual.",)
-"""Prefixes of second copies: the official model stores `layer_5.0` under two attributes."""
+"""Prefixes of keys that are second copies: the official model stores `layer_5.0` under two attributes."""

@@ -1,7 +1,7 @@
-"""ParCNetV2: a convolutional backbone of oversized kernels and gates.
+"""ParCNetV2: a convolutional backbone with oversized kernels and gates.
 
 Source: Xu, Zhang, Hu, Zhang, Wang, "ParCNetV2: Oversized Kernel with Enhanced Attention", ICCV 2023, arXiv:2211.07157.
-Wiring follows the numbers of the official models; inside, all maps are NCHW and linear layers 1x1 convolutions.
+Our models give the outputs of the official models. All maps are NCHW, and linear layers are 1x1 convolutions.
 
 stem (stride 4) -> 4 stages of [downsampling,] blocks -> mean -> LayerNorm -> linear
 """
@@ -21,8 +21,11 @@ from torch import Tensor, nn
 from parckit.layers import AxisConv2d, CenteredL2Norm2d, ParCV2Block, ParCV2Downsample, ParCV2Stem
 from parckit.models.staged import StagedBackbone, check_img_size
 
-_STRIDES = (4, 8, 16, 32)  # of the stages, in every official variant
-_SCALED_SKIPS_FROM = 2  # the stages, counted from 0, whose skips have learned factors in the official models
+_STRIDES = (4, 8, 16, 32)
+"""Strides from the image to the map of each stage, the same in every official variant."""
+
+_SCALED_SKIPS_FROM = 2
+"""Index of the first stage whose skips have learned factors, the same in every official variant."""
 
 
 @final
@@ -32,22 +35,25 @@ class ParCNetV2(StagedBackbone):
     Args:
         dims: widths of the four stages.
         depths: blocks of the four stages.
-        img_size: side at which the oversized kernels are learned, pixels: they just cover the maps of such images.
-        interpolate_kernels: resize the oversized kernels to cover any map. Off as in the official code, where maps of
-            larger images are not covered; a model may be trained without and run with it.
-        feature_norms: a norm for each stage's output beside the path through the network, as the official detection
-            and segmentation backbones have, in place of the classifier's norm. `features_only` then gives what the
-            norms return, and `forward_intermediates` does with `norm=True`. Fresh weights are still a classifier's.
+        img_size: side of the images, pixels, for which the oversized kernels are learned: they have just enough taps to
+            cover the maps of such images.
+        interpolate_kernels: resize the oversized kernels so that they cover every map. The default is the official
+            code's: kernels keep their length and do not cover the maps of larger images. A model may be trained
+            without interpolation and run with it.
+        feature_norms: add a norm for the output of each stage, and leave out the classifier's norm, as the official
+            detection and segmentation backbones do. The next stage still gets the output without the norm.
+            `features_only` returns the normalised outputs, `forward_intermediates` does with `norm=True`. Weights are
+            initialised as for a classifier.
         in_chans: channels of the image.
         num_classes: 0 gives pooled features.
         global_pool: `"avg"`, or `""` for the unpooled map (with `num_classes=0`).
-        output_stride: 32, 16 or 8, the most the network may stride: strides beyond become 1. Nothing is dilated, since
-            the kernels are oversized already; they stay as long as for 32.
+        output_stride: 32, 16 or 8, the largest stride of the network. All later strides become 1. Nothing is dilated,
+            because the kernels are oversized anyway; they keep the length that they have for 32.
         drop_rate: dropout before the classifier.
         drop_path_rate: probability of dropping the last block's residual branches; grows linearly from 0.
 
     Raises:
-        ValueError: for an unknown `output_stride`, or an `img_size` that is no side.
+        ValueError: if `output_stride` is unknown, or `img_size` is not a positive whole number.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes), any H and W
@@ -75,8 +81,10 @@ class ParCNetV2(StagedBackbone):
         self.stem = ParCV2Stem(in_chans, dims[0])
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         reductions = [min(native, output_stride) for native in _STRIDES]
+        # Every stage but the first begins with downsampling.
         stages: list[nn.Sequential] = []
         for i, dim in enumerate(dims):
+            # The kernels cover the map of an image of `img_size` at the native stride.
             length = 2 * math.ceil(img_size / _STRIDES[i]) - 1
             scaled = i >= _SCALED_SKIPS_FROM
             block = partial(ParCV2Block, dim, length, interpolate=interpolate_kernels, scale_skips=scaled)
@@ -88,6 +96,7 @@ class ParCNetV2(StagedBackbone):
         self.stages = nn.Sequential(*stages)
         self.feature_norms = nn.ModuleList(CenteredL2Norm2d(dim) for dim in dims if feature_norms)
         self.num_features = self.head_hidden_size = dims[-1]
+        # Official backbones with feature norms have no norm in front of the classifier.
         norm = nn.Identity if feature_norms else "layernorm2d"
         self.head = NormMlpClassifierHead(
             dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, norm_layer=norm
@@ -103,14 +112,14 @@ class ParCNetV2(StagedBackbone):
         return self.stem(x)
 
     def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        """Return the map as it is: the classifier's norm comes behind pooling."""
+        """Return the map unchanged: the classifier's norm comes after pooling."""
         return x
 
     def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
-        """Return the map, behind its feature norm if `norm` asks for it.
+        """Return the map; with `norm`, it goes through its feature norm.
 
         Raises:
-            ValueError: for `norm=True` where there are no feature norms.
+            ValueError: if `norm` is true and the model has no feature norms.
         """
         if norm and not self.feature_norms:
             raise ValueError("norm=True: needs a model made with feature_norms=True")
@@ -122,16 +131,16 @@ class ParCNetV2(StagedBackbone):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
-        """Drop what lies behind the chosen stages; return their indices."""
-        chosen, last = feature_take_indices(len(self.stages), indices)
+        """Remove everything after the last selected stage; return the indices of the selected stages."""
+        selected, last = feature_take_indices(len(self.stages), indices)
         self.stages = self.stages[: last + 1]
-        # Norms that never ran would get no gradient, which training on several devices refuses.
+        # Remove norms that would never run: they would get no gradient, and training on several devices would fail.
         norms = [] if prune_norm else list(self.feature_norms)[: last + 1]
-        self.feature_norms = nn.ModuleList(norm if i in chosen else nn.Identity() for i, norm in enumerate(norms))
+        self.feature_norms = nn.ModuleList(norm if i in selected else nn.Identity() for i, norm in enumerate(norms))
         if prune_norm or prune_head:
             self.head.norm = nn.Identity()
             self.reset_classifier(0, "")
-        return chosen
+        return selected
 
 
 def _init_weights(module: nn.Module) -> None:
@@ -142,7 +151,7 @@ def _init_weights(module: nn.Module) -> None:
 
 
 def _cfg(**kwargs: object) -> dict[str, object]:
-    # Input as the official checkpoints expect it, by the defaults of the library that they were trained with.
+    # The input of the official checkpoints: the defaults of the library that trained them.
     return {
         "url": "",
         "num_classes": 1000,
@@ -174,7 +183,8 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNetV2:
-    # The norms of features stand beside the path, where only the getter, which asks the model itself, can find them.
+    # Feature norms are not on the path through the network. Only the getter finds them, since it calls the model's own
+    # `forward_intermediates`.
     feature_cfg: dict[str, object] = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter", "flatten_sequential": True}
     if kwargs.get("feature_norms"):
         feature_cfg["norm"] = True
@@ -211,13 +221,13 @@ def parcnetv2_base(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
 
 @register_model
 def test_parcnetv2(pretrained: bool = False, **kwargs: object) -> ParCNetV2:
-    """A ParCNetV2 for tests: every part of the family, as little work as possible."""
+    """A ParCNetV2 for tests: it has every part of the family and is as small as possible."""
     numbers = {"dims": (8, 12, 16, 24), "depths": (1, 1, 2, 1), "img_size": 64}
     return _create("test_parcnetv2", pretrained, **numbers | kwargs)
 
 
 OFFICIAL_NAMES = (
-    # Our stages begin with their downsampling, so blocks behind one count from 1.
+    # Our stages 1 to 3 begin with their downsampling, so their blocks are numbered from 1.
     (r"^stages\.([1-3])\.(\d+)\.", lambda match: f"stages.{match[1]}.{int(match[2]) + 1}."),
     (r"^downsample_layers\.0\.", "stem."),
     (r"^downsample_layers\.(\d)\.", r"stages.\1.0."),
@@ -235,4 +245,4 @@ OFFICIAL_NAMES = (
     (r"^norm\.", "head.norm."),
     (r"^head\.(weight|bias)$", r"head.fc.\1"),
 )
-"""From keys of official classifiers and dense backbones to ours, one rule after the other."""
+"""(pattern, replacement) pairs that turn keys of official classifiers and dense backbones into ours, in this order."""

@@ -1,4 +1,4 @@
-"""Find the convolutions of a network that ParC can stand in for."""
+"""Find the convolutions of a network that ParC can replace."""
 
 import copy
 import math
@@ -14,7 +14,7 @@ from parckit.contract import InputError
 from parckit.models.build import image_channels, try_images
 
 _Passes = set[tuple[torch.Size, torch.Size]]
-"""Shapes of (input, output) that a convolution was seen with."""
+"""The (input, output) shapes with which a convolution ran."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +24,8 @@ class Candidate:
     Attributes:
         name: name of the module in the model.
         conv: the module.
-        stage: index of its stage; 0 is the first behind the stem.
-        size: height and width of the map it works on.
+        stage: index of its stage; 0 is the first one after the stem.
+        size: (height, width) of its map.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """What can be replaced in a model, and what maps it has.
+    """The convolutions that can be replaced in a model, and the sizes of its maps.
 
     Attributes:
         candidates: one or more, in the model's order.
-        sizes: heights and widths of the maps of all its stages, smallest first; those of one position do not count.
+        sizes: (height, width) of all maps in its stages, smallest first, without maps of one position.
     """
 
     candidates: tuple[Candidate, ...]
@@ -51,13 +51,15 @@ def survey(model: nn.Module, size: tuple[int, int]) -> Survey:
     """Return what can be replaced for images of `size` (height, width).
 
     Raises:
-        InputError: naming why, if there is nothing; if the model has no stages or cannot take such images.
+        InputError: if nothing can be replaced (the error says why); if the model has no stages or cannot take such
+            images.
     """
     stage_of = _stages(model)
     passes = _trace(model, size)
     candidates: list[Candidate] = []
     sizes: set[tuple[int, int]] = set()
     obstacles = Counter[str]()
+    # Sort the convolutions into candidates and obstacles; note the sizes of the stages' maps.
     for name, seen in passes.items():
         conv = cast("nn.Conv2d", model.get_submodule(name))
         obstacle = _obstacle(conv, seen) if name in stage_of else "outside the stages"
@@ -70,13 +72,15 @@ def survey(model: nn.Module, size: tuple[int, int]) -> Survey:
             obstacles[obstacle] += 1
     if not candidates:
         why = "; ".join(f"{number} {obstacle}" for obstacle, number in obstacles.items())
-        of = f"model of class {type(model).__name__} at size={size}: of {len(passes)} convolutions"
-        raise InputError(f"{of} none can become ParC: {why}")
+        name = type(model).__name__
+        raise InputError(
+            f"model of class {name} at size={size}: none of {len(passes)} convolutions can become ParC: {why}"
+        )
     return Survey(candidates=tuple(candidates), sizes=tuple(sorted(sizes, key=math.prod)))
 
 
 def _obstacle(conv: nn.Conv2d, seen: _Passes) -> str | None:
-    """Say what keeps a convolution from becoming ParC."""
+    """Say why a convolution cannot become ParC; None if it can."""
     if min(conv.kernel_size) < 3:
         return "with a kernel under 3x3"
     if len(seen) != 1:
@@ -92,29 +96,32 @@ def _obstacle(conv: nn.Conv2d, seen: _Passes) -> str | None:
 
 
 def _stages(model: nn.Module) -> dict[str, int]:
-    """Return the stage of each module of the stages that holds a weight."""
+    """Return the stage of every module that has a parameter and lies in a stage."""
     matcher = getattr(model, "group_matcher", None)
     if matcher is None:
         raise InputError(
-            f"model of class {type(model).__name__}: has no group_matcher that tells its stages; "
-            "needs a whole timm model, not one made with features_only or fused"
+            f"model of class {type(model).__name__}: has no group_matcher, so its stages are unknown; "
+            "must be a whole timm model, not one made with features_only or fused"
         )
     try:
         groups_by = matcher(coarse=True)
     except AssertionError as error:
         raise InputError(
-            f"model of class {type(model).__name__}: its group_matcher tells no stages: {error}"
+            f"model of class {type(model).__name__}: its group_matcher defines no stages: {error}"
         ) from error
-    # No pattern matches the empty name, so it lands where timm puts all that lies behind the last stage.
-    named = [(name, None) for name, _ in model.named_parameters()] + [("", None)]
-    groups = cast("dict[str, int]", group_with_matcher(iter(named), groups_by, reverse=True))
-    behind = groups[""]
+    # No pattern matches the empty name, so timm puts it into the group of everything after the last stage.
+    names = [(name, None) for name, _ in model.named_parameters()] + [("", None)]
+    groups = cast("dict[str, int]", group_with_matcher(iter(names), groups_by, reverse=True))
+    after_stages = groups[""]
     # Group 0 is the stem.
-    return {name.rpartition(".")[0]: group - 1 for name, group in groups.items() if 0 < group < behind}
+    return {name.rpartition(".")[0]: group - 1 for name, group in groups.items() if 0 < group < after_stages}
 
 
 def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:
-    """Run a copy without data up to its head; return the shapes that each convolution saw, in the model's order."""
+    """Run a copy of the model on the meta device, without its head.
+
+    Return the shapes with which every convolution ran, in the model's order.
+    """
     shadow = copy.deepcopy(model).to("meta", torch.float32).eval()
     convs = {name: module for name, module in shadow.named_modules() if isinstance(module, nn.Conv2d)}
     if not convs:

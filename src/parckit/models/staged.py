@@ -1,4 +1,4 @@
-"""What timm asks of every backbone, for those that are a row of stages; a family adds what is its own."""
+"""The base class of our backbones: a sequence of stages, with the methods that timm expects from every backbone."""
 
 from abc import ABC, abstractmethod
 from typing import cast
@@ -11,21 +11,22 @@ from torch import Tensor, nn
 
 from parckit.layers import AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding
 
-# They branch on the size of a map, which torch.fx does not know: features_only with feature_cls="fx" calls them whole.
+# These modules branch on the size of a map, which torch.fx cannot trace. With this, `features_only=True` works with
+# `feature_cls="fx"`, because torch.fx then calls each of them without tracing into it.
 for _module in (AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding):
     register_notrace_module(_module)
 
 
 class StagedBackbone(nn.Module, ABC):
-    """A backbone of stages, each a sequence of blocks, and a classifier.
+    """Stages, which are sequences of blocks, and a classifier.
 
     Args:
         num_classes: 0 gives pooled features.
 
     Attributes:
-        stages: set by the family.
-        head: set by the family.
-        feature_info: filled by the family: width, stride and name of every stage.
+        stages: set by the subclass.
+        head: set by the subclass.
+        feature_info: width, stride and module name of every stage; filled by the subclass.
 
     Shape:
         (B, in_chans, H, W) -> (B, num_classes)
@@ -42,15 +43,15 @@ class StagedBackbone(nn.Module, ABC):
 
     @abstractmethod
     def forward_stem(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
-        """Run what stands before the stages."""
+        """Run the layers before the stages."""
 
     @abstractmethod
     def forward_final(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-        """Run what stands between the stages and pooling."""
+        """Run the layers between the stages and pooling."""
 
     @abstractmethod
     def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
-        """Return what a stage's output is as a feature map, normalised if `norm` asks for it."""
+        """Turn the output of a stage into a feature map; `norm` normalises it."""
 
     @abstractmethod
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
@@ -63,7 +64,7 @@ class StagedBackbone(nn.Module, ABC):
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
-        """Drop what lies behind the chosen stages; return their indices."""
+        """Remove everything after the last selected stage; return the indices of the selected stages."""
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute activations in the backward pass to save memory, or stop doing so."""
@@ -74,7 +75,7 @@ class StagedBackbone(nn.Module, ABC):
         return self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Replace the classifier by a fresh one; 0 classes removes it."""
+        """Replace the classifier by a fresh one; `num_classes=0` removes it."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
 
@@ -87,28 +88,29 @@ class StagedBackbone(nn.Module, ABC):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Return the final features and the outputs of chosen stages, as every timm backbone can.
+        """Return the final features and the outputs of selected stages, as in every timm backbone.
 
         Args:
             x: images.
-            indices: stage indices, or how many of the last ones; all by default.
-            norm: normalise the outputs, as the family's `forward_feature` does.
-            stop_early: do not run what lies behind the last chosen stage.
+            indices: stage indices, or how many of the last stages; default: all stages.
+            norm: normalise the outputs, see `forward_feature` of the subclass.
+            stop_early: do not run the stages after the last selected one.
             output_fmt: only `"NCHW"`.
             intermediates_only: leave out the final features.
 
         Raises:
-            ValueError: for another `output_fmt`, or for `norm=True` where the family has no norms to apply.
+            ValueError: if `output_fmt` is not `"NCHW"`, or if the model lacks the norms that `norm=True` needs.
         """
         if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt={output_fmt!r}: only 'NCHW'")
-        chosen, last = feature_take_indices(len(self.stages), indices)
+            raise ValueError(f"output_fmt={output_fmt!r}: must be 'NCHW'")
+        selected, last = feature_take_indices(len(self.stages), indices)
+        # Run the stages and keep the outputs of the selected ones.
         intermediates: list[Tensor] = []
         x = self.forward_stem(x)
         stages = list(self.stages)[: last + 1] if stop_early else list(self.stages)
         for i, stage in enumerate(stages):
             x = self._run(cast("nn.Sequential", stage), x)
-            if i in chosen:
+            if i in selected:
                 intermediates.append(self.forward_feature(x, i, norm=norm))
         return intermediates if intermediates_only else (self.forward_final(x), intermediates)
 
@@ -134,10 +136,11 @@ class StagedBackbone(nn.Module, ABC):
 
 
 def check_img_size(img_size: object) -> None:
-    """Check the side of the images that kernels and embeddings are learned at.
+    """Check the side of the images for which kernels and embeddings are learned.
 
     Raises:
-        ValueError: if it is not one number of pixels: both axes learn the same length, and other maps interpolate.
+        ValueError: if it is not one whole number of pixels. Both axes learn the same length; kernels and embeddings
+            are interpolated for other maps.
     """
     if not isinstance(img_size, int) or img_size < 1:
-        raise ValueError(f"img_size={img_size!r}: must be one side in whole pixels; maps of other shapes interpolate")
+        raise ValueError(f"img_size={img_size!r}: must be one whole number of pixels, at least 1, for both sides")

@@ -1,4 +1,4 @@
-"""A backbone and a head for a task: building them from a spec, checkpoints in and out, weights that ship."""
+"""Networks, which are a backbone and a head for a task: build them from a spec, open and save their checkpoints."""
 
 from parckit.networks.build import HEADS, Head, build_network, check_input, head_of
 from parckit.networks.checkpoints import (

@@ -1,4 +1,4 @@
-"""From a spec to a network, whatever its task."""
+"""Build the network that a spec describes, for any task."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ class _Build(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
-    """What is known of a kind of network before one is built.
+    """A kind of network: how to build one, and what is known before it is built.
 
     Attributes:
-        build: builds the network of a spec.
-        outputs: what the network returns, in order; a single output is returned as a tensor, several as a tuple.
-        decoder: how the outputs become an answer.
+        build: builds the network that a spec describes.
+        outputs: the outputs of the network, in order. It returns a single output as a tensor, several as a tuple.
+        decoder: returns how the outputs become an answer.
     """
 
     build: _Build
@@ -38,14 +38,14 @@ HEADS: Mapping[tuple[str, str], Head] = {
         build=classify.build_classifier, outputs=(classify.LOGITS,), decoder=lambda _: CLASSIFY
     ),
 }
-"""Every head by (task, name). A new head is one line here and one file beside this one."""
+"""Every head by (task, name). A new head needs one entry here and one file in this folder."""
 
 
 def head_of(spec: NetworkSpec) -> Head:
-    """Return what is known of a spec's kind of network.
+    """Return the head that a spec names.
 
     Raises:
-        InputError: if this version has no such head for the task.
+        InputError: if this version of parckit has no such head for the task.
     """
     head = HEADS.get((spec.task, spec.head))
     if head is None:
@@ -59,24 +59,25 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
 
     Args:
         spec: task, backbone, head, their keywords, labels.
-        pretrained: with the weights that timm knows of the backbone, which may download them; else with fresh ones.
+        pretrained: load the pretrained weights that timm has for the backbone, which may download them. Otherwise the
+            weights are fresh.
 
     Raises:
-        InputError: if there is no such backbone, head or weights, or one refuses a keyword or its value.
+        InputError: if there is no such backbone, head or weights, or if backbone or head refuse a keyword or its value.
     """
     return head_of(spec).build(spec, pretrained=pretrained)
 
 
 def check_input(network: nn.Module, spec: NetworkSpec, *, size: tuple[int, int] | None = None) -> None:
-    """Try a network on images of its spec's size, or of another one, on a copy without data.
+    """Check that a network takes images of a size, by running a copy of it on the meta device.
 
     Args:
-        network: the network to try.
-        spec: what an error calls it.
-        size: (height, width), pixels; None: the spec's.
+        network: the network to check.
+        spec: its spec; the error message names the backbone.
+        size: (height, width), pixels; default: the size in the spec.
 
     Raises:
-        InputError: if it cannot take them.
+        InputError: if the network cannot take such images.
     """
     shadow = copy.deepcopy(network).to("meta").eval()
     size = size or spec.preprocessing.size

@@ -1,4 +1,4 @@
-"""The two kinds of checkpoint: Lightning's `.ckpt` of a training, and plain `.safetensors` of weights."""
+"""The two kinds of checkpoint: Lightning's `.ckpt` with the state of training, and `.safetensors` with weights only."""
 
 import json
 import warnings
@@ -17,23 +17,25 @@ from parckit.models import compare_keys, describe_faults
 from parckit.networks.build import build_network
 
 NETWORK_PREFIX = "model."
-"""Where a LightningModule of `parckit.tasks` keeps the network in its state dict."""
+"""Prefix of the network's keys in the state dict of a LightningModule of `parckit.tasks`."""
+
 _SUFFIXES = (".ckpt", ".safetensors")
 
 
 def names_checkpoint(name: str) -> bool:
-    """Return whether a name is one that `open_checkpoint` takes, and not that of a model."""
+    """Return whether a name is a checkpoint for `open_checkpoint`, not the name of a model."""
     return name.endswith(_SUFFIXES) or shipped_weights(name) is not None
 
 
 def open_checkpoint(path: Path) -> tuple[nn.Module, NetworkSpec]:
     """Build the network that a checkpoint was saved from, with its weights, in eval mode on the CPU.
 
-    The name of weights that come with the package, such as `parcnet_xs.cifar10`, stands for their file, unless there is
-    a file of that name. Nothing in a file is executed: `.ckpt` is read with `weights_only=True`.
+    `path` may also be the name of weights that come with the package, such as `parcnet_xs.cifar10`. A file of that name
+    comes first. No code in a file is executed: `.ckpt` is read with `weights_only=True`.
 
     Raises:
-        InputError: if the file is missing, damaged, no parckit checkpoint, or its weights do not fit its network.
+        InputError: if the file is missing, damaged or not a parckit checkpoint, or if its weights do not fit its
+            network.
     """
     if not path.is_file():
         path = shipped_weights(str(path)) or path
@@ -49,15 +51,15 @@ def open_checkpoint(path: Path) -> tuple[nn.Module, NetworkSpec]:
 
 
 def read_training(path: Path) -> tuple[NetworkSpec, dict[str, object]]:
-    """Return the spec and everything else that a `.ckpt` file of `parckit train` holds, tensors on the CPU.
+    """Return the spec and the whole content of a `.ckpt` file of `parckit train`, tensors on the CPU.
 
-    Nothing in the file is executed: it is read with `weights_only=True`.
+    No code in the file is executed: it is read with `weights_only=True`.
 
     Raises:
-        InputError: if the file is missing, damaged, or not written by `parckit train`.
+        InputError: if the file is missing, damaged or not written by `parckit train`.
     """
     with damage_named(path), warnings.catch_warnings():
-        # torch warns of pickles that it did not write; they are refused below or by the reader itself.
+        # torch warns about pickle files that it did not write. They are refused anyway, by torch or below.
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
@@ -67,7 +69,7 @@ def read_training(path: Path) -> tuple[NetworkSpec, dict[str, object]]:
 
 
 def save_weights(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
-    """Write the weights and the spec to a `.safetensors` file, whole or not at all.
+    """Write the weights and the spec to a `.safetensors` file; if writing fails, no partial file is left.
 
     Raises:
         InputError: if `path` has another suffix.
@@ -75,17 +77,17 @@ def save_weights(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: the name of a weights file must end in '.safetensors'")
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    # safetensors' own writer of files gives them permissions that keep other users from reading them.
+    # `save_file` of safetensors makes files that other users may not read, so the bytes are written here.
     with replacing(path) as temporary:
         temporary.write_bytes(save(weights, metadata={SPEC_KEY: json.dumps(spec.to_dict())}))
 
 
 @contextmanager
 def damage_named(path: Path) -> Generator[None]:
-    """Name the file in whatever error reading it raises.
+    """Turn every error of the body, which reads the file, into an `InputError` that names the file.
 
     Raises:
-        InputError: if there is no such file, or the body fails.
+        InputError: if there is no such file, or if the body fails.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -93,11 +95,10 @@ def damage_named(path: Path) -> Generator[None]:
         yield
     except InputError:
         raise
-    except Exception as error:  # Damaged files make torch raise whatever their bytes lead to: KeyError, EOFError, ...
-        name = type(error).__name__
-        raise InputError(
-            f"{path}: damaged, or no {path.suffix or 'checkpoint'} file of weights alone ({name})"
-        ) from error
+    # A damaged file can make torch raise almost any error: KeyError, EOFError, ...
+    except Exception as error:
+        kind = f"{path.suffix or 'checkpoint'} file"
+        raise InputError(f"{path}: damaged, or not a {kind} with only weights ({type(error).__name__})") from error
 
 
 def _read_lightning(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
@@ -114,7 +115,7 @@ def _read_safetensors(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
         metadata: Mapping[str, str] = file.metadata() or {}
         if SPEC_KEY not in metadata:
             raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r})")
-        return _decode_spec(json.loads(metadata[SPEC_KEY]), path), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # no mapping
+        return _decode_spec(json.loads(metadata[SPEC_KEY]), path), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # file is not a mapping
 
 
 def _decode_spec(data: object, path: Path) -> NetworkSpec:

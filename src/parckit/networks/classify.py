@@ -1,4 +1,4 @@
-"""Classifiers: a backbone with the head that timm gives it."""
+"""Classifiers: a timm backbone with its own classification head."""
 
 from torch import nn
 
@@ -10,9 +10,9 @@ LOGITS = OutputSpec(name="logits", dtype="float32", layout="NC", shape=(None, No
 
 
 def build_classifier(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
-    """Build the classifier that a spec describes; it tells as many classes apart as there are labels.
+    """Build the classifier that a spec describes, with one class for every label.
 
     Raises:
-        InputError: if timm knows no such model or weights, or the model refuses a keyword or its value.
+        InputError: if timm has no such model or weights, or the model refuses a keyword or its value.
     """
     return build_backbone(spec.backbone, spec.backbone_kwargs, pretrained=pretrained, num_classes=len(spec.labels))
