@@ -117,7 +117,7 @@ def test_other_classes_are_refused(checkpoint, digit_folder, mistake):
         (["--data=digits", "--threads=0"], "threads=0"),
         (["--data=digits", "--runtime=tensorrt"], "runtime='tensorrt': choose from torch, onnxruntime"),
         (["--data=digits", "--runtime=onnxruntime"], "runtime='onnxruntime' does not open checkpoint files"),
-        (["--data=digits", "--artefact=nms"], "artefact='nms' is a choice within a bundle"),
+        (["--data=digits", "--artefact=nms"], "artefact='nms' chooses within a bundle"),
     ],
     ids=str,
 )

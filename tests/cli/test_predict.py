@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from parckit.cli.main import main
 from parckit.networks import open_checkpoint, save_weights
 from pictures import coloured
 
@@ -106,10 +107,15 @@ def test_a_file_of_a_bundle_answers_alone(bundle, picture, tmp_path, ranked):
     assert ranked(alone, picture) == ranked(bundle, picture)
 
 
-def test_a_broken_picture_is_named(bundle, picture, tmp_path, mistake):
-    broken = tmp_path / "broken.png"
+def test_broken_pictures_are_named_and_the_others_are_answered(bundle, picture, tmp_path, capsys):
+    broken, absent = tmp_path / "broken.png", tmp_path / "absent.png"
     broken.write_bytes(picture.read_bytes()[:100])
-    assert mistake("predict", bundle, picture, broken).startswith(f"{broken}: ")
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", str(bundle), str(broken), str(absent), str(picture), "--json"])
+    printed = capsys.readouterr()
+    assert [*json.loads(printed.out)] == [str(picture)]
+    assert printed.err.startswith(f"parckit: error: {broken}: ")
+    assert printed.err.endswith(f"; 1 more cannot be read: {absent}\n")
 
 
 @pytest.mark.parametrize(
@@ -136,3 +142,20 @@ def test_mistakes_are_named(options, named, bundle, picture, mistake):
 
 def test_a_picture_is_no_model(picture, mistake):
     assert mistake("predict", picture, picture).startswith(f"{picture}: ")
+
+
+def test_answers_can_be_drawn_and_a_folder_stands_for_its_pictures(bundle, picture, tmp_path, parckit):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        shutil.copy(picture, folder / "same.png")
+    printed = json.loads(parckit("predict", bundle, *folders, "--json", "--draw", tmp_path / "drawn"))
+    assert [*printed] == [str(folder / "same.png") for folder in folders]
+    drawings = sorted((tmp_path / "drawn").iterdir())
+    assert [path.name for path in drawings] == ["same.png.2.answer.png", "same.png.answer.png"]
+    with Image.open(picture) as original, Image.open(drawings[0]) as drawing:
+        assert drawing.height > original.height
+
+
+def test_a_picture_that_is_given_twice_is_shown_twice(bundle, picture, parckit):
+    assert parckit("predict", bundle, picture, picture).count(str(picture)) == 2

@@ -38,7 +38,7 @@ def test_a_run_leaves_checkpoints_logs_and_its_configuration(begun):
     assert list(logs.glob("events.out.tfevents.*"))
     with (logs / "metrics.csv").open() as file:
         header = next(csv.reader(file))
-    assert {"epoch", "step", "train_loss", "lr", "images/s", "val_loss", "val_top1"} == {*header}
+    assert {"epoch", "step", "train_loss", "lr", "images/s", "val_loss", "val_top1", "val_top5"} == {*header}
     _, spec = open_checkpoint(begun / "best.ckpt")
     assert spec.labels == tuple("0123456789")
     assert spec.preprocessing.size == (32, 32)

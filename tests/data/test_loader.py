@@ -11,6 +11,7 @@ from parckit.data import (
     BatchShape,
     DrawnImages,
     OneSize,
+    Sample,
     SeededBatches,
     collate_classes,
     eval_transform,
@@ -35,7 +36,7 @@ def spoilt(image_folder):
 
 
 def test_collate_counts_what_it_drops():
-    batch = collate_classes([(torch.ones(3, 2, 2), 1), None, (torch.zeros(3, 2, 2), 0), None])
+    batch = collate_classes([Sample(torch.ones(3, 2, 2), 1), None, Sample(torch.zeros(3, 2, 2), 0), None])
     assert batch.images.shape == (2, 3, 2, 2)
     assert batch.targets.tolist() == [1, 0]
     assert batch.skipped == 2

@@ -23,8 +23,8 @@ def test_a_dataset_knows_its_labels_and_what_is_true(image_folder):
     dataset = open_images(str(image_folder({"test/cat": 1, "test/dog": 2})), split="test", transform=TRANSFORM)
     assert dataset.labels == ("cat", "dog")
     assert dataset.table.targets.tolist() == [0, 1, 1]
-    image, target = dataset[2]
-    assert (image.shape, target) == ((3, 4, 4), 1)
+    sample = dataset[2]
+    assert (sample.image.shape, sample.target, sample.geometry.input_size) == ((3, 4, 4), 1, (4, 4))
 
 
 def test_a_dataset_tells_what_served_as_its_split(image_folder, shard):

@@ -166,7 +166,8 @@ def test_a_batch_is_written_as_asked(tmp_path):
 def test_a_checkpoint_is_exported_at_another_size(tmp_path):
     model = random_parcnet()
     save_weights(model, SPEC, tmp_path / "w.safetensors")
-    contract = export(str(tmp_path / "w.safetensors"), str(tmp_path / "b"), size=(40, 33), opset=17, batch_size=2)
+    settings = ExportSettings(opset=17, batch_size=2)
+    contract = export(str(tmp_path / "w.safetensors"), str(tmp_path / "b"), size=(40, 33), settings=settings)
     assert contract == read_contract(tmp_path / "b")
     assert contract.spec == SPEC.with_size((40, 33))
     assert contract.artefacts[0].input.shape == (2, 3, 40, 33)

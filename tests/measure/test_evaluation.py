@@ -11,8 +11,9 @@ from bundles import LABELS, expected_logits, tiny_spec, write_tiny_bundle
 from parckit.contract import InputError
 from parckit.data import Batch
 from parckit.measure.classification import ClassificationMetric
-from parckit.measure.evaluation import EvaluationData, Score, evaluate, make_metric, score
-from parckit.processing import list_images, load_image, preprocess
+from parckit.measure.evaluation import EvaluationData, Score, evaluate, score
+from parckit.measure.evaluators import evaluator_of
+from parckit.processing import CLASSIFY, ClassPrediction, list_images, load_image, make_decoder, preprocess
 from pictures import coloured
 
 
@@ -22,8 +23,9 @@ def batch(logits: list[list[float]], targets: list[int], *, skipped: int = 0) ->
     return Batch(images=images, targets=torch.tensor(targets, dtype=torch.int64), skipped=skipped)
 
 
-def read_out(images: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (images[:, :, 0, 0],)
+def read_out(batch: Batch) -> list[ClassPrediction]:
+    network = replace(tiny_spec(), labels=("ant", "bee"))
+    return make_decoder(CLASSIFY, network)([batch.images.numpy()[:, :, 0, 0]], batch.geometries)
 
 
 def scored(*batches: Batch) -> Score:
@@ -48,8 +50,8 @@ def test_batches_of_broken_images_alone_are_counted():
 
 
 def test_a_task_without_a_metric_is_refused():
-    with pytest.raises(InputError, match="task='detect': this version measures 'classify'"):
-        make_metric(replace(tiny_spec(), task="detect"))
+    with pytest.raises(InputError, match="task='detect': this version evaluates classify"):
+        evaluator_of("detect")
 
 
 @pytest.fixture

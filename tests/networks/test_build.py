@@ -24,7 +24,7 @@ def test_what_is_known_of_a_head_is_what_its_network_gives():
     assert (output.name, output.layout) == ("logits", "NC")
     logits = build_network(SPEC)(torch.zeros(2, 3, 32, 48))
     assert logits.ndim == len(output.layout)
-    make_decoder(head_of(SPEC).decoder(SPEC), SPEC.labels)  # raises if there is no such decoder
+    make_decoder(head_of(SPEC).decoder(SPEC), SPEC)  # raises if there is no such decoder
 
 
 @pytest.mark.parametrize("change", [{"task": "segment"}, {"head": "ssd"}], ids=str)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.processing import IMAGE_EXTENSIONS, decode_image, list_images, load_image
+from parckit.processing import IMAGE_EXTENSIONS, decode_image, list_images, load_image, open_picture
 
 
 def _save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -104,3 +104,17 @@ def test_a_folder_without_images_is_named(tmp_path):
         list_images(tmp_path)
     with pytest.raises(InputError, match="no_folder: no such folder"):
         list_images(tmp_path / "no_folder")
+
+
+def test_a_cut_pillow_image_is_named(picture, tmp_path):
+    path = tmp_path / "cut.png"
+    picture().save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with Image.open(path) as lazy, pytest.raises(InputError, match=r"cut\.png: cannot be read as an image"):
+        open_picture(lazy)
+
+
+@pytest.mark.parametrize("wrong", [[[1, 2], [3, 4]], None, b"bytes"], ids=str)
+def test_what_is_no_picture_is_refused(wrong):
+    with pytest.raises(InputError, match="must be a file, a Pillow image or an array"):
+        open_picture(wrong)

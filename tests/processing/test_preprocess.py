@@ -94,6 +94,12 @@ def test_boxes_and_masks_go_back_to_the_picture(fit, size):
     assert shown.all() or fit == "cover"
 
 
+def test_a_mask_must_have_the_inputs_size():
+    _, geometry = preprocess(noise(50, 100), Preprocessing(size=(64, 32)))
+    with pytest.raises(InputError, match=r"mask of shape \(32, 64\)"):
+        geometry.mask_to_picture(np.zeros((32, 64), np.uint8))
+
+
 def test_boxes_end_at_the_pictures_borders():
     _, geometry = preprocess(noise(50, 100), Preprocessing(size=(64, 64), fit="contain"))
     found = geometry.boxes_to_picture(np.array([[-5.0, 0.0, 70.0, 64.0]]))

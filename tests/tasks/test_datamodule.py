@@ -68,7 +68,7 @@ def test_a_broken_image_is_counted_where_it_is_skipped(folder, make_data):
 def test_a_single_class_is_refused(folder, make_data, tmp_path):
     (tmp_path / "above").mkdir()
     shutil.copytree(folder / "train", tmp_path / "above" / "flowers")
-    with pytest.raises(InputError, match="above: has the class 'flowers' alone; is it a folder too high"):
+    with pytest.raises(InputError, match="above: has only the class 'flowers'; is the folder one level too high"):
         make_data(source=str(tmp_path / "above"))
 
 

@@ -78,7 +78,7 @@ def test_validation_counts_every_image_once(runs, pictures):
     assert [len(record["seen"]) for record in records] == [5, 4]
     assert [record["batches"] for record in records] == [2, 2], "one would wait for the other"
     dataset = open_images(str(pictures), split="val", transform=eval_transform(Preprocessing(size=(32, 32))))
-    wanted = torch.stack([image.double().mean((1, 2)) for image, _ in dataset])
+    wanted = torch.stack([sample.image.double().mean((1, 2)) for sample in dataset])
     found = torch.cat([record["seen"] for record in records])
     # Only the order differs.
     assert torch.equal(found.sort(0).values, wanted.sort(0).values)

@@ -1,5 +1,6 @@
 """`parckit export`: from a checkpoint to a verified ONNX bundle."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from parckit.cli.tables import show
@@ -21,10 +22,7 @@ def main(argv: list[str]) -> None:
         args.checkpoint,
         args.out,
         size=None if args.size is None else parse_size(args.size),
-        opset=args.opset,
-        ir_version=args.ir_version,
-        batch_size=args.batch_size,
-        form=args.form,
+        settings=ExportSettings(**{field.name: args[field.name] for field in fields(ExportSettings)}),
     )
     show_bundle(contract, args.out)
 

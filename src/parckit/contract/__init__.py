@@ -17,13 +17,15 @@ from parckit.contract.bundle import (
     Contract,
     add_artefact,
     decode_contract,
+    place_artefact,
     read_contract,
     sha256_of,
     write_contract,
 )
 from parckit.contract.errors import InputError, MissingExtraError, ParckitError
 from parckit.contract.files import find_leftovers, remove_leftovers, replacing
-from parckit.contract.plain import from_plain, to_plain
+from parckit.contract.metadata import read_artefact_metadata, write_artefact_metadata
+from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import ChannelOrder, Fit, Interpolation, Preprocessing
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS
 from parckit.contract.shipped import shipped_weights
@@ -31,6 +33,7 @@ from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task
 from parckit.contract.version import VERSION
 
 __all__ = [
+    "ADDED_LATER",
     "AVERAGE",
     "BEST",
     "CONFIG",
@@ -65,11 +68,14 @@ __all__ = [
     "decode_contract",
     "find_leftovers",
     "from_plain",
+    "place_artefact",
+    "read_artefact_metadata",
     "read_contract",
     "remove_leftovers",
     "replacing",
     "sha256_of",
     "shipped_weights",
     "to_plain",
+    "write_artefact_metadata",
     "write_contract",
 ]

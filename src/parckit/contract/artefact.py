@@ -13,6 +13,7 @@ Layout = Literal["NCHW", "NHWC"]
 ElementType = Literal["float32", "uint8"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_LAYOUT = re.compile(r"[A-Z]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +36,7 @@ class InputSpec:
     normalised_inside: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.shape) != len(self.layout):
-            raise InputError(f"shape={self.shape}: needs {len(self.layout)} dimensions, {self.layout}")
+        _check_shape(self.shape, self.layout)
         if self.shape[self.layout.index("C")] != 3:
             raise InputError(f"shape={self.shape}: needs 3 channels in {self.layout}")
         if self.dtype == "uint8" and not self.normalised_inside:
@@ -61,7 +61,7 @@ class OutputSpec:
     Attributes:
         name: of the graph's output.
         dtype: element type, such as float32.
-        layout: one letter a dimension; N in front means that the first dimension is the batch.
+        layout: a different capital letter for each dimension. N in front means that the first dimension is the batch.
         shape: sizes in that order; None for a free dimension.
     """
 
@@ -69,6 +69,9 @@ class OutputSpec:
     dtype: str
     layout: str
     shape: tuple[int | None, ...]
+
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, self.layout)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,3 +173,11 @@ class Artefact:
     def runs_in_chunks(self) -> bool:
         """Whether all outputs begin with the batch, so that images can be run in groups of any size."""
         return all(output.layout.startswith("N") for output in self.outputs)
+
+
+def _check_shape(shape: tuple[int | None, ...], layout: str) -> None:
+    """Refuse a layout that does not name every dimension once, and sizes below 1."""
+    if not _LAYOUT.fullmatch(layout) or len(set(layout)) != len(layout) or len(layout) != len(shape):
+        raise InputError(f"layout={layout!r}, shape={shape}: the layout needs a different letter for each dimension")
+    if any(size is not None and size < 1 for size in shape):
+        raise InputError(f"shape={shape}: sizes must be at least 1, or null for a free dimension")

@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 from parckit.contract.artefact import Artefact
 from parckit.contract.errors import InputError
-from parckit.contract.files import replacing
+from parckit.contract.files import remove_leftovers, replacing
 from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.schema1 import contract_from_schema1
 from parckit.contract.spec import NetworkSpec
@@ -47,7 +47,7 @@ class Contract:
         if not names or len(set(names)) != len(names):
             raise InputError(f"artefacts {names}: need one or more, each with a name of its own")
         for artefact in self.artefacts:
-            _check_classes(artefact, self.spec)
+            check_labels(artefact, self.spec)
 
     def artefact(self, name: str) -> Artefact:
         """Return the artefact of a name.
@@ -76,33 +76,62 @@ def write_contract(contract: Contract, folder: Path) -> None:
 def add_artefact(folder: Path, artefact: Artefact, *, made_in: Path) -> Contract:
     """Add an artefact to a bundle, or replace the one of its name, in one step: `contract.json` is written last.
 
-    A process that is killed in between leaves a bundle that is whole, and perhaps a subfolder that no contract lists.
+    A process that is killed before the end leaves a bundle that can be read: the one from before, or the new one. It
+    may also leave half-written files, which the next call removes, or a subfolder that no contract lists. Only one
+    process may change a bundle at a time.
 
     Args:
         folder: the bundle.
         artefact: its files are named as in `made_in`.
-        made_in: folder with the files; they are copied into a new subfolder of the bundle.
+        made_in: folder with the files. The files that the artefact lists are copied into a new subfolder of the bundle.
 
     Raises:
         InputError: if `folder` is no bundle, or a file of the artefact is missing or is another one.
     """
-    contract = read_contract(folder)
+    remove_leftovers(folder, names=".+")
+    former = read_contract(folder)
+    listed = place_artefact(artefact, made_in=made_in, bundle=folder)
+    others = tuple(entry for entry in former.artefacts if entry.name != artefact.name)
+    contract = replace(former, artefacts=(*others, listed))
+    write_contract(contract, folder)
+    _remove_unlisted(folder, former, contract)
+    return contract
+
+
+def place_artefact(artefact: Artefact, *, made_in: Path, bundle: Path) -> Artefact:
+    """Copy an artefact's files into a new subfolder of a bundle, without a change of its contract.
+
+    Args:
+        artefact: its files are named as in `made_in`.
+        made_in: folder with the files.
+        bundle: the bundle's folder.
+
+    Returns:
+        The artefact with its files named as in the bundle.
+
+    Raises:
+        InputError: if a file of the artefact is missing or is another one.
+    """
     for file, digest in artefact.files.items():
         if not (made_in / file).is_file() or sha256_of(made_in / file) != digest:
             raise InputError(f"artefact {artefact.name!r}: {made_in / file} is missing, or not the file it names")
     names = (artefact.name if number == 1 else f"{artefact.name}-{number}" for number in count(1))
-    subfolder = next(name for name in names if not (folder / name).exists())
-    with replacing(folder / subfolder) as temporary:
-        shutil.copytree(made_in, temporary)
-    listed = replace(artefact, files={f"{subfolder}/{file}": digest for file, digest in artefact.files.items()})
-    kept = tuple(entry for entry in contract.artefacts if entry.name != artefact.name)
-    changed = replace(contract, artefacts=(*kept, listed))
-    write_contract(changed, folder)
-    # Nothing refers to the files of the replaced artefact any more.
-    for replaced in (entry for entry in contract.artefacts if entry.name == artefact.name):
-        for file in replaced.files:
-            (folder / file).unlink(missing_ok=True)
-    return changed
+    subfolder = next(name for name in names if not (bundle / name).exists())
+    with replacing(bundle / subfolder) as temporary:
+        for file in artefact.files:
+            (temporary / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made_in / file, temporary / file)
+    return replace(artefact, files={f"{subfolder}/{file}": digest for file, digest in artefact.files.items()})
+
+
+def _remove_unlisted(folder: Path, former: Contract, contract: Contract) -> None:
+    """Remove the files that only the former contract lists, and the subfolders that they leave empty."""
+    before, now = ({file for entry in either.artefacts for file in entry.files} for either in (former, contract))
+    for file in before - now:
+        (folder / file).unlink(missing_ok=True)
+        for parent in [folder / parent for parent in PurePosixPath(file).parents][:-1]:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def read_contract(folder: Path, *, check_files: bool = True) -> Contract:
@@ -150,8 +179,12 @@ def decode_contract(data: object) -> Contract:
     return from_plain(Contract, plain, name="contract")
 
 
-def _check_classes(artefact: Artefact, spec: NetworkSpec) -> None:
-    """Refuse a classifier whose labels are not as many as its outputs."""
+def check_labels(artefact: Artefact, spec: NetworkSpec) -> None:
+    """Check that a classifier has as many outputs as labels. The outputs of other tasks depend on the head.
+
+    Raises:
+        InputError: if it has not.
+    """
     if spec.task != "classify":
         return
     (output, *others) = artefact.outputs

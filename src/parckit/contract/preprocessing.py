@@ -1,5 +1,6 @@
 """How a picture becomes a network's input: one description that training, checkpoints, bundles and boards share."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -52,8 +53,10 @@ class Preprocessing:
             raise InputError(f"crop_pct={self.crop_pct}: must lie in (0, 1]")
         if self.crop_pct != 1 and self.fit != "cover":
             raise InputError(f"crop_pct={self.crop_pct}: only fit='cover' crops; fit={self.fit!r} needs crop_pct=1")
-        if min(self.std) <= 0:
-            raise InputError(f"std={self.std}: must be positive")
+        if not all(0 < deviation < math.inf for deviation in self.std):
+            raise InputError(f"std={self.std}: must be positive and finite")
+        if not all(math.isfinite(level) for level in self.mean):
+            raise InputError(f"mean={self.mean}: must be finite")
         if not all(0 <= level <= 255 for level in self.fill):
             raise InputError(f"fill={self.fill}: must be three levels from 0 to 255")
         for name, value, accepted in (

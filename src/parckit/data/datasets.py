@@ -3,7 +3,7 @@
 import logging
 import random
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, NamedTuple, Protocol, final
 
 import numpy as np
 import torch
@@ -13,12 +13,27 @@ from torch.utils.data import Dataset
 
 from parckit.contract import InputError
 from parckit.data.sampling import Draw
+from parckit.processing import Geometry
 
 OnError = Literal["raise", "skip"]
 Target = Any
 """The ground truth of a picture: a class index, later boxes or a mask. Only the task knows its type."""
-Sample = tuple[Tensor, Target]
-"""A transformed image (3, H, W) and its target."""
+
+
+class Sample(NamedTuple):
+    """A picture and its target after a transform.
+
+    Attributes:
+        image: (3, H, W), or as the network's input says.
+        target: the ground truth, changed as the picture was.
+        geometry: where the image lies in the picture; None in training.
+    """
+
+    image: Tensor
+    target: Target
+    geometry: Geometry | None = None
+
+
 Transform = Callable[[Image.Image, Target], Sample]
 """Makes a sample of a picture and its target."""
 

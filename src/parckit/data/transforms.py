@@ -16,9 +16,9 @@ from timm.data import rand_augment_transform
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from parckit.contract import InputError, Preprocessing
+from parckit.contract import InputError, InputSpec, Preprocessing
 from parckit.data.datasets import Sample, Target, TrainTransform, Transform
-from parckit.processing import cover, preprocess, to_array
+from parckit.processing import FLOAT_NCHW, cover, preprocess, to_array
 
 Crop = Literal["random_resized", "pad", "none"]
 CropInterpolation = Literal["nearest", "bilinear", "bicubic", "random"]
@@ -90,17 +90,18 @@ class AugmentSettings:
                 raise InputError(f"{name}={value}: must lie in 0..1")
 
 
-def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """Return the evaluation preprocessing that `Preprocessing` describes. It does not change the target.
+def eval_transform(preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW) -> Transform:
+    """Return the evaluation preprocessing for a network's input. It does not change the target.
 
     Shape:
-        (3, H, W) float32
+        (3, H, W) float32, or as `wanted` says
     """
-    return partial(_evaluate, preprocessing=preprocessing)
+    return partial(_evaluate, preprocessing=preprocessing, wanted=wanted)
 
 
-def _evaluate(picture: Image.Image, target: Target, *, preprocessing: Preprocessing) -> Sample:
-    return torch.from_numpy(preprocess(picture, preprocessing)[0]), target
+def _evaluate(picture: Image.Image, target: Target, *, preprocessing: Preprocessing, wanted: InputSpec) -> Sample:
+    image, geometry = preprocess(picture, preprocessing, wanted=wanted)
+    return Sample(torch.from_numpy(image), target, geometry)
 
 
 def train_transform(preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
@@ -130,7 +131,7 @@ class _Train:
     def __call__(self, picture: Image.Image, target: Target, *, size: tuple[int, int], share: float) -> Sample:
         crop = _crop(size, preprocessing=self._preprocessing, augment=self._augment)
         rest = self._rest if share < self._augment.until else self._rest_at_end
-        return cast("Tensor", rest(crop(picture))), target
+        return Sample(cast("Tensor", rest(crop(picture))), target)
 
 
 def _changes(preprocessing: Preprocessing, *, augment: AugmentSettings) -> list[_Change]:

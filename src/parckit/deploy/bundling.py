@@ -3,30 +3,32 @@
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import nn
 
 from parckit.contract import (
     CONTRACT_FILE,
-    Artefact,
     Contract,
     InputError,
     NetworkSpec,
+    find_leftovers,
+    place_artefact,
     read_contract,
     replacing,
     write_contract,
 )
-from parckit.deploy.convert import Converter, load_converter
+from parckit.deploy.convert import load_converter
 from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.verify import check_artefact
-from parckit.layers import Form
 from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.models import fuse
 from parckit.networks import check_input, head_of, open_checkpoint
 
 _ENGINE = "onnxruntime"
+_USUAL = ExportSettings()
 
 
 def export(
@@ -34,10 +36,7 @@ def export(
     out: Path | str,
     *,
     size: tuple[int, int] | None = None,
-    opset: int = 18,
-    ir_version: int | None = None,
-    batch_size: int = 1,
-    form: Form = "auto",
+    settings: ExportSettings = _USUAL,
 ) -> Contract:
     """Fuse a checkpoint and write a verified bundle.
 
@@ -45,26 +44,20 @@ def export(
         checkpoint: a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit.
         out: folder of the bundle; a bundle that is already there is replaced only on success.
         size: (height, width) of the graph's input, pixels; by default the checkpoint's.
-        opset: ONNX opset version.
-        ir_version: ONNX IR version; None takes the lowest one that allows the opset.
-        batch_size: number of images that the graph takes at once.
-        form: form of convolutions along an axis; see `ExportSettings`.
+        settings: how to write the file.
 
     Raises:
-        InputError: if the checkpoint cannot be opened, or an argument is not accepted.
+        InputError: if the checkpoint cannot be opened, or the network takes no images of this size.
         ExportError: if the network cannot be exported, the exported file is not as requested, or its outputs differ
             from the network's.
     """
-    settings = ExportSettings(opset=opset, ir_version=ir_version, batch_size=batch_size, form=form)
     network, spec = open_checkpoint(Path(checkpoint))
     spec = spec if size is None else spec.with_size(size)
     check_input(network, spec)
     return export_bundle(network, spec, out=Path(out), settings=settings)
 
 
-def export_bundle(
-    network: nn.Module, spec: NetworkSpec, *, out: Path, settings: ExportSettings | None = None
-) -> Contract:
+def export_bundle(network: nn.Module, spec: NetworkSpec, *, out: Path, settings: ExportSettings = _USUAL) -> Contract:
     """Write a verified bundle of a network, for the image size in its spec.
 
     Args:
@@ -88,7 +81,9 @@ def export_bundle(
     with replacing(out) as folder:
         folder.mkdir()
         fused = fuse(reference, size=spec.preprocessing.size)
-        artefact = _convert(converter, fused, spec, bundle=folder, settings=settings or ExportSettings())
+        with TemporaryDirectory() as made_in:
+            made = converter.convert(fused, spec, folder=Path(made_in), settings=settings)
+            artefact = place_artefact(made, made_in=Path(made_in), bundle=folder)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(reference, size=spec.preprocessing.size)
         contract = Contract(
@@ -101,18 +96,6 @@ def export_bundle(
     return contract
 
 
-def _convert(
-    converter: Converter, fused: nn.Module, spec: NetworkSpec, *, bundle: Path, settings: ExportSettings
-) -> Artefact:
-    """Write the artefact to a folder in the bundle that has the artefact's name; paths are relative to the bundle."""
-    # The converter chooses the name, so the folder is renamed afterwards.
-    unnamed = bundle / "new"
-    unnamed.mkdir()
-    artefact = converter.convert(fused, spec, folder=unnamed, settings=settings)
-    unnamed.replace(bundle / artefact.name)
-    return replace(artefact, files={f"{artefact.name}/{file}": sha for file, sha in artefact.files.items()})
-
-
 def _refuse_foreign(out: Path) -> None:
     """Refuse an existing `out` unless it is empty or a bundle: replacing a folder deletes all files in it.
 
@@ -121,7 +104,8 @@ def _refuse_foreign(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"out={out}: is a file; a bundle is a folder")
-    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set[str]()
+    # Half-written files of a killed process do not count.
+    entries = {entry.name for entry in set(out.glob("*")).difference(find_leftovers(out, names=".+"))}
     if not entries:
         return
     listed = {CONTRACT_FILE}

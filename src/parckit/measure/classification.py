@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from parckit.contract import InputError
+from parckit.processing import ClassPrediction
 
 
 class ClassificationMetric(Metric):
@@ -29,31 +31,25 @@ class ClassificationMetric(Metric):
         super().__init__()
         if num_classes < 2:
             raise InputError(f"num_classes={num_classes}: need at least 2 to tell apart")
-        self.num_classes = num_classes
         # Without validate_args=False, checking the arguments would make the CPU wait for the GPU at every batch.
         self._confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
-        self._top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro", validate_args=False)
+        self.add_state("_top5_hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self._top5_hits: Tensor
 
-    def update(self, outputs: Sequence[Tensor], targets: Tensor) -> None:
+    def update(self, predictions: Sequence[ClassPrediction], targets: Tensor) -> None:
         """Count the images of a batch.
 
         Args:
-            outputs: one tensor, the logits.
+            predictions: the answers; each ranks five classes, or all of them if there are fewer.
             targets: the true classes.
 
-        Raises:
-            InputError: if the number of logits is not the number of classes.
-
         Shape:
-            outputs: one tensor, (B, classes)
             targets: (B,)
         """
-        (logits,) = outputs
-        if logits.shape[1] != self.num_classes:
-            classes = f"{self.num_classes} in the data, but the model has {logits.shape[1]} classes"
-            raise InputError(f"num_classes={classes}")
-        self._confusion.update(logits, targets)
-        self._top5.update(logits, targets)
+        ranked = torch.tensor([[score.class_index for score in answer.ranking] for answer in predictions])
+        ranked = ranked.to(targets.device)
+        self._confusion.update(ranked[:, 0], targets)
+        self._top5_hits += (ranked[:, :5] == targets[:, None]).sum()
 
     def compute(self) -> dict[str, float]:
         """Return `top1` and `top5`, percent. With fewer than five classes, top-5 counts all of them.
@@ -65,9 +61,7 @@ class ClassificationMetric(Metric):
         images = int(confusion.sum())
         if not images:
             raise InputError("no images to evaluate")
-        # torchmetrics divides in float32. Restore the whole number of images and divide in float64.
-        top5_hits = round(self._top5.compute().item() * images)
-        return {"top1": 100 * int(confusion.trace()) / images, "top5": 100 * top5_hits / images}
+        return {"top1": 100 * int(confusion.trace()) / images, "top5": 100 * int(self._top5_hits) / images}
 
     def tables(self) -> dict[str, npt.NDArray[np.int64]]:
         """Return `confusion`, (classes, classes): the number of images by true class (row) and best class (column)."""
@@ -77,4 +71,3 @@ class ClassificationMetric(Metric):
         """Begin anew."""
         super().reset()
         self._confusion.reset()
-        self._top5.reset()

@@ -4,37 +4,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from parckit.contract import InputError, NetworkSpec, Precision
-from parckit.data import Batch, IndexedImages, OnError, Split, eval_transform, image_loader, open_images
-from parckit.measure.classification import ClassificationMetric
-from parckit.runtimes import Images, Outputs, Session, open_session
+from parckit.contract import InputError, Precision
+from parckit.data import Batch, IndexedImages, OnError, Split, image_loader
+from parckit.measure.evaluators import TaskMetric, evaluator_of
+from parckit.processing import make_decoder
+from parckit.runtimes import Session, open_session
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item]], Iterable[Item]]
 """Returns the items that it gets, and may show the progress of the work."""
-
-
-class TaskMetric(Protocol):
-    """The interface of the metrics of all tasks. They are torchmetrics Metrics."""
-
-    def update(self, outputs: Sequence[Tensor], targets: Tensor) -> None:
-        """Add a batch: the network's outputs and the targets."""
-        ...
-
-    def compute(self) -> Mapping[str, float]:
-        """Return the scalars by name."""
-        ...
-
-    def tables(self) -> Mapping[str, npt.NDArray[np.generic]]:
-        """Return the results that are not scalars, such as a confusion matrix, by name."""
-        ...
+Watch = Callable[[Batch, Sequence[Any]], None]
+"""Gets a batch and its decoded answers."""
+Predict = Callable[[Batch], Sequence[Any]]
+"""Returns one decoded answer for each image of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +37,7 @@ class EvaluationData:
         workers: number of loader processes; 0 loads the images in this process.
 
     Raises:
-        InputError: if `batch_size` or `workers` is out of range.
+        InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
     """
 
     source: str
@@ -64,21 +51,26 @@ class EvaluationData:
             raise InputError(
                 f"--data.batch_size {self.batch_size}, --data.workers {self.workers}: need at least 1 and at least 0"
             )
+        if self.on_error not in get_args(OnError):
+            raise InputError(f"--data.on_error {self.on_error!r}: choose from {get_args(OnError)}")
 
-    def open(self, spec: NetworkSpec) -> IndexedImages:
-        """Open the images, preprocessed as the network expects.
+    def open(self, session: Session) -> IndexedImages:
+        """Open the images, preprocessed as a session expects.
 
         Raises:
-            InputError: if the classes of the data differ from those of the network.
+            InputError: if the data cannot be opened, or their classes differ from those of the network.
         """
-        transform = eval_transform(spec.preprocessing)
-        dataset = open_images(self.source, split=self.split, transform=transform, on_error=self.on_error)
-        _check_classes(dataset.labels, spec.labels, source=self.source)
-        return dataset
+        spec = session.spec
+        evaluator = evaluator_of(spec.task)
+        table = evaluator.open_table(self.source, split=self.split)
+        _check_classes(table.labels, spec.labels, source=self.source)
+        transform = evaluator.transform(spec.preprocessing, wanted=session.input)
+        return IndexedImages(table, transform=transform, on_error=self.on_error)
 
-    def batches(self, dataset: IndexedImages) -> Iterable[Batch]:
+    def batches(self, dataset: IndexedImages, session: Session) -> Iterable[Batch]:
         """Load the images that `open` returned, in order."""
-        return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
+        collate = evaluator_of(session.spec.task).collate
+        return image_loader(dataset, batch_size=self.batch_size, workers=self.workers, collate=collate)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,12 +140,29 @@ def evaluate(
     return evaluate_session(session, data, track=track)
 
 
-def evaluate_session(session: Session, data: EvaluationData, *, track: "Track[Batch]" = iter) -> Evaluation:
-    """Evaluate an open session; see `evaluate`."""
-    dataset = data.open(session.spec)
-    metric = make_metric(session.spec)
+def evaluate_session(
+    session: Session, data: EvaluationData, *, track: "Track[Batch]" = iter, watch: Watch | None = None
+) -> Evaluation:
+    """Evaluate an open session; see `evaluate`.
+
+    Args:
+        session: the session.
+        data: the data.
+        track: gets the batches while they are evaluated.
+        watch: gets every batch and its answers.
+    """
+    evaluator = evaluator_of(session.spec.task)
+    decoder = make_decoder(session.decoder, session.spec, overrides=evaluator.decoding)
+
+    def predict(batch: Batch) -> Sequence[object]:
+        answers = decoder(session(batch.images.numpy()), batch.geometries)
+        if watch is not None:
+            watch(batch, answers)
+        return answers
+
+    dataset = data.open(session)
     return Evaluation(
-        score=score(session, track(data.batches(dataset)), metric),
+        score=score(predict, track(data.batches(dataset, session)), evaluator.metric(session.spec)),
         labels=session.spec.labels,
         engine=session.engine,
         artefact=session.artefact,
@@ -162,22 +171,11 @@ def evaluate_session(session: Session, data: EvaluationData, *, track: "Track[Ba
     )
 
 
-def make_metric(spec: NetworkSpec) -> ClassificationMetric:
-    """Return the metric of a network's task.
-
-    Raises:
-        InputError: if this version has no metric for the task.
-    """
-    if spec.task != "classify":
-        raise InputError(f"task={spec.task!r}: this version measures 'classify'")
-    return ClassificationMetric(len(spec.labels))
-
-
-def score(predict: Callable[[Images], Outputs], batches: Iterable[Batch], metric: TaskMetric) -> Score:
-    """Run a session or function on all batches and compute the metric of its outputs.
+def score(predict: Predict, batches: Iterable[Batch], metric: TaskMetric) -> Score:
+    """Run a function on all batches and compute the metric of its answers.
 
     Args:
-        predict: a session, or any function from images to a tuple of arrays.
+        predict: any function from a batch to decoded answers.
         batches: images and their targets.
         metric: an empty metric.
 
@@ -188,8 +186,7 @@ def score(predict: Callable[[Images], Outputs], batches: Iterable[Batch], metric
     for batch in batches:
         skipped += batch.skipped
         if len(batch.targets):
-            outputs = predict(batch.images.numpy())
-            metric.update([torch.from_numpy(output) for output in outputs], batch.targets)
+            metric.update(predict(batch), batch.targets)
             images += len(batch.targets)
     if not images:
         raise InputError(f"no images to evaluate ({skipped} broken ones were skipped)")

@@ -13,12 +13,13 @@ from parckit.processing.images import (
     load_image,
     open_picture,
 )
-from parckit.processing.inputs import cover, fit, preprocess, to_array
+from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array
 from parckit.processing.prediction import Prediction
 
 __all__ = [
     "CLASSIFY",
     "DECODERS",
+    "FLOAT_NCHW",
     "FORMAT_OF_EXTENSION",
     "IMAGE_EXTENSIONS",
     "IMAGE_FORMATS",

@@ -1,15 +1,15 @@
 """Classification: from logits to the most probable classes, as text, JSON and picture."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from parckit.contract import DecoderSpec, InputError
+from parckit.contract import DecoderSpec, InputError, Task
 from parckit.processing.geometry import Geometry
 
 CLASSIFY = DecoderSpec(name="classify", defaults={"top": 3, "threshold": 0.0})
@@ -33,10 +33,12 @@ class ClassScore(NamedTuple):
     Attributes:
         label: its name.
         probability: from 0 to 1.
+        class_index: its number among the network's classes, from 0.
     """
 
     label: str
     probability: float
+    class_index: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -44,10 +46,12 @@ class ClassPrediction:
     """The most probable classes of a picture.
 
     Attributes:
+        columns: headings of `rows`.
         ranking: the most probable class first.
         threshold: least probability of an answer.
     """
 
+    columns: ClassVar[tuple[str, ...]] = ("class", "probability %")
     ranking: tuple[ClassScore, ...]
     threshold: float = 0.0
 
@@ -76,7 +80,7 @@ class ClassPrediction:
     def draw(self, picture: Image.Image) -> Image.Image:
         """Return the picture with a bar for every class below it."""
         width = max(picture.width, _CANVAS_WIDTH)
-        rows = self.rows()
+        rows = self._shown()
         canvas = Image.new("RGB", (width, picture.height + _ROW_HEIGHT * len(rows) + 8), _PAPER)
         canvas.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
         pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT_SIZE)
@@ -91,13 +95,16 @@ class ClassPrediction:
                 pen.text((end + 8, top + _ROW_HEIGHT // 2), share, fill=_INK, font=font, anchor="lm")
         return canvas
 
-    def rows(self) -> list[tuple[str, float | None]]:
-        """Return what is shown: a label and its probability a row."""
+    def rows(self) -> list[tuple[str, ...]]:
+        """Return a table's rows: a class and its probability in percent; UNKNOWN has none."""
+        return [(label, "" if share is None else f"{100 * share:.1f}") for label, share in self._shown()]
+
+    def _shown(self) -> list[tuple[str, float | None]]:
         rows: list[tuple[str, float | None]] = [(score.label, score.probability) for score in self.ranking]
         return rows if self.is_known else [(UNKNOWN, None), *rows]
 
     def __str__(self) -> str:
-        rows = self.rows()
+        rows = self._shown()
         width = max(len(label) for label, _ in rows)
         lines = [
             label if probability is None else f"{label:{width}}  {100 * probability:5.1f} %  {_bar(probability)}"
@@ -109,7 +116,7 @@ class ClassPrediction:
 
     def _repr_html_(self) -> str:
         """Return a table with bars, as notebooks show it."""
-        cells = ((html.escape(label), _html_bar(probability)) for label, probability in self.rows())
+        cells = ((html.escape(label), _html_bar(probability)) for label, probability in self._shown())
         rows = "".join(f"<tr><td>{label}</td><td>{bar}</td></tr>" for label, bar in cells)
         return f"<table>{rows}</table>"
 
@@ -119,7 +126,6 @@ class ClassDecoder:
 
     Args:
         labels: class names by index.
-        parameters: none are known.
         top: how many classes to tell.
         threshold: least probability of an answer, from 0 to 1.
 
@@ -127,10 +133,9 @@ class ClassDecoder:
         InputError: if `top` or `threshold` is out of range.
     """
 
-    def __init__(
-        self, labels: Sequence[str], parameters: Mapping[str, object], *, top: int = 3, threshold: float = 0.0
-    ) -> None:
-        del parameters
+    task: ClassVar[Task] = "classify"
+
+    def __init__(self, labels: Sequence[str], *, top: int = 3, threshold: float = 0.0) -> None:
         if top < 1 or int(top) != top:
             raise InputError(f"top={top}: must be a whole number of classes, at least 1")
         if not 0 <= threshold <= 1:
@@ -146,18 +151,27 @@ class ClassDecoder:
             outputs: the logits alone.
             geometries: of the images, one each; classes do not depend on them.
 
+        Raises:
+            InputError: if there are not as many numbers as classes.
+
         Shape:
             outputs: one array, (B, classes)
         """
         del geometries
         (logits,) = outputs
-        return [self._rank(row) for row in probabilities(logits)]
-
-    def _rank(self, row: NDArray[np.float64]) -> ClassPrediction:
-        # Equal probabilities keep the order of the classes.
-        best = np.argsort(-row, kind="stable")[: self._top]
-        ranking = tuple(ClassScore(self._labels[index], float(row[index])) for index in best.tolist())
-        return ClassPrediction(ranking=ranking, threshold=self._threshold)
+        if logits.ndim != 2 or logits.shape[1] != len(self._labels):
+            raise InputError(f"outputs of shape {logits.shape}: must be (B, {len(self._labels)}), a number a class")
+        shares = probabilities(logits)
+        # Equal logits keep the order of the classes.
+        best = np.argsort(-logits.astype(np.float64), axis=-1, kind="stable")[:, : self._top]
+        rows = zip(best.tolist(), np.take_along_axis(shares, best, axis=-1).tolist(), strict=True)
+        return [
+            ClassPrediction(
+                ranking=tuple(ClassScore(self._labels[index], share, index) for index, share in zip(*row, strict=True)),
+                threshold=self._threshold,
+            )
+            for row in rows
+        ]
 
 
 def probabilities(logits: NDArray[np.generic]) -> NDArray[np.float64]:

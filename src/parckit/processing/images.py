@@ -1,5 +1,7 @@
 """Decoding: any picture that a user may have becomes an upright RGB image, or an error that names it."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -37,12 +39,17 @@ def open_picture(source: Picture) -> Image.Image:
     """Return any picture as RGB, turned upright by its EXIF tag.
 
     Raises:
-        InputError: if a file is missing or cannot be decoded, or an array has another type or shape.
+        InputError: if a file is missing or cannot be decoded, an array has another type or shape, or `source` is
+            something else.
     """
     if isinstance(source, str | Path):
         return load_image(source)
     if isinstance(source, Image.Image):
-        return _rgb(ImageOps.exif_transpose(source))
+        # Pillow reads the pixels of an opened file only now.
+        with _naming(str(getattr(source, "filename", "") or "Pillow image")):
+            return _rgb(ImageOps.exif_transpose(source))
+    if not isinstance(source, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not check types
+        raise InputError(f"picture={source!r:.60}: must be a file, a Pillow image or an array of pixels")
     is_picture = source.ndim == 2 or (source.ndim == 3 and source.shape[2] == 3)
     if not is_picture or source.dtype != np.uint8 or not source.size:
         raise InputError(f"array of shape {source.shape} and type {source.dtype}: needs (H, W, 3) or (H, W) of uint8")
@@ -87,10 +94,16 @@ def decode_image(data: bytes, *, name: str) -> Image.Image:
 
 
 def _decode(source: Path | BytesIO, *, name: str) -> Image.Image:
+    with _naming(name), Image.open(source, formats=IMAGE_FORMATS) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
+
+
+@contextmanager
+def _naming(name: str) -> Generator[None]:
+    """Turn every error of Pillow into an `InputError` that begins with `name`."""
     try:
-        with Image.open(source, formats=IMAGE_FORMATS) as image:
-            ImageOps.exif_transpose(image, in_place=True)
-            return _rgb(image)
+        yield
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)})") from error
     except Exception as error:

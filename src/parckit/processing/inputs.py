@@ -13,11 +13,12 @@ from PIL import Image
 from parckit.contract import InputSpec, Preprocessing
 from parckit.processing.geometry import Geometry
 
-_FLOAT_NCHW = InputSpec()
+FLOAT_NCHW = InputSpec()
+"""The input of the networks themselves: (3, H, W) float32, normalised."""
 
 
 def preprocess(
-    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = _FLOAT_NCHW
+    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW
 ) -> tuple[NDArray[np.generic], Geometry]:
     """Turn an upright RGB picture into one image of a network's input.
 
@@ -60,7 +61,7 @@ def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resamp
 
 
 def to_array(
-    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = _FLOAT_NCHW
+    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW
 ) -> NDArray[np.generic]:
     """Order the channels of a fitted picture, divide by 255 and normalise.
 

@@ -1,6 +1,6 @@
 """Evaluate a classifier and keep the pictures that it is most wrong about."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from parckit.contract import Preprocessing
 from parckit.data import Batch
-from parckit.measure.evaluation import Evaluation, EvaluationData, Track, make_metric, score
-from parckit.processing import probabilities
-from parckit.runtimes import Images, Outputs, Session
+from parckit.measure.evaluation import Evaluation, EvaluationData, Track, evaluate_session
+from parckit.processing import ClassPrediction
+from parckit.runtimes import Session
 
 MOST = 24
 """Pictures that a page has room for."""
@@ -48,66 +48,43 @@ def evaluate_with_mistakes(
 
     If there are few, the least sure right answers follow.
     """
-    dataset = data.open(session.spec)
-    watch = _Watch(session=session)
-    result = score(watch.predict, watch.follow(track(data.batches(dataset))), make_metric(session.spec))
-    evaluation = Evaluation(
-        score=result,
-        labels=session.spec.labels,
-        engine=session.engine,
-        artefact=session.artefact,
-        data=data,
-        served=dataset.served,
-    )
+    watch = _Watch(preprocessing=session.spec.preprocessing, labels=session.spec.labels)
+    evaluation = evaluate_session(session, data, track=track, watch=watch.keep)
     doubtful = watch.doubtful[: max(0, _FEW - len(watch.mistakes))]
     return evaluation, tuple(watch.mistakes + doubtful)
 
 
 @dataclass(kw_only=True, slots=True)
 class _Watch:
-    """Looks at images, outputs and truths while they are evaluated.
+    """Looks at images and answers while they are evaluated.
 
     Attributes:
-        session: the classifier.
+        preprocessing: of the images.
+        labels: class names by index.
         mistakes: the surest ones.
         doubtful: the least sure right answers.
-        logits: of the batch that was run last.
     """
 
-    session: Session
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
     mistakes: list[Answer] = field(default_factory=list[Answer])
     doubtful: list[Answer] = field(default_factory=list[Answer])
-    logits: npt.NDArray[np.generic] = field(default_factory=lambda: np.empty((0, 0)))
 
-    def predict(self, images: Images) -> Outputs:
-        """Run the session, and remember its answer."""
-        outputs = self.session(images)
-        self.logits = outputs[0]
-        return outputs
-
-    def follow(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Pass batches through; after each of them, keep its worst answers."""
-        for batch in batches:
-            yield batch
-            if len(batch.targets):
-                self._keep(batch)
-
-    def _keep(self, batch: Batch) -> None:
-        odds = probabilities(self.logits)
-        best, confidence = odds.argmax(1), odds.max(1)
-        right = best == batch.targets.numpy()
-        order = confidence.argsort(kind="stable")
-        wrong = [int(index) for index in order[::-1] if not right[index]][:MOST]
-        unsure = [int(index) for index in order if right[index]][:_FEW]
-        images, labels = batch.images.numpy(), self.session.spec.labels
+    def keep(self, batch: Batch, predictions: Sequence[ClassPrediction]) -> None:
+        """Keep a batch's answers if they are among the worst so far."""
+        truths = [self.labels[index] for index in batch.targets.tolist()]
+        order = sorted(range(len(truths)), key=lambda index: predictions[index].probability)
+        wrong = [index for index in reversed(order) if predictions[index].label != truths[index]][:MOST]
+        unsure = [index for index in order if predictions[index].label == truths[index]][:_FEW]
+        images = batch.images.numpy()
 
         def answers(indices: Sequence[int]) -> list[Answer]:
             return [
                 Answer(
-                    pixels=to_pixels(images[index], self.session.spec.preprocessing),
-                    truth=labels[int(batch.targets[index])],
-                    prediction=labels[int(best[index])],
-                    confidence=float(confidence[index]),
+                    pixels=to_pixels(images[index], self.preprocessing),
+                    truth=truths[index],
+                    prediction=predictions[index].label,
+                    confidence=predictions[index].probability,
                 )
                 for index in indices
             ]

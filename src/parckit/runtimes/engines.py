@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -32,6 +33,11 @@ class Engine:
     formats: tuple[str, ...]
     precisions: tuple[Precision, ...]
 
+    @property
+    def is_installed(self) -> bool:
+        """Whether the engine's package is installed. The package is not imported."""
+        return find_spec(self.package) is not None
+
     def opens(self, artefact: Artefact) -> bool:
         """Return whether the engine can run an artefact."""
         return artefact.format in self.formats and artefact.precision in self.precisions
@@ -55,7 +61,7 @@ ENGINES = (
         precisions=("fp32", "fp16", "int8"),
     ),
 )
-"""Where several engines fit, the first one is taken."""
+"""Where several engines fit, the first one that is installed is taken."""
 
 
 class EngineModule(Protocol):

@@ -8,19 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing, Task
-from parckit.data import (
-    AugmentSettings,
-    Collate,
-    Split,
-    Table,
-    TrainTransform,
-    Transform,
-    collate_classes,
-    eval_transform,
-    open_table,
-    train_transform,
-)
-from parckit.measure.classification import ClassificationMetric
+from parckit.data import AugmentSettings, TrainTransform, train_transform
 from parckit.tasks.distill import DistillationSettings, Distiller
 from parckit.tasks.mixing import MixingSettings
 from parckit.tasks.task import TrainingTask
@@ -62,25 +50,14 @@ class Classify(TrainingTask):
         self._mix: nn.Module | None = None
         self.distiller: Distiller | None = None
 
-    def open_table(self, source: str, *, split: str) -> Table:
-        """Open pictures in classes; a single class is nothing to learn."""
-        table = open_table(source, split=cast("Split", split))
-        if len(table.labels) == 1:
-            raise InputError(f"{source}: has the class {table.labels[0]!r} alone; is it a folder too high?")
-        return table
+    def check_labels(self, labels: Sequence[str], *, source: str) -> None:
+        """Refuse a single class: there is nothing to learn."""
+        if len(labels) == 1:
+            raise InputError(f"{source}: has only the class {labels[0]!r}; is the folder one level too high?")
 
     def train_transform(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
         """Return random crops, flips and colours; the class stays."""
         return train_transform(preprocessing, augment=augment)
-
-    def eval_transform(self, preprocessing: Preprocessing) -> Transform:
-        """Return the evaluation preprocessing; the class stays."""
-        return eval_transform(preprocessing)
-
-    @property
-    def collate(self) -> Collate:
-        """Stacks images and class indices."""
-        return collate_classes
 
     def begin(self, network: nn.Module, spec: NetworkSpec) -> None:
         """Build the mixer, and open the teacher."""
@@ -109,7 +86,3 @@ class Classify(TrainingTask):
         """Return plain cross-entropy."""
         (logits,) = outputs
         return F.cross_entropy(logits, targets, reduction="none")
-
-    def make_metric(self, spec: NetworkSpec) -> ClassificationMetric:
-        """Return top-1 and top-5."""
-        return ClassificationMetric(len(spec.labels))

@@ -85,17 +85,19 @@ class TrainingData(LightningDataModule):
         super().__init__()
         self.settings = settings
         self._seed = seed
-        self._collate = task.collate
+        self._collate = task.evaluator.collate
         self._sizes: Sizes = settings.sizes or OneSize()
         self._plan = RunPlan(batch_size=settings.batch_size)
         preprocessing = settings.preprocessing
         transform = task.train_transform(preprocessing, augment=settings.augment)
-        table = task.open_table(settings.source, split="train")
+        table = task.evaluator.open_table(settings.source, split="train")
+        task.check_labels(table.labels, source=settings.source)
         self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)
         self.labels, self.train_images = table.labels, len(self._train)
         self._make_batches()
-        held_out = task.open_table(settings.source, split="val")
-        self._val = IndexedImages(held_out, transform=task.eval_transform(preprocessing), on_error=settings.on_error)
+        held_out = task.evaluator.open_table(settings.source, split="val")
+        eval_transform = task.evaluator.transform(preprocessing)
+        self._val = IndexedImages(held_out, transform=eval_transform, on_error=settings.on_error)
 
     def batches_per_epoch(self, *, processes: int) -> int:
         """Return how many batches a whole epoch has in each process."""

@@ -14,7 +14,8 @@ from torchmetrics import MeanMetric, Metric
 
 from parckit.contract import SPEC_KEY, InputError, NetworkSpec
 from parckit.data import Batch
-from parckit.networks import check_input
+from parckit.networks import check_input, head_of
+from parckit.processing import make_decoder
 from parckit.tasks.distributed import is_distributed
 from parckit.tasks.optim import OptimizerSettings, RunLength, ScheduleSettings, set_lr
 from parckit.tasks.plan import RunPlan
@@ -116,7 +117,8 @@ class TrainingModule(LightningModule):
             task.check_size(size)
         # The guards check numbers; a metric's own check would wait for the GPU at every batch.
         self._val_loss = MeanMetric(nan_strategy="disable")
-        self._metric = task.make_metric(spec)
+        self._metric = task.evaluator.metric(spec)
+        self._decoder = make_decoder(head_of(spec).decoder(spec), spec, overrides=task.evaluator.decoding)
 
     def setup(self, stage: str) -> None:
         """Make the network ready for this machine."""
@@ -150,7 +152,8 @@ class TrainingModule(LightningModule):
             return
         outputs = [output.float() for output in cast("tuple[Tensor, ...]", self(batch.images))]
         self._val_loss.update(self.task.validation_losses(outputs, batch.targets))
-        self._metric.update(outputs, batch.targets)
+        arrays = [output.cpu().numpy() for output in outputs]
+        self._metric.update(self._decoder(arrays, batch.geometries), batch.targets)
 
     def on_validation_epoch_end(self) -> None:
         """Log the results over all processes' images; those that had none must take part, or the others would wait."""
@@ -159,8 +162,7 @@ class TrainingModule(LightningModule):
         if metric.update_called or not self.trainer.sanity_checking:
             self.log("val_loss", self._val_loss, prog_bar=True)
             for name, value in self._metric.compute().items():
-                if f"val_{name}" in self.task.monitors:
-                    self.log(f"val_{name}", value, prog_bar=True)
+                self.log(f"val_{name}", value, prog_bar=f"val_{name}" in self.task.monitors)
         metric.reset()
 
     def configure_optimizers(self) -> Optimizer:

@@ -10,20 +10,27 @@ from pathlib import Path
 
 import onnx_ir as ir
 import torch
-from onnx import ValueInfoProto
 from onnx_ir.passes import common as passes
 from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
-from parckit.contract import SPEC_KEY, VERSION, Artefact, InputSpec, NetworkSpec, OutputSpec, sha256_of, to_plain
+from parckit.contract import (
+    VERSION,
+    Artefact,
+    InputSpec,
+    NetworkSpec,
+    OutputSpec,
+    sha256_of,
+    to_plain,
+    write_artefact_metadata,
+)
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.onnx_check import check_file, shape_of
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.networks import head_of
-from parckit.runtimes.onnxruntime import ARTEFACT_KEY
 
 INPUT = "image"
 FILE = "model.onnx"
@@ -70,15 +77,15 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
     _write(network, path, size=spec.preprocessing.size, names=names, settings=settings)
     graph = check_file(path, opset=settings.opset, ir_version=settings.ir).graph
     # Describe it by what the file says, in the file and for the bundle.
-    image = InputSpec(name=INPUT, shape=_static_shape(graph.input[0]))
+    image = InputSpec(name=INPUT, shape=shape_of(graph.input[0]))
     outputs = tuple(
-        replace(output, shape=_static_shape(value)) for output, value in zip(head.outputs, graph.output, strict=True)
+        replace(output, shape=shape_of(value)) for output, value in zip(head.outputs, graph.output, strict=True)
     )
     artefact = Artefact(
         name="onnx-fp32",
         format="onnx",
         precision="fp32",
-        files={FILE: ""},
+        files={FILE: ""},  # known when the description is in the file
         input=image,
         outputs=outputs,
         decoder=head.decoder(spec),
@@ -88,17 +95,11 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
     return replace(artefact, files={FILE: sha256_of(path)})
 
 
-def _static_shape(value: ValueInfoProto) -> tuple[int | None, ...]:
-    return shape_of(value)
-
-
 def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
     """Write a description into the file's metadata, so that the file can be used without its bundle."""
     model = ir.load(path)
-    facts = {name: to_plain(getattr(artefact, name)) for name in ("input", "outputs", "decoder")}
     entries = {
-        SPEC_KEY: json.dumps(spec.to_dict()),
-        ARTEFACT_KEY: json.dumps(facts),
+        **write_artefact_metadata(spec, artefact),
         "parckit_version": VERSION,
         # Entries for programs that do not know parckit's format.
         "task": spec.task,
