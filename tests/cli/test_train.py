@@ -235,7 +235,7 @@ def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake
         (["--data.batch_size=0"], "batch_size=0"),
         (["--data.batch_size=5000"], "batch_size=5000"),
         (["--data.preprocessing.size=[0, 3]"], "size=(0, 3)"),
-        (["--data.augment.crop=round"], "--data.augment.crop"),
+        (["--task.augment.crop=round"], "--task.augment.crop"),
         (["--ema.decay=2"], "ema.decay=2"),
         (["--monitor=luck"], "--monitor"),
         (["--keep_best=0"], "--keep_best"),

@@ -13,6 +13,8 @@ from parckit.tasks.distill import DistillationSettings, Distiller
 from parckit.tasks.mixing import MixingSettings
 from parckit.tasks.task import TrainingTask
 
+_USUAL = AugmentSettings()
+
 
 @final
 class Classify(TrainingTask):
@@ -22,6 +24,7 @@ class Classify(TrainingTask):
         label_smoothing: share of the target spread over all classes, in training only.
         mixing: how training mixes the images of a batch; None: not at all.
         distillation: a teacher to learn from beside the labels; None: nobody.
+        augment: random changes of the training images.
 
     Attributes:
         distiller: the loss with a teacher; None without one.
@@ -40,11 +43,13 @@ class Classify(TrainingTask):
         label_smoothing: float = 0.1,
         mixing: MixingSettings | None = None,
         distillation: DistillationSettings | None = None,
+        augment: AugmentSettings = _USUAL,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing={label_smoothing}: must lie in [0, 1)")
         self._label_smoothing = label_smoothing
+        self._augment = augment
         self._mixing = mixing
         self._distillation = distillation
         self._mix: nn.Module | None = None
@@ -55,9 +60,9 @@ class Classify(TrainingTask):
         if len(labels) == 1:
             raise InputError(f"{source}: has only the class {labels[0]!r}; is the folder one level too high?")
 
-    def train_transform(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
+    def train_transform(self, preprocessing: Preprocessing) -> TrainTransform:
         """Return random crops, flips and colours; the class stays."""
-        return train_transform(preprocessing, augment=augment)
+        return train_transform(preprocessing, augment=self._augment)
 
     def begin(self, network: nn.Module, spec: NetworkSpec) -> None:
         """Build the mixer, and open the teacher."""

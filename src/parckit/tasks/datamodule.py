@@ -1,6 +1,6 @@
 """The one LightningDataModule: training and validation images of any task."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final, get_args
 
 from lightning.pytorch import LightningDataModule
@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import (
-    AugmentSettings,
     Batch,
     BatchShape,
     DrawnImages,
@@ -34,7 +33,6 @@ class DataSettings:
     Attributes:
         source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
-        augment: what training does to an image beside that.
         sizes: how training varies the images' size; None: it does not.
         repeats: how often an epoch shows an image, each time augmented anew; it has as many steps, so shows only one
             image in `repeats` (repeated augmentation, arXiv:1902.05509).
@@ -48,7 +46,6 @@ class DataSettings:
 
     source: str
     preprocessing: Preprocessing
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
     sizes: MultiScale | Progressive | None = None
     repeats: int = 1
     batch_size: int = 64
@@ -68,7 +65,7 @@ class TrainingData(LightningDataModule):
     """Images of one source, split into training and validation.
 
     Args:
-        settings: source, sizes and augmentation.
+        settings: source, preprocessing and sizes.
         task: opens the source, and says what is done to a picture.
         seed: of order, sizes and augmentation.
 
@@ -89,7 +86,7 @@ class TrainingData(LightningDataModule):
         self._sizes: Sizes = settings.sizes or OneSize()
         self._plan = RunPlan(batch_size=settings.batch_size)
         preprocessing = settings.preprocessing
-        transform = task.train_transform(preprocessing, augment=settings.augment)
+        transform = task.train_transform(preprocessing)
         table = task.evaluator.open_table(settings.source, split="train")
         task.check_labels(table.labels, source=settings.source)
         self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)

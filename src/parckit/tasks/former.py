@@ -8,6 +8,7 @@ RENAMED_KEYS = {
     "model.label_smoothing": "task.label_smoothing",
     "model.mixing": "task.mixing",
     "model.distillation": "task.distillation",
+    "data.augment": "task.augment",
 }
 """Former key of a recipe, or option without its two hyphens -> today's."""
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from parckit.contract import NetworkSpec, Preprocessing, Task
-from parckit.data import AugmentSettings, Target, TrainTransform
+from parckit.data import Target, TrainTransform
 from parckit.measure.evaluators import Evaluator, evaluator_of
 
 
@@ -41,7 +41,7 @@ class TrainingTask(nn.Module, ABC):
         """
 
     @abstractmethod
-    def train_transform(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
+    def train_transform(self, preprocessing: Preprocessing) -> TrainTransform:
         """Return the random change of a training picture and its target."""
 
     @abstractmethod
