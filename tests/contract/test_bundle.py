@@ -23,10 +23,12 @@ def bundle(tmp_path):
 
 
 def edit(bundle, change):
+    """Change a contract as a faulty program would, with the digest of the changed contract."""
     path = bundle / CONTRACT_FILE
     plain = json.loads(path.read_text())
+    del plain["sha256"]
     change(plain)
-    path.write_text(json.dumps(plain))
+    path.write_text(json.dumps({**plain, "sha256": bundle_module._digest_of(plain)}))
 
 
 def test_reading_gives_what_was_written(bundle, tmp_path):
@@ -76,6 +78,23 @@ def test_a_contract_that_contradicts_itself_is_refused(bundle, change, named):
     with pytest.raises(InputError, match=named) as caught:
         read_contract(bundle)
     assert str(bundle / CONTRACT_FILE) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("former", "present"), [('"ant"', '"eel"'), ("0.0", "0.5"), ('"sha256": "', '"sha256": "0')], ids=str
+)
+def test_a_contract_that_was_edited_by_hand_is_refused(bundle, former, present):
+    path = bundle / CONTRACT_FILE
+    path.write_text(path.read_text().replace(former, present))
+    with pytest.raises(InputError, match=r"contract\.json: .* changed after parckit wrote it"):
+        read_contract(bundle)
+
+
+def test_the_white_space_of_a_contract_does_not_matter(bundle):
+    path = bundle / CONTRACT_FILE
+    former = read_contract(bundle)
+    path.write_text(json.dumps(json.loads(path.read_text())))
+    assert read_contract(bundle) == former
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "", "null"])

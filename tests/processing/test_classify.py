@@ -83,6 +83,12 @@ def test_other_outputs_than_the_labels_are_refused():
         make_decoder(CLASSIFY, NETWORK)([LOGITS[:, :2]], [])
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_refused(wrong):
+    with pytest.raises(InputError, match="not finite"):
+        make_decoder(CLASSIFY, NETWORK)([np.array([[0, wrong, 1]], np.float32)], [])
+
+
 def test_large_logits_do_not_overflow():
     np.testing.assert_allclose(probabilities(np.array([[1e4, 0.0]], np.float32)), [[1, 0]])
 

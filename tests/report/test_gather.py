@@ -1,6 +1,5 @@
-import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from PIL import Image
 
 from bundles import LABELS, expected_logits, write_tiny_bundle
-from parckit.contract import InputError, Preprocessing
+from parckit.contract import Check, InputError, Preprocessing, read_contract, write_contract
 from parckit.measure.evaluation import EvaluationData
 from parckit.measure.latency import Timing
 from parckit.measure.records import write_record
@@ -215,9 +214,10 @@ def test_a_damaged_configuration_is_named(run):
 
 
 def test_a_check_that_was_not_run_says_why(bundle):
-    contract = json.loads((bundle / "contract.json").read_text())
-    check = {"engine": "ncnn", "version": "", "passed": None, "figures": {}, "reason": "no such operator"}
-    contract["artefacts"][0]["checks"].append(check)
-    (bundle / "contract.json").write_text(json.dumps(contract))
+    contract = read_contract(bundle)
+    (artefact,) = contract.artefacts
+    check = Check(engine="ncnn", passed=None, reason="no such operator")
+    artefact = replace(artefact, checks=(*artefact.checks, check))
+    write_contract(replace(contract, artefacts=(artefact,)), bundle)
     table = next(table for table in make_report(gather(bundle)).tables if table.title == "Checks against torch")
     assert table.rows[1] == ("bundle/onnx-fp32", "ncnn", "not run: no such operator", "", "", "")

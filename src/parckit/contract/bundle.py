@@ -22,6 +22,13 @@ from parckit.contract.spec import NetworkSpec
 CONTRACT_FILE = "contract.json"
 SCHEMA = 2
 """Version of contract.json's layout. Schema 1 is translated; readers refuse any other."""
+_BLOCK = 1 << 20
+"""Bytes of a file that are hashed at once."""
+_DIGEST = "sha256"
+"""Key of the digest of everything else in contract.json.
+
+A contract that was edited by hand must not be trusted: a wrong mean changes the answers, and nobody notices.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,13 +70,18 @@ class Contract:
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_contract(contract: Contract, folder: Path) -> None:
     """Write `contract.json` into the bundle `folder`, whole or not at all."""
     with replacing(folder / CONTRACT_FILE) as temporary:
-        text = json.dumps({"schema": SCHEMA, **to_plain(contract)}, indent=2, allow_nan=False)
+        plain = {"schema": SCHEMA, **to_plain(contract)}
+        text = json.dumps({**plain, _DIGEST: _digest_of(plain)}, indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
@@ -166,17 +178,24 @@ def decode_contract(data: object) -> Contract:
     """Rebuild a contract from the JSON that `write_contract` or parckit 0.1.0 wrote.
 
     Raises:
-        InputError: if it is of another schema, or a value is missing, unknown or wrong.
+        InputError: if it is of another schema, it was changed afterwards, or a value is missing, unknown or wrong.
     """
     if not isinstance(data, dict):
         raise InputError("holds no JSON object")
     plain = dict(cast("dict[str, object]", data))
-    schema = plain.pop("schema", None)
-    if schema == 1:
-        plain = contract_from_schema1(plain)
-    elif schema != SCHEMA:
+    schema = plain.get("schema")
+    if schema not in (1, SCHEMA):
         raise InputError(f"schema {schema!r} is unknown; known are 1 and {SCHEMA}")
-    return from_plain(Contract, plain, name="contract")
+    # parckit 0.1.0 wrote no digest.
+    if schema == SCHEMA and plain.pop(_DIGEST, None) != _digest_of(plain):
+        raise InputError("it was changed after parckit wrote it (sha256 differs); export the network again")
+    del plain["schema"]
+    return from_plain(Contract, contract_from_schema1(plain) if schema == 1 else plain, name="contract")
+
+
+def _digest_of(plain: Mapping[str, object]) -> str:
+    """Return the SHA-256 digest of a contract's values; white space in the file does not count."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def check_labels(artefact: Artefact, spec: NetworkSpec) -> None:

@@ -152,7 +152,7 @@ class ClassDecoder:
             geometries: of the images, one each; classes do not depend on them.
 
         Raises:
-            InputError: if there are not as many numbers as classes.
+            InputError: if there are not as many numbers as classes, or one is not finite.
 
         Shape:
             outputs: one array, (B, classes)
@@ -161,6 +161,8 @@ class ClassDecoder:
         (logits,) = outputs
         if logits.ndim != 2 or logits.shape[1] != len(self._labels):
             raise InputError(f"outputs of shape {logits.shape}: must be (B, {len(self._labels)}), a number a class")
+        if not np.isfinite(logits).all():
+            raise InputError("the network's outputs are not finite numbers (nan or inf)")
         shares = probabilities(logits)
         # Equal logits keep the order of the classes.
         best = np.argsort(-logits.astype(np.float64), axis=-1, kind="stable")[:, : self._top]
