@@ -52,8 +52,15 @@ def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypa
 
     monkeypatch.setattr(bench, "open_session", spy)
     parckit("bench", bundle, "--threads=3", "--seconds=0.01", "--warmup=0", "--record", tmp_path / "record.json")
-    # Once for the engine's name, latency with three threads, throughput of three workers.
-    assert opened == [None, 3, 1, 1, 1]
+    # Latency of one session with three threads, then throughput of three workers with one thread.
+    assert opened == [3, 1, 1, 1]
+
+
+def test_a_bundle_with_several_artefacts_warns_once(two_artefacts, tmp_path, parckit, caplog):
+    record = tmp_path / "record.json"
+    printed = parckit("bench", two_artefacts, "--threads=2", "--seconds=0.01", "--warmup=0", "--record", record)
+    assert caplog.text.count("several artefacts fit; taking onnx-fp32") == 1
+    assert f"{two_artefacts} (onnx-fp32 on onnxruntime" in printed
 
 
 def test_an_artefact_can_be_chosen(two_artefacts, tmp_path, parckit):

@@ -137,6 +137,14 @@ def test_shards_do_not_go_where_they_would_become_a_class(image_folder):
         pack_folder(source, source / "shards")
 
 
+def test_shards_do_not_replace_their_own_images(image_folder, monkeypatch):
+    source = image_folder({"a": 2})
+    monkeypatch.chdir(source.parent)
+    with pytest.raises(InputError, match=f"^{source.name}: is the folder of the images itself; name another folder"):
+        pack_folder(source, Path(source.name))
+    assert sorted(path.name for path in source.rglob("*")) == ["000.png", "001.png", "a"]
+
+
 @pytest.mark.parametrize("label", ["two\nlines", " outer blank", "para\u2029graph"])
 def test_a_class_that_the_classes_file_could_not_name_is_refused(image_folder, tmp_path, label):
     source = image_folder({f"train/{label}": 1, f"val/{label}": 1, "train/b": 1, "val/b": 1})

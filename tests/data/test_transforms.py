@@ -10,6 +10,7 @@ from torch import Tensor
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import AugmentSettings, eval_transform, train_transform
+from parckit.processing import preprocess
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 RAND = "rand-m9-mstd0.5-inc1"
@@ -93,11 +94,15 @@ def test_bgr_turns_the_channels_before_mean_and_std():
     np.testing.assert_allclose(found[:, 0, 0], [(0 - 0.5) / 0.2, (0.4 - 0.4) / 0.25, (1 - 0.3) / 0.3], atol=2e-6)
 
 
-def test_training_without_augmentation_is_evaluation(picture):
-    preprocessing = Preprocessing(size=(8, 12), crop_pct=0.8, mean=MEAN, std=STD, interpolation="bicubic")
-    image = picture(height=30, width=31)
+@pytest.mark.parametrize("fit", [{"fit": "cover", "crop_pct": 0.8}, {"fit": "stretch"}, {"fit": "contain"}], ids=str)
+@pytest.mark.parametrize("size", [(8, 12), (12, 12), (20, 30)], ids=str)
+def test_training_without_augmentation_is_evaluation(picture, fit, size):
+    preprocessing = Preprocessing(size=(8, 12), mean=MEAN, std=STD, interpolation="bicubic", **fit)
     nothing = AugmentSettings(crop="none", flip=0.0)
-    assert torch.equal(changed(image, preprocessing, nothing), evaluated(image, preprocessing))
+    for height, width in ((30, 31), (9, 40), (8, 12)):
+        image = picture(height=height, width=width)
+        expected = preprocess(image, preprocessing.with_size(size))[0]
+        assert np.array_equal(changed(image, preprocessing, nothing, size=size), expected)
 
 
 def test_what_is_true_of_a_picture_stays_true(picture):

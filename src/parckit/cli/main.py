@@ -22,7 +22,7 @@ VERBS = {
     "info": ("cost and stages of one model at one size", "models"),
     "erf": ("effective receptive fields of models side by side", "eval"),
     "cam": ("Grad-CAM: the parts of a picture that speak for a class", "explain"),
-    "convert-weights": ("turn an official checkpoint into safetensors", "models"),
+    "convert-weights": ("turn an official checkpoint into safetensors", "eval"),
 }
 """Verb -> what it does, and the extra of parckit that installs what it needs."""
 

@@ -91,10 +91,12 @@ def pack_folder(
         The number of images written per split.
 
     Raises:
-        InputError: if the source is malformed, or `out` is not empty or is inside the source.
+        InputError: if the source is malformed, or `out` is not empty, is the source or is inside the source.
     """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder")
+    if out.resolve() == source.resolve():
+        raise InputError(f"{out}: is the folder of the images itself; name another folder for the shards")
     if out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{out}: is inside {source}, where it would look like a class; choose a folder outside")
     folders = split_folders(source)

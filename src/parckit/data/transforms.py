@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 from parckit.contract import InputError, InputSpec, Preprocessing
 from parckit.data.datasets import Sample, Target, TrainTransform, Transform
-from parckit.processing import FLOAT_NCHW, cover, preprocess, to_array
+from parckit.processing import FLOAT_NCHW, cover, fit, preprocess, to_array
 
 Crop = Literal["random_resized", "pad", "none"]
 CropInterpolation = Literal["nearest", "bilinear", "bicubic", "random"]
@@ -41,7 +41,7 @@ class AugmentSettings:
     Attributes:
         crop: `"random_resized"` takes a random area at a random aspect (3:4 to 4:3) and resizes it to the input's size;
             `"pad"` resizes the image so that it covers the input's size, pads it with black and crops at random;
-            `"none"` resizes and crops as evaluation does.
+            `"none"` fits the image to the input's size as evaluation does, in the way that `Preprocessing.fit` says.
         scale: smallest and largest share of the area that a random resized crop takes, in (0, 1].
         padding: black pixels added on each side before a padded crop, at the recipe's image size; at other training
             sizes their number is scaled in proportion.
@@ -188,21 +188,13 @@ def _crop(
     if augment.crop == "pad":
         scale = size[0] / preprocessing.size[0]
         padding = round(augment.padding * scale)
-        return v2.Compose([_covering(size, preprocessing=preprocessing), v2.RandomCrop(size, padding=padding)])
-    return v2.Compose(_fit(preprocessing, size=size))
+        resize = partial(cover, size=size, resample=Image.Resampling[preprocessing.interpolation.upper()])
+        return v2.Compose([resize, v2.RandomCrop(size, padding=padding)])
+    return partial(_fit, preprocessing=preprocessing.with_size(size))
 
 
-def _fit(preprocessing: Preprocessing, *, size: tuple[int, int]) -> list[nn.Module | partial[Image.Image]]:
-    """Resize and crop as evaluation does, but to another size."""
-    height, width = (
-        round(resized * wanted / usual)
-        for resized, wanted, usual in zip(preprocessing.resize_size, size, preprocessing.size, strict=True)
-    )
-    return [_covering((height, width), preprocessing=preprocessing), v2.CenterCrop(size)]
-
-
-def _covering(size: tuple[int, int], *, preprocessing: Preprocessing) -> partial[Image.Image]:
-    return partial(cover, size=size, resample=Image.Resampling[preprocessing.interpolation.upper()])
+def _fit(picture: Image.Image, *, preprocessing: Preprocessing) -> Image.Image:
+    return fit(picture, preprocessing)[0]
 
 
 def _to_tensor(picture: Image.Image, *, preprocessing: Preprocessing) -> Tensor:

@@ -1,6 +1,5 @@
 """Look into a folder of a run or a bundle, and collect everything that a page can show."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from parckit.contract import (
     LOGS,
     Contract,
     InputError,
-    MissingExtraError,
     NetworkSpec,
     read_contract,
 )
@@ -31,8 +29,6 @@ from parckit.networks import open_checkpoint
 from parckit.report.mistakes import Answer, evaluate_with_mistakes
 from parckit.report.recorded import Accuracy, Speed, accuracies_of, accuracy_of, speeds_of
 from parckit.runtimes import Session, open_session
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +98,7 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
 
     Raises:
         InputError: if there is no run and no bundle at `path`, something in it is damaged, or the data does not fit.
+        MissingExtraError: if data is to be evaluated, and the engine of an artefact is not installed.
     """
     findings = _measure_cost(_look_into(path))
     # Records about a bundle alone lie beside it, perhaps among those of others.
@@ -189,12 +186,8 @@ def _sessions(findings: Findings) -> list[tuple[str, Session]]:
     sessions: list[tuple[str, Session]] = []
     for bundle in findings.bundles:
         for artefact in bundle.contract.artefacts:
-            try:
-                session = open_session(bundle.folder, artefact=artefact.name)
-            except MissingExtraError as error:
-                _log.warning("not evaluated: %s", error)
-            else:
-                sessions.append((bundle.folder.resolve().name, session))
+            session = open_session(bundle.folder, artefact=artefact.name)
+            sessions.append((bundle.folder.resolve().name, session))
     if findings.run is not None and findings.run.checkpoint is not None:
         sessions.append((findings.run.checkpoint.name, open_session(findings.run.checkpoint)))
     return sessions
