@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -92,6 +93,22 @@ def test_boxes_and_masks_go_back_to_the_picture(fit, size):
     shown = mask != 9
     assert (mask[shown] == (pixels[..., 0] > 0)[shown]).mean() > 0.99
     assert shown.all() or fit == "cover"
+
+
+@pytest.mark.parametrize("size", [(1, 20000), (20000, 1)])
+@pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
+def test_a_picture_of_extreme_aspect_costs_little(size, fit):
+    """Resized to cover 256 x 256 pixels, it would have 1.3 billion."""
+    tracemalloc.start()
+    array, geometry = preprocess(Image.new("RGB", size[::-1], (200, 10, 10)), Preprocessing(size=(256, 256), fit=fit))
+    # numpy tells tracemalloc of its memory, Pillow does not; Pillow's largest picture here is 256 x 4096.
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+    assert geometry.picture_size == size
+    # The middle of the picture is the middle of the input.
+    point = np.array([[128.0, 128.0, 128.0, 128.0]])
+    np.testing.assert_allclose(geometry.boxes_to_picture(point)[0, :2], [size[1] / 2, size[0] / 2], atol=1)
+    assert array[:, 127, 127].tolist() == pytest.approx([200 / 255, 10 / 255, 10 / 255], abs=1e-6)
 
 
 def test_a_mask_must_have_the_inputs_size():

@@ -13,7 +13,7 @@ from typing import Literal, cast
 from PIL import ExifTags, Image
 
 from parckit.contract import InputError
-from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, IMAGE_FORMATS, decode_image
+from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, decode_image, readable_formats
 
 SMALLEST = 32
 """An image is tiny if its shorter side has fewer pixels. The networks have a total stride of 32."""
@@ -99,7 +99,7 @@ def inspect_file(path: Path) -> Inspection | None:
         is_image = path.suffix.lower() in FORMAT_OF_EXTENSION
         reason = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
         return Inspection(path=path, broken=reason) if is_image else None
-    with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as header:
+    with Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         stored = cast("str", header.format)
         orientation = cast("int", header.getexif().get(ExifTags.Base.Orientation, 1))
     pixels = hashlib.sha256(f"{image.size}".encode())

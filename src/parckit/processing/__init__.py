@@ -6,12 +6,12 @@ from parckit.processing.geometry import Geometry
 from parckit.processing.images import (
     FORMAT_OF_EXTENSION,
     IMAGE_EXTENSIONS,
-    IMAGE_FORMATS,
     Picture,
     decode_image,
     list_images,
     load_image,
     open_picture,
+    readable_formats,
 )
 from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array
 from parckit.processing.prediction import Prediction
@@ -22,7 +22,6 @@ __all__ = [
     "FLOAT_NCHW",
     "FORMAT_OF_EXTENSION",
     "IMAGE_EXTENSIONS",
-    "IMAGE_FORMATS",
     "UNKNOWN",
     "ClassDecoder",
     "ClassPrediction",
@@ -40,5 +39,6 @@ __all__ = [
     "open_picture",
     "preprocess",
     "probabilities",
+    "readable_formats",
     "to_array",
 ]

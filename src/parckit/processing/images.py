@@ -1,7 +1,9 @@
 """Decoding: any picture that a user may have becomes an upright RGB image, or an error that names it."""
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -21,6 +23,10 @@ FORMAT_OF_EXTENSION = {
     ".pgm": "PPM",
     ".tif": "TIFF",
     ".tiff": "TIFF",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
 }
 """File ending, lower case -> Pillow's name of the format that it promises. Decoding looks at the bytes alone."""
 
@@ -29,6 +35,15 @@ IMAGE_EXTENSIONS = tuple(FORMAT_OF_EXTENSION)
 
 IMAGE_FORMATS = tuple(dict.fromkeys(FORMAT_OF_EXTENSION.values()))
 """The only decoders that are tried. Pillow knows others, such as EPS, that start programs on a stranger's file."""
+
+_HOW_TO_READ = {
+    "HEIF": 'HEIC pictures need the package pillow-heif; install it with: pip install "parckit[heic]"',
+    "AVIF": "AVIF pictures need Pillow 11.3 or newer",
+}
+"""Format that not every installation can read -> what to do."""
+
+_SIXTEEN_BITS = 65535
+"""Largest value of a 16-bit pixel."""
 
 
 Picture = str | Path | Image.Image | NDArray[np.uint8]
@@ -59,7 +74,8 @@ def open_picture(source: Picture) -> Image.Image:
 def load_image(path: str | Path) -> Image.Image:
     """Read an image file as RGB, turned upright by its EXIF tag.
 
-    Alpha is dropped, palettes are looked up, and 16-bit grey keeps its high byte (Pillow alone would clip it).
+    Alpha is dropped, palettes are looked up, and of an animation the first picture counts. Grey pixels of more than 8
+    bits are brought to 8 bits: see `_eight_bits`.
 
     Raises:
         InputError: if the file is missing or cannot be decoded; names the path.
@@ -94,7 +110,7 @@ def decode_image(data: bytes, *, name: str) -> Image.Image:
 
 
 def _decode(source: Path | BytesIO, *, name: str) -> Image.Image:
-    with _naming(name), Image.open(source, formats=IMAGE_FORMATS) as image:
+    with _naming(name), Image.open(source, formats=readable_formats()) as image:
         ImageOps.exif_transpose(image, in_place=True)
         return _rgb(image)
 
@@ -105,18 +121,56 @@ def _naming(name: str) -> Generator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
-        raise InputError(f"{name}: not an image of a known format ({', '.join(IMAGE_FORMATS)})") from error
+        missing = {*IMAGE_FORMATS}.difference(readable_formats())
+        if FORMAT_OF_EXTENSION.get(Path(name).suffix.lower()) in missing:
+            raise InputError(f"{name}: {_HOW_TO_READ[FORMAT_OF_EXTENSION[Path(name).suffix.lower()]]}") from error
+        raise InputError(f"{name}: not an image of a known format ({', '.join(readable_formats())})") from error
     except Exception as error:
         # Pillow's decoders raise whatever the bytes lead them to: OSError, SyntaxError, struct.error, IndexError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{name}: cannot be read as an image ({reason})") from error
 
 
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Return those of IMAGE_FORMATS that can be read here."""
+    Image.init()
+    with suppress(ModuleNotFoundError):
+        import_module("pillow_heif").register_heif_opener()
+    return tuple(name for name in IMAGE_FORMATS if name in Image.OPEN)
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return image.point(lambda value: value / 256, "L").convert("RGB")
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
     if "transparency" in image.info:
         # Converted straight to RGB, a palette with one alpha per colour makes Pillow warn.
         return image.convert("RGBA").convert("RGB")
     # An RGB image is not converted: the copy would take a twelfth of the time of decoding a JPEG.
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """Return deep grey pixels, brought to 8 bits.
+
+    Pillow alone would clip them at 255, so that nearly every picture would be white or black. The rules are:
+    16-bit pixels keep their high byte. 32-bit integers are read as 16-bit values (Pillow opens a 16-bit PGM in this
+    way). Floating-point pixels are read as values from 0 to 1.
+
+    Raises:
+        ValueError: if the pixels do not lie in the range that the rule expects. Their true range is not known then.
+
+    Shape:
+        (H, W)
+    """
+    pixels = np.asarray(image)
+    lowest, highest = pixels.min(), pixels.max()
+    if image.mode == "F":
+        if not (lowest >= 0 and highest <= 1):
+            raise ValueError(f"floating-point pixels from {lowest:g} to {highest:g}; accepted are 0 to 1")
+        return (255 * pixels).round().astype(np.uint8)
+    # Pillow scales the pixels of every PGM to 16 bits. Elsewhere small numbers can be 8-bit values.
+    is_ambiguous = image.mode == "I" and image.format != "PPM" and 0 < highest <= 255
+    if lowest < 0 or highest > _SIXTEEN_BITS or is_ambiguous:
+        raise ValueError(f"32-bit pixels from {lowest} to {highest}; accepted are 16-bit values, up to {_SIXTEEN_BITS}")
+    return (pixels >> 8).astype(np.uint8)

@@ -13,6 +13,8 @@ from PIL import Image
 from parckit.contract import InputSpec, Preprocessing
 from parckit.processing.geometry import Geometry
 
+_MOST_ASPECT = 16
+"""Largest aspect ratio of a picture, relative to that of the size it must cover, before its ends are cut off."""
 FLOAT_NCHW = InputSpec()
 """The input of the networks themselves: (3, H, W) float32, normalised."""
 
@@ -39,25 +41,46 @@ def preprocess(
 
 def fit(picture: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, Geometry]:
     """Bring a picture to `preprocessing.size` in the way that `preprocessing.fit` says."""
-    fitted, resized, offset = _FITS[preprocessing.fit](picture, preprocessing)
+    fitted, scale, offset = _FITS[preprocessing.fit](picture, preprocessing)
     geometry = Geometry(
-        picture_size=(picture.height, picture.width),
-        input_size=preprocessing.size,
-        scale=(resized[0] / picture.height, resized[1] / picture.width),
-        offset=(float(offset[0]), float(offset[1])),
+        picture_size=(picture.height, picture.width), input_size=preprocessing.size, scale=scale, offset=offset
     )
     return fitted, geometry
 
 
 def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resampling) -> Image.Image:
-    """Resize with the aspect ratio kept so that `size` (height, width) is just covered; the longer side rounds down."""
+    """Resize with the aspect ratio kept so that `size` (height, width) is just covered; the longer side rounds down.
+
+    Of a picture that is much longer than `size`, only the part in the middle is resized; see `shorten`.
+    """
     height, width = size
+    picture, _ = shorten(picture, size)
     if height * picture.width >= width * picture.height:
         covering = (height * picture.width // picture.height, height)
     else:
         covering = (width, width * picture.height // picture.width)
     # A picture of that size stays as it is: resizing would copy it.
     return picture if covering == picture.size else picture.resize(covering, resample)
+
+
+def shorten(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """Cut off the ends of a picture whose aspect ratio is extreme, measured by that of `size` (height, width).
+
+    Resized to cover 256 x 256, a picture of 20,000 x 1 pixels would need 4 GB.
+
+    Returns:
+        The part in the middle, and the pixels that were cut off at the (top, left).
+    """
+    height, width = size
+    longest = (
+        max(1, _MOST_ASPECT * height * picture.width // width),
+        max(1, _MOST_ASPECT * width * picture.height // height),
+    )
+    rows, columns = min(picture.height, longest[0]), min(picture.width, longest[1])
+    top, left = (picture.height - rows) // 2, (picture.width - columns) // 2
+    if (rows, columns) == (picture.height, picture.width):
+        return picture, (0, 0)
+    return picture.crop((left, top, left + columns, top + rows)), (top, left)
 
 
 def to_array(
@@ -91,22 +114,25 @@ def _affine(preprocessing: Preprocessing) -> tuple[NDArray[np.float32], NDArray[
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-_Fitted = tuple[Image.Image, tuple[int, int], tuple[int, int]]
-"""The fitted picture; (height, width) of the resized picture; pixels cut off at the (top, left)."""
+_Fitted = tuple[Image.Image, tuple[float, float], tuple[float, float]]
+"""The fitted picture, and `scale` and `offset` of its Geometry."""
 
 
 def _fit_cover(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
-    resized = cover(picture, preprocessing.resize_size, resample=_resample(preprocessing))
+    part, cut = shorten(picture, preprocessing.resize_size)
+    resized = cover(part, preprocessing.resize_size, resample=_resample(preprocessing))
     height, width = preprocessing.size
     # Half pixels round to even.
     top, left = round((resized.height - height) / 2), round((resized.width - width) / 2)
     cropped = resized.crop((left, top, left + width, top + height))
-    return cropped, (resized.height, resized.width), (top, left)
+    scale = (resized.height / part.height, resized.width / part.width)
+    return cropped, scale, (top + cut[0] * scale[0], left + cut[1] * scale[1])
 
 
 def _fit_stretch(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
     height, width = preprocessing.size
-    return picture.resize((width, height), _resample(preprocessing)), (height, width), (0, 0)
+    stretched = picture.resize((width, height), _resample(preprocessing))
+    return stretched, (height / picture.height, width / picture.width), (0.0, 0.0)
 
 
 def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
@@ -118,7 +144,7 @@ def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
     padded = Image.new("RGB", (width, height), preprocessing.fill)
     padded.paste(picture.resize((inner[1], inner[0]), _resample(preprocessing)), (left, top))
-    return padded, inner, (-top, -left)
+    return padded, (inner[0] / picture.height, inner[1] / picture.width), (float(-top), float(-left))
 
 
 _FITS = {"cover": _fit_cover, "stretch": _fit_stretch, "contain": _fit_contain}
