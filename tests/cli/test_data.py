@@ -30,7 +30,7 @@ def test_a_packed_folder_is_a_source_for_training(folder, tmp_path, parckit):
 
 
 def test_a_sound_folder_passes(folder, parckit):
-    assert parckit("data", "check", folder, "--smallest=20") == f"{folder}: nothing found in 12 images\n"
+    assert parckit("data", "check", folder, "--smallest=20") == f"{folder}: no problems found in 12 images\n"
 
 
 def _check_failing(capsys, *argv: object) -> str:
@@ -111,5 +111,5 @@ def test_mistakes_are_named(argv, said, mistake):
 def test_a_folder_without_images_is_not_called_sound(folder, tmp_path, parckit, mistake):
     parckit("data", "pack", folder, tmp_path / "shards")
     assert mistake("data", "check", tmp_path / "shards") == (
-        f"{tmp_path / 'shards'}: none of its 3 files is an image; shards are not looked into"
+        f"{tmp_path / 'shards'}: none of its 3 files is an image; images inside shards are not checked"
     )

@@ -1,4 +1,4 @@
-"""`parckit bench`: latency and throughput of a bundle."""
+"""`parckit bench`: latency and throughput of a bundle or checkpoint."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +16,13 @@ from parckit.runtimes import Session, open_session
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("bench", description="Latency percentiles and throughput on this machine.")
-    parser.add_argument("model", type=Path, help="a bundle's folder, or a checkpoint to time torch")
+    parser.add_argument("model", type=Path, help="a bundle's folder, or a checkpoint, which runs on torch")
     add_choice(parser)
     parser.add_argument("--threads", type=str, default="1", help="numbers of threads to try, e.g. 1,2")
-    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed inferences before each")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
-    parser.add_argument("--record", type=Path | None, default=None, help="where to; by default beside the model")
+    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed runs before each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement")
+    record = "JSON file for the numbers; by default NAME_bench.json beside the model"
+    parser.add_argument("--record", type=Path | None, default=None, help=record)
     args = parser.read(argv)
     counts = parse_counts(args.threads)
     cores = usable_cores()
@@ -63,7 +64,7 @@ class _Opener:
 
 
 def record_values(timings: tuple[Timing, ...], *, model: Path, artefact: str, engine: str) -> dict[str, object]:
-    """Return what a record of timings holds; `parckit report` reads it."""
+    """Return the content of a record of timings, which `parckit report` reads."""
     return {
         "model": str(model),
         "artefact": artefact,
@@ -73,7 +74,7 @@ def record_values(timings: tuple[Timing, ...], *, model: Path, artefact: str, en
 
 
 def show_timings(timings: tuple[Timing, ...], name: str) -> None:
-    """Print latency and throughput with the machine they were measured on."""
+    """Print latency and throughput, and the machine that they were measured on."""
     machine = describe()
     batch = f", batches of {timings[0].batch_size}" if timings[0].batch_size > 1 else ""
     columns = ("threads", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "images/s")

@@ -1,4 +1,4 @@
-"""`parckit convert-weights`: an official checkpoint becomes safetensors that every verb opens."""
+"""`parckit convert-weights`: turn an official checkpoint into a safetensors file that every verb opens."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +23,10 @@ def main(argv: list[str]) -> None:
     parser = verb_parser("convert-weights", description="Turn an official checkpoint into safetensors.")
     parser.add_argument("checkpoint", type=Path, help="the official .pt or .pth file")
     parser.add_argument("out", type=Path, help="the .safetensors file to write")
-    parser.add_argument("--model", type=str, required=True, help="the model it is for, see `parckit list`")
-    parser.add_argument("--num_classes", type=PositiveInt, default=_IMAGENET_CLASSES, help="classes of its classifier")
-    parser.add_argument("--labels", type=Path | None, default=None, help="class names, one a line; ImageNet: synsets")
+    parser.add_argument("--model", type=str, required=True, help="the model of the checkpoint, see `parckit list`")
+    parser.add_argument("--num_classes", type=PositiveInt, default=_IMAGENET_CLASSES, help="number of classes")
+    labels = "text file with one class name per line; by default ImageNet's synsets for 1000 classes, else numbers"
+    parser.add_argument("--labels", type=Path | None, default=None, help=labels)
     args = parser.read(argv)
     if args.out.suffix != ".safetensors":
         raise InputError(f"{args.out}: the file to write must end in .safetensors")
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> None:
 
 
 def convert(checkpoint: Path, out: Path, *, model: str, num_classes: int, labels: Path | None = None) -> NetworkSpec:
-    """Write an official checkpoint's weights with the spec that they need.
+    """Write an official checkpoint's weights as safetensors, with the spec that describes the network.
 
     Raises:
         InputError: if the file cannot be read safely, or does not fit the model.
@@ -63,5 +64,6 @@ def _read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
 
 def _labels(num_classes: int) -> tuple[str, ...]:
     if num_classes == _IMAGENET_CLASSES:
-        return tuple(ImageNetInfo().label_names())  # synsets: unique, and the names of ImageNet's folders
+        # Synsets differ for all classes, and ImageNet's folders have these names.
+        return tuple(ImageNetInfo().label_names())
     return tuple(map(str, range(num_classes)))

@@ -21,7 +21,7 @@ from parckit.measure.environment import usable_cores
 from parckit.options import Parser, Seed, verb_parser
 
 _FOUND = 1
-"""Exit code when a check found something; mistakes in the arguments end with 2, as everywhere."""
+"""Exit code of a check that found problems. Mistakes in the arguments end with exit code 2, as in all verbs."""
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     for name, (action, _) in _ACTIONS.items():
         subparser = action()
         actions.add_subcommand(name, subparser, help=subparser.description)
-        # jsonargparse writes "[options]" between verb and action, where none are accepted.
+        # jsonargparse's help writes "[options]" between verb and action, but no options are accepted there.
         subparser.prog = f"{parser.prog} {name}"
     args = parser.read(argv)
     _, run = _ACTIONS[args.action]
@@ -41,32 +41,33 @@ def main(argv: list[str]) -> None:
 def _pack_parser() -> Parser:
     parser = verb_parser("data pack", description="Turn a folder of class folders into tar shards.")
     parser.add_argument("folder", type=Path, help="DIR/{train,val,test}/CLASS/IMAGE or DIR/CLASS/IMAGE")
-    parser.add_argument("out", type=Path, help="new folder of shards; appears when all are written")
+    parser.add_argument("out", type=Path, help="new folder for the shards; appears when all are written")
     _add_shard_arguments(parser)
     return parser
 
 
 def _check_parser() -> Parser:
     parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
-    parser.add_argument("folder", type=Path, help="looked through with all folders in it")
-    parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help="shorter side, pixels; less is tiny")
-    parser.add_argument("--threads", type=PositiveInt, default=usable_cores(), help="files looked at at once")
+    parser.add_argument("folder", type=Path, help="folder to check, with its subfolders")
+    smallest = "report images whose shorter side has fewer pixels as tiny"
+    parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
+    parser.add_argument("--threads", type=PositiveInt, default=usable_cores(), help="number of files read at once")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
 
 def _imagenet_parser() -> Parser:
     parser = verb_parser("data imagenet", description="Lay out the official ILSVRC2012 archives for training.")
-    parser.add_argument("archives", type=Path, help="folder of the archives, under their official names")
-    parser.add_argument("out", type=Path, help="new folder; appears when all is written")
+    parser.add_argument("archives", type=Path, help="folder with the archives under their official names")
+    parser.add_argument("out", type=Path, help="new folder; appears when all files are written")
     parser.add_argument("--form", type=Form, default="folders", help="folders of images, or tar shards")
     _add_shard_arguments(parser)
     return parser
 
 
 def _add_shard_arguments(parser: Parser) -> None:
-    parser.add_argument("--shard_size", type=PositiveInt, default=SHARD_SIZE, help="images per shard, at most")
-    parser.add_argument("--seed", type=Seed, default=0, help="of the order in the shards")
+    parser.add_argument("--shard_size", type=PositiveInt, default=SHARD_SIZE, help="most images per shard")
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of the order of the images in the shards")
 
 
 def _pack(args: Namespace) -> None:
@@ -101,7 +102,9 @@ def _check(args: Namespace) -> None:
     inspected = track(inspect_files(files, threads=args.threads), description="checking", total=len(files))
     images = [inspection for inspection in inspected if inspection is not None]
     if not images:
-        raise InputError(f"{args.folder}: none of its {len(files)} files is an image; shards are not looked into")
+        raise InputError(
+            f"{args.folder}: none of its {len(files)} files is an image; images inside shards are not checked"
+        )
     findings = find_problems(images, smallest=args.smallest)
     if args.json:
         plain = [
@@ -112,7 +115,7 @@ def _check(args: Namespace) -> None:
         rows = [(str(finding.path.relative_to(args.folder)), finding.problem, finding.detail) for finding in findings]
         show(_summary(args.folder, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
     else:
-        print(f"{args.folder}: nothing found in {len(images)} images")
+        print(f"{args.folder}: no problems found in {len(images)} images")
     if findings:
         sys.exit(_FOUND)
 

@@ -10,9 +10,9 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], /, *, description: str, total: int | None = None) -> Iterable[Item]:
-    """Show how far items have come, on standard error, so that programs can read what is printed.
+    """Return the items, and show a progress bar on standard error. Standard output is left to results.
 
-    Where that is no terminal, nothing is shown.
+    If standard error is not a terminal, no bar is shown.
     """
     console = Console(stderr=True)
     return rich_track(items, description, total=total, console=console, disable=not console.is_terminal)

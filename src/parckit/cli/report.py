@@ -16,12 +16,12 @@ from parckit.report.gather import gather, is_bundle
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("report", description="A page about a run or a bundle; it needs no other file.")
+    parser = verb_parser("report", description="Write one HTML page about a run or a bundle.")
     parser.shorthands = {"--data": "--data.source"}
     parser.add_argument("path", type=Path, help="folder of a run or a bundle")
-    out = "the page, .html; by default report.html in the run's folder, or beside the bundle"
+    out = "the page, .html; by default report.html in the run's folder, or NAME_report.html beside the bundle"
     parser.add_argument("--out", type=Path | None, default=None, help=out)
-    data = "evaluate on this data now, and show the confusion matrix and the worst mistakes"
+    data = "evaluate on this data now; adds accuracy, confusion matrix and worst mistakes to the page"
     parser.add_argument("--data.source", type=str | None, default=None, help=data)
     parser.add_class_arguments(EvaluationData, "data", skip={"source"}, instantiate=False)
     args = parser.read(argv)
@@ -34,14 +34,14 @@ def main(argv: list[str]) -> None:
 
 
 def _data(options: Namespace) -> EvaluationData | None:
-    """Return the data that the options name; None without a source."""
+    """Return the data that the options describe; None if they name no source."""
     settings: dict[str, Any] = {**options.as_dict(), "source": options.source or ""}
     data = EvaluationData(**settings)
     if options.source is None and data != EvaluationData(source=""):
-        raise InputError("--data.source: is missing; the other options of --data need it")
+        raise InputError("--data.source: is missing; the other options --data.* need it")
     return None if options.source is None else data
 
 
 def default_page(path: Path) -> Path:
-    """Return where the page about a folder goes: into it, but beside a bundle, which holds nothing else."""
+    """Return the default path of the page: in the folder of a run, but beside a bundle, which holds only artefacts."""
     return beside(path, "_report.html") if is_bundle(path) else path / "report.html"

@@ -8,13 +8,13 @@ from rich.text import Text
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, unbroken: Collection[str] = ()) -> None:
-    """Print a table: the first column flush left, the others flush right unless they hold words.
+    """Print a table. Columns of numbers are aligned to the right, the first column and columns of words to the left.
 
     Args:
-        title: line above.
-        columns: their heads.
-        rows: cells.
-        unbroken: columns whose cells stay on one line; where the terminal is narrow the others give way.
+        title: line above the table.
+        columns: names of the columns.
+        rows: the cells of every row.
+        unbroken: columns whose cells are never broken into several lines, even in a narrow terminal.
     """
     table = Table(title=Text(title), title_justify="left", title_style="bold")
     cells = [tuple(row) for row in rows]
@@ -23,5 +23,6 @@ def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, u
         justify = "right" if numeric else "left"
         table.add_column(Text(column), justify=justify, overflow="fold", no_wrap=column in unbroken)
     for row in cells:
-        table.add_row(*map(Text, row))  # plain: names of files and classes may look like markup
+        # Text shows a string as it is; rich would interpret names of files and classes that look like its markup.
+        table.add_row(*map(Text, row))
     Console(soft_wrap=True).print(table)

@@ -1,4 +1,4 @@
-"""`parckit train`: a recipe, a data source, a folder of results."""
+"""`parckit train`: train a network from a recipe."""
 
 from functools import partial
 
@@ -9,7 +9,7 @@ from parckit.tasks import Run, parse_command, run_training
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    # Lines appear at once, also in a file, where they would otherwise wait for thousands of others.
+    # flush: if the output goes to a file, Python would otherwise hold many lines back.
     _show(run_training(*parse_command(argv), tell=partial(print, flush=True)))
 
 
