@@ -108,3 +108,34 @@ def test_an_option_is_read_under_its_former_name_with_one_warning(option, caplog
         _, config = parse_command([f"--config={RECIPE}", *option])
     assert config.task.label_smoothing == 0.3
     assert caplog.messages == ["--model.label_smoothing is now called --task.label_smoothing"]
+
+
+@pytest.mark.parametrize("option", [("--model", '{"mixing": null}'), ('--model={"mixing": null, "head": null}',)])
+def test_a_group_on_the_command_line_is_read_under_its_former_names(option, caplog):
+    _, config = parse_command([f"--config={RECIPE}", *option])
+    assert config.task.mixing is None
+    assert caplog.messages == ["--model.mixing is now called --task.mixing"]
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("null", "task None: must be a group of keys"),
+        ("classify", "task classify: must be a group of keys"),
+        ("[1]", r"task \[1\]: must be a group of keys"),
+        ("{mixing: {mixup: 0.3}}", r"model\.mixing, task\.mixing: .* use only the new name"),
+        ("{mixing: null}", r"model\.mixing, task\.mixing: .* use only the new name"),
+    ],
+)
+def test_a_recipe_whose_former_keys_have_no_place_is_refused(task, message, tmp_path):
+    path = tmp_path / "former.yaml"
+    path.write_text(f"{FORMER}task: {task}\n")
+    for parse in (lambda: parse_recipe(path, {}), lambda: parse_command([f"--config={path}"])):
+        with pytest.raises(InputError, match=f"{path}: {message}") as caught:
+            parse()
+        assert "\n" not in str(caught.value)
+
+
+def test_overrides_with_both_names_of_a_key_are_refused():
+    with pytest.raises(InputError, match=r"model\.label_smoothing, task\.label_smoothing: "):
+        parse_recipe(RECIPE, {"model": {"label_smoothing": 0}, "task": {"label_smoothing": 0.1}})

@@ -4,7 +4,6 @@ It is a room of its own, below the others, because both `parckit train` and `par
 have no torch, need it for `predict` and `bench`.
 """
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import NoReturn
@@ -12,8 +11,7 @@ from typing import NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from parckit.contract import InputError
-
-_log = logging.getLogger(__name__)
+from parckit.options.renaming import rename_options
 
 # jsonargparse writes its messages for programmers. A message that it words in another way is shown as it is.
 _REWORDED = (
@@ -55,7 +53,8 @@ class Parser(ArgumentParser):
             InputError: for anything that does not fit.
         """
         options = argv[: argv.index("--")] if "--" in argv else argv
-        return self.parse_args([*map(self._in_full, options), *argv[len(options) :]])
+        options_in_full = rename_options([self._in_full(option) for option in options], self.renamed)
+        return self.parse_args([*options_in_full, *argv[len(options) :]])
 
     def build(self, config: Namespace) -> Namespace:
         """Turn parsed groups into the objects that they describe.
@@ -81,17 +80,11 @@ class Parser(ArgumentParser):
         raise InputError(text) from ex
 
     def _in_full(self, arg: str) -> str:
-        """Return an option with underscores, under its full and present name."""
+        """Return an option with underscores in its name, and a shorthand under its full name."""
         name, equals, value = arg.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
-        name = self.shorthands.get(name, name)
-        for former, present in self.renamed.items():
-            if name == f"--{former}" or name.startswith(f"--{former}."):
-                changed = f"--{present}{name[len(former) + 2 :]}"
-                _log.warning("%s is now called %s", name, changed)
-                name = changed
-        return name + equals + value
+        return self.shorthands.get(name, name) + equals + value
 
 
 def verb_parser(verb: str, *, description: str) -> Parser:
