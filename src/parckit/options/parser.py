@@ -21,6 +21,9 @@ _REWORDED = (
         r"Expected \1. Got value: ",
     ),
     (r"Expected a ", "Expected "),
+    (r"^--(\S+): Unable to load config '(.*?)' .*", r"--\1 \2: must be a group of keys"),
+    (r"^Group '([^']+)' does not accept option '([^']+)'", r"'\1.\2' is an unknown key"),
+    (r"^Option '([^']+)' is not accepted", r"'\1' is an unknown key"),
     (r"typing\.Literal\[([^]]*)\]", r"\1"),
     (r"<class 'NoneType'>", "null"),
     (r"<class '(\w+)'>", r"\1"),
@@ -55,6 +58,21 @@ class Parser(ArgumentParser):
         options = argv[: argv.index("--")] if "--" in argv else argv
         options_in_full = rename_options([self._in_full(option) for option in options], self.renamed)
         return self.parse_args([*options_in_full, *argv[len(options) :]])
+
+    def check(self, config: Namespace, *, is_complete: bool = True) -> None:
+        """Check values that did not come from the command line; jsonargparse itself lets every null pass.
+
+        Args:
+            config: what was parsed.
+            is_complete: whether keys without a value are a fault.
+
+        Raises:
+            InputError: for an unknown key or a value that does not fit.
+        """
+        try:
+            self.validate(config, skip_unset=not is_complete, skip_required=not is_complete)
+        except (TypeError, KeyError) as error:
+            self.error(str(error), error)
 
     def build(self, config: Namespace) -> Namespace:
         """Turn parsed groups into the objects that they describe.

@@ -27,11 +27,12 @@ from parckit.tasks.datamodule import TrainingData
 from parckit.tasks.distributed import SyncNorms, ending_together
 from parckit.tasks.errors import TerminatedError
 from parckit.tasks.guards import StopOnNaN
+from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.module import ModelSettings, TrainingModule
 from parckit.tasks.plan import Position, plan_run
 from parckit.tasks.progress import Announcement, Tell, progress_display
 from parckit.tasks.quiet import quiet_lightning
-from parckit.tasks.recipe import build_task, parse_recipe
+from parckit.tasks.recipe import build_task
 from parckit.tasks.resumable import Resumable
 from parckit.tasks.starting import (
     check_resumed,
@@ -75,15 +76,16 @@ def train(recipe: Path | str, *, tell: Tell = _log.info, **overrides: object) ->
     Args:
         recipe: the name of a shipped recipe, or a YAML file.
         tell: takes the lines that `parckit train` prints.
-        overrides: keys of the recipe in place of its own, nested as in the YAML; also `out`, `resume`, `overwrite` and
-            `seed`, as on the command line.
+        overrides: keys that replace the recipe's, nested as in the YAML, such as `data={"source": "images"}`. `out`,
+            `resume`, `overwrite` and `seed` are keys too. Paths may be strings or `pathlib.Path`.
 
     Raises:
         InputError: for an unknown key, a value that does not fit, or data that cannot be trained on.
         DivergedError: if the loss is no number any more.
         TerminatedError: if the process was asked to end.
     """
-    return run_training(*parse_recipe(recipe, overrides), tell=tell)
+    with named_as_keywords():
+        return run_training(*parse_recipe(recipe, overrides), tell=tell)
 
 
 def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
