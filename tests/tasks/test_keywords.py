@@ -32,7 +32,7 @@ RECIPE = "classify/digits_parcnet_xxs"
         ({"out": 3}, "out: .*3"),
         ({"out": None}, "out: .*None"),
         ({"overwrite": "yes"}, "overwrite: .*yes"),
-        ({"seed": -1}, "seed: .*-1"),
+        ({"seed": -1}, "seed -1: must be >=0"),
         ({"data": {"batch_size": None}}, r"data\.batch_size: .*None"),
         ({"model": {"mixing": None}, "task": {"mixing": None}}, r"keywords: model\.mixing, task\.mixing: "),
     ],

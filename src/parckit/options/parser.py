@@ -4,7 +4,6 @@ It is a room of its own, below the others, because both `parckit train` and `par
 have no torch, need it for `predict` and `bench`.
 """
 
-import re
 from collections.abc import Mapping
 from typing import NoReturn
 
@@ -12,22 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from parckit.contract import InputError
 from parckit.options.renaming import rename_options
-
-# jsonargparse writes its messages for programmers. A message that it words in another way is shown as it is.
-_REWORDED = (
-    (r'^Parser key "([^"]+)":', r"--\1:"),
-    (
-        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
-        r"Expected \1. Got value: ",
-    ),
-    (r"Expected a ", "Expected "),
-    (r"^--(\S+): Unable to load config '(.*?)' .*", r"--\1 \2: must be a group of keys"),
-    (r"^Group '([^']+)' does not accept option '([^']+)'", r"'\1.\2' is an unknown key"),
-    (r"^Option '([^']+)' is not accepted", r"'\1' is an unknown key"),
-    (r"typing\.Literal\[([^]]*)\]", r"\1"),
-    (r"<class 'NoneType'>", "null"),
-    (r"<class '(\w+)'>", r"\1"),
-)
+from parckit.options.wording import plain_message
 
 
 class Parser(ArgumentParser):
@@ -86,16 +70,12 @@ class Parser(ArgumentParser):
             raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the message's essence.
+        """Raise the message in plain words.
 
         Raises:
             InputError: always.
         """
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-        text = " ".join(lines)
-        for pattern, replacement in _REWORDED:
-            text = re.sub(pattern, replacement, text)
-        raise InputError(text) from ex
+        raise InputError(plain_message(message)) from ex
 
     def _in_full(self, arg: str) -> str:
         """Return an option with underscores in its name, and a shorthand under its full name."""
