@@ -29,7 +29,7 @@ from parckit.tasks.errors import TerminatedError
 from parckit.tasks.guards import StopOnNaN
 from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.module import ModelSettings, TrainingModule
-from parckit.tasks.plan import Position, plan_run
+from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.progress import Announcement, Tell, progress_display
 from parckit.tasks.quiet import quiet_lightning
 from parckit.tasks.recipe import build_task
@@ -100,7 +100,7 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
         InputError: for bad values or data.
         TerminatedError: if the process was asked to end.
     """
-    # Where the run begins, and what it is made of.
+    # Read the recipe and the data.
     out, start = Path(config.out), find_start(config)
     if config.match_weights:
         match_weights(config, start=start)
@@ -109,23 +109,17 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     ready = parser.build(_without_weights(config) if start else config)
     task = build_task(config)
     data = TrainingData(ready.data, task=task, seed=config.seed)
+    # Make the callbacks.
     logger = CSVLogger(out, name=LOGS)
     best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
     continuity = make_continuity(config, train_images=data.train_images)
-
-    def begin(trainer: Trainer, module: LightningModule) -> None:
-        # Only now, when nothing can be refused any more, the training that OUT holds is removed.
-        check_validated(trainer, steps=cast("TrainingModule", module).plan.steps)
-        prepare(parser, config, start=start)
-
-    callbacks: list[Callback] = [LambdaCallback(on_train_start=begin), continuity, Announcement(start=start, tell=tell)]
+    begin = LambdaCallback(on_train_start=partial(_begin, parser=parser, config=config, start=start))
+    callbacks: list[Callback] = [begin, continuity, Announcement(start=start, tell=tell)]
     callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), best, last]
+    # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
     with quiet_lightning():
         trainer = _make_trainer(config, callbacks, logger)
-        # The size of the run is known now, and handed to all who need it.
-        position = Position() if start is None else start.position
-        batches = data.batches_per_epoch(processes=trainer.world_size)
-        plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+        plan = _plan(trainer, data, start=start)
         data.begin(plan)
         spec = _spec(ready.model, task, data)
         if start is not None:
@@ -134,6 +128,20 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
         _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
     return _finish(config, best, logger=logger)
+
+
+def _plan(trainer: Trainer, data: TrainingData, *, start: Resumable | None) -> RunPlan:
+    position = Position() if start is None else start.position
+    batches = data.batches_per_epoch(processes=trainer.world_size)
+    return plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+
+
+def _begin(
+    trainer: Trainer, module: LightningModule, *, parser: Parser, config: Namespace, start: Resumable | None
+) -> None:
+    """Replace the training that OUT holds: only now, after everything that could refuse this one."""
+    check_validated(trainer, steps=cast("TrainingModule", module).plan.steps)
+    prepare(parser, config, start=start)
 
 
 def _finish(config: Namespace, best: SaveBest, *, logger: CSVLogger) -> Run:
