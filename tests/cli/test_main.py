@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import pytest
 
 from parckit import __version__
@@ -105,18 +101,3 @@ def test_the_traceback_can_be_seen(monkeypatch):
     monkeypatch.setenv("PARCKIT_TRACEBACK", "1")
     with pytest.raises(InputError, match="no_such_model"):
         main(["info", "no_such_model"])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP on Linux alone")
-def test_threads_that_wait_leave_their_core_to_others():
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    command = [sys.executable, "-m", "parckit.cli.main", "info", "test_parcnet"]
-    environment["OMP_DISPLAY_ENV"] = "VERBOSE"
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert "GOMP_SPINCOUNT = '0'" in done.stderr  # turns of a loop, before a waiting thread sleeps
-
-
-def test_the_user_may_want_threads_to_wait_in_another_way(monkeypatch, parckit):
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    parckit("list")
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -270,10 +270,11 @@ def test_without_a_recipe_the_needed_options_are_named(mistake):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("model: {nam: x}", "'nam'"),
-        ("trainer: {max_epoch: 3}", "'max_epoch'"),
-        ("epochs: 3", "'epochs'"),
-        ("data: {preprocessing: {siz: 3}}", "preprocessing.siz'"),
+        ("model: {nam: x}", "CONFIG: 'model.nam' is an unknown key"),
+        ("trainer: {max_epoch: 3}", "CONFIG: 'trainer.max_epoch' is an unknown key"),
+        ("epochs: 3", "CONFIG: 'epochs' is an unknown key"),
+        ("trainer: {max_epochs: x}", "CONFIG: --trainer.max_epochs: "),
+        ("data: {preprocessing: {siz: 3}}", "CONFIG: 'data.preprocessing.siz' is an unknown key"),
         ("model: [", "CONFIG"),
         ("just words", "CONFIG"),
     ],

@@ -76,7 +76,7 @@ def test_a_skipped_image_is_logged(spoilt, caplog):
 def drawn(source: str, *, workers: int = 0, **options: object) -> list[Batch]:
     table = open_images(source, split="val", transform=TRANSFORM).table
     images = DrawnImages(table, transform=train_transform(PREPROCESSING, augment=AugmentSettings(policy="trivial")))
-    batches = SeededBatches(len(images), batch=BatchShape(8, PREPROCESSING.size), sizes=OneSize(), **options)
+    batches = SeededBatches(len(images), batch=BatchShape(8, PREPROCESSING.size), sizes=OneSize(), epochs=1, **options)
     return list(train_loader(images, batches=batches, workers=workers))
 
 
@@ -103,7 +103,7 @@ def test_a_drawn_image_is_skipped_and_counted(spoilt):
     table = open_images(str(spoilt), split="test", transform=TRANSFORM).table
     transform = train_transform(PREPROCESSING, augment=AugmentSettings())
     images = DrawnImages(table, transform=transform, on_error="skip")
-    batches = SeededBatches(len(images), batch=BatchShape(7, PREPROCESSING.size), sizes=OneSize())
+    batches = SeededBatches(len(images), batch=BatchShape(7, PREPROCESSING.size), sizes=OneSize(), epochs=1)
     (batch,) = train_loader(images, batches=batches)
     assert (len(batch.targets), batch.skipped) == (6, 1)
 

@@ -13,8 +13,9 @@ SIDES = (160, 192, 256, 288, 320)
 SIZE = (32, 48)
 
 
-def sample(length: int = 103, *, batch_size: int = 10, sizes=None, size=SIZE, **options) -> SeededBatches:
-    return SeededBatches(length, batch=BatchShape(batch_size, size), sizes=sizes or OneSize(), **options)
+def sample(length: int = 103, *, batch_size: int = 10, sizes=None, size=SIZE, epochs=10, **options) -> SeededBatches:
+    shape = BatchShape(batch_size, size)
+    return SeededBatches(length, batch=shape, sizes=sizes or OneSize(), epochs=epochs, **options)
 
 
 def images(batches: SeededBatches) -> list[int]:
@@ -26,6 +27,18 @@ def test_an_epoch_draws_whole_batches_of_different_images():
     assert [len(batch) for batch in batches] == [10] * len(batches) == [10] * 10
     assert len(set(images(batches))) == 100
     assert set(images(batches)) < set(range(103))
+
+
+def test_every_epoch_knows_its_share_of_the_run():
+    batches = sample(epochs=4)
+    shares = []
+    for number in range(4):
+        batches.set_epoch(number)
+        shares.append({draw.share for batch in batches for draw in batch})
+    assert shares == [{0}, {0.25}, {0.5}, {0.75}]
+    # With another number of epochs, augmentations that end before the run does would end at a wrong time.
+    with pytest.raises(TypeError, match="epochs"):
+        SeededBatches(100, batch=BatchShape(10, SIZE), sizes=OneSize())
 
 
 def test_order_and_augmentation_follow_from_seed_and_epoch():

@@ -8,6 +8,7 @@ import time
 from importlib import import_module
 
 from parckit.contract import VERSION, MissingExtraError, ParckitError
+from parckit.contract.openmp import wait_briefly
 
 VERBS = {
     "quickstart": ("the whole path on real handwritten digits: train, export, verify, benchmark, report", "quickstart"),
@@ -47,9 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if verb not in VERBS:
         _fail(f"{verb!r} is no verb: choose from {', '.join(VERBS)}")
-    # OpenMP reads this once, when torch is loaded. Threads that wait actively take the core from a program that works,
-    # and on a busy machine training becomes many times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         import_module(f"parckit.cli.{verb.replace('-', '_')}").main(args[1:])

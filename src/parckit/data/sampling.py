@@ -196,10 +196,10 @@ class SeededBatches(Sampler[list[Draw]]):
         length: number of images in the dataset.
         batch: batch shape from the recipe, per process.
         sizes: how the image size varies.
+        epochs: number of epochs in the run; sizes and augmentations that change during the run need it.
         repeats: how often an epoch draws the same image (repeated augmentation, arXiv:1902.05509). Every repeat has
             another augmentation seed. Most repeats of an image are in one global batch, on different processes. The
             epoch does not get longer: it uses only one of `repeats` images.
-        epochs: number of epochs in the run; sizes and augmentations that change during the run need it.
         seed: seed of the order, the sizes and the augmentation.
         process: index of this process, from 0.
         processes: number of processes.
@@ -214,8 +214,8 @@ class SeededBatches(Sampler[list[Draw]]):
         *,
         batch: BatchShape,
         sizes: Sizes,
+        epochs: int,
         repeats: int = 1,
-        epochs: int = 1,
         seed: int = 0,
         process: int = 0,
         processes: int = 1,

@@ -63,15 +63,8 @@ def axis_conv(
     """
     dim = axis_dim(axis)
     _check_taps(x, weight, axis=axis, padding=padding)
-    if form not in FORMS:
-        raise ValueError(f"form={form!r}: choose from {FORMS}")
-    depthwise = weight.shape[:2] == (x.shape[1], 1)
-    if form == "auto":
-        form = choose_form(x, dim=dim, padding=padding) if depthwise else "conv"
-    if form == "conv":
+    if _is_conv(x, weight, dim=dim, padding=padding, form=form):
         return _conv_form(x, weight, bias, dim=dim, padding=padding)
-    if not depthwise:
-        raise ValueError(f"weight of shape {tuple(weight.shape)}: form={form!r} needs a depthwise one")
     out = toeplitz_matmul(x, diagonals_of(weight.flatten(1), x.shape[dim], padding=padding), dim=dim)
     return out if bias is None else out + bias.to(out.dtype).view(-1, 1, 1)
 
@@ -174,6 +167,18 @@ def _check_taps(x: Tensor, weight: Tensor, *, axis: Axis, padding: Padding) -> N
         raise ValueError(
             f"weight of shape {tuple(weight.shape)}: needs an odd number of taps along axis={axis!r} alone"
         )
+
+
+def _is_conv(x: Tensor, weight: Tensor, *, dim: int, padding: Padding, form: Form) -> bool:
+    """Return whether the conv form computes, not the matmul form."""
+    if form not in FORMS:
+        raise ValueError(f"form={form!r}: choose from {FORMS}")
+    depthwise = weight.shape[:2] == (x.shape[1], 1)
+    if form == "auto":
+        return not depthwise or choose_form(x, dim=dim, padding=padding) == "conv"
+    if form == "matmul" and not depthwise:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: form={form!r} needs a depthwise one")
+    return form == "conv"
 
 
 def _conv_form(x: Tensor, weight: Tensor, bias: Tensor | None, *, dim: int, padding: Padding) -> Tensor:

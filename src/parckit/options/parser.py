@@ -4,29 +4,14 @@ It is a room of its own, below the others, because both `parckit train` and `par
 have no torch, need it for `predict` and `bench`.
 """
 
-import logging
-import re
 from collections.abc import Mapping
 from typing import NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from parckit.contract import InputError
-
-_log = logging.getLogger(__name__)
-
-# jsonargparse writes its messages for programmers. A message that it words in another way is shown as it is.
-_REWORDED = (
-    (r'^Parser key "([^"]+)":', r"--\1:"),
-    (
-        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
-        r"Expected \1. Got value: ",
-    ),
-    (r"Expected a ", "Expected "),
-    (r"typing\.Literal\[([^]]*)\]", r"\1"),
-    (r"<class 'NoneType'>", "null"),
-    (r"<class '(\w+)'>", r"\1"),
-)
+from parckit.options.renaming import rename_options
+from parckit.options.wording import plain_message
 
 
 class Parser(ArgumentParser):
@@ -55,7 +40,23 @@ class Parser(ArgumentParser):
             InputError: for anything that does not fit.
         """
         options = argv[: argv.index("--")] if "--" in argv else argv
-        return self.parse_args([*map(self._in_full, options), *argv[len(options) :]])
+        options_in_full = rename_options([self._in_full(option) for option in options], self.renamed)
+        return self.parse_args([*options_in_full, *argv[len(options) :]])
+
+    def check(self, config: Namespace, *, is_complete: bool = True) -> None:
+        """Check values that did not come from the command line; jsonargparse itself lets every null pass.
+
+        Args:
+            config: what was parsed.
+            is_complete: whether keys without a value are a fault.
+
+        Raises:
+            InputError: for an unknown key or a value that does not fit.
+        """
+        try:
+            self.validate(config, skip_unset=not is_complete, skip_required=not is_complete)
+        except (TypeError, KeyError) as error:
+            self.error(str(error), error)
 
     def build(self, config: Namespace) -> Namespace:
         """Turn parsed groups into the objects that they describe.
@@ -69,29 +70,19 @@ class Parser(ArgumentParser):
             raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the message's essence.
+        """Raise the message in plain words.
 
         Raises:
             InputError: always.
         """
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-        text = " ".join(lines)
-        for pattern, replacement in _REWORDED:
-            text = re.sub(pattern, replacement, text)
-        raise InputError(text) from ex
+        raise InputError(plain_message(message)) from ex
 
     def _in_full(self, arg: str) -> str:
-        """Return an option with underscores, under its full and present name."""
+        """Return an option with underscores in its name, and a shorthand under its full name."""
         name, equals, value = arg.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
-        name = self.shorthands.get(name, name)
-        for former, present in self.renamed.items():
-            if name == f"--{former}" or name.startswith(f"--{former}."):
-                changed = f"--{present}{name[len(former) + 2 :]}"
-                _log.warning("%s is now called %s", name, changed)
-                name = changed
-        return name + equals + value
+        return self.shorthands.get(name, name) + equals + value
 
 
 def verb_parser(verb: str, *, description: str) -> Parser:

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import cast
 
+from parckit.contract import InputError
+
 RENAMED_KEYS = {
     "model.label_smoothing": "task.label_smoothing",
     "model.mixing": "task.mixing",
@@ -20,11 +22,14 @@ _log = logging.getLogger(__name__)
 
 
 def translate_recipe(recipe: Mapping[str, object], *, name: str) -> dict[str, object]:
-    """Return a recipe under today's keys; say once what has another name now.
+    """Return a recipe under today's names of its keys, with one warning for all former names.
 
     Args:
         recipe: nested, as YAML holds it.
-        name: what the warning calls it.
+        name: name of the recipe in messages.
+
+    Raises:
+        InputError: if a key is set under both names, or the group that it belongs to today is no group.
     """
     groups = {
         key: dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value
@@ -32,13 +37,17 @@ def translate_recipe(recipe: Mapping[str, object], *, name: str) -> dict[str, ob
     }
     moved: list[str] = []
     for former, present in RENAMED_KEYS.items():
-        group, key = former.split(".")
-        new_group, new_key = present.split(".")
+        (group, key), (new_group, new_key) = former.split("."), present.split(".")
         values = groups.get(group)
-        if isinstance(values, dict) and key in values:
-            target = cast("dict[str, object]", groups.setdefault(new_group, {}))
-            target[new_key] = cast("dict[str, object]", values).pop(key)
-            moved.append(f"{former} is now {present}")
+        if not isinstance(values, dict) or key not in values:
+            continue
+        target = groups.setdefault(new_group, {})
+        if not isinstance(target, dict):
+            raise InputError(f"{name}: {new_group} {target}: must be a group of keys")
+        if new_key in target:
+            raise InputError(f"{name}: {former}, {present}: {former} is now called {present}; use only the new name")
+        target[new_key] = cast("dict[str, object]", values).pop(key)
+        moved.append(f"{former} is now {present}")
     if moved:
         _log.warning("%s: %s", name, "; ".join(moved))
     return groups

@@ -1,4 +1,4 @@
-"""The optimiser and its learning-rate schedule."""
+"""The optimizer and its learning-rate schedule."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _NEED_PACKAGES = ("bnb*", "fused*")
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
 class OptimizerSettings:
-    """An optimiser of timm's list, with its parameter groups.
+    """An optimizer of timm's list, with its parameter groups.
 
     Attributes:
         name: timm's name for it (`timm.optim.list_optimizers()`), such as adamw, muon, sgd, rmsproptf.
@@ -34,7 +34,7 @@ class OptimizerSettings:
         weight_decay: of tensors with two or more dimensions.
         decay_all: norms, biases and other one-dimensional parameters decay too.
         layer_decay: factor of the learning rate from each layer to the one before it; None: all learn equally fast.
-        options: further keywords of the optimiser, such as betas or momentum.
+        options: further keywords of the optimizer, such as betas or momentum.
     """
 
     name: str = "adamw"
@@ -61,7 +61,7 @@ class OptimizerSettings:
         return 1.0 if self.lr_batch is None else batch / self.lr_batch
 
     def build(self, model: nn.Module, *, lr: float, fused: bool = True) -> TorchOptimizer:
-        """Return the optimiser of a model's trainable parameters; a group's `lr_scale` is what `set_lr` multiplies by.
+        """Return the optimizer of a model's trainable parameters; a group's `lr_scale` is what `set_lr` multiplies by.
 
         Args:
             model: to be trained.

@@ -31,9 +31,6 @@ _TASK = "classify"
 _SET_BY_PARCKIT = ("logger", "callbacks", "default_root_dir", "plugins")
 """Arguments of Lightning's trainer that a recipe cannot set."""
 
-_REPLACED = ("kwargs", "head_kwargs", "options", "sizes")
-"""Keys whose values are mappings of free or other keys: a new value replaces the former one as a whole."""
-
 
 def recipes_folder() -> Path:
     """Return the folder of the recipes that ship with the package."""
@@ -82,8 +79,10 @@ class RecipeFile(ActionConfigFile):
         text = yaml.safe_dump(read_recipe(path), sort_keys=False)
         try:
             super().__call__(parser, cfg, text, option_string)
+            parser.check(cfg, is_complete=False)
         except (TypeError, InputError) as error:
-            raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
+            message = " ".join(str(error).split()).removeprefix('Parser key "config": ')
+            raise InputError(f"--config {path}: {message}") from error
 
 
 def recipe_parser(task: str = _TASK) -> Parser:
@@ -137,44 +136,30 @@ def parse_command(argv: list[str]) -> tuple[Parser, Namespace]:
     """
     parser = recipe_parser(_task_of_command(argv))
     config = parser.parse(argv)
-    _check_groups(config, usual=parser.get_defaults(), name="--")
+    check_config(parser, config)
     return parser, config
 
 
-def parse_recipe(recipe: Path | str, overrides: Mapping[str, object]) -> tuple[Parser, Namespace]:
-    """Parse a recipe with some of its keys replaced.
-
-    Args:
-        recipe: the name of a shipped recipe, or a YAML file.
-        overrides: nested as the recipe is; a group replaces only the keys that it names, as options do.
+def check_config(parser: Parser, config: Namespace) -> None:
+    """Refuse what jsonargparse accepts: null where the type does not allow it, and a value in place of a group.
 
     Raises:
-        InputError: for an unknown key or a value that does not fit.
+        InputError: naming the option.
     """
-    path = find_recipe(str(recipe))
-    merged = _merge(read_recipe(path), translate_recipe(overrides, name="overrides"))
-    parser = recipe_parser(_task_name(merged))
-    # jsonargparse passes over an unknown group that is empty.
-    known = parser.get_defaults().as_dict().keys() - {"config"}
-    for key in merged.keys() - known:
-        raise InputError(f"{path}: {key!r} is no key of a recipe; known are {', '.join(sorted(known))}")
-    try:
-        config = parser.parse_object(merged)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    _check_groups(config, usual=parser.get_defaults(), name=f"{path}: ")
-    return parser, config
+    _check_groups(config, defaults=parser.get_defaults(), name="--")
+    parser.check(config)
+    if not isinstance(config.overwrite, bool):
+        raise InputError(f"--overwrite: Expected bool. Got value: {config.overwrite}")
 
 
-def _check_groups(config: Namespace, *, usual: Namespace, name: str) -> None:
-    """Refuse another value where the usual one is a group of keys: jsonargparse accepts it."""
-    for key, group in vars(usual).items():
+def _check_groups(config: Namespace, *, defaults: Namespace, name: str) -> None:
+    for key, group in vars(defaults).items():
         if not isinstance(group, Namespace):
             continue
         value = vars(config)[key]
         if not isinstance(value, Namespace):
             raise InputError(f"{name}{key} {value}: must be a group of keys")
-        _check_groups(value, usual=group, name=f"{name}{key}.")
+        _check_groups(value, defaults=group, name=f"{name}{key}.")
 
 
 def build_task(config: Namespace) -> TrainingTask:
@@ -190,7 +175,8 @@ def build_task(config: Namespace) -> TrainingTask:
     return parser.build(Namespace(task=settings)).task
 
 
-def _task_name(recipe: Mapping[str, object]) -> str:
+def task_of_recipe(recipe: Mapping[str, object]) -> str:
+    """Return the name of the task that a recipe is for."""
     group = recipe.get("task")
     return str(cast("Mapping[str, object]", group).get("name", _TASK)) if isinstance(group, Mapping) else _TASK
 
@@ -202,18 +188,7 @@ def _task_of_command(argv: list[str]) -> str:
         name, equals, joined = option.partition("=")
         value = joined if equals else following
         if name == "--config" and value:
-            task = _task_name(_read_yaml(find_recipe(value)))
+            task = task_of_recipe(_read_yaml(find_recipe(value)))
         elif name == "--task.name":
             task = value
     return task
-
-
-def _merge(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    merged = dict(base)
-    for key, value in changes.items():
-        former = merged.get(key)
-        if isinstance(former, Mapping) and isinstance(value, Mapping) and key not in _REPLACED:
-            merged[key] = _merge(cast("Mapping[str, object]", former), cast("Mapping[str, object]", value))
-        else:
-            merged[key] = value
-    return merged

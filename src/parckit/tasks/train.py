@@ -27,11 +27,12 @@ from parckit.tasks.datamodule import TrainingData
 from parckit.tasks.distributed import SyncNorms, ending_together
 from parckit.tasks.errors import TerminatedError
 from parckit.tasks.guards import StopOnNaN
+from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.module import ModelSettings, TrainingModule
-from parckit.tasks.plan import Position, plan_run
+from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.progress import Announcement, Tell, progress_display
 from parckit.tasks.quiet import quiet_lightning
-from parckit.tasks.recipe import build_task, parse_recipe
+from parckit.tasks.recipe import build_task
 from parckit.tasks.resumable import Resumable
 from parckit.tasks.starting import (
     check_resumed,
@@ -75,15 +76,16 @@ def train(recipe: Path | str, *, tell: Tell = _log.info, **overrides: object) ->
     Args:
         recipe: the name of a shipped recipe, or a YAML file.
         tell: takes the lines that `parckit train` prints.
-        overrides: keys of the recipe in place of its own, nested as in the YAML; also `out`, `resume`, `overwrite` and
-            `seed`, as on the command line.
+        overrides: keys that replace the recipe's, nested as in the YAML, such as `data={"source": "images"}`. `out`,
+            `resume`, `overwrite` and `seed` are keys too. Paths may be strings or `pathlib.Path`.
 
     Raises:
         InputError: for an unknown key, a value that does not fit, or data that cannot be trained on.
         DivergedError: if the loss is no number any more.
         TerminatedError: if the process was asked to end.
     """
-    return run_training(*parse_recipe(recipe, overrides), tell=tell)
+    with named_as_keywords():
+        return run_training(*parse_recipe(recipe, overrides), tell=tell)
 
 
 def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
@@ -98,7 +100,7 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
         InputError: for bad values or data.
         TerminatedError: if the process was asked to end.
     """
-    # Where the run begins, and what it is made of.
+    # Read the recipe and the data.
     out, start = Path(config.out), find_start(config)
     if config.match_weights:
         match_weights(config, start=start)
@@ -107,23 +109,17 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     ready = parser.build(_without_weights(config) if start else config)
     task = build_task(config)
     data = TrainingData(ready.data, task=task, seed=config.seed)
+    # Make the callbacks.
     logger = CSVLogger(out, name=LOGS)
     best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
     continuity = make_continuity(config, train_images=data.train_images)
-
-    def begin(trainer: Trainer, module: LightningModule) -> None:
-        # Only now, when nothing can be refused any more, the training that OUT holds is removed.
-        check_validated(trainer, steps=cast("TrainingModule", module).plan.steps)
-        prepare(parser, config, start=start)
-
-    callbacks: list[Callback] = [LambdaCallback(on_train_start=begin), continuity, Announcement(start=start, tell=tell)]
+    begin = LambdaCallback(on_train_start=partial(_begin, parser=parser, config=config, start=start))
+    callbacks: list[Callback] = [begin, continuity, Announcement(start=start, tell=tell)]
     callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), best, last]
+    # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
     with quiet_lightning():
         trainer = _make_trainer(config, callbacks, logger)
-        # The size of the run is known now, and handed to all who need it.
-        position = Position() if start is None else start.position
-        batches = data.batches_per_epoch(processes=trainer.world_size)
-        plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+        plan = _plan(trainer, data, start=start)
         data.begin(plan)
         spec = _spec(ready.model, task, data)
         if start is not None:
@@ -132,6 +128,20 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
         _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
     return _finish(config, best, logger=logger)
+
+
+def _plan(trainer: Trainer, data: TrainingData, *, start: Resumable | None) -> RunPlan:
+    position = Position() if start is None else start.position
+    batches = data.batches_per_epoch(processes=trainer.world_size)
+    return plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+
+
+def _begin(
+    trainer: Trainer, module: LightningModule, *, parser: Parser, config: Namespace, start: Resumable | None
+) -> None:
+    """Replace the training that OUT holds: only now, after everything that could refuse this one."""
+    check_validated(trainer, steps=cast("TrainingModule", module).plan.steps)
+    prepare(parser, config, start=start)
 
 
 def _finish(config: Namespace, best: SaveBest, *, logger: CSVLogger) -> Run:
