@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from parckit.cli.main import main
-from parckit.networks import open_checkpoint
+from parckit.networks import open_checkpoint, read_training
 from training_moments import Moment, train, train_until
 from training_processes import fork
 from training_state import assert_same, state_of
@@ -211,7 +211,7 @@ def test_a_loss_that_is_no_number_ends_the_run_in_one_line(go_on, interrupted, m
     assert line.startswith("parckit: error: the loss is nan at step ")
     assert str(evidence) in line
     assert (interrupted / "last.ckpt").read_bytes() == before
-    open_checkpoint(evidence)
+    assert read_training(evidence)[0].labels == tuple("0123456789")
     assert "weights alone" in mistake(*go_on, "--resume", evidence)
 
 

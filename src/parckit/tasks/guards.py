@@ -16,7 +16,7 @@ from parckit.tasks.errors import DivergedError
 class StopOnNaN(Callback):
     """Stop before a loss that is not finite spoils the weights, and save what it was computed from.
 
-    `nan-stepN.ckpt` opens like every checkpoint; beside the weights it holds `batch` (images, targets), `epoch`,
+    `torch.load` reads `nan-stepN.ckpt`. Beside the weights it holds `batch` (images, targets), `epoch`,
     `batch_idx` and `global_step`.
 
     Args:
