@@ -14,6 +14,7 @@ VERBS = {
     "quickstart": ("the whole path on real handwritten digits: train, export, verify, benchmark, report", "quickstart"),
     "data": ("pack, check and lay out images before training on them", "eval"),
     "train": ("train a network from a recipe", "train"),
+    "tune": ("find good values for keys of a recipe by training several times", "tune"),
     "eval": ("accuracy of a checkpoint or bundle on labelled images", "eval"),
     "predict": ("answers for pictures from a checkpoint or bundle", "models"),
     "export": ("fuse a checkpoint and write a verified ONNX bundle", "export"),

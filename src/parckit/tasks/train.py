@@ -61,6 +61,8 @@ class Run:
         average: mean of the best checkpoints' weights; None if only one was to be kept.
         metrics: CSV of everything logged.
         config: YAML of the run's full configuration.
+        monitor: what "best" is measured by, such as `val_top1`.
+        value: the best checkpoint's value of it.
     """
 
     best: Path
@@ -68,6 +70,8 @@ class Run:
     average: Path | None
     metrics: Path
     config: Path
+    monitor: str
+    value: float
 
 
 def train(recipe: Path | str, *, tell: Tell = _log.info, **overrides: object) -> Run:
@@ -152,6 +156,8 @@ def _finish(config: Namespace, best: SaveBest, *, logger: CSVLogger) -> Run:
         average=out / AVERAGE if config.keep_best > 1 else None,
         metrics=Path(logger.log_dir) / METRICS,
         config=out / CONFIG,
+        monitor=config.monitor,
+        value=float("nan") if best.best_model_score is None else float(best.best_model_score),
     )
     if not run.best.is_file():
         often = "--trainer.val_check_interval BATCHES validates more often"
