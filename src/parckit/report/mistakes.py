@@ -1,4 +1,4 @@
-"""Evaluate a classifier and keep the pictures that it is most wrong about."""
+"""Evaluate a classifier and keep the pictures of its worst mistakes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from parckit.processing import probabilities
 from parckit.runtimes import Images, Outputs, Session
 
 MOST = 24
-"""Pictures that a page has room for."""
+"""Most pictures on a page."""
 
 _FEW = 8
-"""Below so many mistakes, doubtful right answers are shown too, up to this number of pictures."""
+"""If there are fewer mistakes than this, right answers with low confidence are added up to this number of pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A picture as the network sees it, and what the network says of it.
+    """A picture and the network's answer.
 
     Attributes:
-        pixels: (H, W, 3) RGB, uint8.
+        pixels: the picture at the network's input size, (H, W, 3) RGB, uint8.
         truth: the true class.
         prediction: the predicted class.
         confidence: probability that the network gives to its prediction, 0 to 1.
@@ -44,9 +44,9 @@ class Answer:
 def evaluate_with_mistakes(
     session: Session, data: EvaluationData, *, track: Track[Batch] = iter
 ) -> tuple[Evaluation, tuple[Answer, ...]]:
-    """Evaluate a session, and return also its worst mistakes, the surest first.
+    """Evaluate a session. Also return its worst mistakes: those with the highest confidence, the highest first.
 
-    If there are few, the least sure right answers follow.
+    If there are few mistakes, the right answers with the lowest confidence follow.
     """
     dataset = data.open(session.spec)
     watch = _Watch(session=session)
@@ -65,13 +65,13 @@ def evaluate_with_mistakes(
 
 @dataclass(kw_only=True, slots=True)
 class _Watch:
-    """Looks at images, outputs and truths while they are evaluated.
+    """Observes an evaluation: it sees the images, the outputs and the true classes of every batch.
 
     Attributes:
         session: the classifier.
-        mistakes: the surest ones.
-        doubtful: the least sure right answers.
-        logits: of the batch that was run last.
+        mistakes: wrong answers, the highest confidence first.
+        doubtful: right answers, the lowest confidence first.
+        logits: outputs of the last batch.
     """
 
     session: Session
@@ -80,25 +80,28 @@ class _Watch:
     logits: npt.NDArray[np.generic] = field(default_factory=lambda: np.empty((0, 0)))
 
     def predict(self, images: Images) -> Outputs:
-        """Run the session, and remember its answer."""
+        """Run the session and remember its outputs."""
         outputs = self.session(images)
         self.logits = outputs[0]
         return outputs
 
     def follow(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Pass batches through; after each of them, keep its worst answers."""
+        """Yield the batches. When the evaluation asks for the next batch, keep the worst answers of the last one."""
         for batch in batches:
             yield batch
+            # Now the evaluation has called `predict` with this batch.
             if len(batch.targets):
                 self._keep(batch)
 
     def _keep(self, batch: Batch) -> None:
-        odds = probabilities(self.logits)
-        best, confidence = odds.argmax(1), odds.max(1)
+        # Sort the answers of this batch by confidence.
+        predicted = probabilities(self.logits)
+        best, confidence = predicted.argmax(1), predicted.max(1)
         right = best == batch.targets.numpy()
         order = confidence.argsort(kind="stable")
         wrong = [int(index) for index in order[::-1] if not right[index]][:MOST]
         unsure = [int(index) for index in order if right[index]][:_FEW]
+        # Make pictures only of answers that may be kept, and merge them with the answers of earlier batches.
         images, labels = batch.images.numpy(), self.session.spec.labels
 
         def answers(indices: Sequence[int]) -> list[Answer]:
@@ -117,7 +120,7 @@ class _Watch:
 
 
 def to_pixels(image: npt.NDArray[np.generic], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Turn a network's input back into a picture.
+    """Turn a network's input back into a picture: undo the normalisation and the order of the channels.
 
     Shape:
         (3, H, W) -> (H, W, 3)
