@@ -1,1 +1,1 @@
-"""Pictures and pages made of measured numbers. This file imports nothing: a picture does not need a page's libraries."""
+"""Pictures and pages made of measured numbers. This file imports nothing: pictures do not need a page's libraries."""
