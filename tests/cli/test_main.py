@@ -113,7 +113,7 @@ def test_threads_that_wait_leave_their_core_to_others():
     command = [sys.executable, "-m", "parckit.cli.main", "info", "test_parcnet"]
     environment["OMP_DISPLAY_ENV"] = "VERBOSE"
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert "GOMP_SPINCOUNT = '0'" in done.stderr  # turns of a loop, before a waiting thread sleeps
+    assert "GOMP_SPINCOUNT = '0'" in done.stderr  # how often a waiting thread looks for work before it sleeps
 
 
 def test_the_user_may_want_threads_to_wait_in_another_way(monkeypatch, parckit):
