@@ -123,6 +123,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
 ARGUMENTS = {
     "data": ["check", "."],
     "train": ["--config", "classify/digits_parcnet_xxs"],
+    "tune": ["space.yaml", "--", "--config", "classify/digits_parcnet_xxs"],
     "eval": [str(BUNDLE), "--data", "digits"],
     "predict": [str(BUNDLE), "a.png"],
     "export": ["weights.safetensors", "--out", "out"],

@@ -60,7 +60,7 @@ def test_predictions_are_the_official_models(converted, tmp_path, parckit):
 
 @pytest.mark.parametrize(("name", "channel_order"), [("mobilevit_xs", "bgr"), ("edgevit_xxs", "rgb")])
 def test_other_families_are_converted_too(name, channel_order, tmp_path):
-    # timm's own models as well as ours: the name of the architecture decides.
+    # The name of the architecture decides, for timm's models as well as for ours.
     torch.save(dict(official_state_dict(name)), tmp_path / "official.pt")
     convert(tmp_path / "official.pt", tmp_path / "converted.safetensors", model=name, num_classes=1000)
     model, spec = open_checkpoint(tmp_path / "converted.safetensors")

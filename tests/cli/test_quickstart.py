@@ -23,7 +23,7 @@ def brief_training(recipe, *, trainer, **options):
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quickstart") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        # The path is the real one, with a tenth of an epoch and a stopwatch that is stopped early.
+        # All steps run as for a user, but training takes a tenth of an epoch and timing is short.
         patch.setattr(quickstart, "train", brief_training)
         patch.setattr(quickstart, "time_sessions", lambda make, **options: time_sessions(make, **options | BRIEF))
         main(["quickstart", "--max_epochs=1", f"--out={folder}"])
@@ -91,7 +91,7 @@ def test_the_commands_of_the_report_are_understood(page):
 def test_the_folder_can_be_reported_on_again(out, page, tmp_path):
     main(["report", str(out), f"--out={tmp_path / 'again.html'}"])
     again = (tmp_path / "again.html").read_text(encoding="utf-8")
-    # The records tell what was measured; only the pictures of mistakes need the data.
+    # The numbers come from the records; only the pictures of mistakes need the data.
     for title in ("Training", "Confusion matrix", "Latency", "Accuracy"):
         assert f">{title}" in again
     assert ">Worst mistakes" not in again

@@ -1,4 +1,4 @@
-"""Trainings that are killed, run out of disk or come to nothing: what is left, and that they go on from it."""
+"""Trainings that are killed, fill the disk or diverge: what stays in the folder, and that they continue from there."""
 
 import resource
 import shutil
@@ -55,7 +55,7 @@ KILLS = (
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a training that nothing disturbed."""
+    """Return the folder of a training that was not interrupted."""
     out = tmp_path_factory.mktemp("whole")
     finish(out)
     return out
@@ -123,13 +123,13 @@ def test_what_a_terminal_sends_to_a_training_and_its_workers_is_no_accident(whol
 
 @pytest.fixture
 def interrupted(begun: Path, tmp_path: Path) -> Path:
-    """Return the folder of a training that has the second of its two epochs before it."""
+    """Return the folder of a training that was stopped after the first of its two epochs."""
     return shutil.copytree(begun, tmp_path / "run")
 
 
 @pytest.fixture
 def go_on(start_training: tuple[str, ...], interrupted: Path) -> tuple[object, ...]:
-    """Return the command that goes on with it."""
+    """Return the command that continues it."""
     return (*start_training, "--trainer.max_epochs=2", "--resume=auto", "--out", interrupted)
 
 

@@ -69,7 +69,7 @@ def test_a_log_that_cannot_be_written_ends_in_one_line(start_training, begun, tm
 
 def test_a_teacher_changes_what_is_learned_also_after_a_resume(start_training, begun, tmp_path, parckit):
     kinds = {"soft": (), "hard": ("--task.distillation.kind=hard",), "features": ("--task.distillation.features=1",)}
-    learned = [open_checkpoint(begun / "last.ckpt")[0].state_dict()]  # from nobody
+    learned = [open_checkpoint(begun / "last.ckpt")[0].state_dict()]  # learned without a teacher
     for name, options in kinds.items():
         teacher = ("--teacher", begun / "best.ckpt", "--task.distillation.weight=1")
         argv = (*start_training, *teacher, *options, "--out", tmp_path / name)
@@ -80,7 +80,7 @@ def test_a_teacher_changes_what_is_learned_also_after_a_resume(start_training, b
         assert not all(torch.equal(one[key], other[key]) for key in one)
     parckit(*argv, "--resume=auto", "--trainer.max_epochs=2")
     states = torch.load(tmp_path / "features" / "last.ckpt", weights_only=True)
-    # The weights of the beginning are averaged too.
+    # The average contains the first weights, too.
     assert (states["global_step"], states["averaging_state"]["n_averaged"]) == (4, 1 + 4)
 
 
@@ -88,16 +88,16 @@ def test_few_pictures_of_ones_own_begin_at_the_shipped_weights(tmp_path, parckit
     source = write_pictures(tmp_path / "photos", count=8)
     options = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.batch_size=4", "--data.workers=0")
     parckit("train", "--config=classify/finetune_small", "--data", source, "--out", tmp_path / "run", *options)
-    found, spec = open_checkpoint(tmp_path / "run" / "best.ckpt")
+    network, spec = open_checkpoint(tmp_path / "run" / "best.ckpt")
     shipped = timm.create_model("parcnet_xs.cifar10", pretrained=True)
     assert (spec.labels, spec.preprocessing.size) == (("blue", "green", "red"), (96, 96))
     theirs = shipped.state_dict()
     changes = [
         float((weight - theirs[name]).norm() / weight.norm())
-        for name, weight in found.state_dict().items()
+        for name, weight in network.state_dict().items()
         if weight.ndim > 1 and not name.startswith("head.")
     ]
-    assert 0 < max(changes) < 0.1  # other weights would be away by more than their own length
+    assert 0 < max(changes) < 0.1  # unrelated weights would differ by more than their norm
 
 
 def test_where_no_bar_can_be_drawn_every_epoch_is_a_line(start_training, tmp_path, parckit, monkeypatch):
@@ -140,7 +140,7 @@ def test_a_training_is_not_overwritten_unasked(start_training, begun, tmp_path, 
     before = {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
     assert message == mistake(*start_training, "--out", out, "--resume", begun / "last.ckpt")
     assert "--overwrite" in mistake(*start_training, "--out", out, "--resume=auto", "--overwrite")
-    # Found only when the trainer has the data, and still before anything is replaced.
+    # This mistake shows only when the trainer has the data, but still before anything is replaced.
     assert "val_check" in mistake(*start_training, "--out", out, "--overwrite", "--trainer.val_check_interval=1000")
     assert before == {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
     parckit(*start_training, "--out", out, "--overwrite")
@@ -161,10 +161,10 @@ def test_a_resumed_run_goes_on_with_the_next_epoch(start_training, begun, tmp_pa
     steps, best = torch.load(last, weights_only=True)["global_step"], monitored(last)
     parckit(*start_training, "--out", out, "--resume", last, "--trainer.max_epochs=2")
     assert epochs(out / "logs" / "version_1" / "metrics.csv") == [1]
-    found = torch.load(last, weights_only=True)
-    assert (found["epoch"], found["global_step"]) == (1, steps + 2)
-    assert found["averaging_state"]["n_averaged"] == 1 + steps + 2  # the initial weights are averaged too
-    # best.ckpt is judged by all epochs, those before the interruption too.
+    content = torch.load(last, weights_only=True)
+    assert (content["epoch"], content["global_step"]) == (1, steps + 2)
+    assert content["averaging_state"]["n_averaged"] == 1 + steps + 2  # the initial weights are averaged too
+    # best.ckpt is the best of all epochs, also of those before the interruption.
     assert monitored(last) <= best
 
 

@@ -1,4 +1,4 @@
-"""`parckit.train` does what `parckit train` does."""
+"""`parckit.train` and `parckit train` do the same."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ RECIPE = "classify/digits_parcnet_xxs"
 
 
 def in_python(out: Path, **changes: object) -> dict[str, object]:
-    """Return the overrides of `parckit.train` that do what `start_training` does, but for some of their groups."""
+    """Return the overrides of `parckit.train` that equal `start_training`, with changes to some groups."""
     model = {"name": "test_parcnetv2", "kwargs": {"img_size": 32}, "optimizer": {"lr": 0.03}}
     limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "enable_progress_bar": False}
     groups = {"model": model, "trainer": limits, "ema": {"decay": 0.5}}
@@ -29,9 +29,9 @@ def test_python_trains_as_the_command_does(begun, tmp_path):
     first, second = (yaml.safe_load((out / "config.yaml").read_text()) for out in (begun, tmp_path))
     assert second == first | {"out": str(tmp_path)}
     assert [line.partition(" (")[0] for line in told] == ["32 images per step"]
-    found = {path.relative_to(tmp_path).as_posix() for path in (run.best, run.last, run.metrics, run.config)}
-    assert found == {"best.ckpt", "last.ckpt", "logs/version_0/metrics.csv", "config.yaml"}
-    assert all((tmp_path / name).is_file() for name in found)
+    names = {path.relative_to(tmp_path).as_posix() for path in (run.best, run.last, run.metrics, run.config)}
+    assert names == {"best.ckpt", "last.ckpt", "logs/version_0/metrics.csv", "config.yaml"}
+    assert all((tmp_path / name).is_file() for name in names)
     assert run.average is None
 
 

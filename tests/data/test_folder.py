@@ -55,7 +55,7 @@ def test_names_outside_ascii_are_found_again(image_folder):
         ({"train/cat": 2, "train/dog": 2, "test/cat": 2, "test/horse": 2}, "test: its classes differ .*: dog, horse$"),
         ({"cat": 2, "dog": 1}, "dog: one image cannot be both trained on and held out"),
         ({"test/cat": 2}, "has no train split, only test"),
-        ({"train/cat": 2, "valid/cat": 2, "val/cat": 2}, "val and valid are both its val split"),
+        ({"train/cat": 2, "valid/cat": 2, "val/cat": 2}, "val and valid both mean the split val"),
         ({"train/cat": 2, "Testing/.": 2}, "Testing: has no class folders"),
         ({"val/cat": 2, "train2017/cat": 2}, "train2017: unknown split beside val; use train, training, val"),
     ],

@@ -74,7 +74,7 @@ def test_a_single_saved_table_is_train_with_a_part_held_out(rows, picture, tmp_p
     np.testing.assert_array_equal(np.bincount(val.targets), [2, 2])  # a tenth of each class, rounded up
     assert sorted(_pixels(train) + _pixels(val)) == sorted(_pictures(picture, range(30)))
     assert _pixels(test) == _pixels(val)
-    for table in (train, val):  # targets stay with their pictures, whose classes alternate
+    for table in (train, val):  # every picture keeps its class; the classes alternate
         classes = dict(zip(_pictures(picture, range(30)), [0, 1] * 15, strict=True))
         assert [classes[pixels] for pixels in _pixels(table)] == table.targets.tolist()
 

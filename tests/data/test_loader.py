@@ -21,7 +21,7 @@ from parckit.data import (
     train_transform,
 )
 
-# Python 3.12 and later warn of any fork in a process with threads; torch's loader forks on Linux before 3.14.
+# Python 3.12 and later warn if a process with threads forks. Before Python 3.14, torch's loader forks on Linux.
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 PREPROCESSING = Preprocessing(size=(6, 4))

@@ -70,9 +70,9 @@ def test_a_continued_epoch_is_the_rest_of_it():
     whole = list(batches)
     assert len(whole) == 7
     batches.resume_at(5, start=3)
-    batches.set_epoch(5)  # lightning says so once more
+    batches.set_epoch(5)  # Lightning calls it once more
     assert list(batches) == whole[3:]
-    assert len(batches) == len(whole)  # lightning counts the batches left out
+    assert len(batches) == len(whole)  # Lightning counts the skipped batches, too
     batches.set_epoch(6)
     batches.set_epoch(5)
     assert list(batches) == whole
@@ -137,14 +137,14 @@ def test_the_sizes_come_in_another_order_in_every_epoch():
 
 def test_images_grow_to_their_full_size():
     batches = sample(sizes=Progressive(start=0.5, until=0.5, multiple=8), epochs=8)
-    found = []
+    sizes = []
     for number in range(8):
         batches.set_epoch(number)
         ((size, share),) = {(draw.size, draw.share) for batch in batches for draw in batch}
         assert share == number / 8
-        found.append(size)
+        sizes.append(size)
     # Scales 4/8, 5/8, 6/8, 7/8, then 1, in multiples of 8 (halves round to even ones).
-    assert found == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4
+    assert sizes == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_repeated_images_share_a_batch_with_seeds_of_their_own():
         assert set(Counter(draw.image for draw in batch).values()) == {3}
     assert len(set(images(batches))) == 32
     assert len({draw.seed for batch in drawn for draw in batch}) == 96
-    # Mixing pairs neighbours.
+    # Mixup and CutMix pair neighbours.
     pairs = [(a.image, b.image) for batch in drawn for a, b in zip(batch, batch[1:] + batch[:1], strict=True)]
     assert not any(a == b for a, b in pairs)
 

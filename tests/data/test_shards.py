@@ -74,7 +74,7 @@ def test_a_shard_is_read_through_once(shard, picture, monkeypatch):
     table = open_shards(str(path), split="test")
     assert table.targets.tolist() == [1, 0]
     np.testing.assert_array_equal(np.asarray(table.load(1)), np.asarray(picture(1)))
-    # What was kept is checked against the classes of today.
+    # The cached index is checked against the present classes.
     (path.parent / "classes.txt").write_text("cat\n")
     with pytest.raises(InputError, match=r"test-0000\.tar:00000\.cls: '1' is not a class index in 0\.\.0"):
         open_shards(str(path), split="test")

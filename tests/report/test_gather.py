@@ -46,7 +46,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Return a run that has only begun."""
+    """Return a run that has no checkpoint yet."""
     folder = tmp_path / "run"
     (folder / "logs" / "version_0").mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 7\ndata: {source: photos}\ntrainer: {max_epochs: 3}\n")
@@ -144,7 +144,7 @@ def test_data_is_evaluated_and_the_surest_mistakes_come_first(bundle, photos):
     findings = gather(bundle, data=EvaluationData(source=str(photos), batch_size=3))
     (accuracy,) = findings.accuracies
     assert (accuracy.label, accuracy.images, accuracy.served) == ("bundle/onnx-fp32", 8, "test")
-    # What the eight pictures give, worked out by hand.
+    # The expected answers for the eight pictures, computed with numpy.
     files = sorted((photos / "test").glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
     logits = expected_logits(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255)

@@ -5,7 +5,7 @@ wrote or that `load_dataset` can read. If there are several columns of images or
 chooses one, as in `hf://cifar100?label=fine_label`.
 
 A split without labels counts as missing; the hub writes -1 for hidden labels. `parckit.data.splits` says what serves as
-a missing split. Where a part of `train` is held out, it is the same share as in folders, chosen by row number.
+a missing split. If a part of `train` is held out, it is the same share as in folders, chosen by row number.
 """
 
 from collections.abc import Mapping

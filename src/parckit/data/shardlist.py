@@ -5,7 +5,7 @@ to its first dot. One file is the image. Another one ends with `.cls` and holds 
 with other endings are ignored.
 
 The file name of a shard begins with its split: `train-`, `val-` or `test-`. If no name begins so, all shards are
-`train`. `parckit.data.splits` says what serves as a missing split. Where a part of `train` is held out, it is the last
+`train`. `parckit.data.splits` says what serves as a missing split. If a part of `train` is held out, it is the last
 shard.
 """
 

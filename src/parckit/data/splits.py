@@ -63,7 +63,7 @@ def find_splits(names: Iterable[str], *, source: str) -> dict[Named, str]:
     for name in names:
         split = SPELLINGS.get(name.casefold())
         if split in name_of:
-            raise InputError(f"{source}: {name_of[split]} and {name} are both its {split} split")
+            raise InputError(f"{source}: {name_of[split]} and {name} both mean the split {split}; keep one of them")
         if split is not None:
             name_of[split] = name
     return {split: name_of[split] for split in NAMED if split in name_of}

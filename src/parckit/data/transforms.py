@@ -111,7 +111,7 @@ def train_transform(preprocessing: Preprocessing, *, augment: AugmentSettings) -
 
 @final
 class _Train:
-    """Crop a picture at random to the wanted size, then change it at random; less so at the end of the run."""
+    """Crop a picture to the wanted size and change it at random. After `until`, `policy` and `erasing` are off."""
 
     def __init__(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> None:
         self._preprocessing = preprocessing
@@ -135,6 +135,7 @@ class _Train:
 
 
 def _changes(preprocessing: Preprocessing, *, augment: AugmentSettings) -> list[_Change]:
+    """Return the random changes that follow the crop and work on Pillow images."""
     steps: list[_Change] = []
     if augment.flip:
         steps.append(v2.RandomHorizontalFlip(augment.flip))
@@ -179,6 +180,7 @@ def _erasing(augment: AugmentSettings) -> list[nn.Module]:
 def _crop(
     size: tuple[int, int], *, preprocessing: Preprocessing, augment: AugmentSettings
 ) -> Callable[[Image.Image], Image.Image]:
+    """Return a function that brings a picture to `size` in the way that `augment.crop` says."""
     if augment.crop == "random_resized":
         interpolation = augment.interpolation or preprocessing.interpolation
         names = ("bilinear", "bicubic") if interpolation == "random" else (interpolation,)

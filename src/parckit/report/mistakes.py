@@ -1,4 +1,4 @@
-"""Evaluate a classifier and keep the pictures that it is most wrong about."""
+"""Evaluate a classifier and keep the pictures of its worst mistakes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from parckit.processing import ClassPrediction
 from parckit.runtimes import Session
 
 MOST = 24
-"""Pictures that a page has room for."""
+"""Most pictures on a page."""
 
 _FEW = 8
-"""Below so many mistakes, doubtful right answers are shown too, up to this number of pictures."""
+"""If there are fewer mistakes than this, right answers with low confidence are added up to this number of pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A picture as the network sees it, and what the network says of it.
+    """A picture and the network's answer.
 
     Attributes:
-        pixels: (H, W, 3) RGB, uint8.
+        pixels: the picture at the network's input size, (H, W, 3) RGB, uint8.
         truth: the true class.
         prediction: the predicted class.
         confidence: probability that the network gives to its prediction, 0 to 1.
@@ -44,9 +44,9 @@ class Answer:
 def evaluate_with_mistakes(
     session: Session, data: EvaluationData, *, track: Track[Batch] = iter
 ) -> tuple[Evaluation, tuple[Answer, ...]]:
-    """Evaluate a session, and return also its worst mistakes, the surest first.
+    """Evaluate a session. Also return its worst mistakes: those with the highest confidence, the highest first.
 
-    If there are few, the least sure right answers follow.
+    If there are few mistakes, the right answers with the lowest confidence follow.
     """
     watch = _Watch(preprocessing=session.spec.preprocessing, labels=session.spec.labels)
     evaluation = evaluate_session(session, data, track=track, watch=watch.keep)
@@ -56,13 +56,13 @@ def evaluate_with_mistakes(
 
 @dataclass(kw_only=True, slots=True)
 class _Watch:
-    """Looks at images and answers while they are evaluated.
+    """Observes an evaluation: it sees the images, the answers and the true classes of every batch.
 
     Attributes:
         preprocessing: of the images.
         labels: class names by index.
-        mistakes: the surest ones.
-        doubtful: the least sure right answers.
+        mistakes: wrong answers, the highest confidence first.
+        doubtful: right answers, the lowest confidence first.
     """
 
     preprocessing: Preprocessing
@@ -94,7 +94,7 @@ class _Watch:
 
 
 def to_pixels(image: npt.NDArray[np.generic], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Turn a network's input back into a picture.
+    """Turn a network's input back into a picture: undo the normalisation and the order of the channels.
 
     Shape:
         (3, H, W) -> (H, W, 3)

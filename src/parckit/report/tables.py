@@ -9,11 +9,11 @@ from parckit.report.page import Table
 from parckit.report.recorded import Accuracy, Speed, label_of
 
 _METRIC_TITLES = {"top1": "Top-1", "top5": "Top-5"}
-"""How papers write the names of metrics; others are shown as they are."""
+"""Name of a metric -> its name in headings. Other names are shown as they are."""
 
 
 def make_tables(findings: Findings) -> tuple[Table, ...]:
-    """Return the tables that have a row."""
+    """Return the tables that are not empty."""
     tables = (
         _accuracy(findings.accuracies),
         _latency(findings.speeds),
@@ -29,7 +29,7 @@ def metric_title(name: str) -> str:
 
 
 def megabytes(file: Path) -> str:
-    """Return a file's size."""
+    """Return the size of a file with its unit."""
     return f"{file.stat().st_size / 1e6:.2f} MB"
 
 
@@ -73,14 +73,14 @@ def _latency(speeds: Sequence[Speed]) -> Table:
         columns=("Network", "Engine", "Threads", "p50, ms", "p95, ms", "Images/s"),
         rows=tuple(rows),
         caption=(
-            f"Latency is the time for {images}: the median and the 95th percentile. Throughput is that of so many "
-            f"workers side by side, with one thread each. {_measured(speeds)}"
+            f"Latency is the time for {images}: the median and the 95th percentile. For N threads, the images per "
+            f"second are those of N parallel workers with one thread each. {_measured(speeds)}"
         ),
     )
 
 
 def _measured(entries: Iterable[Accuracy | Speed]) -> str:
-    """Say where and when numbers were measured."""
+    """Return a sentence that says where and when the numbers were measured."""
     places = dict.fromkeys(f"on {entry.machine}, {entry.date[:10]}" for entry in entries)
     return f"Measured {'; '.join(places)}." if places else ""
 
@@ -112,8 +112,8 @@ def _checks(bundles: Sequence[BundleFolder]) -> Table:
         columns=("Artefact", "Engine", "Result", "Largest difference", "Accepted", "Peak memory"),
         rows=tuple(rows),
         caption=(
-            "The difference is the largest one between the artefact's outputs and those of the unfused network in "
-            "torch. Peak memory is what loading and one inference add to the process."
+            "The largest difference is between the artefact's outputs and the outputs of the unfused network in torch. "
+            "Peak memory is what loading the artefact and one inference add to the memory of the process."
         ),
     )
 
@@ -131,5 +131,5 @@ def _check_cells(check: Check) -> tuple[str, str, str, str]:
 
 
 def artefact_label(bundle: BundleFolder, artefact: Artefact) -> str:
-    """Return an artefact's name with its bundle's."""
+    """Return the names of the bundle and the artefact as one label."""
     return label_of(bundle.folder.resolve().name, artefact.name)
