@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -83,15 +84,19 @@ def test_the_training_goes_on_as_in_the_former_version(tmp_path, monkeypatch, ca
     again = go_on(tmp_path / "second")
     assert sorted(again) == sorted(weights)
     assert all(torch.equal(weight, again[name]) for name, weight in weights.items())
-    with np.load(FORMER / "final_weights.npz") as expected:
-        assert sorted(expected) == sorted(weights)
-        same_kernels = (torch.backends.cpu.get_cpu_capability(), torch.__version__.partition("+")[0]) == (
-            FACTS["cpu_capability"],
-            FACTS["torch"].partition("+")[0],
-        )
-        for name, weight in weights.items():
-            if same_kernels and torch.get_num_threads() == 1:
-                np.testing.assert_array_equal(weight.numpy(), expected[name], err_msg=name)
-            # Other kernels add in another order. AdamW moves a weight by up to its learning rate, which is below 1e-3 in
-            # these 4 steps, and the moves may differ by a few per cent: 5 % of 4e-3 are 2e-4.
-            np.testing.assert_allclose(weight.numpy(), expected[name], rtol=1e-3, atol=2e-4, err_msg=name)
+    with np.load(FORMER / "final_weights.npz") as arrays:
+        expected = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    assert sorted(expected) == sorted(weights)
+    kernels = (torch.backends.cpu.get_cpu_capability(), torch.__version__.partition("+")[0])
+    if kernels == (FACTS["cpu_capability"], FACTS["torch"].partition("+")[0]) and torch.get_num_threads() == 1:
+        assert all(torch.equal(weight, expected[name]) for name, weight in weights.items())
+    # Other kernels and numbers of threads add in another order. Then the weights differ by up to 1.2 % of the way that
+    # they have come (measured). Without label smoothing they would differ by 3 %, after other images by 34 %.
+    before = torch.load(FORMER / "last.ckpt", weights_only=True)["state_dict"]
+    assert distance(weights, expected) < 0.02 * distance(before, expected)
+
+
+def distance(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> float:
+    """Return how far two networks' trained weights are from each other."""
+    names = [name for name in first if name.endswith(("weight", "bias"))]
+    return float(torch.stack([(first[name].double() - second[name]).square().sum() for name in names]).sum().sqrt())
