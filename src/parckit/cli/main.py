@@ -23,7 +23,7 @@ VERBS = {
     "list": ("models with parameters, multiply-adds, papers and licences", "models"),
     "info": ("cost and stages of one model at one size", "models"),
     "erf": ("effective receptive fields of models side by side", "eval"),
-    "cam": ("Grad-CAM: the parts of a picture that speak for a class", "explain"),
+    "cam": ("Grad-CAM: the parts of a picture that support a class", "explain"),
     "convert-weights": ("turn an official checkpoint into safetensors", "eval"),
 }
 """Verb -> what it does, and the extra of parckit that installs what it needs."""

@@ -88,8 +88,8 @@ def _headlines(findings: Findings) -> tuple[Headline, ...]:
     # The first check that has figures.
     checks = [check for bundle in findings.bundles for check in bundle.contract.artefacts[0].checks]
     for figures in [check.figures for check in checks if {"max_abs", "tolerance"} <= check.figures.keys()][:1]:
-        note = f"accepted {figures['tolerance']:.1e}"
-        headlines.append(Headline(label="Difference from torch", value=f"{figures['max_abs']:.1e}", note=note))
+        note = f"accepted {_scientific(figures['tolerance'])}"
+        headlines.append(Headline(label="Difference from torch", value=_scientific(figures["max_abs"]), note=note))
     # The fastest network, and the cost of all.
     if findings.speeds:
         fastest = min(findings.speeds, key=lambda speed: speed.timings[0].p50_ms)
@@ -100,6 +100,11 @@ def _headlines(findings: Findings) -> tuple[Headline, ...]:
         headlines.append(Headline(label="Parameters", value=format_count(findings.params)))
         headlines.append(Headline(label="Multiply-adds", value=format_count(findings.madds), note="for one image"))
     return tuple(headlines)
+
+
+def _scientific(value: float) -> str:
+    """Return a number as `1.8e−04`. A line can break after a hyphen, so the sign is a true minus."""
+    return f"{value:.1e}".replace("-", "−")
 
 
 def _pictures(findings: Findings) -> tuple[Picture, ...]:
@@ -179,6 +184,6 @@ def _tile(answer: Answer) -> Tile:
     return Tile(
         pixels=answer.pixels,
         heading=f"{'✓' if answer.is_right else '✗'} {answer.prediction}",
-        note=f"{truth}{answer.confidence:.0%}",
+        note=f"{truth}{100 * answer.confidence:.0f} %",
         is_marked=not answer.is_right,
     )
