@@ -84,7 +84,7 @@ def test_the_report_shows_what_was_found(out, page):
 def test_the_commands_of_the_report_are_understood(page):
     commands = [shlex.split(line) for line in re.findall(r"parckit (?:train|export|eval|bench|report) .*--.*", page)]
     assert [command[1] for command in commands] == ["train", "export", "eval", "bench", "report"]
-    _, config = parse_command([word.removesuffix("</code></pre>") for word in commands[0][2:]])
+    _, config = parse_command(commands[0][2:])
     assert (config.data.source, config.trainer.max_epochs, config.seed) == ("digits", 1, 0)
 
 
