@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from parckit.cli import bench
+from parckit.measure import latency
 from parckit.runtimes import Session, open_session
 
 
@@ -50,7 +51,7 @@ def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypa
         opened.append(threads)
         return open_session(path, threads=threads, **choice)
 
-    monkeypatch.setattr(bench, "open_session", spy)
+    monkeypatch.setattr(latency, "open_session", spy)
     parckit("bench", bundle, "--threads=3", "--seconds=0.01", "--warmup=0", "--record", tmp_path / "record.json")
     # Latency of one session with three threads, then throughput of three workers with one thread.
     assert opened == [3, 1, 1, 1]

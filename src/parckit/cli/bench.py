@@ -1,16 +1,15 @@
 """`parckit bench`: latency and throughput of a bundle or checkpoint."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-from parckit.cli.choice import Choice, add_choice, choice
+from parckit.cli.choice import add_choice, choice
 from parckit.cli.tables import show
 from parckit.contract import InputError
 from parckit.measure.environment import describe, usable_cores
-from parckit.measure.latency import Timing, time_sessions
+from parckit.measure.latency import Benchmark, Timing, benchmark
 from parckit.measure.records import write_record
 from parckit.options import beside, parse_counts, verb_parser
-from parckit.runtimes import Session, open_session
 
 
 def main(argv: list[str]) -> None:
@@ -28,49 +27,17 @@ def main(argv: list[str]) -> None:
     cores = usable_cores()
     if max(counts) > cores:
         raise InputError(f"--threads {args.threads}: this process may use {cores} cores")
-    opener = _Opener(model=args.model, choice=choice(args))
-    timings = time_sessions(opener, threads=counts, warmup=args.warmup, seconds=args.seconds)
-    show_timings(timings, f"{args.model} ({opener.artefact} on {opener.engine})")
+    result = benchmark(args.model, threads=counts, warmup=args.warmup, seconds=args.seconds, **choice(args))
+    show_timings(result.timings, f"{args.model} ({result.artefact} on {result.engine})")
     record = args.record or beside(args.model, "_bench.json")
-    values = record_values(timings, model=args.model, artefact=opener.artefact, engine=opener.engine)
+    values = record_values(result, model=args.model)
     write_record(record, "bench", values, seed=None, threads=max(counts))
     print(f"record: {record}")
 
 
-@dataclass(kw_only=True, slots=True)
-class _Opener:
-    """Opens the model with a number of threads. All sessions run the artefact that the first session runs.
-
-    Attributes:
-        model: path of the model.
-        choice: the options that choose an artefact of a bundle.
-        artefact: name of the artefact of the last session.
-        engine: name and version of its engine.
-    """
-
-    model: Path
-    choice: Choice
-    artefact: str = ""
-    engine: str = ""
-
-    def __call__(self, threads: int) -> Session:
-        """Open one more session."""
-        session = open_session(self.model, threads=threads, **self.choice)
-        self.artefact, self.engine = session.artefact, session.engine
-        if self.model.is_dir():
-            # Naming the artefact avoids the warning that several fit, which every session would repeat.
-            self.choice = {**self.choice, "artefact": session.artefact}
-        return session
-
-
-def record_values(timings: tuple[Timing, ...], *, model: Path, artefact: str, engine: str) -> dict[str, object]:
+def record_values(result: Benchmark, *, model: Path) -> dict[str, object]:
     """Return the content of a record of timings, which `parckit report` reads."""
-    return {
-        "model": str(model),
-        "artefact": artefact,
-        "engine": engine,
-        "timings": [asdict(timing) for timing in timings],
-    }
+    return {"model": str(model), **asdict(result)}
 
 
 def show_timings(timings: tuple[Timing, ...], name: str) -> None:

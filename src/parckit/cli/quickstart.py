@@ -14,8 +14,8 @@ from parckit.cli.tables import show
 from parckit.contract import Contract, InputError, replacing
 from parckit.deploy import export_bundle
 from parckit.measure.environment import usable_cores
-from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate_session
-from parckit.measure.latency import Timing, time_sessions
+from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
+from parckit.measure.latency import Benchmark, benchmark
 from parckit.measure.records import write_record
 from parckit.networks import open_checkpoint
 from parckit.options import Seed, verb_parser
@@ -23,7 +23,6 @@ from parckit.report.content import write_page
 from parckit.report.gather import gather
 from parckit.report.page import Headline
 from parckit.report.story import Story
-from parckit.runtimes import open_session
 from parckit.tasks import train
 
 RECIPE = "classify/digits_parcnet_xxs"
@@ -37,13 +36,13 @@ class Outcome:
     Attributes:
         contract: the contract of the bundle.
         evaluations: accuracy by engine.
-        timings: latency by engine; the first timing has one thread.
+        benchmarks: latency by engine; the first timing has one thread.
         seconds: time from the start of the training to the last measurement.
     """
 
     contract: Contract
     evaluations: Mapping[str, Evaluation]
-    timings: Mapping[str, tuple[Timing, ...]]
+    benchmarks: Mapping[str, Benchmark]
     seconds: float
 
     @property
@@ -54,7 +53,7 @@ class Outcome:
             "top1_torch": self.evaluations["torch"].score.scalars["top1"],
             "top1_onnxruntime": self.evaluations["onnxruntime"].score.scalars["top1"],
             "parity_max_abs": check.figures["max_abs"],
-            "latency_ms_p50": self.timings["onnxruntime"][0].p50_ms,
+            "latency_ms_p50": self.benchmarks["onnxruntime"].timings[0].p50_ms,
             "seconds": self.seconds,
         }
 
@@ -93,11 +92,8 @@ def run(out: Path, *, max_epochs: int | None, seed: int) -> Outcome:
     threads = {"torch": (1,), "onnxruntime": _threads()}
     return Outcome(
         contract=contract,
-        evaluations={name: evaluate_session(open_session(path), _DATA) for name, path in models.items()},
-        timings={
-            name: time_sessions(lambda n, path=path: open_session(path, threads=n), threads=threads[name], seconds=1)
-            for name, path in models.items()
-        },
+        evaluations={name: evaluate(path, _DATA) for name, path in models.items()},
+        benchmarks={name: benchmark(path, threads=threads[name], seconds=1) for name, path in models.items()},
         seconds=time.perf_counter() - start,
     )
 
@@ -109,9 +105,8 @@ def _threads() -> tuple[int, ...]:
 def _write_records(out: Path, outcome: Outcome, *, seed: int) -> None:
     """Write the measurements as records, which `parckit report` reads, and as `summary.json`."""
     for name, path in (("torch", out / "train" / "best.ckpt"), ("onnxruntime", out / "bundle")):
-        evaluation, timings = outcome.evaluations[name], outcome.timings[name]
-        accuracy = eval_values(evaluation, path)
-        speed = bench_values(timings, model=path, artefact=evaluation.artefact, engine=evaluation.engine)
+        accuracy = eval_values(outcome.evaluations[name], path)
+        speed = bench_values(outcome.benchmarks[name], model=path)
         write_record(out / f"eval_{name}.json", "eval", accuracy, seed=seed, threads=None)
         write_record(out / f"bench_{name}.json", "bench", speed, seed=seed, threads=max(_threads()))
     with replacing(out / "summary.json") as temporary:
