@@ -8,7 +8,7 @@ import pytest
 from parckit.cli import quickstart
 from parckit.cli.main import main
 from parckit.contract import read_contract
-from parckit.measure.latency import time_sessions
+from parckit.measure.latency import benchmark
 from parckit.runtimes import open_session
 from parckit.tasks import parse_command, train
 
@@ -25,7 +25,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         # All steps run as for a user, but training takes a tenth of an epoch and timing is short.
         patch.setattr(quickstart, "train", brief_training)
-        patch.setattr(quickstart, "time_sessions", lambda make, **options: time_sessions(make, **options | BRIEF))
+        patch.setattr(quickstart, "benchmark", lambda path, **options: benchmark(path, **options | BRIEF))
         main(["quickstart", "--max_epochs=1", f"--out={folder}"])
     return folder
 
