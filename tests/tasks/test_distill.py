@@ -246,7 +246,7 @@ def test_a_named_model_takes_weights_from_a_file_and_is_normalised_as_timm_says(
 def test_pretrained_weights_of_other_classes_are_no_teacher(student, monkeypatch):
     # What timm does where there is a network.
     monkeypatch.setattr(distill, "create_model", lambda name, **options: timm.create_model(name))
-    with pytest.raises(InputError, match=r"teacher='test_resnet': tells 1000 classes apart, the data have 10"):
+    with pytest.raises(InputError, match=r"teacher='test_resnet': has 1000 classes, the data have 10"):
         Distiller(DistillationSettings(teacher="test_resnet"), student=student, spec=STUDENT)
 
 
@@ -262,8 +262,8 @@ def test_pretrained_weights_of_other_classes_are_no_teacher(student, monkeypatch
         ({"teacher": "parcnet_s"}, "teacher='parcnet_s': cannot load its pretrained weights .*No pretrained weights"),
         ({"teacher": "none.ckpt"}, "none.ckpt: no such file"),
         ({"teacher_weights": "none.pth"}, "teacher_weights=none.pth: no such file"),
-        ({"teacher_weights": "none.ckpt"}, "teacher_weights=none.ckpt: .* give it as teacher"),
-        ({"teacher": "own.ckpt", "teacher_weights": "w.pth"}, "teacher_weights=w.pth: teacher=own.ckpt holds its own"),
+        ({"teacher_weights": "none.ckpt"}, "teacher_weights=none.ckpt: .* use it as teacher"),
+        ({"teacher": "own.ckpt", "teacher_weights": "w.pth"}, "teacher_weights=w.pth: teacher=own.ckpt is a checkpoint"),
     ],
 )
 def test_mistakes_are_named_in_one_line(options, named, student):
@@ -304,5 +304,5 @@ def test_a_teacher_is_tried_on_the_sizes_that_training_draws(checkpoint, student
 
 
 def test_a_network_without_stages_learns_no_maps(checkpoint):
-    with pytest.raises(InputError, match=r"distillation\.features: test_efficientnet gives no maps"):
+    with pytest.raises(InputError, match=r"distillation\.features: test_efficientnet does not return maps"):
         Distiller(DistillationSettings(teacher=checkpoint, features=1.0), student=nn.Sequential(), spec=STUDENT)
