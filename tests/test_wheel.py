@@ -42,7 +42,7 @@ def needed(requirements: list[str], *, extras: set[str] = frozenset()) -> Iterat
     for text in requirements:
         requirement = Requirement(text)
         environments = [{"extra": extra} for extra in (*extras, "")]
-        if requirement.marker and not any(requirement.marker.evaluate(each) for each in environments):
+        if requirement.marker and not any(requirement.marker.evaluate(environment) for environment in environments):
             continue
         package = distribution(requirement.name)
         yield package
@@ -54,7 +54,7 @@ def environment_of(requirements: list[str], wheel: Path, home: Path) -> Path:
     run(sys.executable, "-m", "venv", "--without-pip", home)
     pip(*INSTALL, wheel, python=home / "bin" / "python")
     (packages,) = home.glob("lib/python*/site-packages")
-    for package in {found.metadata["Name"]: found for found in needed(requirements)}.values():
+    for package in {dependency.metadata["Name"]: dependency for dependency in needed(requirements)}.values():
         for name in {file.parts[0] for file in package.files or () if file.parts[0] not in {"..", "__pycache__"}}:
             if not (packages / name).exists():
                 (packages / name).symlink_to(package.locate_file(name))

@@ -29,9 +29,9 @@ def test_python_trains_as_the_command_does(begun, tmp_path):
     first, second = (yaml.safe_load((out / "config.yaml").read_text()) for out in (begun, tmp_path))
     assert second == first | {"out": str(tmp_path)}
     assert [line.partition(" (")[0] for line in told] == ["32 images per step"]
-    found = {path.relative_to(tmp_path).as_posix() for path in (run.best, run.last, run.metrics, run.config)}
-    assert found == {"best.ckpt", "last.ckpt", "logs/version_0/metrics.csv", "config.yaml"}
-    assert all((tmp_path / name).is_file() for name in found)
+    names = {path.relative_to(tmp_path).as_posix() for path in (run.best, run.last, run.metrics, run.config)}
+    assert names == {"best.ckpt", "last.ckpt", "logs/version_0/metrics.csv", "config.yaml"}
+    assert all((tmp_path / name).is_file() for name in names)
     assert run.average is None
 
 

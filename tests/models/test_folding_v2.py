@@ -9,9 +9,9 @@ from parckit.layers import CenteredL2Norm2d, ConstantAxisConv2d, OversizedConv2d
 from parckit.models import fuse
 
 
-def assert_exact(found: torch.Tensor, expected: torch.Tensor) -> None:
+def assert_exact(actual: torch.Tensor, expected: torch.Tensor) -> None:
     """Allow what `fuse` promises in float64: 1e-10 of the largest number."""
-    assert (found - expected).abs().max() <= 1e-10 * expected.abs().max()
+    assert (actual - expected).abs().max() <= 1e-10 * expected.abs().max()
 
 
 @pytest.mark.parametrize("interpolate", [False, True])
@@ -27,8 +27,8 @@ def test_logits_stay_the_same(size, interpolate):
 def test_features_stay_the_same(feature_norms):
     model = make("test_parcnetv2", features_only=True, feature_norms=feature_norms).double()
     x = images(48, 72).double()
-    for found, expected in zip(fuse(model, size=(48, 72))(x), model(x), strict=True):
-        assert_exact(found, expected)
+    for actual, expected in zip(fuse(model, size=(48, 72))(x), model(x), strict=True):
+        assert_exact(actual, expected)
 
 
 def test_norms_become_layer_norms_and_bifurcations_two_convolutions():
