@@ -54,8 +54,8 @@ def test_what_is_wrong_is_shown_and_ends_with_1(folder, capsys, monkeypatch):
 def test_json_can_be_read_by_programs(folder, capsys):
     path = folder / "red" / "new.png"
     coloured("red", size=(5, 60)).save(path)
-    found = json.loads(_check_failing(capsys, folder, "--smallest=6", "--json"))
-    assert found == [{"file": str(path), "problem": "tiny", "detail": "shorter side of 5 pixels"}]
+    findings = json.loads(_check_failing(capsys, folder, "--smallest=6", "--json"))
+    assert findings == [{"file": str(path), "problem": "tiny", "detail": "shorter side of 5 pixels"}]
 
 
 def test_json_of_a_sound_folder_is_an_empty_list(folder, parckit):

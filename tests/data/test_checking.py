@@ -25,7 +25,7 @@ def folder(tmp_path: Path, picture) -> Path:
 def _found(folder: Path, *, threads: int = 2, smallest: int = SMALLEST) -> list[tuple[str, str, str]]:
     inspections = inspect_files(list_files(folder), threads=threads)
     findings = find_problems(filter(None, inspections), smallest=smallest)
-    return [(str(each.path.relative_to(folder)), each.problem, each.detail) for each in findings]
+    return [(str(finding.path.relative_to(folder)), finding.problem, finding.detail) for finding in findings]
 
 
 def test_sound_pictures_pass(folder):
@@ -55,7 +55,7 @@ def test_files_that_cannot_be_read_are_broken(folder, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert {each[1:] for each in _found(folder)} == {("broken", "Permission denied")}
+    assert {finding[1:] for finding in _found(folder)} == {("broken", "Permission denied")}
 
 
 def test_leftovers_of_a_mac_are_broken_for_they_count_as_images(folder):
@@ -118,7 +118,7 @@ def test_files_with_the_same_pixels_are_found(folder, picture):
     original.save(folder / "y.bmp")
     _rotated(original.transpose(Image.Transpose.ROTATE_90), folder / "z.png", 6)
     same = ("same pixels", f"as {folder / 'c.png'}")
-    assert [each for each in _found(folder) if each[1] != "rotated"] == [("y.bmp", *same), ("z.png", *same)]
+    assert [finding for finding in _found(folder) if finding[1] != "rotated"] == [("y.bmp", *same), ("z.png", *same)]
 
 
 def test_the_same_colour_in_another_shape_is_no_duplicate(folder):
@@ -130,7 +130,7 @@ def test_the_same_colour_in_another_shape_is_no_duplicate(folder):
 def test_broken_files_are_not_compared(folder):
     (folder / "y.png").write_bytes(b"")
     (folder / "z.png").write_bytes(b"")
-    assert [each[:2] for each in _found(folder)] == [("y.png", "broken"), ("z.png", "broken")]
+    assert [finding[:2] for finding in _found(folder)] == [("y.png", "broken"), ("z.png", "broken")]
 
 
 def test_the_number_of_threads_changes_nothing(folder):

@@ -12,12 +12,12 @@ from parckit.data.shards import ShardTable, open_shards
 
 def _contents(table: ShardTable) -> list[tuple[int, bytes]]:
     """Return class and encoded bytes of every sample."""
-    found = []
+    contents = []
     for target, (shard, offset, size) in zip(table.targets.tolist(), table.where.tolist(), strict=True):
         with table.tars[shard].open("rb") as file:
             file.seek(offset)
-            found.append((target, file.read(size)))
-    return found
+            contents.append((target, file.read(size)))
+    return contents
 
 
 def _folder_contents(source: Path, split) -> list[tuple[int, bytes]]:
@@ -155,5 +155,5 @@ def test_mistakes_are_named(image_folder, tmp_path):
 def test_pixels_come_back(image_folder, tmp_path, picture):
     pack_folder(image_folder({"test/a": 3}), tmp_path / "out")
     table = open_shards(str(tmp_path / "out"), split="test")
-    found = sorted(np.asarray(table.load(index)).tobytes() for index in range(3))
-    assert found == sorted(np.asarray(picture(number)).tobytes() for number in range(3))
+    pixels = sorted(np.asarray(table.load(index)).tobytes() for index in range(3))
+    assert pixels == sorted(np.asarray(picture(number)).tobytes() for number in range(3))

@@ -137,14 +137,14 @@ def test_the_sizes_come_in_another_order_in_every_epoch():
 
 def test_images_grow_to_their_full_size():
     batches = sample(sizes=Progressive(start=0.5, until=0.5, multiple=8), epochs=8)
-    found = []
+    sizes = []
     for number in range(8):
         batches.set_epoch(number)
         ((size, share),) = {(draw.size, draw.share) for batch in batches for draw in batch}
         assert share == number / 8
-        found.append(size)
+        sizes.append(size)
     # Scales 4/8, 5/8, 6/8, 7/8, then 1, in multiples of 8 (halves round to even ones).
-    assert found == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4
+    assert sizes == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4
 
 
 @pytest.mark.parametrize(

@@ -69,28 +69,28 @@ def _expected(image: Image.Image, *, resized: tuple[int, int], corner: tuple[int
 )
 def test_eval_equals_an_independent_float64_computation(picture, height, width, size, crop_pct, resized, corner):
     image = picture(height=height, width=width)
-    found = evaluated(image, Preprocessing(size=size, crop_pct=crop_pct, mean=MEAN, std=STD))
-    assert (found.shape, found.dtype) == ((3, *size), torch.float32)
+    tensor = evaluated(image, Preprocessing(size=size, crop_pct=crop_pct, mean=MEAN, std=STD))
+    assert (tensor.shape, tensor.dtype) == ((3, *size), torch.float32)
     # Pillow rounds to whole levels after each of the two passes: one level at most, a hundredth for its fixed point.
     tolerance = 1.01 / 255 / min(STD)
     np.testing.assert_allclose(
-        found, _expected(image, resized=resized, corner=corner, size=size), atol=tolerance, rtol=0
+        tensor, _expected(image, resized=resized, corner=corner, size=size), atol=tolerance, rtol=0
     )
 
 
 def test_an_image_of_the_right_size_is_only_normalised(picture):
     image = picture(height=12, width=9)
-    found = evaluated(image, Preprocessing(size=(12, 9), mean=MEAN, std=STD))
+    tensor = evaluated(image, Preprocessing(size=(12, 9), mean=MEAN, std=STD))
     expected = ((np.asarray(image) / 255 - MEAN) / STD).transpose(2, 0, 1)
     # float32 against float64: values below 5, two roundings of 6e-8 relative.
-    np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(tensor, expected, atol=2e-6, rtol=0)
 
 
 def test_bgr_turns_the_channels_before_mean_and_std():
     image = Image.new("RGB", (4, 4), (255, 102, 0))
-    found = evaluated(image, Preprocessing(size=(4, 4), mean=MEAN, std=STD, channel_order="bgr"))
+    tensor = evaluated(image, Preprocessing(size=(4, 4), mean=MEAN, std=STD, channel_order="bgr"))
     # As above: float32 rounding.
-    np.testing.assert_allclose(found[:, 0, 0], [(0 - 0.5) / 0.2, (0.4 - 0.4) / 0.25, (1 - 0.3) / 0.3], atol=2e-6)
+    np.testing.assert_allclose(tensor[:, 0, 0], [(0 - 0.5) / 0.2, (0.4 - 0.4) / 0.25, (1 - 0.3) / 0.3], atol=2e-6)
 
 
 def test_training_without_augmentation_is_evaluation(picture):
@@ -142,9 +142,9 @@ def test_a_padded_crop_shifts_by_at_most_its_share_of_the_padding(picture, side,
     windows = {(padded[:, i : i + 8, j : j + 8]).tobytes() for i in range(5) for j in range(5)}
     torch.manual_seed(0)
     crops = (changed(image, preprocessing, augment, size=(8, 8)) for _ in range(60))
-    found = {crop.mul(255).round().to(torch.uint8).numpy().tobytes() for crop in crops}
-    assert found <= windows
-    assert len(found) > 10  # of 25 windows in 60 draws
+    seen = {crop.mul(255).round().to(torch.uint8).numpy().tobytes() for crop in crops}
+    assert seen <= windows
+    assert len(seen) > 10  # of 25 windows in 60 draws
 
 
 def test_a_certain_flip_mirrors(picture):
@@ -217,16 +217,16 @@ def test_erasing_fills_one_rectangle_with_noise(picture):
     erasing = AugmentSettings(crop="none", flip=0.0, erasing=1.0)
     seed(0)
     for _ in range(20):
-        found = changed(image, preprocessing, erasing)
-        rows, columns = (found != plain).any(dim=0).nonzero(as_tuple=True)
+        erased = changed(image, preprocessing, erasing)
+        rows, columns = (erased != plain).any(dim=0).nonzero(as_tuple=True)
         box = (slice(None), slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
         # Sides are rounded to pixels: half of one on 40 is 1.3 % of a side, and of the area less than 1.5 %.
-        assert 0.02 - 0.015 < found[box][0].numel() / 40**2 < 1 / 3 + 0.015
+        assert 0.02 - 0.015 < erased[box][0].numel() / 40**2 < 1 / 3 + 0.015
         outside = torch.ones_like(plain, dtype=torch.bool)
         outside[box] = False
-        assert torch.equal(found[outside], plain[outside])
+        assert torch.equal(erased[outside], plain[outside])
         # Of at least 25 normal values: standard deviation 1, give or take four of its own, 0.14.
-        assert 0.4 < found[box].std() < 1.6
+        assert 0.4 < erased[box].std() < 1.6
 
 
 def test_a_run_ends_on_plain_images(picture):
