@@ -31,6 +31,16 @@ def test_features_stay_the_same(feature_norms):
         assert_exact(actual, expected)
 
 
+@pytest.mark.parametrize(("length", "expected"), [(1.0, 1), (1e-6, 1), (1e-7, 0.1), (0, 0)])
+@torch.no_grad()
+def test_only_vectors_shorter_than_a_millionth_differ(length, expected):
+    norm = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), CenteredL2Norm2d(2)).double()
+    norm[0].weight.copy_(torch.eye(2)[:, :, None, None])
+    x = torch.tensor([1.0, -1.0], dtype=torch.float64).view(1, 2, 1, 1) / 2**0.5 * length
+    lengths = [model(x).norm().item() for model in (norm, fuse(norm, size=(1, 1)))]
+    assert lengths == pytest.approx([expected, 1 if length else 0], abs=1e-10)
+
+
 def test_norms_become_layer_norms_and_bifurcations_two_convolutions():
     fused = fuse(make("test_parcnetv2"), size=(64, 64))
     norms = {path: module for path, module in fused.named_modules() if isinstance(module, nn.LayerNorm)}
