@@ -31,8 +31,8 @@ def save(folder: Path, *, steps: int, name: str = "last.ckpt") -> Path:
 
 def steps_in(folder: Path) -> dict[str, int]:
     """Return every file's step; that they can be read says that they are whole."""
-    found = {path.name: AtomicCheckpointIO().load_checkpoint(path) for path in folder.iterdir()}
-    return {name: checkpoint["global_step"] for name, checkpoint in found.items()}
+    checkpoints = {path.name: AtomicCheckpointIO().load_checkpoint(path) for path in folder.iterdir()}
+    return {name: checkpoint["global_step"] for name, checkpoint in checkpoints.items()}
 
 
 def cut(path: Path, *, share: float) -> Path:

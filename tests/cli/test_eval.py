@@ -6,7 +6,7 @@ from PIL import Image
 
 
 @pytest.fixture
-def found(parckit, tmp_path):
+def evaluate(parckit, tmp_path):
     def run(artefact, *options) -> dict:
         path = tmp_path / "found.json"
         parckit("eval", artefact, *options, "--record", path, "--picture", tmp_path / "confusion.png")
@@ -15,8 +15,8 @@ def found(parckit, tmp_path):
     return run
 
 
-def test_the_record_holds_what_was_found(checkpoint, found):
-    values = found(checkpoint, "--data", "digits")
+def test_the_record_holds_what_was_found(checkpoint, evaluate):
+    values = evaluate(checkpoint, "--data", "digits")
     assert values.keys() == {"top1", "top5", "confusion", "images", "skipped", "artefact", "model", "engine", "data"}
     confusion = np.array(values["confusion"])
     assert confusion.shape == (10, 10)
@@ -29,31 +29,31 @@ def test_the_record_holds_what_was_found(checkpoint, found):
     assert (values["data"]["source"], values["data"]["split"]) == ("digits", "test")
 
 
-def test_checkpoint_and_bundle_agree(checkpoint, bundle, found):
-    one, other = (found(artefact, "--data=digits", "--data.split=val") for artefact in (checkpoint, bundle))
+def test_checkpoint_and_bundle_agree(checkpoint, bundle, evaluate):
+    one, other = (evaluate(artefact, "--data=digits", "--data.split=val") for artefact in (checkpoint, bundle))
     assert other["engine"].startswith("onnxruntime ")
     # Logits that differ by millionths have the same order.
     assert one["confusion"] == other["confusion"]
     assert (one["top1"], one["top5"]) == (other["top1"], other["top5"])
 
 
-def test_a_split_can_be_chosen(checkpoint, found):
-    assert found(checkpoint, "--data", "digits", "--data.split", "val")["images"] == 178
+def test_a_split_can_be_chosen(checkpoint, evaluate):
+    assert evaluate(checkpoint, "--data", "digits", "--data.split", "val")["images"] == 178
 
 
-def test_a_runtime_can_be_asked_for(bundle, found):
-    values = found(bundle, "--data=digits", "--data.split=val", "--runtime", "onnxruntime", "--threads", "1")
+def test_a_runtime_can_be_asked_for(bundle, evaluate):
+    values = evaluate(bundle, "--data=digits", "--data.split=val", "--runtime", "onnxruntime", "--threads", "1")
     assert values["engine"].startswith("onnxruntime ")
 
 
-def test_an_artefact_can_be_chosen(two_artefacts, animal_folder, found, parckit):
+def test_an_artefact_can_be_chosen(two_artefacts, animal_folder, evaluate, parckit):
     one, other = (
-        found(two_artefacts, "--data", animal_folder, f"--artefact={name}") for name in ("onnx-fp32", "pairs")
+        evaluate(two_artefacts, "--data", animal_folder, f"--artefact={name}") for name in ("onnx-fp32", "pairs")
     )
     assert (one["artefact"], other["artefact"]) == ("onnx-fp32", "pairs")
     # Both compute the same.
     assert (one["images"], one["confusion"]) == (4, other["confusion"])
-    assert found(two_artefacts, "--data", animal_folder, "--precision=int8")["artefact"] == "pairs"
+    assert evaluate(two_artefacts, "--data", animal_folder, "--precision=int8")["artefact"] == "pairs"
     assert " pairs " in parckit("eval", two_artefacts, "--data", animal_folder, "--artefact=pairs")
 
 
@@ -77,16 +77,16 @@ def test_the_table_tells_the_accuracy(checkpoint, parckit, tmp_path):
     assert "178" in printed
 
 
-def test_the_record_tells_what_served_as_the_split(bundle, digit_folder, found, parckit):
+def test_the_record_tells_what_served_as_the_split(bundle, digit_folder, evaluate, parckit):
     digit_folder.rename(digit_folder.parent / "val")
-    values = found(bundle, "--data", digit_folder.parent)
+    values = evaluate(bundle, "--data", digit_folder.parent)
     assert (values["data"]["split"], values["data"]["served"], values["images"]) == ("test", "val", 10)
     assert f"on {digit_folder.parent}, val" in parckit("eval", bundle, "--data", digit_folder.parent)
 
 
-def test_broken_images_are_skipped_and_counted(bundle, digit_folder, found):
+def test_broken_images_are_skipped_and_counted(bundle, digit_folder, evaluate):
     (digit_folder / "3" / "000.png").write_bytes(b"")
-    values = found(bundle, "--data", digit_folder, "--data.split=all", "--data.on_error=skip")
+    values = evaluate(bundle, "--data", digit_folder, "--data.split=all", "--data.on_error=skip")
     assert (values["images"], values["skipped"]) == (9, 1)
 
 

@@ -38,9 +38,9 @@ def test_json_gives_the_probabilities_of_the_model(checkpoint, tmp_path, ranked)
     pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         expected = model((pixels - 0.3) / 0.35).softmax(1)[0]
-    found = dict(ranked(checkpoint, path, "--top=10"))
+    probabilities = dict(ranked(checkpoint, path, "--top=10"))
     # Float32 through two orders of operations.
-    assert found == pytest.approx(dict(zip(spec.labels, expected.tolist(), strict=True)), rel=1e-4)
+    assert probabilities == pytest.approx(dict(zip(spec.labels, expected.tolist(), strict=True)), rel=1e-4)
 
 
 def test_every_kind_of_artefact_says_the_same(checkpoint, bundle, weights, picture, ranked):

@@ -158,7 +158,7 @@ def test_auto_begins_goes_on_and_is_content_with_what_is_finished(go_on, interru
 )
 def test_within_an_epoch_what_decides_its_images_may_not_change(option, before, now, go_on, interrupted, mistake):
     message = mistake(*go_on, "--resume", interrupted / "best.ckpt", f"{option}={now}")
-    assert f"was written before its epoch's end and goes on only with {option} {before}, not " in message
+    assert f"was written inside an epoch and goes on only with {option} {before}, not " in message
 
 
 def test_the_best_checkpoint_of_a_copied_training_is_not_replaced_by_a_worse_one(go_on, interrupted, parckit):
@@ -176,7 +176,7 @@ def test_a_full_disk_ends_in_one_line_and_the_last_checkpoint_is_intact(go_on, i
         message = mistake(*go_on)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert message.endswith(".ckpt: cannot be written (File too large); the checkpoints written before are intact")
+    assert message.endswith(".ckpt: cannot be written (File too large); the earlier checkpoints are intact")
     assert last.read_bytes() == before
     assert not list(interrupted.glob(".*"))
     parckit(*go_on)
@@ -194,7 +194,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(go_on, 
     last.write_bytes(last.read_bytes()[:-1000])
     message = mistake(*go_on, "--resume", last)
     assert message.startswith(f"--resume {last}: damaged")
-    assert message.endswith(f"the one before it is whole: {previous}")
+    assert message.endswith(f"the checkpoint before it is intact: {previous}")
     assert mistake(*go_on, "--resume", last, "--match_weights=true") == message
     parckit(*go_on)
     assert f"refused {last}: damaged" in caplog.text
@@ -212,7 +212,7 @@ def test_a_loss_that_is_no_number_ends_the_run_in_one_line(go_on, interrupted, m
     assert str(evidence) in line
     assert (interrupted / "last.ckpt").read_bytes() == before
     assert read_training(evidence)[0].labels == tuple("0123456789")
-    assert "weights alone" in mistake(*go_on, "--resume", evidence)
+    assert "only weights" in mistake(*go_on, "--resume", evidence)
 
 
 def test_the_best_checkpoints_are_kept_and_averaged_and_can_be_gone_on_from(start_training, tmp_path, parckit):

@@ -78,13 +78,13 @@ def test_few_pictures_of_ones_own_begin_at_the_shipped_weights(tmp_path, parckit
     source = write_pictures(tmp_path / "photos", count=8)
     options = ("--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--data.batch_size=4", "--data.workers=0")
     parckit("train", "--config=classify/finetune_small", "--data", source, "--out", tmp_path / "run", *options)
-    network, spec = open_checkpoint(tmp_path / "run" / "best.ckpt")
+    finetuned, spec = open_checkpoint(tmp_path / "run" / "best.ckpt")
     shipped = timm.create_model("parcnet_xs.cifar10", pretrained=True)
     assert (spec.labels, spec.preprocessing.size) == (("blue", "green", "red"), (96, 96))
     theirs = shipped.state_dict()
     changes = [
         float((weight - theirs[name]).norm() / weight.norm())
-        for name, weight in network.state_dict().items()
+        for name, weight in finetuned.state_dict().items()
         if weight.ndim > 1 and not name.startswith("head.")
     ]
     assert 0 < max(changes) < 0.1  # unrelated weights would differ by more than their norm

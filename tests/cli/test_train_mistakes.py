@@ -36,7 +36,7 @@ import pytest
         (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0"),
         (["--trainer.log_every_n_steps=-1"], "--trainer.log_every_n_steps -1"),
         (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),
-        (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: leaves out the rest of its epoch"),
+        (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: skips the rest of the epoch"),
         (["--trainer.max_epochs=0"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
         (["--trainer.max_epochs=-1"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
         (["--trainer.devices=2", "--trainer.sync_batchnorm=true"], "--trainer.sync_batchnorm true"),

@@ -64,9 +64,9 @@ def test_a_resumed_run_goes_on_with_the_next_epoch(start_training, begun, tmp_pa
     steps, best = torch.load(last, weights_only=True)["global_step"], monitored(last)
     parckit(*start_training, "--out", out, "--resume", last, "--trainer.max_epochs=2")
     assert epochs(out / "logs" / "version_1" / "metrics.csv") == [1]
-    found = torch.load(last, weights_only=True)
-    assert (found["epoch"], found["global_step"]) == (1, steps + 2)
-    assert found["averaging_state"]["n_averaged"] == 1 + steps + 2  # the initial weights are averaged too
+    checkpoint = torch.load(last, weights_only=True)
+    assert (checkpoint["epoch"], checkpoint["global_step"]) == (1, steps + 2)
+    assert checkpoint["averaging_state"]["n_averaged"] == 1 + steps + 2  # the initial weights are averaged too
     # best.ckpt is judged by all epochs, those before the interruption too.
     assert monitored(last) <= best
 

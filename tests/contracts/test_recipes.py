@@ -299,8 +299,8 @@ def test_its_settings_are_the_published_ones(name, parse):
 def test_its_learning_rates_are_the_published_ones(name, parse):
     config, rates = parse(name), PUBLISHED[model_of(name)].rates
     steps = TRAIN_IMAGES // config.model.optimizer.lr_batch
-    found = {time: lr_at(config, epoch=int(time), step=round(time * steps)) for time in rates}
-    assert found == pytest.approx(rates, rel=1e-7)  # some are published with eight digits
+    actual = {time: lr_at(config, epoch=int(time), step=round(time * steps)) for time in rates}
+    assert actual == pytest.approx(rates, rel=1e-7)  # some are published with eight digits
 
 
 @every_imagenet

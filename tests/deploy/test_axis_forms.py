@@ -62,11 +62,11 @@ def test_every_form_keeps_the_numbers_and_appends_nothing_to_maps(tmp_path, form
     maps = {"image"} | {name for node in file.graph.node if node.op_type == "Conv" for name in node.output}
     assert not any(maps & {*node.input} for node in file.graph.node if node.op_type == "Concat")
     x = torch.randn(batch_size, 3, *SIZE, generator=torch.Generator().manual_seed(1))
-    (found,) = onnxruntime.InferenceSession(path).run(None, {"image": x.numpy()})
+    (actual,) = onnxruntime.InferenceSession(path).run(None, {"image": x.numpy()})
     with torch.no_grad():
         expected = model(x).numpy()
     # float32 sums of up to 80 terms in five layers, in another order.
-    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_the_file_holds_kernels_and_the_engine_lays_out_the_matrices_when_it_loads_it(tmp_path):

@@ -58,9 +58,9 @@ def assert_good(bundle: Path, model: nn.Module, spec: NetworkSpec) -> None:
     """The bundle's session agrees with the model on images that the export did not see."""
     images = np.random.default_rng(99).standard_normal((3, 3, *spec.preprocessing.size), np.float32)
     (check,) = read_contract(bundle).artefacts[0].checks
-    (found,), (expected,) = open_session(bundle)(images), TorchSession(model, spec)(images)
+    (actual,), (expected,) = open_session(bundle)(images), TorchSession(model, spec)(images)
     # The check's own tolerance, whose reasons parckit.measure.parity states.
-    assert np.abs(found - expected).max() <= check.figures["tolerance"]
+    assert np.abs(actual - expected).max() <= check.figures["tolerance"]
     assert sorted(content(bundle)) == ["contract.json", MODEL]
 
 

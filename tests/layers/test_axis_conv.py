@@ -74,9 +74,9 @@ def define(x: Tensor, weight: Tensor, bias: Tensor, *, axis: str, padding: str) 
 def test_every_form_is_the_definition(axis, padding, form, shape, layout):
     for dtype, tolerance in ((torch.float64, FLOAT64), (torch.float32, FLOAT32)):
         x, weight, bias = (tensor.detach() for tensor in operands(shape, axis, padding, dtype))
-        found = convolve(x.to(memory_format=layout), weight, bias, axis=axis, padding=padding, form=form)
-        assert found.dtype == dtype
-        torch.testing.assert_close(found.double(), define(x, weight, bias, axis=axis, padding=padding), **tolerance)
+        out = convolve(x.to(memory_format=layout), weight, bias, axis=axis, padding=padding, form=form)
+        assert out.dtype == dtype
+        torch.testing.assert_close(out.double(), define(x, weight, bias, axis=axis, padding=padding), **tolerance)
 
 
 def test_the_reference_is_the_formula():
@@ -85,8 +85,8 @@ def test_the_reference_is_the_formula():
         ("circular", [532.0, 325.0, 253.0]),  # 2 x[i] + 3 x[i + 1] + 5 x[i + 2], indices modulo 3
         ("zeros", [53.0, 532.0, 320.0]),  # 2 x[i - 1] + 3 x[i] + 5 x[i + 1], zeros outside
     ):
-        found = axis_conv_reference(x, weight, axis="height", padding=padding)
-        torch.testing.assert_close(found.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
+        out = axis_conv_reference(x, weight, axis="height", padding=padding)
+        torch.testing.assert_close(out.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 3), (2, 2, 3, 1), (2, 2, 4, 3)], ids=str)
@@ -314,9 +314,9 @@ def test_constant_kernels_seen_in_inference_mode_can_be_differentiated_through()
     conv = ConstantAxisConv2d(weight, None, axis="width", padding="circular", length=12, form="matmul")
     with torch.inference_mode():
         conv(x.detach())
-    (found,) = torch.autograd.grad(conv(x).square().sum(), x)
+    (gradient,) = torch.autograd.grad(conv(x).square().sum(), x)
     (expected,) = torch.autograd.grad(circular_conv(x, weight, axis="width", form="conv").square().sum(), x)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)  # sums over whole rows, twice
+    torch.testing.assert_close(gradient, expected, rtol=1e-11, atol=1e-11)  # sums over whole rows, twice
 
 
 @pytest.mark.parametrize("batch", [1, 2])

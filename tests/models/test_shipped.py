@@ -37,7 +37,7 @@ def test_they_serve_other_classes_channels_and_features():
     grey = timm.create_model(NAME, pretrained=True, in_chans=1).eval()
     assert grey(torch.zeros(1, 1, 32, 32)).shape == (1, 10)
     features = timm.create_model(NAME, pretrained=True, features_only=True).eval()
-    assert [found.shape[3] for found in features(torch.zeros(1, 3, 32, 32))] == [32, 16, 8, 4, 4]
+    assert [feature_map.shape[3] for feature_map in features(torch.zeros(1, 3, 32, 32))] == [32, 16, 8, 4, 4]
 
 
 def test_the_bare_name_means_the_untrained_model():

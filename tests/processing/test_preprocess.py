@@ -119,8 +119,8 @@ def test_a_mask_must_have_the_inputs_size():
 
 def test_boxes_end_at_the_pictures_borders():
     _, geometry = preprocess(noise(50, 100), Preprocessing(size=(64, 64), fit="contain"))
-    found = geometry.boxes_to_picture(np.array([[-5.0, 0.0, 70.0, 64.0]]))
-    np.testing.assert_array_equal(found, [[0, 0, 100, 50]])
+    boxes = geometry.boxes_to_picture(np.array([[-5.0, 0.0, 70.0, 64.0]]))
+    np.testing.assert_array_equal(boxes, [[0, 0, 100, 50]])
 
 
 def test_contain_pads_with_its_colour_and_keeps_the_aspect():

@@ -50,15 +50,15 @@ def test_rate_and_mean_loss_are_those_of_this_epoch(monkeypatch):
     metrics, trainer = StepMetrics(), run(every=100)
     metrics.on_train_start(trainer, TASK)
     metrics.on_train_epoch_start(trainer, TASK)
-    found = []
+    results = []
     for images, loss in [(8, 3.0), (2, 1.0)]:
         metrics.on_train_batch_end(trainer, TASK, {"loss": torch.tensor(loss)}, batch(images), 0)
-        found.append((metrics.images_per_second, metrics.mean_loss))
+        results.append((metrics.images_per_second, metrics.mean_loss))
     metrics.on_train_epoch_start(trainer, TASK)
-    found.append((metrics.images_per_second, metrics.mean_loss))
+    results.append((metrics.images_per_second, metrics.mean_loss))
     metrics.on_train_batch_end(trainer, TASK, None, batch(0), 0)
-    found.append((metrics.images_per_second, metrics.mean_loss))
-    assert found == [(4.0, 3.0), (2.5, 2.0), (None, None), (0.0, None)]
+    results.append((metrics.images_per_second, metrics.mean_loss))
+    assert results == [(4.0, 3.0), (2.5, 2.0), (None, None), (0.0, None)]
 
 
 def test_the_rate_of_two_processes_resumed_within_an_epoch_counts_both_from_their_start(monkeypatch):

@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_all_that_was_there(name, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", run_out_of_space)
     with pytest.raises(InputError) as error:
         save(tmp_path, steps=1, name=name)
-    told = "cannot be written (No space left on device); the checkpoints written before are intact"
+    told = "cannot be written (No space left on device); the earlier checkpoints are intact"
     assert str(error.value) == f"{path}: {told}"
     assert steps_in(tmp_path) == before
 

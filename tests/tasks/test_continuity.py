@@ -42,7 +42,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("changed", "processes", "told"), CHANGES)
 def test_what_decides_the_order_may_change_between_epochs_only(changed, processes, told, tmp_path):
-    with pytest.raises(InputError, match=f"{PATH}: was written before its epoch's end and goes on only with {told}$"):
+    with pytest.raises(InputError, match=f"{PATH}: was written inside an epoch and goes on only with {told}$"):
         continuity(**changed).check(saved(tmp_path, batches=5), processes=processes)
     continuity(**changed).check(saved(tmp_path, batches=0), processes=processes)
 

@@ -79,9 +79,9 @@ def test_validation_counts_every_image_once(runs, pictures):
     assert [record["batches"] for record in records] == [2, 2], "one would wait for the other"
     dataset = open_images(str(pictures), split="val", transform=eval_transform(Preprocessing(size=(32, 32))))
     wanted = torch.stack([sample.image.double().mean((1, 2)) for sample in dataset])
-    found = torch.cat([record["seen"] for record in records])
+    seen = torch.cat([record["seen"] for record in records])
     # Only the order differs.
-    assert torch.equal(found.sort(0).values, wanted.sort(0).values)
+    assert torch.equal(seen.sort(0).values, wanted.sort(0).values)
     for validation in records[0]["validations"]:
         right = validation["val_top1"] * len(wanted) / 100
         # Whole images; a mean over the processes' own means or over batches would give fractions.

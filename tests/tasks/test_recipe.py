@@ -29,9 +29,9 @@ RECIPE = "classify/digits_parcnet_xxs"
     ids=str,
 )
 def test_overrides_merge_as_options_do(overrides, options):
-    _, found = parse_recipe(RECIPE, overrides)
-    _, wanted = parse_command([f"--config={RECIPE}", *options])
-    assert found.as_dict() | {"config": None} == wanted.as_dict() | {"config": None}
+    _, from_python = parse_recipe(RECIPE, overrides)
+    _, from_command = parse_command([f"--config={RECIPE}", *options])
+    assert from_python.as_dict() | {"config": None} == from_command.as_dict() | {"config": None}
 
 
 def test_sizes_of_another_kind_take_the_place_of_the_recipes():

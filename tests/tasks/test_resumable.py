@@ -19,7 +19,9 @@ def test_a_whole_checkpoint_is_resumable(tmp_path):
 @pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
 def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(share, tmp_path, caplog):
     last = cut(save(tmp_path, steps=2), share=share)
-    with pytest.raises(InputError, match=rf"^{last}: damaged.*; the one before it is whole: {tmp_path}/previous.ckpt$"):
+    with pytest.raises(
+        InputError, match=rf"^{last}: damaged.*; the checkpoint before it is intact: {tmp_path}/previous.ckpt$"
+    ):
         open_resumable(last)
     with caplog.at_level(logging.WARNING):
         assert find_resumable(tmp_path).path == tmp_path / "previous.ckpt"
@@ -37,10 +39,10 @@ def test_what_is_lost_is_said(tmp_path):
         find_resumable(tmp_path)
 
 
-def test_weights_alone_are_refused(tmp_path):
+def test_a_file_with_only_weights_is_refused(tmp_path):
     path = save(tmp_path, steps=1)
     weights = content()
     del weights["optimizer_states"]
     AtomicCheckpointIO().save_checkpoint(weights, path)
-    with pytest.raises(InputError, match="weights alone"):
+    with pytest.raises(InputError, match="only weights"):
         open_resumable(path)

@@ -29,16 +29,16 @@ def saved(tmp_path):
 
 def test_the_same_classes_keep_everything(saved):
     state, path = saved
-    found = initial_network(SPEC, weights=path).state_dict()
-    assert all(torch.equal(found[key], value) for key, value in state.items())
+    initial = initial_network(SPEC, weights=path).state_dict()
+    assert all(torch.equal(initial[key], value) for key, value in state.items())
 
 
 def test_other_classes_get_a_fresh_classifier(saved):
     state, path = saved
-    found = initial_network(OTHERS, weights=path).state_dict()
-    changed = {key for key, value in state.items() if not torch.equal(found[key], value)}
+    initial = initial_network(OTHERS, weights=path).state_dict()
+    changed = {key for key, value in state.items() if not torch.equal(initial[key], value)}
     assert changed <= {"head.fc.weight", "head.fc.bias"}
-    assert found["head.fc.weight"].shape[0] == 3
+    assert initial["head.fc.weight"].shape[0] == 3
 
 
 def test_without_weights_they_are_fresh(saved):
@@ -72,11 +72,11 @@ CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 @pytest.mark.parametrize(("labels", "kept"), [(CIFAR, True), (CIFAR[::-1], False), (tuple("0123456789"), False)])
 def test_pretrained_weights_keep_the_classifier_of_the_same_classes_alone(labels, kept):
     spec = NetworkSpec(backbone="parcnet_xs.cifar10", labels=labels, preprocessing=Preprocessing(size=(32, 32)))
-    found = initial_network(spec, weights="pretrained").state_dict()
-    given = timm.create_model(spec.backbone, pretrained=True).state_dict()
-    assert torch.equal(found["stem.conv.weight"], given["stem.conv.weight"])
-    assert found["head.fc.weight"].shape == given["head.fc.weight"].shape
-    assert torch.equal(found["head.fc.weight"], given["head.fc.weight"]) is kept
+    initial = initial_network(spec, weights="pretrained").state_dict()
+    pretrained = timm.create_model(spec.backbone, pretrained=True).state_dict()
+    assert torch.equal(initial["stem.conv.weight"], pretrained["stem.conv.weight"])
+    assert initial["head.fc.weight"].shape == pretrained["head.fc.weight"].shape
+    assert torch.equal(initial["head.fc.weight"], pretrained["head.fc.weight"]) is kept
 
 
 def test_imagenet_weights_keep_their_classifier_on_imagenet():

@@ -1,4 +1,4 @@
-"""Writing files so that nothing partial is ever left behind."""
+"""Writing files so that no partial file is left behind."""
 
 import os
 import re
@@ -15,16 +15,16 @@ _LEFTOVER = re.compile(r"\.(.+)~\d+-[0-9a-f]{8}\.(?:tmp|old)", re.DOTALL)
 
 @contextmanager
 def replacing(target: Path) -> Generator[Path, None, None]:
-    """Yield a temporary path beside `target`; rename it to `target` on success, remove it on failure.
+    """Yield a temporary path beside `target`. Rename it to `target` on success; remove it on failure.
 
-    The body may create a file or a folder there. A folder that stood at `target` is replaced as a whole.
+    The body may create a file or a folder at the temporary path. A folder at `target` is replaced as a whole.
 
     Raises:
-        InputError: if the target is the working folder or holds it: what runs there would be left in a deleted one.
+        InputError: if the target is the working folder or contains it. Programs in it would lose it.
         OSError: if the folder cannot be written.
     """
     if target.is_dir() and target.resolve() in (here := Path.cwd(), *here.parents):
-        raise InputError(f"{target}: is or holds the folder this runs in; name another")
+        raise InputError(f"{target}: is or contains the working folder; name another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _unique(target, ending="tmp")
     try:
@@ -39,31 +39,32 @@ def replacing(target: Path) -> Generator[Path, None, None]:
 
 
 def find_leftovers(folder: Path, *, names: str) -> list[Path]:
-    """Return what killed processes left of `replacing` targets in a folder, or others that are at work write now.
+    """Return the temporary files and folders of `replacing` in a folder.
 
-    Half-written ones end in `.tmp`, former ones that were being replaced in `.old`.
+    Killed processes left them there, or other processes write them now. New content ends in `.tmp`. Former content that
+    was being replaced ends in `.old`.
 
     Args:
-        folder: of the targets.
-        names: of the targets, a regular expression.
+        folder: the folder of the targets.
+        names: names of the targets, a regular expression.
     """
-    found = ((path, _LEFTOVER.fullmatch(path.name)) for path in folder.glob(".*~*"))
-    return sorted(path for path, match in found if match and re.fullmatch(names, match[1]))
+    candidates = ((path, _LEFTOVER.fullmatch(path.name)) for path in folder.glob(".*~*"))
+    return sorted(path for path, match in candidates if match and re.fullmatch(names, match[1]))
 
 
 def remove_leftovers(folder: Path, *, names: str) -> None:
-    """Remove them; no other process may be at work."""
+    """Remove what `find_leftovers` returns. No other process may write to the folder."""
     for path in find_leftovers(folder, names=names):
         _remove(path)
 
 
 def _unique(target: Path, *, ending: str) -> Path:
-    # The process's number alone is not enough: processes of other machines and containers may have the same one.
+    # The process number is not enough: processes on other machines and in containers may have the same one.
     return target.with_name(f".{target.name}~{os.getpid()}-{uuid4().hex[:8]}.{ending}")
 
 
 def _put(temporary: Path, target: Path) -> None:
-    """Rename; a folder in the way is moved aside first and comes back if that fails."""
+    """Rename. A folder at the target is moved aside first, and moved back if the renaming fails."""
     if not (temporary.is_dir() and target.exists()):
         temporary.replace(target)
         return

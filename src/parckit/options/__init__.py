@@ -1,4 +1,4 @@
-"""Options and recipes: what turns a typed signature into a command line, YAML keys and help."""
+"""Options of commands and keys of recipes, both made from typed signatures."""
 
 from parckit.options.parser import Parser, verb_parser
 from parckit.options.values import Seed, beside, parse_counts, parse_size

@@ -1,7 +1,7 @@
 """The parser of all commands and recipes: a typed signature becomes options, YAML keys and help (jsonargparse).
 
-It is a room of its own, below the others, because both `parckit train` and `parckit.train` need it, and boards, which
-have no torch, need it for `predict` and `bench`.
+The room `options` is below most others: `parckit train` and `parckit.train` both need it, and so do `predict` and
+`bench` on boards, which have no torch.
 """
 
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from parckit.options.wording import plain_message
 
 
 class Parser(ArgumentParser):
-    """A parser whose mistakes are one line, and whose options may have hyphens in their names.
+    """A parser that reports mistakes in one line and accepts hyphens in the names of options.
 
     Attributes:
         shorthands: short name of an option -> its full name, such as `--data` -> `--data.source`.
-        renamed: former name of a key -> today's. Options under a former name are read, with one warning for each.
+        renamed: former name of a key -> today's name. Options with a former name are read, with a warning.
     """
 
     shorthands: Mapping[str, str] = {}
     renamed: Mapping[str, str] = {}
 
     def read(self, argv: list[str]) -> Namespace:
-        """Parse and build the dataclasses of the arguments.
+        """Parse the options and build their dataclasses.
 
         Raises:
             InputError: for anything that does not fit.
@@ -34,7 +34,7 @@ class Parser(ArgumentParser):
         return self.build(self.parse(argv))
 
     def parse(self, argv: list[str]) -> Namespace:
-        """Parse into plain values, as `save` writes them.
+        """Parse the options into plain values, as `save` writes them.
 
         Raises:
             InputError: for anything that does not fit.
@@ -59,14 +59,15 @@ class Parser(ArgumentParser):
             self.error(str(error), error)
 
     def build(self, config: Namespace) -> Namespace:
-        """Turn parsed groups into the objects that they describe.
+        """Build the objects that the parsed groups describe.
 
         Raises:
             InputError: if one of them refuses a value.
         """
         try:
             return self.instantiate(config)
-        except ValueError as error:  # jsonargparse wraps what an optional object refuses
+        except ValueError as error:
+            # jsonargparse wraps the error if the object is optional.
             raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -86,5 +87,5 @@ class Parser(ArgumentParser):
 
 
 def verb_parser(verb: str, *, description: str) -> Parser:
-    """Return an empty parser for a verb; options must be written out, for an abbreviation may be a typing mistake."""
+    """Return an empty parser for a verb. Abbreviated options are refused, because they may be typing mistakes."""
     return Parser(prog=f"parckit {verb}", description=description, allow_abbrev=False)

@@ -1,4 +1,4 @@
-"""What a run tells about itself while it goes."""
+"""What a run logs and reports while it trains."""
 
 import logging
 import time
@@ -16,14 +16,14 @@ _log = logging.getLogger(__name__)
 
 
 class StepMetrics(Callback):
-    """Count an epoch's images and losses; log loss, learning rate and throughput of some of its steps.
+    """Count an epoch's images and losses; log loss, learning rate and throughput of some steps.
 
-    These are a run's first step and every `log_every_n_steps`-th; the loss is that of a step's last batch, in the first
-    process. They go to the loggers directly: `LightningModule.log` takes a third of a millisecond for every number, in
-    every step. A run that resumes within an epoch counts from there.
+    The first step of the run and every `log_every_n_steps`-th step are logged. The logged loss is the loss of the
+    step's last batch in the first process. The numbers go to the loggers directly, because `LightningModule.log` takes
+    a third of a millisecond per number and step. A run that resumes inside an epoch counts from there on.
 
     Attributes:
-        latest_loss: what was logged last; None before.
+        latest_loss: the loss that was logged last; None before the first one.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class StepMetrics(Callback):
 
     @property
     def images_per_second(self) -> float | None:
-        """Throughput of the epoch's training so far, loading included: this process's, times their number.
+        """Throughput of the epoch so far, with loading: this process's throughput times the number of processes.
 
         None before the first batch.
         """
@@ -46,26 +46,26 @@ class StepMetrics(Callback):
 
     @property
     def mean_loss(self) -> float | None:
-        """Mean loss of the epoch's batches so far, in this process; None where broken images left no whole batch."""
+        """Mean loss of the epoch's batches so far in this process; None if no batch had enough images."""
         return float(self._loss_sum) / self._losses if self._losses else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count: no epoch is said to start in a run that resumes in the middle of one."""
+        """Begin to count. Lightning reports no start of the epoch if a run resumes inside it."""
         self._told_step = trainer.global_step
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count anew."""
+        """Begin to count from zero."""
         del trainer, pl_module
         self._begin()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock: an epoch may be validated several times."""
+        """Stop the clock. An epoch may be validated several times."""
         del trainer, pl_module
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
+        """Continue the clock."""
         del trainer, pl_module
         pause = time.perf_counter() - self._paused
         self._start, self._end = self._start + pause, self._end + pause
@@ -73,9 +73,9 @@ class StepMetrics(Callback):
     def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride] - only our module knows its learning rate
         self, trainer: Trainer, pl_module: TrainingModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Count the batch, and log if it ended a step that is to be logged. Nothing here waits for the loss."""
+        """Count the batch; log if it is the last one of a step that is logged. Counting does not wait for the loss."""
         del batch_idx
-        # Count. A batch that is too small has a loss of zero, which is no loss.
+        # Count. A batch that is too small for training has a loss of zero, which does not count.
         self._end = time.perf_counter()
         self._batches += 1
         self._images += len(batch.targets) * trainer.world_size
@@ -83,7 +83,8 @@ class StepMetrics(Callback):
         if loss is not None and len(batch.targets) < MIN_BATCH:
             loss = None
         if loss is not None:
-            loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided it
+            # Lightning has divided the loss by the number of accumulated batches.
+            loss = loss.float() * trainer.accumulate_grad_batches
             self._loss_sum, self._losses = self._loss_sum + loss, self._losses + 1
         # Log the first step and every N-th one.
         step = trainer.global_step
@@ -100,7 +101,7 @@ class StepMetrics(Callback):
 
 
 class SkippedImages(Callback):
-    """Say after each epoch how many broken images training and validation left out."""
+    """Warn after an epoch if broken images were left out in training or validation, and say how many."""
 
     def __init__(self) -> None:
         self._skipped = 0
@@ -108,7 +109,7 @@ class SkippedImages(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Count."""
+        """Count the images that were left out of a training batch."""
         del trainer, pl_module, outputs, batch_idx
         self._skipped += batch.skipped
 
@@ -121,12 +122,12 @@ class SkippedImages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count, but for the trial batches before the first epoch."""
+        """Count the images that were left out of a validation batch, except for Lightning's trial batches."""
         del pl_module, outputs, batch_idx, dataloader_idx
         self._skipped += 0 if trainer.sanity_checking else batch.skipped
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report those of all processes and begin anew."""
+        """Report the number over all processes, and begin again from zero."""
         in_this_process = torch.tensor(self._skipped, device=pl_module.device)
         skipped = int(trainer.strategy.reduce(in_this_process, reduce_op="sum"))
         if skipped and trainer.is_global_zero:

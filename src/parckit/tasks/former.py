@@ -1,4 +1,4 @@
-"""Reading what parckit 0.1.0 called by other names: recipe keys, and entries of a training's checkpoint."""
+"""Names that parckit 0.1.0 used: keys of recipes, and entries in the checkpoint of a training."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ RENAMED_KEYS = {
     "model.distillation": "task.distillation",
     "data.augment": "task.augment",
 }
-"""Former key of a recipe, or option without its two hyphens -> today's."""
+"""Former key of a recipe -> today's key. Options have the same names after two hyphens."""
 
 _RENAMED_SETTINGS = {
     "--model.distillation.features of the teacher": "--task.distillation.features of the teacher",
@@ -54,7 +54,7 @@ def translate_recipe(recipe: Mapping[str, object], *, name: str) -> dict[str, ob
 
 
 def translate_training(checkpoint: dict[str, object]) -> dict[str, object]:
-    """Return a training's checkpoint with today's names of weights that are trained beside the network."""
+    """Return the checkpoint of a training in which the weights that a task trains have today's names."""
     for entry in ("state_dict", "current_model_state"):
         if isinstance(weights := checkpoint.get(entry), dict):
             checkpoint[entry] = {

@@ -1,4 +1,4 @@
-"""What stops a run that cannot come to a good end."""
+"""Stop a run whose loss is not a finite number."""
 
 from pathlib import Path
 from typing import final
@@ -14,13 +14,13 @@ from parckit.tasks.errors import DivergedError
 
 @final
 class StopOnNaN(Callback):
-    """Stop before a loss that is not finite spoils the weights, and save what it was computed from.
+    """Stop if the loss is not finite, before it changes the weights, and save the batch and the weights.
 
-    `torch.load` reads `nan-stepN.ckpt`. Beside the weights it holds `batch` (images, targets), `epoch`,
+    `torch.load` reads the file `nan-stepN.ckpt`. It also holds `batch` (images, targets), `epoch`,
     `batch_idx` and `global_step`.
 
     Args:
-        folder: where to.
+        folder: folder of the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class StopOnNaN(Callback):
         self._batch, self._batch_idx = batch, batch_idx
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look at the loss.
+        """Check the loss.
 
         Raises:
             DivergedError: if it is not finite.

@@ -1,4 +1,4 @@
-"""The schema of recipes, and where recipes are found."""
+"""The keys of recipes, and the search for a recipe's file."""
 
 import logging
 from collections.abc import Mapping
@@ -26,22 +26,22 @@ _log = logging.getLogger(__name__)
 SHORTHANDS = {"--data": "--data.source", "--teacher": "--task.distillation.teacher"}
 
 _TASK = "classify"
-"""The task of a recipe that names none."""
+"""The task of a recipe that does not name one."""
 
 _SET_BY_PARCKIT = ("logger", "callbacks", "default_root_dir", "plugins")
 """Arguments of Lightning's trainer that a recipe cannot set."""
 
 
 def recipes_folder() -> Path:
-    """Return the folder of the recipes that ship with the package."""
+    """Return the folder of the recipes in the package."""
     return Path(str(files("parckit") / "recipes"))
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a shipped recipe such as `classify/digits_parcnet_xxs`, or of a path.
+    """Return the file of a recipe: `name` is a path, or a recipe in the package such as `classify/digits_parcnet_xxs`.
 
     Raises:
-        InputError: if there is neither; lists the shipped ones.
+        InputError: if there is no such file or recipe; lists the recipes.
     """
     folder = recipes_folder()
     for path in (Path(name), folder / f"{name}.yaml"):
@@ -52,10 +52,10 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> dict[str, object]:
-    """Read a recipe under today's names of its keys.
+    """Read a recipe; former keys get their present names.
 
     Raises:
-        InputError: if the file is no YAML with groups of keys.
+        InputError: if the file is not YAML with groups of keys.
     """
     return translate_recipe(_read_yaml(path), name=str(path))
 
@@ -66,15 +66,15 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
     except yaml.YAMLError as error:
         raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping):
-        raise InputError(f"--config {path}: holds {type(content).__name__}, not the groups of a recipe")
+        raise InputError(f"--config {path}: holds {type(content).__name__}, not groups of keys")
     return cast("Mapping[str, object]", content)
 
 
 class RecipeFile(ActionConfigFile):
-    """`--config`: a path, or the name of a shipped recipe."""
+    """The option `--config`: a path, or the name of a recipe in the package."""
 
     def __call__(self, parser, cfg, values, option_string=None) -> None:  # pyright: ignore
-        """Apply the recipe."""
+        """Read the recipe into the configuration."""
         path = find_recipe(values)
         text = yaml.safe_dump(read_recipe(path), sort_keys=False)
         try:
@@ -86,7 +86,7 @@ class RecipeFile(ActionConfigFile):
 
 
 def recipe_parser(task: str = _TASK) -> Parser:
-    """Return the parser of `parckit train` for a task; recipes and `parckit.train` are checked against it.
+    """Return the parser of `parckit train` for a task. It also checks recipes and the keywords of `parckit.train`.
 
     Raises:
         InputError: if there is no such task.
@@ -104,27 +104,32 @@ def recipe_parser(task: str = _TASK) -> Parser:
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(Trainer, "trainer", skip={*_SET_BY_PARCKIT}, instantiate=False)
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
-    # One process, because more of them take more images per step. Our sampler deals images out to processes.
+    # One process, because with more processes a step has more images. Our sampler divides the images among processes.
     parser.set_defaults({"trainer.devices": 1, "trainer.use_distributed_sampler": False})
     return parser
 
 
 def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> None:
     parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
-    parser.add_argument("--overwrite", action="store_true", help="replace the training that OUT holds")
-    resume = "go on from a checkpoint, e.g. OUT/last.ckpt; auto: from the newest in OUT, or begin if there is none"
+    parser.add_argument("--overwrite", action="store_true", help="replace the training in OUT")
+    resume = "go on from a checkpoint, e.g. OUT/last.ckpt; auto: from the newest one in OUT, or start if there is none"
     parser.add_argument("--resume", type=str | None, default=None, help=resume)
-    parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
-    threads = "that compute in a process on a CPU; null: OMP_NUM_THREADS, or an equal share of the cores"
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of weights, order and augmentation")
+    threads = "number of threads per process on a CPU; null: OMP_NUM_THREADS, or an equal share of the cores"
     parser.add_argument("--threads", type=PositiveInt | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
-    parser.add_argument("--monitor", type=Literal[monitors], default=monitors[0], help="what best.ckpt is best in")  # pyright: ignore[reportInvalidTypeForm]
-    keep_best = "keep so many of the best checkpoints; more than one are averaged in the end"
+    parser.add_argument(
+        "--monitor",
+        type=Literal[monitors],
+        default=monitors[0],
+        help="validation result that decides which checkpoint is the best",
+    )  # pyright: ignore[reportInvalidTypeForm]
+    keep_best = "number of best checkpoints to keep; if more than one, they are averaged at the end"
     parser.add_argument("--keep_best", type=PositiveInt, default=1, help=keep_best)
-    save_minutes = "also save last.ckpt inside an epoch, every so many minutes"
+    save_minutes = "minutes between two saves of last.ckpt inside an epoch"
     parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
     ema = "validate and save averaged weights"
     parser.add_argument("--ema", type=AveragingSettings | None, default=None, help=ema)
-    match_weights = "take mean, std and channel order of the images from model.weights, if there are any"
+    match_weights = "use the mean, std and channel order that model.weights expects"
     parser.add_argument("--match_weights", type=bool, default=False, help=match_weights)
 
 
@@ -166,7 +171,7 @@ def build_task(config: Namespace) -> TrainingTask:
     """Build the task of a parsed recipe.
 
     Raises:
-        InputError: if it refuses a setting.
+        InputError: if the task refuses a setting.
     """
     parser = Parser()
     parser.add_class_arguments(TASKS[config.task.name], "task")
@@ -182,7 +187,7 @@ def task_of_recipe(recipe: Mapping[str, object]) -> str:
 
 
 def _task_of_command(argv: list[str]) -> str:
-    """Return the task that options name, by themselves or by their recipe; the last one counts."""
+    """Return the task that the options or their recipe name; the last name counts."""
     task = _TASK
     for option, following in zip_longest(argv, argv[1:], fillvalue=""):
         name, equals, joined = option.partition("=")

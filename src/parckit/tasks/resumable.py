@@ -1,4 +1,4 @@
-"""Finding the checkpoint that a training can go on from."""
+"""Find the checkpoint that a training can go on from."""
 
 import logging
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ class Resumable:
     """A checkpoint that a training can go on from.
 
     Attributes:
-        path: its file.
-        spec: of the trained network.
+        path: the file.
+        spec: the trained network.
         position: how far the training has come.
-        settings: as `Continuity` wrote them.
+        settings: the settings that `Continuity` wrote.
     """
 
     path: Path
@@ -35,12 +35,12 @@ class Resumable:
 
 
 def find_resumable(folder: Path) -> Resumable | None:
-    """Return the newest whole checkpoint of a training in a folder; None if there is no checkpoint at all.
+    """Return the newest intact checkpoint of a training in a folder; None if there is no checkpoint.
 
-    A damaged one is passed over with a warning that names it.
+    A damaged checkpoint is skipped with a warning that names it.
 
     Raises:
-        InputError: if all are damaged.
+        InputError: if all checkpoints are damaged.
     """
     candidates = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
     for path in candidates:
@@ -54,30 +54,31 @@ def find_resumable(folder: Path) -> Resumable | None:
 
 
 def open_resumable(path: Path) -> Resumable:
-    """Read a checkpoint that a training is to go on from.
+    """Read the checkpoint that a training should go on from.
 
     Raises:
-        InputError: if the file is missing or damaged, and which one may serve instead; or if it holds weights alone.
+        InputError: if the file is missing or damaged, or holds only weights. If the checkpoint before it is intact, the
+            message names it.
     """
     try:
         return _read_resumable(path)
     except InputError as error:
         before = path.with_name(PREVIOUS)
-        if path.name == LAST and _is_whole(before):
-            raise InputError(f"{error}; the one before it is whole: {before}") from error
+        if path.name == LAST and _is_intact(before):
+            raise InputError(f"{error}; the checkpoint before it is intact: {before}") from error
         raise
 
 
 def _read_resumable(path: Path) -> Resumable:
     spec, checkpoint = read_training(path)
     if "optimizer_states" not in checkpoint:
-        raise InputError(f"{path}: holds weights alone, not the state of a training")
+        raise InputError(f"{path}: holds only weights, not the state of a training")
     settings = translate_settings(cast("Mapping[str, object]", checkpoint.get(SETTINGS_KEY, {})))
     position = position_of(cast("Mapping[str, object]", checkpoint["loops"]))
     return Resumable(path=path, spec=spec, position=position, settings=settings)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     try:
         _read_resumable(path)
     except InputError:

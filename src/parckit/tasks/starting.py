@@ -1,4 +1,4 @@
-"""Where a training begins: at nothing or at a checkpoint; what it may not change, and what it replaces."""
+"""The start of a training: its checkpoint, the settings that must stay the same, and the training that it replaces."""
 
 import math
 from collections.abc import Generator
@@ -20,15 +20,14 @@ AUTO = "auto"
 
 
 def find_start(config: Namespace) -> Resumable | None:
-    """Return the checkpoint to go on from; None to begin.
+    """Return the checkpoint that the training goes on from; None for a new training.
 
     Raises:
-        InputError: if OUT holds a training that is neither gone on with nor to be replaced, or the checkpoint cannot be
-            gone on from; names the file.
+        InputError: if no training can go on from the checkpoint, or OUT holds a training that may not be replaced.
     """
     out = Path(config.out)
     if config.resume == AUTO and config.overwrite:
-        raise InputError("--resume auto: goes on with the training that --overwrite replaces; give one of them")
+        raise InputError("--resume auto: goes on with the training that --overwrite replaces; use only one of them")
     if config.resume == AUTO:
         start = find_resumable(out)
     elif config.resume is not None:
@@ -43,10 +42,10 @@ def find_start(config: Namespace) -> Resumable | None:
 
 
 def match_weights(config: Namespace, *, start: Resumable | None) -> None:
-    """Give the images of a configuration the mean, std and channel order that the weights expect.
+    """Set mean, std and channel order of the images to what the weights expect, if there are any.
 
     Raises:
-        InputError: if there are no such weights.
+        InputError: if the weights do not exist.
     """
     if start is not None:
         expected = start.spec.preprocessing
@@ -71,19 +70,20 @@ def _lies_in(folder: Path, start: Resumable | None) -> bool:
 
 
 def _held(out: Path) -> list[Path]:
-    """Return what a training left in its folder, what it can go on from first."""
+    """Return the checkpoints and weights in the folder of a training; those that it can go on from come first."""
     return [*out.glob(LAST), *out.glob(PREVIOUS), *sorted(out.glob("best*.ckpt")), *out.glob(AVERAGE)]
 
 
 def make_continuity(config: Namespace, *, train_images: int) -> Continuity:
     """Return the settings that must equal the checkpoint's when a run goes on."""
     optimizer, distillation = config.model.optimizer.as_dict(), config.task.get("distillation")
-    belonging = ("name", "weight_decay", "decay_all", "layer_decay", "options")  # the rate is set anew at every step
+    # Not the learning rate: it is set at every step.
+    fixed = ("name", "weight_decay", "decay_all", "layer_decay", "options")
     teacher = distillation.teacher if distillation is not None and distillation.features > 0 else None
     sizes = config.data.sizes
     return Continuity(
         always={
-            **{f"--model.optimizer.{name}": optimizer[name] for name in belonging},
+            **{f"--model.optimizer.{name}": optimizer[name] for name in fixed},
             "--ema": None if config.ema is None else "given",
             "--task.distillation.features of the teacher": teacher,
             "a number of training images of": train_images,
@@ -106,24 +106,24 @@ def check_resumed(start: Resumable, spec: NetworkSpec, continuity: Continuity, *
     """
     with _named_resume():
         if start.spec != spec:
-            raise InputError(f"{start.path}: its model, labels or preprocessing are not those of this training")
+            raise InputError(f"{start.path}: its model, labels or preprocessing differ from those of this training")
         continuity.check(start, processes=processes)
 
 
 def check_validated(trainer: Trainer, *, steps: int) -> None:
-    """Check that the run comes to a validation, by which the best checkpoint is chosen.
+    """Check that the run reaches a validation. Without one there is no best checkpoint.
 
     Args:
-        trainer: its loaders are known.
-        steps: optimizer steps of the run.
+        trainer: has its loaders already.
+        steps: number of optimizer steps of the run.
 
     Raises:
-        InputError: if it ends before.
+        InputError: if the run ends before the first validation.
     """
     epoch, every = trainer.num_training_batches, trainer.check_val_every_n_epoch
     due = cast("float | None", trainer.val_check_batch)
     if due is None or math.isinf(due):
-        return  # by the clock: known at the end
+        return  # Validations that follow the clock are known only at the end.
     accumulated, whole_epochs = trainer.accumulate_grad_batches, 0 if every is None else every - 1
     first = whole_epochs * math.ceil(epoch / accumulated) + math.ceil(due / accumulated)
     if steps < first:
@@ -132,12 +132,12 @@ def check_validated(trainer: Trainer, *, steps: int) -> None:
 
 @rank_zero_only
 def prepare(parser: Parser, config: Namespace, *, start: Resumable | None) -> None:
-    """Remove the training that OUT holds, unless this one goes on with it, and write down the configuration."""
+    """Delete the training that OUT holds, unless this training goes on with it, and write the configuration."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     for path in () if _lies_in(out, start) else _held(out):
         path.unlink()
-    kept = config.clone()
-    for name in ("overwrite", "resume"):  # said of this start, not of the training
-        kept.pop(name)
-    parser.save(kept, out / CONFIG, overwrite=True)
+    saved = config.clone()
+    for name in ("overwrite", "resume"):  # they are about this start, not about the training
+        saved.pop(name)
+    parser.save(saved, out / CONFIG, overwrite=True)

@@ -49,18 +49,19 @@ _log = logging.getLogger(__name__)
 
 _GO_ON = "--resume auto goes on from the last checkpoint"
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""The disk is full, the quota is used up, or the disk is read-only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What a training left behind.
+    """The files of a finished training.
 
     Attributes:
         best: checkpoint with the best monitored value.
         last: checkpoint of the last epoch.
-        average: mean of the best checkpoints' weights; None if only one was to be kept.
-        metrics: CSV of everything logged.
-        config: YAML of the run's full configuration.
+        average: mean of the best checkpoints' weights; None if the recipe keeps only one checkpoint.
+        metrics: CSV file with everything that was logged.
+        config: YAML file with the full configuration of the run.
         monitor: what "best" is measured by, such as `val_top1`.
         value: the best checkpoint's value of it.
     """
@@ -85,8 +86,8 @@ def train(recipe: Path | str, *, tell: Tell = _log.info, **overrides: object) ->
 
     Raises:
         InputError: for an unknown key, a value that does not fit, or data that cannot be trained on.
-        DivergedError: if the loss is no number any more.
-        TerminatedError: if the process was asked to end.
+        DivergedError: if the loss is not a finite number.
+        TerminatedError: if a signal asked the process to end.
     """
     with named_as_keywords():
         return run_training(*parse_recipe(recipe, overrides), tell=tell)
@@ -96,13 +97,13 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     """Train as a parsed recipe says.
 
     Args:
-        parser: writes the configuration down.
-        config: what it parsed.
-        tell: takes lines for the user.
+        parser: writes the configuration to a file.
+        config: the parsed recipe.
+        tell: takes the lines for the user.
 
     Raises:
         InputError: for bad values or data.
-        TerminatedError: if the process was asked to end.
+        TerminatedError: if a signal asked the process to end.
     """
     # Read the recipe and the data.
     out, start = Path(config.out), find_start(config)
@@ -161,7 +162,7 @@ def _finish(config: Namespace, best: SaveBest, *, logger: CSVLogger) -> Run:
     )
     if not run.best.is_file():
         often = "--trainer.val_check_interval BATCHES validates more often"
-        raise InputError(f"--out {out}: holds no {BEST}, for no epoch was both trained and validated; {often}")
+        raise InputError(f"--out {out}: holds no {BEST}, because no epoch was both trained and validated; {often}")
     if run.average is not None:
         _write_average(best, run.average)
     return run
@@ -171,7 +172,7 @@ def _spec(settings: ModelSettings, task: TrainingTask, data: TrainingData) -> Ne
     return NetworkSpec(
         task=task.name,
         backbone=settings.name,
-        # In the form that a checkpoint holds, with lists for tuples: a run that goes on compares the two.
+        # With lists instead of tuples, as in a checkpoint: a run that goes on compares the specs.
         backbone_kwargs=to_plain(settings.kwargs or {}),
         head=settings.head or task.head,
         head_kwargs=to_plain(settings.head_kwargs or {}),
@@ -187,15 +188,15 @@ def _check_trainer(options: Namespace) -> None:
     if options.fast_dev_run:
         raise InputError("--trainer.fast_dev_run: keeps no checkpoint; try --trainer.max_epochs 1")
     if options.max_time is not None:
-        instead = "`timeout --signal=TERM 8h parckit train ...` ends so that it can go on to the last bit"
-        raise InputError(f"--trainer.max_time {options.max_time}: leaves out the rest of its epoch; {instead}")
+        instead = "`timeout --signal=TERM 8h parckit train ...` ends so that the run can go on exactly"
+        raise InputError(f"--trainer.max_time {options.max_time}: skips the rest of the epoch; {instead}")
     for name, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
         if options[name] < least:
             raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
 
 
 def _without_weights(config: Namespace) -> Namespace:
-    """A run that goes on does not need the weights that it began with: they may be gone, or no network be there."""
+    """Return a configuration without initial weights. A run that goes on does not need them, and they may be gone."""
     changed = config.clone()
     changed.model.weights = None
     return changed
@@ -209,7 +210,7 @@ def _best(config: Namespace, task: TrainingTask) -> SaveBest:
         mode="max" if task.monitors[config.monitor] else "min",
         save_top_k=config.keep_best,
         auto_insert_metric_name=False,
-        save_on_train_epoch_end=False,  # but after each validation, of which an epoch may have several or none
+        save_on_train_epoch_end=False,  # save after every validation; an epoch may have several or none
         enable_version_counter=False,
     )
 
@@ -232,7 +233,7 @@ def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: Traini
 def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
     loggers = [logger, TensorBoardLogger(config.out, name=LOGS, version=logger.version)]
     arguments = config.trainer.as_dict()
-    # Without one of ours, Lightning would add a bar of its own.
+    # If none of our callbacks is a bar, Lightning would add its own.
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
     sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
     try:
@@ -266,11 +267,12 @@ def _fit(
     except MisconfigurationException as error:
         raise _refused(error) from error
     except ValueError as error:
-        if "`val_check_interval`" in str(error):  # it is beyond the epoch's length, which Lightning finds out only now
+        # Only now does Lightning notice that the interval is longer than an epoch.
+        if "`val_check_interval`" in str(error):
             raise _refused(error) from error
         raise
     except OSError as error:
-        # An error with a file name speaks for itself. One without comes from the logs.
+        # An error with a file name is clear by itself. An error without one comes from the logs.
         if error.errno not in _UNWRITABLE or error.filename is not None:
             raise
         where = f"--out {trainer.default_root_dir}: {error.strerror}"
