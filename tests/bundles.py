@@ -106,6 +106,31 @@ def tiny_artefact(file: Path, *, batch: int = 1, name: str = "onnx-fp32") -> Art
     )
 
 
+def add_raw_pixels(bundle: Path, *, made_in: Path) -> Path:
+    """Add the artefact `raw-pixels` to a tiny bundle: uint8 in NHWC layout, with the normalisation inside."""
+    made_in.mkdir()
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, *SIZE, 3])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(LABELS)])
+    nodes = [
+        helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["levels", "white"], ["shares"]),
+        helper.make_node("ReduceMean", ["shares"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weight"], ["logits"]),
+    ]
+    weights = {"white": np.array(255, np.float32), "weight": WEIGHT}
+    initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "raw", [image], [logits], initializers)
+    file = made_in / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), file)
+    artefact = replace(
+        tiny_artefact(file, name="raw-pixels"),
+        files={"model.onnx": sha256_of(file)},
+        input=InputSpec(dtype="uint8", layout="NHWC", shape=(1, *SIZE, 3), normalised_inside=True),
+    )
+    add_artefact(bundle, artefact, made_in=made_in)
+    return bundle
+
+
 def write_detector_bundle(folder: Path) -> Contract:
     """Write two ONNX files of one invented detector: raw maps of raw pixels, and boxes as after a suppression.
 

@@ -125,6 +125,13 @@ def test_an_artefact_is_added_and_replaced(bundle, tmp_path):
         changed = add_artefact(bundle, artefact, made_in=made)
         assert read_contract(bundle) == changed
         assert [entry.name for entry in changed.artefacts] == ["onnx-fp32", "onnx-two"]
+        first_again = replace(tiny_artefact(made / "model.onnx", batch=batch), files=artefact.files)
+        # A replaced artefact keeps its place: readers that may choose take the first one.
+        assert [entry.name for entry in add_artefact(bundle, first_again, made_in=made).artefacts] == [
+            "onnx-fp32",
+            "onnx-two",
+        ]
+        changed = read_contract(bundle)
         assert changed.artefact("onnx-two").input.batch_size == batch
     # What was replaced is gone with its subfolder, and the first artefact was not touched.
     assert sorted(path.name for path in bundle.iterdir()) == ["contract.json", "onnx-fp32", "onnx-two-2"]

@@ -33,7 +33,7 @@ def test_every_engine_has_a_converter_but_torch_which_opens_checkpoints():
 def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, tmp_path):
     """From the converter's folder into a bundle, through the table of engines, and alone by its own description."""
     network, spec, converter = make("test_parcnet", num_classes=4), tiny_spec((32, 48)), load_converter(name)
-    assert converter.refuses(spec, head_of(spec).outputs) is None
+    assert converter.refuses(spec, head_of(spec).outputs(spec)) is None
     (tmp_path / "made").mkdir()
     fused = fuse(network, size=(32, 48))
     artefact = converter.convert(fused, spec, folder=tmp_path / "made", settings=ExportSettings())

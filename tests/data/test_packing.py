@@ -127,7 +127,7 @@ def test_the_working_folder_is_not_replaced(image_folder, tmp_path, monkeypatch)
     source = image_folder(SPLIT)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(InputError, match=r"^\.: is or holds the folder this runs in"):
+    with pytest.raises(InputError, match=r"^\.: is or contains the working folder"):
         pack_folder(source, Path())
 
 

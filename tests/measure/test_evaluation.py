@@ -88,7 +88,7 @@ def test_a_source_alone_is_enough_and_batches_can_be_watched(animals, tmp_path):
             sizes.append(len(one.targets))
             yield one
 
-    evaluation = evaluate(write_tiny_bundle(tmp_path / "bundle"), str(animals), track=watch)
+    evaluation = evaluate(write_tiny_bundle(tmp_path / "bundle"), animals, track=watch)
     assert (evaluation.data.split, evaluation.served, sizes) == ("test", "test", [12])
 
 

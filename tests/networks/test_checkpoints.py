@@ -103,6 +103,13 @@ def test_altered_weights_are_refused(model, tmp_path, suffix):
     assert ("sha256 differs" if suffix == ".safetensors" else "checksum") in refusal(path)
 
 
+def test_an_altered_description_is_refused(model, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(model, SPEC, path)
+    path.write_bytes(path.read_bytes().replace(b"ant", b"eel"))
+    assert "sha256 differs" in refusal(path)
+
+
 def test_weights_that_are_not_finite_are_refused(model, tmp_path):
     state = {f"model.{key}": value.clone() for key, value in model.state_dict().items()}
     name = next(key for key in state if key.endswith("weight"))

@@ -114,7 +114,7 @@ def test_a_picture_of_extreme_aspect_costs_little(size, fit):
 def test_a_mask_must_have_the_inputs_size():
     _, geometry = preprocess(noise(50, 100), Preprocessing(size=(64, 32)))
     with pytest.raises(InputError, match=r"mask of shape \(32, 64\)"):
-        geometry.mask_to_picture(np.zeros((32, 64), np.uint8))
+        geometry.mask_to_picture(np.zeros((32, 64), np.uint8), outside=255)
 
 
 def test_boxes_end_at_the_pictures_borders():

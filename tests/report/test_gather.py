@@ -11,9 +11,9 @@ from parckit.contract import Check, InputError, Preprocessing, read_contract, wr
 from parckit.measure.evaluation import EvaluationData
 from parckit.measure.latency import Timing
 from parckit.measure.records import write_record
+from parckit.processing import to_pixels
 from parckit.report.content import make_report, write_page
 from parckit.report.gather import Findings, gather
-from parckit.report.mistakes import to_pixels
 
 TIMING = Timing(
     threads=1,

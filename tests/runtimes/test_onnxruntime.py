@@ -19,6 +19,7 @@ from bundles import (
     write_tiny_graph,
 )
 from parckit.contract import CONTRACT_FILE, InputError, write_artefact_metadata
+from parckit.contract.metadata import _digest_of
 from parckit.runtimes import load, open_session
 from parckit.runtimes.onnxruntime import load_graph
 
@@ -96,6 +97,8 @@ def describe(tmp_path):
         metadata = write_artefact_metadata(tiny_spec(), artefact)
         for key, change in changes.items():
             metadata[key] = change(json.loads(metadata[key])) if callable(change) else change
+        # A faulty program would write the digest of its faulty description.
+        metadata["parckit_sha256"] = _digest_of(metadata)
         model = onnx.load(file)
         onnx.helper.set_model_props(model, metadata)
         onnx.save(model, file)
@@ -107,6 +110,13 @@ def describe(tmp_path):
 def test_a_described_file_opens_alone(describe):
     session = open_session(describe())
     assert (session.artefact, session.spec, session.batch_size) == ("alone.onnx", tiny_spec(), 1)
+
+
+def test_an_edited_description_is_refused(describe):
+    file = describe()
+    file.write_bytes(file.read_bytes().replace(b'"ant"', b'"eel"'))
+    with pytest.raises(InputError, match="its description was changed after parckit wrote it"):
+        open_session(file)
 
 
 def edited(**values: object) -> Callable[[dict[str, object]], str]:

@@ -90,8 +90,12 @@ def test_paths_where_nothing_is_are_refused(bundle):
 def test_an_engine_that_is_not_installed_ends_with_the_pip_line(bundle, monkeypatch):
     (onnxruntime,) = (engine for engine in ENGINES if engine.name == "onnxruntime")
     monkeypatch.setattr("parckit.runtimes.open.ENGINES", (replace(onnxruntime, module="absent_engine.module"),))
-    with pytest.raises(InputError, match=r'needs the package absent_engine; .* pip install "parckit\[onnxruntime\]"'):
+    with pytest.raises(
+        InputError, match=r'needs the package absent_engine; .* pip install "parckit\[onnxruntime\]"'
+    ) as told:
         open_session(bundle)
+    # Python programmers expect this class.
+    assert isinstance(told.value, ImportError)
 
 
 def test_an_installed_engine_is_preferred_unless_another_one_is_asked_for(bundle, monkeypatch):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from parckit.contract.errors import InputError
 
@@ -21,7 +21,7 @@ class InputSpec:
     """An artefact's only input.
 
     Attributes:
-        name: of the graph's input.
+        name: name of the graph's input.
         dtype: element type.
         layout: order of the dimensions.
         shape: sizes in that order; None for a free dimension.
@@ -36,6 +36,8 @@ class InputSpec:
     normalised_inside: bool = False
 
     def __post_init__(self) -> None:
+        _check_choice("layout", self.layout, get_args(Layout))
+        _check_choice("dtype", self.dtype, get_args(ElementType))
         _check_shape(self.shape, self.layout)
         if self.shape[self.layout.index("C")] != 3:
             raise InputError(f"shape={self.shape}: needs 3 channels in {self.layout}")
@@ -59,7 +61,7 @@ class OutputSpec:
     """One of an artefact's outputs.
 
     Attributes:
-        name: of the graph's output.
+        name: name of the graph's output.
         dtype: element type, such as float32.
         layout: a different capital letter for each dimension. N in front means that the first dimension is the batch.
         shape: sizes in that order; None for a free dimension.
@@ -79,7 +81,7 @@ class DecoderSpec:
     """How an artefact's outputs become an answer.
 
     Attributes:
-        name: of the decoder in `parckit.processing`.
+        name: name of the decoder in `parckit.processing`.
         parameters: what it needs to know, such as the strides of the maps; fixed.
         defaults: thresholds and counts that callers may override, with the values that hold otherwise.
     """
@@ -110,7 +112,7 @@ class Check:
 
     Attributes:
         engine: name in the table of engines.
-        version: of the engine; empty if it was not run.
+        version: version of the engine; empty if it was not run.
         passed: whether the outputs agree; None if it was not run.
         figures: measured numbers by name, such as `max_abs`, `tolerance`, `images` and `peak_memory_bytes`.
         reason: why it was not run; None if it was.
@@ -133,8 +135,8 @@ class Artefact:
 
     Attributes:
         name: unique in the bundle; the name of its subfolder.
-        format: of its files, such as onnx.
-        precision: of its arithmetic.
+        format: format of its files, such as onnx.
+        precision: precision of its arithmetic.
         files: path inside the bundle -> sha256. The first one is the one that an engine opens.
         input: its input.
         outputs: its outputs, in order.
@@ -158,6 +160,7 @@ class Artefact:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise InputError(f"artefact name {self.name!r}: use small letters, digits, dots and hyphens")
+        _check_choice("precision", self.precision, get_args(Precision))
         if not self.files or not self.outputs:
             raise InputError(f"artefact {self.name!r}: has no files or no outputs")
         for file in self.files:
@@ -173,6 +176,11 @@ class Artefact:
     def runs_in_chunks(self) -> bool:
         """Whether all outputs begin with the batch, so that images can be run in groups of any size."""
         return all(output.layout.startswith("N") for output in self.outputs)
+
+
+def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise InputError(f"{name}={value!r}: choose from {', '.join(accepted)}")
 
 
 def _check_shape(shape: tuple[int | None, ...], layout: str) -> None:

@@ -103,8 +103,9 @@ def add_artefact(folder: Path, artefact: Artefact, *, made_in: Path) -> Contract
     remove_leftovers(folder, names=".+")
     former = read_contract(folder)
     listed = place_artefact(artefact, made_in=made_in, bundle=folder)
-    others = tuple(entry for entry in former.artefacts if entry.name != artefact.name)
-    contract = replace(former, artefacts=(*others, listed))
+    # A replaced artefact keeps its place, because readers that may choose take the first one.
+    artefacts = {entry.name: entry for entry in former.artefacts} | {artefact.name: listed}
+    contract = replace(former, artefacts=tuple(artefacts.values()))
     write_contract(contract, folder)
     _remove_unlisted(folder, former, contract)
     return contract
@@ -160,7 +161,7 @@ def read_contract(folder: Path, *, check_files: bool = True) -> Contract:
     if not path.is_file():
         raise InputError(f"{folder}: no bundle ({CONTRACT_FILE} is missing)")
     try:
-        contract = decode_contract(json.loads(path.read_text(encoding="utf-8")))
+        contract = _decode_contract(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path}: not a contract that this version reads: {reason}") from error
@@ -174,7 +175,7 @@ def read_contract(folder: Path, *, check_files: bool = True) -> Contract:
     return contract
 
 
-def decode_contract(data: object) -> Contract:
+def _decode_contract(data: object) -> Contract:
     """Rebuild a contract from the JSON that `write_contract` or parckit 0.1.0 wrote.
 
     Raises:
@@ -202,7 +203,7 @@ def check_labels(artefact: Artefact, spec: NetworkSpec) -> None:
     """Check that a classifier has as many outputs as labels. The outputs of other tasks depend on the head.
 
     Raises:
-        InputError: if it has not.
+        InputError: if the numbers differ.
     """
     if spec.task != "classify":
         return

@@ -20,7 +20,7 @@ class InputError(ParckitError, ValueError):
     exit_code = 2
 
 
-class MissingExtraError(InputError):
+class MissingExtraError(InputError, ImportError):
     """A package is missing that the command needs. The message has the pip line that installs it.
 
     Args:

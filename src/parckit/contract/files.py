@@ -38,7 +38,7 @@ def replacing(target: Path) -> Generator[Path, None, None]:
         _remove(temporary)
 
 
-def find_leftovers(folder: Path, *, names: str) -> list[Path]:
+def find_leftovers(folder: Path, *, names: str) -> set[Path]:
     """Return the temporary files and folders of `replacing` in a folder.
 
     Killed processes left them there, or other processes write them now. New content ends in `.tmp`. Former content that
@@ -49,7 +49,7 @@ def find_leftovers(folder: Path, *, names: str) -> list[Path]:
         names: names of the targets, a regular expression.
     """
     candidates = ((path, _LEFTOVER.fullmatch(path.name)) for path in folder.glob(".*~*"))
-    return sorted(path for path, match in candidates if match and re.fullmatch(names, match[1]))
+    return {path for path, match in candidates if match and re.fullmatch(names, match[1])}
 
 
 def remove_leftovers(folder: Path, *, names: str) -> None:

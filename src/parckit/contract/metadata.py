@@ -3,6 +3,7 @@
 It makes the file usable without its bundle.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.spec import SPEC_KEY, NetworkSpec
 
 _ARTEFACT_KEY = "parckit_artefact"
+_DIGEST_KEY = "parckit_sha256"
 _NOT_IN_THE_FILE = ("files", "checks")
 """Fields of an artefact that are known only after its file is written."""
 
@@ -21,7 +23,8 @@ _NOT_IN_THE_FILE = ("files", "checks")
 def write_artefact_metadata(spec: NetworkSpec, artefact: Artefact) -> dict[str, str]:
     """Return the entries, by key, that a file must carry."""
     facts = {name: value for name, value in to_plain(artefact).items() if name not in _NOT_IN_THE_FILE}
-    return {SPEC_KEY: json.dumps(spec.to_dict()), _ARTEFACT_KEY: json.dumps(facts)}
+    entries = {SPEC_KEY: json.dumps(spec.to_dict()), _ARTEFACT_KEY: json.dumps(facts)}
+    return {**entries, _DIGEST_KEY: _digest_of(entries)}
 
 
 def read_artefact_metadata(metadata: Mapping[str, str], path: Path) -> tuple[NetworkSpec, Artefact]:
@@ -34,9 +37,11 @@ def read_artefact_metadata(metadata: Mapping[str, str], path: Path) -> tuple[Net
     Raises:
         InputError: if the file was not written by parckit, or its entries are damaged or contradict each other.
     """
-    for key in (SPEC_KEY, _ARTEFACT_KEY):
+    for key in (SPEC_KEY, _ARTEFACT_KEY, _DIGEST_KEY):
         if key not in metadata:
             raise InputError(f"{path}: not written by parckit (its metadata lacks {key!r})")
+    if metadata[_DIGEST_KEY] != _digest_of(metadata):
+        raise InputError(f"{path}: its description was changed after parckit wrote it (sha256 differs)")
     try:
         spec = NetworkSpec.from_dict(json.loads(metadata[SPEC_KEY]))
         facts = json.loads(metadata[_ARTEFACT_KEY])
@@ -47,3 +52,8 @@ def read_artefact_metadata(metadata: Mapping[str, str], path: Path) -> tuple[Net
     except ValueError as error:  # InputError and JSON's errors are ValueErrors
         raise InputError(f"{path}: the description in its metadata is damaged: {error}") from error
     return spec, artefact
+
+
+def _digest_of(metadata: Mapping[str, str]) -> str:
+    """Return the SHA-256 digest of the description. It does not cover the graph; a bundle's contract does."""
+    return hashlib.sha256((metadata[SPEC_KEY] + metadata[_ARTEFACT_KEY]).encode()).hexdigest()

@@ -64,7 +64,7 @@ def contract_from_schema1(data: Mapping[str, object]) -> dict[str, object]:
         "checks": [
             {
                 "engine": "onnxruntime",
-                "version": parity["runtime"],
+                "version": str(parity["runtime"]).removeprefix("onnxruntime "),
                 "passed": True,
                 "figures": {**figures, "peak_memory_bytes": data["peak_memory_bytes"]},
                 "reason": None,

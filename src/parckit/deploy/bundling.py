@@ -19,7 +19,7 @@ from parckit.contract import (
     write_contract,
 )
 from parckit.deploy.convert import load_converter
-from parckit.deploy.errors import ExportError
+from parckit.deploy.errors import ExportError, ParityError
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.verify import check_artefact
 from parckit.measure import cost
@@ -27,7 +27,6 @@ from parckit.measure.environment import versions
 from parckit.models import fuse
 from parckit.networks import check_input, head_of, open_checkpoint
 
-_ENGINE = "onnxruntime"
 _USUAL = ExportSettings()
 
 
@@ -57,7 +56,14 @@ def export(
     return export_bundle(network, spec, out=Path(out), settings=settings)
 
 
-def export_bundle(network: nn.Module, spec: NetworkSpec, *, out: Path, settings: ExportSettings = _USUAL) -> Contract:
+def export_bundle(
+    network: nn.Module,
+    spec: NetworkSpec,
+    *,
+    out: Path,
+    settings: ExportSettings = _USUAL,
+    engine: str = "onnxruntime",
+) -> Contract:
     """Write a verified bundle of a network, for the image size in its spec.
 
     Args:
@@ -65,6 +71,7 @@ def export_bundle(network: nn.Module, spec: NetworkSpec, *, out: Path, settings:
         spec: describes the network; the size of its preprocessing becomes the size of the graph's input.
         out: folder of the bundle; a bundle that is already there is replaced only on success.
         settings: how to write the file.
+        engine: the engine that shall run it, which has a converter in `parckit.deploy.convert`.
 
     Raises:
         InputError: if `out` has other content than a bundle, or the network has not as many outputs as labels.
@@ -73,9 +80,9 @@ def export_bundle(network: nn.Module, spec: NetworkSpec, *, out: Path, settings:
     """
     # Check what can be checked before the work.
     _refuse_foreign(out)
-    converter = load_converter(_ENGINE)
-    if reason := converter.refuses(spec, head_of(spec).outputs):
-        raise ExportError(f"{spec.backbone}: {_ENGINE} cannot run it: {reason}")
+    converter = load_converter(engine)
+    if reason := converter.refuses(spec, head_of(spec).outputs(spec)):
+        raise ExportError(f"{spec.backbone}: {engine} cannot run it: {reason}")
     out = out.resolve() if out.is_symlink() else out
     reference = deepcopy(network).cpu().float().eval()
     with replacing(out) as folder:
@@ -90,30 +97,40 @@ def export_bundle(network: nn.Module, spec: NetworkSpec, *, out: Path, settings:
             spec=spec, artefacts=(artefact,), params=counts.params, madds=counts.madds, versions=versions()
         )
         # Compare the engine with torch, and add the result to the contract.
-        check = check_artefact(reference, spec, artefact, folder=folder, engine=_ENGINE)
+        check = check_artefact(reference, spec, artefact, folder=folder, engine=engine)
+        if not check.passed:
+            figures = check.figures
+            raise ParityError(
+                f"{check.engine} {check.version}: an output differs from torch by {figures['max_abs']:.3g} over "
+                f"{figures['images']:.0f} images, accepted is {figures['tolerance']:.3g}; no bundle was written"
+            )
         contract = replace(contract, artefacts=(replace(artefact, checks=(check,)),))
         write_contract(contract, folder)
     return contract
 
 
 def _refuse_foreign(out: Path) -> None:
-    """Refuse an existing `out` unless it is empty or a bundle: replacing a folder deletes all files in it.
+    """Refuse an existing `out` unless an export may replace it, because replacing a folder deletes all files in it.
 
     Raises:
-        InputError: if `out` is a file, or a folder with files that do not belong to a bundle.
+        InputError: if `out` is a file, or a folder with files that are not those of one exported artefact.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"out={out}: is a file; a bundle is a folder")
     # Half-written files of a killed process do not count.
-    entries = {entry.name for entry in set(out.glob("*")).difference(find_leftovers(out, names=".+"))}
-    if not entries:
+    leftovers = find_leftovers(out, names=".+")
+    files = {path for path in out.rglob("*") if path.is_file() and leftovers.isdisjoint((path, *path.parents))}
+    if not files:
         return
-    listed = {CONTRACT_FILE}
-    if CONTRACT_FILE in entries:
-        listed |= {
-            file.partition("/")[0] for entry in read_contract(out, check_files=False).artefacts for file in entry.files
-        }
-    strangers = sorted(entries - listed)
-    if strangers or CONTRACT_FILE not in entries:
-        example = f" (it holds {strangers[0]})" if strangers else ""
-        raise InputError(f"out={out}: must be a new folder, an empty folder or a bundle without other files{example}")
+    if out / CONTRACT_FILE not in files:
+        raise InputError(f"out={out}: must be a new folder, an empty folder or a bundle; it has no {CONTRACT_FILE}")
+    try:
+        first, *others = read_contract(out, check_files=False).artefacts
+    except InputError as error:
+        raise InputError(f"{error}. Delete the folder to export into it") from error
+    if others:
+        names = ", ".join(artefact.name for artefact in (first, *others))
+        raise InputError(f"out={out}: has the artefacts {names}, which an export would delete; name another folder")
+    listed = {out / CONTRACT_FILE, *(out / file for file in first.files)}
+    for stranger in sorted(files - listed):
+        raise InputError(f"out={out}: an export would delete {stranger}, which is no part of the bundle; move it away")

@@ -113,7 +113,7 @@ class Evaluation:
 
 def evaluate(
     path: Path | str,
-    data: EvaluationData | str,
+    data: EvaluationData | Path | str,
     *,
     runtime: str | None = None,
     precision: Precision | None = None,
@@ -136,7 +136,7 @@ def evaluate(
         InputError: if the model or the data cannot be opened, or their classes differ.
     """
     session = open_session(path, runtime=runtime, precision=precision, artefact=artefact, threads=threads)
-    data = EvaluationData(source=data) if isinstance(data, str) else data
+    data = data if isinstance(data, EvaluationData) else EvaluationData(source=str(data))
     return evaluate_session(session, data, track=track)
 
 

@@ -24,18 +24,19 @@ class Head:
 
     Attributes:
         build: builds the network that a spec describes.
-        outputs: the outputs of the network, in order. It returns a single output as a tensor, several as a tuple.
+        outputs: returns the outputs of a spec's network, in order. The network itself returns a single output as a
+            tensor, and several as a tuple.
         decoder: returns how the outputs become an answer.
     """
 
     build: _Build
-    outputs: tuple[OutputSpec, ...]
+    outputs: Callable[[NetworkSpec], tuple[OutputSpec, ...]]
     decoder: Callable[[NetworkSpec], DecoderSpec]
 
 
 HEADS: Mapping[tuple[str, str], Head] = {
     ("classify", "classifier"): Head(
-        build=classify.build_classifier, outputs=(classify.LOGITS,), decoder=lambda _: CLASSIFY
+        build=classify.build_classifier, outputs=lambda _: (classify.LOGITS,), decoder=lambda _: CLASSIFY
     ),
 }
 """Every head by (task, name). A new head needs one entry here and one file in this folder."""

@@ -22,14 +22,14 @@ NETWORK_PREFIX = "model."
 """Prefix of the network's keys in the state dict of a LightningModule of `parckit.tasks`."""
 
 _DIGEST_KEY = "parckit_sha256"
-"""Key of the weights' digest in the metadata of a `.safetensors` file."""
+"""Key of the digest of spec and weights in the metadata of a `.safetensors` file."""
 
 _SUFFIXES = (".ckpt", ".safetensors")
 
 
 def names_checkpoint(name: str) -> bool:
     """Return whether a name is a checkpoint for `open_checkpoint`, not the name of a model."""
-    return name.endswith(_SUFFIXES) or shipped_weights(name) is not None
+    return name.lower().endswith(_SUFFIXES) or shipped_weights(name) is not None
 
 
 def open_checkpoint(path: Path) -> tuple[nn.Module, NetworkSpec]:
@@ -44,10 +44,10 @@ def open_checkpoint(path: Path) -> tuple[nn.Module, NetworkSpec]:
     """
     if not path.is_file():
         path = shipped_weights(str(path)) or path
-    if path.suffix not in _SUFFIXES:
+    if path.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{path}: not a checkpoint; its name must end in one of {_SUFFIXES}")
     with damage_named(path):
-        spec, weights = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
+        spec, weights = _read_lightning(path) if path.suffix.lower() == ".ckpt" else _read_safetensors(path)
     network = build_network(spec)
     if faults := compare_keys(network.state_dict(), weights):
         raise InputError(f"{path}: its weights do not fit its network ({describe_faults(faults)})")
@@ -88,7 +88,8 @@ def save_weights(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     # `save_file` of safetensors makes files that other users may not read, so the bytes are written here.
     with replacing(path) as temporary:
-        metadata = {SPEC_KEY: json.dumps(spec.to_dict()), _DIGEST_KEY: _digest_of(weights)}
+        description = json.dumps(spec.to_dict())
+        metadata = {SPEC_KEY: description, _DIGEST_KEY: _digest_of(weights, description)}
         temporary.write_bytes(save(weights, metadata=metadata))
 
 
@@ -127,8 +128,8 @@ def _read_safetensors(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
             raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r})")
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # file is not a mapping
     # parckit 0.1.0 wrote no digest.
-    if metadata.get(_DIGEST_KEY, digest := _digest_of(weights)) != digest:
-        raise InputError(f"{path}: its weights were changed after they were written (sha256 differs)")
+    if metadata.get(_DIGEST_KEY, digest := _digest_of(weights, metadata[SPEC_KEY])) != digest:
+        raise InputError(f"{path}: it was changed after parckit wrote it (sha256 differs)")
     return _decode_spec(json.loads(metadata[SPEC_KEY]), path), weights
 
 
@@ -143,9 +144,9 @@ def _check_sums(path: Path) -> None:
             raise InputError(f"{path}: damaged: the checksum of {changed!r} in it differs")
 
 
-def _digest_of(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 digest of names, types, shapes and values."""
-    digest = hashlib.sha256()
+def _digest_of(weights: Mapping[str, Tensor], description: str) -> str:
+    """Return the SHA-256 digest of the spec, and of the weights' names, types, shapes and values."""
+    digest = hashlib.sha256(description.encode())
     for name, weight in sorted(weights.items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
         digest.update(weight.contiguous().flatten().view(torch.uint8).numpy().tobytes())

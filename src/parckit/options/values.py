@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse.typing import restricted_number_type
 
-from parckit.contract import InputError
+from parckit.contract import CONTRACT_FILE, InputError
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that numpy accepts")
 
@@ -34,6 +34,10 @@ def parse_counts(text: str) -> tuple[int, ...]:
 
 
 def beside(artefact: Path, ending: str) -> Path:
-    """Return the path of a file about a checkpoint or bundle, in its folder: `run/best.ckpt` -> `run/best` + ending."""
+    """Return the path of a file about a checkpoint or bundle, in its folder: `run/best.ckpt` -> `run/best` + ending.
+
+    A file of a bundle stands for its bundle, because an export that replaces the bundle would delete the new file.
+    """
     whole = artefact.resolve()
+    whole = next((folder for folder in whole.parents if (folder / CONTRACT_FILE).is_file()), whole)
     return whole.with_name((whole.name if whole.is_dir() else whole.stem) + ending)

@@ -13,7 +13,7 @@ from parckit.processing.images import (
     open_picture,
     readable_formats,
 )
-from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array
+from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
 from parckit.processing.prediction import Prediction
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "probabilities",
     "readable_formats",
     "to_array",
+    "to_pixels",
 ]

@@ -1,6 +1,7 @@
 """Classification: from logits to the most probable classes, as text, JSON and picture."""
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -136,7 +137,7 @@ class ClassDecoder:
     task: ClassVar[Task] = "classify"
 
     def __init__(self, labels: Sequence[str], *, top: int = 3, threshold: float = 0.0) -> None:
-        if top < 1 or int(top) != top:
+        if not 1 <= top < math.inf or int(top) != top:
             raise InputError(f"top={top}: must be a whole number of classes, at least 1")
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold={threshold}: must be a probability, from 0 to 1")

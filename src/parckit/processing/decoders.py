@@ -1,6 +1,6 @@
 """The table of decoders: what turns an artefact's outputs into answers, by the name in its `DecoderSpec`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any, Protocol
 
@@ -45,8 +45,18 @@ class DecoderType(Protocol):
 DECODERS: Mapping[str, DecoderType] = {CLASSIFY.name: ClassDecoder}
 
 
+Suppress = Callable[[NDArray[np.floating], NDArray[np.floating], float], NDArray[np.integer]]
+"""Boxes (N, 4), their scores (N,) and the largest accepted IoU -> indices of the boxes to keep, best first."""
+_SUPPRESS = "suppress"
+"""Keyword of the decoders that suppress boxes. Only a caller may set it; a file may not."""
+
+
 def make_decoder(
-    decoder: DecoderSpec, network: NetworkSpec, *, overrides: Mapping[str, int | float] | None = None
+    decoder: DecoderSpec,
+    network: NetworkSpec,
+    *,
+    overrides: Mapping[str, int | float] | None = None,
+    suppress: Suppress | None = None,
 ) -> Decoder:
     """Build the decoder that an artefact names.
 
@@ -54,6 +64,8 @@ def make_decoder(
         decoder: the artefact's.
         network: the artefact's network.
         overrides: values to use in place of some of `decoder.defaults`.
+        suppress: what removes boxes that overlap, in place of the decoder's own; rooms with torch pass torchvision's.
+            Decoders without boxes do not use it.
 
     Raises:
         InputError: if there is no such decoder for the network's task, or it refuses a value or the name of one.
@@ -68,11 +80,13 @@ def make_decoder(
             accepted = ", ".join(decoder.defaults) or "nothing"
             raise InputError(f"{name}={value}: this artefact lets callers set {accepted}")
     keywords = {**decoder.parameters, **decoder.defaults, **(overrides or {})}
-    _, *known = signature(kind).parameters
+    known = list(signature(kind).parameters)[1:]
+    settable = [name for name in known if name != _SUPPRESS]
     for name in keywords:
-        if name not in known:
-            raise InputError(f"decoder={decoder.name!r}: {name!r} is unknown; known are {', '.join(known)}")
+        if name not in settable:
+            raise InputError(f"decoder={decoder.name!r}: {name!r} is unknown; known are {', '.join(settable)}")
+    functions = {_SUPPRESS: suppress} if suppress is not None and _SUPPRESS in known else {}
     try:
-        return kind(network.labels, **keywords)
+        return kind(network.labels, **keywords, **functions)
     except TypeError as error:  # a parameter in the file is of the wrong type
         raise InputError(f"decoder={decoder.name!r}, {keywords}: {error}") from error

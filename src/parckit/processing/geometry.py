@@ -41,12 +41,12 @@ class Geometry(NamedTuple):
         moved = (boxes.reshape(-1, 4) + shift) / [scale_x, scale_y, scale_x, scale_y]
         return moved.clip(0, [width, height, width, height]).astype(np.float32)
 
-    def mask_to_picture(self, mask: NDArray[np.generic], *, outside: int = 0) -> NDArray[np.generic]:
+    def mask_to_picture(self, mask: NDArray[np.generic], *, outside: int) -> NDArray[np.generic]:
         """Return a mask of the picture's size; each of its pixels takes the value of the nearest pixel of the input.
 
         Args:
             mask: class or instance numbers, one for each pixel of the input.
-            outside: value where the input shows nothing of the picture, as beyond a centre crop.
+            outside: value for pixels of the picture that the input does not show, such as those beyond a centre crop.
 
         Raises:
             InputError: if the mask has another size than the input.

@@ -60,6 +60,8 @@ def open_picture(source: Picture) -> Image.Image:
     if isinstance(source, str | Path):
         return load_image(source)
     if isinstance(source, Image.Image):
+        if not source.width or not source.height:
+            raise InputError(f"Pillow image of size {source.size}: has no pixels")
         # Pillow reads the pixels of an opened file only now.
         with _naming(str(getattr(source, "filename", "") or "Pillow image")):
             return _rgb(ImageOps.exif_transpose(source))

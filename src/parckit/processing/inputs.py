@@ -99,12 +99,28 @@ def to_array(
         pixels = pixels.transpose(2, 0, 1)
         scale, shift = scale[:, None, None], shift[:, None, None]
     if wanted.normalised_inside:
-        return np.ascontiguousarray(pixels, dtype=wanted.dtype)
+        return np.array(pixels, dtype=wanted.dtype, order="C")  # a copy: Pillow's memory is read-only
     array = pixels.astype(np.float32, order="C")
     # Two float32 operations in this order, as training has always done: the numbers must not change by one bit.
     array *= scale
     array += shift
     return array
+
+
+def to_pixels(
+    array: NDArray[np.generic], preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW
+) -> NDArray[np.uint8]:
+    """Turn one image of a network's input back into RGB pixels, as `to_array` got them.
+
+    Shape:
+        (3, H, W), or (H, W, 3) in NHWC layout -> (H, W, 3)
+    """
+    pixels = array.transpose(1, 2, 0) if wanted.layout == "NCHW" else array
+    if not wanted.normalised_inside:
+        pixels = 255 * (pixels.astype(np.float64) * preprocessing.std + preprocessing.mean)
+    if preprocessing.channel_order == "bgr":
+        pixels = pixels[..., ::-1]
+    return pixels.round().clip(0, 255).astype(np.uint8)
 
 
 @cache

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from parckit.contract import Preprocessing
 from parckit.data import Batch
 from parckit.measure.evaluation import Evaluation, EvaluationData, Track, evaluate_session
-from parckit.processing import ClassPrediction
+from parckit.processing import ClassPrediction, to_pixels
 from parckit.runtimes import Session
 
 MOST = 24
@@ -48,7 +47,7 @@ def evaluate_with_mistakes(
 
     If there are few mistakes, the right answers with the lowest confidence follow.
     """
-    watch = _Watch(preprocessing=session.spec.preprocessing, labels=session.spec.labels)
+    watch = _Watch(session=session)
     evaluation = evaluate_session(session, data, track=track, watch=watch.keep)
     doubtful = watch.doubtful[: max(0, _FEW - len(watch.mistakes))]
     return evaluation, tuple(watch.mistakes + doubtful)
@@ -59,20 +58,18 @@ class _Watch:
     """Observes an evaluation: it sees the images, the answers and the true classes of every batch.
 
     Attributes:
-        preprocessing: of the images.
-        labels: class names by index.
+        session: the classifier.
         mistakes: wrong answers, the highest confidence first.
         doubtful: right answers, the lowest confidence first.
     """
 
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
+    session: Session
     mistakes: list[Answer] = field(default_factory=list[Answer])
     doubtful: list[Answer] = field(default_factory=list[Answer])
 
     def keep(self, batch: Batch, predictions: Sequence[ClassPrediction]) -> None:
         """Keep a batch's answers if they are among the worst so far."""
-        truths = [self.labels[index] for index in batch.targets.tolist()]
+        truths = [self.session.spec.labels[index] for index in batch.targets.tolist()]
         order = sorted(range(len(truths)), key=lambda index: predictions[index].probability)
         wrong = [index for index in reversed(order) if predictions[index].label != truths[index]][:MOST]
         unsure = [index for index in order if predictions[index].label == truths[index]][:_FEW]
@@ -81,7 +78,7 @@ class _Watch:
         def answers(indices: Sequence[int]) -> list[Answer]:
             return [
                 Answer(
-                    pixels=to_pixels(images[index], self.preprocessing),
+                    pixels=to_pixels(images[index], self.session.spec.preprocessing, wanted=self.session.input),
                     truth=truths[index],
                     prediction=predictions[index].label,
                     confidence=predictions[index].probability,
@@ -91,15 +88,3 @@ class _Watch:
 
         self.mistakes = sorted(self.mistakes + answers(wrong), key=lambda answer: -answer.confidence)[:MOST]
         self.doubtful = sorted(self.doubtful + answers(unsure), key=lambda answer: answer.confidence)[:_FEW]
-
-
-def to_pixels(image: npt.NDArray[np.generic], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
-    """Turn a network's input back into a picture: undo the normalisation and the order of the channels.
-
-    Shape:
-        (3, H, W) -> (H, W, 3)
-    """
-    pixels = 255 * (image.transpose(1, 2, 0) * preprocessing.std + preprocessing.mean)
-    if preprocessing.channel_order == "bgr":
-        pixels = pixels[..., ::-1]
-    return pixels.round().clip(0, 255).astype(np.uint8)

@@ -23,6 +23,7 @@ class Engine:
         extra: extra of parckit that installs it.
         module: module of `parckit.runtimes` with its `open_artefact`; imported only when the engine is used.
         formats: formats of artefacts that it opens.
+        suffixes: endings, in small letters, of single files that it opens because they say themselves what they are.
         precisions: precisions that it runs.
     """
 
@@ -31,6 +32,7 @@ class Engine:
     extra: str
     module: str
     formats: tuple[str, ...]
+    suffixes: tuple[str, ...]
     precisions: tuple[Precision, ...]
 
     @property
@@ -50,6 +52,7 @@ ENGINES = (
         extra="models",
         module="parckit.runtimes.torch",
         formats=(CHECKPOINT,),
+        suffixes=(".ckpt", ".safetensors", ""),  # names without an ending are those of shipped weights
         precisions=("fp32",),
     ),
     Engine(
@@ -58,6 +61,7 @@ ENGINES = (
         extra="onnxruntime",
         module="parckit.runtimes.onnxruntime",
         formats=("onnx",),
+        suffixes=(".onnx",),
         precisions=("fp32", "fp16", "int8"),
     ),
 )
@@ -65,7 +69,7 @@ ENGINES = (
 
 
 class EngineModule(Protocol):
-    """What an engine's module offers."""
+    """What an engine's module offers. torch's has no `open_artefact`, because a bundle holds no checkpoints."""
 
     def open_artefact(self, folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None) -> Session:
         """Load an artefact of the bundle `folder`."""

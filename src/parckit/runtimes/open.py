@@ -4,13 +4,10 @@ import logging
 from pathlib import Path
 
 from parckit.contract import CONTRACT_FILE, Artefact, Contract, InputError, Precision, read_contract, shipped_weights
-from parckit.runtimes.engines import CHECKPOINT, ENGINES, Engine, find_engine, load_engine
+from parckit.runtimes.engines import ENGINES, Engine, find_engine, load_engine
 from parckit.runtimes.protocol import Session, check_threads
 
 _log = logging.getLogger(__name__)
-
-_FORMAT_OF_SUFFIX = {".ckpt": CHECKPOINT, ".safetensors": CHECKPOINT, ".onnx": "onnx"}
-"""Formats of single files that say themselves what they are. Names without suffix are those of shipped weights."""
 
 
 def open_session(
@@ -44,10 +41,12 @@ def open_session(
             raise InputError(f"{path}: {option}={value!r} chooses within a bundle, a folder with {CONTRACT_FILE}")
     if not path.exists() and shipped_weights(str(path)) is None:
         raise InputError(f"{path}: no such file or folder, nor weights that come with parckit")
-    format_name = _FORMAT_OF_SUFFIX.get(path.suffix.lower(), CHECKPOINT)
-    fitting = [entry for entry in ENGINES if format_name in entry.formats and engine in (None, entry)]
+    suffix = "" if shipped_weights(str(path)) is not None and not path.exists() else path.suffix.lower()
+    fitting = [entry for entry in ENGINES if suffix in entry.suffixes and engine in (None, entry)]
     if not fitting:
-        raise InputError(f"{path}: runtime={runtime!r} does not open {format_name} files")
+        accepted = ", ".join(filter(None, (ending for entry in ENGINES for ending in entry.suffixes)))
+        asked = "" if runtime is None else f"runtime={runtime!r} does not open it; "
+        raise InputError(f"{path}: {asked}files that open alone end in {accepted}")
     installed = [entry for entry in fitting if entry.is_installed]
     return load_engine((installed or fitting)[0], what=str(path)).open_file(path, threads=threads)
 

@@ -70,7 +70,7 @@ def check_images(images: Images, wanted: InputSpec) -> None:
         raise InputError(f"images of shape {images.shape} and type {images.dtype}: must be ({accepted}) {wanted.dtype}")
 
 
-def run_in_chunks(images: Images, *, batch_size: int, run: "Run") -> Outputs:
+def run_in_chunks(images: Images, *, batch_size: int, run: "RunGroup") -> Outputs:
     """Run any number of images in groups of a fixed number; the last group is filled up with zeros.
 
     Args:
@@ -82,7 +82,7 @@ def run_in_chunks(images: Images, *, batch_size: int, run: "Run") -> Outputs:
         (B, ...) -> (B, ...) for each output
     """
     parts: list[Sequence[npt.NDArray[np.generic]]] = []
-    # Of no images one group of zeros is run, to learn the shapes of the outputs.
+    # If there are no images, one group of zeros is run to learn the shapes of the outputs.
     for start in range(0, max(1, len(images)), batch_size):
         chunk = images[start : start + batch_size]
         lack = batch_size - len(chunk)
@@ -93,9 +93,9 @@ def run_in_chunks(images: Images, *, batch_size: int, run: "Run") -> Outputs:
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-class Run(Protocol):
-    """One run of an engine."""
+class RunGroup(Protocol):
+    """One run of an engine, with as many images as its graph takes."""
 
     def __call__(self, images: Images) -> Sequence[npt.NDArray[np.generic]]:
-        """Return the outputs for exactly as many images as the graph takes."""
+        """Return the outputs."""
         ...

@@ -73,13 +73,13 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
     """
     # Write the file, read it back and check it.
     head, path = head_of(spec), folder / FILE
-    names = [output.name for output in head.outputs]
+    names = [output.name for output in head.outputs(spec)]
     _write(network, path, size=spec.preprocessing.size, names=names, settings=settings)
     graph = check_file(path, opset=settings.opset, ir_version=settings.ir).graph
     # Describe it by what the file says, in the file and for the bundle.
     image = InputSpec(name=INPUT, shape=shape_of(graph.input[0]))
     outputs = tuple(
-        replace(output, shape=shape_of(value)) for output, value in zip(head.outputs, graph.output, strict=True)
+        replace(output, shape=shape_of(value)) for output, value in zip(head.outputs(spec), graph.output, strict=True)
     )
     artefact = Artefact(
         name="onnx-fp32",
