@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from parckit.contract import DecoderSpec, InputError, Task
 from parckit.processing.geometry import Geometry
+from parckit.processing.lettering import letter
 
 CLASSIFY = DecoderSpec(name="classify", defaults={"top": 3, "threshold": 0.0})
 """How logits become classes: the `top` most probable ones; below the probability `threshold` the answer is UNKNOWN."""
@@ -88,7 +89,8 @@ class ClassPrediction:
         left, right = width * 2 // 5, width - 80
         for number, (label, probability) in enumerate(rows):
             top = picture.height + 4 + _ROW_HEIGHT * number
-            pen.text((left - 8, top + _ROW_HEIGHT // 2), label, fill=_INK, font=font, anchor="rm")
+            name, name_font = letter(label, size=_FONT_SIZE, width=left - 16)
+            pen.text((left - 8, top + _ROW_HEIGHT // 2), name, fill=_INK, font=name_font, anchor="rm")
             if probability is not None:
                 end = left + round((right - left) * probability)
                 pen.rectangle((left, top + 5, end, top + _ROW_HEIGHT - 5), fill=_BAR)
