@@ -2,11 +2,12 @@ import io
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from parckit.contract import InputError
-from parckit.data.checking import SMALLEST, Finding, find_problems, inspect_files, list_files
+from parckit.data.checking import SMALLEST, Finding, find_problems, inspect
+from parckit.data.checklist import Member
 
 EXIF_ORIENTATION = 0x0112
 
@@ -23,8 +24,9 @@ def folder(tmp_path: Path, picture) -> Path:
 
 
 def problems(folder: Path, *, threads: int = 2, smallest: int = SMALLEST) -> list[tuple[str, str, str]]:
-    inspections = inspect_files(list_files(folder), threads=threads)
-    findings = find_problems(filter(None, inspections), smallest=smallest)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    members = [Member(path=path, read=path.read_bytes) for path in files]
+    findings = find_problems(list(filter(None, inspect(members, threads=threads))), smallest=smallest)
     return [(str(finding.path.relative_to(folder)), finding.problem, finding.detail) for finding in findings]
 
 
@@ -56,12 +58,6 @@ def test_files_that_cannot_be_read_are_broken(folder, monkeypatch):
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert {row[1:] for row in problems(folder)} == {("broken", "Permission denied")}
-
-
-def test_leftovers_of_a_mac_are_broken_for_they_count_as_images(folder):
-    (folder / "._a.jpg").write_bytes(b"\0\5\26\7resource fork")
-    ((file, problem, _),) = problems(folder)
-    assert (file, problem) == ("._a.jpg", "broken")
 
 
 def test_endings_that_promise_another_format_are_found(folder):
@@ -146,18 +142,62 @@ def test_a_finding_names_the_file(folder):
     stream = io.BytesIO()
     Image.new("RGB", (4, 4)).save(stream, "PNG")
     (folder / "z.png").write_bytes(stream.getvalue())
-    (finding,) = find_problems(inspect_files([folder / "z.png"], threads=1))
+    member = Member(path=folder / "z.png", read=stream.getvalue)
+    (finding,) = find_problems(list(inspect([member], threads=1)))
     assert finding == Finding(path=folder / "z.png", problem="tiny", detail="shorter side of 4 pixels")
 
 
-def test_folders_that_cannot_be_checked_are_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such folder"):
-        list_files(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=f"{tmp_path}: holds no files"):
-        list_files(tmp_path)
+def _variants(picture: Image.Image) -> dict[str, Image.Image]:
+    jpeg = io.BytesIO()
+    picture.save(jpeg, "JPEG", quality=30)
+    half = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BICUBIC)
+    return {"jpeg.png": Image.open(jpeg), "half.png": half, "bright.png": picture.point(lambda value: value * 1.15)}
 
 
-def test_linked_folders_are_looked_into_as_in_training(folder, tmp_path_factory):
-    linking = tmp_path_factory.mktemp("linking")
-    (linking / "class").symlink_to(folder, target_is_directory=True)
-    assert list_files(linking) == [linking / "class" / path.relative_to(folder) for path in list_files(folder)]
+def test_copies_that_were_encoded_resized_or_brightened_look_alike(tmp_path):
+    pictures = [_waves(number) for number in range(3)]
+    for number, original in enumerate(pictures):
+        original.save(tmp_path / f"{number}.png")
+    for name, variant in _variants(pictures[1]).items():
+        variant.save(tmp_path / name)
+    alike = ("looks alike", f"as {tmp_path / '1.png'}")
+    assert problems(tmp_path) == [(name, *alike) for name in ("bright.png", "half.png", "jpeg.png")]
+
+
+def _waves(number: int) -> Image.Image:
+    """Return a smooth picture: noise of 6 x 6 pixels, enlarged."""
+    noise = np.random.default_rng(number).integers(0, 200, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((120, 90), Image.Resampling.BICUBIC)
+
+
+def test_pictures_without_contrast_do_not_look_alike(tmp_path):
+    for number in range(3):
+        Image.new("RGB", (40, 40), (number * 20, 0, 0)).save(tmp_path / f"{number}.png")
+    assert problems(tmp_path) == []
+
+
+def test_a_copy_in_another_class_or_split_is_named_as_such(tmp_path):
+    _waves(0).save(tmp_path / "a.png")
+    shutil.copy(tmp_path / "a.png", tmp_path / "b.png")
+    _waves(0).resize((60, 45)).save(tmp_path / "c.png")
+    members = [
+        Member(path=path, read=path.read_bytes, label=label, split=split)
+        for path, label, split in zip(
+            sorted(tmp_path.iterdir()), ("cat", "dog", "cat"), ("train", "train", "val"), strict=True
+        )
+    ]
+    first = tmp_path / "a.png"
+    assert [finding.detail for finding in find_problems(list(inspect(members, threads=1)))] == [
+        f"as {first}, in another class",
+        f"as {first}, in another split",
+    ]
+
+
+def test_deep_grey_that_loading_refuses_is_broken(tmp_path):
+    Image.fromarray(np.full((40, 40), 300, np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((40, 40), -5, np.int32)).save(tmp_path / "negative.tif")
+    Image.fromarray(np.full((40, 40), 70_000, np.int32)).save(tmp_path / "wide.tif")
+    Image.fromarray(np.full((40, 40), 700, np.uint16)).save(tmp_path / "sound.tif")
+    assert [row[:2] for row in problems(tmp_path)] == [
+        (name, "broken") for name in ("float.tif", "negative.tif", "wide.tif")
+    ]

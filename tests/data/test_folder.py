@@ -2,9 +2,11 @@ import os
 
 import numpy as np
 import pytest
+from torchvision.datasets.folder import make_dataset
 
 from parckit.contract import InputError
 from parckit.data.folder import open_folder
+from parckit.processing import IMAGE_EXTENSIONS
 
 
 def _names(table):
@@ -56,7 +58,6 @@ def test_names_outside_ascii_are_found_again(image_folder):
         ({"cat": 2, "dog": 1}, "dog: one image cannot be both trained on and held out"),
         ({"test/cat": 2}, "has no train split, only test"),
         ({"train/cat": 2, "valid/cat": 2, "val/cat": 2}, "val and valid both mean the split val"),
-        ({"train/cat": 2, "Testing/.": 2}, "Testing: has no class folders"),
         ({"val/cat": 2, "train2017/cat": 2}, "train2017: unknown split beside val; use train, training, val"),
     ],
 )
@@ -79,3 +80,35 @@ def test_a_class_may_be_called_like_a_split(image_folder):
 
 def test_other_folders_beside_the_splits_are_left_alone(image_folder):
     assert open_folder(image_folder({"train/cat": 3, "val/cat": 1, "devkit": 1}), split="train").labels == ("cat",)
+
+
+@pytest.mark.parametrize("name", ["test", "Testing"])
+def test_a_test_folder_without_classes_stops_only_those_who_test(image_folder, name):
+    root = image_folder({"train/cat": 2, "train/dog": 2, "val/cat": 1, "val/dog": 1, f"{name}/.": 3})
+    table = open_folder(root, split="train")
+    assert len(table.targets) == 4
+    assert [(entry.path, entry.cause) for entry in table.left_out] == [(str(root / name), "split")]
+    with pytest.raises(InputError, match=f"{name}: has no class folders"):
+        open_folder(root, split="test")
+
+
+def test_the_order_of_a_clean_folder_is_that_of_torchvision(image_folder):
+    """Training order and held-out parts depend on the order of the files, so it must never change."""
+    root = image_folder({"b/z": 2, "b": 2, "b/z.1/y": 1, "b/z-": 1, "B": 2, "a/x/y": 2, "a": 1})
+    expected = make_dataset(root, {"B": 0, "a": 1, "b": 2}, extensions=IMAGE_EXTENSIONS)
+    table = open_folder(root, split="all")
+    assert list(zip(_names(table), table.targets.tolist(), strict=True)) == expected
+
+
+def test_what_lies_beside_classes_and_splits_is_told(image_folder):
+    root = image_folder({"train/cat": 2, "train/dog": 2, "train/@eaDir": 1, "train/.": 1, "val/cat": 1, "val/dog": 1})
+    (root / "raw").mkdir()
+    (root / "__MACOSX").mkdir()
+    (root / "README.txt").touch()
+    table = open_folder(root, split="train")
+    assert {(os.path.relpath(entry.path, root), entry.cause) for entry in table.left_out} == {
+        ("train/@eaDir", "hidden"),
+        ("train/000.png", "place"),
+        ("raw", "place"),
+        ("__MACOSX", "hidden"),
+    }

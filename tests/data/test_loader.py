@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from parckit.contract import Preprocessing
 from parckit.data import (
@@ -10,6 +11,7 @@ from parckit.data import (
     Batch,
     BatchShape,
     DrawnImages,
+    IndexedImages,
     OneSize,
     Sample,
     SeededBatches,
@@ -17,6 +19,7 @@ from parckit.data import (
     eval_transform,
     image_loader,
     open_images,
+    open_table,
     train_loader,
     train_transform,
 )
@@ -117,3 +120,46 @@ def test_processes_share_the_images_without_repeating_any(processes):
     ]
     assert [len(part) for part in parts] == [len(range(i, 178, processes)) for i in range(processes)]
     assert torch.cat(parts).bincount().tolist() == np.bincount(dataset.table.targets).tolist()
+
+
+class NoMemory:
+    """A transform of a machine without memory: it fails for every picture of the second class."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, picture, target, **kwargs):
+        if target == 1:
+            raise self.error
+        return TRANSFORM(picture, target)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes"), ZeroDivisionError("x")]
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_picture_that_cannot_be_transformed_is_named_or_skipped(image_folder, failure, caplog, error, training):
+    root = image_folder({"train/cat": 3, "train/dog": 1, "val/cat": 1, "val/dog": 1})
+    table = open_table(str(root), split="train")
+
+    def load(on_error):
+        if not training:
+            return image_loader(IndexedImages(table, transform=NoMemory(error), on_error=on_error), batch_size=4)
+        drawn = DrawnImages(table, transform=NoMemory(error), on_error=on_error)
+        batches = SeededBatches(4, batch=BatchShape(4, (6, 4)), sizes=OneSize(), epochs=1, seed=0)
+        return train_loader(drawn, batches=batches)
+
+    said = failure(load("raise"))
+    assert said.startswith(f"{root / 'train' / 'dog' / '000.png'}: cannot be prepared ({type(error).__name__}")
+    (batch,) = load("skip")
+    assert (batch.targets.tolist(), batch.skipped) == ([0, 0, 0], 1)
+    assert "skipped" in caplog.text
+
+
+def test_a_picture_whose_decoder_has_no_memory_is_named(spoilt, monkeypatch, failure):
+    def load(image):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", load)
+    dataset = open_images(str(spoilt), split="test", transform=TRANSFORM)
+    assert "000.png: cannot be read as an image (MemoryError)" in failure(image_loader(dataset, batch_size=2))

@@ -48,6 +48,14 @@ def test_an_unknown_source_lists_the_accepted_ones(tmp_path):
         open_images(str(tmp_path / "images.zip"), split="test", transform=TRANSFORM)
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000, "{" * 3000 + "a,b" + "}" * 3000, "a" * 300 + ".tar"])
+def test_a_name_that_no_system_can_have_is_refused_in_one_short_line(name):
+    with pytest.raises(InputError) as caught:
+        open_images(name, split="test", transform=TRANSFORM)
+    assert len(str(caught.value)) < 600
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("address", "command"),
     [

@@ -271,3 +271,19 @@ def test_training_images_have_the_size_asked_for(picture, crop):
 def test_augment_refuses_what_makes_no_sense(values, message):
     with pytest.raises(InputError, match=message):
         AugmentSettings(**values)
+
+
+@pytest.mark.parametrize("crop", ["random_resized", "pad", "none"])
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000), (20_000, 3), (3, 65_000)])
+def test_no_step_of_training_makes_a_huge_picture(monkeypatch, crop, size):
+    resize, made = Image.Image.resize, []
+
+    def record(image, size, *args, **kwargs):
+        made.append(size[0] * size[1])
+        return resize(image, size, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "resize", record)
+    transform = train_transform(Preprocessing(size=(256, 256)), augment=AugmentSettings(crop=crop))
+    sample = transform(Image.new("RGB", size), 0, size=(256, 256), share=0.0)
+    assert sample.image.shape == (3, 256, 256)
+    assert max(made) <= 16 * 256 * 256

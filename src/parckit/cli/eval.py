@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
 from parckit.cli.tables import show
+from parckit.data import name_source
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
 from parckit.measure.records import write_record
 from parckit.options import beside, verb_parser
@@ -35,7 +36,9 @@ def main(argv: list[str]) -> None:
     evaluation = evaluate(
         args.model, args.data, threads=args.threads, track=partial(track, description="evaluating"), **choice(args)
     )
-    show_evaluation(evaluation, title=f"{args.model} on {args.data.source}, {evaluation.served}", picture=picture)
+    show_evaluation(
+        evaluation, title=f"{args.model} on {name_source(args.data.source)}, {evaluation.served}", picture=picture
+    )
     if args.record is not None:
         write_record(args.record, "eval", record_values(evaluation, args.model), seed=None, threads=args.threads)
     confusion = cast("NDArray[np.int64]", evaluation.score.tables["confusion"])
@@ -46,8 +49,8 @@ def show_evaluation(evaluation: Evaluation, *, title: str, picture: Path) -> Non
     """Print a score."""
     score = evaluation.score
     rows = [("top-1 %", f"{score.scalars['top1']:.2f}"), ("top-5 %", f"{score.scalars['top5']:.2f}")]
-    rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("artefact", evaluation.artefact)]
-    rows += [("engine", evaluation.engine), ("confusion matrix", str(picture))]
+    rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("left out", evaluation.left_out)]
+    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), ("confusion matrix", str(picture))]
     show(title, ("measure", "value"), rows)
 
 

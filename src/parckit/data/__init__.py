@@ -3,8 +3,9 @@
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.loader import Batch, Collate, collate_classes, image_loader, train_loader
 from parckit.data.sampling import BatchShape, Draw, Epoch, MultiScale, OneSize, Progressive, SeededBatches, Sizes
-from parckit.data.source import open_images, open_table
+from parckit.data.source import Source, name_source, open_images, open_table
 from parckit.data.splits import Split
+from parckit.data.summary import describe_left_out, describe_run
 from parckit.data.transforms import AugmentSettings, Crop, CropInterpolation, eval_transform, train_transform
 
 __all__ = [
@@ -25,14 +26,18 @@ __all__ = [
     "Sample",
     "SeededBatches",
     "Sizes",
+    "Source",
     "Split",
     "Table",
     "Target",
     "TrainTransform",
     "Transform",
     "collate_classes",
+    "describe_left_out",
+    "describe_run",
     "eval_transform",
     "image_loader",
+    "name_source",
     "open_images",
     "open_table",
     "train_loader",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parckit.contract import InputError, Precision
-from parckit.data import Batch, IndexedImages, OnError, Split, image_loader
+from parckit.data import Batch, IndexedImages, OnError, Split, describe_left_out, image_loader, name_source
 from parckit.measure.evaluators import TaskMetric, evaluator_of
 from parckit.processing import make_decoder
 from parckit.runtimes import Session, open_session
@@ -29,7 +29,8 @@ class EvaluationData:
     """Labelled data to evaluate on; on the command line `--data X` is short for `--data.source X`.
 
     Attributes:
-        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
+            or `hf://NAME`; or a list of these.
         split: part of the source. If there is no test part, val or a held-out part of train serves as test, with a
             warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
@@ -40,7 +41,7 @@ class EvaluationData:
         InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
     """
 
-    source: str
+    source: list[str] | str
     split: Split = "test"
     on_error: OnError = "raise"
     batch_size: int = 64
@@ -63,7 +64,7 @@ class EvaluationData:
         spec = session.spec
         evaluator = evaluator_of(spec.task)
         table = evaluator.open_table(self.source, split=self.split)
-        _check_classes(table.labels, spec.labels, source=self.source)
+        _check_classes(table.labels, spec.labels, source=name_source(self.source))
         transform = evaluator.transform(spec.preprocessing, wanted=session.input)
         return IndexedImages(table, transform=transform, on_error=self.on_error)
 
@@ -101,6 +102,7 @@ class Evaluation:
         artefact: name of the artefact or checkpoint.
         data: the data.
         served: which part of the source served as the split.
+        left_out: what the source holds and the evaluation does not see, in words.
     """
 
     score: Score
@@ -109,6 +111,7 @@ class Evaluation:
     artefact: str
     data: EvaluationData
     served: str
+    left_out: str
 
 
 def evaluate(
@@ -168,6 +171,7 @@ def evaluate_session(
         artefact=session.artefact,
         data=data,
         served=dataset.served,
+        left_out=describe_left_out(dataset.table.left_out),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parckit.contract import InputError, InputSpec, NetworkSpec, Preprocessing, Task
-from parckit.data import Collate, Split, Table, Target, Transform, collate_classes, eval_transform, open_table
+from parckit.data import Collate, Source, Split, Table, Target, Transform, collate_classes, eval_transform, open_table
 from parckit.measure.classification import ClassificationMetric
 
 
@@ -34,7 +34,7 @@ class TaskMetric(Protocol):
 
 
 class _OpenTable(Protocol):
-    def __call__(self, source: str, *, split: Split) -> Table: ...
+    def __call__(self, source: Source, *, split: Split) -> Table: ...
 
 
 class _MakeTransform(Protocol):

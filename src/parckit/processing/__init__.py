@@ -14,6 +14,7 @@ from parckit.processing.images import (
     readable_formats,
 )
 from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
+from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
 from parckit.processing.prediction import Prediction
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ClassScore",
     "Decoder",
     "Geometry",
+    "LeftOut",
     "Picture",
     "Prediction",
     "cover",
@@ -37,9 +39,12 @@ __all__ = [
     "load_image",
     "make_decoder",
     "open_picture",
+    "pictures",
     "preprocess",
     "probabilities",
     "readable_formats",
+    "refused_ending",
+    "subfolders",
     "to_array",
     "to_pixels",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from parckit.contract import InputError
+from parckit.processing.listing import pictures
 
 FORMAT_OF_EXTENSION = {
     ".jpg": "JPEG",
@@ -91,12 +92,14 @@ def load_image(path: str | Path) -> Image.Image:
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder and of all folders in it, sorted. The files are not opened.
 
+    Hidden files and files that a system left there are not images: see `parckit.processing.listing`.
+
     Raises:
         InputError: if there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
+    paths = sorted(map(Path, pictures(str(folder), endings=IMAGE_EXTENSIONS, left_out=[])))
     if not paths:
         raise InputError(f"{folder}: holds no images; accepted endings are {', '.join(IMAGE_EXTENSIONS)}")
     return paths

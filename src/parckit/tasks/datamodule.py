@@ -18,7 +18,9 @@ from parckit.data import (
     Progressive,
     SeededBatches,
     Sizes,
+    describe_run,
     image_loader,
+    name_source,
     train_loader,
 )
 from parckit.tasks.module import MIN_BATCH
@@ -31,7 +33,8 @@ class DataSettings:
     """The data of a recipe, and what training does to them.
 
     Attributes:
-        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
+            or `hf://NAME`; or a list of these.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         sizes: how training varies the images' size; None: it does not.
         repeats: how often an epoch shows an image, each time augmented anew; it has as many steps, so shows only one
@@ -44,7 +47,7 @@ class DataSettings:
         InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
     """
 
-    source: str
+    source: list[str] | str
     preprocessing: Preprocessing
     sizes: MultiScale | Progressive | None = None
     repeats: int = 1
@@ -73,6 +76,7 @@ class TrainingData(LightningDataModule):
         settings: as given.
         labels: class names by index.
         train_images: number of training images.
+        summary: what is trained and validated on, and what is left out: a few lines.
 
     Raises:
         InputError: if the source cannot be opened, or does not fill one training batch.
@@ -88,11 +92,12 @@ class TrainingData(LightningDataModule):
         preprocessing = settings.preprocessing
         transform = task.train_transform(preprocessing)
         table = task.evaluator.open_table(settings.source, split="train")
-        task.check_labels(table.labels, source=settings.source)
+        task.check_labels(table.labels, source=name_source(settings.source))
         self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)
         self.labels, self.train_images = table.labels, len(self._train)
         self._make_batches()
         held_out = task.evaluator.open_table(settings.source, split="val")
+        self.summary = describe_run(table, held_out)
         eval_transform = task.evaluator.transform(preprocessing)
         self._val = IndexedImages(held_out, transform=eval_transform, on_error=settings.on_error)
 

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from parckit.contract import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, InputError, NetworkSpec, to_plain
+from parckit.data import Source, name_source
 from parckit.options import Parser
 from parckit.tasks.allocator import keep_freed_memory
 from parckit.tasks.averaging import AveragingSettings, WeightEMA, average_checkpoints
@@ -114,6 +115,7 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     ready = parser.build(_without_weights(config) if start else config)
     task = build_task(config)
     data = TrainingData(ready.data, task=task, seed=config.seed)
+    _tell_data(data, source=config.data.source, tell=tell)
     # Make the callbacks.
     logger = CSVLogger(out, name=LOGS)
     best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
@@ -133,6 +135,14 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
         _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
     return _finish(config, best, logger=logger)
+
+
+@rank_zero_only
+def _tell_data(data: TrainingData, *, source: Source, tell: Tell) -> None:
+    """Tell what the run sees of its data, and what it does not."""
+    first, *others = data.summary
+    for line in (f"{name_source(source)}: {first}", *others):
+        tell(line)
 
 
 def _plan(trainer: Trainer, data: TrainingData, *, start: Resumable | None) -> RunPlan:
