@@ -128,7 +128,7 @@ def test_columns_that_do_not_serve_are_told(saved, rows, query, message):
 
 def test_what_does_not_fit_is_told(saved, rows, tmp_path):
     with pytest.raises(InputError, match="the classes of test differ"):
-        open_huggingface(saved(train=rows([0]), test=rows([0], names=("dog", "cat"))), split="test")
+        open_huggingface(saved(train=rows([0]), test=rows([0], names=("dog", "cat"))), split="all")
     with pytest.raises(InputError, match=r"has only the splits extra; accepted are train, training, val, valid"):
         open_huggingface(saved(extra=rows([0])), split="test")
     with pytest.raises(InputError, match="no split has a class in column 'label' for every row"):

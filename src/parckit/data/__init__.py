@@ -2,7 +2,9 @@
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.loader import Batch, Collate, collate_classes, image_loader, train_loader
-from parckit.data.sampling import BatchShape, Draw, Epoch, MultiScale, OneSize, Progressive, SeededBatches, Sizes
+from parckit.data.matching import match_classes, name_numbers, order_classes, read_class_names
+from parckit.data.sampling import Draw, Sampling, SeededBatches
+from parckit.data.sizes import BatchShape, Epoch, MultiScale, OneSize, Progressive, Sizes
 from parckit.data.source import open_images, open_table
 from parckit.data.splits import Split
 from parckit.data.transforms import AugmentSettings, Crop, CropInterpolation, eval_transform, train_transform
@@ -23,6 +25,7 @@ __all__ = [
     "OneSize",
     "Progressive",
     "Sample",
+    "Sampling",
     "SeededBatches",
     "Sizes",
     "Split",
@@ -33,8 +36,12 @@ __all__ = [
     "collate_classes",
     "eval_transform",
     "image_loader",
+    "match_classes",
+    "name_numbers",
     "open_images",
     "open_table",
+    "order_classes",
+    "read_class_names",
     "train_loader",
     "train_transform",
 ]

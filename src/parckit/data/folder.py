@@ -1,8 +1,8 @@
 """Images in class folders: `SOURCE/{train,val,test}/CLASS/IMAGE`, or `SOURCE/CLASS/IMAGE` without splits.
 
 `parckit.data.splits` lists the accepted names of split folders and says what serves as a missing split. A source
-without splits counts as `train`, so `val` and `test` are both its held-out 10 %. All splits must have the same class
-names. Hidden folders are not classes.
+without splits counts as `train`, so `val` and `test` are both its held-out 10 %. Every split has the classes of its own
+folders: `val` may lack a class of `train` or have one more (`parckit.data.matching`). Hidden folders are not classes.
 """
 
 import os
@@ -31,7 +31,7 @@ class FolderTable:
     """Image files and their classes.
 
     Attributes:
-        labels: class names by index, sorted.
+        labels: class names of the split by index, sorted.
         served: which part of the source serves as the split.
         targets: class index of every image.
         paths: path of every image, as bytes in one array. A list of strings would be copied into the memory of every
@@ -52,17 +52,19 @@ def open_folder(source: Path, *, split: Split) -> FolderTable:
     """List the images of a split.
 
     Raises:
-        InputError: if there are no class folders, a class has no image, the classes of the splits differ, or a folder
+        InputError: if there are no class folders, a class of `train` or all other classes have no image, or a folder
             has almost the name of a split, such as `train2`.
     """
     folders = split_folders(source)
-    labels = _common_classes(folders)
     if split == "all":
+        labels = tuple(sorted({label for folder in folders.values() for label in _classes(folder)}))
         served, samples = split, [sample for folder in folders.values() for sample in _list_images(folder, labels)]
     else:
         resolved = resolve_split(split, present=folders, source=str(source))
         folder = folders[resolved.name]
-        samples = _take(_list_images(folder, labels), part=resolved.part, folder=folder, labels=labels)
+        labels = _classes(folder)
+        images = _list_images(folder, labels, is_complete=resolved.name == "train")
+        samples = _take(images, part=resolved.part, folder=folder, labels=labels)
         served = str(resolved)
     return FolderTable(
         labels=labels,
@@ -89,15 +91,6 @@ def split_folders(source: Path) -> dict[Named, Path]:
     return {split: source / name for split, name in find_splits(spelled, source=str(source)).items()}
 
 
-def _common_classes(folders: dict[Named, Path]) -> tuple[str, ...]:
-    (first, labels), *others = ((folder, _classes(folder)) for folder in folders.values())
-    for folder, names in others:
-        if differing := sorted(set(names) ^ set(labels)):
-            listed = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
-            raise InputError(f"{folder}: its classes differ from the classes of {first}: {listed}")
-    return labels
-
-
 def _classes(folder: Path) -> tuple[str, ...]:
     names = _subfolders(folder)
     if not names:
@@ -109,12 +102,13 @@ def _subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _list_images(folder: Path, labels: tuple[str, ...]) -> list[tuple[str, int]]:
+def _list_images(folder: Path, labels: tuple[str, ...], *, is_complete: bool = False) -> list[tuple[str, int]]:
+    """Return path and class index of every image; `is_complete` refuses a class without images."""
     indices = {label: index for index, label in enumerate(labels)}
     samples = make_dataset(folder, indices, extensions=IMAGE_EXTENSIONS, allow_empty=True)
     filled = {target for _, target in samples}
     empty = [label for index, label in enumerate(labels) if index not in filled]
-    if empty:
+    if empty and (is_complete or not filled):
         raise InputError(
             f"{folder / empty[0]}: class without images; accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
         )

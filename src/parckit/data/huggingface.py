@@ -87,17 +87,18 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
     address, _, query = source.removeprefix(SCHEME).partition("?")
     parts = _load(address, source=source)
     image, label = _columns(next(iter(parts.values())), query=query, source=source)
-    labels = _class_names(parts, label=label, source=source)
     targets: dict[Named, NDArray[np.int64]] = {name: _targets(rows, label) for name, rows in parts.items()}
     present: dict[Named, Dataset] = {name: rows for name, rows in parts.items() if (targets[name] >= 0).all()}
     if not present:
         raise InputError(f"{source}: no split has a class in column {label!r} for every row")
     # Choose the split, and the rows of it that belong to the wanted part.
     if split == "all":
+        labels = _class_names(parts, label=label, source=source)
         served, numbers = split, np.arange(sum(len(targets[name]) for name in present))
     else:
         resolved = resolve_split(split, present=present, source=source)
         present = {resolved.name: parts[resolved.name]}
+        labels = _class_names(present, label=label, source=source)
         served = str(resolved)
         numbers = _row_numbers(targets[resolved.name], part=resolved.part, source=source)
     return HuggingFaceTable(
