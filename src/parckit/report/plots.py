@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from parckit.measure.classification import class_rows
 from parckit.measure.curve import CurveRow
 from parckit.report.figures import BLUE, INK, MUTED, ON_BLUE, ORANGE, house_style
 
@@ -21,6 +22,9 @@ _WIDTH = 4.4
 
 _WIDE = 5.6
 """Width of a confusion matrix with many classes, inches."""
+
+_RATES_WIDTH = 1.3
+"""What precision, recall and F1 beside a confusion matrix add to its width, inches."""
 
 _MAX_SMALL_CLASSES = 10
 """Up to here a confusion matrix is of ordinary width."""
@@ -40,7 +44,8 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
     """Draw a confusion matrix; a cell's strength is its share of the row.
 
     The scale follows the share's square root, which keeps rare mistakes visible. Counts stand in the cells up to 20
-    classes, names beside the rows up to 40; beyond, only the pattern is shown.
+    classes. Up to 40 classes, names stand beside the rows, and so do precision, recall and F1 of the class, in percent.
+    Beyond, only the pattern is shown.
 
     Args:
         confusion: number of images by (true class, predicted class).
@@ -56,7 +61,8 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
     if confusion.shape != (classes, classes):
         raise ValueError(f"confusion has shape {confusion.shape}; {classes} labels need ({classes}, {classes})")
     width = _WIDTH if classes <= _MAX_SMALL_CLASSES else _WIDE
-    figure = Figure(figsize=(width, width))
+    is_named = classes <= _MAX_NAMED_CLASSES
+    figure = Figure(figsize=(width + is_named * _RATES_WIDTH, width), layout="compressed")
     axes = figure.add_subplot()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     strength = np.where(confusion, _FAINTEST + (1 - _FAINTEST) * np.sqrt(share), 0)
@@ -69,8 +75,9 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
     axes.set_title("blue diagonal: right; orange elsewhere: wrong", color=MUTED, fontweight="normal")
     axes.spines[:].set_visible(True)
     axes.grid(visible=False)
-    if classes <= _MAX_NAMED_CLASSES:
+    if is_named:
         _name_classes(axes, labels)
+        _write_rates(axes, confusion, labels)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -89,6 +96,21 @@ def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_xticks(np.arange(0.5, len(labels) - 1), minor=True)
     axes.set_yticks(np.arange(0.5, len(labels) - 1), minor=True)
     axes.grid(which="minor", axis="both", linewidth=0.6)
+
+
+def _write_rates(axes: Axes, confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
+    """Write precision, recall and F1 of every class at the right end of its row."""
+    size = 8 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
+    shown = ["  ".join(_aligned(rate) for rate in row[2:]) for row in class_rows(confusion, labels)]
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(labels)), shown, fontsize=size)
+    right.set_ylabel("precision, recall and F1, %", labelpad=8)
+    right.spines[:].set_visible(False)
+
+
+def _aligned(rate: float | None) -> str:
+    """Return a rate as three characters of equal width: a figure space is as wide as a digit."""
+    return ("–" if rate is None else f"{rate:.0f}").rjust(3, "\u2007")
 
 
 def _write_counts(axes: Axes, confusion: npt.NDArray[np.int64], *, strength: npt.NDArray[np.float64]) -> None:
