@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ def evaluate(parckit, tmp_path):
 
 def test_the_record_holds_what_was_found(checkpoint, evaluate):
     values = evaluate(checkpoint, "--data", "digits")
-    assert values.keys() == {"top1", "top5", "confusion", "images", "skipped", "artefact", "model", "engine", "data"}
+    names = "top1 top5 confusion classes images skipped artefact model engine data"
+    assert values.keys() == {*names.split()}
     confusion = np.array(values["confusion"])
     assert confusion.shape == (10, 10)
     assert confusion.sum() == values["images"] == 364
@@ -25,6 +27,9 @@ def test_the_record_holds_what_was_found(checkpoint, evaluate):
     # The training was worth it: by chance a tenth would be right.
     assert 20 < values["top1"] <= values["top5"] <= 100
     assert values["skipped"] == 0
+    three = values["classes"][3]
+    assert (three["label"], three["images"]) == ("3", confusion[3].sum())
+    assert three["recall"] == pytest.approx(100 * confusion[3, 3] / confusion[3].sum())
     assert values["engine"].startswith("torch ")
     assert (values["data"]["source"], values["data"]["split"]) == ("digits", "test")
 
@@ -98,13 +103,23 @@ def test_a_broken_image_is_named(bundle, digit_folder, mistake):
     assert "--data.on_error skip" in message
 
 
-def test_other_classes_are_refused(checkpoint, digit_folder, mistake):
+def test_classes_are_matched_by_name(bundle, digit_folder, parckit, evaluate, caplog):
     (digit_folder / "9").rename(digit_folder / "nine")
-    message = mistake("eval", checkpoint, "--data", digit_folder, "--data.split=all")
-    assert message.startswith(
-        f"--data {digit_folder}: its classes are not the model's (10 in the data, 10 in the model; "
-    )
-    assert "class 9 is 'nine' in the data" in message
+    values = evaluate(bundle, "--data", digit_folder, "--data.split=all")
+    assert f"--data {digit_folder}, all: the network does not know nine (1); 1 images are left out" in caplog.text
+    assert (values["images"], values["data"]["served"]) == (9, "all, without nine (1)")
+    assert [row["images"] for row in values["classes"]] == [1] * 9 + [0]
+    assert values["classes"][9]["recall"] is None
+    printed = parckit("eval", bundle, "--data", digit_folder, "--data.split=all")
+    assert re.search(r"│ 9 +│ +0 │ +[-\d.]+ │ +- │ +- │", printed)
+
+
+def test_a_subset_of_the_classes_is_evaluated(bundle, evaluate, mistake):
+    digits = ("--data=digits", "--data.split=val")
+    values, same = (evaluate(bundle, *digits, f"--data.classes={classes}") for classes in ("3,7", "[3,7]"))
+    assert values["images"] == sum(row["images"] for row in values["classes"] if row["label"] in "37")
+    assert same["confusion"] == values["confusion"]
+    assert "no class 'x' to evaluate" in mistake("eval", bundle, "--data=digits", "--data.classes=x")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +131,7 @@ def test_other_classes_are_refused(checkpoint, digit_folder, mistake):
         (["--data=digits", "--batch=3"], "--batch=3"),
         (["--data=digits", "--threads=0"], "threads=0"),
         (["--data=digits", "--runtime=tensorrt"], "runtime='tensorrt': choose from torch, onnxruntime"),
-        (["--data=digits", "--runtime=onnxruntime"], "runtime='onnxruntime' does not open checkpoint files"),
+        (["--data=digits", "--runtime=onnxruntime"], "runtime='onnxruntime' does not open it"),
         (["--data=digits", "--artefact=nms"], "artefact='nms' chooses within a bundle"),
     ],
     ids=str,

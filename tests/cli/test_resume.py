@@ -27,6 +27,8 @@ OPTIONS = (
     "--model.name=test_parcnetv2",
     '--model.kwargs={"img_size": 32, "drop_rate": 0.2, "drop_path_rate": 0.1}',
     "--task.mixing={}",
+    "--task.class_weights=balanced",
+    "--data.sampling=balanced",
     "--data.batch_size=8",
     "--data.sizes={sides: [24, 32], base: 32}",
     "--ema={decay: 0.9}",
@@ -152,6 +154,7 @@ def test_auto_begins_goes_on_and_is_content_with_what_is_finished(go_on, interru
         ("--seed", "0", "1"),
         ("--data.batch_size", "32", "16"),
         ("--data.repeats", "1", "2"),
+        ("--data.sampling", "natural", "balanced"),
         ("--data.sizes", "null", "{sides: [24, 32], base: 32}"),
         ("--trainer.accumulate_grad_batches", "1", "2"),
     ],
@@ -238,10 +241,13 @@ def test_it_says_how_much_a_step_takes(start_training, tmp_path, parckit):
         "--trainer.limit_train_batches=5",
         "--trainer.accumulate_grad_batches=2",
         "--model.optimizer.lr_batch=32",
+        "--task.class_weights={3: 2}",
     )
     printed = parckit(*start_training, *options, "--out", tmp_path / "run")
     told = "64 images per step (32 x 2 accumulated x 1 processes), 3 steps per epoch"
-    assert printed.splitlines()[0] == f"{told}, highest learning rate 0.06 (0.03 x 64/32)"
+    first, second = printed.splitlines()[:2]
+    assert first == f"{told}, highest learning rate 0.06 (0.03 x 64/32)"
+    assert second.startswith("class weights: 0 0.")
 
 
 def test_it_says_of_what_size_the_images_of_a_step_are(start_training, tmp_path, parckit):

@@ -190,9 +190,12 @@ def test_columns_that_do_not_serve_are_told(saved, rows, query, message):
         open_huggingface(saved(test=rows([0])) + query, split="test")
 
 
+def test_splits_with_other_classes_are_joined_by_name(saved, rows):
+    table = open_huggingface(saved(train=rows([0]), test=rows([0], names=("owl", "cat"))), split="all")
+    assert [table.labels[target] for target in table.targets] == [rows([0]).features["label"].names[0], "owl"]
+
+
 def test_what_does_not_fit_is_told(saved, rows, tmp_path):
-    with pytest.raises(InputError, match="the classes of test differ"):
-        open_huggingface(saved(train=rows([0]), test=rows([0], names=("dog", "cat"))), split="test")
     with pytest.raises(InputError, match=r"has only the splits extra; accepted are train, training, val, valid"):
         open_huggingface(saved(extra=rows([0])), split="test")
     with pytest.raises(InputError, match="no split has a class in column 'label' for every row"):

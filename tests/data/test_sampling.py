@@ -202,6 +202,39 @@ def test_every_image_comes_equally_often():
     assert abs(drawn - 210).max() < 40
 
 
+CLASSES = np.repeat([0, 1, 3], [90, 10, 3])  # no image is of class 2
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_balanced_sampling_draws_every_class_equally_often(repeats):
+    batches = sample(classes=CLASSES, repeats=repeats, batch_size=1)
+    drawn = [draw for batch in batches for draw in batch]
+    assert len(drawn) == 103
+    counts = Counter(CLASSES[draw.image] for draw in drawn)
+    assert set(counts) == {0, 1, 3}
+    assert max(counts.values()) - min(counts.values()) < 2 * repeats
+    # Within a class, too, images come equally often, and every time with another augmentation.
+    for index in (0, 1, 3):
+        often = Counter(draw.image for draw in drawn if CLASSES[draw.image] == index)
+        every = [often[image] for image in np.flatnonzero(index == CLASSES).tolist()]
+        assert max(every) - min(every) < 2 * repeats
+    assert len({draw.seed for draw in drawn}) == 103
+
+
+def test_balanced_sampling_depends_on_seed_and_epoch_alone_and_can_be_continued():
+    whole = sample(classes=CLASSES, seed=3)
+    whole.set_epoch(2)
+    expected = list(whole)
+    rest = sample(classes=CLASSES, seed=3)
+    rest.resume_at(2, start=6)
+    assert list(rest) == expected[6:]
+    whole.set_epoch(3)
+    assert list(whole) != expected
+    first, second = ([*sample(classes=CLASSES, batch_size=5, seed=3, process=i, processes=2)] for i in range(2))
+    for one, other, both in zip(first, second, sample(classes=CLASSES, seed=3), strict=True):
+        assert sorted([*one, *other]) == sorted(both)
+
+
 @pytest.mark.parametrize(
     ("make", "named"),
     [

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import precision_recall_fscore_support
 
 from parckit.contract import InputError
-from parckit.measure.classification import ClassificationMetric
+from parckit.measure.classification import ClassificationMetric, class_rows, worst_rows
 from parckit.processing import ClassPrediction, ClassScore
 
 
@@ -29,6 +30,26 @@ def test_counts_of_three_classes():
     # Rows are true classes, columns the best ones.
     np.testing.assert_array_equal(confusion, [[1, 0, 0], [0, 0, 1], [1, 0, 1]])
     assert confusion.dtype == np.int64
+
+
+def test_rates_of_every_class_are_those_of_scikit_learn():
+    truths, answers = np.random.default_rng(0).integers(0, 5, (2, 200))
+    metric = counted(
+        [ranked(answer, *{*range(6)} - {answer}) for answer in answers.tolist()], truths.tolist(), classes=6
+    )
+    # No image is of class 5, and no answer names it.
+    expected = precision_recall_fscore_support(truths, answers, labels=range(6), zero_division=np.nan)
+    tables = metric.tables()
+    for name, column in zip(("precision", "recall", "f1"), expected[:3], strict=True):
+        np.testing.assert_allclose(tables[f"class_{name}"], 100 * column, rtol=1e-12)  # a few roundings
+    np.testing.assert_array_equal(tables["class_images"], expected[3])
+
+
+def test_a_rate_without_images_has_no_value():
+    rows = class_rows(np.array([[2, 1, 0], [0, 0, 0], [3, 0, 0]]), ("cat", "dog", "owl"))
+    assert rows == [("cat", 3, 40.0, 200 / 3, 50.0), ("dog", 0, 0.0, None, None), ("owl", 3, None, 0.0, 0.0)]
+    assert [row.label for row in worst_rows(rows, most=3)] == ["owl", "cat", "dog"]
+    assert [row.label for row in worst_rows(rows, most=1)] == ["owl"]
 
 
 def test_top5_looks_at_five_of_many():

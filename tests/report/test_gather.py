@@ -104,6 +104,7 @@ def test_records_beside_a_bundle_count_if_they_are_about_it(bundle, tmp_path):
     assert [speed.timings for speed in findings.speeds] == [(TIMING,)]
     assert titles(findings) == [
         "Accuracy",
+        "Classes",
         "Latency and throughput",
         "Artefacts",
         "Checks against torch",

@@ -12,6 +12,24 @@ def test_labels_are_the_class_folders_in_order(make_data):
     assert make_data().labels == ("blue", "green", "red")
 
 
+def test_validation_has_the_classes_of_training(make_data, folder, caplog):
+    (folder / "val" / "green").rename(folder / "val" / "violet")
+    data = make_data()
+    assert data.labels == ("blue", "green", "red")
+    (batch,) = data.val_dataloader()
+    assert batch.targets.tolist() == [0, 0, 2, 2]
+    assert "does not know violet (2); 2 images are left out" in caplog.text
+
+
+def test_a_file_sets_the_order_of_the_classes(make_data, folder, tmp_path):
+    (tmp_path / "names.txt").write_text("red\nblack\ngreen\nblue\n")
+    plain, ordered = make_data(), make_data(class_names=str(tmp_path / "names.txt"))
+    assert ordered.labels == ("red", "black", "green", "blue")
+    for name in ("train_dataloader", "val_dataloader"):
+        targets = [torch.cat([batch.targets for batch in getattr(data, name)()]) for data in (plain, ordered)]
+        assert torch.equal(torch.tensor([3, 2, 0])[targets[0]], targets[1])
+
+
 def test_training_leaves_out_a_batch_that_is_not_full(make_data):
     assert [len(batch.targets) for batch in make_data(batch_size=8).train_dataloader()] == [8, 8, 8]
 

@@ -1,6 +1,7 @@
 import copy
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,34 @@ def test_weights_of_other_classes_are_refused_in_one_line(student, tmp_path):
     with pytest.raises(InputError, match=rf"teacher_weights={path}: .* with 10 classes .*fc\.weight") as caught:
         Distiller(DistillationSettings(teacher="test_resnet", teacher_weights=str(path)), student=student, spec=STUDENT)
     assert "\n" not in str(caught.value)
+
+
+def test_a_teachers_outputs_are_matched_by_name(student, teacher, checkpoint, pictures, targets, tmp_path, caplog):
+    images = normalised(pictures, STUDENT.preprocessing)
+
+    def loss(labels: str, **options: object) -> float:
+        spec = replace(STUDENT, labels=tuple(labels))
+        distiller = Distiller(DistillationSettings(**options, weight=1.0), student=student, spec=spec)
+        return distiller(student, images, supervised=cross_entropy(targets)).item()
+
+    by_name = loss("9876543210", teacher=checkpoint)
+    own = logits64(student, pictures, STUDENT.preprocessing) / 3
+    wanted = logits64(teacher, pictures, TEACHER.preprocessing).flip(1) / 3
+    divergence = F.kl_div(own.log_softmax(1), wanted.softmax(1), reduction="batchmean")
+    assert by_name == pytest.approx(9 * divergence.item(), **CLOSE)
+    # Weights alone do not say what their outputs are. A file can.
+    torch.save(teacher.state_dict(), tmp_path / "weights.pth")
+    (tmp_path / "names.txt").write_text("\n".join("0123456789"))
+    weights = {"teacher": TEACHER.backbone, "teacher_weights": str(tmp_path / "weights.pth")}
+    assumed = loss("9876543210", **weights)
+    assert "its outputs are taken in the order of the data's classes, ('9', '8'" in caplog.text
+    caplog.clear()
+    named = loss("9876543210", **weights, teacher_classes=str(tmp_path / "names.txt"))
+    assert assumed != pytest.approx(named, rel=0.01)
+    assert not caplog.records
+    (tmp_path / "names.txt").write_text("\n".join("012345678"))
+    with pytest.raises(InputError, match="has 9 names, but the teacher has 10 outputs"):
+        loss("9876543210", **weights, teacher_classes=str(tmp_path / "names.txt"))
 
 
 @pytest.mark.parametrize("labels", [tuple("abcdefghij"), tuple("01234")])

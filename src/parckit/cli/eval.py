@@ -12,16 +12,20 @@ from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
 from parckit.cli.tables import show
 from parckit.data import name_source
+from parckit.measure.classification import class_rows, worst_rows
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
 from parckit.measure.records import write_record
 from parckit.options import beside, verb_parser
 from parckit.report.figures import picture_kind, save_figure
 from parckit.report.plots import confusion_matrix
 
+_MOST_ROWS = 20
+"""Classes that a table shows: what a terminal has room for."""
+
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("eval", description="Top-1, top-5 and confusion matrix on labelled images.")
+    parser = verb_parser("eval", description="Top-1, top-5, precision and recall on labelled images.")
     parser.shorthands = {"--data": "--data.source"}
     parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or shipped weights' name")
     parser.add_class_arguments(EvaluationData, "data")
@@ -41,8 +45,7 @@ def main(argv: list[str]) -> None:
     )
     if args.record is not None:
         write_record(args.record, "eval", record_values(evaluation, args.model), seed=None, threads=args.threads)
-    confusion = cast("NDArray[np.int64]", evaluation.score.tables["confusion"])
-    save_figure(confusion_matrix(confusion, evaluation.labels), picture)
+    save_figure(confusion_matrix(_confusion(evaluation), evaluation.labels), picture)
 
 
 def show_evaluation(evaluation: Evaluation, *, title: str, picture: Path) -> None:
@@ -52,6 +55,25 @@ def show_evaluation(evaluation: Evaluation, *, title: str, picture: Path) -> Non
     rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("left out", evaluation.left_out)]
     rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), ("confusion matrix", str(picture))]
     show(title, ("measure", "value"), rows)
+    _show_classes(evaluation)
+
+
+def _show_classes(evaluation: Evaluation) -> None:
+    """Print the numbers of every class; of many classes, those with the lowest F1."""
+    every = class_rows(_confusion(evaluation), evaluation.labels)
+    is_long = len(every) > _MOST_ROWS
+    rows = worst_rows(every, most=_MOST_ROWS) if is_long else every
+    title = f"the {len(rows)} of {len(every)} classes with the lowest F1 (--record has all)" if is_long else "by class"
+    columns = ("class", "images", "precision %", "recall %", "F1 %")
+    show(title, columns, [(row.label, str(row.images), *map(_percent, row[2:])) for row in rows])
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}"
+
+
+def _confusion(evaluation: Evaluation) -> NDArray[np.int64]:
+    return cast("NDArray[np.int64]", evaluation.score.tables["confusion"])
 
 
 def record_values(evaluation: Evaluation, model: Path) -> dict[str, object]:
@@ -59,7 +81,8 @@ def record_values(evaluation: Evaluation, model: Path) -> dict[str, object]:
     score = evaluation.score
     return {
         **score.scalars,
-        **{name: table.tolist() for name, table in score.tables.items()},
+        "confusion": _confusion(evaluation).tolist(),
+        "classes": [row._asdict() for row in class_rows(_confusion(evaluation), evaluation.labels)],
         "images": score.images,
         "skipped": score.skipped,
         "model": str(model),

@@ -2,7 +2,9 @@
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.loader import Batch, Collate, collate_classes, image_loader, train_loader
-from parckit.data.sampling import BatchShape, Draw, Epoch, MultiScale, OneSize, Progressive, SeededBatches, Sizes
+from parckit.data.matching import match_classes, name_numbers, order_classes, read_class_names
+from parckit.data.sampling import Draw, Sampling, SeededBatches
+from parckit.data.sizes import BatchShape, Epoch, MultiScale, OneSize, Progressive, Sizes
 from parckit.data.source import Source, name_source, open_images, open_table
 from parckit.data.splits import Split
 from parckit.data.summary import describe_left_out, describe_run
@@ -24,6 +26,7 @@ __all__ = [
     "OneSize",
     "Progressive",
     "Sample",
+    "Sampling",
     "SeededBatches",
     "Sizes",
     "Source",
@@ -37,9 +40,13 @@ __all__ = [
     "describe_run",
     "eval_transform",
     "image_loader",
+    "match_classes",
+    "name_numbers",
     "name_source",
     "open_images",
     "open_table",
+    "order_classes",
+    "read_class_names",
     "train_loader",
     "train_transform",
 ]

@@ -1,12 +1,12 @@
 """Images in class folders: `SOURCE/{train,val,test}/CLASS/IMAGE`, or `SOURCE/CLASS/IMAGE` without splits.
 
 `parckit.data.splits` lists the accepted names of split folders and says what serves as a missing split. A source
-without splits counts as `train`, so `val` and `test` are both its held-out 10 %. All splits must have the same class
-names. `parckit.processing.listing` says which files and folders are left out, such as hidden ones.
+without splits counts as `train`, so `val` and `test` are both its held-out 10 %. Every split has the classes of its own
+folders: `val` may lack a class of `train` or have one more (`parckit.data.matching`). `parckit.data.listing` says which
+files and folders are left out, such as hidden ones.
 """
 
 import os
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -31,7 +31,7 @@ class FileTable:
     """Image files and their classes.
 
     Attributes:
-        labels: class names by index, sorted.
+        labels: class names of the split by index, sorted.
         served: which part of the source serves as the split.
         targets: class index of every image.
         paths: path of every image, as bytes in one array. A list of strings would be copied into the memory of every
@@ -66,22 +66,25 @@ def open_folder(source: Path, *, split: Split) -> FileTable:
     """List the images of a split.
 
     Raises:
-        InputError: if there are no class folders, a class has no image, the classes of the splits differ, or a folder
+        InputError: if there are no class folders, a class of `train` or all other classes have no image, or a folder
             has almost the name of a split, such as `train2`.
     """
     left_out: list[LeftOut] = []
     folders = split_folders(source, left_out=left_out)
     if split == "all":
-        wanted, served = tuple(folders), split
-        labels = _common_classes(folders, wanted=wanted, left_out=left_out)
-        samples = [sample for folder in folders.values() for sample in _list_images(folder, labels, left_out=left_out)]
+        classes = {folder: _classes(folder, left_out=left_out) for folder in folders.values()}
+        labels = tuple(sorted({label for names in classes.values() for label in names}))
+        served = split
+        samples = [sample for folder in classes for sample in _list_images(folder, labels, left_out=left_out)]
     else:
         resolved = resolve_split(split, present=folders, source=str(source))
-        labels = _common_classes(folders, wanted=(resolved.name,), left_out=left_out)
         folder = folders[resolved.name]
-        samples = _list_images(folder, labels, left_out=left_out)
-        samples = _take(samples, part=resolved.part, folder=folder, labels=labels)
+        labels = _classes(folder, left_out=left_out)
+        images = _list_images(folder, labels, left_out=left_out, is_complete=resolved.name == "train")
+        samples = _take(images, part=resolved.part, folder=folder, labels=labels)
         served = str(resolved)
+        unusable = [other for other in folders.values() if not subfolders(str(other), left_out=[]).folders]
+        left_out += [LeftOut(str(other), "split", "has no class folders") for other in unusable]
     return FileTable(
         labels=labels,
         served=served,
@@ -117,28 +120,13 @@ def split_folders(source: Path, *, left_out: list[LeftOut] | None = None) -> dic
     return {split: source / name for split, name in find_splits(spelled, source=str(source)).items()}
 
 
-def _common_classes(
-    folders: dict[Named, Path], *, wanted: Collection[Named], left_out: list[LeftOut]
-) -> tuple[str, ...]:
-    """Return the classes that all splits have. A split that is not wanted may have no class folders."""
-    classes: dict[Path, tuple[str, ...]] = {}
-    for split, folder in folders.items():
-        beside: list[LeftOut] = []
-        listing = subfolders(str(folder), left_out=beside)
-        if listing.folders:
-            classes[folder] = tuple(listing.folders)
-        elif split in wanted:
-            raise InputError(f"{folder}: has no class folders; accepted are {folder.name}/CLASS/IMAGE files")
-        else:
-            left_out.append(LeftOut(str(folder), "split", "has no class folders"))
-        if split in wanted:
-            left_out += [*beside, *_misplaced(folder, listing.files)]
-    (first, labels), *others = classes.items()
-    for folder, names in others:
-        if differing := sorted(set(names) ^ set(labels)):
-            listed = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
-            raise InputError(f"{folder}: its classes differ from the classes of {first}: {listed}")
-    return labels
+def _classes(folder: Path, *, left_out: list[LeftOut]) -> tuple[str, ...]:
+    """Return the names of the class folders of a split."""
+    listing = subfolders(str(folder), left_out=left_out)
+    if not listing.folders:
+        raise InputError(f"{folder}: has no class folders; accepted are {folder.name}/CLASS/IMAGE files")
+    left_out += _misplaced(folder, listing.files)
+    return tuple(listing.folders)
 
 
 def _misplaced(folder: Path, files: list[str]) -> list[LeftOut]:
@@ -150,14 +138,20 @@ def _misplaced(folder: Path, files: list[str]) -> list[LeftOut]:
     return [*misplaced, *map(refused_ending, dangling)]
 
 
-def _list_images(folder: Path, labels: tuple[str, ...], *, left_out: list[LeftOut]) -> list[tuple[str, int]]:
+def _list_images(
+    folder: Path, labels: tuple[str, ...], *, left_out: list[LeftOut], is_complete: bool = False
+) -> list[tuple[str, int]]:
+    """Return path and class index of every image; `is_complete` refuses a class without images."""
     samples: list[tuple[str, int]] = []
+    empty: list[str] = []
     for index, label in enumerate(labels):
-        paths = pictures(str(folder / label), endings=IMAGE_EXTENSIONS, left_out=left_out)
-        if not paths:
-            accepted = f"accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
-            raise InputError(f"{folder / label}: class without images; {accepted}")
+        present = (folder / label).is_dir()
+        paths = pictures(str(folder / label), endings=IMAGE_EXTENSIONS, left_out=left_out) if present else []
+        empty += [] if paths else [label]
         samples += [(path, index) for path in paths]
+    if empty and (is_complete or not samples):
+        accepted = f"accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
+        raise InputError(f"{folder / empty[0]}: class without images; {accepted}")
     return samples
 
 

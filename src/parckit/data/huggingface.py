@@ -10,7 +10,7 @@ A split without labels counts as missing; the hub writes -1 for hidden labels, o
 folders, chosen by row number.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypedDict, cast
 from urllib.parse import parse_qs
@@ -99,25 +99,28 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
     left_out: list[LeftOut] = []
     parts = load_tables(address, source=source, left_out=left_out)
     image, label = _columns(next(iter(parts.values())), query=query, source=source)
-    labels, targets = _classes(parts, label=label, source=source)
-    present: dict[Named, Dataset] = {name: rows for name, rows in parts.items() if (targets[name] >= 0).all()}
+    is_plain = _is_plain(next(iter(parts.values())), label)
+    classes = {name: _classes(rows, label=label, is_plain=is_plain) for name, rows in parts.items()}
+    present: dict[Named, Dataset] = {name: rows for name, rows in parts.items() if (classes[name][1] >= 0).all()}
     for name in parts.keys() - present.keys():
-        hidden = int((targets[name] < 0).sum())
-        left_out.append(LeftOut(name, "split", f"{hidden} of its {len(targets[name])} rows have no class"))
+        targets = classes[name][1]
+        left_out.append(LeftOut(name, "split", f"{int((targets < 0).sum())} of its {len(targets)} rows have no class"))
     if not present:
         raise InputError(f"{source}: no split has a class in column {label!r} for every row")
     # Choose the split, and the rows of it that belong to the wanted part.
     if split == "all":
-        served, numbers = split, np.arange(sum(len(targets[name]) for name in present))
+        labels, targets = _join([classes[name] for name in present])
+        served, numbers = split, np.arange(len(targets))
     else:
         resolved = resolve_split(split, present=present, source=source)
         present = {resolved.name: parts[resolved.name]}
+        labels, targets = classes[resolved.name]
         served = str(resolved)
-        numbers = _row_numbers(targets[resolved.name], part=resolved.part, source=source)
+        numbers = _row_numbers(targets, part=resolved.part, source=source)
     return HuggingFaceTable(
         labels=labels,
         served=served,
-        targets=np.concatenate([targets[name] for name in present])[numbers],
+        targets=targets[numbers],
         split=f"{source}, {'+'.join(present)}",
         rows=_undecoded(list(present.values()), image=image),
         numbers=numbers,
@@ -157,25 +160,27 @@ def _is_plain(rows: "Dataset", name: str) -> bool:
     return isinstance(feature, Value) and feature.dtype.startswith(_PLAIN)
 
 
-def _classes(
-    parts: Mapping[Named, "Dataset"], *, label: str, source: str
-) -> tuple[tuple[str, ...], dict[Named, NDArray[np.int64]]]:
-    """Return the class names, and for every split the class index of every row; -1 if it is hidden."""
-    first = next(iter(parts.values()))
-    if _is_plain(first, label):
-        values: dict[Named, list[str | None]] = {name: _names(rows, label) for name, rows in parts.items()}
-        labels = sort_labels({value for column in values.values() for value in column if value is not None})
-        index_of = {value: index for index, value in enumerate(labels)}
-        targets: dict[Named, NDArray[np.int64]] = {
-            name: np.array([-1 if value is None else index_of[value] for value in column], dtype=np.int64)
-            for name, column in values.items()
-        }
-        return labels, targets
-    labels = tuple(first.features[label].names)
-    for name, rows in parts.items():
-        if tuple(rows.features[label].names) != labels:
-            raise InputError(f"{source}: the classes of {name} differ from the classes of its other splits")
-    return labels, {name: _targets(rows, label) for name, rows in parts.items()}
+_Classes = tuple[tuple[str, ...], NDArray[np.int64]]
+"""The class names of a split, and the class index of every row; -1 if it is hidden."""
+
+
+def _classes(rows: "Dataset", *, label: str, is_plain: bool) -> _Classes:
+    if not is_plain:
+        return tuple(rows.features[label].names), _targets(rows, label)
+    values = _names(rows, label)
+    labels = sort_labels({value for value in values if value is not None})
+    index_of = {value: index for index, value in enumerate(labels)}
+    return labels, np.array([-1 if value is None else index_of[value] for value in values], dtype=np.int64)
+
+
+def _join(parts: Sequence[_Classes]) -> _Classes:
+    """Join the rows of several splits, whose classes may differ."""
+    (labels, _), *others = parts
+    if any(names != labels for names, _ in others):
+        labels = sort_labels({name for names, _ in parts for name in names})
+    index_of = {name: index for index, name in enumerate(labels)}
+    renumbered = [np.array([index_of[name] for name in names], dtype=np.int64)[targets] for names, targets in parts]
+    return labels, np.concatenate(renumbered)
 
 
 def _names(rows: "Dataset", label: str) -> list[str | None]:

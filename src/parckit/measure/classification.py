@@ -1,6 +1,8 @@
-"""The metric of classification: top-1, top-5 and the confusion matrix. Training and all engines use it."""
+"""The metric of classification: top-1, top-5, the confusion matrix and rates of every class."""
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,71 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from parckit.contract import InputError
 from parckit.processing import ClassPrediction
+
+
+class ClassRates(NamedTuple):
+    """How well the images of every class are recognised, percent. A rate without an image to count is NaN.
+
+    Attributes:
+        images: number of images of the class.
+        precision: share of right answers among all answers that name the class.
+        recall: share of right answers among all images of the class.
+        f1: harmonic mean of precision and recall; 0 if no answer that names the class is right.
+
+    Shape:
+        all: (classes,)
+    """
+
+    images: npt.NDArray[np.int64]
+    precision: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
+    f1: npt.NDArray[np.float64]
+
+
+def class_rates(confusion: npt.NDArray[np.int64]) -> ClassRates:
+    """Return the rates of every class.
+
+    A class without images has no recall and no F1. A class that no answer names has no precision.
+
+    Args:
+        confusion: number of images by true class (row) and best class (column).
+
+    Shape:
+        confusion: (classes, classes)
+    """
+    right, images, answers = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    return ClassRates(
+        images=images,
+        precision=_percent(right, answers),
+        recall=_percent(right, images),
+        f1=np.where(images > 0, _percent(2 * right, images + answers), np.nan),
+    )
+
+
+def _percent(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.where(whole > 0, 100 * part / np.maximum(whole, 1), np.nan)
+
+
+class ClassRow(NamedTuple):
+    """The rates of one class, percent; None stands for NaN."""
+
+    label: str
+    images: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def class_rows(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> list[ClassRow]:
+    """Return the rates of every class by its name, in the order of the classes."""
+    images, *rates = (column.tolist() for column in class_rates(confusion))
+    shown = ([None if math.isnan(rate) else rate for rate in column] for column in rates)
+    return [ClassRow(*row) for row in zip(labels, images, *shown, strict=True)]
+
+
+def worst_rows(rows: Sequence[ClassRow], *, most: int) -> list[ClassRow]:
+    """Return the classes with the lowest F1, the lowest first; classes without images come last."""
+    return sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0, -row.images))[:most]
 
 
 class ClassificationMetric(Metric):
@@ -57,15 +124,24 @@ class ClassificationMetric(Metric):
         Raises:
             InputError: if no image was counted.
         """
-        confusion = self.tables()["confusion"]
+        confusion = self._counts()
         images = int(confusion.sum())
         if not images:
             raise InputError("no images to evaluate")
         return {"top1": 100 * int(confusion.trace()) / images, "top5": 100 * int(self._top5_hits) / images}
 
-    def tables(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Return `confusion`, (classes, classes): the number of images by true class (row) and best class (column)."""
-        return {"confusion": self._confusion.compute().cpu().numpy()}
+    def tables(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the confusion matrix and the rates of every class.
+
+        `confusion`, (classes, classes), is the number of images by true class (row) and best class (column).
+        `class_images`, `class_precision`, `class_recall` and `class_f1`, (classes,), are those of `ClassRates`.
+        """
+        confusion = self._counts()
+        rates = class_rates(confusion)._asdict()
+        return {"confusion": confusion, **{f"class_{name}": column for name, column in rates.items()}}
+
+    def _counts(self) -> npt.NDArray[np.int64]:
+        return self._confusion.compute().cpu().numpy()
 
     def reset(self) -> None:
         """Begin anew."""

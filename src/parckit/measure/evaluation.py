@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -10,7 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from parckit.contract import InputError, Precision
-from parckit.data import Batch, IndexedImages, OnError, Split, describe_left_out, image_loader, name_source
+from parckit.data import (
+    Batch,
+    IndexedImages,
+    OnError,
+    Split,
+    describe_left_out,
+    image_loader,
+    match_classes,
+    name_numbers,
+    name_source,
+    read_class_names,
+)
 from parckit.measure.evaluators import TaskMetric, evaluator_of
 from parckit.processing import make_decoder
 from parckit.runtimes import Session, open_session
@@ -36,6 +46,10 @@ class EvaluationData:
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         batch_size: images per batch.
         workers: number of loader processes; 0 loads the images in this process.
+        classes: evaluate only the images of these classes, a list or names with commas between; None: of all classes
+            that the network knows.
+        class_names: text file with the names of the source's classes, one per line, if the source has only numbers, as
+            shards without a `classes.txt` have.
 
     Raises:
         InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
@@ -46,6 +60,8 @@ class EvaluationData:
     on_error: OnError = "raise"
     batch_size: int = 64
     workers: int = 0
+    classes: list[str | int] | str | None = None
+    class_names: str | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.workers < 0:
@@ -56,15 +72,20 @@ class EvaluationData:
             raise InputError(f"--data.on_error {self.on_error!r}: choose from {get_args(OnError)}")
 
     def open(self, session: Session) -> IndexedImages:
-        """Open the images, preprocessed as a session expects.
+        """Open the images, preprocessed as a session expects. Images of classes that the network lacks are left out.
 
         Raises:
-            InputError: if the data cannot be opened, or their classes differ from those of the network.
+            InputError: if the data cannot be opened, or have no image of the network's classes.
         """
         spec = session.spec
         evaluator = evaluator_of(spec.task)
         table = evaluator.open_table(self.source, split=self.split)
-        _check_classes(table.labels, spec.labels, source=name_source(self.source))
+        source = name_source(self.source)
+        if self.class_names is not None:
+            table = name_numbers(table, read_class_names(self.class_names), source=source)
+        only = self.classes.split(",") if isinstance(self.classes, str) else self.classes
+        only = None if only is None else list(map(str, only))
+        table = match_classes(table, spec.labels, source=f"--data {source}", only=only)
         transform = evaluator.transform(spec.preprocessing, wanted=session.input)
         return IndexedImages(table, transform=transform, on_error=self.on_error)
 
@@ -80,7 +101,7 @@ class Score:
 
     Attributes:
         scalars: numbers by name; a classifier has `top1` and `top5`, percent.
-        tables: arrays by name; a classifier has `confusion`.
+        tables: arrays by name; a classifier has `confusion` and the numbers of every class (`ClassificationMetric`).
         images: number of images that were counted.
         skipped: number of broken images that were left out.
     """
@@ -136,7 +157,7 @@ def evaluate(
         track: gets the batches while they are evaluated.
 
     Raises:
-        InputError: if the model or the data cannot be opened, or their classes differ.
+        InputError: if the model or the data cannot be opened, or they have no class in common.
     """
     session = open_session(path, runtime=runtime, precision=precision, artefact=artefact, threads=threads)
     data = data if isinstance(data, EvaluationData) else EvaluationData(source=str(data))
@@ -195,12 +216,3 @@ def score(predict: Predict, batches: Iterable[Batch], metric: TaskMetric) -> Sco
     if not images:
         raise InputError(f"no images to evaluate ({skipped} broken ones were skipped)")
     return Score(scalars=dict(metric.compute()), tables=dict(metric.tables()), images=images, skipped=skipped)
-
-
-def _check_classes(classes: Sequence[str], labels: Sequence[str], *, source: str) -> None:
-    if tuple(classes) != tuple(labels):
-        pairs = enumerate(zip_longest(classes, labels))
-        index, (in_data, in_model) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-        sizes = f"{len(classes)} in the data, {len(labels)} in the model"
-        differ = f"{sizes}; class {index} is {in_data!r} in the data, {in_model!r} in the model"
-        raise InputError(f"--data {source}: its classes are not the model's ({differ})")

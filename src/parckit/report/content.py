@@ -13,7 +13,7 @@ from parckit.report.mistakes import Answer
 from parckit.report.page import Gallery, Headline, Picture, Report, Tile, write_report
 from parckit.report.recorded import Accuracy
 from parckit.report.story import Story
-from parckit.report.tables import make_tables, metric_title
+from parckit.report.tables import confused, describe_measurement, make_tables, metric_title
 
 _NO_STORY = Story()
 _DRAWN = ("train_loss", "val_", "lr")
@@ -120,11 +120,9 @@ def _pictures(findings: Findings) -> tuple[Picture, ...]:
                 caption="Validation uses the averaged weights. The checkpoint contains them, too." if averaged else "",
             )
         )
-    if findings.spec is not None:
-        # A record may be about another network with other classes, whose matrix has another shape.
-        classes = len(findings.spec.labels)
-        fitting = [accuracy for accuracy in findings.accuracies if accuracy.confusion.shape == (classes, classes)]
-        pictures += [_confusion(accuracy, findings.spec.labels) for accuracy in fitting[:1]]
+    accuracy = confused(findings)
+    if accuracy is not None and findings.spec is not None:
+        pictures.append(_confusion(accuracy, findings.spec.labels))
     if findings.speeds:
         pictures.append(_latency(findings))
     return tuple(pictures)
@@ -135,7 +133,7 @@ def _confusion(accuracy: Accuracy, labels: Sequence[str]) -> Picture:
         title="Confusion matrix",
         figure=plots.confusion_matrix(accuracy.confusion, labels),
         alt=f"{accuracy.confusion.trace()} of {accuracy.images} images lie on the diagonal.",
-        caption=f"{accuracy.label} with {accuracy.engine} on {accuracy.source}, {accuracy.served}.",
+        caption=describe_measurement(accuracy),
     )
 
 

@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from parckit.measure.classification import class_rows
 from parckit.measure.curve import CurveRow
 from parckit.report.figures import BLUE, INK, MUTED, ON_BLUE, ORANGE, house_style
 
@@ -21,6 +22,9 @@ _WIDTH = 4.4
 
 _WIDE = 5.6
 """Width of a confusion matrix with many classes, inches."""
+
+_RATES_WIDTH = 1.3
+"""What precision, recall and F1 beside a confusion matrix add to its width, inches."""
 
 _MAX_SMALL_CLASSES = 10
 """Confusion matrices with up to this number of classes have ordinary width."""
@@ -39,8 +43,9 @@ _MAX_NAMED_CLASSES = 40
 def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
     """Draw a confusion matrix. The strength of a cell's colour is the square root of its share of the row.
 
-    The square root keeps rare mistakes visible. With up to 20 classes the cells show counts, with up to 40 classes the
-    rows and columns have names. With more classes only the pattern is shown.
+    The square root keeps rare mistakes visible. With up to 20 classes the cells show counts. With up to 40 classes the
+    rows and columns have names, and precision, recall and F1 of the class, in percent, stand beside the row. With more
+    classes only the pattern is shown.
 
     Args:
         confusion: number of images by true class (row) and predicted class (column).
@@ -57,7 +62,8 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
         raise ValueError(f"confusion has shape {confusion.shape}; {classes} labels need ({classes}, {classes})")
     # Colour the cells.
     width = _WIDTH if classes <= _MAX_SMALL_CLASSES else _WIDE
-    figure = Figure(figsize=(width, width))
+    is_named = classes <= _MAX_NAMED_CLASSES
+    figure = Figure(figsize=(width + is_named * _RATES_WIDTH, width), layout="compressed")
     axes = figure.add_subplot()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     strength = np.where(confusion, _FAINTEST + (1 - _FAINTEST) * np.sqrt(share), 0)
@@ -72,8 +78,9 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
     axes.set_title("blue diagonal: right; orange elsewhere: wrong", color=MUTED, fontweight="normal")
     axes.spines[:].set_visible(True)
     axes.grid(visible=False)
-    if classes <= _MAX_NAMED_CLASSES:
+    if is_named:
         _name_classes(axes, labels)
+        _write_rates(axes, confusion, labels)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -93,6 +100,21 @@ def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_xticks(np.arange(0.5, len(labels) - 1), minor=True)
     axes.set_yticks(np.arange(0.5, len(labels) - 1), minor=True)
     axes.grid(which="minor", axis="both", linewidth=0.6)
+
+
+def _write_rates(axes: Axes, confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
+    """Write precision, recall and F1 of every class at the right end of its row."""
+    size = 8 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
+    shown = ["  ".join(_aligned(rate) for rate in row[2:]) for row in class_rows(confusion, labels)]
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(labels)), shown, fontsize=size)
+    right.set_ylabel("precision, recall and F1, %", labelpad=8)
+    right.spines[:].set_visible(False)
+
+
+def _aligned(rate: float | None) -> str:
+    """Return a rate as three characters of equal width: a figure space is as wide as a digit."""
+    return ("–" if rate is None else f"{rate:.0f}").rjust(3, "\u2007")
 
 
 def _write_counts(axes: Axes, confusion: npt.NDArray[np.int64], *, strength: npt.NDArray[np.float64]) -> None:

@@ -4,18 +4,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from parckit.contract import Artefact, Check
+from parckit.measure.classification import class_rows, worst_rows
 from parckit.report.gather import BundleFolder, Findings
 from parckit.report.page import Table
 from parckit.report.recorded import Accuracy, Speed, label_of
 
 _METRIC_TITLES = {"top1": "Top-1", "top5": "Top-5"}
 """Name of a metric -> its name in headings. Other names are shown as they are."""
+_MOST_CLASSES = 20
+"""Most rows of the table of classes."""
 
 
 def make_tables(findings: Findings) -> tuple[Table, ...]:
     """Return the tables that are not empty."""
     tables = (
         _accuracy(findings.accuracies),
+        _classes(findings),
         _latency(findings.speeds),
         _artefacts(findings.bundles),
         _checks(findings.bundles),
@@ -26,6 +30,18 @@ def make_tables(findings: Findings) -> tuple[Table, ...]:
 def metric_title(name: str) -> str:
     """Return a metric's name as a heading."""
     return _METRIC_TITLES.get(name, name)
+
+
+def confused(findings: Findings) -> Accuracy | None:
+    """Return the first accuracy with a confusion matrix; a record may be about another network, with other classes."""
+    classes = len(findings.spec.labels) if findings.spec is not None else 0
+    fitting = (entry for entry in findings.accuracies if classes and entry.confusion.shape == (classes, classes))
+    return next(fitting, None)
+
+
+def describe_measurement(accuracy: Accuracy) -> str:
+    """Return which network was measured, with which engine and on which images."""
+    return f"{accuracy.label} with {accuracy.engine} on {accuracy.source}, {accuracy.served}."
 
 
 def megabytes(file: Path) -> str:
@@ -51,6 +67,24 @@ def _accuracy(accuracies: Sequence[Accuracy]) -> Table:
         rows=tuple(rows),
         caption=_measured(accuracies),
     )
+
+
+def _classes(findings: Findings) -> Table:
+    """Return the numbers of the classes that are recognised worst, from the first accuracy with a confusion matrix."""
+    accuracy = confused(findings)
+    every = [] if accuracy is None or findings.spec is None else class_rows(accuracy.confusion, findings.spec.labels)
+    rows = worst_rows(every, most=_MOST_CLASSES)
+    few = f"The {len(rows)} of {len(every)} classes with the lowest F1. " if len(every) > len(rows) else ""
+    return Table(
+        title="Classes",
+        columns=("Class", "Images", "Precision, %", "Recall, %", "F1, %"),
+        rows=tuple((row.label, str(row.images), *map(_percent, row[2:])) for row in rows),
+        caption="" if accuracy is None else few + describe_measurement(accuracy),
+    )
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1f}"
 
 
 def _latency(speeds: Sequence[Speed]) -> Table:

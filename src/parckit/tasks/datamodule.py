@@ -16,11 +16,16 @@ from parckit.data import (
     OnError,
     OneSize,
     Progressive,
+    Sampling,
     SeededBatches,
     Sizes,
     describe_run,
     image_loader,
+    match_classes,
+    name_numbers,
     name_source,
+    order_classes,
+    read_class_names,
     train_loader,
 )
 from parckit.tasks.module import MIN_BATCH
@@ -39,21 +44,27 @@ class DataSettings:
         sizes: how training varies the images' size; None: it does not.
         repeats: how often an epoch shows an image, each time augmented anew; it has as many steps, so shows only one
             image in `repeats` (repeated augmentation, arXiv:1902.05509).
+        sampling: `natural` shows every image once in an epoch. `balanced` shows every class equally often: an image of
+            a rare class several times, each time augmented anew, and only some of the images of frequent classes.
         batch_size: images per step and process; if sizes vary, at the base one.
         workers: loader processes; 0 loads in the training process.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        class_names: text file with one class name per line, in the order of the network's outputs. It names the classes
+            of a source that has only numbers. None: the source's names and their order.
 
     Raises:
-        InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
+        InputError: if `batch_size` or `workers` is out of range, or `on_error` or `sampling` is unknown.
     """
 
     source: list[str] | str
     preprocessing: Preprocessing
     sizes: MultiScale | Progressive | None = None
     repeats: int = 1
+    sampling: Sampling = "natural"
     batch_size: int = 64
     workers: int = 2
     on_error: OnError = "raise"
+    class_names: str | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < MIN_BATCH or self.workers < 0:
@@ -61,6 +72,8 @@ class DataSettings:
             raise InputError(f"{values}: need at least {MIN_BATCH} and at least 0")
         if self.on_error not in get_args(OnError):
             raise InputError(f"on_error={self.on_error!r}: choose from {get_args(OnError)}")
+        if self.sampling not in get_args(Sampling):
+            raise InputError(f"sampling={self.sampling!r}: choose from {get_args(Sampling)}")
 
 
 @final
@@ -91,12 +104,19 @@ class TrainingData(LightningDataModule):
         self._plan = RunPlan(batch_size=settings.batch_size)
         preprocessing = settings.preprocessing
         transform = task.train_transform(preprocessing)
+        names = None if settings.class_names is None else read_class_names(settings.class_names)
         table = task.evaluator.open_table(settings.source, split="train")
-        task.check_labels(table.labels, source=name_source(settings.source))
+        source = name_source(settings.source)
+        table = table if names is None else order_classes(table, names, source=source)
+        task.check_labels(table.labels, source=source)
+        task.see_images(table, sampling=settings.sampling)
+        self._classes = task.image_classes(table) if settings.sampling == "balanced" else None
         self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)
         self.labels, self.train_images = table.labels, len(self._train)
         self._make_batches()
         held_out = task.evaluator.open_table(settings.source, split="val")
+        held_out = held_out if names is None else name_numbers(held_out, names, source=source)
+        held_out = match_classes(held_out, table.labels, source=source)
         self.summary = describe_run(table, held_out)
         eval_transform = task.evaluator.transform(preprocessing)
         self._val = IndexedImages(held_out, transform=eval_transform, on_error=settings.on_error)
@@ -143,6 +163,7 @@ class TrainingData(LightningDataModule):
             repeats=self.settings.repeats,
             epochs=self._plan.epochs,
             seed=self._seed,
+            classes=self._classes,
             process=process,
             processes=processes,
         )

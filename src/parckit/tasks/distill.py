@@ -6,9 +6,10 @@ Maps: after A. Romero et al., "FitNets: Hints for Thin Deep Nets" (arXiv:1412.65
 distance instead of a squared distance, because the scale of the teacher's maps has no meaning for the student.
 """
 
+import logging
 import reprlib
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -18,8 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing
+from parckit.data import read_class_names
 from parckit.models import create_model, preprocessing_of
 from parckit.networks import check_input, names_checkpoint, open_checkpoint
+from parckit.tasks.weights import pretrained_labels
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["soft", "hard"]
 
@@ -36,6 +41,9 @@ class DistillationSettings:
     Attributes:
         teacher: name of a timm model, which is used with its pretrained weights; or a checkpoint of parckit.
         teacher_weights: file with a state dict of the model that `teacher` names, instead of the pretrained weights.
+        teacher_classes: text file with the names of the teacher's classes, one per line, in the order of its outputs.
+            None: the names in the checkpoint or of the pretrained weights. If there are none, the order of the data's
+            classes is assumed, with a warning.
         kind: `"soft"` learns the teacher's probabilities, with the Kullback-Leibler divergence as loss; `"hard"` learns
             the teacher's most probable class, with cross-entropy as loss.
         temperature: for `"soft"`, the logits of both networks are divided by this number. The divergence is multiplied
@@ -47,6 +55,7 @@ class DistillationSettings:
 
     teacher: str
     teacher_weights: str | None = None
+    teacher_classes: str | None = None
     kind: Kind = "soft"
     temperature: float = 3.0
     weight: float = 0.5
@@ -84,8 +93,9 @@ class Distiller(nn.Module):
     def __init__(self, distillation: DistillationSettings, *, student: nn.Module, spec: NetworkSpec) -> None:
         super().__init__()
         self._distillation = distillation
-        model, preprocessing = _open_teacher(distillation, spec)
-        self._teacher = _Teacher(model, preprocessing=preprocessing, student=spec.preprocessing)
+        model, preprocessing, names = _open_teacher(distillation, spec)
+        outputs = _match_outputs(names, spec.labels, teacher=distillation.teacher)
+        self._teacher = _Teacher(model, preprocessing=preprocessing, student=spec.preprocessing, outputs=outputs)
         self._shown = replace(spec, backbone=distillation.teacher, backbone_kwargs={})
         self.check_input(spec.preprocessing.size)
         self.projection: nn.Conv2d | None = None
@@ -141,12 +151,25 @@ class _Teacher:
 
     It is not an nn.Module, because a module that another module holds becomes a submodule.
 
+    Args:
+        model: the network.
+        preprocessing: what it expects of images.
+        student: what the student expects of images.
+        outputs: the teacher's output for every class of the student; None if both have the same order.
+
     Attributes:
         model: the network.
         resizes: whether the network takes images of only one size, so that images are resized to it.
     """
 
-    def __init__(self, model: nn.Module, *, preprocessing: Preprocessing, student: Preprocessing) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        preprocessing: Preprocessing,
+        student: Preprocessing,
+        outputs: Sequence[int] | None = None,
+    ) -> None:
         self.model = model.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
         self._swaps = preprocessing.channel_order != student.channel_order
         student_mean, student_std, mean, std = (
@@ -159,16 +182,22 @@ class _Teacher:
         self._shift = ((student_mean - mean) / std).float()[:, None, None]
         self.resizes = bool(cast("Mapping[str, object]", model.pretrained_cfg).get("fixed_input_size"))
         self._size = preprocessing.size
+        self._outputs = None if outputs is None else torch.tensor(outputs)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "_Teacher":
         """Return this object: it never changes, so the copy of the training module in a weight average can share it."""
         return self
 
     def logits(self, images: Tensor) -> Tensor:
-        return self.model(self._translate(images))
+        return self._reorder(self.model(self._translate(images)))
 
     def logits_and_map(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return _logits_and_map(self.model, self._translate(images))
+        logits, last_map = _logits_and_map(self.model, self._translate(images))
+        return self._reorder(logits), last_map
+
+    def _reorder(self, logits: Tensor) -> Tensor:
+        """Bring the teacher's outputs into the order of the student's classes."""
+        return logits if self._outputs is None else logits[:, self._outputs.to(logits.device)]
 
     def _translate(self, images: Tensor) -> Tensor:
         """Return the student's images normalised for the teacher; move the teacher to their device."""
@@ -195,8 +224,10 @@ def _cosine_distance(student_map: Tensor, teacher_map: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(student_map.float(), teacher_map.float(), dim=1).mean()
 
 
-def _open_teacher(distillation: DistillationSettings, spec: NetworkSpec) -> tuple[nn.Module, Preprocessing]:
-    """Return the teacher and its preprocessing, after checking that its classes are the student's."""
+def _open_teacher(
+    distillation: DistillationSettings, spec: NetworkSpec
+) -> tuple[nn.Module, Preprocessing, tuple[str, ...]]:
+    """Return the teacher, what its images must look like, and the names of its outputs, if they are known."""
     name = distillation.teacher
     if names_checkpoint(name):
         if distillation.teacher_weights is not None:
@@ -204,16 +235,52 @@ def _open_teacher(distillation: DistillationSettings, spec: NetworkSpec) -> tupl
                 f"teacher_weights={distillation.teacher_weights}: teacher={name} is a checkpoint and has weights"
             )
         model, teacher_spec = open_checkpoint(Path(name))
-        if teacher_spec.labels != spec.labels:
-            of_teacher, of_data = (
-                f"{len(labels)}: {reprlib.repr(labels)}" for labels in (teacher_spec.labels, spec.labels)
-            )
-            raise InputError(f"teacher={name}: its classes ({of_teacher}) are not the data's ({of_data})")
-        preprocessing = teacher_spec.preprocessing
+        preprocessing, names = teacher_spec.preprocessing, teacher_spec.labels
     else:
         model = _create_teacher(name, weights=distillation.teacher_weights, classes=len(spec.labels))
         preprocessing = preprocessing_of(model)
-    return model, preprocessing
+        # A file of weights does not say what its outputs mean, nor do data whose classes are only numbers.
+        is_named = distillation.teacher_weights is None and spec.labels != tuple(map(str, range(len(spec.labels))))
+        names = pretrained_labels(model) if is_named else ()
+    if distillation.teacher_classes is not None:
+        names = _read_teacher_classes(distillation.teacher_classes, model)
+    return model, preprocessing, names
+
+
+def _read_teacher_classes(path: str, model: nn.Module) -> tuple[str, ...]:
+    names = read_class_names(path)
+    if len(names) != model.num_classes:
+        raise InputError(
+            f"teacher_classes={path}: has {len(names)} names, but the teacher has {model.num_classes} outputs"
+        )
+    return names
+
+
+def _match_outputs(names: Sequence[str], labels: Sequence[str], *, teacher: str) -> list[int] | None:
+    """Return the teacher's output for every class of the data; None if both have the same order.
+
+    Args:
+        names: names of the teacher's outputs; empty if they are not known.
+        labels: class names of the data.
+        teacher: name of the teacher in messages.
+
+    Raises:
+        InputError: if the names are not those of the data.
+    """
+    if not names:
+        _log.warning(
+            "teacher=%s: the names of its classes are not known, so its outputs are taken in the order of the data's"
+            " classes, %s; --task.distillation.teacher_classes FILE gives another order",
+            teacher,
+            reprlib.repr(tuple(labels)),
+        )
+        return None
+    if set(names) != set(labels):
+        theirs, ours = (f"{len(classes)}: {reprlib.repr(tuple(classes))}" for classes in (names, labels))
+        hint = "--task.distillation.teacher_classes FILE can say what its outputs are called"
+        raise InputError(f"teacher={teacher}: its classes ({theirs}) are not the data's ({ours}); {hint}")
+    index_of = {name: index for index, name in enumerate(names)}
+    return None if tuple(names) == tuple(labels) else [index_of[label] for label in labels]
 
 
 def _create_teacher(name: str, *, weights: str | None, classes: int) -> nn.Module:

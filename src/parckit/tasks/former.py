@@ -17,6 +17,8 @@ RENAMED_KEYS = {
 _RENAMED_SETTINGS = {
     "--model.distillation.features of the teacher": "--task.distillation.features of the teacher",
 }
+_UNCHANGEABLE_SETTINGS = {"--data.sampling": "natural"}
+"""Settings that were fixed in 0.1.0, which did not write them into checkpoints."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,4 +68,5 @@ def translate_training(checkpoint: dict[str, object]) -> dict[str, object]:
 
 def translate_settings(settings: Mapping[str, object]) -> dict[str, object]:
     """Return the settings of a checkpoint under today's names."""
-    return {_RENAMED_SETTINGS.get(name, name): value for name, value in settings.items()}
+    renamed = {_RENAMED_SETTINGS.get(name, name): value for name, value in settings.items()}
+    return {**_UNCHANGEABLE_SETTINGS, **renamed}

@@ -14,7 +14,7 @@ from parckit.options import Parser
 from parckit.tasks.former import translate_recipe
 from parckit.tasks.recipe import SHORTHANDS, check_config, find_recipe, read_recipe, recipe_parser, task_of_recipe
 
-_REPLACED = ("kwargs", "head_kwargs", "options", "sizes")
+_REPLACED = ("kwargs", "head_kwargs", "options", "sizes", "class_weights")
 """Keys whose values are mappings of free or other keys: a new value replaces the former one as a whole."""
 
 _AS_KEYWORDS = (

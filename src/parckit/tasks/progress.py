@@ -43,6 +43,8 @@ class Announcement(Callback):
             f" {plan.processes} processes), {plan.steps_per_epoch} steps per epoch, highest learning rate"
             f" {pl_module.peak_lr:g}{scaled}"
         )
+        for note in pl_module.task.notes:
+            self._tell(note)
         if self._start is not None:
             self._tell(f"resumed from {self._start.path}: {trainer.global_step} of {plan.steps} steps are done")
 

@@ -92,6 +92,7 @@ def make_continuity(config: Namespace, *, train_images: int) -> Continuity:
             "--seed": config.seed,
             "--data.batch_size": config.data.batch_size,
             "--data.repeats": config.data.repeats,
+            "--data.sampling": config.data.sampling,
             "--data.sizes": None if sizes is None else sizes.as_dict(),
             "--trainer.accumulate_grad_batches": config.trainer.accumulate_grad_batches,
         },

@@ -4,10 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parckit.contract import NetworkSpec, Preprocessing, Task
-from parckit.data import Target, TrainTransform
+from parckit.data import Sampling, Table, Target, TrainTransform
 from parckit.measure.evaluators import Evaluator, evaluator_of
 
 
@@ -39,6 +41,31 @@ class TrainingTask(nn.Module, ABC):
         Raises:
             InputError: if not.
         """
+
+    @abstractmethod
+    def image_classes(self, table: Table) -> NDArray[np.int64]:
+        """Return the class of every training image, for balanced sampling.
+
+        Raises:
+            InputError: if an image of this task can have several classes.
+        """
+
+    @abstractmethod
+    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+        """Take what the loss needs to know of the training images; called once, before `begin`.
+
+        Args:
+            table: the training images.
+            sampling: how an epoch draws them.
+
+        Raises:
+            InputError: if the settings do not fit the images.
+        """
+
+    @property
+    @abstractmethod
+    def notes(self) -> Sequence[str]:
+        """Lines for the user about what follows from settings and data, told before the first step."""
 
     @abstractmethod
     def train_transform(self, preprocessing: Preprocessing) -> TrainTransform:
