@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from parckit.cli.choice import Choice, add_choice, choice
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell
 from parckit.contract import InputError
 from parckit.measure.environment import describe, usable_cores
 from parckit.measure.latency import Timing, time_sessions
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     record = args.record or beside(args.model, "_bench.json")
     values = record_values(timings, model=args.model, artefact=opener.artefact, engine=opener.engine)
     write_record(record, "bench", values, seed=None, threads=max(counts))
-    print(f"record: {record}")
+    tell(f"record: {record}")
 
 
 @dataclass(kw_only=True, slots=True)

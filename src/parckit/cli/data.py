@@ -1,6 +1,5 @@
 """`parckit data`: pack, check and lay out images before training on them."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +10,14 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from parckit.cli.progress import track
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError
 from parckit.data.checking import SMALLEST, Finding, find_problems, inspect_files, list_files
 from parckit.data.imagenet import Form, lay_out_imagenet
 from parckit.data.packing import SHARD_SIZE, pack_folder
 from parckit.data.splits import Named
 from parckit.measure.environment import usable_cores
-from parckit.options import Parser, Seed, verb_parser
+from parckit.options import Parser, Seed, Threads, verb_parser
 
 _FOUND = 1
 """Exit code of a check that found problems. Mistakes in the arguments end with exit code 2, as in all verbs."""
@@ -51,7 +50,7 @@ def _check_parser() -> Parser:
     parser.add_argument("folder", type=Path, help="folder to check, with its subfolders")
     smallest = "report images whose shorter side has fewer pixels as tiny"
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
-    parser.add_argument("--threads", type=PositiveInt, default=usable_cores(), help="number of files read at once")
+    parser.add_argument("--threads", type=Threads, default=usable_cores(), help="number of files read at once")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -94,7 +93,7 @@ def _imagenet(args: Namespace) -> None:
 
 
 def _print_counts(out: Path, counts: Mapping[Named, int]) -> None:
-    print(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
+    tell(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
 
 
 def _check(args: Namespace) -> None:
@@ -110,12 +109,12 @@ def _check(args: Namespace) -> None:
         plain = [
             {"file": str(finding.path), "problem": finding.problem, "detail": finding.detail} for finding in findings
         ]
-        print(json.dumps(plain, indent=2, ensure_ascii=False))
+        print(to_json(plain, indent=2))
     elif findings:
         rows = [(str(finding.path.relative_to(args.folder)), finding.problem, finding.detail) for finding in findings]
         show(_summary(args.folder, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
     else:
-        print(f"{args.folder}: no problems found in {len(images)} images")
+        tell(f"{args.folder}: no problems found in {len(images)} images")
     if findings:
         sys.exit(_FOUND)
 

@@ -12,7 +12,7 @@ from typing import Literal, cast
 
 from PIL import ExifTags, Image
 
-from parckit.contract import InputError
+from parckit.contract import InputError, reading
 from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, decode_image, readable_formats
 
 SMALLEST = 32
@@ -99,7 +99,7 @@ def inspect_file(path: Path) -> Inspection | None:
         is_image = path.suffix.lower() in FORMAT_OF_EXTENSION
         reason = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
         return Inspection(path=path, broken=reason) if is_image else None
-    with Image.open(io.BytesIO(data), formats=readable_formats()) as header:
+    with reading(str(path)), Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         stored = cast("str", header.format)
         orientation = cast("int", header.getexif().get(ExifTags.Base.Orientation, 1))
     pixels = hashlib.sha256(f"{image.size}".encode())

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parckit.contract import InputError, Precision
-from parckit.data import Batch, IndexedImages, OnError, Split, image_loader
+from parckit.data import MOST_WORKERS, Batch, IndexedImages, OnError, Split, image_loader
 from parckit.measure.evaluators import TaskMetric, evaluator_of
 from parckit.processing import make_decoder
 from parckit.runtimes import Session, open_session
@@ -47,10 +47,9 @@ class EvaluationData:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 0:
-            raise InputError(
-                f"--data.batch_size {self.batch_size}, --data.workers {self.workers}: need at least 1 and at least 0"
-            )
+        if self.batch_size < 1 or not 0 <= self.workers <= MOST_WORKERS:
+            values = f"--data.batch_size {self.batch_size}, --data.workers {self.workers}"
+            raise InputError(f"{values}: need at least 1 and from 0 to {MOST_WORKERS}")
         if self.on_error not in get_args(OnError):
             raise InputError(f"--data.on_error {self.on_error!r}: choose from {get_args(OnError)}")
 

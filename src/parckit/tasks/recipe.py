@@ -13,7 +13,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Trainer
 
 from parckit.contract import InputError
-from parckit.options import Parser, Seed, verb_parser
+from parckit.options import Parser, Seed, Threads, verb_parser
 from parckit.tasks.averaging import AveragingSettings
 from parckit.tasks.datamodule import DataSettings
 from parckit.tasks.former import RENAMED_KEYS, translate_recipe
@@ -116,7 +116,7 @@ def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> 
     parser.add_argument("--resume", type=str | None, default=None, help=resume)
     parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
     threads = "that compute in a process on a CPU; null: OMP_NUM_THREADS, or an equal share of the cores"
-    parser.add_argument("--threads", type=PositiveInt | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
+    parser.add_argument("--threads", type=Threads | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
     parser.add_argument("--monitor", type=Literal[monitors], default=monitors[0], help="what best.ckpt is best in")  # pyright: ignore[reportInvalidTypeForm]
     keep_best = "keep so many of the best checkpoints; more than one are averaged in the end"
     parser.add_argument("--keep_best", type=PositiveInt, default=1, help=keep_best)
