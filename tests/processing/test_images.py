@@ -186,3 +186,17 @@ def test_a_heic_picture_without_its_reader_says_what_to_install(tmp_path, monkey
     monkeypatch.setattr(images, "readable_formats", lambda: formats)
     with pytest.raises(InputError, match=r'phone\.heic: .* pip install "parckit\[heic\]"'):
         load_image(tmp_path / "phone.heic")
+
+
+@pytest.mark.parametrize("limit", [399, 400])
+def test_the_environment_limits_the_pixels_of_a_picture(limit, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 400 are more than twice as many, which Pillow refuses
+    Image.new("RGB", (20, 20)).save(path := tmp_path / "large.png")
+    with pytest.raises(InputError, match=r"large\.png: .*PARCKIT_MAX_PIXELS"):
+        load_image(path)
+    monkeypatch.setenv("PARCKIT_MAX_PIXELS", str(limit))
+    if limit == 400:
+        assert load_image(path).size == (20, 20)
+    else:
+        with pytest.raises(InputError, match=r"large\.png: 20x20 pixels, but PARCKIT_MAX_PIXELS allows 399"):
+            load_image(path)

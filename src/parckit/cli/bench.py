@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from parckit.cli.choice import add_choice, choice
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell
 from parckit.contract import InputError
 from parckit.measure.environment import describe, usable_cores
 from parckit.measure.latency import Benchmark, Timing, benchmark
@@ -32,7 +32,7 @@ def main(argv: list[str]) -> None:
     record = args.record or beside(args.model, "_bench.json")
     values = record_values(result, model=args.model)
     write_record(record, "bench", values, seed=None, threads=max(counts))
-    print(f"record: {record}")
+    tell(f"record: {record}")
 
 
 def record_values(result: Benchmark, *, model: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from parckit.cli.models import open_model
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell
 from parckit.contract import InputError
 from parckit.measure.cam import class_activation, last_layer
 from parckit.networks import check_input
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
         about=[f"supports the class {labels[activation.target]}", f"layer {layer}"],
     )
     save_figure(figure, args.out)
-    print(f"picture: {args.out}")
+    tell(f"picture: {args.out}")
 
 
 def _find(target: str, labels: tuple[str, ...]) -> int:

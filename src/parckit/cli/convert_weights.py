@@ -9,6 +9,7 @@ from jsonargparse.typing import PositiveInt
 from timm.data import ImageNetInfo
 from torch import Tensor
 
+from parckit.cli.tables import tell
 from parckit.contract import InputError, NetworkSpec
 from parckit.data.shardlist import parse_labels
 from parckit.models import build_backbone, load_official_state_dict, preprocessing_of
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> None:
     if args.out.suffix != ".safetensors":
         raise InputError(f"{args.out}: the file to write must end in .safetensors")
     spec = convert(args.checkpoint, args.out, model=args.model, num_classes=args.num_classes, labels=args.labels)
-    print(f"{args.out}: {spec.backbone}, {len(spec.labels)} classes, input {spec.preprocessing.channel_order} / 255")
+    tell(f"{args.out}: {spec.backbone}, {len(spec.labels)} classes, input {spec.preprocessing.channel_order} / 255")
 
 
 def convert(checkpoint: Path, out: Path, *, model: str, num_classes: int, labels: Path | None = None) -> NetworkSpec:

@@ -1,6 +1,5 @@
 """`parckit data`: pack, check and lay out images before training on them."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from parckit.cli.progress import track
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError
 from parckit.data import name_source
 from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
@@ -21,7 +20,7 @@ from parckit.data.packing import SHARD_SIZE, pack_folder
 from parckit.data.similar import MOST
 from parckit.data.splits import Named
 from parckit.measure.environment import usable_cores
-from parckit.options import Parser, Seed, verb_parser
+from parckit.options import Parser, Seed, Threads, verb_parser
 
 _FOUND = 1
 """Exit code of a check that found problems. Mistakes in the arguments end with exit code 2, as in all verbs."""
@@ -57,7 +56,7 @@ def _check_parser() -> Parser:
     parser.add_argument("source", type=str, nargs="+", help=source)
     smallest = "report images whose shorter side has fewer pixels as tiny"
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
-    parser.add_argument("--threads", type=PositiveInt, default=usable_cores(), help="number of files read at once")
+    parser.add_argument("--threads", type=Threads, default=usable_cores(), help="number of files read at once")
     model = "a classifier of these classes: also list the images whose class it doubts most"
     parser.add_argument("--model", type=Path | None, default=None, help=model)
     doubtful = "number of images whose class is doubted that are listed"
@@ -104,7 +103,7 @@ def _imagenet(args: Namespace) -> None:
 
 
 def _print_counts(out: Path, counts: Mapping[Named, int]) -> None:
-    print(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
+    tell(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
 
 
 def _check(args: Namespace) -> None:
@@ -124,16 +123,16 @@ def _check(args: Namespace) -> None:
         plain = [
             {"file": str(finding.path), "problem": finding.problem, "detail": finding.detail} for finding in findings
         ]
-        print(json.dumps(plain, indent=2, ensure_ascii=False))
+        print(to_json(plain, indent=2))
     else:
-        print(*checklist.lines, sep="\n")
+        tell("\n".join(checklist.lines))
         if len(images) > MOST:
-            print(f"more than {MOST} images: those that look alike are not searched for")
+            tell(f"more than {MOST} images: those that look alike are not searched for")
         if findings:
             rows = [(_shorten(finding.path, args.source), finding.problem, finding.detail) for finding in findings]
             show(_summary(name, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
         else:
-            print(f"{name}: no problems found in {len(images)} images")
+            tell(f"{name}: no problems found in {len(images)} images")
     if findings:
         sys.exit(_FOUND)
 

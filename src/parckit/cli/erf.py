@@ -13,7 +13,7 @@ from PIL import Image
 
 from parckit.cli.models import OpenedModel, open_model
 from parckit.cli.progress import track
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell
 from parckit.contract import InputError, Preprocessing
 from parckit.measure.receptive_field import (
     ReceptiveField,
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
     rows = [_row(opened, fields[opened.name].contribution) for opened in models]
     _tell(args, rows, size=size, images=fields[models[0].name].images)
     save_figure(receptive_fields({name: field.contribution for name, field in fields.items()}), args.out)
-    print(f"picture: {args.out}")
+    tell(f"picture: {args.out}")
 
 
 def _parser() -> Parser:

@@ -1,6 +1,5 @@
 """`parckit predict`: answers for pictures."""
 
-import json
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from PIL import Image
 
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
-from parckit.cli.tables import show
+from parckit.cli.tables import show, to_json
 from parckit.contract import InputError, replacing
 from parckit.options import verb_parser
 from parckit.processing import Prediction, list_images, open_picture
@@ -41,7 +40,7 @@ def main(argv: list[str]) -> None:
     # Show the answers, and name the pictures that have none.
     if args.json:
         plain = {str(path): answer.to_plain() for path, answer in answers}
-        print(json.dumps(plain, indent=2, ensure_ascii=False))
+        print(to_json(plain, indent=2))
     elif answers:
         title = f"{args.model} ({predictor.session.artefact} on {predictor.session.engine})"
         rows = [row for path, answer in answers for row in _rows(path, answer)]

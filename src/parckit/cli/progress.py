@@ -4,7 +4,10 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track as rich_track
+
+from parckit.contract import printable
 
 Item = TypeVar("Item")
 
@@ -15,4 +18,6 @@ def track(items: Iterable[Item], /, *, description: str, total: int | None = Non
     If standard error is not a terminal, no bar is shown.
     """
     console = Console(stderr=True)
-    return rich_track(items, description, total=total, console=console, disable=not console.is_terminal)
+    return rich_track(
+        items, escape(printable(description)), total=total, console=console, disable=not console.is_terminal
+    )

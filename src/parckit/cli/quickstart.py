@@ -5,12 +5,11 @@ import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from parckit.cli.bench import record_values as bench_values
 from parckit.cli.eval import record_values as eval_values
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell
 from parckit.contract import Contract, InputError, replacing
 from parckit.deploy import export_bundle
 from parckit.measure.environment import usable_cores
@@ -80,9 +79,7 @@ def run(out: Path, *, max_epochs: int | None, seed: int) -> Outcome:
     # Train and export.
     start = time.perf_counter()
     trainer = {} if max_epochs is None else {"max_epochs": max_epochs}
-    trained = train(
-        RECIPE, tell=partial(print, flush=True), out=str(out / "train"), seed=seed, overwrite=True, trainer=trainer
-    )
+    trained = train(RECIPE, tell=tell, out=str(out / "train"), seed=seed, overwrite=True, trainer=trainer)
     bundle = out / "bundle"
     network, spec = open_checkpoint(trained.best)
     contract = export_bundle(network, spec, out=bundle)

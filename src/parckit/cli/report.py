@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from parckit.cli.progress import track
+from parckit.cli.tables import tell
 from parckit.contract import InputError
 from parckit.measure.evaluation import EvaluationData
 from parckit.options import beside, verb_parser
@@ -30,7 +31,7 @@ def main(argv: list[str]) -> None:
         raise InputError(f"--out {page}: the page is a file; its name must end in .html")
     findings = gather(args.path, data=_data(args.data), track=partial(track, description="evaluating"))
     write_page(page, findings)
-    print(f"report: {page}")
+    tell(f"report: {page}")
 
 
 def _data(options: Namespace) -> EvaluationData | None:

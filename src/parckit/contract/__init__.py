@@ -23,9 +23,11 @@ from parckit.contract.bundle import (
 )
 from parckit.contract.errors import InputError, MissingExtraError, ParckitError
 from parckit.contract.files import find_leftovers, remove_leftovers, replacing
+from parckit.contract.limits import PIXELS_VARIABLE, most_pixels
 from parckit.contract.metadata import read_artefact_metadata, write_artefact_metadata
 from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import ChannelOrder, Fit, Interpolation, Preprocessing
+from parckit.contract.printing import printable, reading, tell_warnings
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS
 from parckit.contract.shipped import shipped_weights
 from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task
@@ -40,6 +42,7 @@ __all__ = [
     "LAST",
     "LOGS",
     "METRICS",
+    "PIXELS_VARIABLE",
     "PREVIOUS",
     "SCHEMA",
     "SPEC_KEY",
@@ -66,13 +69,17 @@ __all__ = [
     "add_artefact",
     "find_leftovers",
     "from_plain",
+    "most_pixels",
     "place_artefact",
+    "printable",
     "read_artefact_metadata",
     "read_contract",
+    "reading",
     "remove_leftovers",
     "replacing",
     "sha256_of",
     "shipped_weights",
+    "tell_warnings",
     "to_plain",
     "write_artefact_metadata",
     "write_contract",

@@ -10,6 +10,9 @@ Fit = Literal["cover", "stretch", "contain"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 ChannelOrder = Literal["rgb", "bgr"]
 
+LONGEST_SIDE = 65_535
+"""Most pixels of a side of a network's input. No JPEG has a longer side."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessing:
@@ -47,8 +50,8 @@ class Preprocessing:
     channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
-        if min(self.size) < 1:
-            raise InputError(f"size={self.size}: height and width must be at least 1 pixel")
+        if not 1 <= min(self.size) <= max(self.size) <= LONGEST_SIDE:
+            raise InputError(f"size={self.size}: height and width must be from 1 to {LONGEST_SIDE} pixels")
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"crop_pct={self.crop_pct}: must lie in (0, 1]")
         if self.crop_pct != 1 and self.fit != "cover":

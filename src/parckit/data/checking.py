@@ -12,7 +12,7 @@ from typing import Literal, cast
 import numpy as np
 from PIL import ExifTags, Image
 
-from parckit.contract import InputError
+from parckit.contract import InputError, reading
 from parckit.data.archives import LARGEST_MEMBER
 from parckit.data.checklist import Checklist, Member
 from parckit.data.similar import MOST, find_similar, fingerprint
@@ -105,7 +105,7 @@ def _inspect(member: Member) -> Inspection | None:
     except (InputError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
         return Inspection(member=member, broken=reason) if is_image else None
-    with Image.open(io.BytesIO(data), formats=readable_formats()) as header:
+    with reading(str(path)), Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         stored = cast("str", header.format)
         orientation = cast("int", header.getexif().get(ExifTags.Base.Orientation, 1))
     pixels = hashlib.sha256(f"{image.size}".encode())

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from parckit.contract import InputError, Precision
 from parckit.data import (
+    MOST_WORKERS,
     Batch,
     IndexedImages,
     OnError,
@@ -64,10 +65,9 @@ class EvaluationData:
     class_names: str | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 0:
-            raise InputError(
-                f"--data.batch_size {self.batch_size}, --data.workers {self.workers}: need at least 1 and at least 0"
-            )
+        if self.batch_size < 1 or not 0 <= self.workers <= MOST_WORKERS:
+            values = f"--data.batch_size {self.batch_size}, --data.workers {self.workers}"
+            raise InputError(f"{values}: need at least 1 and from 0 to {MOST_WORKERS}")
         if self.on_error not in get_args(OnError):
             raise InputError(f"--data.on_error {self.on_error!r}: choose from {get_args(OnError)}")
 

@@ -7,11 +7,15 @@ The room `options` is below most others: `parckit train` and `parckit.train` bot
 from collections.abc import Mapping
 from typing import NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from parckit.contract import InputError
 from parckit.options.renaming import rename_options
 from parckit.options.wording import plain_message
+
+# jsonargparse reads every value as YAML first. A file name that is not UTF-8 is no YAML, and is taken as it is.
+set_loader("yaml", get_loader("yaml"), exceptions=(yaml.YAMLError, UnicodeEncodeError))
 
 
 class Parser(ArgumentParser):

@@ -9,6 +9,8 @@ from parckit.contract import CONTRACT_FILE, InputError
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that numpy accepts")
 
+Threads = restricted_number_type("Threads", int, [(">=", 1), ("<=", 1024)], docstring="what engines accept")
+
 
 def parse_size(text: str) -> tuple[int, int]:
     """Turn `256x192` or `256` into (height, width), pixels.

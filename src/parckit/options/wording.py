@@ -28,6 +28,9 @@ _REPLACED: tuple[tuple[str, _Replacement], ...] = (
 )
 """Pattern -> what replaces it. A message that jsonargparse words in another way is shown as it is."""
 
+_NUMBER_TYPES = r"\b(?:Seed|Threads|\w+Int|\w+Float)\b"
+"""Names of the types of numbers with a range."""
+
 _UNION = re.compile(
     r'(?:Parser key "(?P<key>[^"]+)":\s+)?Does not validate against any of the Union subtypes\s+'
     r"Subtypes: \[(?P<types>.*)\]\n\s*Errors:\n(?P<errors>.*)\n\s*Given value type: .*\n\s*Given value: (?P<value>.*)",
@@ -40,8 +43,12 @@ def plain_message(message: str) -> str:
     """Return a message as one plain line."""
     if union := _UNION.search(message):
         name, errors = union["key"], re.split(r"^\s*- ", union["errors"], flags=re.MULTILINE)
-        fault = _fault_in_group([" ".join(error.split()) for error in errors], name=name)
-        text = fault or f"--{name}: Expected {union['types']}. Got value: {union['value']}"
+        plain_errors = [" ".join(error.split()) for error in errors]
+        types = re.sub(_NUMBER_TYPES, "number", union["types"])
+        fault = _fault_in_group(plain_errors, name=name)
+        if fault is None and (restriction := _restriction(plain_errors)):
+            fault = f"--{name} {union['value']}: must be {restriction}"
+        text = fault or f"--{name}: Expected {types}. Got value: {union['value']}"
     else:
         text = " ".join(line.strip(" -") for line in message.splitlines() if line.strip(" -"))
     for pattern, replacement in _REPLACED:
@@ -62,6 +69,13 @@ def _fault_in_group(errors: list[str], *, name: str) -> str | None:
     # A group that does not know a key is not meant if another group knows all keys.
     faults = wrong or unknown
     return faults[0] if len(faults) == 1 else None
+
+
+def _restriction(errors: list[str]) -> str | None:
+    """Return the range of an optional number that is out of it; None if something else is wrong."""
+    ranges = [error.partition("does not conform to restriction ")[2] for error in errors]
+    accepted = [text.replace("v", "") for text in ranges if text]
+    return f"{accepted[0]}, or null" if len(accepted) == 1 and len([*filter(None, errors)]) == 2 else None
 
 
 def _describe_settings(module: str, name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from parckit.contract import InputError
+from parckit.contract import PIXELS_VARIABLE, InputError, most_pixels, reading
 from parckit.processing.listing import pictures
 
 FORMAT_OF_EXTENSION = {
@@ -65,6 +65,7 @@ def open_picture(source: Picture) -> Image.Image:
             raise InputError(f"Pillow image of size {source.size}: has no pixels")
         # Pillow reads the pixels of an opened file only now.
         with _naming(str(getattr(source, "filename", "") or "Pillow image")):
+            _check_pixels(source, limit=most_pixels())
             return _rgb(ImageOps.exif_transpose(source))
     if not isinstance(source, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not check types
         raise InputError(f"picture={source!r:.60}: must be a file, a Pillow image or an array of pixels")
@@ -115,21 +116,37 @@ def decode_image(data: bytes, *, name: str) -> Image.Image:
 
 
 def _decode(source: Path | BytesIO, *, name: str) -> Image.Image:
+    limit = most_pixels()
+    if limit is not None:
+        Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, for the whole process
     with _naming(name), Image.open(source, formats=readable_formats()) as image:
+        _check_pixels(image, limit=limit)
         ImageOps.exif_transpose(image, in_place=True)
         return _rgb(image)
 
 
+def _check_pixels(image: Image.Image, *, limit: int | None) -> None:
+    """Refuse a picture with more pixels than the environment allows, before they are decoded."""
+    if limit is not None and image.width * image.height > limit:
+        raise InputError(f"{image.width}x{image.height} pixels, but {PIXELS_VARIABLE} allows {limit} in all")
+
+
 @contextmanager
 def _naming(name: str) -> Generator[None]:
-    """Turn every error of Pillow into an `InputError` that begins with `name`."""
+    """Turn every error of Pillow into an `InputError` that begins with `name`; warnings are told with the name too."""
     try:
-        yield
+        with reading(name):
+            yield
     except UnidentifiedImageError as error:
         missing = {*IMAGE_FORMATS}.difference(readable_formats())
         if FORMAT_OF_EXTENSION.get(Path(name).suffix.lower()) in missing:
             raise InputError(f"{name}: {_HOW_TO_READ[FORMAT_OF_EXTENSION[Path(name).suffix.lower()]]}") from error
         raise InputError(f"{name}: not an image of a known format ({', '.join(readable_formats())})") from error
+    except Image.DecompressionBombError as error:
+        reason = str(error).partition(",")[0]
+        raise InputError(f"{name}: {reason}; set {PIXELS_VARIABLE} to read larger pictures") from error
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     except Exception as error:
         # Pillow's decoders raise whatever the bytes lead them to: OSError, SyntaxError, struct.error, IndexError, ...
         reason = (str(error) or type(error).__name__).splitlines()[0]

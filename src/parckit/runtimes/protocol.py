@@ -13,6 +13,9 @@ Images = npt.NDArray[np.generic]
 Outputs = tuple[npt.NDArray[np.generic], ...]
 """What a network returned: one array for each of a session's `outputs`, in their order."""
 
+_MOST_THREADS = 1024
+"""More threads than any machine runs at once. Engines crash or hang when they are asked for millions."""
+
 
 class Session(Protocol):
     """A network loaded into an engine.
@@ -51,9 +54,9 @@ class Session(Protocol):
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise InputError unless `threads` is None or at least 1."""
-    if threads is not None and threads < 1:
-        raise InputError(f"threads={threads}: must be at least 1")
+    """Raise InputError unless `threads` is None or from 1 to 1024."""
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise InputError(f"threads={threads}: must be from 1 to {_MOST_THREADS}")
 
 
 def check_images(images: Images, wanted: InputSpec) -> None:

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import (
+    MOST_WORKERS,
     Batch,
     BatchShape,
     DrawnImages,
@@ -67,9 +68,9 @@ class DataSettings:
     class_names: str | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < MIN_BATCH or self.workers < 0:
+        if self.batch_size < MIN_BATCH or not 0 <= self.workers <= MOST_WORKERS:
             values = f"batch_size={self.batch_size}, workers={self.workers}"
-            raise InputError(f"{values}: need at least {MIN_BATCH} and at least 0")
+            raise InputError(f"{values}: need at least {MIN_BATCH} and from 0 to {MOST_WORKERS}")
         if self.on_error not in get_args(OnError):
             raise InputError(f"on_error={self.on_error!r}: choose from {get_args(OnError)}")
         if self.sampling not in get_args(Sampling):

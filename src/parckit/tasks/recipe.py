@@ -13,7 +13,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Trainer
 
 from parckit.contract import InputError
-from parckit.options import Parser, Seed, verb_parser
+from parckit.options import Parser, Seed, Threads, verb_parser
 from parckit.tasks.averaging import AveragingSettings
 from parckit.tasks.datamodule import DataSettings
 from parckit.tasks.former import RENAMED_KEYS, translate_recipe
@@ -116,7 +116,7 @@ def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> 
     parser.add_argument("--resume", type=str | None, default=None, help=resume)
     parser.add_argument("--seed", type=Seed, default=0, help="seed of weights, order and augmentation")
     threads = "number of threads per process on a CPU; null: OMP_NUM_THREADS, or an equal share of the cores"
-    parser.add_argument("--threads", type=PositiveInt | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
+    parser.add_argument("--threads", type=Threads | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
     parser.add_argument(
         "--monitor",
         type=Literal[monitors],

@@ -200,8 +200,8 @@ def _check_trainer(options: Namespace) -> None:
     if options.max_time is not None:
         instead = "`timeout --signal=TERM 8h parckit train ...` ends so that the run can go on exactly"
         raise InputError(f"--trainer.max_time {options.max_time}: skips the rest of the epoch; {instead}")
-    for name, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
-        if options[name] < least:
+    for name, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0), ("check_val_every_n_epoch", 1)):
+        if options[name] is not None and options[name] < least:
             raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
 
 
