@@ -125,7 +125,8 @@ def _check(args: Namespace) -> None:
         ]
         print(to_json(plain, indent=2))
     else:
-        tell("\n".join(checklist.lines))
+        for line in checklist.lines:
+            tell(line)
         if len(images) > MOST:
             tell(f"more than {MOST} images: those that look alike are not searched for")
         if findings:
