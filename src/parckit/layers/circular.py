@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from parckit.layers.along_axis import Axis, AxisConv2d, along, axis_dim, resize_along
 
+torch.fx.wrap("resize_along")
+
 
 @final
 class CircularConv2d(AxisConv2d):

@@ -4,17 +4,10 @@ from abc import ABC, abstractmethod
 from typing import cast
 
 from jaxtyping import Float
-from timm.layers import ClassifierHead, NormMlpClassifierHead, register_notrace_module
+from timm.layers import ClassifierHead, NormMlpClassifierHead
 from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
-
-from parckit.layers import AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding
-
-# These modules branch on the size of a map, which torch.fx cannot trace. With this, `features_only=True` works with
-# `feature_cls="fx"`, because torch.fx then calls each of them without tracing into it.
-for _module in (AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding):
-    register_notrace_module(_module)
 
 
 class StagedBackbone(nn.Module, ABC):
