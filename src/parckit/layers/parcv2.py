@@ -32,6 +32,10 @@ class CenteredL2Norm2d(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
 
+    def reset_parameters(self) -> None:
+        """Scale no channel."""
+        nn.init.ones_(self.weight)
+
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalise each position."""
         x = x - x.mean(1, keepdim=True)
