@@ -114,13 +114,17 @@ def test_all_forms_have_the_same_gradients(axis, padding, shape):
         torch.testing.assert_close(conv, matmul, rtol=1e-11, atol=1e-11)
 
 
-def test_second_derivatives_need_the_conv_form():
-    inputs = operands((2, 2, 3, 4), "width", "circular")
-    assert gradgradcheck(lambda x, w, b: circular_conv(x, w, b, axis="width", form="conv"), inputs)
-    out = circular_conv(*inputs, axis="width", form="matmul")
-    (first,) = torch.autograd.grad(out.square().sum(), inputs[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # torch itself calls it for forward-mode derivatives
+@forms
+@paddings
+@axes
+def test_second_and_forward_mode_derivatives_are_those_of_finite_differences(axis, padding, form):
+    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return convolve(x, weight, bias, axis=axis, padding=padding, form=form)
+
+    inputs = operands((2, 2, 3, 2), axis, padding)
+    assert gradgradcheck(run, inputs)
+    assert gradcheck(run, inputs, check_forward_ad=True, check_backward_ad=False)
 
 
 @pytest.mark.parametrize("wanted", [0, 1], ids=["x", "weight"])
@@ -334,15 +338,31 @@ def test_constant_kernels_refuse_other_lengths():
         conv(torch.zeros(1, 3, 12, 9))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # torch itself calls it for forward-mode derivatives
 @every_form
-def test_functional_gradients_are_the_same(form):
-    x, weight, _ = operands((2, 3, 9, 12), "width", "circular")
+@paddings
+def test_transforms_of_torch_func_give_what_autograd_gives(padding, form):
+    x, weight, _ = operands((3, 3, 9, 12), "width", padding)
+    weights = torch.stack((weight.detach(), 2 * weight.detach()))
 
-    def loss(weight: Tensor) -> Tensor:
-        return circular_conv(x, weight, axis="width", form=form).square().sum()
+    def run(weight: Tensor, x: Tensor) -> Tensor:
+        return convolve(x, weight, axis="width", padding=padding, form=form)
 
-    (expected,) = torch.autograd.grad(loss(weight), weight)
-    torch.testing.assert_close(torch.func.grad(loss)(weight.detach()), expected, rtol=1e-11, atol=1e-11)  # as above
+    def loss(weight: Tensor, image: Tensor) -> Tensor:
+        return run(weight, image[None]).square().sum()
+
+    # Gradients of every image alone.
+    expected = torch.stack([torch.autograd.grad(loss(weight, image), weight)[0] for image in x])
+    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weight.detach(), x.detach())
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)  # as above
+    # The derivative in the direction of x: the convolution is linear.
+    _, tangent = torch.func.jvp(lambda x: run(weight, x), (x,), (x,))
+    torch.testing.assert_close(tangent, run(weight, x), **FLOAT64)
+    # Several kernels at once, with and without gradients.
+    for enable in (True, False):
+        with torch.set_grad_enabled(enable):
+            both = torch.func.vmap(run, in_dims=(0, None))(weights, x)
+            torch.testing.assert_close(both, torch.stack((run(weight, x), 2 * run(weight, x))), **FLOAT64)
 
 
 @pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")  # a trace is for one size

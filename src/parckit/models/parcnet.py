@@ -17,12 +17,13 @@ from typing import cast, final
 
 from jaxtyping import Float
 from timm.layers import ClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
-from parckit.models.staged import StagedBackbone, check_img_size
+from parckit.models.registered import build_registered
+from parckit.models.staged import StagedBackbone, check_img_size, reset_parameters
 
 _LOCAL_DEPTHS = (0, 2)
 """Inverted residuals after the first one in stages 1 and 2, the same in every official variant."""
@@ -79,7 +80,7 @@ class ParCNet(StagedBackbone):
         block_drop_rate: float = 0.1,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, in_chans=in_chans)
         check_img_size(img_size)
         self.stem = ConvNormSiLU(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
         # The kernels' lengths do not depend on `output_stride`: the same weights fit every output stride.
@@ -139,6 +140,11 @@ class ParCNet(StagedBackbone):
         """Return the map unchanged, because every stage ends with a norm."""
         del index, norm
         return x
+
+    def init_weights(self) -> None:
+        """Draw all weights anew, as the constructor does."""
+        reset_parameters(self)
+        self.apply(_init_weights)
 
     def prune_intermediate_layers(
         self,
@@ -245,7 +251,7 @@ _KWARGS_OF_TAG = {"cifar10": {"img_size": 32, "stem_stride": 1, "output_stride":
 def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNet:
     feature_cfg = {"out_indices": (0, 1, 2, 3, 4), "flatten_sequential": True}
     numbers = _KWARGS_OF_TAG.get(str(kwargs.get("pretrained_cfg")), {}) | kwargs
-    return build_model_with_cfg(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **numbers)  # pyright: ignore[reportArgumentType]
+    return build_registered(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **numbers)
 
 
 @register_model
