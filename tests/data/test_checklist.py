@@ -77,7 +77,7 @@ def test_images_in_shards_and_lists_are_read(shard, image_folder):
 
 @pytest.mark.parametrize("source", ["nowhere", "digits"])
 def test_what_cannot_be_checked_is_named(source):
-    with pytest.raises(InputError, match="no such folder|only images in folders"):
+    with pytest.raises(InputError, match=r"no such folder|only images in folders"):
         list_members(source)
 
 
