@@ -170,6 +170,13 @@ def _waves(number: int) -> Image.Image:
     return Image.fromarray(noise).resize((120, 90), Image.Resampling.BICUBIC)
 
 
+def test_the_same_shape_in_another_colour_does_not_look_alike(tmp_path):
+    pixels = np.asarray(_waves(0)) // 2
+    for number in range(3):
+        Image.fromarray(pixels + np.eye(3, dtype=np.uint8)[number] * 100).save(tmp_path / f"{number}.png")
+    assert problems(tmp_path) == []
+
+
 def test_pictures_without_contrast_do_not_look_alike(tmp_path):
     for number in range(3):
         Image.new("RGB", (40, 40), (number * 20, 0, 0)).save(tmp_path / f"{number}.png")

@@ -9,7 +9,6 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Literal, cast
 
-import numpy as np
 from PIL import ExifTags, Image
 
 from parckit.contract import InputError, reading
@@ -184,8 +183,8 @@ def _likeness(inspections: Sequence[Inspection]) -> dict[Member, Member]:
     intact = [inspection for inspection in inspections if inspection.broken is None]
     if not intact or len(intact) > MOST:
         return {}
-    looks = np.frombuffer(b"".join(inspection.look for inspection in intact), np.uint8).reshape(len(intact), -1)
-    return {intact[index].member: intact[first].member for index, first in find_similar(looks)}
+    pairs = find_similar([inspection.look for inspection in intact])
+    return {intact[index].member: intact[first].member for index, first in pairs}
 
 
 def _problems_of_one(inspection: Inspection, *, smallest: int) -> Iterator[Finding]:

@@ -101,7 +101,8 @@ def _open_address(source: str, *, split: Split) -> Table:
 
 def name_source(source: Source) -> str:
     """Return a source as the command line takes it, for errors and titles."""
-    return source if isinstance(source, str) else f"[{', '.join(source)}]"
+    parts = [source] if isinstance(source, str) else source
+    return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
 
 
 def _how_to_copy(address: str) -> str:

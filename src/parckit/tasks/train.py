@@ -115,7 +115,6 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     ready = parser.build(_without_weights(config) if start else config)
     task = build_task(config)
     data = TrainingData(ready.data, task=task, seed=config.seed)
-    _tell_data(data, source=config.data.source, tell=tell)
     # Make the callbacks.
     logger = CSVLogger(out, name=LOGS)
     best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
@@ -126,6 +125,7 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
     with quiet_lightning():
         trainer = _make_trainer(config, callbacks, logger)
+        _tell_data(data, source=config.data.source, tell=tell)
         plan = _plan(trainer, data, start=start)
         data.begin(plan)
         spec = _spec(ready.model, task, data)
