@@ -178,8 +178,12 @@ def test_a_run_may_go_on_in_another_folder(start_training, begun, tmp_path, parc
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--model.kwargs.img_size=64"], "its model, labels or preprocessing"),
-        (["--data.preprocessing.size=[48, 48]"], "its model, labels or preprocessing"),
+        (["--model.kwargs.img_size=64"], "only with --model.kwargs {'img_size': 32}, not {'img_size': 64}"),
+        (["--data.preprocessing.size=[48, 48]"], "only with --data.preprocessing.size (32, 32), not (48, 48)"),
+        (
+            ["--model.name=test_parcnet", "--data.preprocessing.fit=stretch"],
+            "only with --model.name test_parcnetv2, not test_parcnet; --data.preprocessing.fit cover, not stretch",
+        ),
         (["--model.optimizer.name=sgd"], "only with --model.optimizer.name adamw, not sgd"),
         (["--model.optimizer.decay_all=true"], "only with --model.optimizer.decay_all False, not True"),
         (["--model.optimizer.options={betas: [0.8, 0.9]}"], "only with --model.optimizer.options {}, not "),
@@ -200,6 +204,15 @@ def test_other_images_of_the_same_classes_are_refused(start_training, begun, dig
     message = mistake(*start_training, *options, "--out", tmp_path / "run")
     assert message.endswith("goes on only with a number of training images of 1255, not 10")
     assert not (tmp_path / "run").exists()
+
+
+def test_other_classes_are_named(start_training, begun, digit_folder, tmp_path, mistake):
+    (digit_folder / "3").rename(digit_folder / "three")
+    options = ("--data", digit_folder, "--data.batch_size=10", "--resume", begun / "last.ckpt")
+    for split in ("train", "val"):
+        shutil.copytree(digit_folder, tmp_path / "images" / split)
+    message = mistake(*start_training, *options, "--data", tmp_path / "images", "--out", tmp_path / "run")
+    assert message.endswith("only with its 10 classes, not the 10 of the data (class 3 is '3', not '4')")
 
 
 def test_between_epochs_much_may_change(start_training, begun, tmp_path, parckit):
@@ -246,6 +259,16 @@ def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake
         (["--trainer.precision=wild"], "--trainer.precision"),
         (["--trainer.limit_val_batches=0"], "--trainer.limit_val_batches 0"),
         (["--trainer.val_check_interval=0"], "--trainer.val_check_interval 0"),
+        (["--trainer.limit_train_batches=0"], "--trainer.limit_train_batches 0"),
+        (["--trainer.val_check_interval=1000"], "val_check_interval"),
+        (["--trainer.check_val_every_n_epoch=0"], "--trainer.check_val_every_n_epoch 0"),
+        (["--trainer.check_val_every_n_epoch=3"], "before the first validation"),
+        (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val -1"),
+        (["--threads=99999999"], "--threads 99999999: must be"),
+        (["--data.workers=99999999"], "workers=99999999"),
+        (["--data.preprocessing.size=[999999999999999999999, 32]"], "size=(999999999999999999999, 32)"),
+        (["--out="], "--out: is empty"),
+        (["--out", ""], "--out: is empty"),
         (["--trainer.accumulate_grad_batches=0"], "--trainer.accumulate_grad_batches 0"),
         (["--trainer.log_every_n_steps=-1"], "--trainer.log_every_n_steps -1"),
         (["--trainer.fast_dev_run=true"], "--trainer.fast_dev_run"),

@@ -11,7 +11,7 @@ from jsonargparse.typing import PositiveInt
 
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
-from parckit.contract import InputError
+from parckit.contract import InputError, check_place
 from parckit.data.checking import SMALLEST, Finding, find_problems, inspect_files, list_files
 from parckit.data.imagenet import Form, lay_out_imagenet
 from parckit.data.packing import SHARD_SIZE, pack_folder
@@ -70,6 +70,7 @@ def _add_shard_arguments(parser: Parser) -> None:
 
 
 def _pack(args: Namespace) -> None:
+    check_place(args.out, option="out")
     counts = pack_folder(
         args.folder,
         args.out,
@@ -81,6 +82,7 @@ def _pack(args: Namespace) -> None:
 
 
 def _imagenet(args: Namespace) -> None:
+    check_place(args.out, option="out")
     counts = lay_out_imagenet(
         args.archives,
         args.out,
