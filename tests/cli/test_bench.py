@@ -108,3 +108,12 @@ def test_a_missing_bundle_is_named(mistake):
 
 def test_a_folder_that_is_no_bundle_is_named(tmp_path, mistake):
     assert mistake("bench", tmp_path).startswith(f"{tmp_path}: ")
+
+
+def test_a_record_that_nobody_asked_for_may_be_left_out(two_artefacts, parckit, monkeypatch):
+    monkeypatch.setattr(bench, "find_obstacle", lambda _: "Read-only file system")
+    record = two_artefacts.with_name("bundle_bench.json")
+    record.unlink(missing_ok=True)
+    printed = parckit("bench", two_artefacts, "--seconds=0.01", "--warmup=0")
+    assert f"no record: {record} cannot be written (Read-only file system)" in printed
+    assert not record.exists()

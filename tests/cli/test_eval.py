@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parckit.cli import eval as eval_verb
+
 
 @pytest.fixture
 def evaluate(parckit, tmp_path):
@@ -152,3 +154,12 @@ def test_a_corrupt_checkpoint_is_named(checkpoint, tmp_path, mistake):
 
 def test_a_picture_of_another_kind_is_refused_before_anything_is_evaluated(checkpoint, mistake):
     assert "confusion.jpg" in mistake("eval", checkpoint, "--data", "no such data", "--picture", "confusion.jpg")
+
+
+def test_a_picture_that_nobody_asked_for_may_be_left_out(two_artefacts, animal_folder, parckit, monkeypatch):
+    monkeypatch.setattr(eval_verb, "find_obstacle", lambda _: "Read-only file system")
+    picture = two_artefacts.with_name("bundle_confusion.png")
+    picture.unlink(missing_ok=True)
+    printed = parckit("eval", two_artefacts, "--data", animal_folder)
+    assert "not drawn (Read-only file system); --picture FILE draws it elsewhere" in printed
+    assert not picture.exists()

@@ -157,3 +157,34 @@ def test_a_warning_of_pillow_names_the_picture(two_artefacts, picture, parckit, 
 def test_a_lack_of_memory_is_one_line(error, mistake, monkeypatch):
     monkeypatch.setattr(list_verb, "main", raising(error))
     assert mistake("list").startswith("not enough memory")
+
+
+WRITING = (
+    ("eval", "none.ckpt", "--data=digits", "--record"),
+    ("eval", "none.ckpt", "--data=digits", "--picture"),
+    ("bench", "none.ckpt", "--record"),
+    ("export", "none.ckpt", "--out"),
+    ("report", "none", "--out"),
+    ("cam", "none.ckpt", "none.png", "--out"),
+    ("erf", "none.ckpt", "--out"),
+    ("erf", "none.ckpt", "--record"),
+    ("predict", "none.ckpt", "none.png", "--draw"),
+    ("quickstart", "--out"),
+    ("train", "--config=classify/digits_parcnet_xxs", "--out"),
+)
+ENDINGS = {"--record": "x.json", "--picture": "x.png", "report": "x.html", "cam": "x.png", "erf": "x.png"}
+
+
+@pytest.mark.parametrize("argv", WRITING, ids=" ".join)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(argv, picture, mistake):
+    verb, option = argv[0], argv[-1]
+    place = picture / ENDINGS.get(option, ENDINGS.get(verb, "x"))
+    assert mistake(*argv, place) == f"{option} {place}: cannot be written ({picture}: Not a directory)"
+    assert mistake(*argv, "") == mistake(*argv[:-1], f"{option}=") == f"{option}: is empty"
+
+
+@pytest.mark.parametrize(
+    "argv", [("data", "pack", "none", ""), ("predict", "", "a.png"), ("data", "check", ""), ("info", "")], ids=str
+)
+def test_an_empty_argument_does_not_stand_for_the_working_folder(argv, mistake):
+    assert mistake(*argv) == "an argument is empty"

@@ -81,8 +81,12 @@ def test_a_run_may_go_on_in_another_folder(start_training, begun, tmp_path, parc
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--model.kwargs.img_size=64"], "its model, labels or preprocessing"),
-        (["--data.preprocessing.size=[48, 48]"], "its model, labels or preprocessing"),
+        (["--model.kwargs.img_size=64"], "only with --model.kwargs {'img_size': 32}, not {'img_size': 64}"),
+        (["--data.preprocessing.size=[48, 48]"], "only with --data.preprocessing.size (32, 32), not (48, 48)"),
+        (
+            ["--model.name=test_parcnet", "--data.preprocessing.fit=stretch"],
+            "only with --model.name test_parcnetv2, not test_parcnet; --data.preprocessing.fit cover, not stretch",
+        ),
         (["--model.optimizer.name=sgd"], "only with --model.optimizer.name adamw, not sgd"),
         (["--model.optimizer.decay_all=true"], "only with --model.optimizer.decay_all False, not True"),
         (["--model.optimizer.options={betas: [0.8, 0.9]}"], "only with --model.optimizer.options {}, not "),

@@ -14,7 +14,9 @@ RECIPE = "classify/digits_parcnet_xxs"
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"epochs": 3}, "'epochs' is no key"),
+        ({"epoch": 3}, "'epoch' is no key"),
+        ({"epochs": "x"}, r"trainer\.max_epochs: .*x"),
+        ({"epochs": 3, "trainer": {"max_epochs": 4}}, r"epochs: is short for trainer\.max_epochs, which is given too"),
         ({"trainner": {}}, "'trainner' is no key"),
         ({"trainer.max_epochs": 3}, r"'trainer\.max_epochs' is no key"),
         ({"config": RECIPE}, "'config' is no key"),
@@ -94,3 +96,11 @@ def test_commands_in_an_error_stay_commands():
         raise TerminatedError("asked; --resume auto goes on; `timeout --signal=TERM parckit train`; a--b", signum=15)
     assert str(caught.value) == 'asked; resume="auto" goes on; `timeout --signal=TERM parckit train`; a--b'
     assert caught.value.exit_code == 143
+
+
+def test_keywords_may_be_short():
+    short = {"epochs": 3, "batch_size": 16, "lr": 0.5, "teacher": "large.ckpt"}
+    _, config = parse_recipe(RECIPE, {**short, "data": {"workers": 1}, "model": {"optimizer": {"weight_decay": 0.25}}})
+    assert (config.trainer.max_epochs, config.data.batch_size, config.data.workers) == (3, 16, 1)
+    assert (config.model.optimizer.lr, config.model.optimizer.weight_decay) == (0.5, 0.25)
+    assert config.task.distillation.teacher == "large.ckpt"

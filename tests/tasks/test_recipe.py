@@ -17,6 +17,10 @@ RECIPE = "classify/digits_parcnet_xxs"
         ({"out": "runs/mine", "seed": 7, "resume": "auto"}, ("--out=runs/mine", "--seed=7", "--resume=auto")),
         ({"trainer": {"max_epochs": 3}}, ("--trainer.max_epochs=3",)),
         ({"model": {"optimizer": {"lr": 0.1}}}, ("--model.optimizer.lr=0.1",)),
+        (
+            {"epochs": 3, "batch_size": 16, "lr": 0.1, "teacher": "large.ckpt"},
+            ("--epochs=3", "--batch-size=16", "--lr", "0.1", "--teacher=large.ckpt"),
+        ),
         ({"ema": {"decay": 0.5}}, ("--ema.decay=0.5",)),
         ({"ema": None}, ("--ema=null",)),
         ({"task": {"mixing": {"mixup": 0.3}}}, ("--task.mixing.mixup=0.3",)),

@@ -7,7 +7,7 @@ import torch
 
 from parckit.cli.models import open_model
 from parckit.cli.tables import show, tell
-from parckit.contract import InputError
+from parckit.contract import InputError, check_target
 from parckit.measure.cam import class_activation, last_layer
 from parckit.networks import check_input
 from parckit.options import Seed, parse_size, verb_parser
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> None:
     picture_kind(args.out)
     if args.out.resolve() == args.image.resolve():
         raise InputError(f"--out {args.out}: is the picture itself; name another file")
+    check_target(args.out, option="--out")
     picture = load_image(args.image)
     # Run the network.
     opened = open_model(args.model, seed=args.seed, size=None if args.size is None else parse_size(args.size))

@@ -10,7 +10,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 
 from parckit.cli.tables import tell
-from parckit.contract import InputError, NetworkSpec
+from parckit.contract import InputError, NetworkSpec, check_target
 from parckit.data.shardlist import parse_labels
 from parckit.models import build_backbone, load_official_state_dict, preprocessing_of
 from parckit.networks import damage_named, save_weights
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> None:
     args = parser.read(argv)
     if args.out.suffix != ".safetensors":
         raise InputError(f"{args.out}: the file to write must end in .safetensors")
+    check_target(args.out, option="out")
     spec = convert(args.checkpoint, args.out, model=args.model, num_classes=args.num_classes, labels=args.labels)
     tell(f"{args.out}: {spec.backbone}, {len(spec.labels)} classes, input {spec.preprocessing.channel_order} / 255")
 

@@ -11,7 +11,7 @@ from jsonargparse.typing import PositiveInt
 
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
-from parckit.contract import InputError
+from parckit.contract import InputError, check_place
 from parckit.data import name_source
 from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
 from parckit.data.checklist import list_members
@@ -80,6 +80,7 @@ def _add_shard_arguments(parser: Parser) -> None:
 
 
 def _pack(args: Namespace) -> None:
+    check_place(args.out, option="out")
     counts = pack_folder(
         args.folder,
         args.out,
@@ -91,6 +92,7 @@ def _pack(args: Namespace) -> None:
 
 
 def _imagenet(args: Namespace) -> None:
+    check_place(args.out, option="out")
     counts = lay_out_imagenet(
         args.archives,
         args.out,

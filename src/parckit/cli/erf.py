@@ -14,7 +14,7 @@ from PIL import Image
 from parckit.cli.models import OpenedModel, open_model
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell
-from parckit.contract import InputError, Preprocessing
+from parckit.contract import InputError, Preprocessing, check_target
 from parckit.measure.receptive_field import (
     ReceptiveField,
     Window,
@@ -54,6 +54,9 @@ def main(argv: list[str]) -> None:
     # Find mistakes before anything is computed.
     size = parse_size(args.size)
     picture_kind(args.out)
+    check_target(args.out, option="--out")
+    if args.record is not None:
+        check_target(args.record, option="--record")
     paths = None if args.images == _NOISE else _choose(Path(args.images), count=args.count, seed=args.seed)
     models = [open_model(name, seed=args.seed, size=size) for name in dict.fromkeys(args.models)]
     for opened in models:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
 from parckit.cli.tables import show
+from parckit.contract import check_target, find_obstacle
 from parckit.data import name_source
 from parckit.measure.classification import class_rows, worst_rows
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
@@ -37,23 +38,29 @@ def main(argv: list[str]) -> None:
     args = parser.read(argv)
     picture = args.picture or beside(args.model, "_confusion.png")
     picture_kind(picture)
+    for option, path in (("--picture", args.picture), ("--record", args.record)):
+        if path is not None:
+            check_target(path, option=option)
+    # Nobody asked for a picture beside the model, so it may be left out.
+    obstacle = find_obstacle(picture) if args.picture is None else None
     evaluation = evaluate(
         args.model, args.data, threads=args.threads, track=partial(track, description="evaluating"), **choice(args)
     )
-    show_evaluation(
-        evaluation, title=f"{args.model} on {name_source(args.data.source)}, {evaluation.served}", picture=picture
-    )
+    drawn = str(picture) if obstacle is None else f"not drawn ({obstacle}); --picture FILE draws it elsewhere"
+    source = name_source(args.data.source)
+    show_evaluation(evaluation, title=f"{args.model} on {source}, {evaluation.served}", picture=drawn)
     if args.record is not None:
         write_record(args.record, "eval", record_values(evaluation, args.model), seed=None, threads=args.threads)
-    save_figure(confusion_matrix(_confusion(evaluation), evaluation.labels), picture)
+    if obstacle is None:
+        save_figure(confusion_matrix(_confusion(evaluation), evaluation.labels), picture)
 
 
-def show_evaluation(evaluation: Evaluation, *, title: str, picture: Path) -> None:
-    """Print a score."""
+def show_evaluation(evaluation: Evaluation, *, title: str, picture: str) -> None:
+    """Print a score; `picture` says where the confusion matrix is."""
     score = evaluation.score
     rows = [("top-1 %", f"{score.scalars['top1']:.2f}"), ("top-5 %", f"{score.scalars['top5']:.2f}")]
     rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("left out", evaluation.left_out)]
-    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), ("confusion matrix", str(picture))]
+    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), ("confusion matrix", picture)]
     show(title, ("measure", "value"), rows)
     _show_classes(evaluation)
 

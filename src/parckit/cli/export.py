@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from parckit.cli.tables import show
-from parckit.contract import Check, Contract
+from parckit.contract import Check, Contract, check_place
 from parckit.deploy import ExportSettings, export
 from parckit.measure.cost import format_count
 from parckit.options import parse_size, verb_parser
@@ -18,6 +18,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
     parser.add_class_arguments(ExportSettings, instantiate=False)
     args = parser.read(argv)
+    check_place(args.out, option="--out")
     contract = export(
         args.checkpoint,
         args.out,

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from importlib import import_module
 
@@ -34,6 +35,8 @@ VERBS = {
 _USER_ERROR = 2
 _SIGNAL_BASE = 128
 """A process killed by signal N exits with 128 + N."""
+_SIGPIPE = 13
+"""Windows has no such signal."""
 _PROCESS_NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Variables in which launchers write the number of a process, or of its machine, from 0."""
 _PATIENCE = 5.0
@@ -60,6 +63,10 @@ def main(argv: list[str] | None = None) -> None:
         import_module(f"parckit.cli.{verb.replace('-', '_')}").main(args[1:])
     except KeyboardInterrupt:
         _fail("interrupted", code=_SIGNAL_BASE + signal.SIGINT)
+    except BrokenPipeError:
+        # Who reads the output, such as `head`, has gone. Python must not write what is left when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(_SIGNAL_BASE + _SIGPIPE) from None
     except Exception as error:
         explained = None if os.environ.get("PARCKIT_TRACEBACK") else _explain(error, verb=verb)
         if explained is None:
@@ -138,6 +145,13 @@ def _start_log() -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     if not os.environ.get("PARCKIT_TRACEBACK"):
         tell_warnings(_log.warning)
+        threading.excepthook = _pass_over_full_disks
+
+
+def _pass_over_full_disks(failure: threading.ExceptHookArgs) -> None:
+    """Do not print the traceback of a thread that writes a log; the main thread tells the error in one line."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def _fail(message: str, *, code: int = _USER_ERROR) -> None:

@@ -1,18 +1,23 @@
 """`parckit predict`: answers for pictures."""
 
+import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from parckit.cli.answers import STREAMED, Format, Outcome, show_answers
 from parckit.cli.choice import add_choice, choice
+from parckit.cli.pictures import HELP, find_pictures
 from parckit.cli.progress import track
-from parckit.cli.tables import show, to_json
-from parckit.contract import InputError, replacing
+from parckit.contract import InputError, check_folder, replacing
 from parckit.options import verb_parser
-from parckit.processing import Prediction, list_images, open_picture
+from parckit.processing import Prediction, open_picture
 from parckit.runtimes import Predictor, open_session
+
+_MOST_NAMED = 10
+"""Pictures that the error at the end names. Format `jsonl` tells the reason for every picture."""
 
 
 def main(argv: list[str]) -> None:
@@ -23,37 +28,38 @@ def main(argv: list[str]) -> None:
     """
     parser = verb_parser("predict", description="Answers for pictures.")
     parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or parcnet_xs.cifar10")
-    parser.add_argument("images", type=Path, nargs="+", help="picture files, or folders of them")
+    parser.add_argument("images", type=str, nargs="+", help=HELP)
     add_choice(parser)
     parser.add_argument("--top", type=int | None, default=None, help="classes to show for each picture; 3 by default")
     threshold = "least probability of an answer, 0 to 1; below it the answer is 'unknown'"
     parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
     parser.add_argument("--draw", type=Path | None, default=None, help="folder for pictures with their answers")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form = "how answers are printed; jsonl and csv print each one at once"
+    parser.add_argument("--format", type=Format | None, default=None, help=form)
+    parser.add_argument("--json", action="store_true", help="short for --format json")
     args = parser.read(argv)
-    # Answer every picture that can be read.
+    if args.json and args.format not in (None, "json"):
+        raise InputError(f"--json, --format {args.format}: give one of them")
+    form = "json" if args.json else args.format or "table"
+    if args.draw is not None:
+        check_folder(args.draw, option="--draw")
+    files = find_pictures(args.images)
+    # Answer every picture that can be read, and name the others.
     overrides: dict[str, float] = {name: args[name] for name in ("top", "threshold") if args[name] is not None}
     predictor = Predictor(open_session(args.model, **choice(args)), overrides=overrides)
-    files = [file for path in args.images for file in (list_images(path) if path.is_dir() else [path])]
-    work = _Work(predictor, files, drawings=args.draw)
-    answers = list(work)
-    # Show the answers, and name the pictures that have none.
-    if args.json:
-        plain = {str(path): answer.to_plain() for path, answer in answers}
-        print(to_json(plain, indent=2))
-    elif answers:
-        title = f"{args.model} ({predictor.session.artefact} on {predictor.session.engine})"
-        rows = [row for path, answer in answers for row in _rows(path, answer)]
-        show(title, ("picture", *answers[0][1].columns), rows)
+    # A bar would be drawn between the lines of a stream.
+    work = _Work(predictor, files, drawings=args.draw, bar=form not in STREAMED or not sys.stdout.isatty())
+    title = f"{args.model} ({predictor.session.artefact} on {predictor.session.engine})"
+    show_answers(work, form=form, title=title)
     if work.broken:
-        first, *others = work.broken
-        more = f"; {len(others)} more cannot be read: {', '.join(map(str, others))}" if others else ""
-        raise InputError(f"{work.broken[first]}{more}")
+        raise InputError(_describe(work.broken))
 
 
-def _rows(path: Path, answer: Prediction) -> list[tuple[str, ...]]:
-    """Return a table's rows for a picture; only the first one names it."""
-    return [(str(path) if number == 0 else "", *cells) for number, cells in enumerate(answer.rows())]
+def _describe(broken: Mapping[Path, str]) -> str:
+    """Return the reason for the first picture without an answer, and the names of others."""
+    (_, reason), *others = broken.items()
+    names = ", ".join(str(path) for path, _ in others[:_MOST_NAMED]) + (", ..." if len(others) > _MOST_NAMED else "")
+    return f"{reason}; {len(others)} more cannot be read: {names}" if others else reason
 
 
 class _Work:
@@ -63,28 +69,37 @@ class _Work:
         broken: files that cannot be read, and why.
     """
 
-    def __init__(self, predictor: Predictor, files: Sequence[Path], *, drawings: Path | None) -> None:
+    def __init__(self, predictor: Predictor, files: Sequence[Path], *, drawings: Path | None, bar: bool) -> None:
         self.broken: dict[Path, str] = {}
         self._predictor = predictor
         self._files = files
         self._drawings = drawings
+        self._bar = bar
         self._times_drawn = Counter[str]()
-        # The predictor takes several pictures before it gives their answers.
-        self._waiting = deque[tuple[Path, Image.Image]]()
+        # The predictor takes several pictures before it gives their answers. In place of a broken one is the reason.
+        self._waiting = deque[tuple[Path, Image.Image | str]]()
 
-    def __iter__(self) -> Iterator[tuple[Path, Prediction]]:
+    def __iter__(self) -> Iterator[Outcome]:
         for answer in self._predictor.predict(self._pictures()):
+            yield from self._broken_ones()
             path, picture = self._waiting.popleft()
-            if self._drawings is not None:
+            if self._drawings is not None and not isinstance(picture, str):
                 self._draw(answer, path, picture, folder=self._drawings)
             yield path, answer
+        yield from self._broken_ones()
+
+    def _broken_ones(self) -> Iterator[Outcome]:
+        """Give the broken pictures before the next answer."""
+        while self._waiting and isinstance(reason := self._waiting[0][1], str):
+            yield self._waiting.popleft()[0], reason
 
     def _pictures(self) -> Iterator[Image.Image]:
-        for path in track(self._files, description="predicting"):
+        for path in track(self._files, description="predicting") if self._bar else self._files:
             try:
                 picture = open_picture(path)
             except InputError as error:
                 self.broken[path] = str(error)
+                self._waiting.append((path, str(error)))
                 continue
             self._waiting.append((path, picture))
             yield picture

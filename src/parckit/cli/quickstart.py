@@ -10,7 +10,7 @@ from pathlib import Path
 from parckit.cli.bench import record_values as bench_values
 from parckit.cli.eval import record_values as eval_values
 from parckit.cli.tables import show, tell
-from parckit.contract import Contract, InputError, replacing
+from parckit.contract import Contract, InputError, check_folder, replacing
 from parckit.deploy import export_bundle
 from parckit.measure.environment import usable_cores
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
@@ -67,6 +67,7 @@ def main(argv: list[str]) -> None:
     if args.max_epochs is not None and args.max_epochs < 1:
         raise InputError(f"--max_epochs {args.max_epochs}: must be at least 1")
     out: Path = args.out
+    check_folder(out, option="--out")
     outcome = run(out, max_epochs=args.max_epochs, seed=args.seed)
     _write_records(out, outcome, seed=args.seed)
     story = _make_story(out, outcome, max_epochs=args.max_epochs, seed=args.seed)

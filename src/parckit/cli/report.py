@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from parckit.cli.progress import track
 from parckit.cli.tables import tell
-from parckit.contract import InputError
+from parckit.contract import InputError, check_target
 from parckit.measure.evaluation import EvaluationData
 from parckit.options import beside, verb_parser
 from parckit.report.content import write_page
@@ -29,6 +29,7 @@ def main(argv: list[str]) -> None:
     page: Path = args.out or default_page(args.path)
     if page.suffix not in (".html", ".htm") or page.is_dir():
         raise InputError(f"--out {page}: the page is a file; its name must end in .html")
+    check_target(page, option="--out")
     findings = gather(args.path, data=_data(args.data), track=partial(track, description="evaluating"))
     write_page(page, findings)
     tell(f"report: {page}")

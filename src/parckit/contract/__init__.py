@@ -22,7 +22,17 @@ from parckit.contract.bundle import (
     write_contract,
 )
 from parckit.contract.errors import InputError, MissingExtraError, ParckitError
-from parckit.contract.files import find_leftovers, remove_leftovers, replacing
+from parckit.contract.files import (
+    check_folder,
+    check_place,
+    check_target,
+    find_leftovers,
+    find_obstacle,
+    naming_full_disk,
+    remove_leftovers,
+    removing_new_folders,
+    replacing,
+)
 from parckit.contract.limits import PIXELS_VARIABLE, most_pixels
 from parckit.contract.metadata import read_artefact_metadata, write_artefact_metadata
 from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
@@ -67,15 +77,21 @@ __all__ = [
     "Preprocessing",
     "Task",
     "add_artefact",
+    "check_folder",
+    "check_place",
+    "check_target",
     "find_leftovers",
+    "find_obstacle",
     "from_plain",
     "most_pixels",
+    "naming_full_disk",
     "place_artefact",
     "printable",
     "read_artefact_metadata",
     "read_contract",
     "reading",
     "remove_leftovers",
+    "removing_new_folders",
     "replacing",
     "sha256_of",
     "shipped_weights",

@@ -13,6 +13,7 @@ from parckit.contract import (
     InputError,
     NetworkSpec,
     find_leftovers,
+    naming_full_disk,
     place_artefact,
     read_contract,
     replacing,
@@ -88,7 +89,7 @@ def export_bundle(
     with replacing(out) as folder:
         folder.mkdir()
         fused = fuse(reference, size=spec.preprocessing.size)
-        with TemporaryDirectory() as made_in:
+        with TemporaryDirectory() as made_in, naming_full_disk(Path(made_in)):
             made = converter.convert(fused, spec, folder=Path(made_in), settings=settings)
             artefact = place_artefact(made, made_in=Path(made_in), bundle=folder)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.

@@ -4,7 +4,7 @@ The room `options` is below most others: `parckit train` and `parckit.train` bot
 `bench` on boards, which have no torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import yaml
@@ -43,6 +43,7 @@ class Parser(ArgumentParser):
         Raises:
             InputError: for anything that does not fit.
         """
+        _refuse_empty(argv)
         options = argv[: argv.index("--")] if "--" in argv else argv
         options_in_full = rename_options([self._in_full(option) for option in options], self.renamed)
         return self.parse_args([*options_in_full, *argv[len(options) :]])
@@ -88,6 +89,16 @@ class Parser(ArgumentParser):
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
         return self.shorthands.get(name, name) + equals + value
+
+
+def _refuse_empty(argv: Sequence[str]) -> None:
+    """Refuse an empty argument: a variable of a script was empty, and as a path it would mean the working folder."""
+    for before, arg in zip(("", *argv), argv, strict=False):
+        name, equals, value = arg.partition("=")
+        if arg.startswith("--") and equals and not value:
+            raise InputError(f"{name}: is empty")
+        if not arg:
+            raise InputError(f"{before}: is empty" if before.startswith("--") else "an argument is empty")
 
 
 def verb_parser(verb: str, *, description: str) -> Parser:

@@ -54,7 +54,8 @@ def parse_recipe(recipe: Path | str, overrides: Mapping[str, object]) -> tuple[P
     """
     path = find_recipe(str(recipe))
     content = read_recipe(path)
-    changes = translate_recipe(cast("Mapping[str, object]", _with_text_paths(overrides)), name="keywords")
+    in_full = _without_shorthands(cast("Mapping[str, object]", _with_text_paths(overrides)))
+    changes = translate_recipe(in_full, name="keywords")
     try:
         return _parse(content, changes)
     except InputError as error:
@@ -98,6 +99,27 @@ def _check_mappings(overrides: Mapping[str, object], *, defaults: Namespace, pre
             example = f", such as {key}={{{main_key!r}: {value!r}}}" if main_key else ""
             raise InputError(f"{prefix}{key}={value!r}: must be a mapping of keys{example}")
         _check_mappings(cast("Mapping[str, object]", value), defaults=group, prefix=f"{prefix}{key}.")
+
+
+def _without_shorthands(overrides: Mapping[str, object]) -> Mapping[str, object]:
+    """Return keywords in which `epochs` and other short names stand under their full names.
+
+    Raises:
+        InputError: if a key is set under both names.
+    """
+    result = dict(overrides)
+    for option, full_option in SHORTHANDS.items():
+        keyword, keys = option[2:], full_option[2:].split(".")
+        if keyword not in result or keyword == keys[0]:  # `data` is the name of a group too
+            continue
+        value = result.pop(keyword)
+        for key in reversed(keys):
+            value = {key: value}
+        in_full = cast("Mapping[str, object]", value)
+        if _merge(result, in_full) != _merge(in_full, result):
+            raise InputError(f"{keyword}: is short for {'.'.join(keys)}, which is given too; use only one of them")
+        result = _merge(result, in_full)
+    return result
 
 
 def _with_text_paths(value: object) -> object:

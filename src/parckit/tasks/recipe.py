@@ -23,7 +23,14 @@ from parckit.tasks.task import TrainingTask
 
 _log = logging.getLogger(__name__)
 
-SHORTHANDS = {"--data": "--data.source", "--teacher": "--task.distillation.teacher"}
+SHORTHANDS = {
+    "--data": "--data.source",
+    "--epochs": "--trainer.max_epochs",
+    "--batch_size": "--data.batch_size",
+    "--lr": "--model.optimizer.lr",
+    "--teacher": "--task.distillation.teacher",
+}
+"""Short name of an option -> its full name."""
 
 _TASK = "classify"
 """The task of a recipe that does not name one."""
@@ -153,6 +160,8 @@ def check_config(parser: Parser, config: Namespace) -> None:
     """
     _check_groups(config, defaults=parser.get_defaults(), name="--")
     parser.check(config)
+    if not config.out:
+        raise InputError("--out: is empty; name a folder")
     if not isinstance(config.overwrite, bool):
         raise InputError(f"--overwrite: Expected bool. Got value: {config.overwrite}")
 

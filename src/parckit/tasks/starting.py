@@ -1,8 +1,11 @@
 """The start of a training: its checkpoint, the settings that must stay the same, and the training that it replaces."""
 
 import math
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import cast
 
@@ -10,7 +13,16 @@ from jsonargparse import Namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from parckit.contract import AVERAGE, CONFIG, LAST, PREVIOUS, InputError, NetworkSpec
+from parckit.contract import (
+    AVERAGE,
+    CONFIG,
+    LAST,
+    PREVIOUS,
+    InputError,
+    NetworkSpec,
+    Preprocessing,
+    removing_new_folders,
+)
 from parckit.options import Parser
 from parckit.tasks.continuity import Continuity
 from parckit.tasks.resumable import Resumable, find_resumable, open_resumable
@@ -65,6 +77,28 @@ def _named_resume() -> Generator[None]:
         raise InputError(f"--resume {error}") from error
 
 
+@contextmanager
+def removing_unused_logs(logs: Path) -> Generator[None]:
+    """If the body fails before the training begins, remove the log that its loggers began, and folders made for it.
+
+    `prepare` writes the configuration when the training begins.
+    """
+    before, config = {*logs.glob("*")}, logs.parent / CONFIG
+    written_at = _modified_at(config)
+    with removing_new_folders(logs):
+        try:
+            yield
+        except BaseException:
+            unused = {*logs.glob("*")} - before if _modified_at(config) == written_at else ()
+            for log in unused:
+                shutil.rmtree(log, ignore_errors=True)
+            raise
+
+
+def _modified_at(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
 def _lies_in(folder: Path, start: Resumable | None) -> bool:
     return start is not None and start.path.resolve().parent == folder.resolve()
 
@@ -106,9 +140,39 @@ def check_resumed(start: Resumable, spec: NetworkSpec, continuity: Continuity, *
         InputError: if it cannot; names the file.
     """
     with _named_resume():
-        if start.spec != spec:
-            raise InputError(f"{start.path}: its model, labels or preprocessing differ from those of this training")
+        if differences := _differences(start.spec, spec):
+            raise InputError(f"{start.path}: goes on only with {'; '.join(differences)}")
         continuity.check(start, processes=processes)
+
+
+_OPTIONS = {
+    "task": "--task.name",
+    "backbone": "--model.name",
+    "backbone_kwargs": "--model.kwargs",
+    "head": "--model.head",
+    "head_kwargs": "--model.head_kwargs",
+}
+"""Field of a NetworkSpec -> the option that sets it."""
+
+
+def _differences(trained: NetworkSpec, wanted: NetworkSpec) -> list[str]:
+    """Return what differs between the network of a checkpoint and that of this training."""
+    names = [field.name for field in fields(NetworkSpec) if field.name not in ("labels", "preprocessing")]
+    pairs = [(_OPTIONS.get(name, name), getattr(trained, name), getattr(wanted, name)) for name in names]
+    for name in (field.name for field in fields(Preprocessing)):
+        values = (getattr(spec.preprocessing, name) for spec in (trained, wanted))
+        pairs.append((f"--data.preprocessing.{name}", *values))
+    differences = [f"{name} {_shown(former)}, not {_shown(new)}" for name, former, new in pairs if former != new]
+    if trained.labels != wanted.labels:
+        both = enumerate(zip_longest(trained.labels, wanted.labels))
+        number, (former, new) = next((number, pair) for number, pair in both if pair[0] != pair[1])
+        counts = f"its {len(trained.labels)} classes, not the {len(wanted.labels)} of the data"
+        differences.append(f"{counts} (class {number} is {former!r}, not {new!r})")
+    return differences
+
+
+def _shown(value: object) -> object:
+    return dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value
 
 
 def check_validated(trainer: Trainer, *, steps: int) -> None:

@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from parckit.contract import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, InputError, NetworkSpec, to_plain
+from parckit.contract import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, InputError, NetworkSpec, check_folder, to_plain
 from parckit.data import Source, name_source
 from parckit.options import Parser
 from parckit.tasks.allocator import keep_freed_memory
@@ -42,6 +42,7 @@ from parckit.tasks.starting import (
     make_continuity,
     match_weights,
     prepare,
+    removing_unused_logs,
 )
 from parckit.tasks.task import TrainingTask
 from parckit.tasks.threads import Threads
@@ -49,6 +50,13 @@ from parckit.tasks.threads import Threads
 _log = logging.getLogger(__name__)
 
 _GO_ON = "--resume auto goes on from the last checkpoint"
+_LEAST = {
+    "accumulate_grad_batches": 1,
+    "log_every_n_steps": 0,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+}
+"""Option of Lightning's trainer -> the least value that means something. Lightning fails late, or ignores others."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """The disk is full, the quota is used up, or the disk is read-only."""
 
@@ -108,6 +116,7 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     """
     # Read the recipe and the data.
     out, start = Path(config.out), find_start(config)
+    check_folder(out, option="--out")
     if config.match_weights:
         match_weights(config, start=start)
     _check_trainer(config.trainer)
@@ -133,7 +142,8 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
             check_resumed(start, spec, continuity, processes=trainer.world_size)
         sizes = data.training_sizes
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
-        _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
+        with removing_unused_logs(out / LOGS):
+            _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
     return _finish(config, best, logger=logger)
 
 
@@ -200,7 +210,9 @@ def _check_trainer(options: Namespace) -> None:
     if options.max_time is not None:
         instead = "`timeout --signal=TERM 8h parckit train ...` ends so that the run can go on exactly"
         raise InputError(f"--trainer.max_time {options.max_time}: skips the rest of the epoch; {instead}")
-    for name, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0), ("check_val_every_n_epoch", 1)):
+    if options.limit_train_batches == 0:
+        raise InputError("--trainer.limit_train_batches 0: trains on nothing")
+    for name, least in _LEAST.items():
         if options[name] is not None and options[name] < least:
             raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
 
