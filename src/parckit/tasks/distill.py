@@ -268,7 +268,7 @@ def _match_outputs(names: Sequence[str], labels: Sequence[str], *, teacher: str)
     """
     if not names:
         _log.warning(
-            "teacher=%s: the names of its classes are not known; its outputs are taken in the order of the data's classes,"
+            "teacher=%s: the names of its classes are not known; its outputs are taken in the data's order of classes,"
             " %s; --task.distillation.teacher_classes FILE gives another order",
             teacher,
             reprlib.repr(tuple(labels)),

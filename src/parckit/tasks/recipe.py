@@ -120,6 +120,8 @@ def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> 
     parser.add_argument("--monitor", type=Literal[monitors], default=monitors[0], help="what best.ckpt is best in")  # pyright: ignore[reportInvalidTypeForm]
     keep_best = "keep so many of the best checkpoints; more than one are averaged in the end"
     parser.add_argument("--keep_best", type=PositiveInt, default=1, help=keep_best)
+    patience = "end the run after so many validations without improvement of the monitor; null: never"
+    parser.add_argument("--patience", type=PositiveInt | None, default=None, help=patience)  # pyright: ignore[reportOperatorIssue]
     save_minutes = "also save last.ckpt inside an epoch, every so many minutes"
     parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
     ema = "validate and save averaged weights"
