@@ -91,6 +91,7 @@ def test_a_run_may_go_on_in_another_folder(start_training, begun, tmp_path, parc
         (["--model.optimizer.decay_all=true"], "only with --model.optimizer.decay_all False, not True"),
         (["--model.optimizer.options={betas: [0.8, 0.9]}"], "only with --model.optimizer.options {}, not "),
         (["--ema=null"], "only with --ema given, not null"),
+        (["--model.freeze=backbone"], "only with --model.freeze null, not backbone"),
         (["--trainer.max_epochs=1"], "no epoch was both trained and validated"),
     ],
     ids=str,
@@ -123,3 +124,17 @@ def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake
     for path in (weights, cut, tmp_path / "missing.ckpt"):
         assert str(path) in mistake(*start_training, "--out", tmp_path / "run", "--resume", path)
         assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_no_longer_improves_ends_once(start_training, tmp_path, parckit):
+    # A learning rate of almost 0 improves nothing, and the loss must be less than before, not equal.
+    still = ("--model.optimizer.lr=1e-30", "--model.schedule.min_lr=0", "--monitor=val_top1", "--trainer.max_epochs=9")
+    argv = (*start_training, *still, "--patience=2", "--resume=auto", "--out", tmp_path)
+    told = "in 2 validations (--patience 2)"
+    for _ in range(2):  # what has ended ends again
+        assert told in parckit(*argv)
+        last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+        assert (last["epoch"], last["global_step"]) == (2, 6)
+    assert "(--patience 4)" in parckit(*argv, "--patience=4")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 4
+    assert "ended: " not in parckit(*argv, "--patience=null", "--trainer.max_epochs=6")

@@ -17,7 +17,7 @@ RENAMED_KEYS = {
 _RENAMED_SETTINGS = {
     "--model.distillation.features of the teacher": "--task.distillation.features of the teacher",
 }
-_UNCHANGEABLE_SETTINGS = {"--data.sampling": "natural"}
+_UNCHANGEABLE_SETTINGS = {"--data.sampling": "natural", "--model.freeze": None}
 """Settings that were fixed in 0.1.0, which did not write them into checkpoints."""
 
 _log = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from parckit.data import Batch
 from parckit.networks import check_input, head_of
 from parckit.processing import make_decoder
 from parckit.tasks.distributed import is_distributed
+from parckit.tasks.freezing import Freeze, freeze
 from parckit.tasks.optim import OptimizerSettings, RunLength, ScheduleSettings, set_lr
 from parckit.tasks.plan import RunPlan
 from parckit.tasks.precision import keep_strided_depthwise_float32
@@ -42,6 +43,8 @@ class ModelSettings:
             .safetensors file of parckit's; a classifier for other classes is left out. None: fresh weights.
         optimizer: which one, its learning rate and weight decay.
         schedule: how the learning rate changes.
+        freeze: what keeps its weights and its norms' statistics: `backbone` for everything but the classifier, or N for
+            everything up to the end of stage N, counted from 1. None: everything is trained.
         freeze_norms: batch norms keep the statistics they have, for fine-tuning with batches too small to renew them.
         channels_last: keep maps with channels innermost, the faster layout for most convolutions on CPUs and GPUs.
 
@@ -56,6 +59,7 @@ class ModelSettings:
     weights: str | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    freeze: Freeze | None = None
     freeze_norms: bool = False
     channels_last: bool = True
 
@@ -110,6 +114,7 @@ class TrainingModule(LightningModule):
         self._seed = seed
         self._memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model: nn.Module = initial_network(spec, weights=settings.weights).to(memory_format=self._memory_format)
+        self._frozen = [] if settings.freeze is None else freeze(self.model, settings.freeze, name=spec.backbone)
         task.begin(self.model, spec)
         self.task = task
         for size in {spec.preprocessing.size, *sizes}:
@@ -188,6 +193,8 @@ class TrainingModule(LightningModule):
         for norm in self.model.modules() if self.settings.freeze_norms else ():
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
                 norm.eval()
+        for part in self._frozen:
+            part.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate, and the generators so that what is drawn depends on nothing that came before."""

@@ -43,6 +43,12 @@ class Announcement(Callback):
             f" {plan.processes} processes), {plan.steps_per_epoch} steps per epoch, highest learning rate"
             f" {pl_module.peak_lr:g}{scaled}"
         )
+        if pl_module.settings.freeze is not None:
+            trained, total = (
+                sum(weight.numel() for weight in pl_module.model.parameters() if weight.requires_grad or counts_all)
+                for counts_all in (False, True)
+            )
+            self._tell(f"frozen: {total - trained:,} of {total:,} weights are not trained")
         for note in pl_module.task.notes:
             self._tell(note)
         if self._start is not None:

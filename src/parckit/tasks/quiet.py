@@ -19,6 +19,7 @@ def quiet_lightning() -> Generator[None]:
         for message in (
             r"Checkpoint directory .* exists and is not empty",  # it holds config.yaml, or the run that goes on
             r"The dirpath has changed from .*",  # a run that goes on in another folder writes a new best.ckpt
+            r"Be aware that when using `ckpt_path`, callbacks used",  # a run may go on without patience
             r"You're resuming from a checkpoint that ended before the epoch ended",  # our batches go on from there
             r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 on a newer torch
             r"`training_step` returned `None`",  # all images of the batch were broken; callbacks count them

@@ -132,6 +132,8 @@ def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> 
     )  # pyright: ignore[reportInvalidTypeForm]
     keep_best = "number of best checkpoints to keep; if more than one, they are averaged at the end"
     parser.add_argument("--keep_best", type=PositiveInt, default=1, help=keep_best)
+    patience = "end the run after this number of validations without a better result; null: never"
+    parser.add_argument("--patience", type=PositiveInt | None, default=None, help=patience)  # pyright: ignore[reportOperatorIssue]
     save_minutes = "minutes between two saves of last.ckpt inside an epoch"
     parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
     ema = "validate and save averaged weights"

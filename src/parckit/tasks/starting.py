@@ -118,6 +118,7 @@ def make_continuity(config: Namespace, *, train_images: int) -> Continuity:
     return Continuity(
         always={
             **{f"--model.optimizer.{name}": optimizer[name] for name in fixed},
+            "--model.freeze": config.model.freeze,
             "--ema": None if config.ema is None else "given",
             "--task.distillation.features of the teacher": teacher,
             "a number of training images of": train_images,

@@ -30,6 +30,7 @@ from parckit.tasks.errors import TerminatedError
 from parckit.tasks.guards import StopOnNaN
 from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.module import ModelSettings, TrainingModule
+from parckit.tasks.patience import Patience
 from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.progress import Announcement, Tell, progress_display
 from parckit.tasks.quiet import quiet_lightning
@@ -249,6 +250,10 @@ def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: Traini
     metrics = StepMetrics()
     display = partial(progress_display, metrics, monitors=sorted(task.monitors), tell=tell)
     progress = [] if config.trainer.enable_progress_bar is False else [display()]
+    mode = "max" if task.monitors[config.monitor] else "min"
+    if config.patience is not None:
+        # A checkpoint holds it, and cannot hold the parser's own kinds of numbers.
+        progress.append(Patience(int(config.patience), monitor=config.monitor, mode=mode, tell=tell))
     return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, SkippedImages(), *progress]
 
 

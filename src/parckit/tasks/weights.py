@@ -74,7 +74,7 @@ def pretrained_labels(model: nn.Module) -> tuple[str, ...]:
 
 def _copy(model: nn.Module, spec: NetworkSpec, *, path: Path) -> None:
     source, source_spec = open_checkpoint(path)
-    fresh = () if source_spec.labels == spec.labels else _classifiers(model)
+    fresh = () if source_spec.labels == spec.labels else classifier_prefixes(model)
     loaded = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
     expected = {key: value for key, value in model.state_dict().items() if not key.startswith(fresh)}
     if faults := compare_keys(expected, loaded):
@@ -90,7 +90,7 @@ def _compare_inputs(of_data: Preprocessing, of_weights: Preprocessing, *, weight
         _log.warning("%s expect mean, std and channel order %s, the data have %s", weights, expected, in_data)
 
 
-def _classifiers(model: nn.Module) -> tuple[str, ...]:
+def classifier_prefixes(model: nn.Module) -> tuple[str, ...]:
     """Return the prefixes of the parameters that depend on the number of classes."""
     config = cast("Mapping[str, object]", model.pretrained_cfg)
     names = config["classifier"]
