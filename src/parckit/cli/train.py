@@ -18,4 +18,6 @@ def _show(run: Run) -> None:
     print(f"best checkpoint: {run.best}\nlast checkpoint: {run.last}")
     if run.average is not None:
         print(f"average of the best: {run.average}")
-    print(f"metrics: {run.metrics}\nconfiguration: {run.config}")
+    if run.metrics is not None:
+        print(f"metrics: {run.metrics}")
+    print(f"configuration: {run.config}")
