@@ -39,9 +39,10 @@ class DataSettings:
         batch_size: images per step and process; if sizes vary, at the base one.
         workers: loader processes; 0 loads in the training process.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        max_broken: if more than this share of the images of an epoch or a validation is broken, `skip` stops too.
 
     Raises:
-        InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
+        InputError: if `batch_size`, `workers` or `max_broken` is out of range, or `on_error` is unknown.
     """
 
     source: str
@@ -51,6 +52,7 @@ class DataSettings:
     batch_size: int = 64
     workers: int = 2
     on_error: OnError = "raise"
+    max_broken: float = 0.1
 
     def __post_init__(self) -> None:
         if self.batch_size < MIN_BATCH or self.workers < 0:
@@ -58,6 +60,8 @@ class DataSettings:
             raise InputError(f"{values}: need at least {MIN_BATCH} and at least 0")
         if self.on_error not in get_args(OnError):
             raise InputError(f"on_error={self.on_error!r}: choose from {get_args(OnError)}")
+        if not 0 <= self.max_broken <= 1:
+            raise InputError(f"max_broken={self.max_broken}: must lie in [0, 1]")
 
 
 @final

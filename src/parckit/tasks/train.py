@@ -112,7 +112,10 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     continuity = make_continuity(config, train_images=data.train_images)
     begin = Begin(parser, config, start=start)
     callbacks: list[Callback] = [begin, continuity, Announcement(start=start, tell=tell)]
-    callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), best, last]
+    skipped = SkippedImages(
+        max_broken=data.settings.max_broken, source=data.settings.source, train_images=data.train_images
+    )
+    callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), skipped, best, last]
     # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
     with quiet_lightning():
         trainer = _make_trainer(config, callbacks, logger)
@@ -223,7 +226,7 @@ def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: Traini
     metrics = StepMetrics()
     display = partial(progress_display, metrics, monitors=sorted(task.monitors), tell=tell)
     progress = [] if config.trainer.enable_progress_bar is False else [display()]
-    return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, SkippedImages(), *progress]
+    return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, *progress]
 
 
 def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
