@@ -54,6 +54,22 @@ KILLS = (
     (Moment(action="step", count=3), EVERY_STEP, {"last.ckpt": 8, "previous.ckpt": 7}, False),
 )
 
+# A run that validates after each of the first steps has nothing but best checkpoints for a long time.
+VALIDATED_OFTEN = "--trainer.val_check_interval=2"
+# For each run: its end, and the steps of the best checkpoints that it leaves.
+EARLY_KILLS = (
+    # While the first checkpoint is written, and one step after it.
+    (Moment(action="fsync", name="best", count=1), []),
+    (Moment(action="step", count=2), [1]),
+    # After the third of the two best ones, before the first one is removed.
+    (Moment(action="fsync", name="killed", count=2), [1, 2, 4]),
+    # While the first `last.ckpt` is written and renamed.
+    (Moment(action="fsync", name="last.ckpt", count=1), [1, 5]),
+    (Moment(action="replace", name="last.ckpt", count=1), [1, 5]),
+    # After the last step, while the average is written.
+    (Moment(action="replace", name="average.safetensors", count=1), None),
+)
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -74,8 +90,8 @@ def end_at(moment: Moment, out: Path, *options: str) -> int:
     return process.exitcode
 
 
-def finish(out: Path) -> None:
-    process = fork(train, arguments(out, EPOCHS_ENDS))
+def finish(out: Path, *options: str) -> None:
+    process = fork(train, arguments(out, EPOCHS_ENDS, *options))
     process.join()
     assert process.exitcode == 0
 
@@ -113,6 +129,18 @@ def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(whole, tmp_path)
     assert_same_training(whole, out)
 
 
+def test_a_run_killed_before_its_first_last_checkpoint_goes_on_too(tmp_path):
+    finish(tmp_path / "whole", VALIDATED_OFTEN)
+    out = tmp_path / "killed"
+    for moment, left in EARLY_KILLS:
+        assert end_at(moment, out, EPOCHS_ENDS, VALIDATED_OFTEN) == -signal.SIGKILL, moment
+        steps = sorted(steps_in(path) for path in out.glob("best*.ckpt"))
+        assert left is None or (steps, (out / "last.ckpt").exists()) == (left, False), moment
+    finish(out, VALIDATED_OFTEN)
+    assert not list(out.glob(".*"))
+    assert_same_training(tmp_path / "whole", out)
+
+
 def test_what_a_terminal_sends_to_a_training_and_its_workers_is_no_accident(whole, tmp_path, capfd):
     for signum, code, steps in ((signal.SIGINT, 130, 2), (signal.SIGHUP, 129, 4), (signal.SIGTERM, 143, 6)):
         moment = Moment(action="step", count=2, signum=signum)
@@ -143,9 +171,28 @@ def test_auto_begins_goes_on_and_is_content_with_what_is_finished(go_on, interru
         printed = parckit(*go_on)
         told = f"resumed from {interrupted}/last.ckpt: {before} of 4 steps are done"  # with two of an epoch
         assert (told in printed) is (number == 0), "a finished run is not resumed"
+        finished = f"{interrupted}/last.ckpt: this training is finished, 4 of 4 steps are done"
+        assert (finished in printed) is (number == 1)
+        named = [line.partition(": ")[2] for line in printed.splitlines()[-4:]]
+        assert all(Path(name).is_file() for name in named), named
         assert f"last checkpoint: {interrupted}/last.ckpt" in printed
         assert steps_in(interrupted / "last.ckpt") == before + 2
         assert steps_in(interrupted / "previous.ckpt") == before
+
+
+def test_a_finished_run_says_which_file_is_gone(start_training, begun, tmp_path, mistake, parckit):
+    out = shutil.copytree(begun, tmp_path / "run")
+    shutil.rmtree(out / "logs")
+    assert "metrics" not in parckit(*start_training, "--out", out, "--resume=auto")
+    (out / "best.ckpt").unlink()
+    message = mistake(*start_training, "--out", out, "--resume=auto")
+    assert message == f"--out {out}: this training is finished, but its best.ckpt is not there any more"
+
+
+def test_a_run_killed_after_its_last_validation_names_the_checkpoint_that_is_there(begun, tmp_path, parckit, go_on):
+    out = shutil.copytree(begun, tmp_path / "killed", ignore=shutil.ignore_patterns("last.ckpt"))
+    printed = parckit(*go_on, "--out", out, "--trainer.max_steps=2")
+    assert f"last checkpoint: {out}/best.ckpt" in printed
 
 
 @pytest.mark.parametrize(

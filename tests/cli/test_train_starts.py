@@ -50,12 +50,20 @@ def test_a_training_is_not_overwritten_unasked(start_training, begun, tmp_path, 
     assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
-def test_the_best_checkpoint_alone_is_not_overwritten_either(start_training, begun, tmp_path, mistake):
+def test_the_best_checkpoint_alone_is_not_overwritten_either(start_training, begun, tmp_path, mistake, parckit):
     (tmp_path / "run").mkdir()
     best = Path(shutil.copy(begun / "best.ckpt", tmp_path / "run"))
-    message = mistake(*start_training, "--out", tmp_path / "run", "--resume=auto")
+    message = mistake(*start_training, "--out", tmp_path / "run")
     assert f"go on with --resume {best}" in message
     assert best.read_bytes() == (begun / "best.ckpt").read_bytes()
+    assert f"resumed from {best}: 2 of 2 steps" in parckit(*start_training, "--out", best.parent, "--resume=auto")
+
+
+def test_averaged_weights_alone_are_not_overwritten_either(start_training, begun, tmp_path, mistake):
+    (tmp_path / "run").mkdir()
+    save_weights(*open_checkpoint(begun / "best.ckpt"), tmp_path / "run" / "average.safetensors")
+    message = mistake(*start_training, "--out", tmp_path / "run", "--resume=auto")
+    assert message == f"--out {tmp_path / 'run'}: holds a training; replace it with --overwrite"
 
 
 def test_a_resumed_run_goes_on_with_the_next_epoch(start_training, begun, tmp_path, parckit):

@@ -49,6 +49,23 @@ def test_batches_of_broken_images_alone_are_counted():
         scored(empty)
 
 
+@pytest.mark.parametrize(("max_broken", "is_refused"), [(0.1, True), (0.25, False), (1.0, False)])
+def test_many_broken_images_end_an_evaluation(max_broken, is_refused):
+    data = EvaluationData(source="photos", max_broken=max_broken)
+    batches = [batch([RIGHT] * 2, [0, 0], skipped=1), batch([RIGHT], [0])]
+    if is_refused:
+        with pytest.raises(InputError, match=r"^--data photos: 1 of 4 images are broken so far; --data.max_broken 0.1"):
+            scored(*data.check(batches, images=4))
+    else:
+        assert scored(*data.check(batches, images=4)).skipped == 1
+
+
+@pytest.mark.parametrize("max_broken", [-0.1, 1.1, float("nan")])
+def test_a_share_lies_between_0_and_1(max_broken):
+    with pytest.raises(InputError, match=f"--data.max_broken {max_broken}"):
+        EvaluationData(source="photos", max_broken=max_broken)
+
+
 def test_a_task_without_a_metric_is_refused():
     with pytest.raises(InputError, match="task='detect': this version evaluates classify"):
         evaluator_of("detect")

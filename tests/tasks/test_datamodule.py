@@ -99,6 +99,7 @@ def test_a_single_class_is_refused(folder, make_data, tmp_path):
         ({"source": "no/such/folder"}, "no/such/folder"),
         ({"batch_size": 31}, "batch_size=31.* 30 images"),
         ({"on_error": "ignore"}, "on_error='ignore'"),
+        ({"max_broken": 10}, "max_broken=10"),
     ],
 )
 def test_mistakes_are_named(options, named, make_data):

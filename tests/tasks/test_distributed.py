@@ -92,7 +92,7 @@ def test_a_process_whose_images_are_broken_holds_nobody_up(tmp_path):
     write_pictures(tmp_path / "train", count=8)
     write_pictures(tmp_path / "val", count=1)
     for colour in ("red", "green", "blue"):
-        for number in range(2, 8):
+        for number in range(3, 8):
             break_picture(tmp_path / "train", number=number, colour=colour)
     options = OPTIONS | {"name": "test_parcnet", **MODELS["test_parcnet"], "batch_size": 4, "on_error": "skip"}
     first, second = fit(tmp_path, tmp_path, processes=2, **options)

@@ -7,6 +7,7 @@ import pytest
 from checkpoint_files import SPEC, content, cut, save
 from parckit.contract import InputError
 from parckit.tasks import AtomicCheckpointIO, find_resumable, open_resumable
+from parckit.tasks.checkpoints import SETTINGS_KEY
 
 
 def test_a_whole_checkpoint_is_resumable(tmp_path):
@@ -35,7 +36,7 @@ def test_what_is_lost_is_said(tmp_path):
     cut(tmp_path / "previous.ckpt", share=0.5)
     with pytest.raises(InputError, match=rf"^{last}: damaged[^;]*$"):
         open_resumable(last)
-    with pytest.raises(InputError, match=rf"^{tmp_path}: .* damaged: last.ckpt, previous.ckpt$"):
+    with pytest.raises(InputError, match=rf"^{tmp_path}: no training .*: last.ckpt, previous.ckpt$"):
         find_resumable(tmp_path)
 
 
@@ -46,3 +47,24 @@ def test_a_file_with_only_weights_is_refused(tmp_path):
     AtomicCheckpointIO().save_checkpoint(weights, path)
     with pytest.raises(InputError, match="only weights"):
         open_resumable(path)
+
+
+@pytest.mark.parametrize(("batches", "is_last", "is_refused"), [(3, False, True), (4, False, False), (3, True, False)])
+def test_no_run_goes_on_in_the_middle_of_a_step(batches, is_last, is_refused, tmp_path):
+    path = tmp_path / "best.ckpt"
+    checkpoint = content(batches)
+    checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = is_last
+    checkpoint[SETTINGS_KEY] = {"--trainer.accumulate_grad_batches": 2}
+    AtomicCheckpointIO().save_checkpoint(checkpoint, path)
+    if is_refused:
+        with pytest.raises(InputError, match=rf"^{path}: was written inside an optimizer step"):
+            open_resumable(path)
+    else:
+        assert find_resumable(tmp_path).position.batches == batches
+
+
+def test_the_newest_of_the_best_checkpoints_serves_if_there_is_no_other(tmp_path):
+    for steps in (9, 10, 2):
+        save(tmp_path, steps=steps, name=f"best-0-{steps}.ckpt")
+    cut(tmp_path / "best-0-10.ckpt", share=0.5)
+    assert find_resumable(tmp_path).path == tmp_path / "best-0-9.ckpt"

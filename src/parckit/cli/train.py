@@ -17,5 +17,6 @@ def _show(run: Run) -> None:
     tell(f"last checkpoint: {run.last}")
     if run.average is not None:
         tell(f"average of the best: {run.average}")
-    tell(f"metrics: {run.metrics}")
+    if run.metrics is not None:
+        tell(f"metrics: {run.metrics}")
     tell(f"configuration: {run.config}")

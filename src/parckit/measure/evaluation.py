@@ -45,6 +45,7 @@ class EvaluationData:
         split: part of the source. If there is no test part, val or a held-out part of train serves as test, with a
             warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        max_broken: if more than this share of the images is broken, `skip` stops too.
         batch_size: images per batch.
         workers: number of loader processes; 0 loads the images in this process.
         classes: evaluate only the images of these classes, a list or names with commas between; None: of all classes
@@ -53,12 +54,13 @@ class EvaluationData:
             shards without a `classes.txt` have.
 
     Raises:
-        InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
+        InputError: if `batch_size`, `workers` or `max_broken` is out of range, or `on_error` is unknown.
     """
 
     source: list[str] | str
     split: Split = "test"
     on_error: OnError = "raise"
+    max_broken: float = 0.1
     batch_size: int = 64
     workers: int = 0
     classes: list[str | int] | str | None = None
@@ -70,6 +72,8 @@ class EvaluationData:
             raise InputError(f"{values}: need at least 1 and from 0 to {MOST_WORKERS}")
         if self.on_error not in get_args(OnError):
             raise InputError(f"--data.on_error {self.on_error!r}: choose from {get_args(OnError)}")
+        if not 0 <= self.max_broken <= 1:
+            raise InputError(f"--data.max_broken {self.max_broken}: must lie in [0, 1]")
 
     def open(self, session: Session) -> IndexedImages:
         """Open the images, preprocessed as a session expects. Images of classes that the network lacks are left out.
@@ -93,6 +97,24 @@ class EvaluationData:
         """Load the images that `open` returned, in order."""
         collate = evaluator_of(session.spec.task).collate
         return image_loader(dataset, batch_size=self.batch_size, workers=self.workers, collate=collate)
+
+    def check(self, batches: Iterable[Batch], *, images: int) -> Iterable[Batch]:
+        """Return the batches, up to the one with which too many images are broken.
+
+        Args:
+            batches: batches of the data.
+            images: number of images of all batches, with the broken ones.
+
+        Raises:
+            InputError: if too many images are broken.
+        """
+        skipped = 0
+        for batch in batches:
+            skipped += batch.skipped
+            if skipped > self.max_broken * images:
+                accepted = f"--data.max_broken {self.max_broken:g} is the largest share"
+                raise InputError(f"--data {self.source}: {skipped} of {images} images are broken so far; {accepted}")
+            yield batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -185,8 +207,9 @@ def evaluate_session(
         return answers
 
     dataset = data.open(session)
+    batches = data.check(track(data.batches(dataset, session)), images=len(dataset))
     return Evaluation(
-        score=score(predict, track(data.batches(dataset, session)), evaluator.metric(session.spec)),
+        score=score(predict, batches, evaluator.metric(session.spec)),
         labels=session.spec.labels,
         engine=session.engine,
         artefact=session.artefact,

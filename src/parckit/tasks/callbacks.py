@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from parckit.contract import InputError
 from parckit.data import Batch
 from parckit.tasks.module import MIN_BATCH, TrainingModule
 
@@ -101,17 +103,65 @@ class StepMetrics(Callback):
 
 
 class SkippedImages(Callback):
-    """Warn after an epoch if broken images were left out in training or validation, and say how many."""
+    """Count the broken images that `--data.on_error skip` leaves out; warn after every epoch, stop if there are many.
 
-    def __init__(self) -> None:
-        self._skipped = 0
+    A run also stops if a validation has no image, or if no training batch of an epoch had enough images for a loss:
+    such a run learns nothing, and its best checkpoint says nothing.
+
+    Args:
+        max_broken: largest share of broken images in an epoch or a validation, from 0 to 1.
+        source: where the images come from, for the messages.
+        train_images: number of training images of all processes. An epoch draws at most this many.
+    """
+
+    def __init__(self, *, max_broken: float, source: str, train_images: int) -> None:
+        self._max_broken = max_broken
+        self._source = source
+        self._train_images = train_images
+        self._training = self._validation = _Counts()
+        self._is_first_process = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note which process this is."""
+        del pl_module, stage
+        self._is_first_process = trainer.is_global_zero
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counts of the epoch so far, for a run that goes on inside it."""
+        return asdict(self._training)
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Take the counts of the epoch so far. A checkpoint has those of the first process."""
+        if self._is_first_process:
+            self._training = _Counts(**state_dict)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count from zero."""
+        del trainer, pl_module
+        self._training = _Counts()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Count the images that were left out of a training batch."""
-        del trainer, pl_module, outputs, batch_idx
-        self._skipped += batch.skipped
+        """Count a training batch.
+
+        Raises:
+            InputError: if this process alone has too many broken images for the whole epoch.
+        """
+        del pl_module, outputs, batch_idx
+        self._training = self._training.plus(batch)
+        if self._training.skipped > self._max_broken * self._train_images:
+            self._refuse(self._training, f"training images of epoch {trainer.current_epoch}")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the training images before a checkpoint becomes the best one, and count the validation from zero.
+
+        Raises:
+            InputError: if the epoch so far has no loss, or, at its end, too many broken images.
+        """
+        self._validation = _Counts()
+        if not trainer.sanity_checking:
+            self._check_training(trainer, pl_module, is_complete=trainer.is_last_batch)
 
     def on_validation_batch_end(
         self,
@@ -122,14 +172,71 @@ class SkippedImages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the images that were left out of a validation batch, except for Lightning's trial batches."""
-        del pl_module, outputs, batch_idx, dataloader_idx
-        self._skipped += 0 if trainer.sanity_checking else batch.skipped
+        """Count a validation batch."""
+        del trainer, pl_module, outputs, batch_idx, dataloader_idx
+        self._validation = self._validation.plus(batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the validation images of all processes, except for Lightning's trial batches.
+
+        Raises:
+            InputError: if there is no image, or too many are broken.
+        """
+        if trainer.sanity_checking:
+            return
+        counts = self._validation.summed(trainer, pl_module)
+        self._check_share(counts, f"validation images of epoch {trainer.current_epoch}", is_empty=not counts.images)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the number over all processes, and begin again from zero."""
-        in_this_process = torch.tensor(self._skipped, device=pl_module.device)
-        skipped = int(trainer.strategy.reduce(in_this_process, reduce_op="sum"))
+        """Check the epoch of all processes, and report the broken images of its training and last validation.
+
+        Raises:
+            InputError: if the epoch has no loss, or too many broken images.
+        """
+        counts = self._check_training(trainer, pl_module, is_complete=True)
+        skipped = counts.skipped + self._validation.summed(trainer, pl_module).skipped
         if skipped and trainer.is_global_zero:
             _log.warning("epoch %d: %d broken images were skipped", trainer.current_epoch, skipped)
-        self._skipped = 0
+        self._training = self._validation = _Counts()
+
+    def _check_training(self, trainer: Trainer, pl_module: LightningModule, *, is_complete: bool) -> "_Counts":
+        counts = self._training.summed(trainer, pl_module)
+        if counts.images or counts.skipped:  # a run that goes on from the end of an epoch has not counted
+            what = f"training images of epoch {trainer.current_epoch}"
+            if is_complete or not counts.losses:
+                self._check_share(counts, what, is_empty=not counts.losses)
+        return counts
+
+    def _check_share(self, counts: "_Counts", what: str, *, is_empty: bool) -> None:
+        if is_empty or counts.skipped > self._max_broken * (counts.images + counts.skipped):
+            self._refuse(counts, what)
+
+    def _refuse(self, counts: "_Counts", what: str) -> None:
+        total = counts.images + counts.skipped
+        accepted = f"--data.max_broken {self._max_broken:g} is the largest share"
+        raise InputError(f"--data {self._source}: {counts.skipped} of {total} {what} are broken; {accepted}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Counts:
+    """Numbers of intact images, of broken images, and of batches with enough intact images for a loss."""
+
+    images: int = 0
+    skipped: int = 0
+    losses: int = 0
+
+    def plus(self, batch: Batch) -> "_Counts":
+        """Return the counts with one more batch."""
+        images = len(batch.targets)
+        return _Counts(
+            images=self.images + images,
+            skipped=self.skipped + batch.skipped,
+            losses=self.losses + (images >= MIN_BATCH),
+        )
+
+    def summed(self, trainer: Trainer, pl_module: LightningModule) -> "_Counts":
+        """Return the sum over all processes."""
+        in_this_process = torch.tensor([self.images, self.skipped, self.losses], device=pl_module.device)
+        summed = cast("Tensor", trainer.strategy.reduce(in_this_process, reduce_op="sum"))
+        images, skipped, losses = (int(number) for number in summed)
+        return _Counts(images=images, skipped=skipped, losses=losses)

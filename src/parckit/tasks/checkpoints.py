@@ -107,6 +107,17 @@ class SaveBest(ModelCheckpoint):
         state["best_model_score"] = scores[ranked[0]] if ranked else None
         state["kth_best_model_path"] = ranked[-1] if len(ranked) == self.save_top_k else ""
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove what a killed run left: worse checkpoints that it had replaced, but not yet removed."""
+        del pl_module
+        # Lightning would never remove the checkpoint that the run goes on from.
+        trainer.ckpt_path = None
+        remembered = {Path(path).name for path in self.best_k_models}
+        for path in Path(cast("str", self.dirpath)).glob("best-*-*.ckpt") if trainer.is_global_zero else ():
+            step = path.stem.rpartition("-")[2]
+            if path.name not in remembered and step.isdecimal() and int(step) <= trainer.global_step:
+                path.unlink()
+
 
 @final
 class SaveLast(Checkpoint):
@@ -142,7 +153,7 @@ class SaveLast(Checkpoint):
         """Remove the temporary files of a killed run."""
         del pl_module, stage
         if trainer.is_global_zero:
-            remove_leftovers(self._path.parent, names=r".*\.ckpt")
+            remove_leftovers(self._path.parent, names=r".*\.(ckpt|safetensors|yaml)")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count the minutes and to handle signals; ignored signals stay ignored, such as SIGHUP under nohup.

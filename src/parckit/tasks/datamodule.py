@@ -52,9 +52,10 @@ class DataSettings:
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         class_names: text file with one class name per line, in the order of the network's outputs. It names the classes
             of a source that has only numbers. None: the source's names and their order.
+        max_broken: if more than this share of the images of an epoch or a validation is broken, `skip` stops too.
 
     Raises:
-        InputError: if `batch_size` or `workers` is out of range, or `on_error` or `sampling` is unknown.
+        InputError: if `batch_size`, `workers` or `max_broken` is out of range, or `on_error` or `sampling` is unknown.
     """
 
     source: list[str] | str
@@ -66,6 +67,7 @@ class DataSettings:
     workers: int = 2
     on_error: OnError = "raise"
     class_names: str | None = None
+    max_broken: float = 0.1
 
     def __post_init__(self) -> None:
         if self.batch_size < MIN_BATCH or not 0 <= self.workers <= MOST_WORKERS:
@@ -75,6 +77,8 @@ class DataSettings:
             raise InputError(f"on_error={self.on_error!r}: choose from {get_args(OnError)}")
         if self.sampling not in get_args(Sampling):
             raise InputError(f"sampling={self.sampling!r}: choose from {get_args(Sampling)}")
+        if not 0 <= self.max_broken <= 1:
+            raise InputError(f"max_broken={self.max_broken}: must lie in [0, 1]")
 
 
 @final

@@ -17,6 +17,7 @@ from parckit.data import Batch
 from parckit.networks import check_input, head_of
 from parckit.processing import make_decoder
 from parckit.tasks.distributed import is_distributed
+from parckit.tasks.errors import DivergedError
 from parckit.tasks.freezing import Freeze, freeze
 from parckit.tasks.optim import OptimizerSettings, RunLength, ScheduleSettings, set_lr
 from parckit.tasks.plan import RunPlan
@@ -151,13 +152,20 @@ class TrainingModule(LightningModule):
         return torch.stack([0 * weight.sum() for weight in self.parameters() if weight.requires_grad]).sum()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the batch to the mean loss and to the task's metric."""
+        """Add the batch to the mean loss and to the task's metric.
+
+        Raises:
+            DivergedError: if an output is not finite.
+        """
         del batch_idx
         if not len(batch.targets):
             return
         outputs = [output.float() for output in cast("tuple[Tensor, ...]", self(batch.images))]
-        self._val_loss.update(self.task.validation_losses(outputs, batch.targets))
         arrays = [output.cpu().numpy() for output in outputs]
+        if not all(np.isfinite(array).all() for array in arrays):
+            when = f"the validation after step {self.trainer.global_step} (epoch {self.trainer.current_epoch})"
+            raise DivergedError(f"an output of the network is not finite in {when}; lower --model.optimizer.lr")
+        self._val_loss.update(self.task.validation_losses(outputs, batch.targets))
         self._metric.update(self._decoder(arrays, batch.geometries), batch.targets)
 
     def on_validation_epoch_end(self) -> None:

@@ -103,3 +103,15 @@ def position_of(loops: Mapping[str, object]) -> Position:
     epochs, batches = fit["epoch_progress"]["current"], fit["epoch_loop.batch_progress"]["current"]
     is_within = epochs["ready"] > epochs["processed"]
     return Position(epochs=epochs["processed"], batches=batches["ready"] if is_within else 0)
+
+
+def is_within_step(loops: Mapping[str, object], *, accumulated: int) -> bool:
+    """Return whether a checkpoint was written between two batches of one optimizer step.
+
+    Args:
+        loops: the state of Lightning's loops in the checkpoint.
+        accumulated: number of batches per optimizer step; the last step of an epoch may have fewer.
+    """
+    fit = cast("Mapping[str, Mapping[str, object]]", loops["fit_loop"])
+    is_last = bool(fit["epoch_loop.batch_progress"].get("is_last_batch"))
+    return position_of(loops).batches % accumulated > 0 and not is_last

@@ -8,13 +8,16 @@ from typing import cast
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from parckit.contract import LAST, PREVIOUS, InputError, NetworkSpec
+from parckit.contract import BEST, LAST, PREVIOUS, InputError, NetworkSpec
 from parckit.networks import read_training
 from parckit.tasks.checkpoints import SETTINGS_KEY
 from parckit.tasks.former import translate_settings
-from parckit.tasks.plan import Position, position_of
+from parckit.tasks.plan import Position, is_within_step, position_of
 
 _log = logging.getLogger(__name__)
+
+ACCUMULATED = "--trainer.accumulate_grad_batches"
+"""Name of the setting in a checkpoint that says how many batches an optimizer step has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,20 +40,35 @@ class Resumable:
 def find_resumable(folder: Path) -> Resumable | None:
     """Return the newest intact checkpoint of a training in a folder; None if there is no checkpoint.
 
-    A damaged checkpoint is skipped with a warning that names it.
+    A run that was killed before its first `last.ckpt` has only best checkpoints. A damaged checkpoint is skipped with a
+    warning that names it.
 
     Raises:
-        InputError: if all checkpoints are damaged.
+        InputError: if no checkpoint can be used.
     """
-    candidates = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
-    for path in candidates:
-        try:
-            return _read_resumable(path)
-        except InputError as error:
-            rank_zero_only(_log.warning)("refused %s", error)
-    if candidates:
-        raise InputError(f"{folder}: all its checkpoints are damaged: {', '.join(path.name for path in candidates)}")
+    newest_first = [folder / name for name in (LAST, PREVIOUS) if (folder / name).is_file()]
+    for path in newest_first:
+        if resumable := _read_or_warn(path):
+            return resumable
+    best = find_best(folder)
+    if intact := [resumable for path in best if (resumable := _read_or_warn(path))]:
+        return max(intact, key=lambda resumable: (resumable.position.epochs, resumable.position.batches))
+    if refused := [path.name for path in (*newest_first, *best)]:
+        raise InputError(f"{folder}: no training can go on from its checkpoints: {', '.join(refused)}")
     return None
+
+
+def find_best(folder: Path) -> list[Path]:
+    """Return the best checkpoints in the folder of a training: `best.ckpt`, or several with a number in the name."""
+    return sorted(folder.glob(f"{Path(BEST).stem}*{Path(BEST).suffix}"))
+
+
+def _read_or_warn(path: Path) -> Resumable | None:
+    try:
+        return _read_resumable(path)
+    except InputError as error:
+        rank_zero_only(_log.warning)("refused %s", error)
+        return None
 
 
 def open_resumable(path: Path) -> Resumable:
@@ -74,7 +92,11 @@ def _read_resumable(path: Path) -> Resumable:
     if "optimizer_states" not in checkpoint:
         raise InputError(f"{path}: holds only weights, not the state of a training")
     settings = translate_settings(cast("Mapping[str, object]", checkpoint.get(SETTINGS_KEY, {})))
-    position = position_of(cast("Mapping[str, object]", checkpoint["loops"]))
+    loops = cast("Mapping[str, object]", checkpoint["loops"])
+    position = position_of(loops)
+    if is_within_step(loops, accumulated=cast("int", settings.get(ACCUMULATED, 1))):
+        why = "was written inside an optimizer step, and a checkpoint holds no accumulated gradients"
+        raise InputError(f"{path}: {why}; go on from another checkpoint")
     return Resumable(path=path, spec=spec, position=position, settings=settings)
 
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import fields
 from itertools import zip_longest
 from pathlib import Path
-from typing import cast
+from typing import cast, final
 
 from jsonargparse import Namespace
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from parckit.contract import (
@@ -22,10 +22,12 @@ from parckit.contract import (
     NetworkSpec,
     Preprocessing,
     removing_new_folders,
+    replacing,
 )
 from parckit.options import Parser
 from parckit.tasks.continuity import Continuity
-from parckit.tasks.resumable import Resumable, find_resumable, open_resumable
+from parckit.tasks.module import TrainingModule
+from parckit.tasks.resumable import ACCUMULATED, Resumable, find_best, find_resumable, open_resumable
 from parckit.tasks.weights import expected_preprocessing
 
 AUTO = "auto"
@@ -49,7 +51,8 @@ def find_start(config: Namespace) -> Resumable | None:
         start = None
     held = _held(out)
     if held and not config.overwrite and not _lies_in(out, start):
-        raise InputError(f"--out {out}: holds a training; go on with --resume {held[0]}, or give --overwrite")
+        go_on = f"go on with --resume {held[0]}, or give" if held[0].name != AVERAGE else "replace it with"
+        raise InputError(f"--out {out}: holds a training; {go_on} --overwrite")
     return start
 
 
@@ -105,7 +108,7 @@ def _lies_in(folder: Path, start: Resumable | None) -> bool:
 
 def _held(out: Path) -> list[Path]:
     """Return the checkpoints and weights in the folder of a training; those that it can go on from come first."""
-    return [*out.glob(LAST), *out.glob(PREVIOUS), *sorted(out.glob("best*.ckpt")), *out.glob(AVERAGE)]
+    return [*out.glob(LAST), *out.glob(PREVIOUS), *find_best(out), *out.glob(AVERAGE)]
 
 
 def make_continuity(config: Namespace, *, train_images: int) -> Continuity:
@@ -129,7 +132,7 @@ def make_continuity(config: Namespace, *, train_images: int) -> Continuity:
             "--data.repeats": config.data.repeats,
             "--data.sampling": config.data.sampling,
             "--data.sizes": None if sizes is None else sizes.as_dict(),
-            "--trainer.accumulate_grad_batches": config.trainer.accumulate_grad_batches,
+            ACCUMULATED: config.trainer.accumulate_grad_batches,
         },
     )
 
@@ -176,7 +179,37 @@ def _shown(value: object) -> object:
     return dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value
 
 
-def check_validated(trainer: Trainer, *, steps: int) -> None:
+@final
+class Begin(Callback):
+    """Replace the training that OUT holds at the last moment, after everything that could refuse the new one.
+
+    Args:
+        parser: writes the configuration.
+        config: the parsed recipe.
+        start: the checkpoint that the run goes on from; None for a new run.
+
+    Attributes:
+        has_begun: whether the run had anything left to train.
+    """
+
+    def __init__(self, parser: Parser, config: Namespace, *, start: Resumable | None) -> None:
+        self._parser = parser
+        self._config = config
+        self._start = start
+        self.has_begun = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Check that the run reaches a validation, and prepare OUT.
+
+        Raises:
+            InputError: if the run ends before the first validation.
+        """
+        self.has_begun = True
+        _check_validated(trainer, steps=pl_module.plan.steps)
+        _prepare(self._parser, self._config, start=self._start)
+
+
+def _check_validated(trainer: Trainer, *, steps: int) -> None:
     """Check that the run reaches a validation. Without one there is no best checkpoint.
 
     Args:
@@ -197,7 +230,7 @@ def check_validated(trainer: Trainer, *, steps: int) -> None:
 
 
 @rank_zero_only
-def prepare(parser: Parser, config: Namespace, *, start: Resumable | None) -> None:
+def _prepare(parser: Parser, config: Namespace, *, start: Resumable | None) -> None:
     """Delete the training that OUT holds, unless this training goes on with it, and write the configuration."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -206,4 +239,5 @@ def prepare(parser: Parser, config: Namespace, *, start: Resumable | None) -> No
     saved = config.clone()
     for name in ("overwrite", "resume"):  # they are about this start, not about the training
         saved.pop(name)
-    parser.save(saved, out / CONFIG, overwrite=True)
+    with replacing(out / CONFIG) as temporary:
+        parser.save(saved, temporary)

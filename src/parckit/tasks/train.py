@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from jsonargparse import Namespace
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LambdaCallback, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
@@ -37,12 +36,11 @@ from parckit.tasks.quiet import quiet_lightning
 from parckit.tasks.recipe import build_task
 from parckit.tasks.resumable import Resumable
 from parckit.tasks.starting import (
+    Begin,
     check_resumed,
-    check_validated,
     find_start,
     make_continuity,
     match_weights,
-    prepare,
     removing_unused_logs,
 )
 from parckit.tasks.task import TrainingTask
@@ -70,7 +68,7 @@ class Run:
         best: checkpoint with the best monitored value.
         last: checkpoint of the last epoch.
         average: mean of the best checkpoints' weights; None if the recipe keeps only one checkpoint.
-        metrics: CSV file with everything that was logged.
+        metrics: CSV file with everything that was logged since the newest start; None if there is none.
         config: YAML file with the full configuration of the run.
         monitor: what "best" is measured by, such as `val_top1`.
         value: the best checkpoint's value of it.
@@ -79,7 +77,7 @@ class Run:
     best: Path
     last: Path
     average: Path | None
-    metrics: Path
+    metrics: Path | None
     config: Path
     monitor: str
     value: float
@@ -129,9 +127,9 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     logger = CSVLogger(out, name=LOGS)
     best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
     continuity = make_continuity(config, train_images=data.train_images)
-    begin = LambdaCallback(on_train_start=partial(_begin, parser=parser, config=config, start=start))
+    begin = Begin(parser, config, start=start)
     callbacks: list[Callback] = [begin, continuity, Announcement(start=start, tell=tell)]
-    callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), best, last]
+    callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), _skipped_images(data), best, last]
     # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
     with quiet_lightning():
         trainer = _make_trainer(config, callbacks, logger)
@@ -145,7 +143,16 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
         with removing_unused_logs(out / LOGS):
             _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
-    return _finish(config, best, logger=logger)
+    if start is not None and not begin.has_begun:
+        finished = f"{start.path}: this training is finished, {trainer.global_step} of {plan.steps} steps are done"
+        rank_zero_only(tell)(finished)
+    return _finish(config, best, start=start)
+
+
+def _skipped_images(data: TrainingData) -> SkippedImages:
+    settings = data.settings
+    source = name_source(settings.source)
+    return SkippedImages(max_broken=settings.max_broken, source=source, train_images=data.train_images)
 
 
 @rank_zero_only
@@ -162,31 +169,32 @@ def _plan(trainer: Trainer, data: TrainingData, *, start: Resumable | None) -> R
     return plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
 
 
-def _begin(
-    trainer: Trainer, module: LightningModule, *, parser: Parser, config: Namespace, start: Resumable | None
-) -> None:
-    """Replace the training that OUT holds: only now, after everything that could refuse this one."""
-    check_validated(trainer, steps=cast("TrainingModule", module).plan.steps)
-    prepare(parser, config, start=start)
-
-
-def _finish(config: Namespace, best: SaveBest, *, logger: CSVLogger) -> Run:
+def _finish(config: Namespace, best: SaveBest, *, start: Resumable | None) -> Run:
     out = Path(config.out)
     run = Run(
         best=out / Path(best.best_model_path).name,
-        last=out / LAST,
+        # A run whose steps ended with its first validation may have been killed before it wrote `last.ckpt`.
+        last=out / LAST if start is None or (out / LAST).is_file() else start.path,
         average=out / AVERAGE if config.keep_best > 1 else None,
-        metrics=Path(logger.log_dir) / METRICS,
+        metrics=_newest_metrics(out),
         config=out / CONFIG,
         monitor=config.monitor,
         value=float("nan") if best.best_model_score is None else float(best.best_model_score),
     )
     if not run.best.is_file():
+        if start is not None and (out / LAST).is_file():
+            raise InputError(f"--out {out}: this training is finished, but its {BEST} is not there any more")
         often = "--trainer.val_check_interval BATCHES validates more often"
         raise InputError(f"--out {out}: holds no {BEST}, because no epoch was both trained and validated; {often}")
     if run.average is not None:
         _write_average(best, run.average)
     return run
+
+
+def _newest_metrics(out: Path) -> Path | None:
+    """Return the metrics of the newest start that logged anything; a run that was finished already logs nothing."""
+    starts = {int(path.parent.name[8:]): path for path in out.glob(f"{LOGS}/version_[0-9]*/{METRICS}")}
+    return starts[max(starts)] if starts else None
 
 
 def _spec(settings: ModelSettings, task: TrainingTask, data: TrainingData) -> NetworkSpec:
@@ -254,7 +262,7 @@ def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: Traini
     if config.patience is not None:
         # A checkpoint holds it, and cannot hold the parser's own kinds of numbers.
         progress.append(Patience(int(config.patience), monitor=config.monitor, mode=mode, tell=tell))
-    return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, SkippedImages(), *progress]
+    return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, *progress]
 
 
 def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
