@@ -45,7 +45,7 @@ def test_python_goes_on_with_tuples_for_lists(tmp_path):
 
 
 def test_python_names_mistakes_and_leaves_nothing(tmp_path):
-    for overrides, named in (({"epochs": 3}, "'epochs'"), ({"trainer": {"max_epoch": 3}}, "'trainer.max_epoch'")):
+    for overrides, named in (({"rounds": 3}, "'rounds'"), ({"trainer": {"max_epoch": 3}}, "'trainer.max_epoch'")):
         with pytest.raises(InputError, match=named):
             train(RECIPE, out=str(tmp_path / "run"), **overrides)
     assert not (tmp_path / "run").exists()

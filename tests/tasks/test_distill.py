@@ -304,7 +304,7 @@ def test_a_teachers_outputs_are_matched_by_name(student, teacher, checkpoint, pi
     (tmp_path / "names.txt").write_text("\n".join("0123456789"))
     weights = {"teacher": TEACHER.backbone, "teacher_weights": str(tmp_path / "weights.pth")}
     assumed = loss("9876543210", **weights)
-    assert "its outputs are taken in the data's order of classes, ('9', '8'" in caplog.text
+    assert "so its outputs are taken in the order of the data's classes, ('9', '8'" in caplog.text
     caplog.clear()
     named = loss("9876543210", **weights, teacher_classes=str(tmp_path / "names.txt"))
     assert assumed != pytest.approx(named, rel=0.01)
