@@ -56,7 +56,7 @@ KILLS = (
 
 # A run that validates after each of the first steps has nothing but best checkpoints for a long time.
 VALIDATED_OFTEN = "--trainer.val_check_interval=2"
-# For each run: its end, and the steps of the best checkpoints that it leaves.
+# For each run: its end, and the number of best checkpoints that it leaves.
 EARLY_KILLS = (
     # While the first checkpoint is written, and one step after it.
     (Moment(action="fsync", name="best", count=1), 0),
