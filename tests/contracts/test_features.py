@@ -1,6 +1,5 @@
 """The feature maps that every model of this package gives to heads: channels and strides as promised."""
 
-import jaxtyping
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -100,10 +99,7 @@ def test_both_ways_of_timm_to_get_features_agree(name, tmp_path):
 
 @ours
 @torch.no_grad()
-def test_torch_fx_gets_the_same_features(name, monkeypatch):
-    # The tests check shapes at every call. While torch.fx traces, a tensor is not yet a tensor.
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
+def test_torch_fx_gets_the_same_features(name):
     def build(**how: str) -> torch.nn.Module:
         torch.manual_seed(0)
         return fresh(name, features_only=True, **how).eval()

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from parckit.layers.tracing import is_open, writes_program
+from parckit.layers.tracing import is_open
 
 Padding = Literal["circular", "zeros"]
 Form = Literal["auto", "conv", "matmul"]
@@ -35,13 +35,13 @@ def choose_form(x: Tensor, *, dim: int, padding: Padding) -> Literal["conv", "ma
     matrix product has to copy them and returns them in the usual order, so that the whole network would lose more than
     this operator gains. Nothing has been timed on other devices than CPUs; there the papers' conv form runs.
 
-    A program that torch writes for later computes the forward pass alone, so gradients do not count there. If
-    `torch.export` leaves the length open, the program has the conv form for every length.
+    A trace of `torch.jit` computes the forward pass alone, so gradients do not count there. torch checks a trace
+    without them, and would find another form. If `torch.export` leaves the length open, the conv form is exported.
     """
     if is_open(x.shape[dim]):
         return "conv"
     alone, with_backward = (_SMALLEST_OF_ONE if x.shape[0] == 1 else _SMALLEST_OF_BATCH)[padding, dim]
-    smallest = with_backward if x.requires_grad and torch.is_grad_enabled() and not writes_program() else alone
+    smallest = with_backward if x.requires_grad and torch.is_grad_enabled() and not torch.jit.is_tracing() else alone
     if x.shape[dim] < smallest or x.device.type != "cpu":
         return "conv"
     # Halves of a map's channels are not contiguous either, but each of their images is.

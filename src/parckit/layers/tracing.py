@@ -20,11 +20,6 @@ def needs_plain_operators() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or is_transformed()
 
 
-def writes_program() -> bool:
-    """Tell whether torch writes a program for later: `torch.jit.trace`, `torch.export` and both ONNX exporters."""
-    return torch.jit.is_tracing() or torch.compiler.is_exporting()
-
-
 def is_open(*sizes: object) -> bool:
     """Tell whether `torch.export` leaves one of the sizes open, so that the program is for many sizes."""
     return torch.compiler.is_exporting() and any(isinstance(size, torch.SymInt) for size in sizes)
