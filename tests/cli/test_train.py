@@ -255,6 +255,10 @@ def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake
         (["--monitor=luck"], "--monitor"),
         (["--keep_best=0"], "--keep_best"),
         (["--patience=0"], "--patience"),
+        (
+            ["--model.kwargs.in_chans=1"],
+            "in_chans: 1 in model.kwargs and channel_order: grey",
+        ),
         (["--model.freeze=9"], "freeze=9: test_parcnetv2 has 4 stages"),
         (["--model.freeze=true"], "--model.freeze"),
         (["--data.class_names=no/such.txt"], "no/such.txt: cannot be read"),

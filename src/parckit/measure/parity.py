@@ -116,15 +116,15 @@ def probe_images(preprocessing: Preprocessing, *, count: int = 4, seed: int = 0)
     mainly of low frequencies, as photographs do. The images are normalised as `preprocessing` says.
 
     Shape:
-        (3 * count, 3, H, W)
+        (3 * count, C, H, W), where C is 3, or 1 for grey
     """
     rng = np.random.default_rng(seed)
     height, width = preprocessing.size
-    shape = (count, 3, height, width)
+    shape = (count, preprocessing.channels, height, width)
     noise = rng.random(shape)
     # Cumulative sums of white noise along both axes have more low than high frequencies, as photographs do.
     smooth = rng.standard_normal(shape).cumsum(2).cumsum(3)
     low, high = smooth.min((2, 3), keepdims=True), smooth.max((2, 3), keepdims=True)
     pictures = np.concatenate((noise, (smooth - low) / np.maximum(high - low, 1e-12)))
-    mean, std = (np.reshape(values, (3, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
+    mean, std = (np.reshape(values, (-1, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
     return np.concatenate((rng.standard_normal(shape), (pictures - mean) / std)).astype(np.float32)

@@ -46,10 +46,11 @@ def describe_preprocessing(preprocessing: Preprocessing) -> str:
         "contain": f"Resize the picture so that it fits into {height} x {width} pixels, and fill the rest with the "
         f"colour {preprocessing.fill}.",
     }[preprocessing.fit]
+    order = f"Put the channels in the order {preprocessing.channel_order.upper()}"
+    channels = "Convert the picture to grey" if preprocessing.channels == 1 else order
     return (
-        f"{fitted} The resize is {preprocessing.interpolation}. Put the channels in the order "
-        f"{preprocessing.channel_order.upper()}, divide by 255, subtract the mean {preprocessing.mean}, and divide by "
-        f"{preprocessing.std}."
+        f"{fitted} The resize is {preprocessing.interpolation}. {channels}, divide by 255, subtract the mean "
+        f"{preprocessing.mean}, and divide by {preprocessing.std}."
     )
 
 

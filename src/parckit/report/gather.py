@@ -162,7 +162,7 @@ def _measure_cost(findings: Findings) -> Findings:
     if findings.run is None or findings.run.checkpoint is None:
         return findings
     network, spec = open_checkpoint(findings.run.checkpoint)
-    paper = cost.count(network, size=spec.preprocessing.size)
+    paper = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
     return replace(findings, spec=spec, params=paper.params, madds=paper.madds)
 
 

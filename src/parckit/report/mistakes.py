@@ -97,9 +97,10 @@ def to_pixels(image: npt.NDArray[np.generic], preprocessing: Preprocessing) -> n
     """Turn a network's input back into a picture.
 
     Shape:
-        (3, H, W) -> (H, W, 3)
+        (C, H, W) -> (H, W, 3)
     """
     pixels = 255 * (image.transpose(1, 2, 0) * preprocessing.std + preprocessing.mean)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     if preprocessing.channel_order == "bgr":
         pixels = pixels[..., ::-1]
     return pixels.round().clip(0, 255).astype(np.uint8)
