@@ -30,6 +30,7 @@ import pytest
         (["--data.preprocessing.size=[999999999999999999999, 32]"], "size=(999999999999999999999, 32)"),
         (["--out="], "--out: is empty"),
         (["--out", ""], "--out: is empty"),
+        (["--model.kwargs.in_chans=1"], "in_chans: 1 in model.kwargs and channel_order: grey"),
         (["--task.augment.crop=round"], "--task.augment.crop"),
         (["--ema.decay=2"], "ema.decay=2"),
         (["--monitor=luck"], "--monitor"),

@@ -53,6 +53,10 @@ def first(plain):
         (lambda plain: first(plain)["files"].update({"../x": "0"}), "outside the bundle"),
         (lambda plain: first(plain).update(precision="fp64"), "artefacts.0..precision"),
         (lambda plain: plain["spec"]["labels"].pop(), "4 outputs for 3 labels"),
+        (
+            lambda plain: plain["spec"]["preprocessing"].update(channel_order="grey", mean=[0.5], std=[0.5]),
+            "takes 3 channels, which is not channel_order='grey'",
+        ),
         (lambda plain: plain["spec"].update(task="paint"), "spec.task"),
         (lambda plain: plain["spec"]["preprocessing"].pop("std"), "no 'std'"),
         (lambda plain: plain["spec"]["preprocessing"].update(size=[1, "2"]), r"size\[1\]"),

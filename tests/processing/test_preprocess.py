@@ -150,3 +150,18 @@ def test_an_image_that_lies_on_its_side_is_turned_upright():
 
 def test_the_size_of_a_preprocessing_can_be_changed():
     assert IMAGENET.with_size((8, 9)) == replace(IMAGENET, size=(8, 9))
+
+
+def test_grey_images_have_one_channel(picture):
+    grey = Preprocessing(size=(8, 10), mean=(0.4,), std=(0.25,), channel_order="grey")
+    image, _ = preprocess(picture(), grey)
+    assert image.shape == (1, 8, 10)
+    luma = np.asarray(picture(), dtype=np.float64) @ (0.299, 0.587, 0.114)
+    # Pillow rounds to one of 256 levels.
+    np.testing.assert_allclose(image[0], (luma / 255 - 0.4) / 0.25, atol=0.51 / 255 / 0.25)
+    pixels = InputSpec(dtype="uint8", layout="NHWC", shape=(1, 8, 10, 1), normalised_inside=True)
+    np.testing.assert_allclose(preprocess(picture(), grey, wanted=pixels)[0][..., 0], luma, atol=0.51)
+    # A picture that is grey already keeps its values.
+    levels = np.arange(80, dtype=np.uint8).reshape(8, 10)
+    kept, _ = preprocess(Image.fromarray(levels).convert("RGB"), grey, wanted=pixels)
+    np.testing.assert_array_equal(kept[..., 0], levels)

@@ -314,6 +314,18 @@ def test_a_teachers_outputs_are_matched_by_name(student, teacher, checkpoint, pi
         loss("9876543210", **weights, teacher_classes=str(tmp_path / "names.txt"))
 
 
+def test_a_teacher_of_colours_teaches_grey_images(teacher, checkpoint, pictures, targets):
+    grey = replace(STUDENT, backbone_kwargs={"in_chans": 1}, preprocessing=STUDENT.preprocessing.as_grey())
+    student = as_if_trained(build_network(grey)).eval()
+    distiller = Distiller(DistillationSettings(teacher=checkpoint, weight=1.0), student=student, spec=grey)
+    images = pictures[:, :1]
+    found = distiller(student, normalised(images, grey.preprocessing), supervised=cross_entropy(targets))
+    own = logits64(student, images, grey.preprocessing) / 3
+    wanted = logits64(teacher, images.expand(-1, 3, -1, -1), TEACHER.preprocessing) / 3
+    divergence = F.kl_div(own.log_softmax(1), wanted.softmax(1), reduction="batchmean")
+    assert found.item() == pytest.approx(9 * divergence.item(), **CLOSE)
+
+
 @pytest.mark.parametrize("labels", [tuple("abcdefghij"), tuple("01234")])
 def test_a_checkpoint_of_other_classes_is_no_teacher(labels, checkpoint, student):
     spec = NetworkSpec(backbone=STUDENT.backbone, labels=labels, preprocessing=STUDENT.preprocessing)

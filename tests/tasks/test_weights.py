@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import pytest
 import timm
@@ -7,7 +8,7 @@ from timm.data import ImageNetInfo
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.networks import save_weights
-from parckit.tasks.weights import initial_network, pretrained_labels
+from parckit.tasks.weights import expected_preprocessing, initial_network, pretrained_labels
 
 KWARGS = {"img_size": 32}
 SPEC = NetworkSpec(
@@ -39,6 +40,19 @@ def test_other_classes_get_a_fresh_classifier(saved):
     changed = {key for key, value in state.items() if not torch.equal(initial[key], value)}
     assert changed <= {"head.fc.weight", "head.fc.bias"}
     assert initial["head.fc.weight"].shape[0] == 3
+
+
+def test_weights_for_colours_serve_grey_images(saved, caplog):
+    state, path = saved
+    grey = replace(SPEC, backbone_kwargs={**KWARGS, "in_chans": 1}, preprocessing=SPEC.preprocessing.as_grey())
+    found = initial_network(grey, weights=path)
+    assert not caplog.records
+    assert expected_preprocessing("test_parcnet", {"in_chans": 1}, weights=path) == grey.preprocessing
+    colours = initial_network(SPEC, weights=path).eval()
+    images = torch.rand(2, 1, 32, 32)
+    # Grey images look the same to both; a few roundings of float32.
+    torch.testing.assert_close(found.eval()(images), colours(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+    assert {key for key in state if found.state_dict()[key].shape != state[key].shape} == {"stem.conv.weight"}
 
 
 def test_without_weights_they_are_fresh(saved):

@@ -39,8 +39,8 @@ class InputSpec:
         _check_choice("layout", self.layout, get_args(Layout))
         _check_choice("dtype", self.dtype, get_args(ElementType))
         _check_shape(self.shape, self.layout)
-        if self.shape[self.layout.index("C")] != 3:
-            raise InputError(f"shape={self.shape}: needs 3 channels in {self.layout}")
+        if self.shape[self.layout.index("C")] not in (1, 3):
+            raise InputError(f"shape={self.shape}: needs 3 channels in {self.layout}, or 1 for grey images")
         if self.dtype == "uint8" and not self.normalised_inside:
             raise InputError("dtype='uint8': only an artefact with the normalisation inside takes whole numbers")
 
@@ -48,6 +48,11 @@ class InputSpec:
     def batch_size(self) -> int | None:
         """Images of one run; None if any number will do."""
         return self.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of an image."""
+        return self.shape[self.layout.index("C")] or 3
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -54,7 +54,7 @@ class Contract:
         if not names or len(set(names)) != len(names):
             raise InputError(f"artefacts {names}: need one or more, each with a name of its own")
         for artefact in self.artefacts:
-            check_labels(artefact, self.spec)
+            check_described(artefact, self.spec)
 
     def artefact(self, name: str) -> Artefact:
         """Return the artefact of a name.
@@ -199,12 +199,17 @@ def _digest_of(plain: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def check_labels(artefact: Artefact, spec: NetworkSpec) -> None:
-    """Check that a classifier has as many outputs as labels. The outputs of other tasks depend on the head.
+def check_described(artefact: Artefact, spec: NetworkSpec) -> None:
+    """Check that an artefact takes the images, and gives the outputs, that its network's description says.
+
+    A classifier has as many outputs as labels. The outputs of other tasks depend on the head.
 
     Raises:
-        InputError: if the numbers differ.
+        InputError: if it does not.
     """
+    if artefact.input.channels != spec.preprocessing.channels:
+        order = f"channel_order={spec.preprocessing.channel_order!r}"
+        raise InputError(f"artefact {artefact.name!r}: takes {artefact.input.channels} channels, which is not {order}")
     if spec.task != "classify":
         return
     (output, *others) = artefact.outputs

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from parckit.contract.artefact import Artefact
-from parckit.contract.bundle import check_labels
+from parckit.contract.bundle import check_described
 from parckit.contract.errors import InputError
 from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.spec import SPEC_KEY, NetworkSpec
@@ -48,7 +48,7 @@ def read_artefact_metadata(metadata: Mapping[str, str], path: Path) -> tuple[Net
         if isinstance(facts, dict):
             facts = {**facts, "files": {path.name: ""}, "checks": []}
         artefact = from_plain(Artefact, facts, name="artefact")
-        check_labels(artefact, spec)
+        check_described(artefact, spec)
     except ValueError as error:  # InputError and JSON's errors are ValueErrors
         raise InputError(f"{path}: the description in its metadata is damaged: {error}") from error
     return spec, artefact

@@ -8,7 +8,7 @@ from parckit.contract.errors import InputError
 
 Fit = Literal["cover", "stretch", "contain"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
-ChannelOrder = Literal["rgb", "bgr"]
+ChannelOrder = Literal["rgb", "bgr", "grey"]
 
 LONGEST_SIDE = 65_535
 """Most pixels of a side of a network's input. No JPEG has a longer side."""
@@ -34,7 +34,9 @@ class Preprocessing:
         interpolation: resampling filter of the resize, antialiased.
         mean: per channel, of values between 0 and 1.
         std: per channel, of values between 0 and 1.
-        channel_order: `"bgr"` for the official ParC-Net checkpoints, which were trained on OpenCV's order.
+        channel_order: `"bgr"` for the official ParC-Net checkpoints, which were trained on OpenCV's order. `"grey"` for
+            networks with one input channel (`in_chans: 1`): the fitted picture is converted to grey, as Pillow does it
+            (299 R + 587 G + 114 B, divided by 1000).
 
     Raises:
         InputError: if a value is outside its range.
@@ -45,8 +47,8 @@ class Preprocessing:
     crop_pct: float = 1.0
     fill: tuple[int, int, int] = (114, 114, 114)
     interpolation: Interpolation = "bilinear"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
@@ -69,12 +71,29 @@ class Preprocessing:
         ):
             if value not in accepted:
                 raise InputError(f"{name}={value!r}: choose from {accepted}")
+        self._check_channels()
+
+    def _check_channels(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                needed = f"channel_order={self.channel_order!r} needs {self.channels}"
+                raise InputError(f"{name}={values}: has {len(values)} values, but {needed}")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the network's input."""
+        return 1 if self.channel_order == "grey" else 3
 
     @property
     def resize_size(self) -> tuple[int, int]:
         """(height, width) that the resized picture must just cover or fit into, pixels."""
         height, width = self.size
         return round(height / self.crop_pct), round(width / self.crop_pct)
+
+    def as_grey(self) -> "Preprocessing":
+        """Return the same preprocessing for grey images, with the average of the channels' means and deviations."""
+        mean, std = ((sum(values) / len(values),) for values in (self.mean, self.std))
+        return replace(self, mean=mean, std=std, channel_order="grey")
 
     def with_size(self, size: tuple[int, int]) -> "Preprocessing":
         """Return the same preprocessing for another (height, width), pixels."""

@@ -152,8 +152,10 @@ def _changes(preprocessing: Preprocessing, *, augment: AugmentSettings) -> list[
 
 def _rand_augment(preprocessing: Preprocessing, *, augment: AugmentSettings) -> _Change:
     """Return timm's RandAugment. It fills new pixels with the mean colour; it uses numpy's and Python's generators."""
-    mean = preprocessing.mean if preprocessing.channel_order == "rgb" else preprocessing.mean[::-1]
-    options: dict[str, object] = {"img_mean": tuple(min(255, round(255 * level)) for level in mean)}
+    # It changes RGB pictures. Those of a grey network become grey afterwards.
+    mean = {"rgb": preprocessing.mean, "bgr": preprocessing.mean[::-1], "grey": preprocessing.mean * 3}
+    fill = tuple(min(255, round(255 * level)) for level in mean[preprocessing.channel_order])
+    options: dict[str, object] = {"img_mean": fill}
     interpolation = augment.interpolation or preprocessing.interpolation
     if interpolation != "random":
         options["interpolation"] = Image.Resampling[interpolation.upper()]

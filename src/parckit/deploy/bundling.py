@@ -93,7 +93,7 @@ def export_bundle(
             made = converter.convert(fused, spec, folder=Path(made_in), settings=settings)
             artefact = place_artefact(made, made_in=Path(made_in), bundle=folder)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
-        counts = cost.count(reference, size=spec.preprocessing.size)
+        counts = cost.count(reference, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
             spec=spec, artefacts=(artefact,), params=counts.params, madds=counts.madds, versions=versions()
         )

@@ -9,7 +9,7 @@ from torch import nn
 from parckit.contract import Artefact, Check, NetworkSpec
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import RTOL, compare, probe_pictures
-from parckit.processing import FLOAT_NCHW, preprocess
+from parckit.processing import preprocess
 from parckit.runtimes import find_engine, load_engine
 from parckit.runtimes.torch import TorchSession
 
@@ -38,12 +38,13 @@ def check_artefact(
     session = load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=None)
     names = [output.name for output in artefact.outputs]
     # Both see the same pictures, prepared as their inputs ask for.
+    network = TorchSession(reference, spec)
     pictures = probe_pictures(spec.preprocessing.size)
     images, prepared = (
         np.stack([preprocess(picture, spec.preprocessing, wanted=wanted)[0] for picture in pictures])
-        for wanted in (FLOAT_NCHW, artefact.input)
+        for wanted in (network.input, artefact.input)
     )
-    expected, actual = TorchSession(reference, spec)(images), session(prepared)
+    expected, actual = network(images), session(prepared)
     comparison = compare(expected, actual, names=names, rtol=rtol)
     worst = comparison.worst
     _log.info("parity with %s: max_abs %.3g, tolerance %.3g", session.engine, worst.max_abs, worst.tolerance)

@@ -177,7 +177,8 @@ def _run(session: Session, image: Images, *, seconds: float) -> list[int]:
 
 def _one_batch(session: Session) -> Images:
     # Values do not change the speed, except denormal numbers, which are slow. These random values do not lead to them.
-    sizes = dict(zip("NCHW", (session.batch_size, 3, *session.spec.preprocessing.size), strict=True))
+    height, width = session.spec.preprocessing.size
+    sizes = {"N": session.batch_size, "C": session.input.channels, "H": height, "W": width}
     shape = tuple(sizes[axis] for axis in session.input.layout)
     if session.input.normalised_inside:
         return np.random.default_rng(0).integers(0, 256, shape).astype(session.input.dtype)

@@ -2,7 +2,13 @@
 
 import parckit.models.folding_parc  # noqa: F401  # registers folding rules  # pyright: ignore[reportUnusedImport]
 import parckit.models.folding_v2  # noqa: F401  # registers folding rules  # pyright: ignore[reportUnusedImport]
-from parckit.models.build import build_backbone, build_on_meta, create_model, preprocessing_of, try_images
+from parckit.models.build import (
+    build_backbone,
+    build_on_meta,
+    create_model,
+    preprocessing_of,
+    try_images,
+)
 from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
 from parckit.models.official import load_any_state_dict, load_official_state_dict

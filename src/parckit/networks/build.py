@@ -82,5 +82,10 @@ def check_input(network: nn.Module, spec: NetworkSpec, *, size: tuple[int, int] 
     """
     shadow = copy.deepcopy(network).to("meta").eval()
     size = size or spec.preprocessing.size
-    refusal = f"{spec.backbone} with {dict(spec.backbone_kwargs)} cannot take RGB images of size={size}"
-    try_images(shadow, torch.empty(2, 3, *size, device="meta"), refusal=refusal)
+    channels = spec.preprocessing.channels
+    kind = "grey" if channels == 1 else "RGB"
+    refusal = f"{spec.backbone} with {dict(spec.backbone_kwargs)} cannot take {kind} images of size={size}"
+    if (channels == 1) != (spec.backbone_kwargs.get("in_chans", 3) == 1):
+        refusal += " (in_chans: 1 in model.kwargs and channel_order: grey in preprocessing go together)"
+    images = torch.empty(2, channels, *size, device="meta")
+    try_images(shadow, images, refusal=refusal)

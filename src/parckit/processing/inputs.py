@@ -33,7 +33,7 @@ def preprocess(
         The input without its batch dimension, and where its pixels lie in the picture.
 
     Shape:
-        (3, H, W), or (H, W, 3) in NHWC layout
+        (C, H, W), or (H, W, C) in NHWC layout; C is 3, or 1 for grey
     """
     fitted, geometry = fit(picture, preprocessing)
     return to_array(fitted, preprocessing, wanted=wanted), geometry
@@ -86,12 +86,13 @@ def shorten(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, t
 def to_array(
     picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW
 ) -> NDArray[np.generic]:
-    """Order the channels of a fitted picture, divide by 255 and normalise.
+    """Order the channels of a fitted RGB picture, or make it grey; divide by 255 and normalise.
 
     Shape:
-        (3, H, W), or (H, W, 3) in NHWC layout
+        (C, H, W), or (H, W, C) in NHWC layout; C is 3, or 1 for grey
     """
-    pixels = np.asarray(picture)
+    is_grey = preprocessing.channel_order == "grey"
+    pixels = np.asarray(picture.convert("L"))[..., None] if is_grey else np.asarray(picture)
     if preprocessing.channel_order == "bgr":
         pixels = pixels[..., ::-1]
     scale, shift = _affine(preprocessing)
@@ -113,14 +114,14 @@ def to_pixels(
     """Turn one image of a network's input back into RGB pixels, as `to_array` got them.
 
     Shape:
-        (3, H, W), or (H, W, 3) in NHWC layout -> (H, W, 3)
+        (C, H, W), or (H, W, C) in NHWC layout -> (H, W, 3)
     """
     pixels = array.transpose(1, 2, 0) if wanted.layout == "NCHW" else array
     if not wanted.normalised_inside:
         pixels = 255 * (pixels.astype(np.float64) * preprocessing.std + preprocessing.mean)
     if preprocessing.channel_order == "bgr":
         pixels = pixels[..., ::-1]
-    return pixels.round().clip(0, 255).astype(np.uint8)
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).round().clip(0, 255).astype(np.uint8)
 
 
 @cache

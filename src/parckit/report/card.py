@@ -46,10 +46,11 @@ def describe_preprocessing(preprocessing: Preprocessing) -> str:
         "contain": f"Resize the picture so that it fits into {height} x {width} pixels, and fill the rest with the "
         f"colour {preprocessing.fill}.",
     }[preprocessing.fit]
+    order = f"Put the channels in the order {preprocessing.channel_order.upper()}"
+    channels = "Convert the picture to grey" if preprocessing.channels == 1 else order
     return (
-        f"{fitting} The interpolation is {preprocessing.interpolation}. Put the channels in the order "
-        f"{preprocessing.channel_order.upper()}, divide by 255, subtract the mean {preprocessing.mean}, and divide by "
-        f"the standard deviation {preprocessing.std}."
+        f"{fitting} The interpolation is {preprocessing.interpolation}. {channels}, divide by 255, subtract the mean "
+        f"{preprocessing.mean}, and divide by the standard deviation {preprocessing.std}."
     )
 
 

@@ -164,7 +164,7 @@ def _add_cost(findings: Findings) -> Findings:
     if findings.run is None or findings.run.checkpoint is None:
         return findings
     network, spec = open_checkpoint(findings.run.checkpoint)
-    total = cost.count(network, size=spec.preprocessing.size)
+    total = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
     return replace(findings, spec=spec, params=total.params, madds=total.madds)
 
 

@@ -26,7 +26,7 @@ class TorchSession:
     def __init__(self, network: nn.Module, spec: NetworkSpec, *, name: str = "", threads: int | None = None) -> None:
         head = head_of(spec)
         self.spec = spec
-        self.input = InputSpec()
+        self.input = InputSpec(shape=(None, spec.preprocessing.channels, None, None))
         self.outputs = head.outputs(spec)
         self.decoder = head.decoder(spec)
         self.engine = f"torch {torch.__version__}"

@@ -94,9 +94,11 @@ class Distiller(nn.Module):
         super().__init__()
         self._distillation = distillation
         model, preprocessing, names = _open_teacher(distillation, spec)
+        if preprocessing.channels < spec.preprocessing.channels:
+            raise InputError(f"teacher={distillation.teacher}: takes grey images, but the student colours")
         outputs = _match_outputs(names, spec.labels, teacher=distillation.teacher)
         self._teacher = _Teacher(model, preprocessing=preprocessing, student=spec.preprocessing, outputs=outputs)
-        self._shown = replace(spec, backbone=distillation.teacher, backbone_kwargs={})
+        self._shown = replace(spec, backbone=distillation.teacher, backbone_kwargs={}, preprocessing=preprocessing)
         self.check_input(spec.preprocessing.size)
         self.projection: nn.Conv2d | None = None
         if distillation.features:
@@ -171,7 +173,8 @@ class _Teacher:
         outputs: Sequence[int] | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(requires_grad=False).to(memory_format=torch.channels_last)
-        self._swaps = preprocessing.channel_order != student.channel_order
+        # A grey image has no order of channels: it is repeated for a teacher that takes colours.
+        self._swaps = {preprocessing.channel_order, student.channel_order} == {"rgb", "bgr"}
         student_mean, student_std, mean, std = (
             torch.tensor(values, dtype=torch.float64)
             for values in (student.mean, student.std, preprocessing.mean, preprocessing.std)

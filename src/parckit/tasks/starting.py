@@ -65,7 +65,8 @@ def match_weights(config: Namespace, *, start: Resumable | None) -> None:
     if start is not None:
         expected = start.spec.preprocessing
     elif config.model.weights is not None:
-        expected = expected_preprocessing(config.model.name, weights=config.model.weights)
+        kwargs = config.model.kwargs or {}
+        expected = expected_preprocessing(config.model.name, kwargs, weights=config.model.weights)
     else:
         return
     for name in ("mean", "std", "channel_order"):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from torch import nn
+from torch import Tensor, nn
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.models import build_on_meta, compare_keys, describe_faults, preprocessing_of
@@ -39,19 +39,22 @@ def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
     return model
 
 
-def expected_preprocessing(model: str, *, weights: str) -> Preprocessing:
-    """Return the preprocessing that weights expect.
+def expected_preprocessing(model: str, kwargs: Mapping[str, object], *, weights: str) -> Preprocessing:
+    """Return the preprocessing that weights expect. For grey images it has the averages over the channels.
 
     Args:
         model: name of the backbone that starts from the weights.
+        kwargs: further keywords of the backbone.
         weights: as in `initial_network`.
 
     Raises:
         InputError: if there is no such backbone or file.
     """
     if weights == PRETRAINED:
-        return preprocessing_of(build_on_meta(model))
-    return open_checkpoint(Path(weights))[1].preprocessing
+        expected = preprocessing_of(build_on_meta(model))
+    else:
+        expected = open_checkpoint(Path(weights))[1].preprocessing
+    return expected if kwargs.get("in_chans", 3) != 1 else expected.as_grey()
 
 
 def _pretrained(spec: NetworkSpec) -> nn.Module:
@@ -77,11 +80,29 @@ def _copy(model: nn.Module, spec: NetworkSpec, *, path: Path) -> None:
     fresh = () if source_spec.labels == spec.labels else classifier_prefixes(model)
     loaded = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
     expected = {key: value for key, value in model.state_dict().items() if not key.startswith(fresh)}
+    loaded |= _grey_stem(expected, loaded)
     if faults := compare_keys(expected, loaded):
         made = f"made by {source_spec.backbone} {dict(source_spec.backbone_kwargs)}"
         raise InputError(f"model.weights={path}: {made}; do not fit ({describe_faults(faults, shown=1)})")
     model.load_state_dict(loaded, strict=False)
-    _compare_inputs(spec.preprocessing, source_spec.preprocessing, weights=str(path))
+    expected = source_spec.preprocessing
+    expected = expected.as_grey() if spec.preprocessing.channels == 1 else expected
+    _compare_inputs(spec.preprocessing, expected, weights=str(path))
+
+
+def _grey_stem(wanted: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the first convolution's weight for grey images, if that is what the two networks differ in.
+
+    It is the sum over the colours. timm does the same with pretrained weights.
+    """
+    return {
+        key: weight.sum(1, keepdim=True)
+        for key, weight in loaded.items()
+        if weight.ndim == 4
+        and weight.shape[1] == 3
+        and key in wanted
+        and wanted[key].shape == (weight.shape[0], 1, *weight.shape[2:])
+    }
 
 
 def _compare_inputs(of_data: Preprocessing, of_weights: Preprocessing, *, weights: str) -> None:

@@ -74,7 +74,8 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
     # Write the file, read it back and check it.
     head, path = head_of(spec), folder / FILE
     names = [output.name for output in head.outputs(spec)]
-    _write(network, path, size=spec.preprocessing.size, names=names, settings=settings)
+    image_shape = (spec.preprocessing.channels, *spec.preprocessing.size)
+    _write(network, path, image_shape=image_shape, names=names, settings=settings)
     graph = check_file(path, opset=settings.opset, ir_version=settings.ir).graph
     # Describe it by what the file says, in the file and for the bundle.
     image = InputSpec(name=INPUT, shape=shape_of(graph.input[0]))
@@ -111,11 +112,11 @@ def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
 
 
 def _write(
-    network: nn.Module, path: Path, *, size: tuple[int, int], names: Sequence[str], settings: ExportSettings
+    network: nn.Module, path: Path, *, image_shape: tuple[int, int, int], names: Sequence[str], settings: ExportSettings
 ) -> None:
     set_axis_forms(network, settings.axis_form)
     export = _export_dynamo if settings.uses_dynamo else _export_legacy
-    example = torch.zeros(settings.batch_size, 3, *size, dtype=torch.float32, device="cpu")
+    example = torch.zeros(settings.batch_size, *image_shape, dtype=torch.float32, device="cpu")
     try:
         export(network, example, path, opset=settings.opset, names=names)
     except OnnxExporterError as error:
