@@ -284,17 +284,25 @@ def test_the_best_checkpoints_are_kept_and_averaged_and_can_be_gone_on_from(star
     assert_same(state_of(whole / "last.ckpt"), state_of(rest / "last.ckpt"))
 
 
-def test_it_says_how_much_a_step_takes(start_training, tmp_path, parckit):
+@pytest.mark.parametrize(
+    ("accumulated", "told"),
+    [
+        (2, "64 images per step (32 x 2 accumulated x 1 processes), 3 steps per epoch (the last one of 32 images)"),
+        (8, "160 images per step (32 x 5 accumulated x 1 processes), 1 steps per epoch"),
+    ],
+)
+def test_it_says_how_much_a_step_takes(accumulated, told, start_training, tmp_path, parckit):
     options = (
         "--trainer.limit_train_batches=5",
-        "--trainer.accumulate_grad_batches=2",
+        f"--trainer.accumulate_grad_batches={accumulated}",
         "--model.optimizer.lr_batch=32",
         "--task.class_weights={3: 2}",
     )
     printed = parckit(*start_training, *options, "--out", tmp_path / "run")
-    told = "64 images per step (32 x 2 accumulated x 1 processes), 3 steps per epoch"
+    images = int(told.split()[0])
+    rate = f"{0.03 * images / 32:g} (0.03 x {images}/32)"
     first, second = printed.splitlines()[4:6]
-    assert first == f"{told}, highest learning rate 0.06 (0.03 x 64/32)"
+    assert first == f"{told}, highest learning rate {rate}"
     assert second.startswith("class weights: 0 0.")
 
 

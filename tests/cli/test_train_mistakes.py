@@ -3,6 +3,10 @@
 import shutil
 
 import pytest
+from torch import Tensor, nn
+
+from parckit.cli.main import main
+from parckit.tasks import TASKS, Classify
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ import pytest
         (["--keep_best=0"], "--keep_best"),
         (["--save_minutes=0"], "--save_minutes"),
         (["--seed=-1"], "--seed"),
-        (["--trainer.accelerator=abacus"], "accelerator='abacus'"),
+        (["--trainer.accelerator=abacus"], "--trainer.accelerator abacus"),
         (["--trainer.max_epochs=-3"], "max_epochs"),
         (["--trainer.precision=wild"], "--trainer.precision"),
         (["--trainer.limit_val_batches=0"], "--trainer.limit_val_batches 0"),
@@ -48,6 +52,29 @@ import pytest
         (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: skips the rest of the epoch"),
         (["--trainer.max_epochs=0"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
         (["--trainer.max_epochs=-1"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
+        (["--trainer.limit_train_batches=0"], "--trainer.limit_train_batches 0: nothing would be learned"),
+        (["--trainer.limit_test_batches=1"], "--trainer.limit_test_batches 1"),
+        (["--trainer.limit_predict_batches=1"], "--trainer.limit_predict_batches 1"),
+        (["--trainer.overfit_batches=2"], "--trainer.overfit_batches 2"),
+        (["--trainer.num_sanity_val_steps=-2"], "--trainer.num_sanity_val_steps -2"),
+        (["--trainer.gradient_clip_val=.nan"], "--trainer.gradient_clip_val nan"),
+        (["--trainer.gradient_clip_algorithm=value"], "needs --trainer.gradient_clip_val"),
+        (["--trainer.gradient_clip_val=1", "--trainer.gradient_clip_algorithm=x"], "--trainer.gradient_clip_algorithm"),
+        (["--trainer.strategy=fsdp"], "--trainer.strategy fsdp: choose from auto, ddp"),
+        (["--trainer.profiler=x"], "--trainer.profiler x: choose from simple, advanced"),
+        (["--trainer.precision=16-true", "--ema=null"], "--trainer.precision 16-true"),
+        (["--trainer.precision=bf16-true"], "--trainer.precision bf16-true: --ema needs"),
+        (["--trainer.enable_checkpointing=false"], "--trainer.enable_checkpointing false"),
+        (["--trainer.barebones=true"], "--trainer.barebones true"),
+        (["--trainer.use_distributed_sampler=true"], "--trainer.use_distributed_sampler true"),
+        (["--trainer.reload_dataloaders_every_n_epochs=1"], "--trainer.reload_dataloaders_every_n_epochs 1"),
+        (["--trainer.model_registry=x"], "--trainer.model_registry x"),
+        (["--trainer.min_epochs=3"], "--trainer.min_epochs 3: is more than --trainer.max_epochs 1"),
+        (
+            ["--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=00:00:05:00"],
+            "--trainer.val_check_interval 00:00:05:00",
+        ),
+        (["--trainer.accumulate_grad_batches=2", "--trainer.val_check_interval=1"], "--trainer.val_check_interval 1"),
         (["--trainer.devices=2", "--trainer.sync_batchnorm=true"], "--trainer.sync_batchnorm true"),
         (["--model.name=resnet18", "--model.kwargs={img_size: 32}"], "img_size"),
     ],
@@ -114,6 +141,27 @@ def test_a_run_that_ends_before_its_first_validation_is_refused(
     else:
         assert mistake(*argv) == f"--trainer: the run {told}"
         assert not list((tmp_path / "run").glob("*.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore:Error detected in MulBackward0", "ignore:Anomaly Detection has been enabled")
+def test_an_anomaly_of_gradients_ends_the_run_without_a_traceback(start_training, tmp_path, monkeypatch, capsys):
+    class Unsteady(Classify):
+        """The loss is finite, its gradient is not."""
+
+        def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+            return network(images).square().sum().mul(0).sqrt()
+
+    monkeypatch.setitem(TASKS, "classify", Unsteady)
+    with pytest.raises(SystemExit) as ending:
+        main([*start_training, "--trainer.detect_anomaly=true", f"--out={tmp_path / 'run'}"])
+    assert ending.value.code == 1
+    message = capsys.readouterr().err.splitlines()[-1]  # torch tells before it where the operation is
+    assert message.startswith("parckit: error: --trainer.detect_anomaly: Function 'MulBackward0' returned nan values")
+
+
+def test_a_profile_is_written_beside_the_checkpoints(start_training, tmp_path, parckit):
+    parckit(*start_training, "--trainer.profiler=simple", "--out", tmp_path / "run")
+    assert "run_training_batch" in (tmp_path / "run" / "fit-profile.txt").read_text()
 
 
 def test_a_broken_image_ends_the_run_with_its_name(start_training, digit_folder, tmp_path, mistake):

@@ -39,7 +39,7 @@ def run(*, step: int = 0, every: int = 1, **others: int) -> SimpleNamespace:
     return SimpleNamespace(global_step=step, log_every_n_steps=every, loggers=[Log()], **usual)
 
 
-TASK = SimpleNamespace(lr=0.25)
+TASK = SimpleNamespace(lr=0.25, loss_weight=1.0)
 
 
 def at(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:

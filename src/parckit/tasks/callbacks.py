@@ -85,8 +85,8 @@ class StepMetrics(Callback):
         if loss is not None and len(batch.targets) < MIN_BATCH:
             loss = None
         if loss is not None:
-            # Lightning has divided the loss by the number of accumulated batches.
-            loss = loss.float() * trainer.accumulate_grad_batches
+            # Lightning has divided the loss by the number of accumulated batches, and the module has weighted it.
+            loss = loss.float() * trainer.accumulate_grad_batches / pl_module.loss_weight
             self._loss_sum, self._losses = self._loss_sum + loss, self._losses + 1
         # Log the first step and every N-th one.
         step = trainer.global_step

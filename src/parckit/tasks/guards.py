@@ -1,5 +1,7 @@
 """Stop a run whose loss is not a finite number."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -59,3 +61,18 @@ class StopOnNaN(Callback):
         }
         pl_module.on_save_checkpoint(content)
         return content
+
+
+@contextmanager
+def anomalies_named(trainer: Trainer) -> Generator[None]:
+    """Turn what `--trainer.detect_anomaly` finds into one line.
+
+    Raises:
+        DivergedError: if torch found a gradient that is NaN.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "returned nan values" not in str(error):
+            raise
+        raise DivergedError(f"--trainer.detect_anomaly: {error} The step is {trainer.global_step}.") from error

@@ -16,6 +16,7 @@ from parckit.contract import SPEC_KEY, InputError, NetworkSpec
 from parckit.data import Batch
 from parckit.networks import check_input, head_of
 from parckit.processing import make_decoder
+from parckit.tasks.accumulation import StepWeights
 from parckit.tasks.distributed import is_distributed
 from parckit.tasks.errors import DivergedError
 from parckit.tasks.freezing import Freeze, freeze
@@ -124,11 +125,13 @@ class TrainingModule(LightningModule):
         # The guards check numbers; a metric's own check would wait for the GPU at every batch.
         self._val_loss = MeanMetric(nan_strategy="disable")
         self._metric = task.evaluator.metric(spec)
+        self._step = StepWeights(plan, accumulated=plan.accumulated)
         self._decoder = make_decoder(head_of(spec).decoder(spec), spec, overrides=task.evaluator.decoding)
 
     def setup(self, stage: str) -> None:
-        """Make the network ready for this machine."""
+        """Make the network ready for this machine and this trainer."""
         del stage
+        self._step = StepWeights(self.plan, accumulated=self.trainer.accumulate_grad_batches)
         if self._is_mixed and self.trainer.strategy.root_device.type == "cpu":
             keep_strided_depthwise_float32(self.model)
 
@@ -140,16 +143,35 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Return the loss; no loss where broken images left fewer than two, too few for the batch norms."""
         del batch_idx
-        if len(batch.targets) < MIN_BATCH:
+        is_large_enough = len(batch.targets) >= MIN_BATCH
+        images = len(batch.targets) if is_large_enough else 0
+        self._step.add(images=images, skipped=len(batch.targets) + batch.skipped - images)
+        if not is_large_enough:
             return self._no_loss()
-        images, targets = self.task.change_batch(batch.images, batch.targets)
-        return self.task.loss(self.model, images.to(memory_format=self._memory_format), targets)
+        pictures, targets = self.task.change_batch(batch.images, batch.targets)
+        loss = self.task.loss(self.model, pictures.to(memory_format=self._memory_format), targets)
+        return loss if self.loss_weight == 1 else loss * self.loss_weight
+
+    @property
+    def loss_weight(self) -> float:
+        """Factor of the loss of the present batch; see `StepWeights`."""
+        return self._step.loss_weight
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Let the batches of the step count by their images."""
+        del optimizer
+        self._step.complete(self.trainer, self.parameters())
 
     def _no_loss(self) -> Tensor | None:
-        """Return None, or among several processes a zero whose gradients, zeros, the others are waiting for."""
-        if not is_distributed():
+        """Return None, or a zero loss, whose gradients are zeros, if other processes or batches of the step need it."""
+        if not is_distributed() and not self._step.images:
             return None
         return torch.stack([0 * weight.sum() for weight in self.parameters() if weight.requires_grad]).sum()
+
+    def on_validation_epoch_start(self) -> None:
+        """Keep the mean loss in float32, also if the trainer has made everything else half precision."""
+        if self._val_loss.mean_value.dtype.itemsize < torch.float32.itemsize:
+            self._val_loss.set_dtype(torch.float32)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the batch to the mean loss and to the task's metric.

@@ -29,7 +29,8 @@ class RunPlan:
 
     Attributes:
         batch_size: number of images of a batch in one process.
-        accumulated: number of batches per optimizer step.
+        batches: number of batches of an epoch in one process.
+        accumulated: number of batches per optimizer step; the last step of an epoch may have fewer.
         process: index of this process, from 0.
         processes: number of processes.
         steps: number of optimizer steps of the run.
@@ -39,6 +40,7 @@ class RunPlan:
     """
 
     batch_size: int
+    batches: int = 1
     accumulated: int = 1
     process: int = 0
     processes: int = 1
@@ -51,6 +53,11 @@ class RunPlan:
     def effective_batch(self) -> int:
         """Number of images per optimizer step, over all processes and all accumulated batches."""
         return self.batch_size * self.processes * self.accumulated
+
+    @property
+    def last_batch(self) -> int:
+        """Number of images of the last optimizer step of an epoch, over all processes and accumulated batches."""
+        return self.batch_size * self.processes * (self.batches % self.accumulated or self.accumulated)
 
     @property
     def length_in_epochs(self) -> float:
@@ -83,7 +90,9 @@ def plan_run(trainer: Trainer, *, batch_size: int, batches: int, start: Position
         )
     return RunPlan(
         batch_size=batch_size,
-        accumulated=trainer.accumulate_grad_batches,
+        batches=batches,
+        # No step goes beyond the end of its epoch.
+        accumulated=max(1, min(trainer.accumulate_grad_batches, batches)),
         process=trainer.global_rank,
         processes=trainer.world_size,
         steps=min(limits),

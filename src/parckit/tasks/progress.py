@@ -37,10 +37,11 @@ class Announcement(Callback):
         plan, settings = pl_module.plan, pl_module.settings.optimizer
         height, width = pl_module.spec.preprocessing.size
         size = f" of {height}x{width} pixels" if len(pl_module.sizes) > 1 else ""
+        rest = "" if plan.last_batch == plan.effective_batch else f" (the last one of {plan.last_batch} images)"
         scaled = "" if settings.lr_batch is None else f" ({settings.lr:g} x {plan.effective_batch}/{settings.lr_batch})"
         self._tell(
             f"{plan.effective_batch} images{size} per step ({plan.batch_size} x {plan.accumulated} accumulated x"
-            f" {plan.processes} processes), {plan.steps_per_epoch} steps per epoch, highest learning rate"
+            f" {plan.processes} processes), {plan.steps_per_epoch} steps per epoch{rest}, highest learning rate"
             f" {pl_module.peak_lr:g}{scaled}"
         )
         if pl_module.settings.freeze is not None:

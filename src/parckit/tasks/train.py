@@ -26,7 +26,7 @@ from parckit.tasks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast
 from parckit.tasks.datamodule import TrainingData
 from parckit.tasks.distributed import SyncNorms, ending_together
 from parckit.tasks.errors import TerminatedError
-from parckit.tasks.guards import StopOnNaN
+from parckit.tasks.guards import StopOnNaN, anomalies_named
 from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.module import ModelSettings, TrainingModule
 from parckit.tasks.patience import Patience
@@ -45,17 +45,11 @@ from parckit.tasks.starting import (
 )
 from parckit.tasks.task import TrainingTask
 from parckit.tasks.threads import Threads
+from parckit.tasks.trainer_options import PROFILERS, align_validation, check_trainer
 
 _log = logging.getLogger(__name__)
 
 _GO_ON = "--resume auto goes on from the last checkpoint"
-_LEAST = {
-    "accumulate_grad_batches": 1,
-    "log_every_n_steps": 0,
-    "check_val_every_n_epoch": 1,
-    "gradient_clip_val": 0,
-}
-"""Option of Lightning's trainer -> the least value that means something. Lightning fails late, or ignores others."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """The disk is full, the quota is used up, or the disk is read-only."""
 
@@ -118,7 +112,7 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     check_folder(out, option="--out")
     if config.match_weights:
         match_weights(config, start=start)
-    _check_trainer(config.trainer)
+    check_trainer(config.trainer, has_ema=config.ema is not None)
     seed_everything(config.seed, verbose=False)
     ready = parser.build(_without_weights(config) if start else config)
     task = build_task(config)
@@ -166,7 +160,9 @@ def _tell_data(data: TrainingData, *, source: Source, tell: Tell) -> None:
 def _plan(trainer: Trainer, data: TrainingData, *, start: Resumable | None) -> RunPlan:
     position = Position() if start is None else start.position
     batches = data.batches_per_epoch(processes=trainer.world_size)
-    return plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+    plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+    align_validation(trainer, batches=plan.batches)
+    return plan
 
 
 def _finish(config: Namespace, best: SaveBest, *, start: Resumable | None) -> Run:
@@ -208,22 +204,6 @@ def _spec(settings: ModelSettings, task: TrainingTask, data: TrainingData) -> Ne
         labels=tuple(data.labels),
         preprocessing=data.settings.preprocessing,
     )
-
-
-def _check_trainer(options: Namespace) -> None:
-    for name in ("limit_val_batches", "val_check_interval"):
-        if options[name] == 0:
-            raise InputError(f"--trainer.{name} 0: {BEST} is chosen by validation")
-    if options.fast_dev_run:
-        raise InputError("--trainer.fast_dev_run: keeps no checkpoint; try --trainer.max_epochs 1")
-    if options.max_time is not None:
-        instead = "`timeout --signal=TERM 8h parckit train ...` ends so that the run can go on exactly"
-        raise InputError(f"--trainer.max_time {options.max_time}: skips the rest of the epoch; {instead}")
-    if options.limit_train_batches == 0:
-        raise InputError("--trainer.limit_train_batches 0: trains on nothing")
-    for name, least in _LEAST.items():
-        if options[name] is not None and options[name] < least:
-            raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
 
 
 def _without_weights(config: Namespace) -> Namespace:
@@ -270,6 +250,8 @@ def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogge
     arguments = config.trainer.as_dict()
     # If none of our callbacks is a bar, Lightning would add its own.
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if arguments["profiler"] is not None:
+        arguments["profiler"] = PROFILERS[arguments["profiler"]](dirpath=config.out, filename="profile")
     sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
     try:
         trainer = Trainer(
@@ -297,7 +279,7 @@ def _fit(
     if isinstance(trainer.accelerator, CPUAccelerator):
         keep_freed_memory()
     try:
-        with ending_together(trainer):
+        with ending_together(trainer), anomalies_named(trainer):
             trainer.fit(module, datamodule=data, ckpt_path=start and start.path, weights_only=True)
     except MisconfigurationException as error:
         raise _refused(error) from error
