@@ -55,7 +55,7 @@ KILLS = (
 )
 
 # A run that validates after each of the first steps has nothing but best checkpoints for a long time.
-VALIDATED_OFTEN = "--trainer.val_check_interval=2"
+VALIDATED_OFTEN = ("--trainer.val_check_interval=2", "--task.class_weights=null", "--data.sampling=natural")
 # For each run: its end, and the number of best checkpoints that it leaves.
 EARLY_KILLS = (
     # While the first checkpoint is written, and one step after it.
@@ -130,14 +130,14 @@ def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(whole, tmp_path)
 
 
 def test_a_run_killed_before_its_first_last_checkpoint_goes_on_too(tmp_path):
-    finish(tmp_path / "whole", VALIDATED_OFTEN)
+    finish(tmp_path / "whole", *VALIDATED_OFTEN)
     out = tmp_path / "killed"
     for moment, left in EARLY_KILLS:
-        assert end_at(moment, out, EPOCHS_ENDS, VALIDATED_OFTEN) == -signal.SIGKILL, moment
+        assert end_at(moment, out, EPOCHS_ENDS, *VALIDATED_OFTEN) == -signal.SIGKILL, moment
         # Which steps are best depends on the rounding of the CPU's kernels.
         count = len(list(out.glob("best*.ckpt")))
         assert left is None or (count, (out / "last.ckpt").exists()) == (left, False), moment
-    finish(out, VALIDATED_OFTEN)
+    finish(out, *VALIDATED_OFTEN)
     assert not list(out.glob(".*"))
     assert_same_training(tmp_path / "whole", out)
 

@@ -52,7 +52,7 @@ from parckit.tasks import TASKS, Classify
         (["--trainer.max_time=00:00:05:00"], "--trainer.max_time 00:00:05:00: skips the rest of the epoch"),
         (["--trainer.max_epochs=0"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
         (["--trainer.max_epochs=-1"], "--trainer.max_steps, --trainer.max_epochs: the schedule needs"),
-        (["--trainer.limit_train_batches=0"], "--trainer.limit_train_batches 0: nothing would be learned"),
+        (["--trainer.limit_train_batches=0"], "nothing would be learned"),
         (["--trainer.limit_test_batches=1"], "--trainer.limit_test_batches 1"),
         (["--trainer.limit_predict_batches=1"], "--trainer.limit_predict_batches 1"),
         (["--trainer.overfit_batches=2"], "--trainer.overfit_batches 2"),

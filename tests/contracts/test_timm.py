@@ -70,8 +70,8 @@ def test_hooks_give_the_same_features(name):
         generator = torch.Generator().manual_seed(0)
         for parameter in model.parameters():
             parameter.normal_(0, 0.1, generator=generator)
-    for found, expected in zip(hooked(x), getter(x), strict=True):
-        assert_close(found, expected)
+    for actual, expected in zip(hooked(x), getter(x), strict=True):
+        assert_close(actual, expected)
 
 
 @ours
@@ -83,14 +83,14 @@ def test_weights_are_drawn_as_the_constructor_draws_them(name):
     model.init_weights()
     tensors = model.state_dict()
     for path, expected in constructed.state_dict().items():
-        found = tensors[path]
+        actual = tensors[path]
         if expected.unique().numel() == 1:
-            assert torch.equal(found, expected), path
+            assert torch.equal(actual, expected), path
         elif expected.numel() >= 32:
             # The standard deviation of 32 numbers is itself off by an eighth. Both are, and thrice that is rare.
-            assert found.std() / expected.std() == pytest.approx(1, abs=0.6), path
+            assert actual.std() / expected.std() == pytest.approx(1, abs=0.6), path
         else:
-            assert found.isfinite().all(), path
+            assert actual.isfinite().all(), path
 
 
 def test_weights_that_do_not_exist_are_refused_with_those_that_do():

@@ -53,9 +53,9 @@ def test_the_classic_exporter_writes_what_onnx_runtime_runs(name, opset):
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     # The graph of a small network is large, but matrices of the kernels in the file would be larger.
     assert len(file.getvalue()) < weights + 200_000
-    (found,) = onnxruntime.InferenceSession(file.getvalue()).run(None, {"image": x.numpy()})
+    (actual,) = onnxruntime.InferenceSession(file.getvalue()).run(None, {"image": x.numpy()})
     with torch.no_grad():
-        assert_close(torch.from_numpy(found), model(x))
+        assert_close(torch.from_numpy(actual), model(x))
 
 
 @ours
@@ -87,9 +87,9 @@ def test_torchvisions_feature_extractor_gives_the_stages(name):
     model(x)
     for module in model.modules():
         module._forward_hooks.clear()
-    found = create_feature_extractor(model, stages)(x)
+    actual = create_feature_extractor(model, stages)(x)
     for stage in stages:
-        torch.testing.assert_close(found[stage], wanted[stage], rtol=0, atol=0)
+        torch.testing.assert_close(actual[stage], wanted[stage], rtol=0, atol=0)
 
 
 @every
@@ -118,8 +118,8 @@ def test_an_ensemble_runs_with_stacked_weights(name, with_gradients):
         return torch.func.functional_call(skeleton, (weights, buffers), (x,))
 
     with torch.set_grad_enabled(with_gradients):
-        found = torch.func.vmap(run)(stacked, buffers)
-        for out, model in zip(found, models, strict=True):
+        actual = torch.func.vmap(run)(stacked, buffers)
+        for out, model in zip(actual, models, strict=True):
             assert_close(out, model(x))
 
 
@@ -131,9 +131,9 @@ def test_gradients_of_every_image_alone_are_those_of_batches_of_one(name):
     def loss(weights: dict[str, Tensor], image: Tensor) -> Tensor:
         return torch.func.functional_call(model, weights, (image[None],)).logsumexp(1).sum()
 
-    found = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, x)
+    actual = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, x)
     for i, image in enumerate(x):
         expected = torch.autograd.grad(model(image[None]).logsumexp(1).sum(), [*model.parameters()])
         for (path, _), gradient in zip(model.named_parameters(), expected, strict=True):
             # Sums over a map, in another order.
-            assert (found[path][i] - gradient).norm() <= 1e-4 * gradient.norm()
+            assert (actual[path][i] - gradient).norm() <= 1e-4 * gradient.norm()

@@ -28,11 +28,11 @@ def test_the_classes_that_a_network_doubts_most_come_first(animals, tmp_path):
     doubt = odds.max(axis=1) - odds[np.arange(len(paths)), truths]
     most = [index for index in np.argsort(-doubt, kind="stable") if doubt[index] > 0]
     bundle = write_tiny_bundle(tmp_path / "bundle")
-    found = find_doubts(bundle, str(animals), most=1000, threads=2)
-    assert {entry.name for entry in found} == {str(paths[index]) for index in most}
-    gaps = [entry.confidence - entry.probability for entry in found]
+    doubts = find_doubts(bundle, str(animals), most=1000, threads=2)
+    assert {entry.name for entry in doubts} == {str(paths[index]) for index in most}
+    gaps = [entry.confidence - entry.probability for entry in doubts]
     # float32 in the engine, float64 here
     np.testing.assert_allclose(gaps, doubt[most], atol=1e-5)
     first = most[0]
-    assert (found[0].label, found[0].answer) == (LABELS[truths[first]], LABELS[odds[first].argmax()])
-    assert find_doubts(bundle, [str(animals)], most=3) == found[:3]
+    assert (doubts[0].label, doubts[0].answer) == (LABELS[truths[first]], LABELS[odds[first].argmax()])
+    assert find_doubts(bundle, [str(animals)], most=3) == doubts[:3]

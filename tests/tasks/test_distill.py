@@ -295,9 +295,9 @@ def test_a_teachers_outputs_are_matched_by_name(student, teacher, checkpoint, pi
         return distiller(student, images, supervised=cross_entropy(targets)).item()
 
     by_name = loss("9876543210", teacher=checkpoint)
-    own = logits64(student, pictures, STUDENT.preprocessing) / 3
+    ours = logits64(student, pictures, STUDENT.preprocessing) / 3
     wanted = logits64(teacher, pictures, TEACHER.preprocessing).flip(1) / 3
-    divergence = F.kl_div(own.log_softmax(1), wanted.softmax(1), reduction="batchmean")
+    divergence = F.kl_div(ours.log_softmax(1), wanted.softmax(1), reduction="batchmean")
     assert by_name == pytest.approx(9 * divergence.item(), **CLOSE)
     # Weights alone do not say what their outputs are. A file can.
     torch.save(teacher.state_dict(), tmp_path / "weights.pth")
@@ -319,11 +319,11 @@ def test_a_teacher_of_colours_teaches_grey_images(teacher, checkpoint, pictures,
     student = as_if_trained(build_network(grey)).eval()
     distiller = Distiller(DistillationSettings(teacher=checkpoint, weight=1.0), student=student, spec=grey)
     images = pictures[:, :1]
-    found = distiller(student, normalised(images, grey.preprocessing), supervised=cross_entropy(targets))
-    own = logits64(student, images, grey.preprocessing) / 3
+    actual = distiller(student, normalised(images, grey.preprocessing), supervised=cross_entropy(targets))
+    ours = logits64(student, images, grey.preprocessing) / 3
     wanted = logits64(teacher, images.expand(-1, 3, -1, -1), TEACHER.preprocessing) / 3
-    divergence = F.kl_div(own.log_softmax(1), wanted.softmax(1), reduction="batchmean")
-    assert found.item() == pytest.approx(9 * divergence.item(), **CLOSE)
+    divergence = F.kl_div(ours.log_softmax(1), wanted.softmax(1), reduction="batchmean")
+    assert actual.item() == pytest.approx(9 * divergence.item(), **CLOSE)
 
 
 @pytest.mark.parametrize("labels", [tuple("abcdefghij"), tuple("01234")])

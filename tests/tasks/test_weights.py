@@ -45,14 +45,14 @@ def test_other_classes_get_a_fresh_classifier(saved):
 def test_weights_for_colours_serve_grey_images(saved, caplog):
     state, path = saved
     grey = replace(SPEC, backbone_kwargs={**KWARGS, "in_chans": 1}, preprocessing=SPEC.preprocessing.as_grey())
-    found = initial_network(grey, weights=path)
+    network = initial_network(grey, weights=path)
     assert not caplog.records
     assert expected_preprocessing("test_parcnet", {"in_chans": 1}, weights=path) == grey.preprocessing
     colours = initial_network(SPEC, weights=path).eval()
     images = torch.rand(2, 1, 32, 32)
     # Grey images look the same to both; a few roundings of float32.
-    torch.testing.assert_close(found.eval()(images), colours(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
-    assert {key for key in state if found.state_dict()[key].shape != state[key].shape} == {"stem.conv.weight"}
+    torch.testing.assert_close(network.eval()(images), colours(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+    assert {key for key in state if network.state_dict()[key].shape != state[key].shape} == {"stem.conv.weight"}
 
 
 def test_without_weights_they_are_fresh(saved):

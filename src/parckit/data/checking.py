@@ -179,12 +179,15 @@ def _compared(member: Member, other: Member) -> str:
 
 
 def _likeness(inspections: Sequence[Inspection]) -> dict[Member, Member]:
-    """Return image -> an image before it that looks alike. A large source is not searched."""
-    intact = [inspection for inspection in inspections if inspection.broken is None]
-    if not intact or len(intact) > MOST:
+    """Return image -> an image before it that looks alike. A large source is not searched.
+
+    Tiny images are left out: a fingerprint has nearly as many pixels as they have, so different ones look alike.
+    """
+    compared = [inspection for inspection in inspections if inspection.broken is None and inspection.side >= SMALLEST]
+    if not compared or len(compared) > MOST:
         return {}
-    pairs = find_similar([inspection.look for inspection in intact])
-    return {intact[index].member: intact[first].member for index, first in pairs}
+    pairs = find_similar([inspection.look for inspection in compared])
+    return {compared[index].member: compared[first].member for index, first in pairs}
 
 
 def _problems_of_one(inspection: Inspection, *, smallest: int) -> Iterator[Finding]:
