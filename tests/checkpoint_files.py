@@ -18,6 +18,8 @@ def content(step: int = 0) -> dict[str, object]:
         SPEC_KEY: SPEC.to_dict(),
         "state_dict": weights,
         "optimizer_states": [{}],
+        "lr_schedulers": [],
+        "callbacks": {},
         "loops": loops_at(epochs=0, batches=step),
         "global_step": step,
     }

@@ -146,3 +146,54 @@ def test_a_run_that_no_longer_improves_ends_once(start_training, tmp_path, parck
     assert "(--patience 4)" in parckit(*argv, "--patience=4")
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 4
     assert "ended: " not in parckit(*argv, "--patience=null", "--trainer.max_epochs=6")
+
+
+def remove_version(checkpoint: dict) -> None:
+    del checkpoint["pytorch-lightning_version"]
+
+
+def remove_weights(checkpoint: dict) -> None:
+    checkpoint["state_dict"] = {}
+
+
+def remove_optimizer(checkpoint: dict) -> None:
+    checkpoint["optimizer_states"] = []
+
+
+def change_groups(checkpoint: dict) -> None:
+    checkpoint["optimizer_states"][0]["param_groups"] = None
+
+
+def change_loop(checkpoint: dict) -> None:
+    checkpoint["loops"]["fit_loop"]["epoch_loop.automatic_optimization.optim_progress"] = "x"
+
+
+def change_step_of_average(checkpoint: dict) -> None:
+    checkpoint["callbacks"]["WeightEMA"]["latest_update_step"] = None
+
+
+def change_best(checkpoint: dict) -> None:
+    (name,) = (name for name in checkpoint["callbacks"] if name.startswith("SaveBest"))
+    checkpoint["callbacks"][name] = 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        remove_version,
+        remove_weights,
+        remove_optimizer,
+        change_groups,
+        change_loop,
+        change_step_of_average,
+        change_best,
+    ],
+)
+def test_a_checkpoint_that_lightning_cannot_restore_is_damaged(change, start_training, begun, tmp_path, mistake):
+    checkpoint = torch.load(begun / "last.ckpt", weights_only=True)
+    change(checkpoint)
+    path = tmp_path / "wrong.ckpt"
+    torch.save(checkpoint, path)
+    argv = (*start_training, "--trainer.max_epochs=2", "--out", tmp_path / "run", "--resume", path)
+    assert f"{path}: damaged: its state of the training has" in mistake(*argv)
+    assert not (tmp_path / "run").exists()

@@ -183,3 +183,11 @@ def test_weights_are_saved_under_their_own_suffix_alone(model, tmp_path):
     with pytest.raises(InputError, match="safetensors"):
         save_weights(model, SPEC, tmp_path / "w.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "x", [1.0]], ids=repr)
+def test_a_weight_that_is_no_tensor_is_refused(model, tmp_path, wrong):
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    key = next(iter(state))
+    path = write_lightning(tmp_path / "last.ckpt", model, state_dict=state | {key: wrong})
+    assert f"weight {key.removeprefix('model.')!r} is no tensor" in refusal(path)

@@ -68,3 +68,42 @@ def test_the_newest_of_the_best_checkpoints_serves_if_there_is_no_other(tmp_path
         save(tmp_path, steps=steps, name=f"best-0-{steps}.ckpt")
     cut(tmp_path / "best-0-10.ckpt", share=0.5)
     assert find_resumable(tmp_path).path == tmp_path / "best-0-9.ckpt"
+
+
+ABSENT = object()
+
+
+@pytest.mark.parametrize("wrong", [ABSENT, None, "x"], ids=["absent", "None", "text"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("loops",),
+        ("loops", "fit_loop"),
+        ("loops", "fit_loop", "epoch_progress"),
+        ("loops", "fit_loop", "epoch_progress", "current", "processed"),
+        ("loops", "fit_loop", "epoch_loop.batch_progress", "current"),
+        ("callbacks",),
+        ("lr_schedulers",),
+        ("optimizer_states",),
+    ],
+    ids=".".join,
+)
+def test_a_checkpoint_with_missing_or_wrong_parts_is_damaged(keys, wrong, tmp_path):
+    checkpoint = content(1)
+    part = checkpoint
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = wrong
+    if wrong is ABSENT:
+        del part[keys[-1]]
+    path = tmp_path / "wrong.ckpt"
+    AtomicCheckpointIO().save_checkpoint(checkpoint, path)
+    with pytest.raises(InputError, match=rf"^{path}: (damaged: its state|holds only weights)"):
+        open_resumable(path)
+
+
+@pytest.mark.parametrize("name", ["averaging_state", "current_model_state"])
+def test_an_average_needs_the_current_weights_too(name, tmp_path):
+    AtomicCheckpointIO().save_checkpoint({**content(1), name: {}}, tmp_path / "half.ckpt")
+    with pytest.raises(InputError, match="only one of"):
+        open_resumable(tmp_path / "half.ckpt")

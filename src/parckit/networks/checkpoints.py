@@ -118,6 +118,9 @@ def _read_lightning(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
     weights = {
         key.removeprefix(NETWORK_PREFIX): value for key, value in state.items() if key.startswith(NETWORK_PREFIX)
     }
+    for key, value in weights.items():
+        if not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - the file may hold anything
+            raise InputError(f"{path}: weight {key!r} is no tensor")
     return spec, weights
 
 

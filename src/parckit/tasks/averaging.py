@@ -61,6 +61,16 @@ class WeightEMA(WeightAveraging):
             device = trainer.strategy.root_device
             self._average_model = _Average(pl_module, averaging=self._averaging, device=device)
 
+    def load_state_dict(self, state_dict: dict[str, object]) -> None:
+        """Take the number of the last step from a checkpoint.
+
+        Raises:
+            ValueError: if the checkpoint has none. Lightning would notice only after the first step.
+        """
+        if not isinstance(state_dict.get("latest_update_step"), int):
+            raise ValueError("the number of steps of the average is missing")  # a damaged file
+        super().load_state_dict(state_dict)
+
 
 class _Average(AveragedModel):
     """Torch's average, but it collects the tensors of both models only once.

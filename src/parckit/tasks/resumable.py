@@ -1,20 +1,34 @@
 """Find the checkpoint that a training can go on from."""
 
 import logging
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from parckit.contract import BEST, LAST, PREVIOUS, InputError, NetworkSpec
+from parckit.contract import BEST, LAST, PREVIOUS, InputError, NetworkSpec, ParckitError
 from parckit.networks import read_training
 from parckit.tasks.checkpoints import SETTINGS_KEY
 from parckit.tasks.former import translate_settings
 from parckit.tasks.plan import Position, is_within_step, position_of
 
 _log = logging.getLogger(__name__)
+
+_PARTS = {"callbacks": dict, "loops": dict, "lr_schedulers": list, "optimizer_states": list}
+"""Parts of a training's state, and their types."""
+
+_COUNTS = {"ready", "started", "processed", "completed"}
+"""Counts in the state of Lightning's loops."""
+
+_AVERAGING = {"averaging_state", "current_model_state"}
+"""Parts of the state of a training that averages weights."""
+
+_REASON_CHARS = 200
+"""Characters of an error's reason that a message shows."""
 
 ACCUMULATED = "--trainer.accumulate_grad_batches"
 """Name of the setting in a checkpoint that says how many batches an optimizer step has."""
@@ -87,17 +101,73 @@ def open_resumable(path: Path) -> Resumable:
         raise
 
 
+@contextmanager
+def naming_damage(path: Path, *, is_restored: Callable[[], bool] = bool) -> Generator[None]:
+    """Turn errors that come from missing or wrong parts of a checkpoint into an `InputError` that names the file.
+
+    Lightning takes the parts as they are, so that almost any error can come from them.
+
+    Args:
+        path: the checkpoint.
+        is_restored: whether everything has been read from it; later errors have other reasons.
+
+    Raises:
+        InputError: if the body fails before that.
+    """
+    try:
+        yield
+    except (ParckitError, OSError):
+        raise
+    except Exception as error:
+        if is_restored():
+            raise
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", _REASON_CHARS)
+        raise InputError(f"{path}: damaged: its state of the training has missing or wrong parts ({reason})") from error
+
+
 def _read_resumable(path: Path) -> Resumable:
     spec, checkpoint = read_training(path)
     if "optimizer_states" not in checkpoint:
         raise InputError(f"{path}: holds only weights, not the state of a training")
-    settings = translate_settings(cast("Mapping[str, object]", checkpoint.get(SETTINGS_KEY, {})))
-    loops = cast("Mapping[str, object]", checkpoint["loops"])
-    position = position_of(loops)
-    if is_within_step(loops, accumulated=cast("int", settings.get(ACCUMULATED, 1))):
+    with naming_damage(path):
+        _check_parts(checkpoint)
+        settings = translate_settings(cast("Mapping[str, object]", checkpoint.get(SETTINGS_KEY, {})))
+        loops = cast("Mapping[str, object]", checkpoint["loops"])
+        position = position_of(loops)
+        is_partial = is_within_step(loops, accumulated=cast("int", settings.get(ACCUMULATED, 1)))
+    if is_partial:
         why = "was written inside an optimizer step, and a checkpoint holds no accumulated gradients"
         raise InputError(f"{path}: {why}; go on from another checkpoint")
     return Resumable(path=path, spec=spec, position=position, settings=settings)
+
+
+def _check_parts(checkpoint: Mapping[str, object]) -> None:
+    """Refuse a checkpoint without a part that Lightning would do without: the run would go on, but not as it was.
+
+    Raises:
+        ValueError: if a part is missing or of another type.
+    """
+    for name, kind in _PARTS.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise ValueError(f"{name!r} is missing or of another type")  # a damaged file
+    _check_counts(cast("Mapping[str, object]", checkpoint["loops"]))
+    if len(cast("list[object]", checkpoint["optimizer_states"])) != 1:
+        raise ValueError("a training has one optimizer")
+    if len(_AVERAGING & checkpoint.keys()) == 1:
+        raise ValueError(f"it has only one of {sorted(_AVERAGING)}")
+
+
+def _check_counts(progress: Mapping[str, object]) -> None:
+    """Check that the counts of Lightning's loops are whole numbers; it would find out only when it adds to them.
+
+    Raises:
+        ValueError: if one is something else.
+    """
+    for name, value in progress.items():
+        if isinstance(value, Mapping):
+            _check_counts(cast("Mapping[str, object]", value))
+        elif name in _COUNTS and not (isinstance(value, int) and value >= 0):
+            raise ValueError(f"a number of {name} batches or epochs is {value!r}")
 
 
 def _is_intact(path: Path) -> bool:

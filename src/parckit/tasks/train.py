@@ -4,6 +4,7 @@ import errno
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.progress import Announcement, Tell, progress_display
 from parckit.tasks.quiet import quiet_lightning
 from parckit.tasks.recipe import build_task
-from parckit.tasks.resumable import Resumable
+from parckit.tasks.resumable import Resumable, naming_damage
 from parckit.tasks.starting import (
     Begin,
     check_resumed,
@@ -135,7 +136,8 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
             check_resumed(start, spec, continuity, processes=trainer.world_size)
         sizes = data.training_sizes
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
-        with removing_unused_logs(out / LOGS):
+        restoring = nullcontext() if start is None else naming_damage(start.path, is_restored=lambda: begin.has_begun)
+        with removing_unused_logs(out / LOGS), restoring:
             _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
     if start is not None and not begin.has_begun:
         finished = f"{start.path}: this training is finished, {trainer.global_step} of {plan.steps} steps are done"
