@@ -38,7 +38,7 @@ from parckit.contract.metadata import read_artefact_metadata, write_artefact_met
 from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import ChannelOrder, Fit, Interpolation, Preprocessing
 from parckit.contract.printing import printable, reading, tell_warnings
-from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS
+from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
 from parckit.contract.shipped import shipped_weights
 from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task
 from parckit.contract.version import VERSION
@@ -56,6 +56,7 @@ __all__ = [
     "PREVIOUS",
     "SCHEMA",
     "SPEC_KEY",
+    "TRACKED",
     "VERSION",
     "Artefact",
     "Calibration",

@@ -15,6 +15,8 @@ def quiet_lightning() -> Generator[None]:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger(_WATCH).setLevel(logging.INFO)
+    # It warns that it makes an experiment that is not there yet.
+    logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         for message in (
             r"Checkpoint directory .* exists and is not empty",  # it holds config.yaml, or the run that goes on

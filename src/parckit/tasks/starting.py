@@ -107,6 +107,12 @@ def _lies_in(folder: Path, start: Resumable | None) -> bool:
     return start is not None and start.path.resolve().parent == folder.resolve()
 
 
+def runs_go_on(config: Namespace, *, start: Resumable | None) -> bool:
+    """Return whether OUT's training goes on, or was killed before its first checkpoint, so that its runs go on too."""
+    out = Path(config.out)
+    return _lies_in(out, start) or (start is None and not _held(out))
+
+
 def _held(out: Path) -> list[Path]:
     """Return the checkpoints and weights in the folder of a training; those that it can go on from come first."""
     return [*out.glob(LAST), *out.glob(PREVIOUS), *find_best(out), *out.glob(AVERAGE)]

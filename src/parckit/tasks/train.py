@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
@@ -43,9 +43,11 @@ from parckit.tasks.starting import (
     make_continuity,
     match_weights,
     removing_unused_logs,
+    runs_go_on,
 )
 from parckit.tasks.task import TrainingTask
 from parckit.tasks.threads import Threads
+from parckit.tasks.tracking import TrackedRuns
 from parckit.tasks.trainer_options import PROFILERS, align_validation, check_trainer
 
 _log = logging.getLogger(__name__)
@@ -119,15 +121,15 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     task = build_task(config)
     data = TrainingData(ready.data, task=task, seed=config.seed)
     # Make the callbacks.
-    logger = CSVLogger(out, name=LOGS)
     best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
     continuity = make_continuity(config, train_images=data.train_images)
     begin = Begin(parser, config, start=start)
-    callbacks: list[Callback] = [begin, continuity, Announcement(start=start, tell=tell)]
+    tracked = TrackedRuns(config, goes_on=runs_go_on(config, start=start))
+    callbacks: list[Callback] = [begin, tracked, continuity, Announcement(start=start, tell=tell)]
     callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), _skipped_images(data), best, last]
     # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
-    with quiet_lightning():
-        trainer = _make_trainer(config, callbacks, logger)
+    with quiet_lightning(), tracked.closing():
+        trainer = _make_trainer(config, callbacks, [*_logs(out), *tracked.loggers])
         _tell_data(data, source=config.data.source, tell=tell)
         plan = _plan(trainer, data, start=start)
         data.begin(plan)
@@ -247,8 +249,12 @@ def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: Traini
     return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, *progress]
 
 
-def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
-    loggers = [logger, TensorBoardLogger(config.out, name=LOGS, version=logger.version)]
+def _logs(out: Path) -> list[Logger]:
+    table = CSVLogger(out, name=LOGS)
+    return [table, TensorBoardLogger(out, name=LOGS, version=table.version)]
+
+
+def _make_trainer(config: Namespace, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     arguments = config.trainer.as_dict()
     # If none of our callbacks is a bar, Lightning would add its own.
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
