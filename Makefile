@@ -9,7 +9,7 @@ STAMP := $(VENV)/.parckit-installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test lint pythons clean
+.PHONY: help quickstart test lint pythons lowest timm clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -30,6 +30,12 @@ lint: $(STAMP) ## Check style, format, types and the arrows between rooms
 pythons: $(STAMP) ## Try the wheel, without torch, on Python 3.10 to 3.13 and with the lowest versions (needs the network)
 	$(BIN)/python tests/pythons.py
 	$(BIN)/python tests/pythons.py --only 3.10 --lowest
+
+lowest: $(STAMP) ## Run the quickstart with the lowest versions of all packages (needs the network and 9 GB; some minutes)
+	$(BIN)/python tests/pythons.py --only 3.10 --lowest --quickstart
+
+timm: $(STAMP) ## Run timm's own tests of models on parckit's (needs the network; some minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/timm_models.py --numprocesses 2 $(ARGS)
 
 clean: ## Remove .venv, caches and build leftovers; runs/ stays
 	rm -rf $(VENV) build dist src/parckit.egg-info .pytest_cache .ruff_cache .import_linter_cache

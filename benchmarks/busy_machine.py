@@ -3,7 +3,7 @@
     python benchmarks/busy_machine.py
 
 A neighbour is a process that counts without end. Every way of training has a process of its own, since OpenMP reads
-OMP_WAIT_POLICY once, when torch is loaded. In every round all networks train for some seconds in all ways beside no
+its variables once, when torch is loaded. In every round all networks train for some seconds in all ways beside no
 neighbour, then beside one, and so on. The processes of a way sleep while another one is measured. What programs other
 than the neighbours took of the machine meanwhile is recorded too.
 """
@@ -17,7 +17,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
@@ -32,7 +32,6 @@ from parckit.tasks.precision import keep_strided_depthwise_float32
 
 RECORD = Path(__file__).parent / "records" / "busy_machine.json"
 SEED = 0
-WAIT = "OMP_WAIT_POLICY"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -65,24 +64,31 @@ WORKS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How a process trains: its threads, None for torch's own number, and how they wait, None for OpenMP's own way."""
+    """How a process trains.
 
-    threads: int | None
-    wait: str | None
+    Attributes:
+        threads: None for torch's own number.
+        variables: how threads wait for each other: environment variables that OpenMP reads.
+    """
+
+    threads: int | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 WAYS = {
-    "torch's threads, waiting actively": Way(threads=None, wait=None),
-    "torch's threads, waiting passively": Way(threads=None, wait="PASSIVE"),
-    "one thread": Way(threads=1, wait="PASSIVE"),
+    "torch's threads, OpenMP's default": Way(),
+    "torch's threads, parckit's setting": Way(variables=PASSIVE | {"GOMP_SPINCOUNT": "1000"}),
+    "torch's threads, passive": Way(variables=PASSIVE),
+    "one thread": Way(threads=1),
 }
 
 
 def main() -> None:
     """Measure, print, record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement, at least")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement, at least")
     parser.add_argument("--neighbours", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=RECORD)
     parser.add_argument("--serve", help="train in this way whenever standard input names a network")
@@ -171,8 +177,8 @@ def server_command(way: str, seconds: float) -> list[str]:
 def started(command: list[str], *, way: Way | None = None) -> Iterator[subprocess.Popen[str]]:
     """Start a process; end it in the end."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    if way is not None and way.wait is not None:
-        environment[WAIT] = way.wait
+    if way is not None:
+        environment |= way.variables
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as process:
         try:

@@ -71,7 +71,7 @@ def main() -> None:
         "madds": contract.madds,
         "model_bytes": (bundle / artefact.main_file).stat().st_size,
         "checks": to_plain(artefact.checks),
-        "onnxruntime_timings": [asdict(timing) for timing in benchmark(bundle, threads=(1, 2))],
+        "onnxruntime_timings": [asdict(timing) for timing in benchmark(bundle, threads=(1, 2)).timings],
     }
     write_record(RECORD, "cifar10_parcnet_xs", values, seed=SEED, threads=int(training["threads"]))
     print(json.dumps(values, indent=2))

@@ -109,7 +109,7 @@ def normalising() -> tuple[T.ConvertImageDtype, T.Normalize]:
 
 def decoders() -> dict[str, Callable[[bytes], Image.Image]]:
     """Return what turns the bytes of a JPEG into an RGB picture of PIL."""
-    found: dict[str, Callable[[bytes], Image.Image]] = {
+    functions: dict[str, Callable[[bytes], Image.Image]] = {
         "pillow": lambda data: Image.open(io.BytesIO(data)).convert("RGB"),
         "parckit": lambda data: decode_image(data, name="a JPEG"),
         "torchvision.io": with_torchvision,
@@ -117,8 +117,8 @@ def decoders() -> dict[str, Callable[[bytes], Image.Image]]:
     try:
         decode = import_module("simplejpeg").decode_jpeg
     except ImportError:
-        return found
-    return found | {
+        return functions
+    return functions | {
         "simplejpeg": lambda data: Image.fromarray(decode(data, "RGB")),
         "simplejpeg, inexact": lambda data: Image.fromarray(decode(data, "RGB", fastdct=True, fastupsample=True)),
     }
@@ -139,16 +139,16 @@ def measure(
     def over_all(run: Callable[..., object]) -> Callable[[], None]:
         def call() -> None:
             torch.manual_seed(0)
-            for each in inputs:
-                run(each)
+            for item in inputs:
+                run(item)
 
         return call
 
     times = interleave({name: over_all(run) for name, run in candidates.items()}, seconds=seconds)
     rows: dict[str, Mapping[str, float]] = {}
-    for name, found in times.items():
-        per_second = round(len(inputs) / statistics.median(found), 1)
-        rows[name] = {"images_per_second": per_second, **asdict(compare_times(times[baseline], found))}
+    for name, seconds_of_runs in times.items():
+        per_second = round(len(inputs) / statistics.median(seconds_of_runs), 1)
+        rows[name] = {"images_per_second": per_second, **asdict(compare_times(times[baseline], seconds_of_runs))}
         print(f"{name:24}{per_second:8.1f} images/s, {rows[name]['speedup']:.3f} times {baseline}", flush=True)
     return rows
 

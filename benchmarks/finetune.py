@@ -39,9 +39,9 @@ SETTINGS = {
         "--model.schedule.warmup_unit=steps",
         "--task.mixing={mixup: 0.8, cutmix: 1.0}",
         "--data.batch_size=128",
-        "--data.augment.scale=[0.08,1]",
-        "--data.augment.policy=rand-m9-mstd0.5-inc1",
-        "--data.augment.erasing=0.25",
+        "--task.augment.scale=[0.08,1]",
+        "--task.augment.policy=rand-m9-mstd0.5-inc1",
+        "--task.augment.erasing=0.25",
         "--ema={decay: 0.9998, ramp: false}",
     ),
 }

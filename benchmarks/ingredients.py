@@ -38,11 +38,11 @@ CHANGES = {
     "images that grow from half their size": ("--data.sizes={start: 0.5, until: 1.0, multiple: 8}",),
     "images upscaled to 64x64, for strides of 2": (
         "--data.preprocessing.size=[64, 64]",
-        "--data.augment.padding=8",
+        "--task.augment.padding=8",
         "--model.kwargs={img_size: 64, output_stride: 16, drop_rate: 0.1, block_drop_rate: 0.0}",
     ),
-    "no TrivialAugment": ("--data.augment.policy=none",),
-    "no erasing": ("--data.augment.erasing=0",),
+    "no TrivialAugment": ("--task.augment.policy=none",),
+    "no erasing": ("--task.augment.erasing=0",),
     "no averaged weights": ("--ema=null",),
 }
 """Options that change the recipe. AdamW has the rate that this recipe had before Muon."""

@@ -43,13 +43,13 @@ def main() -> None:
             "export": ["export", str(run / "best.ckpt"), "--size", "96x96", "--out", str(run / "bundle")],
         }
         seconds = {step: run_verb(command) for step, command in commands.items()}
-        found = json.loads(record.read_text(encoding="utf-8"))["values"]
+        results = json.loads(record.read_text(encoding="utf-8"))["values"]
     values = {
         "recipe": RECIPE,
         "cells": counts,
         "seconds": seconds,
         "minutes": round(sum(seconds.values()) / 60, 1),
-        **{name: found[name] for name in ("top1", "images", "confusion")},
+        **{name: results[name] for name in ("top1", "images", "confusion")},
     }
     write_record(RECORD, "own_images", values, seed=SEED, threads=THREADS)
     print(json.dumps(values, indent=2))
@@ -64,9 +64,9 @@ def cut_cells(split: str, out: Path) -> Counter[str]:
         for picture in boxes["images"]:
             with archive.open(f"JPEGImages/{picture['file_name']}") as file:
                 pixels = Image.open(file).convert("RGB")
-            own = [box for box in boxes["annotations"] if box["image_id"] == picture["id"]]
-            frequent = [box for box in own if names[box["category_id"]] == FREQUENT]
-            for box in [*(box for box in own if box not in frequent), *frequent[:1]]:
+            annotations = [box for box in boxes["annotations"] if box["image_id"] == picture["id"]]
+            frequent = [box for box in annotations if names[box["category_id"]] == FREQUENT]
+            for box in [*(box for box in annotations if box not in frequent), *frequent[:1]]:
                 name = names[box["category_id"]]
                 left, top, width, height = box["bbox"]
                 (out / name).mkdir(parents=True, exist_ok=True)

@@ -96,8 +96,12 @@ def measure_ladder(rounds: int, *, threads: int) -> dict[str, object]:
         times[rung.name].append(run_rung(number, processes=rung.processes, threads=threads))
     baseline = times[LADDER[0].name]
     rows = [
-        {"step": name, "images_per_second": BATCH / statistics.median(found), **asdict(compare_times(baseline, found))}
-        for name, found in times.items()
+        {
+            "step": name,
+            "images_per_second": BATCH / statistics.median(seconds_of_rounds),
+            **asdict(compare_times(baseline, seconds_of_rounds)),
+        }
+        for name, seconds_of_rounds in times.items()
     ]
     return {"model": MODEL, "side": SIDE, "batch": BATCH, "rounds": rounds, "rungs": rows}
 

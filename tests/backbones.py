@@ -116,14 +116,14 @@ def images(*size: int, batch: int = 2, chans: int = 3) -> Tensor:
     return torch.randn(batch, chans, *size, generator=torch.Generator().manual_seed(1))
 
 
-def assert_reduced(found: tuple[int, ...] | torch.Size, size: tuple[int, int], reduction: int) -> None:
+def assert_reduced(actual: tuple[int, ...] | torch.Size, size: tuple[int, int], reduction: int) -> None:
     """Compare (height, width) with the image's; what is left of a stride rounds up, in timm's ConvNeXt down."""
-    assert len(found) == 2
-    for side, whole in zip(found, size, strict=True):
+    assert len(actual) == 2
+    for side, whole in zip(actual, size, strict=True):
         assert side in {whole // reduction, math.ceil(whole / reduction)}
 
 
-def assert_close(found: Tensor, expected: Tensor) -> None:
+def assert_close(actual: Tensor, expected: Tensor) -> None:
     """Allow for the same float32 operations in another order: some 1e-6 of the largest number, times ten."""
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -9,8 +9,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from parckit.contract import (
     Artefact,
+    Calibration,
     Check,
     Contract,
+    DecoderSpec,
     InputSpec,
     NetworkSpec,
     OutputSpec,
@@ -102,3 +104,98 @@ def tiny_artefact(file: Path, *, batch: int = 1, name: str = "onnx-fp32") -> Art
             ),
         ),
     )
+
+
+def add_raw_pixels(bundle: Path, *, made_in: Path) -> Path:
+    """Add the artefact `raw-pixels` to a tiny bundle: uint8 in NHWC layout, with the normalisation inside."""
+    made_in.mkdir()
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, *SIZE, 3])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, len(LABELS)])
+    nodes = [
+        helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["levels", "white"], ["shares"]),
+        helper.make_node("ReduceMean", ["shares"], ["means"], axes=[1, 2], keepdims=0),
+        helper.make_node("MatMul", ["means", "weight"], ["logits"]),
+    ]
+    weights = {"white": np.array(255, np.float32), "weight": WEIGHT}
+    initializers = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "raw", [image], [logits], initializers)
+    file = made_in / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), file)
+    artefact = replace(
+        tiny_artefact(file, name="raw-pixels"),
+        files={"model.onnx": sha256_of(file)},
+        input=InputSpec(dtype="uint8", layout="NHWC", shape=(1, *SIZE, 3), normalised_inside=True),
+    )
+    add_artefact(bundle, artefact, made_in=made_in)
+    return bundle
+
+
+def write_detector_bundle(folder: Path) -> Contract:
+    """Write two ONNX files of one invented detector: raw maps of raw pixels, and boxes as after a suppression.
+
+    The first one is said to be int8 and was not checked. The pixels themselves serve as scores, boxes and detections.
+    """
+    spec = replace(tiny_spec(), task="detect", head="invented", head_kwargs={"strides": [8, 16]})
+    for name in ("raw", "nms"):
+        (folder / name).mkdir(parents=True)
+    _write_raw_maps(folder / "raw" / "model.onnx")
+    _write_detections(folder / "nms" / "model.onnx")
+    raw = Artefact(
+        name="raw",
+        format="onnx",
+        precision="int8",
+        files={"raw/model.onnx": sha256_of(folder / "raw" / "model.onnx")},
+        input=InputSpec(dtype="uint8", layout="NHWC", shape=(None, 4, 6, 3), normalised_inside=True),
+        outputs=(
+            OutputSpec(name="scores", dtype="float32", layout="NAC", shape=(None, 24, 3)),
+            OutputSpec(name="boxes", dtype="float32", layout="NAX", shape=(None, 18, 4)),
+        ),
+        decoder=DecoderSpec(name="invented", parameters={"strides": [8, 16]}, defaults={"score": 0.3, "iou": 0.5}),
+        calibration=Calibration(method="percentile", count=1, sha256=("0" * 64,)),
+        checks=(Check(engine="onnxruntime", passed=None, reason="no engine with this operator here"),),
+    )
+    nms = replace(
+        raw,
+        name="nms",
+        precision="fp32",
+        files={"nms/model.onnx": sha256_of(folder / "nms" / "model.onnx")},
+        input=InputSpec(shape=(1, 3, *SIZE)),
+        outputs=(OutputSpec(name="detections", dtype="float32", layout="DX", shape=(None, 6)),),
+        calibration=None,
+        checks=(Check(engine="onnxruntime", version="1.0", passed=True, figures={"max_abs": 0.0}),),
+    )
+    contract = Contract(spec=spec, artefacts=(raw, nms), params=1, madds=1, versions={})
+    write_contract(contract, folder)
+    return contract
+
+
+def _write_raw_maps(path: Path) -> None:
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *SIZE, 3])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 24, 3])
+    boxes = helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["batch", 18, 4])
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["pixels", "of_scores"], ["scores"]),
+        helper.make_node("Reshape", ["pixels", "of_boxes"], ["boxes"]),
+    ]
+    _save_reshapes(path, nodes, [image], [scores, boxes], of_scores=(-1, 24, 3), of_boxes=(-1, 18, 4))
+
+
+def _write_detections(path: Path) -> None:
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *SIZE])
+    detections = helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["found", 6])
+    nodes = [helper.make_node("Reshape", ["image", "of_detections"], ["detections"])]
+    _save_reshapes(path, nodes, [image], [detections], of_detections=(-1, 6))
+
+
+def _save_reshapes(
+    path: Path,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    **shapes: tuple[int, ...],
+) -> None:
+    initializers = [numpy_helper.from_array(np.array(shape, np.int64), name) for name, shape in shapes.items()]
+    graph = helper.make_graph(nodes, "invented", inputs, outputs, initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7), path)

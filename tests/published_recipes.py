@@ -31,13 +31,13 @@ _PLAIN: Mapping[str, object] = {
     "data.preprocessing.mean": (0.485, 0.456, 0.406),
     "data.preprocessing.std": (0.229, 0.224, 0.225),
     "data.preprocessing.channel_order": "rgb",
-    "data.augment.crop": "random_resized",
-    "data.augment.scale": (0.08, 1.0),
-    "data.augment.flip": 0.5,
-    "data.augment.policy": "none",
-    "data.augment.interpolation": None,
-    "data.augment.erasing": 0.0,
-    "data.augment.until": 1.0,
+    "task.augment.crop": "random_resized",
+    "task.augment.scale": (0.08, 1.0),
+    "task.augment.flip": 0.5,
+    "task.augment.policy": "none",
+    "task.augment.interpolation": None,
+    "task.augment.erasing": 0.0,
+    "task.augment.until": 1.0,
     "task.mixing": None,
     "task.label_smoothing": 0.1,
     "model.optimizer.decay_all": False,
@@ -52,9 +52,9 @@ _PLAIN: Mapping[str, object] = {
 
 _HEAVY: Mapping[str, object] = {key: value for key, value in _PLAIN.items() if key not in {"task.mixing", "ema"}} | {
     "data.preprocessing.interpolation": "bicubic",
-    "data.augment.policy": "rand-m9-mstd0.5-inc1",
-    "data.augment.interpolation": "bicubic",
-    "data.augment.erasing": 0.25,
+    "task.augment.policy": "rand-m9-mstd0.5-inc1",
+    "task.augment.interpolation": "bicubic",
+    "task.augment.erasing": 0.25,
     "task.mixing.mixup": 0.8,
     "task.mixing.cutmix": 1.0,
     "task.mixing.switch": 0.5,
@@ -106,7 +106,7 @@ def _parcnetv2(drop_path_rate: float) -> Published:
     # The official scripts and timm 0.6.12 (golden/README.md, sections 6.5 and 9.3); XT's drop path is ours.
     settings = {
         "model.kwargs": {"drop_path_rate": drop_path_rate},
-        "data.augment.interpolation": "random",
+        "task.augment.interpolation": "random",
         "trainer.max_epochs": 310,
         "ema": None,
     }

@@ -1,7 +1,12 @@
-"""Try the wheel without torch on every Python that parckit supports: `make pythons` (needs a network for pip).
+"""Try the wheel in empty environments: `make pythons` and `make lowest` (both need a network for pip).
 
-For each interpreter an empty environment gets the wheel, which must bring no torch, and then ONNX Runtime. There every
-module that a board needs is imported, and `parckit predict` and `parckit bench` run on a bundle.
+`make pythons` tries the wheel without torch on every Python that parckit supports. The environment gets the wheel,
+which must bring no torch, and then ONNX Runtime. There every module that a board needs is imported, and
+`parckit predict` and `parckit bench` run on a bundle.
+
+`make lowest` installs the lowest versions of everything that the extra `quickstart` names, and runs
+`parckit quickstart`, which trains, exports, evaluates, benchmarks and reports. It takes some minutes and 9 GB of disk,
+because the oldest torch that we accept brings CUDA.
 """
 
 import argparse
@@ -19,9 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 BUNDLE = ROOT / "tests" / "former" / "bundle"
 LIMIT_MB = 220
-"""Accepted size of site-packages beside pip and setuptools; numpy, Pillow and ONNX Runtime alone take 174."""
+"""Accepted size of site-packages without pip and setuptools, in MB. numpy, Pillow and ONNX Runtime alone take 174."""
 UNLIMITED = "3.10"
-"""The last ONNX Runtime for this version still brings sympy, which is not ours to leave out."""
+"""The Python version that may exceed LIMIT_MB. The last ONNX Runtime for it needs sympy, which takes 60 MB; the ONNX
+Runtimes for later Pythons do not need it."""
 FORBIDDEN = ("torch", "torchvision", "timm", "scipy", "sklearn", "lightning", "matplotlib")
 
 PICTURE = "from PIL import Image; Image.new('RGB', (40, 30), 'red').save('a.png')"
@@ -39,11 +45,13 @@ print(parckit.load(sys.argv[1])("a.png"))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lowest", action="store_true", help="install the lowest versions that pyproject.toml accepts")
-    parser.add_argument("--only", choices=VERSIONS, help="try one version")
+    parser.add_argument("--quickstart", action="store_true", help="run the quickstart instead of what a board runs")
+    parser.add_argument("--only", choices=VERSIONS, help="try one version of Python")
     args = parser.parse_args()
+    attempt = try_quickstart if args.quickstart else try_board
     with tempfile.TemporaryDirectory() as folder:
         wheel = build(Path(folder))
-        tried = [try_python(python, wheel, Path(folder), lowest=args.lowest) for python in interpreters(args.only)]
+        tried = [attempt(python, wheel, Path(folder), lowest=args.lowest) for python in interpreters(args.only)]
     if not tried:
         sys.exit(f"no Python {args.only or ', '.join(VERSIONS)} was found on PATH or in pyenv's folder")
     print("tried: " + ", ".join(tried))
@@ -76,11 +84,25 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def try_python(python: Path, wheel: Path, folder: Path, *, lowest: bool) -> str:
+def environment(python: Path, folder: Path) -> tuple[Path, list[str]]:
+    """Make an empty environment; return its folder and its command to install packages."""
     place = folder / python.parent.parent.name
     subprocess.run([str(python), "-m", "venv", str(place)], check=True)
+    return place, [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+
+
+def try_quickstart(python: Path, wheel: Path, folder: Path, *, lowest: bool) -> str:
+    place, pip = environment(python, folder)
+    subprocess.run([*pip, f"{wheel}[quickstart]", *(lowest_versions("quickstart") if lowest else [])], check=True)
+    command = [place / "bin" / "parckit", "quickstart", "--out", "out", "--max_epochs", "1"]
+    subprocess.run(command, cwd=place, check=True)
+    assert (place / "out" / "report.html").is_file()
+    return place.name
+
+
+def try_board(python: Path, wheel: Path, folder: Path, *, lowest: bool) -> str:
+    place, pip = environment(python, folder)
     run = place / "bin"
-    pip = [str(run / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, str(wheel), *(lowest_versions() if lowest else [])], check=True)
     said = subprocess.run(
         [run / "parckit", "predict", BUNDLE, "a.png"], cwd=place, check=False, capture_output=True, text=True
@@ -110,9 +132,17 @@ def try_python(python: Path, wheel: Path, folder: Path, *, lowest: bool) -> str:
     return place.name
 
 
-def lowest_versions() -> list[str]:
+def lowest_versions(extra: str | None = None) -> list[str]:
+    """Return the lowest versions that the core accepts, and those of an extra and the extras in it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [requirement.replace(">=", "==") for requirement in project["dependencies"]]
+    waiting, requirements = [extra] if extra else [], set(project["dependencies"])
+    while waiting:
+        for requirement in project["optional-dependencies"][waiting.pop()]:
+            if requirement.startswith("parckit["):
+                waiting.append(requirement.removeprefix("parckit[").removesuffix("]"))
+            else:
+                requirements.add(requirement)
+    return sorted(requirement.replace(">=", "==") for requirement in requirements)
 
 
 if __name__ == "__main__":

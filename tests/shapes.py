@@ -14,14 +14,15 @@ def typechecker(function: FunctionType) -> Callable[..., object]:
     """Check the shapes among `function`'s annotations, and nothing else, at every call.
 
     Other annotations are basedpyright's: checked here too, they would hide the errors that users get for wrong values.
-    Under a tracer nothing is checked, because a shape is then no number.
+    Under a tracer nothing is checked, because a shape is then no number. While torch.fx traces, a tensor is no tensor.
     """
     function.__annotations__ = {name: hint for name, hint in function.__annotations__.items() if _has_shape(hint)}
     checked = beartype(function)
 
     @functools.wraps(function)
     def unless_traced(*args: object, **kwargs: object) -> object:
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        proxies = any(isinstance(argument, torch.fx.Proxy) for argument in (*args, *kwargs.values()))
+        traced = proxies or torch.compiler.is_compiling() or torch.jit.is_tracing()
         return (function if traced else checked)(*args, **kwargs)
 
     return unless_traced

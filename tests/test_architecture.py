@@ -25,7 +25,7 @@ HEAVY = {"torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "sk
 TORCH = {"torch", "torchvision", "timm", "safetensors", "jaxtyping"}
 ALLOWED = {
     "contract": set[str](),
-    "options": {"jsonargparse"},
+    "options": {"jsonargparse", "yaml"},
     "processing": {"numpy", "PIL"},
     "layers": TORCH,
     "models": TORCH,

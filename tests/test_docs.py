@@ -47,9 +47,9 @@ def test_the_table_of_models_was_found():
 
 @pytest.mark.parametrize(("name", "size", "params", "madds"), COUNTS, ids=[row[0] for row in COUNTS])
 def test_parameters_and_multiply_adds_are_the_counted_ones(name, size, params, madds):
-    (found,) = (entry for entry in json.loads(CATALOGUE.read_text(encoding="utf-8")) if entry["model"] == name)
-    assert found["size"] == [int(size), int(size)]
-    assert (f"{found['params']:,}", f"{found['madds']:,}") == (params, madds)
+    (entry,) = (entry for entry in json.loads(CATALOGUE.read_text(encoding="utf-8")) if entry["model"] == name)
+    assert entry["size"] == [int(size), int(size)]
+    assert (f"{entry['params']:,}", f"{entry['madds']:,}") == (params, madds)
 
 
 @pytest.mark.parametrize("block", PYTHON)
@@ -81,9 +81,9 @@ def test_its_commands_mean_the_same_in_every_shell():
     options = [
         code for text in texts for code in re.findall(r"(?<!`)`([^`\n]*)`(?!`)", text) if re.match(r"\W*(--|hf:)", code)
     ]
-    given = [*COMMANDS, *options]
-    assert len(given) > 50
-    assert [code for code in given if re.search(r"[\[?]", re.sub(r"\"[^\"]*\"|'[^']*'", "", code))] == []
+    arguments = [*COMMANDS, *options]
+    assert len(arguments) > 50
+    assert [code for code in arguments if re.search(r"[\[?]", re.sub(r"\"[^\"]*\"|'[^']*'", "", code))] == []
 
 
 @pytest.mark.parametrize("record", ["receptive_field_512", "receptive_field_224"])

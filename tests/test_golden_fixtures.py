@@ -40,16 +40,16 @@ FIRST_FOUR = {
 @pytest.mark.parametrize(("of", "expected"), FIRST_FOUR.items(), ids=lambda value: str(value[0]))
 def test_weights_are_those_of_the_rule(of, expected):
     key, shape, gain = of
-    found = fill(key, list(shape), gain=gain)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found.flatten()[:4], torch.tensor(expected), rtol=0, atol=ATOL)
+    weight = fill(key, list(shape), gain=gain)
+    assert weight.dtype == torch.float32
+    torch.testing.assert_close(weight.flatten()[:4], torch.tensor(expected), rtol=0, atol=ATOL)
 
 
 def test_inputs_are_those_of_the_rule():
-    found = normal("input:256x256", (2, 3, 256, 256)).astype(np.float32)
-    np.testing.assert_allclose(found.flat[:4], (2.28169441, -0.60795873, 0.35961792, 1.15338051), rtol=0, atol=ATOL)
+    numbers = normal("input:256x256", (2, 3, 256, 256)).astype(np.float32)
+    np.testing.assert_allclose(numbers.flat[:4], (2.28169441, -0.60795873, 0.35961792, 1.15338051), rtol=0, atol=ATOL)
     # Printed with 4 decimals.
-    assert found.astype(np.float64).sum() == pytest.approx(768.3612, abs=1e-4)
+    assert numbers.astype(np.float64).sum() == pytest.approx(768.3612, abs=1e-4)
 
 
 # The smallest model of every kind of key. Larger ones have the same kinds.

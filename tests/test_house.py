@@ -22,6 +22,8 @@ SHIPPED = Path("src/parckit/weights")
 FORMER = Path("tests/former")
 ARCHIVES = {".gz", ".tar", ".whl", ".zip"}
 MEBIBYTE = 1 << 20
+UNNAMED = "def _"
+VAGUE_NAMES = {"each", "own", "found", "given", "chosen", UNNAMED}
 HOME = re.compile(r"/(?:hom[e]|roo[t]|User[s])/\w")
 
 
@@ -29,6 +31,20 @@ def functions(file: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
+
+
+def new_names(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and name of every local, argument, loop variable, import and function of a file."""
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name) | ast.alias(asname=str(name)):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, UNNAMED if name == "_" else name
+            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+                yield node.lineno, name
+            case _:
+                pass
 
 
 def line_count(file: Path | str) -> int:
@@ -56,6 +72,11 @@ def test_documents_stay_under_their_limit(document: str, limit: int):
 
 def test_file_names_say_something():
     assert [str(file) for file in PYTHON if file.stem in EMPTY_NAMES] == []
+
+
+def test_names_say_what_they_hold():
+    vague = [f"{file}:{line} {name}" for file in PYTHON for line, name in new_names(file) if name in VAGUE_NAMES]
+    assert vague == []
 
 
 def test_constructors_swallow_no_keywords():

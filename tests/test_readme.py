@@ -43,8 +43,8 @@ class Block:
 def blocks() -> list[Block]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     return [
-        Block(line=text.count("\n", 0, found.start()) + 1, info=found["info"], code=found["code"])
-        for found in FENCE.finditer(text)
+        Block(line=text.count("\n", 0, match.start()) + 1, info=match["info"], code=match["code"])
+        for match in FENCE.finditer(text)
     ]
 
 

@@ -10,10 +10,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 
+import parckit
 from parckit.cli.main import VERBS
+from parckit.deploy.convert import CONVERTERS
+from parckit.runtimes import ENGINES, find_engine
 from processes import run
+from reach import distributions_needed
 from repository import ROOT, copy_to, files
 
 BUILD = ("wheel", "--no-build-isolation", "--no-deps", "--no-index", "--quiet")
@@ -42,7 +47,7 @@ def needed(requirements: list[str], *, extras: set[str] = frozenset()) -> Iterat
     for text in requirements:
         requirement = Requirement(text)
         environments = [{"extra": extra} for extra in (*extras, "")]
-        if requirement.marker and not any(requirement.marker.evaluate(each) for each in environments):
+        if requirement.marker and not any(map(requirement.marker.evaluate, environments)):
             continue
         package = distribution(requirement.name)
         yield package
@@ -54,19 +59,36 @@ def environment_of(requirements: list[str], wheel: Path, home: Path) -> Path:
     run(sys.executable, "-m", "venv", "--without-pip", home)
     pip(*INSTALL, wheel, python=home / "bin" / "python")
     (packages,) = home.glob("lib/python*/site-packages")
-    for package in {found.metadata["Name"]: found for found in needed(requirements)}.values():
+    for package in {package.metadata["Name"]: package for package in needed(requirements)}.values():
         for name in {file.parts[0] for file in package.files or () if file.parts[0] not in {"..", "__pycache__"}}:
             if not (packages / name).exists():
                 (packages / name).symlink_to(package.locate_file(name))
     return home / "bin"
 
 
-def core_requirements(wheel: Path) -> list[str]:
+def requirements_of(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         metadata = archive.read(name).decode()
-    required = re.findall(r"^Requires-Dist: (.+)$", metadata, re.MULTILINE)
-    return [text for text in required if "extra ==" not in text]
+    return re.findall(r"^Requires-Dist: (.+)$", metadata, re.MULTILINE)
+
+
+def core_requirements(wheel: Path) -> list[str]:
+    return [text for text in requirements_of(wheel) if "extra ==" not in text]
+
+
+def named_by(wheel: Path, extras: set[str]) -> set[str]:
+    """Return the packages that the core and some extras name, with the extras that these extras contain."""
+    environments = [{"extra": extra} for extra in (*extras, "")]
+    names, contained = set[str](), set[str]()
+    for requirement in map(Requirement, requirements_of(wheel)):
+        if requirement.marker and not any(map(requirement.marker.evaluate, environments)):
+            continue
+        if requirement.name == "parckit":
+            contained |= requirement.extras
+        else:
+            names.add(canonicalize_name(requirement.name))
+    return names if contained <= extras else named_by(wheel, extras | contained)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +123,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path):
 ARGUMENTS = {
     "data": ["check", "."],
     "train": ["--config", "classify/digits_parcnet_xxs"],
+    "tune": ["space.yaml", "--", "--config", "classify/digits_parcnet_xxs"],
     "eval": [str(BUNDLE), "--data", "digits"],
     "predict": [str(BUNDLE), "a.png"],
     "export": ["weights.safetensors", "--out", "out"],
@@ -115,6 +138,18 @@ ARGUMENTS = {
 }
 
 
+EXTRAS_OF_MODULE: dict[str, set[str]] = {
+    **{f"parckit.cli.{verb.replace('-', '_')}": {extra} for verb, (_, extra) in VERBS.items()},
+    # These tables name modules as strings, which no import statement shows.
+    **{engine.module: {engine.extra} for engine in ENGINES},
+    **{module: {VERBS["export"][1], find_engine(engine).extra} for engine, module in CONVERTERS.items()},
+    **{f"{module}:{name}": {extra} for name, (module, extra) in parckit._HOMES.items()},
+}
+"""Module, of a verb, an engine, a converter or a public name -> the extras that install what it needs."""
+TELLS_ITS_EXTRA = {("datasets", "parckit.data.huggingface")}
+"""Package and the module that imports it inside a function, with an error of its own that names its extra."""
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_whose_extra_is_missing_says_which(core: Path, outside: Path, verb: str):
     ran = subprocess.run(
@@ -127,6 +162,17 @@ def test_a_verb_whose_extra_is_missing_says_which(core: Path, outside: Path, ver
     (line,) = ran.stderr.splitlines()
     extra = "onnxruntime" if str(BUNDLE) in ARGUMENTS[verb] and verb in {"predict", "bench"} else VERBS[verb][1]
     assert line.endswith(f'pip install "parckit[{extra}]"')
+
+
+@pytest.mark.parametrize(("module", "extras"), EXTRAS_OF_MODULE.items())
+def test_what_a_module_imports_is_in_its_extra(wheel: Path, module: str, extras: set[str]):
+    accepted = named_by(wheel, extras)
+    missing = {
+        package: importer
+        for package, importer in distributions_needed(module.partition(":")[0]).items()
+        if package not in accepted and (package, importer) not in TELLS_ITS_EXTRA
+    }
+    assert missing == {}, f"{module} needs packages that parckit[{','.join(extras)}] does not name"
 
 
 def test_a_board_predicts_and_measures_without_torch(board: Path, outside: Path):

@@ -149,7 +149,7 @@ def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
             devices=processes,
             precision=precision,
             max_epochs=3,
-            callbacks=[recorder, SkippedImages()],
+            callbacks=[recorder, SkippedImages(max_broken=1.0, source="pictures", train_images=data.train_images)],
             default_root_dir=out,
             logger=False,
             enable_checkpointing=False,

@@ -6,6 +6,7 @@ The names below are loaded when they are first used, so that `import parckit` co
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from parckit.contract.openmp import wait_briefly
 from parckit.contract.version import VERSION
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'parckit' has no attribute {name!r}")
     module, extra = _HOMES[name]
+    if name == "train":  # sets environment variables, so not at import, but before torch is imported
+        wait_briefly()
     try:
         return getattr(import_module(module), name)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The command line run in this process, and the small trainings and the bundle that all tests share."""
+"""Runs the command line in this process. All tests share the small trainings and the bundle."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,13 +31,13 @@ BRIEF = (
 
 @pytest.fixture(autouse=True)
 def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tables from folding paths."""
+    """Make the terminal so wide that tables do not break paths."""
     monkeypatch.setenv("COLUMNS", "500")
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what is known of shards out of the user's cache."""
+    """Keep the index of shards out of the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -61,8 +61,8 @@ def mistake(capsys: pytest.CaptureFixture[str]) -> Command:
             main([str(arg) for arg in argv])
         assert ending.value.code == code
         (line,) = capsys.readouterr().err.splitlines()
-        # Errors keep a loader's workers alive through reference cycles; found by the garbage collector instead of freed
-        # here, the workers would be waited for in vain, 5 seconds each.
+        # An error keeps a loader's workers alive through a reference cycle. If the garbage collector frees them later,
+        # torch waits 5 seconds for every worker, so break the cycle here.
         error: BaseException | None = ending.value
         while error is not None:
             error.__traceback__, error = None, error.__context__
@@ -74,7 +74,7 @@ def mistake(capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of an epoch on the digits: enough to be right more often than not by chance."""
+    """Return the folder of a training of one epoch on the digits. The network is better than chance."""
     out = tmp_path_factory.mktemp("trained") / "run"
     main([*TRAIN, f"--out={out}"])
     return out
@@ -94,14 +94,14 @@ def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def two_artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a bundle with the artefacts `onnx-fp32` and `pairs`, which has a batch of two and calls itself int8."""
+    """Return a bundle with the artefacts `onnx-fp32` and `pairs`; `pairs` has a batch of two and the precision int8."""
     folder = tmp_path_factory.mktemp("two")
     return add_pairs(write_tiny_bundle(folder / "bundle"), made_in=folder / "made")
 
 
 @pytest.fixture
 def animal_folder(tmp_path: Path) -> Path:
-    """Return a folder with one picture for each class of `two_artefacts`, which tells them by chance."""
+    """Return a folder with one picture of every class of `two_artefacts`, whose answers are random."""
     for seed, label in enumerate(LABELS):
         (tmp_path / "animals" / "test" / label).mkdir(parents=True)
         coloured("green", seed=seed).save(tmp_path / "animals" / "test" / label / "000.png")
@@ -110,7 +110,7 @@ def animal_folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a training of two steps that knows nothing."""
+    """Return the folder of a training of two steps, which has learned nothing yet."""
     out = tmp_path_factory.mktemp("begun") / "run"
     main([*BRIEF, f"--out={out}"])
     return out
@@ -118,7 +118,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def start_training() -> tuple[str, ...]:
-    """Return the arguments of that training, but for where its results go."""
+    """Return the arguments of the training of `begun`, without `--out`."""
     return BRIEF
 
 

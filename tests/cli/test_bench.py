@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from parckit.cli import bench
+from parckit.measure import latency
 from parckit.runtimes import Session, open_session
 
 
@@ -50,10 +51,17 @@ def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypa
         opened.append(threads)
         return open_session(path, threads=threads, **choice)
 
-    monkeypatch.setattr(bench, "open_session", spy)
+    monkeypatch.setattr(latency, "open_session", spy)
     parckit("bench", bundle, "--threads=3", "--seconds=0.01", "--warmup=0", "--record", tmp_path / "record.json")
-    # Once for the engine's name, latency with three threads, throughput of three workers.
-    assert opened == [None, 3, 1, 1, 1]
+    # Latency of one session with three threads, then throughput of three workers with one thread.
+    assert opened == [3, 1, 1, 1]
+
+
+def test_a_bundle_with_several_artefacts_warns_once(two_artefacts, tmp_path, parckit, caplog):
+    record = tmp_path / "record.json"
+    printed = parckit("bench", two_artefacts, "--threads=2", "--seconds=0.01", "--warmup=0", "--record", record)
+    assert caplog.text.count("several artefacts fit; taking onnx-fp32") == 1
+    assert f"{two_artefacts} (onnx-fp32 on onnxruntime" in printed
 
 
 def test_an_artefact_can_be_chosen(two_artefacts, tmp_path, parckit):
@@ -100,3 +108,12 @@ def test_a_missing_bundle_is_named(mistake):
 
 def test_a_folder_that_is_no_bundle_is_named(tmp_path, mistake):
     assert mistake("bench", tmp_path).startswith(f"{tmp_path}: ")
+
+
+def test_a_record_that_nobody_asked_for_may_be_left_out(two_artefacts, parckit, monkeypatch):
+    monkeypatch.setattr(bench, "find_obstacle", lambda _: "Read-only file system")
+    record = two_artefacts.with_name("bundle_bench.json")
+    record.unlink(missing_ok=True)
+    printed = parckit("bench", two_artefacts, "--seconds=0.01", "--warmup=0")
+    assert f"no record: {record} cannot be written (Read-only file system)" in printed
+    assert not record.exists()

@@ -30,11 +30,11 @@ def test_target_and_layer_change_the_picture(parckit, checkpoint, picture, ranki
         return (tmp_path / "cam.svg").read_text()
 
     plain = drawn()
-    assert f"speaks for {ranking[0]}" in plain
-    assert "seen in stages.4" in plain
+    assert f"supports the class {ranking[0]}" in plain
+    assert "layer stages.4" in plain
     other = drawn(f"--target={ranking[-1]}", "--layer=stages.2")
-    assert f"speaks for {ranking[-1]}" in other
-    assert "seen in stages.2" in other
+    assert f"supports the class {ranking[-1]}" in other
+    assert "layer stages.2" in other
 
 
 def test_models_by_name_are_said_to_be_untrained(parckit, picture, tmp_path):

@@ -1,14 +1,19 @@
 import json
+from argparse import Namespace
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from backbones import as_if_trained
 from golden_fixtures import official_model, official_state_dict
-from parckit.cli.convert_weights import convert
+from parckit.cli.convert_weights import Origin, convert
 from parckit.networks import open_checkpoint
-from pictures import coloured
+from pictures import coloured, write_pictures
+from training_state import assert_same
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +26,14 @@ def official(tmp_path_factory):
 @pytest.fixture(scope="module")
 def converted(official):
     out = official.with_name("converted.safetensors")
-    convert(official, out, model="parcnet_xs", num_classes=1000)
+    convert(official, out, Origin(model="parcnet_xs"))
     return out
 
 
 def test_the_verb_writes_what_it_says(official, tmp_path, parckit):
     out = tmp_path / "new" / "weights.safetensors"
     assert parckit("convert-weights", official, out, "--model=parcnet_xs").splitlines() == [
-        f"{out}: parcnet_xs, 1000 classes, input bgr / 255"
+        f"{out}: parcnet_xs from model, 1000 classes, input 256x256 bgr / 255, mean 0, 0, 0, std 1, 1, 1"
     ]
     assert [*out.parent.iterdir()] == [out]
 
@@ -60,14 +65,73 @@ def test_predictions_are_the_official_models(converted, tmp_path, parckit):
 
 @pytest.mark.parametrize(("name", "channel_order"), [("mobilevit_xs", "bgr"), ("edgevit_xxs", "rgb")])
 def test_other_families_are_converted_too(name, channel_order, tmp_path):
-    # timm's own models as well as ours: the name of the architecture decides.
+    # The name of the architecture decides, for timm's models as well as for ours.
     torch.save(dict(official_state_dict(name)), tmp_path / "official.pt")
-    convert(tmp_path / "official.pt", tmp_path / "converted.safetensors", model=name, num_classes=1000)
+    convert(tmp_path / "official.pt", tmp_path / "converted.safetensors", Origin(model=name))
     model, spec = open_checkpoint(tmp_path / "converted.safetensors")
     assert spec.preprocessing.channel_order == channel_order
     expected = official_model(name).state_dict()
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, expected[key], rtol=0, atol=0)
+
+
+@pytest.fixture
+def of_timm(tmp_path):
+    """Return a checkpoint of three classes as timm's training script writes it, and its raw and averaged weights."""
+    torch.manual_seed(0)
+    raw, averaged = (as_if_trained(timm.create_model("test_resnet", num_classes=3)).state_dict() for _ in range(2))
+    content = {
+        "epoch": 3,
+        "arch": "test_resnet",
+        "state_dict": {f"module.{key}": value for key, value in raw.items()},
+        "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]},
+        "args": Namespace(lr=0.1, img_size=64),
+        "state_dict_ema": {f"_orig_mod.module.{key}": value for key, value in averaged.items()},
+        "metric": 71.5,
+    }
+    path = tmp_path / "model_best.pth.tar"
+    torch.save(content, path)
+    (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
+    return path, raw, averaged
+
+
+def test_a_checkpoint_of_timms_scripts_is_opened(of_timm, tmp_path, parckit):
+    path, raw, averaged = of_timm
+    options = ("--model=test_resnet", "--labels", tmp_path / "names.txt", "--size=64", "--mean=[0.5, 0.4, 0.3]")
+    for entry, weights in (("state_dict", raw), ("state_dict_ema", averaged)):
+        chosen_entry = () if entry == "state_dict" else (f"--entry={entry}",)
+        printed = parckit("convert-weights", path, tmp_path / "out.safetensors", *options, *chosen_entry)
+        assert f"test_resnet from {entry}, 3 classes, input 64x64 rgb / 255, mean 0.5, 0.4, 0.3, std 0.5" in printed
+        model, spec = open_checkpoint(tmp_path / "out.safetensors")
+        assert spec.labels == ("red", "green", "blue")
+        assert_same(dict(model.state_dict()), dict(weights))
+    write_pictures(tmp_path / "pictures" / "test", count=2)
+    assert "│ images " in parckit("eval", tmp_path / "out.safetensors", "--data", tmp_path / "pictures")
+
+
+def test_weights_alone_and_keywords_of_the_model_are_opened(tmp_path, parckit):
+    kwargs = {"img_size": 32, "dims": [8, 8, 16, 16]}
+    weights = timm.create_model("test_parcnetv2", num_classes=2, **kwargs).state_dict()
+    save_file(weights, tmp_path / "in.safetensors")
+    options = ("--model=test_parcnetv2", "--num_classes=2", f"--kwargs={json.dumps(kwargs)}")
+    parckit("convert-weights", tmp_path / "in.safetensors", tmp_path / "out.safetensors", *options)
+    model, spec = open_checkpoint(tmp_path / "out.safetensors")
+    assert spec.backbone_kwargs == kwargs
+    assert_same(dict(model.state_dict()), dict(weights))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--num_classes=4"], "weights do not fit test_resnet (mis-shaped: fc.weight, fc.bias)"),
+        (["--num_classes=3", "--entry=ema"], "entry=ema: the file has no such group of weights; it has state_dict, "),
+        (["--num_classes=3", "--entry=optimizer"], "state dict: has entries other than named tensors"),
+    ],
+)
+def test_what_does_not_fit_a_timm_checkpoint_is_named(options, named, of_timm, tmp_path, mistake):
+    message = mistake("convert-weights", of_timm[0], tmp_path / "out.safetensors", "--model=test_resnet", *options)
+    assert message.startswith(f"{of_timm[0]}: ")
+    assert named in message
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,20 @@ def test_a_packed_folder_is_a_source_for_training(folder, tmp_path, parckit):
 
 
 def test_a_sound_folder_passes(folder, parckit):
-    assert parckit("data", "check", folder, "--smallest=20") == f"{folder}: nothing found in 12 images\n"
+    assert parckit("data", "check", folder, "--smallest=20").splitlines()[-1] == (
+        f"{folder}: no problems found in 12 images"
+    )
+
+
+def test_a_check_says_what_a_training_says(folder, parckit, tmp_path):
+    (folder / "red" / "@eaDir").mkdir()
+    checked = parckit("data", "check", folder, "--smallest=20").splitlines()[:3]
+    run = ("--trainer.max_epochs=1", "--trainer.accelerator=cpu", "--data.workers=0", "--data.batch_size=2")
+    trained = parckit(
+        "train", "--config=classify/digits_parcnet_xxs", "--data", folder, *run, "--out", tmp_path / "run"
+    ).splitlines()[1:4]
+    assert [line.partition(": ")[2] for line in checked] == [line.partition(": ")[2] for line in trained]
+    assert checked[2] == "left out: 1 hidden or left by a system (red/@eaDir)"
 
 
 def _check_failing(capsys, *argv: object) -> str:
@@ -45,7 +58,7 @@ def test_what_is_wrong_is_shown_and_ends_with_1(folder, capsys, monkeypatch):
     (folder / "red" / "new.jpg").write_bytes(b"")
     coloured("red", size=(60, 60), seed=77).save(folder / "blue" / "new.bmp", "PNG")
     printed = _check_failing(capsys, folder, "--smallest=20", "--threads=1")
-    assert printed.startswith(f"{folder}: 1 wrong ending, 1 broken\n")
+    assert f"\n{folder}: 1 wrong ending, 1 broken\n" in printed
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in printed.splitlines() if "│" in line]
     assert ["blue/new.bmp", "wrong ending", "PNG image"] in rows
     assert [row[:2] for row in rows] == [["blue/new.bmp", "wrong ending"], ["red/new.jpg", "broken"]]
@@ -54,8 +67,8 @@ def test_what_is_wrong_is_shown_and_ends_with_1(folder, capsys, monkeypatch):
 def test_json_can_be_read_by_programs(folder, capsys):
     path = folder / "red" / "new.png"
     coloured("red", size=(5, 60)).save(path)
-    found = json.loads(_check_failing(capsys, folder, "--smallest=6", "--json"))
-    assert found == [{"file": str(path), "problem": "tiny", "detail": "shorter side of 5 pixels"}]
+    findings = json.loads(_check_failing(capsys, folder, "--smallest=6", "--json"))
+    assert findings == [{"file": str(path), "problem": "tiny", "detail": "shorter side of 5 pixels"}]
 
 
 def test_json_of_a_sound_folder_is_an_empty_list(folder, parckit):
@@ -75,7 +88,7 @@ def test_imagenet(tmp_path, parckit, form):
 
 
 def test_the_bar_is_no_part_of_what_is_printed(folder, tmp_path, capfd, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # as if it were a terminal
+    monkeypatch.setenv("FORCE_COLOR", "1")  # treat the output as a terminal
     main(["data", "pack", str(folder), str(tmp_path / "out")])
     printed, shown = capfd.readouterr()
     assert "packing" in shown
@@ -108,8 +121,23 @@ def test_mistakes_are_named(argv, said, mistake):
     assert said in mistake("data", *argv)
 
 
-def test_a_folder_without_images_is_not_called_sound(folder, tmp_path, parckit, mistake):
+def test_images_in_shards_and_several_sources_are_checked(folder, tmp_path, parckit, capsys):
     parckit("data", "pack", folder, tmp_path / "shards")
-    assert mistake("data", "check", tmp_path / "shards") == (
-        f"{tmp_path / 'shards'}: none of its 3 files is an image; shards are not looked into"
-    )
+    checked = parckit("data", "check", tmp_path / "shards", "--smallest=20").splitlines()
+    assert checked[-1] == f"{tmp_path / 'shards'}: no problems found in 12 images"
+    printed = _check_failing(capsys, folder, tmp_path / "shards", "--smallest=20")
+    assert f"\n[{folder}, {tmp_path / 'shards'}]: 12 same bytes\n" in printed
+
+
+def test_a_folder_without_images_is_not_called_sound(tmp_path, mistake):
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert mistake("data", "check", tmp_path) == f"{tmp_path}: none of its 1 files is an image"
+
+
+def test_a_network_names_the_images_whose_class_it_doubts(animal_folder, two_artefacts, capsys):
+    options = ("--smallest=1", "--model", two_artefacts, "--doubtful=2", "--json")
+    findings = json.loads(_check_failing(capsys, animal_folder, *options))
+    doubtful = [finding for finding in findings if finding["problem"] == "doubtful class"]
+    assert len(doubtful) == 2
+    for finding in doubtful:
+        assert finding["detail"].startswith(f"{Path(finding['file']).parent.name} has ")

@@ -34,7 +34,7 @@ WITH_BATCH_NORMS = (
 )
 ENDLESS = "--trainer.max_epochs=10000"
 LOST = "parckit: error: another process of this training has ended"
-PATIENCE = 60  # seconds; a process that hangs does so for ever
+PATIENCE = 60  # seconds; a process that hangs never ends by itself
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def test_only_the_first_process_prints_and_a_restart_ends_with_the_same_weights(
     whole, run = tmp_path / "whole", tmp_path / "run"
     assert [ends(process) for process in fork_together(command, logs, (*arguments, f"--out={whole}"))] == [0, 0]
     printed = (logs / "out-0").read_text().splitlines()
-    assert printed[0].startswith("16 images per step (8 x 1 accumulated x 2 processes), 4 steps per epoch")
+    assert printed[4].startswith("16 images per step (8 x 1 accumulated x 2 processes), 4 steps per epoch")
     assert f"last checkpoint: {whole / 'last.ckpt'}" in printed
-    assert len(printed) == len(set(printed)) == 5
+    assert len(printed) == len(set(printed)) == 9
     assert [(logs / name).read_text() for name in ("err-0", "out-1", "err-1")] == ["", "", ""]
     assert [path.name for path in (whole / "logs").iterdir()] == ["version_0"]
 
@@ -114,7 +114,8 @@ def test_a_killed_process_ends_the_run(number, arguments, logs, tmp_path):
 def test_an_error_of_one_process_ends_the_run(arguments, logs, tmp_path):
     for split in ("train", "val"):
         write_pictures(tmp_path / "pictures" / split, count=6)
-    path = break_picture(tmp_path / "pictures" / "val", number=1, colour="blue")  # the second image, the second's first
+    # The second image of the split is the first image of process 1.
+    path = break_picture(tmp_path / "pictures" / "val", number=1, colour="blue")
     processes = fork_together(command, logs, (*arguments, f"--data={tmp_path / 'pictures'}"))
     assert [ends(process) for process in processes] == [1, 2]
     (line,) = said(logs, 1)
@@ -135,7 +136,7 @@ def test_a_process_asked_to_end_takes_the_others_along(arguments, logs, tmp_path
 
 
 class Ended(BaseException):
-    """What a launcher does to a process while it waits."""
+    """The signal that a launcher sends to a waiting process."""
 
 
 @pytest.mark.parametrize(("variable", "number"), [("RANK", 3), ("LOCAL_RANK", 1), ("SLURM_PROCID", 2)])

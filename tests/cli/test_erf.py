@@ -23,9 +23,9 @@ def test_models_stand_side_by_side_in_table_picture_and_record(parckit, tmp_path
         "size": [64, 64],
         "models": None,
     }
-    found = models(record)
-    assert [*found] == ["test_parcnet", "test_convnext"]
-    for name, windows in found.items():
+    rows = models(record)
+    assert [*rows] == ["test_parcnet", "test_convnext"]
+    for name, windows in rows.items():
         assert [window["share"] for window in windows] == [0.3, 0.5, 0.99]
         row = next(line for line in printed.splitlines() if f" {name} " in line)
         assert all(f"{w['height']}x{w['width']} ({w['area']:.1%})" in row for w in windows)

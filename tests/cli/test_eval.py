@@ -1,12 +1,15 @@
 import json
+import re
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from parckit.cli import eval as eval_verb
+
 
 @pytest.fixture
-def found(parckit, tmp_path):
+def evaluate(parckit, tmp_path):
     def run(artefact, *options) -> dict:
         path = tmp_path / "found.json"
         parckit("eval", artefact, *options, "--record", path, "--picture", tmp_path / "confusion.png")
@@ -15,9 +18,10 @@ def found(parckit, tmp_path):
     return run
 
 
-def test_the_record_holds_what_was_found(checkpoint, found):
-    values = found(checkpoint, "--data", "digits")
-    assert values.keys() == {"top1", "top5", "confusion", "images", "skipped", "artefact", "model", "engine", "data"}
+def test_the_record_holds_what_was_found(checkpoint, evaluate):
+    values = evaluate(checkpoint, "--data", "digits")
+    names = "top1 top5 confusion classes images skipped artefact model engine data"
+    assert values.keys() == {*names.split()}
     confusion = np.array(values["confusion"])
     assert confusion.shape == (10, 10)
     assert confusion.sum() == values["images"] == 364
@@ -25,35 +29,38 @@ def test_the_record_holds_what_was_found(checkpoint, found):
     # The training was worth it: by chance a tenth would be right.
     assert 20 < values["top1"] <= values["top5"] <= 100
     assert values["skipped"] == 0
+    three = values["classes"][3]
+    assert (three["label"], three["images"]) == ("3", confusion[3].sum())
+    assert three["recall"] == pytest.approx(100 * confusion[3, 3] / confusion[3].sum())
     assert values["engine"].startswith("torch ")
     assert (values["data"]["source"], values["data"]["split"]) == ("digits", "test")
 
 
-def test_checkpoint_and_bundle_agree(checkpoint, bundle, found):
-    one, other = (found(artefact, "--data=digits", "--data.split=val") for artefact in (checkpoint, bundle))
+def test_checkpoint_and_bundle_agree(checkpoint, bundle, evaluate):
+    one, other = (evaluate(artefact, "--data=digits", "--data.split=val") for artefact in (checkpoint, bundle))
     assert other["engine"].startswith("onnxruntime ")
     # Logits that differ by millionths have the same order.
     assert one["confusion"] == other["confusion"]
     assert (one["top1"], one["top5"]) == (other["top1"], other["top5"])
 
 
-def test_a_split_can_be_chosen(checkpoint, found):
-    assert found(checkpoint, "--data", "digits", "--data.split", "val")["images"] == 178
+def test_a_split_can_be_chosen(checkpoint, evaluate):
+    assert evaluate(checkpoint, "--data", "digits", "--data.split", "val")["images"] == 178
 
 
-def test_a_runtime_can_be_asked_for(bundle, found):
-    values = found(bundle, "--data=digits", "--data.split=val", "--runtime", "onnxruntime", "--threads", "1")
+def test_a_runtime_can_be_asked_for(bundle, evaluate):
+    values = evaluate(bundle, "--data=digits", "--data.split=val", "--runtime", "onnxruntime", "--threads", "1")
     assert values["engine"].startswith("onnxruntime ")
 
 
-def test_an_artefact_can_be_chosen(two_artefacts, animal_folder, found, parckit):
+def test_an_artefact_can_be_chosen(two_artefacts, animal_folder, evaluate, parckit):
     one, other = (
-        found(two_artefacts, "--data", animal_folder, f"--artefact={name}") for name in ("onnx-fp32", "pairs")
+        evaluate(two_artefacts, "--data", animal_folder, f"--artefact={name}") for name in ("onnx-fp32", "pairs")
     )
     assert (one["artefact"], other["artefact"]) == ("onnx-fp32", "pairs")
     # Both compute the same.
     assert (one["images"], one["confusion"]) == (4, other["confusion"])
-    assert found(two_artefacts, "--data", animal_folder, "--precision=int8")["artefact"] == "pairs"
+    assert evaluate(two_artefacts, "--data", animal_folder, "--precision=int8")["artefact"] == "pairs"
     assert " pairs " in parckit("eval", two_artefacts, "--data", animal_folder, "--artefact=pairs")
 
 
@@ -77,16 +84,16 @@ def test_the_table_tells_the_accuracy(checkpoint, parckit, tmp_path):
     assert "178" in printed
 
 
-def test_the_record_tells_what_served_as_the_split(bundle, digit_folder, found, parckit):
+def test_the_record_tells_what_served_as_the_split(bundle, digit_folder, evaluate, parckit):
     digit_folder.rename(digit_folder.parent / "val")
-    values = found(bundle, "--data", digit_folder.parent)
+    values = evaluate(bundle, "--data", digit_folder.parent)
     assert (values["data"]["split"], values["data"]["served"], values["images"]) == ("test", "val", 10)
     assert f"on {digit_folder.parent}, val" in parckit("eval", bundle, "--data", digit_folder.parent)
 
 
-def test_broken_images_are_skipped_and_counted(bundle, digit_folder, found):
+def test_broken_images_are_skipped_and_counted(bundle, digit_folder, evaluate):
     (digit_folder / "3" / "000.png").write_bytes(b"")
-    values = found(bundle, "--data", digit_folder, "--data.split=all", "--data.on_error=skip")
+    values = evaluate(bundle, "--data", digit_folder, "--data.split=all", "--data.on_error=skip")
     assert (values["images"], values["skipped"]) == (9, 1)
 
 
@@ -98,13 +105,23 @@ def test_a_broken_image_is_named(bundle, digit_folder, mistake):
     assert "--data.on_error skip" in message
 
 
-def test_other_classes_are_refused(checkpoint, digit_folder, mistake):
+def test_classes_are_matched_by_name(bundle, digit_folder, parckit, evaluate, caplog):
     (digit_folder / "9").rename(digit_folder / "nine")
-    message = mistake("eval", checkpoint, "--data", digit_folder, "--data.split=all")
-    assert message.startswith(
-        f"--data {digit_folder}: its classes are not the model's (10 in the data, 10 in the model; "
-    )
-    assert "class 9 is 'nine' in the data" in message
+    values = evaluate(bundle, "--data", digit_folder, "--data.split=all")
+    assert f"--data {digit_folder}, all: the network does not know nine (1); 1 images are left out" in caplog.text
+    assert (values["images"], values["data"]["served"]) == (9, "all, without nine (1)")
+    assert [row["images"] for row in values["classes"]] == [1] * 9 + [0]
+    assert values["classes"][9]["recall"] is None
+    printed = parckit("eval", bundle, "--data", digit_folder, "--data.split=all")
+    assert re.search(r"│ 9 +│ +0 │ +[-\d.]+ │ +- │ +- │", printed)
+
+
+def test_a_subset_of_the_classes_is_evaluated(bundle, evaluate, mistake):
+    digits = ("--data=digits", "--data.split=val")
+    values, same = (evaluate(bundle, *digits, f"--data.classes={classes}") for classes in ("3,7", "[3,7]"))
+    assert values["images"] == sum(row["images"] for row in values["classes"] if row["label"] in "37")
+    assert same["confusion"] == values["confusion"]
+    assert "no class 'x' to evaluate" in mistake("eval", bundle, "--data=digits", "--data.classes=x")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +133,8 @@ def test_other_classes_are_refused(checkpoint, digit_folder, mistake):
         (["--data=digits", "--batch=3"], "--batch=3"),
         (["--data=digits", "--threads=0"], "threads=0"),
         (["--data=digits", "--runtime=tensorrt"], "runtime='tensorrt': choose from torch, onnxruntime"),
-        (["--data=digits", "--runtime=onnxruntime"], "runtime='onnxruntime' does not open checkpoint files"),
-        (["--data=digits", "--artefact=nms"], "artefact='nms' is a choice within a bundle"),
+        (["--data=digits", "--runtime=onnxruntime"], "runtime='onnxruntime' does not open it"),
+        (["--data=digits", "--artefact=nms"], "artefact='nms' chooses within a bundle"),
     ],
     ids=str,
 )
@@ -137,3 +154,12 @@ def test_a_corrupt_checkpoint_is_named(checkpoint, tmp_path, mistake):
 
 def test_a_picture_of_another_kind_is_refused_before_anything_is_evaluated(checkpoint, mistake):
     assert "confusion.jpg" in mistake("eval", checkpoint, "--data", "no such data", "--picture", "confusion.jpg")
+
+
+def test_a_picture_that_nobody_asked_for_may_be_left_out(two_artefacts, animal_folder, parckit, monkeypatch):
+    monkeypatch.setattr(eval_verb, "find_obstacle", lambda _: "Read-only file system")
+    picture = two_artefacts.with_name("bundle_confusion.png")
+    picture.unlink(missing_ok=True)
+    printed = parckit("eval", two_artefacts, "--data", animal_folder)
+    assert "not drawn (Read-only file system); --picture FILE draws it elsewhere" in printed
+    assert not picture.exists()

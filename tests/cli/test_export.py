@@ -1,11 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 
-from bundles import MODEL
+from bundles import MODEL, write_tiny_bundle
+from parckit.cli.export import show_bundle
 from parckit.cli.main import main
-from parckit.contract import NetworkSpec, Preprocessing, read_contract
+from parckit.contract import Check, NetworkSpec, Preprocessing, read_contract
 from parckit.deploy import ParityError
 from parckit.models import create_model
 from parckit.networks import open_checkpoint, save_weights
@@ -93,3 +95,21 @@ def test_a_refused_export_fails(checkpoint, tmp_path, capsys, monkeypatch):
         main(["export", str(checkpoint), "--out", str(tmp_path / "bundle")])
     assert ending.value.code == 1  # not 2: no argument was wrong
     assert capsys.readouterr().err == "parckit: error: differs from torch by 1\n"
+
+
+@pytest.mark.parametrize(
+    ("check", "options", "told"),
+    [
+        (Check(engine="ncnn", passed=None, reason="no such operator"), {}, "ncnn not run: no such operator"),
+        (Check(engine="ncnn", version="ncnn 1", passed=True), {"threads": [1, 2]}, "options threads=[1, 2]"),
+        (Check(engine="ncnn", version="ncnn 1", passed=False, figures={"max_abs": 0.5}), {}, "difference 5.00e-01"),
+    ],
+)
+def test_a_bundle_with_any_checks_and_options_can_be_shown(check, options, told, tmp_path, capsys):
+    folder = write_tiny_bundle(tmp_path / "bundle")
+    contract = read_contract(folder)
+    (artefact,) = contract.artefacts
+    changed = replace(contract, artefacts=(replace(artefact, checks=(check,), options=options),))
+    show_bundle(changed, folder)
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert told in printed

@@ -35,7 +35,7 @@ def test_the_catalogue_is_that_of_the_models_as_they_are():
     assert {name: entry["params"] for name, entry in entries.items()} == {
         name: parameters_of(name) for name in (*NAMES, *FROM_TIMM)
     }, again
-    # Variants of a family differ by numbers alone.
+    # Variants of a family differ only in numbers.
     for name in SMALLEST:
         assert entries[name]["madds"] == count(build_on_meta(name), size=tuple(entries[name]["size"])).madds, again
 

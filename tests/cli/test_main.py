@@ -1,13 +1,18 @@
+import io
+import json
 import os
-import subprocess
+import shutil
 import sys
+import warnings
+from typing import cast
 
 import pytest
+from PIL import Image
 
 from parckit import __version__
 from parckit.cli import list as list_verb
 from parckit.cli.main import VERBS, main
-from parckit.contract import InputError, ParckitError
+from parckit.contract import InputError, ParckitError, printable
 from parckit.tasks import TerminatedError
 
 
@@ -107,16 +112,79 @@ def test_the_traceback_can_be_seen(monkeypatch):
         main(["info", "no_such_model"])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="torch brings GNU's OpenMP on Linux alone")
-def test_threads_that_wait_leave_their_core_to_others():
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
-    command = [sys.executable, "-m", "parckit.cli.main", "info", "test_parcnet"]
-    environment["OMP_DISPLAY_ENV"] = "VERBOSE"
-    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert "GOMP_SPINCOUNT = '0'" in done.stderr  # turns of a loop, before a waiting thread sleeps
+# A line break, a colour, the line break of Unicode, one that is not UTF-8, and an order of letters.
+HOSTILE = ("a\nb", "a\x1b[31mb", "a\u2028b", os.fsdecode(b"a\xffb"), "a\u202eb")
 
 
-def test_the_user_may_want_threads_to_wait_in_another_way(monkeypatch, parckit):
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    parckit("list")
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_is_shown_escaped_in_errors_tables_and_json(name, animal_folder, two_artefacts, parckit, mistake):
+    folder = animal_folder.with_name(name)
+    animal_folder.rename(folder)
+    broken = folder / "broken.png"
+    broken.write_bytes(b"")
+    shown = str(folder.with_name(printable(name)))
+    assert mistake("predict", two_artefacts, broken).startswith(f"{shown}/broken.png: not an image")
+    assert mistake("eval", two_artefacts, "--data", folder / "none").startswith(f"{shown}/none: no such ")
+    assert mistake("train", "--config", broken).startswith(f"--config {shown}/broken.png: ")
+    picture = next(folder.rglob("000.png"))
+    printed = parckit("predict", two_artefacts, picture)
+    assert shown in printed
+    assert all(line == printable(line) for line in printed.splitlines())
+    assert [*json.loads(parckit("predict", two_artefacts, picture, "--json"))] == [str(picture)]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_strict_terminal_of_any_encoding_gets_all_lines(encoding, two_artefacts, picture, tmp_path, monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+    monkeypatch.setattr(sys, "stdout", output)
+    shutil.copy(picture, path := tmp_path / "猫é\udcff.png")
+    main(["predict", str(two_artefacts), str(path)])
+    output.flush()
+    printed = cast("io.BytesIO", output.buffer).getvalue().decode(encoding)
+    assert "猫é\\udcff.png".encode(encoding, "backslashreplace").decode(encoding) in printed
+
+
+def test_a_warning_of_pillow_names_the_picture(two_artefacts, picture, parckit, caplog, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 24 * 20 - 1)  # it is above the limit, but below twice the limit
+    with warnings.catch_warnings():
+        parckit("predict", two_artefacts, picture, "--artefact=pairs")
+    assert caplog.messages[0].startswith(f"{picture}: Image size (480 pixels)")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUDA out of memory."), RuntimeError("can't allocate memory")]
+)
+def test_a_lack_of_memory_is_one_line(error, mistake, monkeypatch):
+    monkeypatch.setattr(list_verb, "main", raising(error))
+    assert mistake("list").startswith("not enough memory")
+
+
+WRITING = (
+    ("eval", "none.ckpt", "--data=digits", "--record"),
+    ("eval", "none.ckpt", "--data=digits", "--picture"),
+    ("bench", "none.ckpt", "--record"),
+    ("export", "none.ckpt", "--out"),
+    ("report", "none", "--out"),
+    ("cam", "none.ckpt", "none.png", "--out"),
+    ("erf", "none.ckpt", "--out"),
+    ("erf", "none.ckpt", "--record"),
+    ("predict", "none.ckpt", "none.png", "--draw"),
+    ("quickstart", "--out"),
+    ("train", "--config=classify/digits_parcnet_xxs", "--out"),
+)
+ENDINGS = {"--record": "x.json", "--picture": "x.png", "report": "x.html", "cam": "x.png", "erf": "x.png"}
+
+
+@pytest.mark.parametrize("argv", WRITING, ids=" ".join)
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(argv, picture, mistake):
+    verb, option = argv[0], argv[-1]
+    place = picture / ENDINGS.get(option, ENDINGS.get(verb, "x"))
+    assert mistake(*argv, place) == f"{option} {place}: cannot be written ({picture}: Not a directory)"
+    assert mistake(*argv, "") == mistake(*argv[:-1], f"{option}=") == f"{option}: is empty"
+
+
+@pytest.mark.parametrize(
+    "argv", [("data", "pack", "none", ""), ("predict", "", "a.png"), ("data", "check", ""), ("info", "")], ids=str
+)
+def test_an_empty_argument_does_not_stand_for_the_working_folder(argv, mistake):
+    assert mistake(*argv) == "an argument is empty"

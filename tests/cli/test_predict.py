@@ -1,5 +1,8 @@
+import csv
 import json
+import os
 import shutil
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from parckit.cli import predict
+from parckit.cli.main import main
 from parckit.networks import open_checkpoint, save_weights
+from parckit.processing import open_picture
 from pictures import coloured
 
 
@@ -37,9 +43,9 @@ def test_json_gives_the_probabilities_of_the_model(checkpoint, tmp_path, ranked)
     pixels = torch.from_numpy(np.asarray(Image.open(path)).copy()).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         expected = model((pixels - 0.3) / 0.35).softmax(1)[0]
-    found = dict(ranked(checkpoint, path, "--top=10"))
+    probabilities = dict(ranked(checkpoint, path, "--top=10"))
     # Float32 through two orders of operations.
-    assert found == pytest.approx(dict(zip(spec.labels, expected.tolist(), strict=True)), rel=1e-4)
+    assert probabilities == pytest.approx(dict(zip(spec.labels, expected.tolist(), strict=True)), rel=1e-4)
 
 
 def test_every_kind_of_artefact_says_the_same(checkpoint, bundle, weights, picture, ranked):
@@ -106,10 +112,15 @@ def test_a_file_of_a_bundle_answers_alone(bundle, picture, tmp_path, ranked):
     assert ranked(alone, picture) == ranked(bundle, picture)
 
 
-def test_a_broken_picture_is_named(bundle, picture, tmp_path, mistake):
-    broken = tmp_path / "broken.png"
+def test_broken_pictures_are_named_and_the_others_are_answered(bundle, picture, tmp_path, capsys):
+    broken, absent = tmp_path / "broken.png", tmp_path / "absent.png"
     broken.write_bytes(picture.read_bytes()[:100])
-    assert mistake("predict", bundle, picture, broken).startswith(f"{broken}: ")
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", str(bundle), str(broken), str(absent), str(picture), "--json"])
+    printed = capsys.readouterr()
+    assert [*json.loads(printed.out)] == [str(picture)]
+    assert printed.err.startswith(f"parckit: error: {broken}: ")
+    assert printed.err.endswith(f"; 1 more cannot be read: {absent}\n")
 
 
 @pytest.mark.parametrize(
@@ -136,3 +147,133 @@ def test_mistakes_are_named(options, named, bundle, picture, mistake):
 
 def test_a_picture_is_no_model(picture, mistake):
     assert mistake("predict", picture, picture).startswith(f"{picture}: ")
+
+
+def test_answers_can_be_drawn_and_a_folder_stands_for_its_pictures(bundle, picture, tmp_path, parckit):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        shutil.copy(picture, folder / "same.png")
+    printed = json.loads(parckit("predict", bundle, *folders, "--json", "--draw", tmp_path / "drawn"))
+    assert [*printed] == [str(folder / "same.png") for folder in folders]
+    drawings = sorted((tmp_path / "drawn").iterdir())
+    assert [path.name for path in drawings] == ["same.png.2.answer.png", "same.png.answer.png"]
+    with Image.open(picture) as original, Image.open(drawings[0]) as drawing:
+        assert drawing.height > original.height
+
+
+def test_a_picture_that_is_given_twice_is_shown_twice(bundle, picture, parckit):
+    assert parckit("predict", bundle, picture, picture).count(str(picture)) == 2
+
+
+@pytest.fixture
+def three(picture, tmp_path) -> list[Path]:
+    """Return a picture, a broken one and another picture, in a folder with a comma in its name."""
+    folder = tmp_path / "a, b"
+    folder.mkdir()
+    paths = [folder / name for name in ("1.png", "2.png", "3.png")]
+    for path in paths:
+        shutil.copy(picture, path)
+    paths[1].write_bytes(b"")
+    return paths
+
+
+def answered(capsys, code: int, *argv: object) -> str:
+    """Run `predict`, which ends with an exit code; return what it prints."""
+    with pytest.raises(SystemExit) as ending:
+        main(["predict", *map(str, argv)])
+    assert ending.value.code == code
+    return capsys.readouterr().out
+
+
+def test_json_lines_tell_every_picture_in_order(bundle, three, capsys, parckit):
+    lines = [json.loads(line) for line in answered(capsys, 2, bundle, *three, "--format=jsonl").splitlines()]
+    assert [line["picture"] for line in lines] == [str(path) for path in three]
+    assert lines[1]["error"].startswith(f"{three[1]}: not an image")
+    whole = json.loads(parckit("predict", bundle, three[0], "--format=json"))
+    assert lines[0]["answer"] == lines[2]["answer"] == whole[str(three[0])]
+
+
+def test_csv_has_a_line_for_every_class(bundle, three, capsys, ranked):
+    printed = answered(capsys, 2, bundle, *three, "--format=csv", "--threshold=0.99", "--top=2")
+    header, *rows = csv.reader(printed.splitlines())
+    assert header == ["picture", "class", "probability"]
+    expected = [
+        [str(path), label, "" if share is None else json.dumps(share)]
+        for path in (three[0], three[2])
+        for label, share in ranked(bundle, path, "--threshold=0.99", "--top=2")
+    ]
+    assert rows == expected
+    assert rows[0][1:] == ["unknown", ""]
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_answers_come_one_by_one(form, two_artefacts, three, parckit, monkeypatch):
+    seen: list[int] = []
+    first_printed = StringIO()
+    monkeypatch.setattr("sys.stdout", first_printed)
+
+    def open_and_look(path: Path) -> Image.Image:
+        seen.append(len(first_printed.getvalue().splitlines()))
+        return open_picture(path)
+
+    monkeypatch.setattr(predict, "open_picture", open_and_look)
+    main(["predict", str(two_artefacts), str(three[0]), str(three[2]), f"--format={form}", "--top=1"])
+    before_second = seen[1]
+    assert before_second == (1 if form == "jsonl" else 2)  # a CSV has a heading
+
+
+@pytest.mark.parametrize("names", ["*.png", "[12].png", "**/?.png", "."])
+def test_patterns_and_folders_stand_for_pictures(names, bundle, three, parckit, monkeypatch):
+    shutil.copy(three[0], three[1])
+    expected = three[:2] if names == "[12].png" else three
+    for place, beginning in ((three[0].parent, ""), (Path("/"), f"{three[0].parent}/")):
+        monkeypatch.chdir(place)
+        printed = json.loads(parckit("predict", bundle, f"{beginning}{names}", "--json"))
+        assert [Path(name).resolve() for name in printed] == expected
+
+
+def test_a_file_with_a_pattern_for_a_name_is_that_file(bundle, three, parckit):
+    path = three[0].rename(three[0].with_name("[12].png"))
+    assert [*json.loads(parckit("predict", bundle, path, "--json"))] == [str(path)]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_list_names_files_folders_and_patterns(ending, piped, bundle, three, tmp_path, parckit, monkeypatch):
+    odd = shutil.copy(three[0], tmp_path / os.fsdecode(b"\xff \xc3\xa9.png"))
+    shutil.copy(three[0], three[1])
+    lines = (str(odd), "", str(three[2]), str(three[0].with_name("[12].png")), str(three[0].parent))
+    data = b"\xef\xbb\xbf" + os.fsencode(ending.join(lines))
+    (tmp_path / "list.txt").write_bytes(data)
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(data)))
+    printed = parckit("predict", bundle, "@-" if piped else f"@{tmp_path}/list.txt", "--format=jsonl", "--top=1")
+    paths = [json.loads(line)["picture"] for line in printed.splitlines()]
+    assert paths == [str(path) for path in (odd, three[2], three[0], three[1], *three)]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("@EMPTY", "names no picture"),
+        ("@PICTURE", "is no text file"),
+        ("@none.txt", "none.txt: No such file"),
+        ("none/*.png", "none/*.png: matches no file"),
+    ],
+)
+def test_mistakes_in_lists_and_patterns_are_named(name, told, bundle, picture, tmp_path, mistake):
+    (tmp_path / "empty").touch()
+    name = name.replace("EMPTY", str(tmp_path / "empty")).replace("PICTURE", str(picture))
+    assert told in mistake("predict", bundle, name)
+
+
+def test_many_broken_pictures_are_counted(bundle, tmp_path, mistake):
+    absent = [tmp_path / f"{number}.png" for number in range(15)]
+    message = mistake("predict", bundle, *absent)
+    assert message.startswith(f"{absent[0]}: no such image file; 14 more cannot be read: {absent[1]}, ")
+    assert message.endswith(f"{absent[10]}, ...")
+
+
+def test_two_formats_are_a_mistake(bundle, picture, mistake):
+    assert mistake("predict", bundle, picture, "--json", "--format=csv") == "--json, --format csv: give one of them"
+    assert "--format: Expected 'table', 'json', 'jsonl', 'csv'" in mistake("predict", bundle, picture, "--format=xml")

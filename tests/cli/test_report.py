@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import pytest
 
@@ -36,3 +37,14 @@ def test_mistakes_are_named(options, named, bundle, mistake):
 
 def test_another_folder_is_refused(tmp_path, mistake):
     assert "neither a run" in mistake("report", tmp_path)
+
+
+def test_a_missing_engine_ends_with_the_pip_line_and_no_page(bundle, trained, tmp_path, mistake, monkeypatch):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    shutil.copytree(bundle, run / "bundle")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "parckit.runtimes.onnxruntime", raising=False)
+    message = mistake("report", run, "--data=digits")
+    assert message.endswith('needs the package onnxruntime; install it with: pip install "parckit[onnxruntime]"')
+    assert not (run / "report.html").exists()

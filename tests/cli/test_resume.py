@@ -1,4 +1,4 @@
-"""Trainings that are killed, run out of disk or come to nothing: what is left, and that they go on from it."""
+"""Trainings that are killed, fill the disk or diverge: what stays in the folder, and that they continue from there."""
 
 import resource
 import shutil
@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from parckit.cli.main import main
-from parckit.networks import open_checkpoint
+from parckit.networks import open_checkpoint, read_training
 from training_moments import Moment, train, train_until
 from training_processes import fork
 from training_state import assert_same, state_of
@@ -27,6 +27,8 @@ OPTIONS = (
     "--model.name=test_parcnetv2",
     '--model.kwargs={"img_size": 32, "drop_rate": 0.2, "drop_path_rate": 0.1}',
     "--task.mixing={}",
+    "--task.class_weights=balanced",
+    "--data.sampling=balanced",
     "--data.batch_size=8",
     "--data.sizes={sides: [24, 32], base: 32}",
     "--ema={decay: 0.9}",
@@ -52,10 +54,26 @@ KILLS = (
     (Moment(action="step", count=3), EVERY_STEP, {"last.ckpt": 8, "previous.ckpt": 7}, False),
 )
 
+# A run that validates after each of the first steps has nothing but best checkpoints for a long time.
+VALIDATED_OFTEN = ("--trainer.val_check_interval=2", "--task.class_weights=null", "--data.sampling=natural")
+# For each run: its end, and the number of best checkpoints that it leaves.
+EARLY_KILLS = (
+    # While the first checkpoint is written, and one step after it.
+    (Moment(action="fsync", name="best", count=1), 0),
+    (Moment(action="step", count=2), 1),
+    # After the third of the two best ones, before the first one is removed.
+    (Moment(action="fsync", name="killed", count=2), 3),
+    # While the first `last.ckpt` is written and renamed.
+    (Moment(action="fsync", name="last.ckpt", count=1), 2),
+    (Moment(action="replace", name="last.ckpt", count=1), 2),
+    # After the last step, while the average is written.
+    (Moment(action="replace", name="average.safetensors", count=1), None),
+)
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a training that nothing disturbed."""
+    """Return the folder of a training that was not interrupted."""
     out = tmp_path_factory.mktemp("whole")
     finish(out)
     return out
@@ -72,8 +90,8 @@ def end_at(moment: Moment, out: Path, *options: str) -> int:
     return process.exitcode
 
 
-def finish(out: Path) -> None:
-    process = fork(train, arguments(out, EPOCHS_ENDS))
+def finish(out: Path, *options: str) -> None:
+    process = fork(train, arguments(out, EPOCHS_ENDS, *options))
     process.join()
     assert process.exitcode == 0
 
@@ -111,6 +129,19 @@ def test_killed_runs_end_with_the_weights_of_an_undisturbed_one(whole, tmp_path)
     assert_same_training(whole, out)
 
 
+def test_a_run_killed_before_its_first_last_checkpoint_goes_on_too(tmp_path):
+    finish(tmp_path / "whole", *VALIDATED_OFTEN)
+    out = tmp_path / "killed"
+    for moment, left in EARLY_KILLS:
+        assert end_at(moment, out, EPOCHS_ENDS, *VALIDATED_OFTEN) == -signal.SIGKILL, moment
+        # Which steps are best depends on the rounding of the CPU's kernels.
+        count = len(list(out.glob("best*.ckpt")))
+        assert left is None or (count, (out / "last.ckpt").exists()) == (left, False), moment
+    finish(out, *VALIDATED_OFTEN)
+    assert not list(out.glob(".*"))
+    assert_same_training(tmp_path / "whole", out)
+
+
 def test_what_a_terminal_sends_to_a_training_and_its_workers_is_no_accident(whole, tmp_path, capfd):
     for signum, code, steps in ((signal.SIGINT, 130, 2), (signal.SIGHUP, 129, 4), (signal.SIGTERM, 143, 6)):
         moment = Moment(action="step", count=2, signum=signum)
@@ -123,13 +154,13 @@ def test_what_a_terminal_sends_to_a_training_and_its_workers_is_no_accident(whol
 
 @pytest.fixture
 def interrupted(begun: Path, tmp_path: Path) -> Path:
-    """Return the folder of a training that has the second of its two epochs before it."""
+    """Return the folder of a training that was stopped after the first of its two epochs."""
     return shutil.copytree(begun, tmp_path / "run")
 
 
 @pytest.fixture
 def go_on(start_training: tuple[str, ...], interrupted: Path) -> tuple[object, ...]:
-    """Return the command that goes on with it."""
+    """Return the command that continues it."""
     return (*start_training, "--trainer.max_epochs=2", "--resume=auto", "--out", interrupted)
 
 
@@ -141,9 +172,28 @@ def test_auto_begins_goes_on_and_is_content_with_what_is_finished(go_on, interru
         printed = parckit(*go_on)
         told = f"resumed from {interrupted}/last.ckpt: {before} of 4 steps are done"  # with two of an epoch
         assert (told in printed) is (number == 0), "a finished run is not resumed"
+        finished = f"{interrupted}/last.ckpt: this training is finished, 4 of 4 steps are done"
+        assert (finished in printed) is (number == 1)
+        named = [line.partition(": ")[2] for line in printed.splitlines()[-4:]]
+        assert all(Path(name).is_file() for name in named), named
         assert f"last checkpoint: {interrupted}/last.ckpt" in printed
         assert steps_in(interrupted / "last.ckpt") == before + 2
         assert steps_in(interrupted / "previous.ckpt") == before
+
+
+def test_a_finished_run_says_which_file_is_gone(start_training, begun, tmp_path, mistake, parckit):
+    out = shutil.copytree(begun, tmp_path / "run")
+    shutil.rmtree(out / "logs")
+    assert "metrics" not in parckit(*start_training, "--out", out, "--resume=auto")
+    (out / "best.ckpt").unlink()
+    message = mistake(*start_training, "--out", out, "--resume=auto")
+    assert message == f"--out {out}: this training is finished, but its best.ckpt is not there any more"
+
+
+def test_a_run_killed_after_its_last_validation_names_the_checkpoint_that_is_there(begun, tmp_path, parckit, go_on):
+    out = shutil.copytree(begun, tmp_path / "killed", ignore=shutil.ignore_patterns("last.ckpt"))
+    printed = parckit(*go_on, "--out", out, "--trainer.max_steps=2")
+    assert f"last checkpoint: {out}/best.ckpt" in printed
 
 
 @pytest.mark.parametrize(
@@ -152,13 +202,14 @@ def test_auto_begins_goes_on_and_is_content_with_what_is_finished(go_on, interru
         ("--seed", "0", "1"),
         ("--data.batch_size", "32", "16"),
         ("--data.repeats", "1", "2"),
+        ("--data.sampling", "natural", "balanced"),
         ("--data.sizes", "null", "{sides: [24, 32], base: 32}"),
         ("--trainer.accumulate_grad_batches", "1", "2"),
     ],
 )
 def test_within_an_epoch_what_decides_its_images_may_not_change(option, before, now, go_on, interrupted, mistake):
     message = mistake(*go_on, "--resume", interrupted / "best.ckpt", f"{option}={now}")
-    assert f"was written before its epoch's end and goes on only with {option} {before}, not " in message
+    assert f"was written inside an epoch and goes on only with {option} {before}, not " in message
 
 
 def test_the_best_checkpoint_of_a_copied_training_is_not_replaced_by_a_worse_one(go_on, interrupted, parckit):
@@ -176,7 +227,7 @@ def test_a_full_disk_ends_in_one_line_and_the_last_checkpoint_is_intact(go_on, i
         message = mistake(*go_on)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
-    assert message.endswith(".ckpt: cannot be written (File too large); the checkpoints written before are intact")
+    assert message.endswith(".ckpt: cannot be written (File too large); the earlier checkpoints are intact")
     assert last.read_bytes() == before
     assert not list(interrupted.glob(".*"))
     parckit(*go_on)
@@ -185,7 +236,7 @@ def test_a_full_disk_ends_in_one_line_and_the_last_checkpoint_is_intact(go_on, i
 
 def test_a_folder_that_cannot_be_made_is_named_before_training(go_on, picture, mistake):
     message = mistake(*go_on, "--out", picture / "run")
-    assert message == f"{picture / 'run'}: Not a directory"
+    assert message.startswith(f"--out {picture / 'run'}: cannot be written ({picture}: Not a directory")
 
 
 def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(go_on, interrupted, mistake, parckit, caplog):
@@ -194,7 +245,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(go_on, 
     last.write_bytes(last.read_bytes()[:-1000])
     message = mistake(*go_on, "--resume", last)
     assert message.startswith(f"--resume {last}: damaged")
-    assert message.endswith(f"the one before it is whole: {previous}")
+    assert message.endswith(f"the checkpoint before it is intact: {previous}")
     assert mistake(*go_on, "--resume", last, "--match_weights=true") == message
     parckit(*go_on)
     assert f"refused {last}: damaged" in caplog.text
@@ -211,8 +262,8 @@ def test_a_loss_that_is_no_number_ends_the_run_in_one_line(go_on, interrupted, m
     assert line.startswith("parckit: error: the loss is nan at step ")
     assert str(evidence) in line
     assert (interrupted / "last.ckpt").read_bytes() == before
-    open_checkpoint(evidence)
-    assert "weights alone" in mistake(*go_on, "--resume", evidence)
+    assert read_training(evidence)[0].labels == tuple("0123456789")
+    assert "only weights" in mistake(*go_on, "--resume", evidence)
 
 
 def test_the_best_checkpoints_are_kept_and_averaged_and_can_be_gone_on_from(start_training, tmp_path, parckit):
@@ -233,21 +284,32 @@ def test_the_best_checkpoints_are_kept_and_averaged_and_can_be_gone_on_from(star
     assert_same(state_of(whole / "last.ckpt"), state_of(rest / "last.ckpt"))
 
 
-def test_it_says_how_much_a_step_takes(start_training, tmp_path, parckit):
+@pytest.mark.parametrize(
+    ("accumulated", "told"),
+    [
+        (2, "64 images per step (32 x 2 accumulated x 1 processes), 3 steps per epoch (the last one of 32 images)"),
+        (8, "160 images per step (32 x 5 accumulated x 1 processes), 1 steps per epoch"),
+    ],
+)
+def test_it_says_how_much_a_step_takes(accumulated, told, start_training, tmp_path, parckit):
     options = (
         "--trainer.limit_train_batches=5",
-        "--trainer.accumulate_grad_batches=2",
+        f"--trainer.accumulate_grad_batches={accumulated}",
         "--model.optimizer.lr_batch=32",
+        "--task.class_weights={3: 2}",
     )
     printed = parckit(*start_training, *options, "--out", tmp_path / "run")
-    told = "64 images per step (32 x 2 accumulated x 1 processes), 3 steps per epoch"
-    assert printed.splitlines()[0] == f"{told}, highest learning rate 0.06 (0.03 x 64/32)"
+    images = int(told.split()[0])
+    rate = f"{0.03 * images / 32:g} (0.03 x {images}/32)"
+    first, second = printed.splitlines()[4:6]
+    assert first == f"{told}, highest learning rate {rate}"
+    assert second.startswith("class weights: 0 0.")
 
 
 def test_it_says_of_what_size_the_images_of_a_step_are(start_training, tmp_path, parckit):
     sizes = "--data.sizes={sides: [24, 32], base: 32}"
     printed = parckit(*start_training, sizes, "--out", tmp_path / "run")
-    assert printed.startswith("32 images of 32x32 pixels per step (")
+    assert printed.splitlines()[4].startswith("32 images of 32x32 pixels per step (")
 
 
 def test_the_weights_that_it_began_with_may_be_gone(go_on, begun, tmp_path, parckit):

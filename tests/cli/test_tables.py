@@ -6,7 +6,7 @@ def test_a_table_holds_title_columns_and_rows(capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].strip() == "found"
     assert all(word in printed[2] for word in ("what", "ms", "note"))
-    # Numbers stand to the right, words to the left.
+    # Numbers are aligned to the right, words to the left.
     assert "│ a    │  1.5 │ fast    │" in printed[4]
     assert "│ b    │ 20.5 │ 3 times │" in printed[5]
 

@@ -1,4 +1,4 @@
-"""`parckit.train` does what `parckit train` does."""
+"""`parckit.train` and `parckit train` do the same."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ RECIPE = "classify/digits_parcnet_xxs"
 
 
 def in_python(out: Path, **changes: object) -> dict[str, object]:
-    """Return the overrides of `parckit.train` that do what `start_training` does, but for some of their groups."""
+    """Return the overrides of `parckit.train` that equal `start_training`, with changes to some groups."""
     model = {"name": "test_parcnetv2", "kwargs": {"img_size": 32}, "optimizer": {"lr": 0.03}}
     limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "enable_progress_bar": False}
     groups = {"model": model, "trainer": limits, "ema": {"decay": 0.5}}
@@ -28,10 +28,10 @@ def test_python_trains_as_the_command_does(begun, tmp_path):
         assert_same(state_of(tmp_path / name), state_of(begun / name))
     first, second = (yaml.safe_load((out / "config.yaml").read_text()) for out in (begun, tmp_path))
     assert second == first | {"out": str(tmp_path)}
-    assert [line.partition(" (")[0] for line in told] == ["32 images per step"]
-    found = {path.relative_to(tmp_path).as_posix() for path in (run.best, run.last, run.metrics, run.config)}
-    assert found == {"best.ckpt", "last.ckpt", "logs/version_0/metrics.csv", "config.yaml"}
-    assert all((tmp_path / name).is_file() for name in found)
+    assert [line.partition(" (")[0] for line in told[4:]] == ["32 images per step"]
+    names = {path.relative_to(tmp_path).as_posix() for path in (run.best, run.last, run.metrics, run.config)}
+    assert names == {"best.ckpt", "last.ckpt", "logs/version_0/metrics.csv", "config.yaml"}
+    assert all((tmp_path / name).is_file() for name in names)
     assert run.average is None
 
 
@@ -45,7 +45,7 @@ def test_python_goes_on_with_tuples_for_lists(tmp_path):
 
 
 def test_python_names_mistakes_and_leaves_nothing(tmp_path):
-    for overrides, named in (({"epochs": 3}, "'epochs'"), ({"trainer": {"max_epoch": 3}}, "'max_epoch'")):
+    for overrides, named in (({"rounds": 3}, "'rounds'"), ({"trainer": {"max_epoch": 3}}, "'trainer.max_epoch'")):
         with pytest.raises(InputError, match=named):
             train(RECIPE, out=str(tmp_path / "run"), **overrides)
     assert not (tmp_path / "run").exists()

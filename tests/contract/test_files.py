@@ -1,8 +1,18 @@
+import resource
+import shutil
 from pathlib import Path
 
 import pytest
 
-from parckit.contract import remove_leftovers, replacing
+from parckit.contract import (
+    InputError,
+    check_folder,
+    check_place,
+    check_target,
+    find_obstacle,
+    remove_leftovers,
+    replacing,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -82,3 +92,61 @@ def test_equal_process_numbers_of_two_machines_do_not_meet(tmp_path):
         one.write_text("one")
         other.write_text("other")
     assert (tmp_path / "record.json").read_text() == "one"
+
+
+SOURCE = 2000
+
+
+def write_file(path: Path) -> None:
+    path.write_bytes(b"x" * SOURCE)
+
+
+def write_inner_file(path: Path) -> None:
+    path.mkdir()
+    write_file(path / "inner")
+
+
+def copy_file(path: Path) -> None:
+    path.mkdir()
+    shutil.copyfile(path.parent.parent / "source", path / "copy")
+
+
+@pytest.mark.parametrize("write", [write_file, write_inner_file, copy_file])
+def test_a_full_disk_is_named_with_the_target(write, tmp_path):
+    (tmp_path / "source").write_bytes(b"x" * SOURCE)
+    target = tmp_path / "new" / "out"
+
+    def fill() -> None:
+        with replacing(target) as temporary:
+            write(temporary)
+
+    # A file that grows too large fails as on a full disk: the error of a write has no file name.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SOURCE // 2, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as caught:
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(target)
+    # The folder that was made for the target is gone.
+    assert names(tmp_path) == ["source"]
+
+
+def test_a_file_is_no_folder_for_results(tmp_path):
+    (tmp_path / "there").touch()
+    check_target(tmp_path / "there", option="--record")
+    with pytest.raises(InputError, match=r"--out .*there: is a file"):
+        check_folder(tmp_path / "there", option="--out")
+    with pytest.raises(InputError, match=r"--out .*x: cannot be written \(.*there: Not a directory\)"):
+        check_place(tmp_path / "there" / "x", option="--out")
+    assert names(tmp_path) == ["there"]
+
+
+def test_a_folder_is_no_file_for_a_result(tmp_path):
+    (tmp_path / "there").mkdir()
+    check_folder(tmp_path / "there", option="--out")
+    with pytest.raises(InputError, match=r"--record .*there: is a folder"):
+        check_target(tmp_path / "there", option="--record")
+    assert find_obstacle(tmp_path / "there" / "a" / "b.json") is None
+    assert names(tmp_path / "there") == []

@@ -21,7 +21,7 @@ def test_spec_survives_json():
     [
         ({"labels": "abc"}, "labels: holds 'abc', not a list"),
         ({"labels": [1]}, r"labels\[0\]: holds 1, not str"),
-        ({"preprocessing": {"size": [3, 3], "sharpen": 1}}, "preprocessing: has no 'fit'"),
+        ({"preprocessing": {"size": [3, 3], "sharpen": 1}}, "preprocessing: 'sharpen' is unknown"),
         ({"task": "paint"}, "task: 'paint' is not one of"),
         ({"colour": 1}, "'colour' is unknown"),
     ],

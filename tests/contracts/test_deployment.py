@@ -55,9 +55,9 @@ def assert_same_when_compiled(model, x, *, backend):
         out[run].square().mean().backward()
         gradients[run] = [parameter.grad for parameter in model.parameters()]
     assert_close(*out.values())
-    for found, expected in zip(*gradients.values(), strict=True):
+    for actual, expected in zip(*gradients.values(), strict=True):
         # Ten times what outputs are allowed: errors of tens of layers add up on the way back.
-        assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+        assert (actual - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 # tests/deploy exports a ParC-Net, and every kind of ParC that the hybrids have.

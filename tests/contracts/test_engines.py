@@ -1,12 +1,22 @@
-"""What every engine promises: a way in, a way to open what came in, and an extra that installs it."""
+"""What every engine promises: the network's numbers, and an extra that installs it."""
 
 import re
-from importlib import import_module
 
+import numpy as np
 import pytest
+import torch
 
+from backbones import images, make
+from bundles import tiny_spec
+from parckit.contract import place_artefact
+from parckit.deploy import ExportSettings
 from parckit.deploy.convert import CONVERTERS, load_converter
+from parckit.measure.parity import RTOL
+from parckit.models import fuse
+from parckit.networks import head_of
 from parckit.runtimes import CHECKPOINT, ENGINES, find_engine
+from parckit.runtimes.engines import load_engine
+from parckit.runtimes.torch import TorchSession
 from repository import ROOT
 
 every_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
@@ -18,18 +28,27 @@ def test_every_engine_has_a_converter_but_torch_which_opens_checkpoints():
     assert len({engine.name for engine in ENGINES}) == len(ENGINES)
 
 
-@every_engine
-def test_its_module_opens_artefacts_and_files(engine):
-    module = import_module(engine.module)
-    assert callable(module.open_artefact)
-    assert callable(module.open_file)
-
-
 @pytest.mark.parametrize("name", CONVERTERS)
-def test_its_converter_converts_and_says_what_it_refuses(name):
-    converter = load_converter(name)
-    assert callable(converter.convert)
-    assert callable(converter.refuses)
+@torch.no_grad()
+def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, tmp_path):
+    """From the converter's folder into a bundle, through the table of engines, and alone by its own description."""
+    network, spec, converter = make("test_parcnet", num_classes=4), tiny_spec((32, 48)), load_converter(name)
+    assert converter.refuses(spec, head_of(spec).outputs(spec)) is None
+    (tmp_path / "made").mkdir()
+    fused = fuse(network, size=(32, 48))
+    artefact = converter.convert(fused, spec, folder=tmp_path / "made", settings=ExportSettings())
+    placed = place_artefact(artefact, made_in=tmp_path / "made", bundle=tmp_path)
+    engine = load_engine(find_engine(name), what=name)
+    x = images(32, 48, batch=3)
+    (expected,) = TorchSession(network, spec)(x.numpy())
+    for session in (
+        engine.open_artefact(tmp_path, placed, spec, threads=1),
+        engine.open_file(tmp_path / placed.main_file, threads=1),
+    ):
+        (logits,) = session(x.numpy())
+        # Norms are folded and sums have another order, in float32.
+        assert np.abs(logits - expected).max() <= RTOL * np.abs(expected).max()
+        assert session.spec == spec
 
 
 @every_engine

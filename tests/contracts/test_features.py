@@ -1,6 +1,5 @@
 """The feature maps that every model of this package gives to heads: channels and strides as promised."""
 
-import jaxtyping
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -31,8 +30,8 @@ STRIDES += [(name, stride) for name in SMALLEST if has_output_stride(name) for s
 @pytest.mark.parametrize(("name", "output_stride"), STRIDES)
 @torch.no_grad()
 def test_features_have_the_promised_channels_and_strides(name, output_stride):
-    chosen = {"output_stride": output_stride} if has_output_stride(name) else {}
-    model = hollow(name, features_only=True, **chosen)
+    options = {"output_stride": output_stride} if has_output_stride(name) else {}
+    model = hollow(name, features_only=True, **options)
     info = model.feature_info
     assert 8 <= max(info.reduction()) <= output_stride
     assert info.reduction() == sorted(info.reduction())
@@ -62,11 +61,11 @@ def test_features_are_the_intermediates(name):
     assert_close(final, model.forward_features(x))
     assert len(intermediates) == len(model.feature_info)
     for indices in ([1, 3], 2):
-        chosen = model.forward_intermediates(x, indices=indices, intermediates_only=True, stop_early=True)
+        selected = model.forward_intermediates(x, indices=indices, intermediates_only=True, stop_early=True)
         expected = intermediates[-indices:] if isinstance(indices, int) else [intermediates[i] for i in indices]
-        assert len(chosen) == len(expected)
-        for found, wanted in zip(chosen, expected, strict=True):
-            assert_close(found, wanted)
+        assert len(selected) == len(expected)
+        for feature, intermediate in zip(selected, expected, strict=True):
+            assert_close(feature, intermediate)
     with pytest.raises((ValueError, AssertionError), match="NCHW"):
         model.forward_intermediates(x, output_fmt="NLC")
 
@@ -94,23 +93,20 @@ def test_both_ways_of_timm_to_get_features_agree(name, tmp_path):
     )
     expected = make(name).forward_intermediates(x, intermediates_only=True)
     for features in (listed(x), got(x)):
-        for found, wanted in zip(features, expected, strict=True):
-            assert_close(found, wanted)
+        for feature, intermediate in zip(features, expected, strict=True):
+            assert_close(feature, intermediate)
 
 
 @ours
 @torch.no_grad()
-def test_torch_fx_gets_the_same_features(name, monkeypatch):
-    # The tests check shapes at every call. While torch.fx traces, a tensor is not yet a tensor.
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
+def test_torch_fx_gets_the_same_features(name):
     def build(**how: str) -> torch.nn.Module:
         torch.manual_seed(0)
         return fresh(name, features_only=True, **how).eval()
 
     x = images(40, 48)
-    for found, expected in zip(build(feature_cls="fx")(x), build()(x), strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    for actual, expected in zip(build(feature_cls="fx")(x), build()(x), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 @ours

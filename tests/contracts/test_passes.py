@@ -129,8 +129,8 @@ def test_passes_decline_with_a_reason(case, change):
     assert case.fires.count(old) == 1
     model, tracer = parse(case.fires.replace(old, new)), MatchingTracer()
     assert case.rule.apply_to_model(model, tracer=tracer) == 0
-    reasons = [found.match_result.reason for found in tracer.best_matches_map[case.rule]]
-    assert any(reason in found for found in reasons), reasons
+    reasons = [match.match_result.reason for match in tracer.best_matches_map[case.rule]]
+    assert any(reason in told for told in reasons), reasons
 
 
 def test_convolutions_that_share_weights_are_split_alike():

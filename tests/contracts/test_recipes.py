@@ -46,7 +46,7 @@ GROUPS = (
     "task",
     "data",
     "data.preprocessing",
-    "data.augment",
+    "task.augment",
     "trainer",
     "ema",
 )
@@ -167,7 +167,7 @@ def test_its_parts_are_accepted(name, parse):
     config = parse(name)
     content = yaml.safe_load(text_of(name))
     assert preprocessing_of(config).size == tuple(content["data"]["preprocessing"]["size"])
-    assert AugmentSettings(**config.data.augment.as_dict()).crop == content["data"]["augment"]["crop"]
+    assert AugmentSettings(**config.task.augment.as_dict()).crop == content["task"]["augment"]["crop"]
     assert OptimizerSettings(**config.model.optimizer.as_dict()).lr == content["model"]["optimizer"]["lr"]
     assert ScheduleSettings(**config.model.schedule.as_dict()).min_lr == content["model"]["schedule"]["min_lr"]
     if "ema" in content:
@@ -254,7 +254,7 @@ def test_parcnet_trains_as_the_official_code_does(size, weight_decay, parse):
     for epoch, step, lr in facts["lr_cls_parcnet_s"]["points"]:
         # The same formula in float64.
         assert lr_at(config, epoch=epoch, step=step) == pytest.approx(lr, rel=1e-12)
-    optimizer, augment = config.model.optimizer, config.data.augment
+    optimizer, augment = config.model.optimizer, config.task.augment
     assert (optimizer.name, optimizer.weight_decay) == (said["optim.name"], said["optim.weight_decay"])
     built = OptimizerSettings(**optimizer.as_dict()).build(torch.nn.Linear(1, 1), lr=1.0).defaults
     assert built["eps"] == said["optim.eps"]
@@ -299,8 +299,8 @@ def test_its_settings_are_the_published_ones(name, parse):
 def test_its_learning_rates_are_the_published_ones(name, parse):
     config, rates = parse(name), PUBLISHED[model_of(name)].rates
     steps = TRAIN_IMAGES // config.model.optimizer.lr_batch
-    found = {time: lr_at(config, epoch=int(time), step=round(time * steps)) for time in rates}
-    assert found == pytest.approx(rates, rel=1e-7)  # some are published with eight digits
+    actual = {time: lr_at(config, epoch=int(time), step=round(time * steps)) for time in rates}
+    assert actual == pytest.approx(rates, rel=1e-7)  # some are published with eight digits
 
 
 @every_imagenet

@@ -1,4 +1,4 @@
-"""Pictures, folders and shards made on the spot."""
+"""Fixtures that make pictures, folders and shards."""
 
 import gzip
 import io
@@ -30,12 +30,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def failure() -> Failure:
     def run(loader: DataLoader[Batch]) -> str:
-        """Return the last line of the error that loading ends in."""
+        """Return the last line of the error that loading raises."""
         try:
             list(loader)
         except InputError as error:
-            # torch leaves the error and its workers in a reference cycle; found by the garbage collector instead of
-            # freed here, the workers would be waited for in vain, 5 seconds each.
+            # An error keeps a loader's workers alive through a reference cycle. If the garbage collector frees them
+            # later, torch waits 5 seconds for every worker, so break the cycle here.
             error.__traceback__ = None
             return str(error).strip().splitlines()[-1]
         pytest.fail("no InputError was raised")

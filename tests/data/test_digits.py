@@ -5,7 +5,7 @@ import pytest
 
 from parckit.data.digits import SIDE, open_digits
 
-# Frozen: results on the digits are comparable only while every run has the same split.
+# Never change these numbers: results on the digits can be compared only if all runs have the same split.
 SPLITS = {
     "train": (1255, "e60d742ed642118f"),
     "val": (178, "633f33b9142116f3"),
@@ -30,7 +30,7 @@ def test_the_splits_make_up_the_whole_without_overlap():
 @pytest.mark.parametrize(("split", "share"), [("train", 0.70), ("val", 0.10), ("test", 0.20)])
 def test_every_class_has_its_share(split, share):
     shares = np.bincount(open_digits(split=split).targets) / np.bincount(open_digits(split="all").targets)
-    # Rounding up takes at most one image more of the test's and val's share: 1 / 174 of the rarest class each.
+    # Rounding up gives test and val at most one more image of a class: 1 / 174 of the rarest class.
     np.testing.assert_allclose(shares, share, atol=0.015)
 
 

@@ -74,7 +74,7 @@ def test_a_single_saved_table_is_train_with_a_part_held_out(rows, picture, tmp_p
     np.testing.assert_array_equal(np.bincount(val.targets), [2, 2])  # a tenth of each class, rounded up
     assert sorted(_pixels(train) + _pixels(val)) == sorted(_pictures(picture, range(30)))
     assert _pixels(test) == _pixels(val)
-    for table in (train, val):  # targets stay with their pictures, whose classes alternate
+    for table in (train, val):  # every picture keeps its class; the classes alternate
         classes = dict(zip(_pictures(picture, range(30)), [0, 1] * 15, strict=True))
         assert [classes[pixels] for pixels in _pixels(table)] == table.targets.tolist()
 
@@ -95,6 +95,70 @@ def test_folders_that_load_dataset_reads(rows, tmp_path):
     assert open_huggingface(source, split="all").targets.tolist() == [0, 1, 1, 1, 0]
 
 
+def _folder(tmp_path, files) -> str:
+    for name, table in files.items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(tmp_path / "set" / name)
+    return f"hf://{tmp_path / 'set'}"
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train.parquet", "test.parquet"),
+        ("data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"),
+        ("training/part[1].parquet", "Test/part.parquet"),
+    ],
+)
+def test_names_say_which_split_a_table_belongs_to(rows, tmp_path, train, test):
+    source = _folder(tmp_path, {train: rows([0, 1, 1, 0]), test: rows([1, 0])})
+    assert open_huggingface(source, split="train").targets.size == 2  # one of each class is held out
+    assert open_huggingface(source, split="test").targets.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("name", ["my_test_pictures.parquet", "part-test.parquet", "latest.parquet", "eval.parquet"])
+def test_no_split_is_guessed(rows, tmp_path, name):
+    assert len(open_huggingface(_folder(tmp_path, {name: rows([0, 1])}), split="all").targets) == 2
+    source = _folder(tmp_path, {name: rows([0, 1]), "train.parquet": rows([0, 1])})
+    with pytest.raises(InputError, match=f"{name} belongs to no split, but other files do"):
+        open_huggingface(source, split="all")
+
+
+def test_folders_without_one_kind_of_table_are_told(rows, tmp_path, image_folder):
+    photos = image_folder({"cat": 1, "test": 1})
+    with pytest.raises(InputError, match=f"holds no table; .*; for images in class folders give --data {photos}"):
+        open_huggingface(f"hf://{photos}", split="train")
+    source = _folder(tmp_path, {"a.parquet": rows([0])})
+    (tmp_path / "set" / "b.csv").write_text("x\n")
+    with pytest.raises(InputError, match="tables of several kinds, csv, parquet"):
+        open_huggingface(source, split="train")
+
+
+@pytest.mark.parametrize(
+    ("values", "query", "labels", "targets"),
+    [
+        (["dog", "cat", "dog"], "", ("cat", "dog"), [1, 0, 1]),
+        ([10, 9, 2_000_000_000], "", ("9", "10", "2000000000"), [1, 0, 2]),
+        ([True, False, True], "", ("False", "True"), [1, 0, 1]),
+        (["2", "10", "2"], "?label=label", ("2", "10"), [0, 1, 0]),
+    ],
+)
+def test_plain_columns_hold_classes(rows, saved, values, query, labels, targets):
+    table = rows([0, 1, 0]).remove_columns("label").add_column("label", values)
+    opened = open_huggingface(saved(test=table) + query, split="test")
+    assert opened.labels == labels
+    assert opened.targets.tolist() == targets
+
+
+@pytest.mark.parametrize("hidden", [[None, None], ["", " "], [-1, -1]])
+def test_a_split_with_hidden_plain_classes_counts_as_missing(rows, saved, hidden):
+    plain = rows([0, 1]).remove_columns("label")
+    train = plain.add_column("label", [3, 4] if hidden == [-1, -1] else ["a", "b"])
+    table = open_huggingface(saved(validation=train, test=plain.add_column("label", hidden)), split="test")
+    assert table.served == "val"
+    assert [(entry.path, entry.cause) for entry in table.left_out] == [("test", "split")]
+
+
 def test_pictures_beside_the_table_are_read(tmp_path, picture):
     picture(5).save(tmp_path / "5.png")
     features = datasets.Features({"image": datasets.Image(decode=False), "y": datasets.ClassLabel(names=["a"])})
@@ -107,7 +171,7 @@ def test_pictures_beside_the_table_are_read(tmp_path, picture):
 def test_columns_can_be_chosen(saved, rows):
     train = rows([0, 1]).add_column("coarse", [0, 0], feature=datasets.ClassLabel(names=["animal"]))
     source = saved(train=train, validation=train, test=train)
-    with pytest.raises(InputError, match=r"one column of type ClassLabel .* \?label=COLUMN from: label, coarse"):
+    with pytest.raises(InputError, match=r"one column of type ClassLabel.* \?label=COLUMN from: label, coarse, id"):
         open_huggingface(source, split="train")
     assert open_huggingface(f"{source}?label=coarse", split="train").labels == ("animal",)
     assert open_huggingface(f"{source}?image=img&label=label", split="train").labels == ("cat", "dog")
@@ -116,7 +180,7 @@ def test_columns_can_be_chosen(saved, rows):
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("?label=id", r"one column of type ClassLabel .* \?label=COLUMN from: label"),
+        ("?label=img", r"one column of type ClassLabel.* \?label=COLUMN from: label, id"),
         ("?image=label", r"one column of type Image .* \?image=COLUMN from: img"),
         ("?split=train", r"unknown option 'split'; accepted are image=COLUMN and label=COLUMN"),
     ],
@@ -126,9 +190,12 @@ def test_columns_that_do_not_serve_are_told(saved, rows, query, message):
         open_huggingface(saved(test=rows([0])) + query, split="test")
 
 
+def test_splits_with_other_classes_are_joined_by_name(saved, rows):
+    table = open_huggingface(saved(train=rows([0]), test=rows([0], names=("owl", "cat"))), split="all")
+    assert [table.labels[target] for target in table.targets] == [rows([0]).features["label"].names[0], "owl"]
+
+
 def test_what_does_not_fit_is_told(saved, rows, tmp_path):
-    with pytest.raises(InputError, match="the classes of test differ"):
-        open_huggingface(saved(train=rows([0]), test=rows([0], names=("dog", "cat"))), split="test")
     with pytest.raises(InputError, match=r"has only the splits extra; accepted are train, training, val, valid"):
         open_huggingface(saved(extra=rows([0])), split="test")
     with pytest.raises(InputError, match="no split has a class in column 'label' for every row"):

@@ -12,7 +12,7 @@ from parckit.data import eval_transform, open_images
 from parckit.data.imagenet import DEVKIT_ARCHIVE, TRAIN_ARCHIVE, VAL_ARCHIVE, lay_out_imagenet
 
 WNIDS = ("n01", "n02", "n03")
-# The official numbers are in no order of the names; the last synset is a kind of classes.
+# The official numbers are not in the order of the names. The last synset is not a class but a group of classes.
 SYNSETS = ((1, "n03", 0), (2, "n01", 0), (3, "n02", 0), (4, "n00", 3))
 ANSWERS = (3, 1, 2, 1)
 VAL_CLASSES = ("n02", "n03", "n01", "n03")
@@ -82,15 +82,15 @@ def test_folders(archives, tmp_path, encoded):
 
 def test_shards_hold_what_the_folders_do(archives, tmp_path):
     transform = eval_transform(Preprocessing(size=(8, 8)))
-    found = {}
+    contents = {}
     for form in ("folders", "shards"):
         lay_out_imagenet(archives, tmp_path / form, form=form, shard_size=4)
         for split in ("train", "val"):
             images = open_images(str(tmp_path / form), split=split, transform=transform)
             assert images.labels == WNIDS
-            found[form, split] = sorted((images[i][1], images[i][0].numpy().tobytes()) for i in range(len(images)))
-    assert found["folders", "train"] == found["shards", "train"]
-    assert found["folders", "val"] == found["shards", "val"]
+            contents[form, split] = sorted((images[i][1], images[i][0].numpy().tobytes()) for i in range(len(images)))
+    assert contents["folders", "train"] == contents["shards", "train"]
+    assert contents["folders", "val"] == contents["shards", "val"]
     assert len(list((tmp_path / "shards").glob("train-*.tar"))) == 2
 
 

@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from parckit.contract import Preprocessing
 from parckit.data import (
@@ -10,17 +11,20 @@ from parckit.data import (
     Batch,
     BatchShape,
     DrawnImages,
+    IndexedImages,
     OneSize,
+    Sample,
     SeededBatches,
     collate_classes,
     eval_transform,
     image_loader,
     open_images,
+    open_table,
     train_loader,
     train_transform,
 )
 
-# Python 3.12 and later warn of any fork in a process with threads; torch's loader forks on Linux before 3.14.
+# Python 3.12 and later warn if a process with threads forks. Before Python 3.14, torch's loader forks on Linux.
 pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 PREPROCESSING = Preprocessing(size=(6, 4))
@@ -35,7 +39,7 @@ def spoilt(image_folder):
 
 
 def test_collate_counts_what_it_drops():
-    batch = collate_classes([(torch.ones(3, 2, 2), 1), None, (torch.zeros(3, 2, 2), 0), None])
+    batch = collate_classes([Sample(torch.ones(3, 2, 2), 1), None, Sample(torch.zeros(3, 2, 2), 0), None])
     assert batch.images.shape == (2, 3, 2, 2)
     assert batch.targets.tolist() == [1, 0]
     assert batch.skipped == 2
@@ -75,7 +79,7 @@ def test_a_skipped_image_is_logged(spoilt, caplog):
 def drawn(source: str, *, workers: int = 0, **options: object) -> list[Batch]:
     table = open_images(source, split="val", transform=TRANSFORM).table
     images = DrawnImages(table, transform=train_transform(PREPROCESSING, augment=AugmentSettings(policy="trivial")))
-    batches = SeededBatches(len(images), batch=BatchShape(8, PREPROCESSING.size), sizes=OneSize(), **options)
+    batches = SeededBatches(len(images), batch=BatchShape(8, PREPROCESSING.size), sizes=OneSize(), epochs=1, **options)
     return list(train_loader(images, batches=batches, workers=workers))
 
 
@@ -102,7 +106,7 @@ def test_a_drawn_image_is_skipped_and_counted(spoilt):
     table = open_images(str(spoilt), split="test", transform=TRANSFORM).table
     transform = train_transform(PREPROCESSING, augment=AugmentSettings())
     images = DrawnImages(table, transform=transform, on_error="skip")
-    batches = SeededBatches(len(images), batch=BatchShape(7, PREPROCESSING.size), sizes=OneSize())
+    batches = SeededBatches(len(images), batch=BatchShape(7, PREPROCESSING.size), sizes=OneSize(), epochs=1)
     (batch,) = train_loader(images, batches=batches)
     assert (len(batch.targets), batch.skipped) == (6, 1)
 
@@ -116,3 +120,46 @@ def test_processes_share_the_images_without_repeating_any(processes):
     ]
     assert [len(part) for part in parts] == [len(range(i, 178, processes)) for i in range(processes)]
     assert torch.cat(parts).bincount().tolist() == np.bincount(dataset.table.targets).tolist()
+
+
+class NoMemory:
+    """A transform of a machine without memory: it fails for every picture of the second class."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, picture, target, **kwargs):
+        if target == 1:
+            raise self.error
+        return TRANSFORM(picture, target)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes"), ZeroDivisionError("x")]
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_picture_that_cannot_be_transformed_is_named_or_skipped(image_folder, failure, caplog, error, training):
+    root = image_folder({"train/cat": 3, "train/dog": 1, "val/cat": 1, "val/dog": 1})
+    table = open_table(str(root), split="train")
+
+    def load(on_error):
+        if not training:
+            return image_loader(IndexedImages(table, transform=NoMemory(error), on_error=on_error), batch_size=4)
+        drawn = DrawnImages(table, transform=NoMemory(error), on_error=on_error)
+        batches = SeededBatches(4, batch=BatchShape(4, (6, 4)), sizes=OneSize(), epochs=1, seed=0)
+        return train_loader(drawn, batches=batches)
+
+    said = failure(load("raise"))
+    assert said.startswith(f"{root / 'train' / 'dog' / '000.png'}: cannot be prepared ({type(error).__name__}")
+    (batch,) = load("skip")
+    assert (batch.targets.tolist(), batch.skipped) == ([0, 0, 0], 1)
+    assert "skipped" in caplog.text
+
+
+def test_a_picture_whose_decoder_has_no_memory_is_named(spoilt, monkeypatch, failure):
+    def load(image):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "load", load)
+    dataset = open_images(str(spoilt), split="test", transform=TRANSFORM)
+    assert "000.png: cannot be read as an image (MemoryError)" in failure(image_loader(dataset, batch_size=2))

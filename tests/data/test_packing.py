@@ -12,12 +12,12 @@ from parckit.data.shards import ShardTable, open_shards
 
 def _contents(table: ShardTable) -> list[tuple[int, bytes]]:
     """Return class and encoded bytes of every sample."""
-    found = []
+    contents = []
     for target, (shard, offset, size) in zip(table.targets.tolist(), table.where.tolist(), strict=True):
         with table.tars[shard].open("rb") as file:
             file.seek(offset)
-            found.append((target, file.read(size)))
-    return found
+            contents.append((target, file.read(size)))
+    return contents
 
 
 def _folder_contents(source: Path, split) -> list[tuple[int, bytes]]:
@@ -101,7 +101,7 @@ def test_nothing_is_left_when_an_image_cannot_be_read(image_folder, tmp_path):
 
     with pytest.raises(FileNotFoundError):
         pack_folder(source, tmp_path / "new" / "out", track=track)
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not list((tmp_path / "new").glob("*"))
 
 
 def test_a_folder_that_holds_something_is_not_replaced(image_folder, tmp_path):
@@ -127,7 +127,7 @@ def test_the_working_folder_is_not_replaced(image_folder, tmp_path, monkeypatch)
     source = image_folder(SPLIT)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(InputError, match=r"^\.: is or holds the folder this runs in"):
+    with pytest.raises(InputError, match=r"^\.: is or contains the working folder"):
         pack_folder(source, Path())
 
 
@@ -135,6 +135,14 @@ def test_shards_do_not_go_where_they_would_become_a_class(image_folder):
     source = image_folder({"a": 2})
     with pytest.raises(InputError, match=f"{source / 'shards'}: is inside {source}"):
         pack_folder(source, source / "shards")
+
+
+def test_shards_do_not_replace_their_own_images(image_folder, monkeypatch):
+    source = image_folder({"a": 2})
+    monkeypatch.chdir(source.parent)
+    with pytest.raises(InputError, match=f"^{source.name}: is the folder of the images itself; name another folder"):
+        pack_folder(source, Path(source.name))
+    assert sorted(path.name for path in source.rglob("*")) == ["000.png", "001.png", "a"]
 
 
 @pytest.mark.parametrize("label", ["two\nlines", " outer blank", "para\u2029graph"])
@@ -155,5 +163,5 @@ def test_mistakes_are_named(image_folder, tmp_path):
 def test_pixels_come_back(image_folder, tmp_path, picture):
     pack_folder(image_folder({"test/a": 3}), tmp_path / "out")
     table = open_shards(str(tmp_path / "out"), split="test")
-    found = sorted(np.asarray(table.load(index)).tobytes() for index in range(3))
-    assert found == sorted(np.asarray(picture(number)).tobytes() for number in range(3))
+    contents = sorted(np.asarray(table.load(index)).tobytes() for index in range(3))
+    assert contents == sorted(np.asarray(picture(number)).tobytes() for number in range(3))

@@ -13,8 +13,9 @@ SIDES = (160, 192, 256, 288, 320)
 SIZE = (32, 48)
 
 
-def sample(length: int = 103, *, batch_size: int = 10, sizes=None, size=SIZE, **options) -> SeededBatches:
-    return SeededBatches(length, batch=BatchShape(batch_size, size), sizes=sizes or OneSize(), **options)
+def sample(length: int = 103, *, batch_size: int = 10, sizes=None, size=SIZE, epochs=10, **options) -> SeededBatches:
+    shape = BatchShape(batch_size, size)
+    return SeededBatches(length, batch=shape, sizes=sizes or OneSize(), epochs=epochs, **options)
 
 
 def images(batches: SeededBatches) -> list[int]:
@@ -26,6 +27,18 @@ def test_an_epoch_draws_whole_batches_of_different_images():
     assert [len(batch) for batch in batches] == [10] * len(batches) == [10] * 10
     assert len(set(images(batches))) == 100
     assert set(images(batches)) < set(range(103))
+
+
+def test_every_epoch_knows_its_share_of_the_run():
+    batches = sample(epochs=4)
+    shares = []
+    for number in range(4):
+        batches.set_epoch(number)
+        shares.append({draw.share for batch in batches for draw in batch})
+    assert shares == [{0}, {0.25}, {0.5}, {0.75}]
+    # With another number of epochs, augmentations that end before the run does would end at a wrong time.
+    with pytest.raises(TypeError, match="epochs"):
+        SeededBatches(100, batch=BatchShape(10, SIZE), sizes=OneSize())
 
 
 def test_order_and_augmentation_follow_from_seed_and_epoch():
@@ -57,9 +70,9 @@ def test_a_continued_epoch_is_the_rest_of_it():
     whole = list(batches)
     assert len(whole) == 7
     batches.resume_at(5, start=3)
-    batches.set_epoch(5)  # lightning says so once more
+    batches.set_epoch(5)  # Lightning calls it once more
     assert list(batches) == whole[3:]
-    assert len(batches) == len(whole)  # lightning counts the batches left out
+    assert len(batches) == len(whole)  # Lightning counts the skipped batches, too
     batches.set_epoch(6)
     batches.set_epoch(5)
     assert list(batches) == whole
@@ -124,14 +137,14 @@ def test_the_sizes_come_in_another_order_in_every_epoch():
 
 def test_images_grow_to_their_full_size():
     batches = sample(sizes=Progressive(start=0.5, until=0.5, multiple=8), epochs=8)
-    found = []
+    sizes = []
     for number in range(8):
         batches.set_epoch(number)
         ((size, share),) = {(draw.size, draw.share) for batch in batches for draw in batch}
         assert share == number / 8
-        found.append(size)
+        sizes.append(size)
     # Scales 4/8, 5/8, 6/8, 7/8, then 1, in multiples of 8 (halves round to even ones).
-    assert found == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4
+    assert sizes == [(16, 24), (16, 32), (24, 32), (32, 40)] + [SIZE] * 4
 
 
 @pytest.mark.parametrize(
@@ -158,7 +171,7 @@ def test_repeated_images_share_a_batch_with_seeds_of_their_own():
         assert set(Counter(draw.image for draw in batch).values()) == {3}
     assert len(set(images(batches))) == 32
     assert len({draw.seed for batch in drawn for draw in batch}) == 96
-    # Mixing pairs neighbours.
+    # Mixup and CutMix pair neighbours.
     pairs = [(a.image, b.image) for batch in drawn for a, b in zip(batch, batch[1:] + batch[:1], strict=True)]
     assert not any(a == b for a, b in pairs)
 
@@ -187,6 +200,39 @@ def test_every_image_comes_equally_often():
         drawn[images(batches)] += 1
     # 14 of 20 images in 300 epochs: 210 each, with a standard deviation of 8.
     assert abs(drawn - 210).max() < 40
+
+
+CLASSES = np.repeat([0, 1, 3], [90, 10, 3])  # no image is of class 2
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_balanced_sampling_draws_every_class_equally_often(repeats):
+    batches = sample(classes=CLASSES, repeats=repeats, batch_size=1)
+    drawn = [draw for batch in batches for draw in batch]
+    assert len(drawn) == 103
+    counts = Counter(CLASSES[draw.image] for draw in drawn)
+    assert set(counts) == {0, 1, 3}
+    assert max(counts.values()) - min(counts.values()) < 2 * repeats
+    # Within a class, too, images come equally often, and every time with another augmentation.
+    for index in (0, 1, 3):
+        often = Counter(draw.image for draw in drawn if CLASSES[draw.image] == index)
+        every = [often[image] for image in np.flatnonzero(index == CLASSES).tolist()]
+        assert max(every) - min(every) < 2 * repeats
+    assert len({draw.seed for draw in drawn}) == 103
+
+
+def test_balanced_sampling_depends_on_seed_and_epoch_alone_and_can_be_continued():
+    whole = sample(classes=CLASSES, seed=3)
+    whole.set_epoch(2)
+    expected = list(whole)
+    rest = sample(classes=CLASSES, seed=3)
+    rest.resume_at(2, start=6)
+    assert list(rest) == expected[6:]
+    whole.set_epoch(3)
+    assert list(whole) != expected
+    first, second = ([*sample(classes=CLASSES, batch_size=5, seed=3, process=i, processes=2)] for i in range(2))
+    for one, other, both in zip(first, second, sample(classes=CLASSES, seed=3), strict=True):
+        assert sorted([*one, *other]) == sorted(both)
 
 
 @pytest.mark.parametrize(

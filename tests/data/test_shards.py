@@ -1,12 +1,15 @@
+import gzip
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from parckit.contract import InputError, Preprocessing
-from parckit.data import eval_transform, image_loader, open_images
+from parckit.data import archives, eval_transform, image_loader, open_images
+from parckit.data.shardlist import parse_labels
 from parckit.data.shards import open_shards
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
@@ -49,10 +52,43 @@ def test_a_key_ends_at_the_first_dot_of_the_file_name(shard):
     assert table.targets.tolist() == [0, 1, 2]
 
 
-def test_files_that_macos_puts_beside_shards_are_no_shards(shard):
+@pytest.mark.parametrize(
+    ("files", "keys"),
+    [
+        ({"v1.5.png": b"", "v1.5.cls": b"1"}, ["v1.5"]),
+        ({"a.b.c.PNG": b"", "a.b.c.CLS": b"1"}, ["a.b.c"]),
+        ({"v.1.png": b"", "v.1.cls": b"0", "v.2.jpg": b"", "v.2.json": b"", "v.2.cls": b"1"}, ["v.1", "v.2"]),
+        ({"v.png": b"", "v.cls": b"0", "v.2.png": b"", "v.2.cls": b"1"}, ["v", "v.2"]),
+        ({"d.x/v.1.png": b"", "d.x/v.1.cls": b"0"}, ["d.x/v.1"]),
+        ({"v.png": b"", "v.depth.png": b"", "v.mask.png": b"", "v.cls": b"0"}, ["v"]),
+    ],
+)
+def test_no_sample_with_dots_in_its_key_is_lost(shard, files, keys):
+    table = open_shards(str(shard("test-0.tar", [], extra=files)), split="test")
+    assert table.keys.tolist() == keys
+
+
+def test_files_beside_shards_that_are_no_shards_are_told(shard):
     path = shard("test-0000.tar", [0])
     path.with_name("._test-0000.tar").write_bytes(b"resource fork")
-    assert len(open_shards(str(path.parent), split="test").targets) == 1
+    for name in ("test-0001.tar.zst", "notes"):
+        path.with_name(name).touch()
+    os.mkfifo(path.with_name("test-0002.tar"))
+    table = open_shards(str(path.parent), split="test")
+    assert len(table.targets) == 1
+    assert {(Path(entry.path).name, entry.cause) for entry in table.left_out} == {
+        ("._test-0000.tar", "hidden"),
+        ("test-0001.tar.zst", "ending"),
+        ("notes", "ending"),
+        ("test-0002.tar", "special"),
+    }
+
+
+@pytest.mark.parametrize("text", ["\ufeffcat\ndog\n", "\ufeffcat\r\ndog\r\n"])
+def test_a_byte_order_mark_is_no_part_of_a_class(shard, text):
+    path = shard("test-0000.tar", [0, 1])
+    (path.parent / "classes.txt").write_bytes(text.encode())
+    assert open_shards(str(path.parent), split="test").labels == ("cat", "dog")
 
 
 def test_a_shard_is_unpacked_once_and_again_when_it_changes(shard, cache):
@@ -74,7 +110,7 @@ def test_a_shard_is_read_through_once(shard, picture, monkeypatch):
     table = open_shards(str(path), split="test")
     assert table.targets.tolist() == [1, 0]
     np.testing.assert_array_equal(np.asarray(table.load(1)), np.asarray(picture(1)))
-    # What was kept is checked against the classes of today.
+    # The cached index is checked against the present classes.
     (path.parent / "classes.txt").write_text("cat\n")
     with pytest.raises(InputError, match=r"test-0000\.tar:00000\.cls: '1' is not a class index in 0\.\.0"):
         open_shards(str(path), split="test")
@@ -139,6 +175,11 @@ def test_patterns_with_braces_and_wildcards(shard, pattern):
         ("train-0.tar", "train", "the only train shard cannot also be held out"),
         ("{train-0,other}.tar", "train", "other.tar: the name does not begin with train-, val- or test-"),
         ("test-0.tar", "train", "has no train split, only test"),
+        ("train-{0..99999999999}.tar", "train", "stands for more than 100000 names"),
+        ("train-{0..9999999999999999999999}.tar", "train", "stands for more than 100000 names"),
+        ("train-{0..9999}{0..9999}.tar", "train", "stands for more than 100000 names"),
+        ("train-{99999999999..0..2}.tar", "train", "stands for more than 100000 names"),
+        ("{" * 90 + "a,b" + "}" * 90 + ".tar", "train", "a brace is not closed|no such shard"),
     ],
 )
 def test_shards_that_do_not_serve_are_told(shard, pattern, split, message):
@@ -155,6 +196,13 @@ def test_shards_that_do_not_serve_are_told(shard, pattern, split, message):
         ({"k.png": b"", "k.cls": b"-1"}, r"test-0\.tar:k\.cls: '-1' is not a class index"),
         ({"k.png": b""}, r"test-0\.tar:k: sample without label, a file k\.cls"),
         ({"k.cls": b"0"}, r"test-0\.tar:k: sample without image"),
+        ({"k.1.cls": b"0"}, r"test-0\.tar:k\.1: sample without image"),
+        ({"k.1.png": b""}, r"test-0\.tar:k\.1: sample without label, a file k\.1\.cls"),
+        ({"k.1.png": b"", "k.cls": b"0"}, r"test-0\.tar:k: sample without image"),
+        ({"k.png": b"", "k.cls": b"0", "k.PNG": b""}, r"test-0\.tar:k\.PNG: appears twice"),
+        ({"k.png": b"", "k.cls": b"9" * 20}, r"test-0\.tar:k\.cls: '9{20}' is not a class index"),
+        ({"k.png": b"", "k.cls": b"4000000000"}, r"test-0\.tar:k\.cls: '4000000000' is not a class index"),
+        ({"k.png": b"", "k.cls": b"9" * 5000}, r"test-0\.tar:k\.cls: has 5000 bytes"),
     ],
 )
 def test_a_faulty_sample_is_told_by_shard_and_key(shard, extra, message):
@@ -206,3 +254,59 @@ def test_a_real_cifar10_shard():
     means = np.mean([np.asarray(table.load(index)).mean(axis=(0, 1)) for index in range(0, 5000, 25)], axis=0) / 255
     # The set's documented mean; 200 images with a spread of about 0.13 between image means: 4 standard errors.
     np.testing.assert_allclose(means, [0.4913, 0.4821, 0.4465], atol=0.04)
+
+
+def _declaring(size: int, *, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """Return the header of a member that declares a size, in the form that allows any number."""
+    member = tarfile.TarInfo("k.png")
+    member.size, member.type = size, kind
+    header = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (size & (2**96 - 1)).to_bytes(12, "big") if size < 0 else header[124:136]
+    header[124] |= 0x80 if size < 0 else 0
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
+    return bytes(header)
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        (_declaring(50 << 30), 0),
+        (_declaring(1 << 30), 3 << 30),
+        (_declaring(2 << 30, kind=tarfile.GNUTYPE_LONGNAME), 3 << 30),
+        (_declaring(2 << 30, kind=tarfile.XHDTYPE), 3 << 30),
+        (_declaring(-512), 0),
+        (_declaring(-512, kind=tarfile.GNUTYPE_LONGNAME), 0),
+    ],
+    ids=["more than there is", "gigabytes", "a long name", "attributes", "negative", "a negative name"],
+)
+def test_a_tar_that_declares_impossible_sizes_is_refused_at_once(tmp_path, header, length):
+    path = tmp_path / "test-0.tar"
+    with path.open("wb") as file:
+        file.write(header + bytes(1024))
+        file.truncate(max(length, 1536))  # a hole: takes no space on the disk
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"test-0\.tar: broken shard"):
+        open_shards(str(path), split="test")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 << 20
+
+
+def test_a_gzip_bomb_is_refused_and_leaves_nothing(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(archives, "_UNPACKED", 8 << 20)
+    (tmp_path / "test-0.tar.gz").write_bytes(gzip.compress(bytes(32 << 20)))
+    with pytest.raises(InputError, match=r"test-0\.tar\.gz: broken shard \(unpacks to more than"):
+        open_shards(str(tmp_path), split="test")
+    assert not list(cache.glob("*"))
+
+
+@pytest.mark.parametrize("files", [{}, {"k.png": b""}, {"notes.txt": b""}])
+def test_a_packed_shard_that_cannot_be_used_leaves_no_copy(shard, cache, files):
+    with pytest.raises(InputError, match="test-0"):
+        open_shards(str(shard("test-0.tar.gz", [], extra=files)), split="test")
+    assert not list(cache.glob("*.tar"))
+
+
+def test_reading_many_class_names_takes_no_quadratic_time():
+    names = [f"c{number}" for number in range(200_000)]
+    assert len(parse_labels("\n".join(names), name="classes.txt")) == len(names)

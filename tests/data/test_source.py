@@ -23,8 +23,8 @@ def test_a_dataset_knows_its_labels_and_what_is_true(image_folder):
     dataset = open_images(str(image_folder({"test/cat": 1, "test/dog": 2})), split="test", transform=TRANSFORM)
     assert dataset.labels == ("cat", "dog")
     assert dataset.table.targets.tolist() == [0, 1, 1]
-    image, target = dataset[2]
-    assert (image.shape, target) == ((3, 4, 4), 1)
+    sample = dataset[2]
+    assert (sample.image.shape, sample.target, sample.geometry.input_size) == ((3, 4, 4), 1, (4, 4))
 
 
 def test_a_dataset_tells_what_served_as_its_split(image_folder, shard):
@@ -46,6 +46,14 @@ def test_an_unknown_source_lists_the_accepted_ones(tmp_path):
     (tmp_path / "images.zip").write_bytes(b"")
     with pytest.raises(InputError, match=r"images\.zip: not a folder; accepted are"):
         open_images(str(tmp_path / "images.zip"), split="test", transform=TRANSFORM)
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000, "{" * 3000 + "a,b" + "}" * 3000, "a" * 300 + ".tar"])
+def test_a_name_that_no_system_can_have_is_refused_in_one_short_line(name):
+    with pytest.raises(InputError) as caught:
+        open_images(name, split="test", transform=TRANSFORM)
+    assert len(str(caught.value)) < 600
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

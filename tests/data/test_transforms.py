@@ -10,6 +10,7 @@ from torch import Tensor
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import AugmentSettings, eval_transform, train_transform
+from parckit.processing import preprocess
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 RAND = "rand-m9-mstd0.5-inc1"
@@ -69,35 +70,39 @@ def _expected(image: Image.Image, *, resized: tuple[int, int], corner: tuple[int
 )
 def test_eval_equals_an_independent_float64_computation(picture, height, width, size, crop_pct, resized, corner):
     image = picture(height=height, width=width)
-    found = evaluated(image, Preprocessing(size=size, crop_pct=crop_pct, mean=MEAN, std=STD))
-    assert (found.shape, found.dtype) == ((3, *size), torch.float32)
-    # Pillow rounds to whole levels after each of the two passes: one level at most, a hundredth for its fixed point.
+    result = evaluated(image, Preprocessing(size=size, crop_pct=crop_pct, mean=MEAN, std=STD))
+    assert (result.shape, result.dtype) == ((3, *size), torch.float32)
+    # Pillow resizes in two passes and rounds after both: at most one level in all, and 1 % for its fixed-point numbers.
     tolerance = 1.01 / 255 / min(STD)
     np.testing.assert_allclose(
-        found, _expected(image, resized=resized, corner=corner, size=size), atol=tolerance, rtol=0
+        result, _expected(image, resized=resized, corner=corner, size=size), atol=tolerance, rtol=0
     )
 
 
 def test_an_image_of_the_right_size_is_only_normalised(picture):
     image = picture(height=12, width=9)
-    found = evaluated(image, Preprocessing(size=(12, 9), mean=MEAN, std=STD))
+    result = evaluated(image, Preprocessing(size=(12, 9), mean=MEAN, std=STD))
     expected = ((np.asarray(image) / 255 - MEAN) / STD).transpose(2, 0, 1)
     # float32 against float64: values below 5, two roundings of 6e-8 relative.
-    np.testing.assert_allclose(found, expected, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(result, expected, atol=2e-6, rtol=0)
 
 
 def test_bgr_turns_the_channels_before_mean_and_std():
     image = Image.new("RGB", (4, 4), (255, 102, 0))
-    found = evaluated(image, Preprocessing(size=(4, 4), mean=MEAN, std=STD, channel_order="bgr"))
+    result = evaluated(image, Preprocessing(size=(4, 4), mean=MEAN, std=STD, channel_order="bgr"))
     # As above: float32 rounding.
-    np.testing.assert_allclose(found[:, 0, 0], [(0 - 0.5) / 0.2, (0.4 - 0.4) / 0.25, (1 - 0.3) / 0.3], atol=2e-6)
+    np.testing.assert_allclose(result[:, 0, 0], [(0 - 0.5) / 0.2, (0.4 - 0.4) / 0.25, (1 - 0.3) / 0.3], atol=2e-6)
 
 
-def test_training_without_augmentation_is_evaluation(picture):
-    preprocessing = Preprocessing(size=(8, 12), crop_pct=0.8, mean=MEAN, std=STD, interpolation="bicubic")
-    image = picture(height=30, width=31)
+@pytest.mark.parametrize("fit", [{"fit": "cover", "crop_pct": 0.8}, {"fit": "stretch"}, {"fit": "contain"}], ids=str)
+@pytest.mark.parametrize("size", [(8, 12), (12, 12), (20, 30)], ids=str)
+def test_training_without_augmentation_is_evaluation(picture, fit, size):
+    preprocessing = Preprocessing(size=(8, 12), mean=MEAN, std=STD, interpolation="bicubic", **fit)
     nothing = AugmentSettings(crop="none", flip=0.0)
-    assert torch.equal(changed(image, preprocessing, nothing), evaluated(image, preprocessing))
+    for height, width in ((30, 31), (9, 40), (8, 12)):
+        image = picture(height=height, width=width)
+        expected = preprocess(image, preprocessing.with_size(size))[0]
+        assert np.array_equal(changed(image, preprocessing, nothing, size=size), expected)
 
 
 def test_what_is_true_of_a_picture_stays_true(picture):
@@ -134,7 +139,7 @@ def test_augmentation_is_seeded_random_and_of_the_asked_size(picture, augment, s
 
 @pytest.mark.parametrize(("side", "padding"), [(8, 2), (16, 4)])
 def test_a_padded_crop_shifts_by_at_most_its_share_of_the_padding(picture, side, padding):
-    # Images of 8 pixels: at half the recipe's side half the padding is left.
+    # At half the recipe's side the padding is half as wide.
     image = picture(height=8, width=8)
     augment = AugmentSettings(crop="pad", padding=padding, flip=0.0)
     preprocessing = Preprocessing(size=(side, side))
@@ -142,9 +147,9 @@ def test_a_padded_crop_shifts_by_at_most_its_share_of_the_padding(picture, side,
     windows = {(padded[:, i : i + 8, j : j + 8]).tobytes() for i in range(5) for j in range(5)}
     torch.manual_seed(0)
     crops = (changed(image, preprocessing, augment, size=(8, 8)) for _ in range(60))
-    found = {crop.mul(255).round().to(torch.uint8).numpy().tobytes() for crop in crops}
-    assert found <= windows
-    assert len(found) > 10  # of 25 windows in 60 draws
+    result = {crop.mul(255).round().to(torch.uint8).numpy().tobytes() for crop in crops}
+    assert result <= windows
+    assert len(result) > 10  # of 25 windows in 60 draws
 
 
 def test_a_certain_flip_mirrors(picture):
@@ -178,19 +183,19 @@ def test_randaugment_is_that_of_timms_own_pipeline(picture, interpolation, order
             for step in theirs:
                 augmented = step(augmented)
         except ValueError:
-            continue  # at full strength it posterises to no bits, which new versions of Pillow refuse
+            continue  # at full strength timm posterises to 0 bits, which new versions of Pillow refuse
         expected = normalise(to_tensor(augmented)).numpy()[channels]
         seed(number)
         # Both divide by 255, subtract and divide in float32: values below 5, two roundings of 6e-8 relative.
         np.testing.assert_allclose(changed(image, preprocessing, augment), expected, atol=2e-6, rtol=0)
         different += augmented.tobytes() != image.tobytes()
-    assert different > 15  # either operation is left out half of the time
+    assert different > 15  # each of the two operations is left out with probability 0.5
 
 
 def test_randaugment_at_full_strength_works_with_every_pillow(picture):
     image = picture(height=8, width=8)
     augment = AugmentSettings(crop="none", policy="rand-m10-p1-n15-inc1")
-    # 15 of 15 operations, drawn with replacement: one that fails is met in nearly two of three images.
+    # 15 operations are drawn from 15 with replacement: nearly two of three images would meet one that fails.
     for number in range(20):
         seed(number)
         assert changed(image, Preprocessing(size=(8, 8)), augment).isfinite().all()
@@ -199,7 +204,7 @@ def test_randaugment_at_full_strength_works_with_every_pillow(picture):
 def test_random_interpolation_is_bilinear_or_bicubic(picture):
     image = picture(height=31, width=31)
 
-    # The whole square at another aspect does not fit into it, so every crop is the whole square.
+    # A crop of the whole area at another aspect does not fit into the square, so every crop is the whole square.
     def crop(interpolation: str) -> bytes:
         augment = AugmentSettings(scale=(1.0, 1.0), flip=0.0, interpolation=interpolation)
         return changed(image, Preprocessing(size=(13, 13)), augment).numpy().tobytes()
@@ -217,16 +222,16 @@ def test_erasing_fills_one_rectangle_with_noise(picture):
     erasing = AugmentSettings(crop="none", flip=0.0, erasing=1.0)
     seed(0)
     for _ in range(20):
-        found = changed(image, preprocessing, erasing)
-        rows, columns = (found != plain).any(dim=0).nonzero(as_tuple=True)
+        result = changed(image, preprocessing, erasing)
+        rows, columns = (result != plain).any(dim=0).nonzero(as_tuple=True)
         box = (slice(None), slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
-        # Sides are rounded to pixels: half of one on 40 is 1.3 % of a side, and of the area less than 1.5 %.
-        assert 0.02 - 0.015 < found[box][0].numel() / 40**2 < 1 / 3 + 0.015
+        # Sides are rounded to pixels: half a pixel of 40 is 1.3 % of a side, which changes the area by less than 1.5 %.
+        assert 0.02 - 0.015 < result[box][0].numel() / 40**2 < 1 / 3 + 0.015
         outside = torch.ones_like(plain, dtype=torch.bool)
         outside[box] = False
-        assert torch.equal(found[outside], plain[outside])
-        # Of at least 25 normal values: standard deviation 1, give or take four of its own, 0.14.
-        assert 0.4 < found[box].std() < 1.6
+        assert torch.equal(result[outside], plain[outside])
+        # Standard deviation of at least 25 normal values: 1, within four of its standard errors, 0.14 each.
+        assert 0.4 < result[box].std() < 1.6
 
 
 def test_a_run_ends_on_plain_images(picture):
@@ -266,3 +271,19 @@ def test_training_images_have_the_size_asked_for(picture, crop):
 def test_augment_refuses_what_makes_no_sense(values, message):
     with pytest.raises(InputError, match=message):
         AugmentSettings(**values)
+
+
+@pytest.mark.parametrize("crop", ["random_resized", "pad", "none"])
+@pytest.mark.parametrize("size", [(20_000, 1), (1, 20_000), (20_000, 3), (3, 65_000)])
+def test_no_step_of_training_makes_a_huge_picture(monkeypatch, crop, size):
+    resize, made = Image.Image.resize, []
+
+    def record(image, size, *args, **kwargs):
+        made.append(size[0] * size[1])
+        return resize(image, size, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "resize", record)
+    transform = train_transform(Preprocessing(size=(256, 256)), augment=AugmentSettings(crop=crop))
+    sample = transform(Image.new("RGB", size), 0, size=(256, 256), share=0.0)
+    assert sample.image.shape == (3, 256, 256)
+    assert max(made) <= 16 * 256 * 256

@@ -74,9 +74,9 @@ def define(x: Tensor, weight: Tensor, bias: Tensor, *, axis: str, padding: str) 
 def test_every_form_is_the_definition(axis, padding, form, shape, layout):
     for dtype, tolerance in ((torch.float64, FLOAT64), (torch.float32, FLOAT32)):
         x, weight, bias = (tensor.detach() for tensor in operands(shape, axis, padding, dtype))
-        found = convolve(x.to(memory_format=layout), weight, bias, axis=axis, padding=padding, form=form)
-        assert found.dtype == dtype
-        torch.testing.assert_close(found.double(), define(x, weight, bias, axis=axis, padding=padding), **tolerance)
+        out = convolve(x.to(memory_format=layout), weight, bias, axis=axis, padding=padding, form=form)
+        assert out.dtype == dtype
+        torch.testing.assert_close(out.double(), define(x, weight, bias, axis=axis, padding=padding), **tolerance)
 
 
 def test_the_reference_is_the_formula():
@@ -85,8 +85,8 @@ def test_the_reference_is_the_formula():
         ("circular", [532.0, 325.0, 253.0]),  # 2 x[i] + 3 x[i + 1] + 5 x[i + 2], indices modulo 3
         ("zeros", [53.0, 532.0, 320.0]),  # 2 x[i - 1] + 3 x[i] + 5 x[i + 1], zeros outside
     ):
-        found = axis_conv_reference(x, weight, axis="height", padding=padding)
-        torch.testing.assert_close(found.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
+        out = axis_conv_reference(x, weight, axis="height", padding=padding)
+        torch.testing.assert_close(out.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 3), (2, 2, 3, 1), (2, 2, 4, 3)], ids=str)
@@ -114,13 +114,17 @@ def test_all_forms_have_the_same_gradients(axis, padding, shape):
         torch.testing.assert_close(conv, matmul, rtol=1e-11, atol=1e-11)
 
 
-def test_second_derivatives_need_the_conv_form():
-    inputs = operands((2, 2, 3, 4), "width", "circular")
-    assert gradgradcheck(lambda x, w, b: circular_conv(x, w, b, axis="width", form="conv"), inputs)
-    out = circular_conv(*inputs, axis="width", form="matmul")
-    (first,) = torch.autograd.grad(out.square().sum(), inputs[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # torch itself calls it for forward-mode derivatives
+@forms
+@paddings
+@axes
+def test_second_and_forward_mode_derivatives_are_those_of_finite_differences(axis, padding, form):
+    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return convolve(x, weight, bias, axis=axis, padding=padding, form=form)
+
+    inputs = operands((2, 2, 3, 2), axis, padding)
+    assert gradgradcheck(run, inputs)
+    assert gradcheck(run, inputs, check_forward_ad=True, check_backward_ad=False)
 
 
 @pytest.mark.parametrize("wanted", [0, 1], ids=["x", "weight"])
@@ -314,9 +318,9 @@ def test_constant_kernels_seen_in_inference_mode_can_be_differentiated_through()
     conv = ConstantAxisConv2d(weight, None, axis="width", padding="circular", length=12, form="matmul")
     with torch.inference_mode():
         conv(x.detach())
-    (found,) = torch.autograd.grad(conv(x).square().sum(), x)
+    (gradient,) = torch.autograd.grad(conv(x).square().sum(), x)
     (expected,) = torch.autograd.grad(circular_conv(x, weight, axis="width", form="conv").square().sum(), x)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)  # sums over whole rows, twice
+    torch.testing.assert_close(gradient, expected, rtol=1e-11, atol=1e-11)  # sums over whole rows, twice
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -334,18 +338,34 @@ def test_constant_kernels_refuse_other_lengths():
         conv(torch.zeros(1, 3, 12, 9))
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # torch itself calls it for forward-mode derivatives
 @every_form
-def test_functional_gradients_are_the_same(form):
-    x, weight, _ = operands((2, 3, 9, 12), "width", "circular")
+@paddings
+def test_transforms_of_torch_func_give_what_autograd_gives(padding, form):
+    x, weight, _ = operands((3, 3, 9, 12), "width", padding)
+    weights = torch.stack((weight.detach(), 2 * weight.detach()))
 
-    def loss(weight: Tensor) -> Tensor:
-        return circular_conv(x, weight, axis="width", form=form).square().sum()
+    def run(weight: Tensor, x: Tensor) -> Tensor:
+        return convolve(x, weight, axis="width", padding=padding, form=form)
 
-    (expected,) = torch.autograd.grad(loss(weight), weight)
-    torch.testing.assert_close(torch.func.grad(loss)(weight.detach()), expected, rtol=1e-11, atol=1e-11)  # as above
+    def loss(weight: Tensor, image: Tensor) -> Tensor:
+        return run(weight, image[None]).square().sum()
+
+    # Gradients of every image alone.
+    expected = torch.stack([torch.autograd.grad(loss(weight, image), weight)[0] for image in x])
+    actual = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(weight.detach(), x.detach())
+    torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-11)  # as above
+    # The derivative in the direction of x: the convolution is linear.
+    _, tangent = torch.func.jvp(lambda x: run(weight, x), (x,), (x,))
+    torch.testing.assert_close(tangent, run(weight, x), **FLOAT64)
+    # Several kernels at once, with and without gradients.
+    for enable in (True, False):
+        with torch.set_grad_enabled(enable):
+            both = torch.func.vmap(run, in_dims=(0, None))(weights, x)
+            torch.testing.assert_close(both, torch.stack((run(weight, x), 2 * run(weight, x))), **FLOAT64)
 
 
-@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean")  # a trace is for one size
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python")  # a trace is for one size
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 @forms
 @paddings

@@ -61,9 +61,11 @@ def parc_conv(weights: dict[str, Tensor], *, prefix: str) -> ParCConv2d:
 
 
 def norm(weights: dict[str, Tensor], name: str) -> nn.Module:
-    own = {key.removeprefix(f"{name}."): tensor for key, tensor in weights.items() if key.startswith(f"{name}.")}
-    made = nn.BatchNorm2d(len(own["weight"]))
-    made.load_state_dict(own)
+    norm_weights = {
+        key.removeprefix(f"{name}."): tensor for key, tensor in weights.items() if key.startswith(f"{name}.")
+    }
+    made = nn.BatchNorm2d(len(norm_weights["weight"]))
+    made.load_state_dict(norm_weights)
     return made.eval()
 
 
@@ -120,8 +122,8 @@ OURS = {
 @torch.no_grad()
 def test_outputs_are_the_official_ones(case):
     facts = modules().meta["arrays"][case]
-    found = OURS[case.split("__")[0]](official_input(facts["input_tag"], facts["input_shape"]))
-    modules().assert_equal(case, found)
+    out = OURS[case.split("__")[0]](official_input(facts["input_tag"], facts["input_shape"]))
+    modules().assert_equal(case, out)
 
 
 @torch.no_grad()
@@ -130,6 +132,6 @@ def test_the_tolerance_sees_one_reversed_kernel():
     facts = modules().meta["arrays"][case]
     weights = weights_of("gcc_ca_pe", gain=1.2)
     weights["meta_kernel_2_W"] = weights["meta_kernel_2_W"].flip(3)
-    found = parc_block(weights)(official_input(facts["input_tag"], facts["input_shape"]))
+    out = parc_block(weights)(official_input(facts["input_tag"], facts["input_shape"]))
     with pytest.raises(AssertionError):
-        modules().assert_equal(case, found)
+        modules().assert_equal(case, out)

@@ -109,10 +109,10 @@ def test_the_tolerance_sees_the_tanh_approximation_of_gelu(name):
     (case,) = (case for case in modules().arrays if case.split("__")[0] == name)
     module = load(name)
     exact, module.act = module.act, nn.GELU(approximate="tanh")
-    found = module(input_of(case).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    out = module(input_of(case).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     module.act = exact
     with pytest.raises(AssertionError):
-        modules().assert_equal(case, found)
+        modules().assert_equal(case, out)
 
 
 @torch.no_grad()

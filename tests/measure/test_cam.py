@@ -28,26 +28,26 @@ def by_hand(image: Tensor, target: int) -> Tensor:
     """Mean pooling and a linear layer: a channel's weight is the linear layer's."""
     body, head = classifier()
     with torch.no_grad():
-        found = torch.einsum("c,chw->hw", head[-1].weight[target], body(image[None])[0]).relu()
-    return found / found.max()
+        strength = torch.einsum("c,chw->hw", head[-1].weight[target], body(image[None])[0]).relu()
+    return strength / strength.max()
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("target", range(5))
 def test_the_map_is_the_one_computed_by_hand(target, channels_last, image):
-    found = class_activation(classifier(channels_last=channels_last), image, layer="0", target=target)
-    assert found.target == target
+    activation = class_activation(classifier(channels_last=channels_last), image, layer="0", target=target)
+    assert activation.target == target
     # float32 in another order of operations
-    np.testing.assert_allclose(found.strength, by_hand(image, target), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(activation.strength, by_hand(image, target), rtol=1e-4, atol=1e-5)
 
 
 def test_the_target_is_by_default_the_most_probable_class(image):
     model = classifier()
-    found = class_activation(model, image, layer="0")
+    activation = class_activation(model, image, layer="0")
     with torch.no_grad():
         expected = model(image[None])[0].softmax(0)
-    assert found.target == int(expected.argmax())
-    np.testing.assert_array_equal(found.probabilities, expected)
+    assert activation.target == int(expected.argmax())
+    np.testing.assert_array_equal(activation.probabilities, expected)
 
 
 def test_nothing_speaks_for_a_class_that_every_channel_denies(image):
@@ -65,10 +65,10 @@ def test_the_last_stage_of_a_backbone_gives_a_map_of_the_images_size(name):
     picture = torch.randn(3, 64, 96, generator=torch.Generator().manual_seed(1))
     layer = last_layer(model)
     assert layer == model.feature_info[-1]["module"]
-    found = class_activation(model, picture, layer=layer, target=3)
-    assert found.strength.shape == (64, 96)
-    assert found.strength.min() >= 0
-    assert found.strength.max() == 1
+    activation = class_activation(model, picture, layer=layer, target=3)
+    assert activation.strength.shape == (64, 96)
+    assert activation.strength.min() >= 0
+    assert activation.strength.max() == 1
 
 
 def test_nothing_is_left_on_the_model(image):

@@ -11,10 +11,10 @@ from parckit.measure.cost import count, format_count
 def test_a_model_counted_by_hand():
     conv = nn.Conv2d(3, 8, 3, stride=2, padding=1)
     model = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
-    found = count(model, size=(8, 12))
-    assert found.madds == 3 * 8 * 9 * 4 * 6 + 8 * 5
-    assert found.params == 3 * 8 * 9 + 8 + 8 * 5 + 5
-    assert found.stages == ()
+    cost = count(model, size=(8, 12))
+    assert cost.madds == 3 * 8 * 9 * 4 * 6 + 8 * 5
+    assert cost.params == 3 * 8 * 9 + 8 + 8 * 5 + 5
+    assert cost.stages == ()
 
 
 @pytest.mark.parametrize("form", ["auto", "conv", "matmul"])
@@ -27,34 +27,34 @@ def test_circular_convolutions_count_all_taps_whatever_form_runs(form):
 
 def test_shared_parameters_count_once():
     shared = nn.Conv2d(3, 3, 1)
-    found = count(nn.Sequential(shared, shared), size=(4, 4))
-    assert found.params == 12
-    assert found.madds == 2 * 9 * 16
+    cost = count(nn.Sequential(shared, shared), size=(4, 4))
+    assert cost.params == 12
+    assert cost.madds == 2 * 9 * 16
 
 
 @pytest.mark.parametrize("name", ["test_parcnet", "test_resnet"])
 def test_stages_are_those_of_feature_info(name):
     model = timm.create_model(name)
-    found = count(model, size=(64, 96))
-    assert [(stage.module, stage.channels, stage.reduction) for stage in found.stages] == [
+    cost = count(model, size=(64, 96))
+    assert [(stage.module, stage.channels, stage.reduction) for stage in cost.stages] == [
         (info["module"], info["num_chs"], info["reduction"]) for info in model.feature_info
     ]
-    for stage in found.stages:
+    for stage in cost.stages:
         assert (stage.height, stage.width) == (64 // stage.reduction, 96 // stage.reduction)
-        own = model.get_submodule(stage.module)
-        assert stage.params == sum(parameter.numel() for parameter in own.parameters())
-        assert (stage.madds > 0) == any(isinstance(module, nn.Conv2d) for module in own.modules())
-    assert 0 < sum(stage.madds for stage in found.stages) <= found.madds
+        submodule = model.get_submodule(stage.module)
+        assert stage.params == sum(parameter.numel() for parameter in submodule.parameters())
+        assert (stage.madds > 0) == any(isinstance(module, nn.Conv2d) for module in submodule.modules())
+    assert 0 < sum(stage.madds for stage in cost.stages) <= cost.madds
 
 
 def test_stages_that_are_no_module_are_left_out():
     with torch.device("meta"):
         model = timm.create_model("hrnet_w18_small")
-    found = count(model, size=(64, 64))
+    cost = count(model, size=(64, 64))
     assert "stage1" in {info["module"] for info in model.feature_info}
     assert not hasattr(model, "stage1")
-    assert [stage.module for stage in found.stages] == []
-    assert found.madds > 0
+    assert [stage.module for stage in cost.stages] == []
+    assert cost.madds > 0
 
 
 def test_counting_leaves_the_model_alone():

@@ -29,16 +29,16 @@ def source(tmp_path, monkeypatch):
 
 
 def test_the_machine_is_described():
-    found = environment.describe()
-    assert found.cpu
-    assert found.logical_cores == os.cpu_count()
-    assert 1 <= found.usable_cores <= found.logical_cores
-    assert found.physical_cores is None or 1 <= found.physical_cores <= found.logical_cores
-    assert found.memory_bytes > 1 << 28
-    assert found.versions["parckit"] == parckit.__version__
-    assert found.versions["torch"] == version("torch")
-    assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(found.date)) < timedelta(minutes=1)
-    assert json.loads(json.dumps(asdict(found)))["cpu"] == found.cpu
+    described = environment.describe()
+    assert described.cpu
+    assert described.logical_cores == os.cpu_count()
+    assert 1 <= described.usable_cores <= described.logical_cores
+    assert described.physical_cores is None or 1 <= described.physical_cores <= described.logical_cores
+    assert described.memory_bytes > 1 << 28
+    assert described.versions["parckit"] == parckit.__version__
+    assert described.versions["torch"] == version("torch")
+    assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(described.date)) < timedelta(minutes=1)
+    assert json.loads(json.dumps(asdict(described)))["cpu"] == described.cpu
 
 
 def test_packages_that_are_not_installed_have_no_version(monkeypatch):
@@ -49,9 +49,9 @@ def test_packages_that_are_not_installed_have_no_version(monkeypatch):
 def test_a_tracked_source_has_a_commit(source):
     git(source.parent, "add", ".")
     git(source.parent, "commit", "--quiet", "-m", "first")
-    found = environment.describe()
-    assert found.commit == git(source.parent, "rev-parse", "HEAD")
-    assert found.dirty is False
+    described = environment.describe()
+    assert described.commit == git(source.parent, "rev-parse", "HEAD")
+    assert described.dirty is False
     source.write_text("second")
     assert environment.describe().dirty is True
 
@@ -60,8 +60,8 @@ def test_a_package_inside_a_foreign_repository_has_none(source):
     (source.parent / "other").write_text("")
     git(source.parent, "add", "other")
     git(source.parent, "commit", "--quiet", "-m", "first")
-    found = environment.describe()
-    assert (found.commit, found.dirty) == (None, None)
+    described = environment.describe()
+    assert (described.commit, described.dirty) == (None, None)
 
 
 def test_a_machine_without_git_has_none(source, monkeypatch):

@@ -11,8 +11,9 @@ from bundles import LABELS, expected_logits, tiny_spec, write_tiny_bundle
 from parckit.contract import InputError
 from parckit.data import Batch
 from parckit.measure.classification import ClassificationMetric
-from parckit.measure.evaluation import EvaluationData, Score, evaluate, make_metric, score
-from parckit.processing import list_images, load_image, preprocess
+from parckit.measure.evaluation import EvaluationData, Score, evaluate, score
+from parckit.measure.evaluators import evaluator_of
+from parckit.processing import CLASSIFY, ClassPrediction, list_images, load_image, make_decoder, preprocess
 from pictures import coloured
 
 
@@ -22,8 +23,9 @@ def batch(logits: list[list[float]], targets: list[int], *, skipped: int = 0) ->
     return Batch(images=images, targets=torch.tensor(targets, dtype=torch.int64), skipped=skipped)
 
 
-def read_out(images: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (images[:, :, 0, 0],)
+def read_out(batch: Batch) -> list[ClassPrediction]:
+    network = replace(tiny_spec(), labels=("ant", "bee"))
+    return make_decoder(CLASSIFY, network)([batch.images.numpy()[:, :, 0, 0]], batch.geometries)
 
 
 def scored(*batches: Batch) -> Score:
@@ -47,9 +49,26 @@ def test_batches_of_broken_images_alone_are_counted():
         scored(empty)
 
 
+@pytest.mark.parametrize(("max_broken", "is_refused"), [(0.1, True), (0.25, False), (1.0, False)])
+def test_many_broken_images_end_an_evaluation(max_broken, is_refused):
+    data = EvaluationData(source="photos", max_broken=max_broken)
+    batches = [batch([RIGHT] * 2, [0, 0], skipped=1), batch([RIGHT], [0])]
+    if is_refused:
+        with pytest.raises(InputError, match=r"^--data photos: 1 of 4 images are broken so far; --data.max_broken 0.1"):
+            scored(*data.check(batches, images=4))
+    else:
+        assert scored(*data.check(batches, images=4)).skipped == 1
+
+
+@pytest.mark.parametrize("max_broken", [-0.1, 1.1, float("nan")])
+def test_a_share_lies_between_0_and_1(max_broken):
+    with pytest.raises(InputError, match=f"--data.max_broken {max_broken}"):
+        EvaluationData(source="photos", max_broken=max_broken)
+
+
 def test_a_task_without_a_metric_is_refused():
-    with pytest.raises(InputError, match="task='detect': this version measures 'classify'"):
-        make_metric(replace(tiny_spec(), task="detect"))
+    with pytest.raises(InputError, match="task='detect': this version evaluates classify"):
+        evaluator_of("detect")
 
 
 @pytest.fixture
@@ -86,13 +105,12 @@ def test_a_source_alone_is_enough_and_batches_can_be_watched(animals, tmp_path):
             sizes.append(len(one.targets))
             yield one
 
-    evaluation = evaluate(write_tiny_bundle(tmp_path / "bundle"), str(animals), track=watch)
+    evaluation = evaluate(write_tiny_bundle(tmp_path / "bundle"), animals, track=watch)
     assert (evaluation.data.split, evaluation.served, sizes) == ("test", "test", [12])
 
 
-def test_other_classes_than_the_networks_are_refused(animals, tmp_path):
-    (animals / "test" / "dog").rename(animals / "test" / "eel")
-    with pytest.raises(
-        InputError, match=r"\(4 in the data, 4 in the model; class 3 is 'eel' in the data, 'dog' in the model\)"
-    ):
+def test_data_without_a_class_of_the_network_are_refused(animals, tmp_path):
+    for label in LABELS:
+        (animals / "test" / label).rename(animals / "test" / f"no {label}")
+    with pytest.raises(InputError, match=r"its classes are not the model's: 4 in the data \(no .*, 4 in the model"):
         evaluate(write_tiny_bundle(tmp_path / "bundle"), str(animals))

@@ -124,7 +124,7 @@ def test_an_error_in_a_worker_is_not_lost():
 )
 def test_a_bundle_is_timed_as_chosen(tmp_path, choice):
     bundle = write_tiny_bundle(tmp_path / "b")
-    (timing,) = benchmark(bundle, threads=[2], warmup=0.01, seconds=0.01, **choice)
+    (timing,) = benchmark(bundle, threads=[2], warmup=0.01, seconds=0.01, **choice).timings
     assert timing.threads == 2
     assert timing.min_ms > 0
     assert timing.images_per_second > 0

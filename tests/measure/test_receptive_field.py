@@ -25,18 +25,18 @@ def test_a_stack_of_three_by_three_convolutions_sees_a_binomial_blob():
     stack = nn.Sequential(*(conv(1, 1, 3) for _ in range(3)))
     for layer in stack:
         nn.init.ones_(layer.weight)
-    found = receptive_field(stack, [images(15, 17, chans=1)])
+    field = receptive_field(stack, [images(15, 17, chans=1)])
     row = np.array([1, 3, 6, 7, 6, 3, 1]) / 27
     expected = np.zeros((15, 17))
     expected[4:11, 5:12] = np.outer(row, row)
-    np.testing.assert_allclose(found.contribution, expected, **FLOAT32)
+    np.testing.assert_allclose(field.contribution, expected, **FLOAT32)
 
 
 def test_outputs_are_summed_before_the_absolute_value_and_inputs_after():
     layer = conv(3, 4, 5)
-    found = receptive_field(layer, [images(5, 5)])
+    field = receptive_field(layer, [images(5, 5)])
     expected = layer.weight.detach().double().sum(0).abs().sum(0)
-    np.testing.assert_allclose(found.contribution, expected / expected.sum(), **FLOAT32)
+    np.testing.assert_allclose(field.contribution, expected / expected.sum(), **FLOAT32)
 
 
 def test_images_count_equally_however_they_are_batched():
@@ -48,15 +48,15 @@ def test_images_count_equally_however_they_are_batched():
     # The gradient of the energy is twice the image.
     expected = pictures.double().abs().sum(dim=(0, 1))
     for batches in ([pictures], pictures.split(2), pictures.split(1)):
-        found = receptive_field(energy, batches)
-        np.testing.assert_allclose(found.contribution, expected / expected.sum(), **FLOAT32)
-        assert found.images == 5
+        field = receptive_field(energy, batches)
+        np.testing.assert_allclose(field.contribution, expected / expected.sum(), **FLOAT32)
+        assert field.images == 5
 
 
 @pytest.mark.parametrize(("size", "centre"), [((7, 5), (3, 2)), ((8, 6), (4, 3)), ((1, 1), (0, 0))])
 def test_the_centre_is_the_middle_or_just_behind_it(size, centre):
-    found = receptive_field(nn.Identity(), [images(*size)])
-    assert np.argwhere(found.contribution).tolist() == [[*centre]]
+    field = receptive_field(nn.Identity(), [images(*size)])
+    assert np.argwhere(field.contribution).tolist() == [[*centre]]
 
 
 def test_parc_net_sees_the_whole_image_where_a_small_resnet_does_not():
@@ -81,8 +81,8 @@ def test_a_centre_without_gradients_is_refused(factor):
 
 
 def square_of(field: np.ndarray, share: float) -> tuple[int, int, int, int]:
-    found = smallest_window(field, share=share)
-    return found.top, found.left, found.height, found.width
+    window = smallest_window(field, share=share)
+    return window.top, window.left, window.height, window.width
 
 
 def test_the_smallest_square_may_lie_anywhere():
@@ -96,20 +96,20 @@ def test_the_smallest_square_may_lie_anywhere():
 def test_a_square_wider_than_the_image_is_cut():
     field = np.zeros((4, 10))
     field[0, 0] = field[3, 9] = 1
-    found = smallest_window(field, share=1.0)
-    assert (found.top, found.left, found.height, found.width) == (0, 0, 4, 10)
-    assert found.area == 1.0
+    window = smallest_window(field, share=1.0)
+    assert (window.top, window.left, window.height, window.width) == (0, 0, 4, 10)
+    assert window.area == 1.0
     assert smallest_window(field, share=0.5).area == 1 / 40
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.99, 1.0])
 def test_no_smaller_square_holds_the_share(share):
     field = np.random.default_rng(0).random((11, 14)) ** 4
-    found = smallest_window(field, share=share)
-    rows, columns = slice(found.top, found.top + found.height), slice(found.left, found.left + found.width)
+    window = smallest_window(field, share=share)
+    rows, columns = slice(window.top, window.top + window.height), slice(window.left, window.left + window.width)
     # Float64 sums in another order.
     assert field[rows, columns].sum() >= share * field.sum() * (1 - 1e-12)
-    side = max(found.height, found.width) - 1
+    side = max(window.height, window.width) - 1
     smaller = [
         field[top : top + side, left : left + side].sum()
         for top in range(max(1, 11 - side + 1))
@@ -163,7 +163,7 @@ def test_settled_batch_norms_know_their_input():
     pictures = 5 + 3 * images(8, 8, batch=4)
     recalibrate_norms(norm, pictures)
     assert not norm.training
-    found = norm(pictures)
+    normed = norm(pictures)
     # The running variance is the unbiased one, of 256 numbers.
-    assert found.mean().item() == pytest.approx(0, abs=1e-5)
-    assert found.std().item() == pytest.approx(1, rel=5e-3)
+    assert normed.mean().item() == pytest.approx(0, abs=1e-5)
+    assert normed.std().item() == pytest.approx(1, rel=5e-3)

@@ -132,7 +132,7 @@ def test_initial_weights_follow_the_official_rule():
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("options", "said"),
     [
         ({"head_dim": 50}, r"head_dim=50: must divide the widths of the stages with attention, \[48, 96, 240, 384\]"),
         ({"head_dim": 0}, r"head_dim=0: "),
@@ -141,9 +141,9 @@ def test_initial_weights_follow_the_official_rule():
     ],
     ids=str,
 )
-def test_heads_and_mixers_that_cannot_be_are_refused(chosen, said):
+def test_heads_and_mixers_that_cannot_be_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
-        timm.create_model("edgevit_xs", **chosen)
+        timm.create_model("edgevit_xs", **options)
 
 
 def test_stages_without_attention_have_no_heads():

@@ -35,9 +35,9 @@ def images(size: tuple[int, int], *, chans: int = 3) -> Tensor:
     return torch.randn(2, chans, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-def assert_exact(found: Tensor, expected: Tensor) -> None:
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= EXACT * expected.abs().max()
+def assert_exact(actual: Tensor, expected: Tensor) -> None:
+    assert actual.shape == expected.shape
+    assert (actual - expected).abs().max() <= EXACT * expected.abs().max()
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_keywords_make_no_difference(kwargs):
 @torch.no_grad()
 def test_features_can_be_fused():
     model, x = trained("test_parcnet", features_only=True), images((48, 72))
-    for found, expected in zip(fuse(model, size=(48, 72))(x), model(x), strict=True):
-        assert_exact(found, expected)
+    for actual, expected in zip(fuse(model, size=(48, 72))(x), model(x), strict=True):
+        assert_exact(actual, expected)
 
 
 @torch.no_grad()

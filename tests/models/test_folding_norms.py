@@ -50,8 +50,8 @@ def norms_left(model, size=SIZE):
     x = torch.randn(2, 3, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     fused = fuse(model, size=size)
     with torch.no_grad():
-        expected, found = ([out] if torch.is_tensor(out) else out for out in (model(x), fused(x)))
-    for one, other in zip(expected, found, strict=True):
+        expected, actual = ([out] if torch.is_tensor(out) else out for out in (model(x), fused(x)))
+    for one, other in zip(expected, actual, strict=True):
         assert (one - other).abs().max() <= EXACT * one.abs().max()
     return sum(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
 
@@ -188,9 +188,9 @@ def test_no_norm_is_left_in_models_of_timm(name):
 
 @pytest.mark.parametrize("feature_cls", [None, "hook", "getter", "fx"])
 def test_features_of_timms_models_stay_equal(feature_cls):
-    chosen = {} if feature_cls is None else {"feature_cls": feature_cls}
+    options = {} if feature_cls is None else {"feature_cls": feature_cls}
     # Compares every map with the original's, too.
-    assert norms_left(timm.create_model("test_efficientnet", features_only=True, **chosen), (33, 65)) == 0
+    assert norms_left(timm.create_model("test_efficientnet", features_only=True, **options), (33, 65)) == 0
 
 
 def test_norms_behind_sums_of_branches_go_when_timm_merges_the_branches():

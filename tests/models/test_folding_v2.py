@@ -9,9 +9,9 @@ from parckit.layers import CenteredL2Norm2d, ConstantAxisConv2d, OversizedConv2d
 from parckit.models import fuse
 
 
-def assert_exact(found: torch.Tensor, expected: torch.Tensor) -> None:
+def assert_exact(actual: torch.Tensor, expected: torch.Tensor) -> None:
     """Allow what `fuse` promises in float64: 1e-10 of the largest number."""
-    assert (found - expected).abs().max() <= 1e-10 * expected.abs().max()
+    assert (actual - expected).abs().max() <= 1e-10 * expected.abs().max()
 
 
 @pytest.mark.parametrize("interpolate", [False, True])
@@ -27,8 +27,18 @@ def test_logits_stay_the_same(size, interpolate):
 def test_features_stay_the_same(feature_norms):
     model = make("test_parcnetv2", features_only=True, feature_norms=feature_norms).double()
     x = images(48, 72).double()
-    for found, expected in zip(fuse(model, size=(48, 72))(x), model(x), strict=True):
-        assert_exact(found, expected)
+    for actual, expected in zip(fuse(model, size=(48, 72))(x), model(x), strict=True):
+        assert_exact(actual, expected)
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1.0, 1), (1e-6, 1), (1e-7, 0.1), (0, 0)])
+@torch.no_grad()
+def test_only_vectors_shorter_than_a_millionth_differ(length, expected):
+    norm = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), CenteredL2Norm2d(2)).double()
+    norm[0].weight.copy_(torch.eye(2)[:, :, None, None])
+    x = torch.tensor([1.0, -1.0], dtype=torch.float64).view(1, 2, 1, 1) / 2**0.5 * length
+    lengths = [model(x).norm().item() for model in (norm, fuse(norm, size=(1, 1)))]
+    assert lengths == pytest.approx([expected, 1 if length else 0], abs=1e-10)
 
 
 def test_norms_become_layer_norms_and_bifurcations_two_convolutions():

@@ -61,6 +61,10 @@ def test_the_size_is_the_official_one(name, loaded):
 
 
 def test_what_the_weights_expect_is_noted(loaded):
-    found = preprocessing_of(loaded("mobilevit_s"))
-    assert (found.channel_order, found.mean, found.std) == ("bgr", (0, 0, 0), (1, 1, 1))
-    assert (found.size, found.resize_size, found.interpolation) == ((256, 256), (288, 288), "bilinear")
+    preprocessing = preprocessing_of(loaded("mobilevit_s"))
+    assert (preprocessing.channel_order, preprocessing.mean, preprocessing.std) == ("bgr", (0, 0, 0), (1, 1, 1))
+    assert (preprocessing.size, preprocessing.resize_size, preprocessing.interpolation) == (
+        (256, 256),
+        (288, 288),
+        "bilinear",
+    )

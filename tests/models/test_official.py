@@ -143,9 +143,9 @@ def test_a_classifier_of_another_size_is_refused(official):
 def test_what_the_weights_expect_is_noted(model, official):
     assert preprocessing_of(model).channel_order == "rgb"
     load_official_state_dict(model, official)
-    found = preprocessing_of(model)
-    assert (found.channel_order, found.mean, found.std) == ("bgr", (0, 0, 0), (1, 1, 1))
-    assert (found.size, found.resize_size) == ((256, 256), (288, 288))
+    preprocessing = preprocessing_of(model)
+    assert (preprocessing.channel_order, preprocessing.mean, preprocessing.std) == ("bgr", (0, 0, 0), (1, 1, 1))
+    assert (preprocessing.size, preprocessing.resize_size) == ((256, 256), (288, 288))
     # The note is this model's own.
     assert preprocessing_of(timm.create_model(NAME)).channel_order == "rgb"
 

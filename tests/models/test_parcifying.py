@@ -52,9 +52,9 @@ def refusal(model: nn.Module, **kwargs: object) -> str:
 def test_the_last_convolutions_of_the_smallest_maps_are_replaced_at_the_reported_cost(name):
     model = on_meta(name)
     result = parcify(model, position_embedding="first")
-    assert [each.name for each in result.report.replacements] == FAMILIES[name]
+    assert [replacement.name for replacement in result.report.replacements] == FAMILIES[name]
     assert [path for path, part in result.model.named_modules() if isinstance(part, ParCConv2d)] == FAMILIES[name]
-    before, after = (cost.count(each, size=result.report.size) for each in (model, result.model))
+    before, after = (cost.count(network, size=result.report.size) for network in (model, result.model))
     replacements = result.report.replacements
     assert sum(r.params_after - r.params_before for r in replacements) == after.params - before.params
     assert sum(r.madds_after - r.madds_before for r in replacements) == after.madds - before.madds
@@ -67,7 +67,7 @@ def test_all_other_weights_stay_and_the_given_model_too(name):
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     result = parcify(model)
     assert not any(isinstance(part, ParCConv2d) for part in model.modules())
-    replaced = tuple(f"{each.name}." for each in result.report.replacements)
+    replaced = tuple(f"{replacement.name}." for replacement in result.report.replacements)
     after = result.model.state_dict()
     for key, tensor in before.items():
         torch.testing.assert_close(model.state_dict()[key], tensor, rtol=0, atol=0)
@@ -97,15 +97,15 @@ def test_the_result_is_a_working_timm_model(name):
 def test_features_can_be_taken_of_the_result(name):
     features = FeatureGetterNet(parcify(on_meta(name)).model)
     assert any(isinstance(part, ParCConv2d) for part in features.modules())
-    found = features(torch.empty(1, 3, *SIZE, device="meta"))
-    assert [each.shape[1] for each in found] == features.feature_info.channels()
-    assert [SIZE[0] // each.shape[2] for each in found] == features.feature_info.reduction()
+    maps = features(torch.empty(1, 3, *SIZE, device="meta"))
+    assert [feature_map.shape[1] for feature_map in maps] == features.feature_info.channels()
+    assert [SIZE[0] // feature_map.shape[2] for feature_map in maps] == features.feature_info.reduction()
 
 
 @pytest.mark.parametrize("name", ["mobileone_s0", "repvgg_a0"])
 def test_networks_of_parallel_branches_are_merged_first(name):
     result = parcify(timm.utils.reparameterize_model(hollow(name)))
-    replaced = [each.name for each in result.report.replacements]
+    replaced = [replacement.name for replacement in result.report.replacements]
     assert len({path.rpartition(".")[0] for path in replaced}) == len(replaced) > 0
     again = timm.utils.reparameterize_model(result.model)
     assert sum(isinstance(part, ParCConv2d) for part in again.modules()) == len(replaced)
@@ -114,26 +114,35 @@ def test_networks_of_parallel_branches_are_merged_first(name):
 def test_the_default_keeps_to_the_last_two_sizes_of_map():
     # It attends in its last two stages; what could be replaced stands before them.
     assert "stages=None: nothing on the smallest maps, ((8, 8), (16, 16))" in refusal(on_meta("botnet26t_256"))
-    assert [each.name for each in parcify(on_meta("botnet26t_256"), stages={1: 1}).report.replacements] == [
-        "stages.1.1.conv2_kxk.conv"
-    ]
+    assert [
+        replacement.name for replacement in parcify(on_meta("botnet26t_256"), stages={1: 1}).report.replacements
+    ] == ["stages.1.1.conv2_kxk.conv"]
 
 
 def test_lengths_are_those_of_the_map():
     report = parcify(on_meta("test_convnext"), size=SIZE).report
     assert report.size == SIZE
-    assert {each.length for each in report.replacements} == {(4, 6), (2, 3)}
-    assert {each.length for each in parcify(on_meta("test_convnext")).report.replacements} == {(10, 10), (5, 5)}
+    assert {replacement.length for replacement in report.replacements} == {(4, 6), (2, 3)}
+    assert {replacement.length for replacement in parcify(on_meta("test_convnext")).report.replacements} == {
+        (10, 10),
+        (5, 5),
+    }
 
 
 def test_each_stage_loses_its_last_convolutions():
     report = parcify(on_meta("resnet50"), stages={3: 2, 1: 1}).report
-    assert [each.name for each in report.replacements] == ["layer2.3.conv2", "layer4.1.conv2", "layer4.2.conv2"]
-    assert [each.stage for each in report.replacements] == [1, 3, 3]
+    assert [replacement.name for replacement in report.replacements] == [
+        "layer2.3.conv2",
+        "layer4.1.conv2",
+        "layer4.2.conv2",
+    ]
+    assert [replacement.stage for replacement in report.replacements] == [1, 3, 3]
 
 
 def test_the_report_follows_the_models_order():
-    names = [each.name for each in parcify(on_meta("resnet50"), stages={3: 2, 0: 1, 2: 1}).report.replacements]
+    names = [
+        replacement.name for replacement in parcify(on_meta("resnet50"), stages={3: 2, 0: 1, 2: 1}).report.replacements
+    ]
     assert names == ["layer1.2.conv2", "layer3.5.conv2", "layer4.1.conv2", "layer4.2.conv2"]
 
 
@@ -144,14 +153,14 @@ def test_the_head_does_not_matter(name):
 
 def test_embeddings_can_be_in_every_operator_or_the_first_of_a_stage_or_none():
     stages = {2: 3, 3: 1}
-    found = {
+    with_embedding = {
         where: [
-            each.with_pe
-            for each in parcify(on_meta("resnet18"), stages=stages, position_embedding=where).report.replacements
+            replacement.with_pe
+            for replacement in parcify(on_meta("resnet18"), stages=stages, position_embedding=where).report.replacements
         ]
         for where in ("every", "first", "none")
     }
-    assert found == {"every": [True] * 4, "first": [True, False, False, True], "none": [False] * 4}
+    assert with_embedding == {"every": [True] * 4, "first": [True, False, False, True], "none": [False] * 4}
     model = parcify(on_meta("resnet18"), stages=stages, position_embedding="first").model
     # Two embeddings, for the height and the width, in each of two operators.
     assert sum(isinstance(part, PositionEmbedding) for part in model.modules()) == 4
@@ -219,7 +228,7 @@ def test_training_and_evaluation_are_taken_over():
 def test_a_second_run_takes_the_next_convolutions():
     first = parcify(on_meta("resnet50"), stages={2: 1})
     second = parcify(first.model, stages={2: 1})
-    names = [each.name for result in (first, second) for each in result.report.replacements]
+    names = [replacement.name for result in (first, second) for replacement in result.report.replacements]
     assert names == ["layer3.5.conv2", "layer3.4.conv2"]
 
 

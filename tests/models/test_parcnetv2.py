@@ -97,8 +97,8 @@ def test_timms_features_are_normed_where_asked_for(tmp_path):
     assert normed.feature_info.channels() == [12, 24]
     assert sum(path.split(".")[1] == "feature_norms" for path, _ in normed.named_parameters()) == 2
     expected = dense.forward_intermediates(x, indices=[1, 3], norm=True, intermediates_only=True)
-    for found, wanted in zip(normed(x), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    for normed_map, expected_map in zip(normed(x), expected, strict=True):
+        torch.testing.assert_close(normed_map, expected_map, rtol=0, atol=0)
 
 
 @torch.no_grad()
@@ -109,10 +109,10 @@ def test_dense_backbones_start_from_a_classifiers_weights(tmp_path):
     model = timm.create_model(
         "test_parcnetv2", features_only=True, feature_norms=True, pretrained=True, pretrained_cfg_overlay=overlay
     ).eval()
-    for found, plain in zip(model(x), classifier.forward_intermediates(x, intermediates_only=True), strict=True):
+    for dense, plain in zip(model(x), classifier.forward_intermediates(x, intermediates_only=True), strict=True):
         centred = plain - plain.mean(1, keepdim=True)
         # The same float32 operations, in another order.
-        torch.testing.assert_close(found, centred / centred.norm(dim=1, keepdim=True), rtol=0, atol=1e-6)
+        torch.testing.assert_close(dense, centred / centred.norm(dim=1, keepdim=True), rtol=0, atol=1e-6)
 
 
 def test_norms_that_are_not_there_are_refused():
@@ -150,11 +150,11 @@ def test_interpolated_kernels_cover_maps_of_every_size():
 @pytest.mark.parametrize(("img_size", "lengths"), [(224, [111, 55, 27, 13]), (32, [15, 7, 3, 1]), (20, [9, 5, 3, 1])])
 def test_kernels_just_cover_the_maps_of_images_of_the_native_size(img_size, lengths):
     model = timm.create_model("test_parcnetv2", img_size=img_size)
-    found = [
+    actual = [
         next(m.weight.numel() // len(m.weight) for m in s.modules() if isinstance(m, OversizedConv2d))
         for s in model.stages
     ]
-    assert found == lengths
+    assert actual == lengths
     sides = [stage.shape[2] for stage in model.forward_intermediates(images(img_size, img_size))[1]]
     assert lengths == [2 * side - 1 for side in sides]
 

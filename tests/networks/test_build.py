@@ -20,11 +20,11 @@ def test_the_labels_and_keywords_decide_the_network():
 
 
 def test_what_is_known_of_a_head_is_what_its_network_gives():
-    (output,) = head_of(SPEC).outputs
+    (output,) = head_of(SPEC).outputs(SPEC)
     assert (output.name, output.layout) == ("logits", "NC")
     logits = build_network(SPEC)(torch.zeros(2, 3, 32, 48))
     assert logits.ndim == len(output.layout)
-    make_decoder(head_of(SPEC).decoder(SPEC), SPEC.labels)  # raises if there is no such decoder
+    make_decoder(head_of(SPEC).decoder(SPEC), SPEC)  # raises if there is no such decoder
 
 
 @pytest.mark.parametrize("change", [{"task": "segment"}, {"head": "ssd"}], ids=str)

@@ -93,6 +93,32 @@ def test_flipped_bytes_never_end_in_another_error(model, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
+def test_altered_weights_are_refused(model, tmp_path, suffix):
+    """A byte in the middle of the file is a part of a weight."""
+    path = tmp_path / f"altered{suffix}"
+    save_weights(model, SPEC, path) if suffix == ".safetensors" else write_lightning(path, model)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert ("sha256 differs" if suffix == ".safetensors" else "checksum") in refusal(path)
+
+
+def test_an_altered_description_is_refused(model, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(model, SPEC, path)
+    path.write_bytes(path.read_bytes().replace(b"ant", b"eel"))
+    assert "sha256 differs" in refusal(path)
+
+
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    state = {f"model.{key}": value.clone() for key, value in model.state_dict().items()}
+    name = next(key for key in state if key.endswith("weight"))
+    state[name].view(-1)[0] = float("nan")
+    path = write_lightning(tmp_path / "nan.ckpt", model, state_dict=state)
+    assert f"weight {name.removeprefix('model.')!r} has values that are not finite" in refusal(path)
+
+
+@pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
 def test_foreign_files_are_refused(tmp_path, suffix):
     path = tmp_path / f"foreign{suffix}"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8)
@@ -157,3 +183,11 @@ def test_weights_are_saved_under_their_own_suffix_alone(model, tmp_path):
     with pytest.raises(InputError, match="safetensors"):
         save_weights(model, SPEC, tmp_path / "w.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "x", [1.0]], ids=repr)
+def test_a_weight_that_is_no_tensor_is_refused(model, tmp_path, wrong):
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    key = next(iter(state))
+    path = write_lightning(tmp_path / "last.ckpt", model, state_dict=state | {key: wrong})
+    assert f"weight {key.removeprefix('model.')!r} is no tensor" in refusal(path)

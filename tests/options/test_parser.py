@@ -67,6 +67,8 @@ def test_what_follows_the_end_of_options_is_none(parser):
         ([], "the following arguments are required: artefact, data.source"),
         (["a", "--data=x", "--nope", "3"], "unrecognized arguments: --nope 3"),
         (["a", "--data=x", "--some_long", "3"], "unrecognized arguments: --some_long 3"),
+        (["a", "--data=x", "--motor"], "argument --engine: expected one argument"),
+        (["a", "--data=x", "--motor", "--data.workers=1"], "argument --engine: expected one argument"),
         (["a", "--data=x", "--data.nope=3"], "unrecognized arguments: --data.nope=3"),
         (["a", "--data=x", "b"], "unrecognized arguments: b"),
         (["a", "--data=x", "--some_long_option=x"], "--some_long_option: Expected int. Got value: x"),

@@ -1,18 +1,22 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from parckit.contract import DecoderSpec, InputError
+from parckit.contract import DecoderSpec, InputError, NetworkSpec, Preprocessing
 from parckit.processing import CLASSIFY, UNKNOWN, ClassPrediction, ClassScore, make_decoder, probabilities
 
 LABELS = ("ant", "bee", "cat")
 LOGITS = np.log(np.array([[0.2, 0.7, 0.1], [0.25, 0.25, 0.5]], np.float32))
 
 
+NETWORK = NetworkSpec(backbone="test_parcnet", labels=LABELS, preprocessing=Preprocessing(size=(4, 4)))
+
+
 def decode(**overrides: float) -> list[ClassPrediction]:
-    return make_decoder(CLASSIFY, LABELS, overrides=overrides)([LOGITS], [])
+    return make_decoder(CLASSIFY, NETWORK, overrides=overrides)([LOGITS], [])
 
 
 def test_the_most_probable_classes_come_first():
@@ -51,7 +55,38 @@ def test_bad_values_are_named(wrong, named):
 
 def test_an_unknown_decoder_is_named():
     with pytest.raises(InputError, match="decoder='oracle'"):
-        make_decoder(DecoderSpec(name="oracle"), LABELS)
+        make_decoder(DecoderSpec(name="oracle"), NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "named"),
+    [
+        (DecoderSpec(name="classify", parameters={"strides": [8]}), "'strides' is unknown; known are top, threshold"),
+        (DecoderSpec(name="classify", defaults={"iou": 0.5}), "'iou' is unknown"),
+        (DecoderSpec(name="classify", parameters={"top": "three"}), "three"),
+        (DecoderSpec(name="classify", defaults={"top": 0}), "top=0"),
+    ],
+    ids=str,
+)
+def test_a_decoder_refuses_what_a_file_says_wrong(decoder, named):
+    with pytest.raises(InputError, match=named):
+        make_decoder(decoder, NETWORK)
+
+
+def test_a_decoder_of_another_task_is_refused():
+    with pytest.raises(InputError, match="is for task='classify', but the network's is 'segment'"):
+        make_decoder(CLASSIFY, replace(NETWORK, task="segment"))
+
+
+def test_other_outputs_than_the_labels_are_refused():
+    with pytest.raises(InputError, match=r"shape \(2, 2\): must be \(B, 3\)"):
+        make_decoder(CLASSIFY, NETWORK)([LOGITS[:, :2]], [])
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_refused(wrong):
+    with pytest.raises(InputError, match="not finite"):
+        make_decoder(CLASSIFY, NETWORK)([np.array([[0, wrong, 1]], np.float32)], [])
 
 
 def test_large_logits_do_not_overflow():
@@ -69,7 +104,7 @@ def test_a_drawing_holds_the_picture_and_longer_bars_for_likelier_classes():
 
 
 def test_it_prints_in_a_terminal_and_in_a_notebook():
-    prediction = ClassPrediction(ranking=(ClassScore("a<b", 0.75), ClassScore("c", 0.25)))
+    prediction = ClassPrediction(ranking=(ClassScore("a<b", 0.75, 0), ClassScore("c", 0.25, 1)))
     assert str(prediction).splitlines()[0].split() == ["a<b", "75.0", "%", "█" * 15]
     assert repr(prediction) == str(prediction)
     html = prediction._repr_html_()

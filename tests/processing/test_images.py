@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from parckit.contract import InputError
-from parckit.processing import IMAGE_EXTENSIONS, decode_image, list_images, load_image
+from parckit.processing import IMAGE_EXTENSIONS, decode_image, images, list_images, load_image, open_picture
 
 
 def _save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -104,3 +104,99 @@ def test_a_folder_without_images_is_named(tmp_path):
         list_images(tmp_path)
     with pytest.raises(InputError, match="no_folder: no such folder"):
         list_images(tmp_path / "no_folder")
+
+
+def test_a_cut_pillow_image_is_named(picture, tmp_path):
+    path = tmp_path / "cut.png"
+    picture().save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with Image.open(path) as lazy, pytest.raises(InputError, match=r"cut\.png: cannot be read as an image"):
+        open_picture(lazy)
+
+
+@pytest.mark.parametrize("wrong", [[[1, 2], [3, 4]], None, b"bytes"], ids=str)
+def test_what_is_no_picture_is_refused(wrong):
+    with pytest.raises(InputError, match="must be a file, a Pillow image or an array"):
+        open_picture(wrong)
+
+
+RAMP = np.asarray(Image.linear_gradient("L").resize((64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("big_endian.tif", (RAMP.astype(">u2") * 257)),
+        ("little_endian.tif", (RAMP.astype("<u2") * 257)),
+        ("thirty_two.tif", (RAMP.astype(np.int32) * 257)),
+        ("float.tif", (RAMP / 255).astype(np.float32)),
+        ("sixteen.png", (RAMP.astype("<u2") * 257)),
+        ("eight.tif", RAMP),
+    ],
+)
+def test_deep_grey_is_scaled_to_eight_bits(tmp_path, name, pixels):
+    path = _save(tmp_path / name, Image.fromarray(pixels))
+    assert np.abs(np.asarray(load_image(path))[..., 0].astype(int) - RAMP).max() <= 1
+
+
+@pytest.mark.parametrize("maximum", [255, 4095, 65535])
+def test_grey_maps_of_any_depth_are_scaled(tmp_path, maximum):
+    pixels = (RAMP.astype(np.float64) * maximum / 255).round().astype(">u2" if maximum > 255 else "u1")
+    (tmp_path / "deep.pgm").write_bytes(b"P5\n64 64\n%d\n" % maximum + pixels.tobytes())
+    assert np.abs(np.asarray(load_image(tmp_path / "deep.pgm"))[..., 0].astype(int) - RAMP).max() <= 1
+
+
+def test_a_dark_deep_grey_map_stays_dark(tmp_path):
+    (tmp_path / "dark.pgm").write_bytes(b"P5\n64 64\n65535\n" + RAMP.astype(">u2").tobytes())
+    assert not np.asarray(load_image(tmp_path / "dark.pgm")).any()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (RAMP.astype(np.float32), "floating-point pixels from 2 to 253; accepted are 0 to 1"),
+        (RAMP / np.float32(-255), "floating-point pixels from -0.99"),
+        (np.full((4, 4), np.nan, np.float32), "floating-point pixels from nan"),
+        (RAMP.astype(np.int32), "32-bit pixels from 2 to 253; accepted are 16-bit values"),
+        (RAMP.astype(np.int32) - 300, "32-bit pixels from -298"),
+        (RAMP.astype(np.int32) << 20, "32-bit pixels from "),
+    ],
+)
+def test_deep_grey_of_an_unknown_range_is_refused(tmp_path, pixels, told):
+    path = _save(tmp_path / "deep.tif", Image.fromarray(pixels))
+    with pytest.raises(InputError, match=rf"deep\.tif: .*\({told}"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("ending", ["avif", "heic", "gif"])
+def test_phone_and_web_formats_are_read(tmp_path, picture, ending):
+    if ending == "heic":
+        pytest.importorskip("pillow_heif", reason="HEIC needs the extra heic").register_heif_opener()
+    elif ending == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow was built without AVIF")
+    image = picture(height=32, width=48)
+    path = _save(tmp_path / f"x.{ending}", image)
+    assert load_image(path).size == image.size
+    assert list_images(tmp_path) == [path]
+
+
+def test_a_heic_picture_without_its_reader_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    formats = tuple(name for name in images.readable_formats() if name != "HEIF")
+    monkeypatch.setattr(images, "readable_formats", lambda: formats)
+    with pytest.raises(InputError, match=r'phone\.heic: .* pip install "parckit\[heic\]"'):
+        load_image(tmp_path / "phone.heic")
+
+
+@pytest.mark.parametrize("limit", [399, 400])
+def test_the_environment_limits_the_pixels_of_a_picture(limit, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 400 are more than twice as many, which Pillow refuses
+    Image.new("RGB", (20, 20)).save(path := tmp_path / "large.png")
+    with pytest.raises(InputError, match=r"large\.png: .*PARCKIT_MAX_PIXELS"):
+        load_image(path)
+    monkeypatch.setenv("PARCKIT_MAX_PIXELS", str(limit))
+    if limit == 400:
+        assert load_image(path).size == (20, 20)
+    else:
+        with pytest.raises(InputError, match=r"large\.png: 20x20 pixels, but PARCKIT_MAX_PIXELS allows 399"):
+            load_image(path)

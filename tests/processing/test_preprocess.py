@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -94,10 +95,32 @@ def test_boxes_and_masks_go_back_to_the_picture(fit, size):
     assert shown.all() or fit == "cover"
 
 
+@pytest.mark.parametrize("size", [(1, 20000), (20000, 1)])
+@pytest.mark.parametrize("fit", ["cover", "contain", "stretch"])
+def test_a_picture_of_extreme_aspect_costs_little(size, fit):
+    """Resized to cover 256 x 256 pixels, it would have 1.3 billion."""
+    tracemalloc.start()
+    array, geometry = preprocess(Image.new("RGB", size[::-1], (200, 10, 10)), Preprocessing(size=(256, 256), fit=fit))
+    # numpy tells tracemalloc of its memory, Pillow does not; Pillow's largest picture here is 256 x 4096.
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+    assert geometry.picture_size == size
+    # The middle of the picture is the middle of the input.
+    point = np.array([[128.0, 128.0, 128.0, 128.0]])
+    np.testing.assert_allclose(geometry.boxes_to_picture(point)[0, :2], [size[1] / 2, size[0] / 2], atol=1)
+    assert array[:, 127, 127].tolist() == pytest.approx([200 / 255, 10 / 255, 10 / 255], abs=1e-6)
+
+
+def test_a_mask_must_have_the_inputs_size():
+    _, geometry = preprocess(noise(50, 100), Preprocessing(size=(64, 32)))
+    with pytest.raises(InputError, match=r"mask of shape \(32, 64\)"):
+        geometry.mask_to_picture(np.zeros((32, 64), np.uint8), outside=255)
+
+
 def test_boxes_end_at_the_pictures_borders():
     _, geometry = preprocess(noise(50, 100), Preprocessing(size=(64, 64), fit="contain"))
-    found = geometry.boxes_to_picture(np.array([[-5.0, 0.0, 70.0, 64.0]]))
-    np.testing.assert_array_equal(found, [[0, 0, 100, 50]])
+    boxes = geometry.boxes_to_picture(np.array([[-5.0, 0.0, 70.0, 64.0]]))
+    np.testing.assert_array_equal(boxes, [[0, 0, 100, 50]])
 
 
 def test_contain_pads_with_its_colour_and_keeps_the_aspect():
@@ -127,3 +150,18 @@ def test_an_image_that_lies_on_its_side_is_turned_upright():
 
 def test_the_size_of_a_preprocessing_can_be_changed():
     assert IMAGENET.with_size((8, 9)) == replace(IMAGENET, size=(8, 9))
+
+
+def test_grey_images_have_one_channel(picture):
+    grey = Preprocessing(size=(8, 10), mean=(0.4,), std=(0.25,), channel_order="grey")
+    image, _ = preprocess(picture(), grey)
+    assert image.shape == (1, 8, 10)
+    luma = np.asarray(picture(), dtype=np.float64) @ (0.299, 0.587, 0.114)
+    # Pillow rounds to one of 256 levels.
+    np.testing.assert_allclose(image[0], (luma / 255 - 0.4) / 0.25, atol=0.51 / 255 / 0.25)
+    pixels = InputSpec(dtype="uint8", layout="NHWC", shape=(1, 8, 10, 1), normalised_inside=True)
+    np.testing.assert_allclose(preprocess(picture(), grey, wanted=pixels)[0][..., 0], luma, atol=0.51)
+    # A picture that is grey already keeps its values.
+    levels = np.arange(80, dtype=np.uint8).reshape(8, 10)
+    kept, _ = preprocess(Image.fromarray(levels).convert("RGB"), grey, wanted=pixels)
+    np.testing.assert_array_equal(kept[..., 0], levels)

@@ -23,7 +23,7 @@ def figure() -> Figure:
 
 @pytest.fixture
 def photograph() -> Figure:
-    """A picture that no lossless format can hold in little space."""
+    """A picture of noise, which lossless formats cannot compress."""
     figure = Figure(figsize=(4, 4))
     figure.add_subplot().imshow(np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8))
     return figure
@@ -71,7 +71,7 @@ def test_drawing_is_embedded_as_svg_that_follows_the_dark_scheme(figure):
 def test_every_dark_rule_meets_the_way_matplotlib_writes_colours(figure):
     svg = b64decode(data_uri(figure).partition(",")[2]).decode()
     _, drawn = svg.split("</style>", 1)
-    assert "fill: #fdfdfd" in drawn  # the paper, which a dark rule selects by this very text
+    assert "fill: #fdfdfd" in drawn  # the background; the rule for dark pages finds it by this text
     assert '[style*="fill: #fdfdfd"]' in svg
 
 

@@ -1,6 +1,5 @@
-import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +7,13 @@ import pytest
 from PIL import Image
 
 from bundles import LABELS, expected_logits, write_tiny_bundle
-from parckit.contract import InputError, Preprocessing
+from parckit.contract import Check, InputError, Preprocessing, read_contract, write_contract
 from parckit.measure.evaluation import EvaluationData
 from parckit.measure.latency import Timing
 from parckit.measure.records import write_record
+from parckit.processing import to_pixels
 from parckit.report.content import make_report, write_page
 from parckit.report.gather import Findings, gather
-from parckit.report.mistakes import to_pixels
 
 TIMING = Timing(
     threads=1,
@@ -47,7 +46,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """Return a run that has only begun."""
+    """Return a run that has no checkpoint yet."""
     folder = tmp_path / "run"
     (folder / "logs" / "version_0").mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 7\ndata: {source: photos}\ntrainer: {max_epochs: 3}\n")
@@ -105,6 +104,7 @@ def test_records_beside_a_bundle_count_if_they_are_about_it(bundle, tmp_path):
     assert [speed.timings for speed in findings.speeds] == [(TIMING,)]
     assert titles(findings) == [
         "Accuracy",
+        "Classes",
         "Latency and throughput",
         "Artefacts",
         "Checks against torch",
@@ -145,7 +145,7 @@ def test_data_is_evaluated_and_the_surest_mistakes_come_first(bundle, photos):
     findings = gather(bundle, data=EvaluationData(source=str(photos), batch_size=3))
     (accuracy,) = findings.accuracies
     assert (accuracy.label, accuracy.images, accuracy.served) == ("bundle/onnx-fp32", 8, "test")
-    # What the eight pictures give, worked out by hand.
+    # The expected answers for the eight pictures, computed with numpy.
     files = sorted((photos / "test").glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
     logits = expected_logits(pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255)
@@ -215,9 +215,10 @@ def test_a_damaged_configuration_is_named(run):
 
 
 def test_a_check_that_was_not_run_says_why(bundle):
-    contract = json.loads((bundle / "contract.json").read_text())
-    check = {"engine": "ncnn", "version": "", "passed": None, "figures": {}, "reason": "no such operator"}
-    contract["artefacts"][0]["checks"].append(check)
-    (bundle / "contract.json").write_text(json.dumps(contract))
+    contract = read_contract(bundle)
+    (artefact,) = contract.artefacts
+    check = Check(engine="ncnn", passed=None, reason="no such operator")
+    artefact = replace(artefact, checks=(*artefact.checks, check))
+    write_contract(replace(contract, artefacts=(artefact,)), bundle)
     table = next(table for table in make_report(gather(bundle)).tables if table.title == "Checks against torch")
     assert table.rows[1] == ("bundle/onnx-fp32", "ncnn", "not run: no such operator", "", "", "")

@@ -38,7 +38,7 @@ def test_a_field_is_drawn_relative_to_its_strongest_place():
     drawn = np.asarray(figure.axes[0].images[0].get_array())
     assert drawn.shape == (12, 16)
     assert drawn.max() == 1
-    # The scale's end in float32, where a logarithm of nothing would be minus infinity.
+    # The end of the scale, in float32. The logarithm of 0 would be minus infinity.
     assert drawn.min() == np.float32(1e-4)
 
 
@@ -67,7 +67,7 @@ def test_what_speaks_for_a_class_lies_over_the_image(tmp_path):
     assert (plain.get_xlabel(), overlaid.get_xlabel()) == ("90 % cat", "for cat")
     assert len(plain.images) == 1
     assert len(overlaid.images) == 2
-    assert overlaid.collections  # the line around the stronger half
+    assert overlaid.collections  # the line around values of at least 0.5
     save_figure(figure, tmp_path / "cam.png")
 
 

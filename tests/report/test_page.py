@@ -30,7 +30,7 @@ def report_of(text: str, *, pixels: int = 4) -> Report:
 
 
 class Page(HTMLParser):
-    """The tags of a page with their attributes, and its visible text."""
+    """Collects the tags of a page with their attributes, and its visible text."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_page_needs_nothing_from_outside(hostile_page):
 
 
 def test_every_figure_says_what_it_shows(hostile_page):
-    # What a gallery's picture shows is written beside it.
+    # Pictures of the gallery need no alternative text, because the text beside them says what they show.
     assert [image["alt"] for image in Page(hostile_page).all("img")] == [HOSTILE, *[""] * 24]
 
 

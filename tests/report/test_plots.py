@@ -20,7 +20,7 @@ def settings_stay():
 
 
 def words(figure: Figure, tmp_path) -> list[str]:
-    """All that a reader of the drawn figure reads, in drawing order."""
+    """Return all texts of the drawn figure, in drawing order."""
     save_figure(figure, tmp_path / "figure.svg")
     root = ET.parse(tmp_path / "figure.svg").getroot()  # noqa: S314 our own file
     return ["".join(node.itertext()).strip() for node in root.iter("{http://www.w3.org/2000/svg}text")]

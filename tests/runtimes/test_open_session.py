@@ -76,9 +76,9 @@ def test_what_does_not_fit_is_refused(two, choice, named):
 def test_single_files_have_nothing_to_choose_from(checkpoint):
     with pytest.raises(InputError, match=r"w\.safetensors: runtime='onnxruntime' does not open"):
         open_session(checkpoint, runtime="onnxruntime")
-    with pytest.raises(InputError, match="choice within a bundle"):
+    with pytest.raises(InputError, match="chooses within a bundle"):
         open_session(checkpoint, artefact="x")
-    with pytest.raises(InputError, match="is fp32"):
+    with pytest.raises(InputError, match="precision='int8' chooses within a bundle"):
         open_session(checkpoint, precision="int8")
 
 
@@ -90,5 +90,19 @@ def test_paths_where_nothing_is_are_refused(bundle):
 def test_an_engine_that_is_not_installed_ends_with_the_pip_line(bundle, monkeypatch):
     (onnxruntime,) = (engine for engine in ENGINES if engine.name == "onnxruntime")
     monkeypatch.setattr("parckit.runtimes.open.ENGINES", (replace(onnxruntime, module="absent_engine.module"),))
-    with pytest.raises(InputError, match=r'needs the package absent_engine; .* pip install "parckit\[onnxruntime\]"'):
+    with pytest.raises(
+        InputError, match=r'needs the package absent_engine; .* pip install "parckit\[onnxruntime\]"'
+    ) as told:
         open_session(bundle)
+    # Python programmers expect this class.
+    assert isinstance(told.value, ImportError)
+
+
+def test_an_installed_engine_is_preferred_unless_another_one_is_asked_for(bundle, monkeypatch):
+    (onnxruntime,) = (engine for engine in ENGINES if engine.name == "onnxruntime")
+    absent = replace(onnxruntime, name="absent", package="absent_engine", module="absent_engine.module")
+    monkeypatch.setattr("parckit.runtimes.open.ENGINES", (absent, onnxruntime))
+    monkeypatch.setattr("parckit.runtimes.engines.ENGINES", (absent, onnxruntime))
+    assert open_session(bundle).engine.startswith("onnxruntime ")
+    with pytest.raises(InputError, match="needs the package absent_engine"):
+        open_session(bundle, runtime="absent")

@@ -25,7 +25,8 @@ def test_files_images_and_arrays_get_the_same_answer(bundle, pixels, tmp_path):
     predictor = load(bundle, top=4)
     for picture in (tmp_path / "a.png", Image.fromarray(pixels), pixels):
         # float32 in another order
-        assert dict(predictor(picture).ranking) == pytest.approx(expected, rel=1e-5)
+        answers = {score.label: score.probability for score in predictor(picture).ranking}
+        assert answers == pytest.approx(expected, rel=1e-5)
 
 
 def test_many_pictures_are_answered_in_order(bundle, pixels):

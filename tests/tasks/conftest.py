@@ -30,6 +30,7 @@ MakeData = Callable[..., TrainingData]
 MakeModule = Callable[..., TrainingModule]
 Fit = Callable[..., Trainer]
 
+PLAIN = AugmentSettings(crop="none")
 OPTIMIZER, SCHEDULE = OptimizerSettings(lr=3e-2), ScheduleSettings(warmup=0.2)
 KWARGS = {"img_size": 32, "depths": [1, 1, 1], "drop_rate": 0.0, "block_drop_rate": 0.0}
 
@@ -49,15 +50,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_data(folder: Path) -> MakeData:
-    def make(*, seed: int = 0, **options: object) -> TrainingData:
+    def make(*, seed: int = 0, augment: AugmentSettings = PLAIN, **options: object) -> TrainingData:
         defaults = {
             "source": str(folder),
             "preprocessing": Preprocessing(size=(32, 32), mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2)),
-            "augment": AugmentSettings(crop="none"),
             "batch_size": 10,
             "workers": 0,
         }
-        return TrainingData(DataSettings(**defaults | options), task=Classify(), seed=seed)
+        return TrainingData(DataSettings(**defaults | options), task=Classify(augment=augment), seed=seed)
 
     return make
 

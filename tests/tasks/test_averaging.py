@@ -105,13 +105,13 @@ def test_the_mean_of_checkpoints_is_the_mean_of_every_tensor(tmp_path):
     average_checkpoints(paths, tmp_path / "average.safetensors")
     model, spec = open_checkpoint(tmp_path / "average.safetensors")
     assert spec == SPEC
-    for key, found in model.state_dict().items():
+    for key, value in model.state_dict().items():
         stacked = torch.stack([state[key] for state in states])
-        if found.is_floating_point():
+        if value.is_floating_point():
             # Computed in float64 as well; one rounding to float32.
-            torch.testing.assert_close(found, stacked.double().mean(0).float(), atol=0, rtol=2e-7)
+            torch.testing.assert_close(value, stacked.double().mean(0).float(), atol=0, rtol=2e-7)
         else:
-            assert found == 7, "counts are the best checkpoint's"
+            assert value == 7, "counts are the best checkpoint's"
 
 
 def test_only_checkpoints_of_one_model_are_averaged(tmp_path):

@@ -1,12 +1,15 @@
 import logging
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from parckit.contract import InputError
 from parckit.data import Batch
-from parckit.tasks import SkippedImages, StepMetrics, callbacks
+from parckit.tasks import DivergedError, SaveBest, SkippedImages, StepMetrics, callbacks
 from pictures import COLOURS, break_picture
 
 
@@ -36,7 +39,7 @@ def run(*, step: int = 0, every: int = 1, **others: int) -> SimpleNamespace:
     return SimpleNamespace(global_step=step, log_every_n_steps=every, loggers=[Log()], **usual)
 
 
-TASK = SimpleNamespace(lr=0.25)
+TASK = SimpleNamespace(lr=0.25, loss_weight=1.0)
 
 
 def at(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
@@ -50,15 +53,15 @@ def test_rate_and_mean_loss_are_those_of_this_epoch(monkeypatch):
     metrics, trainer = StepMetrics(), run(every=100)
     metrics.on_train_start(trainer, TASK)
     metrics.on_train_epoch_start(trainer, TASK)
-    found = []
+    results = []
     for images, loss in [(8, 3.0), (2, 1.0)]:
         metrics.on_train_batch_end(trainer, TASK, {"loss": torch.tensor(loss)}, batch(images), 0)
-        found.append((metrics.images_per_second, metrics.mean_loss))
+        results.append((metrics.images_per_second, metrics.mean_loss))
     metrics.on_train_epoch_start(trainer, TASK)
-    found.append((metrics.images_per_second, metrics.mean_loss))
+    results.append((metrics.images_per_second, metrics.mean_loss))
     metrics.on_train_batch_end(trainer, TASK, None, batch(0), 0)
-    found.append((metrics.images_per_second, metrics.mean_loss))
-    assert found == [(4.0, 3.0), (2.5, 2.0), (None, None), (0.0, None)]
+    results.append((metrics.images_per_second, metrics.mean_loss))
+    assert results == [(4.0, 3.0), (2.5, 2.0), (None, None), (0.0, None)]
 
 
 def test_the_rate_of_two_processes_resumed_within_an_epoch_counts_both_from_their_start(monkeypatch):
@@ -123,20 +126,24 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == callbacks.__name__]
 
 
+def skipped_images(max_broken: float) -> SkippedImages:
+    return SkippedImages(max_broken=max_broken, source="photos", train_images=30)
+
+
 def test_skipped_images_are_reported_after_each_epoch(folder, make_data, train, caplog):
     break_picture(folder / "train", number=0)
     break_picture(folder / "train", number=1)
     break_picture(folder / "val")
     data = make_data(on_error="skip")
     with caplog.at_level(logging.WARNING):
-        trainer = train(data, limits={"max_epochs": 2}, callbacks=[SkippedImages()])
+        trainer = train(data, limits={"max_epochs": 2}, callbacks=[skipped_images(0.2)])
     assert trainer.global_step == 6
     assert reports(caplog) == [f"epoch {epoch}: 3 broken images were skipped" for epoch in range(2)]
 
 
 def test_whole_images_are_no_news(make_data, train, caplog):
     with caplog.at_level(logging.WARNING):
-        train(make_data(), limits={"max_epochs": 1}, callbacks=[SkippedImages()])
+        train(make_data(), limits={"max_epochs": 1}, callbacks=[skipped_images(0.2)])
     assert reports(caplog) == []
 
 
@@ -146,11 +153,61 @@ def test_a_broken_image_ends_the_run_with_its_name(folder, make_data, train):
         train(make_data(), limits={"max_epochs": 1})
 
 
+def break_pictures(folder: Path, *, count: int) -> None:
+    """Break the first pictures of a split; every third one has the same colour."""
+    for number in range(count):
+        break_picture(folder, number=number // 3, colour=COLOURS[number % 3])
+
+
+@pytest.mark.parametrize(
+    ("split", "broken", "max_broken", "told"),
+    [
+        ("train", 3, 0.1, None),
+        ("train", 4, 0.1, "4 of "),
+        ("train", 30, 1.0, "30 of 30 training images of epoch 0 are broken"),
+        ("val", 1, 0.2, None),
+        ("val", 1, 0.1, "1 of 6 validation images of epoch 0 are broken; --data.max_broken 0.1 is the largest share"),
+        ("val", 6, 1.0, "6 of 6 validation images of epoch 0 are broken"),
+    ],
+)
+def test_too_many_broken_images_end_the_run(split, broken, max_broken, told, folder, make_data, train):
+    break_pictures(folder / split, count=broken)
+    data, best = make_data(on_error="skip"), SaveBest(folder, monitor="val_loss")
+    run = partial(train, data, limits={"max_epochs": 2}, callbacks=[skipped_images(max_broken), best])
+    if told is None:
+        assert run().global_step == 6
+        return
+    with pytest.raises(InputError, match=f"^--data photos: {told}"):
+        run()
+    assert not best.best_model_path, "it would say nothing"
+
+
+def test_broken_images_are_counted_over_the_starts_of_an_epoch(make_data, train):
+    first, second = skipped_images(0.1), skipped_images(0.1)
+    for _ in range(3):
+        first.on_train_batch_end(run(), TASK, None, batch(9, skipped=1), 0)
+    second.load_state_dict(first.state_dict())
+    with pytest.raises(InputError, match="4 of 31 training images of epoch 0 are broken"):
+        second.on_train_batch_end(run(), TASK, None, batch(0, skipped=1), 0)
+    train(make_data(), limits={"max_epochs": 1}, callbacks=[first])  # a new epoch counts from zero
+
+
 def test_batches_of_broken_images_alone_do_not_end_the_run(folder, make_data, train, caplog):
-    for colour in COLOURS:
-        for number in range(10):
-            break_picture(folder / "train", number=number, colour=colour)
+    break_pictures(folder / "train", count=26)  # of three batches, one has two images or more
     data = make_data(on_error="skip")
-    trainer = train(data, limits={"max_epochs": 1}, callbacks=[SkippedImages(), StepMetrics()])
+    trainer = train(data, limits={"max_epochs": 1}, callbacks=[skipped_images(1.0), StepMetrics()])
     assert trainer.current_epoch == 1
-    assert reports(caplog) == ["epoch 0: 30 broken images were skipped"]
+    assert reports(caplog) == ["epoch 0: 26 broken images were skipped"]
+
+
+class Spoil(Callback):
+    """Make the weights NaN after the last step, when no loss can show it."""
+
+    def on_validation_start(self, trainer, pl_module) -> None:
+        if not trainer.sanity_checking:
+            torch.nn.init.constant_(next(pl_module.model.parameters()), float("nan"))
+
+
+def test_a_validation_of_spoilt_weights_ends_the_run(make_data, train):
+    with pytest.raises(DivergedError, match=r"not finite in the validation after step 3 \(epoch 0\)"):
+        train(make_data(), limits={"max_epochs": 1}, callbacks=[Spoil()])

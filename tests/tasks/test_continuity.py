@@ -5,13 +5,12 @@ import torch
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningModule, Trainer
 
-from bundles import tiny_spec
-from parckit.contract import SPEC_KEY, InputError
+from checkpoint_files import content
+from parckit.contract import InputError
 from parckit.tasks import Continuity, Resumable, open_resumable
 from training_state import loops_at
 
 PATH = Path("last.ckpt")
-SPEC = tiny_spec((32, 32))
 
 
 def continuity(*, optimizer: str = "adamw", seed: int = 0, sides: tuple[int, ...] = (24, 32)) -> Continuity:
@@ -20,12 +19,7 @@ def continuity(*, optimizer: str = "adamw", seed: int = 0, sides: tuple[int, ...
 
 def saved(folder: Path, *, batches: int) -> Resumable:
     """Return the checkpoint of a training that is so many batches inside an epoch, as it is read from a file."""
-    checkpoint: dict[str, object] = {
-        "loops": loops_at(epochs=2, batches=batches),
-        "state_dict": {},
-        "optimizer_states": [],
-        SPEC_KEY: SPEC.to_dict(),
-    }
+    checkpoint = {**content(), "loops": loops_at(epochs=2, batches=batches)}
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     # A number as the command line has it, of a class that a file must not name.
     continuity(seed=PositiveInt(1)).on_save_checkpoint(trainer, LightningModule(), checkpoint)
@@ -42,7 +36,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("changed", "processes", "told"), CHANGES)
 def test_what_decides_the_order_may_change_between_epochs_only(changed, processes, told, tmp_path):
-    with pytest.raises(InputError, match=f"{PATH}: was written before its epoch's end and goes on only with {told}$"):
+    with pytest.raises(InputError, match=f"{PATH}: was written inside an epoch and goes on only with {told}$"):
         continuity(**changed).check(saved(tmp_path, batches=5), processes=processes)
     continuity(**changed).check(saved(tmp_path, batches=0), processes=processes)
 

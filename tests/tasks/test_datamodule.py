@@ -12,6 +12,24 @@ def test_labels_are_the_class_folders_in_order(make_data):
     assert make_data().labels == ("blue", "green", "red")
 
 
+def test_validation_has_the_classes_of_training(make_data, folder, caplog):
+    (folder / "val" / "green").rename(folder / "val" / "violet")
+    data = make_data()
+    assert data.labels == ("blue", "green", "red")
+    (batch,) = data.val_dataloader()
+    assert batch.targets.tolist() == [0, 0, 2, 2]
+    assert "does not know violet (2); 2 images are left out" in caplog.text
+
+
+def test_a_file_sets_the_order_of_the_classes(make_data, folder, tmp_path):
+    (tmp_path / "names.txt").write_text("red\nblack\ngreen\nblue\n")
+    plain, ordered = make_data(), make_data(class_names=str(tmp_path / "names.txt"))
+    assert ordered.labels == ("red", "black", "green", "blue")
+    for name in ("train_dataloader", "val_dataloader"):
+        targets = [torch.cat([batch.targets for batch in getattr(data, name)()]) for data in (plain, ordered)]
+        assert torch.equal(torch.tensor([3, 2, 0])[targets[0]], targets[1])
+
+
 def test_training_leaves_out_a_batch_that_is_not_full(make_data):
     assert [len(batch.targets) for batch in make_data(batch_size=8).train_dataloader()] == [8, 8, 8]
 
@@ -68,7 +86,7 @@ def test_a_broken_image_is_counted_where_it_is_skipped(folder, make_data):
 def test_a_single_class_is_refused(folder, make_data, tmp_path):
     (tmp_path / "above").mkdir()
     shutil.copytree(folder / "train", tmp_path / "above" / "flowers")
-    with pytest.raises(InputError, match="above: has the class 'flowers' alone; is it a folder too high"):
+    with pytest.raises(InputError, match="above: has only the class 'flowers'; is the folder one level too high"):
         make_data(source=str(tmp_path / "above"))
 
 
@@ -81,6 +99,7 @@ def test_a_single_class_is_refused(folder, make_data, tmp_path):
         ({"source": "no/such/folder"}, "no/such/folder"),
         ({"batch_size": 31}, "batch_size=31.* 30 images"),
         ({"on_error": "ignore"}, "on_error='ignore'"),
+        ({"max_broken": 10}, "max_broken=10"),
     ],
 )
 def test_mistakes_are_named(options, named, make_data):

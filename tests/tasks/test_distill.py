@@ -1,6 +1,7 @@
 import copy
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,14 +97,14 @@ def test_soft_distillation_is_that_of_the_paper(temperature, weight, student, te
     distillation = DistillationSettings(teacher=checkpoint, temperature=temperature, weight=weight)
     distiller = Distiller(distillation, student=student, spec=STUDENT)
     images = normalised(pictures, STUDENT.preprocessing)
-    found = distiller(student, images, supervised=cross_entropy(targets))
-    own = logits64(student, pictures, STUDENT.preprocessing)
+    loss = distiller(student, images, supervised=cross_entropy(targets))
+    student_logits = logits64(student, pictures, STUDENT.preprocessing)
     p = (logits64(teacher, pictures, TEACHER.preprocessing) / temperature).softmax(1)
-    q = (own / temperature).softmax(1)
+    q = (student_logits / temperature).softmax(1)
     divergence = (p * (p / q).log()).sum(1).mean()
-    labels = -own.softmax(1)[range(16), targets].log().mean()
+    labels = -student_logits.softmax(1)[range(16), targets].log().mean()
     expected = (1 - weight) * labels + weight * temperature**2 * divergence
-    assert found.item() == pytest.approx(expected.item(), **CLOSE)
+    assert loss.item() == pytest.approx(expected.item(), **CLOSE)
 
 
 def test_hard_distillation_learns_the_teachers_choice(student, teacher, checkpoint, pictures, targets):
@@ -111,13 +112,13 @@ def test_hard_distillation_learns_the_teachers_choice(student, teacher, checkpoi
         DistillationSettings(teacher=checkpoint, kind="hard", weight=0.3), student=student, spec=STUDENT
     )
     images = normalised(pictures, STUDENT.preprocessing)
-    found = distiller(student, images, supervised=cross_entropy(targets))
+    loss = distiller(student, images, supervised=cross_entropy(targets))
     choices = logits64(teacher, pictures, TEACHER.preprocessing).argmax(1)
     q = logits64(student, pictures, STUDENT.preprocessing).softmax(1)
-    labels, chosen = (-q[range(16), classes].log().mean() for classes in (targets, choices))
+    labels, distilled = (-q[range(16), classes].log().mean() for classes in (targets, choices))
     assert choices.unique().numel() > 1
     assert not torch.equal(choices, targets)
-    assert found.item() == pytest.approx((0.7 * labels + 0.3 * chosen).item(), **CLOSE)
+    assert loss.item() == pytest.approx((0.7 * labels + 0.3 * distilled).item(), **CLOSE)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
@@ -127,24 +128,26 @@ def test_maps_are_compared_place_by_place(name, student, pictures, targets, tmp_
     spec = NetworkSpec(backbone=name, labels=DIGITS, preprocessing=own_preprocessing)
     teacher = as_if_trained(build_network(spec)).eval()
     save_weights(teacher, spec, tmp_path / "teacher.safetensors")
-    given = str(tmp_path / "teacher.safetensors")
+    path = str(tmp_path / "teacher.safetensors")
     losses, distillers = [], []
     for features in (0.0, 0.25):
-        distillation = DistillationSettings(teacher=given, features=features)
+        distillation = DistillationSettings(teacher=path, features=features)
         distillers.append(Distiller(distillation, student=student, spec=STUDENT.with_size((64, 96))))
         images = normalised(pictures, STUDENT.preprocessing)
         losses.append(distillers[-1](student, images, supervised=cross_entropy(targets)))
     wanted_images = normalised(pictures.double(), own_preprocessing)
     if name == "test_vit":  # it takes no other size than its own
         wanted_images = F.interpolate(wanted_images, (160, 160), mode="bilinear", antialias=True)
-    own, wanted = (
+    student_map, teacher_map = (
         model.double().forward_intermediates(x, indices=1, intermediates_only=True)[0]
         for model, x in ((student, normalised(pictures.double(), STUDENT.preprocessing)), (teacher, wanted_images))
     )
     projection = distillers[1].projection.double()
-    projected = torch.einsum("oi,bihw->bohw", projection.weight[:, :, 0, 0], own) + projection.bias[:, None, None]
-    wanted = F.interpolate(wanted, own.shape[2:], mode="bilinear", antialias=True)
-    cosines = (projected * wanted).sum(1) / (projected.norm(dim=1) * wanted.norm(dim=1))
+    projected = (
+        torch.einsum("oi,bihw->bohw", projection.weight[:, :, 0, 0], student_map) + projection.bias[:, None, None]
+    )
+    teacher_map = F.interpolate(teacher_map, student_map.shape[2:], mode="bilinear", antialias=True)
+    cosines = (projected * teacher_map).sum(1) / (projected.norm(dim=1) * teacher_map.norm(dim=1))
     assert cosines.shape == (16, 2, 3)
     assert (losses[1] - losses[0]).item() == pytest.approx(0.25 * (1 - cosines.mean()).item(), **CLOSE)
 
@@ -167,8 +170,8 @@ def test_the_teacher_stays_as_it_is_and_out_of_sight(
     assert not any(module.training for module in teacher.modules())
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
     assert all(torch.equal(value, before[key]) for key, value in teacher.state_dict().items())
-    own = ["projection.weight", "projection.bias"] if features else []
-    assert [name for name, _ in distiller.named_parameters()] == [*distiller.state_dict()] == own
+    names = ["projection.weight", "projection.bias"] if features else []
+    assert [name for name, _ in distiller.named_parameters()] == [*distiller.state_dict()] == names
     assert all(parameter.grad.abs().sum() > 0 for parameter in (*distiller.parameters(), *student.parameters()))
 
 
@@ -236,17 +239,17 @@ def test_a_named_model_takes_weights_from_a_file_and_is_normalised_as_timm_says(
         teacher="test_resnet", teacher_weights=str(tmp_path / "weights.pth"), weight=1.0
     )
     distiller = Distiller(distillation, student=student, spec=STUDENT)
-    found = distiller(student, normalised(pictures, STUDENT.preprocessing), supervised=cross_entropy(targets))
-    own = logits64(student, pictures, STUDENT.preprocessing) / 3
-    wanted = logits64(teacher, pictures, preprocessing_of(teacher)) / 3
-    divergence = F.kl_div(own.log_softmax(1), wanted.softmax(1), reduction="batchmean")
-    assert found.item() == pytest.approx(9 * divergence.item(), **CLOSE)
+    loss = distiller(student, normalised(pictures, STUDENT.preprocessing), supervised=cross_entropy(targets))
+    student_logits = logits64(student, pictures, STUDENT.preprocessing) / 3
+    teacher_logits = logits64(teacher, pictures, preprocessing_of(teacher)) / 3
+    divergence = F.kl_div(student_logits.log_softmax(1), teacher_logits.softmax(1), reduction="batchmean")
+    assert loss.item() == pytest.approx(9 * divergence.item(), **CLOSE)
 
 
 def test_pretrained_weights_of_other_classes_are_no_teacher(student, monkeypatch):
     # What timm does where there is a network.
     monkeypatch.setattr(distill, "create_model", lambda name, **options: timm.create_model(name))
-    with pytest.raises(InputError, match=r"teacher='test_resnet': tells 1000 classes apart, the data have 10"):
+    with pytest.raises(InputError, match=r"teacher='test_resnet': has 1000 classes, the data have 10"):
         Distiller(DistillationSettings(teacher="test_resnet"), student=student, spec=STUDENT)
 
 
@@ -262,8 +265,11 @@ def test_pretrained_weights_of_other_classes_are_no_teacher(student, monkeypatch
         ({"teacher": "parcnet_s"}, "teacher='parcnet_s': cannot load its pretrained weights .*No pretrained weights"),
         ({"teacher": "none.ckpt"}, "none.ckpt: no such file"),
         ({"teacher_weights": "none.pth"}, "teacher_weights=none.pth: no such file"),
-        ({"teacher_weights": "none.ckpt"}, "teacher_weights=none.ckpt: .* give it as teacher"),
-        ({"teacher": "own.ckpt", "teacher_weights": "w.pth"}, "teacher_weights=w.pth: teacher=own.ckpt holds its own"),
+        ({"teacher_weights": "none.ckpt"}, "teacher_weights=none.ckpt: .* use it as teacher"),
+        (
+            {"teacher": "own.ckpt", "teacher_weights": "w.pth"},
+            "teacher_weights=w.pth: teacher=own.ckpt is a checkpoint",
+        ),
     ],
 )
 def test_mistakes_are_named_in_one_line(options, named, student):
@@ -278,6 +284,46 @@ def test_weights_of_other_classes_are_refused_in_one_line(student, tmp_path):
     with pytest.raises(InputError, match=rf"teacher_weights={path}: .* with 10 classes .*fc\.weight") as caught:
         Distiller(DistillationSettings(teacher="test_resnet", teacher_weights=str(path)), student=student, spec=STUDENT)
     assert "\n" not in str(caught.value)
+
+
+def test_a_teachers_outputs_are_matched_by_name(student, teacher, checkpoint, pictures, targets, tmp_path, caplog):
+    images = normalised(pictures, STUDENT.preprocessing)
+
+    def loss(labels: str, **options: object) -> float:
+        spec = replace(STUDENT, labels=tuple(labels))
+        distiller = Distiller(DistillationSettings(**options, weight=1.0), student=student, spec=spec)
+        return distiller(student, images, supervised=cross_entropy(targets)).item()
+
+    by_name = loss("9876543210", teacher=checkpoint)
+    ours = logits64(student, pictures, STUDENT.preprocessing) / 3
+    wanted = logits64(teacher, pictures, TEACHER.preprocessing).flip(1) / 3
+    divergence = F.kl_div(ours.log_softmax(1), wanted.softmax(1), reduction="batchmean")
+    assert by_name == pytest.approx(9 * divergence.item(), **CLOSE)
+    # Weights alone do not say what their outputs are. A file can.
+    torch.save(teacher.state_dict(), tmp_path / "weights.pth")
+    (tmp_path / "names.txt").write_text("\n".join("0123456789"))
+    weights = {"teacher": TEACHER.backbone, "teacher_weights": str(tmp_path / "weights.pth")}
+    assumed = loss("9876543210", **weights)
+    assert "so its outputs are taken in the order of the data's classes, ('9', '8'" in caplog.text
+    caplog.clear()
+    named = loss("9876543210", **weights, teacher_classes=str(tmp_path / "names.txt"))
+    assert assumed != pytest.approx(named, rel=0.01)
+    assert not caplog.records
+    (tmp_path / "names.txt").write_text("\n".join("012345678"))
+    with pytest.raises(InputError, match="has 9 names, but the teacher has 10 outputs"):
+        loss("9876543210", **weights, teacher_classes=str(tmp_path / "names.txt"))
+
+
+def test_a_teacher_of_colours_teaches_grey_images(teacher, checkpoint, pictures, targets):
+    grey = replace(STUDENT, backbone_kwargs={"in_chans": 1}, preprocessing=STUDENT.preprocessing.as_grey())
+    student = as_if_trained(build_network(grey)).eval()
+    distiller = Distiller(DistillationSettings(teacher=checkpoint, weight=1.0), student=student, spec=grey)
+    images = pictures[:, :1]
+    actual = distiller(student, normalised(images, grey.preprocessing), supervised=cross_entropy(targets))
+    ours = logits64(student, images, grey.preprocessing) / 3
+    wanted = logits64(teacher, images.expand(-1, 3, -1, -1), TEACHER.preprocessing) / 3
+    divergence = F.kl_div(ours.log_softmax(1), wanted.softmax(1), reduction="batchmean")
+    assert actual.item() == pytest.approx(9 * divergence.item(), **CLOSE)
 
 
 @pytest.mark.parametrize("labels", [tuple("abcdefghij"), tuple("01234")])
@@ -304,5 +350,5 @@ def test_a_teacher_is_tried_on_the_sizes_that_training_draws(checkpoint, student
 
 
 def test_a_network_without_stages_learns_no_maps(checkpoint):
-    with pytest.raises(InputError, match=r"distillation\.features: test_efficientnet gives no maps"):
+    with pytest.raises(InputError, match=r"distillation\.features: test_efficientnet does not return maps"):
         Distiller(DistillationSettings(teacher=checkpoint, features=1.0), student=nn.Sequential(), spec=STUDENT)

@@ -78,10 +78,10 @@ def test_validation_counts_every_image_once(runs, pictures):
     assert [len(record["seen"]) for record in records] == [5, 4]
     assert [record["batches"] for record in records] == [2, 2], "one would wait for the other"
     dataset = open_images(str(pictures), split="val", transform=eval_transform(Preprocessing(size=(32, 32))))
-    wanted = torch.stack([image.double().mean((1, 2)) for image, _ in dataset])
-    found = torch.cat([record["seen"] for record in records])
+    wanted = torch.stack([sample.image.double().mean((1, 2)) for sample in dataset])
+    seen = torch.cat([record["seen"] for record in records])
     # Only the order differs.
-    assert torch.equal(found.sort(0).values, wanted.sort(0).values)
+    assert torch.equal(seen.sort(0).values, wanted.sort(0).values)
     for validation in records[0]["validations"]:
         right = validation["val_top1"] * len(wanted) / 100
         # Whole images; a mean over the processes' own means or over batches would give fractions.
@@ -92,7 +92,7 @@ def test_a_process_whose_images_are_broken_holds_nobody_up(tmp_path):
     write_pictures(tmp_path / "train", count=8)
     write_pictures(tmp_path / "val", count=1)
     for colour in ("red", "green", "blue"):
-        for number in range(2, 8):
+        for number in range(3, 8):
             break_picture(tmp_path / "train", number=number, colour=colour)
     options = OPTIONS | {"name": "test_parcnet", **MODELS["test_parcnet"], "batch_size": 4, "on_error": "skip"}
     first, second = fit(tmp_path, tmp_path, processes=2, **options)

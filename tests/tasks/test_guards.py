@@ -56,15 +56,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_the_batch_is_saved(tmp_path)
         fit(task, tmp_path)
     path = tmp_path / "nan-step3.ckpt"
     assert str(error.value).startswith(f"the loss is nan at step 3 (epoch 0, batch 3); {path} holds the batch")
-    found = torch.load(path, weights_only=True)
-    assert (found["global_step"], found["epoch"], found["batch_idx"]) == (3, 0, 3)
-    assert found[SPEC_KEY] == {"model": "pixel"}
+    evidence = torch.load(path, weights_only=True)
+    assert (evidence["global_step"], evidence["epoch"], evidence["batch_idx"]) == (3, 0, 3)
+    assert evidence[SPEC_KEY] == {"model": "pixel"}
     weights = {key: value.clone() for key, value in task.state_dict().items()}
     last = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert last["global_step"] == 3
-    for key, value in found["state_dict"].items():
+    for key, value in evidence["state_dict"].items():
         assert value.isfinite().all()
         assert torch.equal(value, weights[key])
         assert torch.equal(value, last["state_dict"][key])
     # What was saved is enough to see it again.
-    assert task.training_step(Batch(**found["batch"], skipped=0), 0).isnan()
+    assert task.training_step(Batch(**evidence["batch"], skipped=0), 0).isnan()

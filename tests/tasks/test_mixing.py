@@ -25,10 +25,10 @@ def test_a_class_weighs_what_its_image_weighs(mixing):
     assert (images.shape, targets.shape) == ((4, 3, 16, 16), (4, CLASSES))
     # Image 1 is 10 everywhere, and the one it meets, image 0, is 0; its own class is 1, the other's 0. Means over 768
     # values of float32 sum to a few of its roundings.
-    own = images[1].mean() / 10
-    expected = torch.tensor([1 - own, own, 0, 0, 0])
+    weight = images[1].mean() / 10
+    expected = torch.tensor([1 - weight, weight, 0, 0, 0])
     torch.testing.assert_close(targets[1], expected, atol=1e-5, rtol=0)
-    assert 0 < own < 1
+    assert 0 < weight < 1
 
 
 def test_mixup_blends_and_cutmix_pastes():
@@ -46,10 +46,10 @@ def test_both_are_drawn_as_often_as_switch_says():
 
 
 def test_weights_come_from_the_beta_distribution():
-    own = np.array([float(mixed(MixingSettings(cutmix=0.0), seed=seed)[0][1].mean() / 10) for seed in range(500)])
+    weights = np.array([float(mixed(MixingSettings(cutmix=0.0), seed=seed)[0][1].mean() / 10) for seed in range(500)])
     # Beta(0.8, 0.8) has mean 1/2 and variance 1/10.4; 0.06 and 0.02 are four standard deviations of those of 500 draws.
-    assert own.mean() == pytest.approx(0.5, abs=0.06)
-    assert own.var() == pytest.approx(1 / 10.4, abs=0.02)
+    assert weights.mean() == pytest.approx(0.5, abs=0.06)
+    assert weights.var() == pytest.approx(1 / 10.4, abs=0.02)
 
 
 def test_the_generator_decides():

@@ -66,6 +66,17 @@ def test_training_learns(make_data, train):
     assert record.validations[-1]["val_loss"] < 0.5
 
 
+def test_validations_in_half_precision_count_in_full_precision(make_data, train):
+    trainer = train(make_data(), limits={"max_epochs": 1, "precision": "bf16-true"})
+    metrics = trainer.callback_metrics
+    assert next(trainer.lightning_module.model.parameters()).dtype is torch.bfloat16
+    assert {metrics[name].dtype for name in ("val_loss", "val_top1")} == {torch.float32}
+    assert metrics["val_loss"] != metrics["val_loss"].bfloat16(), "a sum in half precision would have few digits"
+    assert (metrics["val_top1"] * 6 / 100).item() == pytest.approx(
+        round(metrics["val_top1"].item() * 6 / 100), abs=1e-6
+    )
+
+
 def test_the_rates_are_those_of_the_schedule(make_data, train):
     data, record, schedule = make_data(), Record(), ScheduleSettings(min_lr=1e-3, warmup=0.3, per="epoch")
     optimizer = OptimizerSettings(lr=0.02, lr_batch=20)  # batches have 10 images: half of that

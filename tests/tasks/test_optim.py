@@ -57,9 +57,9 @@ def test_the_cosine_of_the_whole_run_is_hidden_by_the_warmup():
 
 
 def test_the_last_epochs_cool_down():
-    found = rates(ScheduleSettings(min_lr=0.1, warmup=0, cooldown_epochs=2), steps=40, epochs=4)
-    assert found[10] == pytest.approx(0.55, **CLOSE)  # half of the two epochs that are left to the cosine
-    assert found[20:] == pytest.approx([0.1] * 21, **CLOSE)
+    lrs = rates(ScheduleSettings(min_lr=0.1, warmup=0, cooldown_epochs=2), steps=40, epochs=4)
+    assert lrs[10] == pytest.approx(0.55, **CLOSE)  # half of the two epochs that are left to the cosine
+    assert lrs[20:] == pytest.approx([0.1] * 21, **CLOSE)
 
 
 def test_the_rate_stays_at_its_end():
@@ -69,8 +69,8 @@ def test_the_rate_stays_at_its_end():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_runs_of_a_few_steps_have_rates_within_bounds(steps):
-    found = rates(ScheduleSettings(min_lr=0.1, warmup=0.9), steps=steps)
-    assert 0.1 <= min(found) <= max(found) <= 1.0
+    lrs = rates(ScheduleSettings(min_lr=0.1, warmup=0.9), steps=steps)
+    assert 0.1 <= min(lrs) <= max(lrs) <= 1.0
 
 
 def test_the_rate_scales_with_the_batch_it_is_meant_for():

@@ -49,7 +49,7 @@ def test_a_plan_has_the_steps_that_lightning_estimates(limits, steps_per_epoch, 
     assert data.batches_per_epoch(processes=1) == SIZES["batches"]
     assert plan.steps == estimate.steps
     assert (plan.steps_per_epoch, plan.epochs) == (steps_per_epoch, epochs)
-    assert plan.effective_batch == 4 * limits.get("accumulate_grad_batches", 1)
+    assert plan.effective_batch == 4 * min(plan.batches, limits.get("accumulate_grad_batches", 1))
 
 
 @pytest.mark.parametrize("limits", [{"max_epochs": -1}, {"max_epochs": 0}, {"max_epochs": 3, "max_steps": 0}], ids=str)
@@ -59,8 +59,8 @@ def test_a_run_without_steps_or_without_an_end_is_refused(limits, make_trainer):
 
 
 def test_a_plan_counts_all_processes_and_their_batches():
-    plan = RunPlan(batch_size=4, accumulated=3, processes=2, steps=10, steps_per_epoch=4, epochs=3)
-    assert (plan.effective_batch, plan.length_in_epochs) == (24, 2.5)
+    plan = RunPlan(batch_size=4, batches=10, accumulated=3, processes=2, steps=10, steps_per_epoch=4, epochs=3)
+    assert (plan.effective_batch, plan.last_batch, plan.length_in_epochs) == (24, 8, 2.5)
 
 
 def test_a_checkpoint_says_how_far_its_training_has_come(tmp_path, make_data, train):

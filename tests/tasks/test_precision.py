@@ -36,9 +36,9 @@ def test_float32_keeps_its_numbers_and_its_parameters_and_keys():
     assert len({*convolutions}) == 2  # some were replaced
     assert [*spared.state_dict()] == [*model.state_dict()]
     assert all(one is other for one, other in zip(parameters, spared.parameters(), strict=True))
-    (plain, gradients), (found, found_gradients) = run(model, images), run(spared, images)
-    assert torch.equal(found, plain)
-    assert all(torch.equal(one, other) for one, other in zip(found_gradients, gradients, strict=True))
+    (plain, gradients), (out, out_gradients) = run(model, images), run(spared, images)
+    assert torch.equal(out, plain)
+    assert all(torch.equal(one, other) for one, other in zip(out_gradients, gradients, strict=True))
 
 
 def test_autocast_leaves_a_strided_depthwise_convolution_in_its_weights_type():
@@ -46,12 +46,12 @@ def test_autocast_leaves_a_strided_depthwise_convolution_in_its_weights_type():
     keep_strided_depthwise_float32(model)
     images = torch.randn(2, 3, 8, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        expanded, found = model[0](images), model(images)
+        expanded, out = model[0](images), model(images)
     wanted = nn.functional.conv2d(
         expanded.float(), model[1].weight, model[1].bias, stride=2, padding=1, groups=8
     ).bfloat16()
-    assert (expanded.dtype, found.dtype) == (torch.bfloat16, torch.bfloat16)
-    assert torch.equal(found, wanted)
+    assert (expanded.dtype, out.dtype) == (torch.bfloat16, torch.bfloat16)
+    assert torch.equal(out, wanted)
 
 
 def test_convolutions_that_pad_in_their_own_way_stay():

@@ -1,4 +1,5 @@
 import logging
+from dataclasses import replace
 
 import pytest
 import timm
@@ -7,7 +8,7 @@ from timm.data import ImageNetInfo
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.networks import save_weights
-from parckit.tasks.weights import initial_network, pretrained_labels
+from parckit.tasks.weights import expected_preprocessing, initial_network, pretrained_labels
 
 KWARGS = {"img_size": 32}
 SPEC = NetworkSpec(
@@ -29,16 +30,29 @@ def saved(tmp_path):
 
 def test_the_same_classes_keep_everything(saved):
     state, path = saved
-    found = initial_network(SPEC, weights=path).state_dict()
-    assert all(torch.equal(found[key], value) for key, value in state.items())
+    initial = initial_network(SPEC, weights=path).state_dict()
+    assert all(torch.equal(initial[key], value) for key, value in state.items())
 
 
 def test_other_classes_get_a_fresh_classifier(saved):
     state, path = saved
-    found = initial_network(OTHERS, weights=path).state_dict()
-    changed = {key for key, value in state.items() if not torch.equal(found[key], value)}
+    initial = initial_network(OTHERS, weights=path).state_dict()
+    changed = {key for key, value in state.items() if not torch.equal(initial[key], value)}
     assert changed <= {"head.fc.weight", "head.fc.bias"}
-    assert found["head.fc.weight"].shape[0] == 3
+    assert initial["head.fc.weight"].shape[0] == 3
+
+
+def test_weights_for_colours_serve_grey_images(saved, caplog):
+    state, path = saved
+    grey = replace(SPEC, backbone_kwargs={**KWARGS, "in_chans": 1}, preprocessing=SPEC.preprocessing.as_grey())
+    network = initial_network(grey, weights=path)
+    assert not caplog.records
+    assert expected_preprocessing("test_parcnet", {"in_chans": 1}, weights=path) == grey.preprocessing
+    colours = initial_network(SPEC, weights=path).eval()
+    images = torch.rand(2, 1, 32, 32)
+    # Grey images look the same to both; a few roundings of float32.
+    torch.testing.assert_close(network.eval()(images), colours(images.expand(-1, 3, -1, -1)), rtol=1e-4, atol=1e-5)
+    assert {key for key in state if network.state_dict()[key].shape != state[key].shape} == {"stem.conv.weight"}
 
 
 def test_without_weights_they_are_fresh(saved):
@@ -72,11 +86,11 @@ CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 @pytest.mark.parametrize(("labels", "kept"), [(CIFAR, True), (CIFAR[::-1], False), (tuple("0123456789"), False)])
 def test_pretrained_weights_keep_the_classifier_of_the_same_classes_alone(labels, kept):
     spec = NetworkSpec(backbone="parcnet_xs.cifar10", labels=labels, preprocessing=Preprocessing(size=(32, 32)))
-    found = initial_network(spec, weights="pretrained").state_dict()
-    given = timm.create_model(spec.backbone, pretrained=True).state_dict()
-    assert torch.equal(found["stem.conv.weight"], given["stem.conv.weight"])
-    assert found["head.fc.weight"].shape == given["head.fc.weight"].shape
-    assert torch.equal(found["head.fc.weight"], given["head.fc.weight"]) is kept
+    initial = initial_network(spec, weights="pretrained").state_dict()
+    pretrained = timm.create_model(spec.backbone, pretrained=True).state_dict()
+    assert torch.equal(initial["stem.conv.weight"], pretrained["stem.conv.weight"])
+    assert initial["head.fc.weight"].shape == pretrained["head.fc.weight"].shape
+    assert torch.equal(initial["head.fc.weight"], pretrained["head.fc.weight"]) is kept
 
 
 def test_imagenet_weights_keep_their_classifier_on_imagenet():

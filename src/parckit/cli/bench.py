@@ -1,58 +1,65 @@
-"""`parckit bench`: latency and throughput of a bundle."""
+"""`parckit bench`: latency and throughput of a bundle or checkpoint."""
 
 from dataclasses import asdict
 from pathlib import Path
 
+from jsonargparse import Namespace
+
 from parckit.cli.choice import add_choice, choice
-from parckit.cli.tables import show
-from parckit.contract import InputError
+from parckit.cli.tables import show, tell
+from parckit.contract import InputError, check_target, find_obstacle
 from parckit.measure.environment import describe, usable_cores
-from parckit.measure.latency import Timing, time_sessions
+from parckit.measure.latency import Benchmark, Timing, benchmark
 from parckit.measure.records import write_record
 from parckit.options import beside, parse_counts, verb_parser
-from parckit.runtimes import open_session
 
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("bench", description="Latency percentiles and throughput on this machine.")
-    parser.add_argument("model", type=Path, help="a bundle's folder, or a checkpoint to time torch")
+    parser.add_argument("model", type=Path, help="a bundle's folder, or a checkpoint, which runs on torch")
     add_choice(parser)
     parser.add_argument("--threads", type=str, default="1", help="numbers of threads to try, e.g. 1,2")
-    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed inferences before each")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of each measurement")
-    parser.add_argument("--record", type=Path | None, default=None, help="where to; by default beside the model")
+    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed runs before each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement")
+    record = "JSON file for the numbers; by default NAME_bench.json beside the model"
+    parser.add_argument("--record", type=Path | None, default=None, help=record)
     args = parser.read(argv)
     counts = parse_counts(args.threads)
     cores = usable_cores()
     if max(counts) > cores:
         raise InputError(f"--threads {args.threads}: this process may use {cores} cores")
-    session = open_session(args.model, **choice(args))
-    timings = time_sessions(
-        lambda threads: open_session(args.model, threads=threads, **choice(args)),
-        threads=counts,
-        warmup=args.warmup,
-        seconds=args.seconds,
-    )
-    show_timings(timings, f"{args.model} ({session.artefact} on {session.engine})")
-    record = args.record or beside(args.model, "_bench.json")
-    values = record_values(timings, model=args.model, artefact=session.artefact, engine=session.engine)
+    record, obstacle = _record_path(args)
+    result = benchmark(args.model, threads=counts, warmup=args.warmup, seconds=args.seconds, **choice(args))
+    show_timings(result.timings, f"{args.model} ({result.artefact} on {result.engine})")
+    if obstacle is not None:
+        tell(f"no record: {record} cannot be written ({obstacle}); --record FILE writes it elsewhere")
+        return
+    values = record_values(result, model=args.model)
     write_record(record, "bench", values, seed=None, threads=max(counts))
-    print(f"record: {record}")
+    tell(f"record: {record}")
 
 
-def record_values(timings: tuple[Timing, ...], *, model: Path, artefact: str, engine: str) -> dict[str, object]:
-    """Return what a record of timings holds; `parckit report` reads it."""
-    return {
-        "model": str(model),
-        "artefact": artefact,
-        "engine": engine,
-        "timings": [asdict(timing) for timing in timings],
-    }
+def _record_path(args: Namespace) -> tuple[Path, str | None]:
+    """Return the path of the record, and why it cannot be written there if nobody asked for this path.
+
+    Raises:
+        InputError: if the path that the user names cannot be written.
+    """
+    if args.record is None:
+        record = beside(args.model, "_bench.json")
+        return record, find_obstacle(record)
+    check_target(args.record, option="--record")
+    return args.record, None
+
+
+def record_values(result: Benchmark, *, model: Path) -> dict[str, object]:
+    """Return the content of a record of timings, which `parckit report` reads."""
+    return {"model": str(model), **asdict(result)}
 
 
 def show_timings(timings: tuple[Timing, ...], name: str) -> None:
-    """Print latency and throughput with the machine they were measured on."""
+    """Print latency and throughput, and the machine that they were measured on."""
     machine = describe()
     batch = f", batches of {timings[0].batch_size}" if timings[0].batch_size > 1 else ""
     columns = ("threads", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "images/s")

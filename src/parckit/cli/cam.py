@@ -1,4 +1,4 @@
-"""`parckit cam`: Grad-CAM, the parts of a picture that speak for a class."""
+"""`parckit cam`: Grad-CAM, which shows the parts of a picture that support a class."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from parckit.cli.models import open_model
-from parckit.cli.tables import show
-from parckit.contract import InputError
+from parckit.cli.tables import show, tell
+from parckit.contract import InputError, check_target
 from parckit.measure.cam import class_activation, last_layer
 from parckit.networks import check_input
 from parckit.options import Seed, parse_size, verb_parser
@@ -16,24 +16,28 @@ from parckit.report.figures import picture_kind, save_figure
 from parckit.report.heatmaps import activation_map
 
 _TOP = 3
-"""Classes told below the picture."""
+"""Number of classes that are listed below the picture."""
 
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("cam", description="Grad-CAM: the parts of a picture that speak for a class.")
+    parser = verb_parser("cam", description="Grad-CAM: the parts of a picture that support a class.")
     parser.add_argument("model", type=str, help="a .ckpt or .safetensors file, or a model's name (random weights)")
     parser.add_argument("image", type=Path, help="a picture file")
     parser.add_argument("--out", type=Path, default=Path("cam.png"), help="the result, .png or .svg")
-    parser.add_argument("--target", type=str | None, default=None, help="a label or index; by default the predicted")
+    target = "label or index of the class; by default the predicted class"
+    parser.add_argument("--target", type=str | None, default=None, help=target)
     parser.add_argument("--layer", type=str | None, default=None, help="a module's name; by default the last stage")
-    parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's own")
-    parser.add_argument("--seed", type=Seed, default=0, help="of random weights")
+    parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's size")
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of random weights")
     args = parser.read(argv)
+    # Find mistakes in the paths before the network runs.
     picture_kind(args.out)
     if args.out.resolve() == args.image.resolve():
         raise InputError(f"--out {args.out}: is the picture itself; name another file")
+    check_target(args.out, option="--out")
     picture = load_image(args.image)
+    # Run the network.
     opened = open_model(args.model, seed=args.seed, size=None if args.size is None else parse_size(args.size))
     check_input(opened.model, opened.spec)
     labels, preprocessing = opened.spec.labels, opened.spec.preprocessing
@@ -45,20 +49,21 @@ def main(argv: list[str]) -> None:
         target=None if args.target is None else _find(args.target, labels),
     )
     best = activation.probabilities.argsort()[::-1][:_TOP]
-    told = [(labels[index], f"{100 * activation.probabilities[index]:.1f}") for index in best]
-    show(f"{args.image}: {args.model} ({opened.weights})", ("class", "probability %"), told)
+    rows = [(labels[index], f"{100 * activation.probabilities[index]:.1f}") for index in best]
+    # Print the answer and draw the picture.
+    show(f"{args.image}: {args.model} ({opened.weights})", ("class", "probability %"), rows)
     figure = activation_map(
         np.asarray(fit(picture, preprocessing)[0]),
         activation.strength,
-        predictions=[f"{percent} % {label}" for label, percent in told],
-        about=["speaks for " + labels[activation.target], "seen in " + layer],
+        predictions=[f"{percent} % {label}" for label, percent in rows],
+        about=[f"supports the class {labels[activation.target]}", f"layer {layer}"],
     )
     save_figure(figure, args.out)
-    print(f"picture: {args.out}")
+    tell(f"picture: {args.out}")
 
 
 def _find(target: str, labels: tuple[str, ...]) -> int:
-    """Return the index of a class, given by its label or by the index itself."""
+    """Return the index of a class. `target` is its label, or the index itself."""
     if target in labels:
         return labels.index(target)
     if target.isdecimal() and int(target) < len(labels):

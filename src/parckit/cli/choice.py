@@ -1,4 +1,4 @@
-"""The options that choose among a bundle's artefacts, for every verb that runs one."""
+"""The options that choose an artefact of a bundle, for all verbs that run a network."""
 
 from typing import TypedDict
 
@@ -10,13 +10,13 @@ from parckit.options import Parser
 
 def add_choice(parser: Parser) -> None:
     """Add `--runtime`, `--precision` and `--artefact`."""
-    parser.add_argument("--runtime", type=str | None, default=None, help="the engine; by default the first that fits")
-    parser.add_argument("--precision", type=Precision | None, default=None, help="of a bundle's artefact")
-    parser.add_argument("--artefact", type=str | None, default=None, help="name of a bundle's artefact")
+    parser.add_argument("--runtime", type=str | None, default=None, help="engine; by default the first one that fits")
+    parser.add_argument("--precision", type=Precision | None, default=None, help="precision of the bundle's artefact")
+    parser.add_argument("--artefact", type=str | None, default=None, help="name of the bundle's artefact")
 
 
 class Choice(TypedDict):
-    """Keywords of `open_session` and of all that opens one."""
+    """The keywords with which `open_session` chooses an artefact and an engine."""
 
     runtime: str | None
     precision: Precision | None
@@ -24,5 +24,5 @@ class Choice(TypedDict):
 
 
 def choice(args: Namespace) -> Choice:
-    """Return what the options say."""
+    """Return the options as keywords of `open_session`."""
     return {"runtime": args.runtime, "precision": args.precision, "artefact": args.artefact}

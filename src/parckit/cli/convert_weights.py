@@ -1,67 +1,156 @@
-"""`parckit convert-weights`: an official checkpoint becomes safetensors that every verb opens."""
+"""`parckit convert-weights`: turn an official or a timm checkpoint into a safetensors file that every verb opens."""
 
+from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 import torch
 from jsonargparse.typing import PositiveInt
+from safetensors.torch import load_file
 from timm.data import ImageNetInfo
-from torch import Tensor
+from torch import nn
 
-from parckit.contract import InputError, NetworkSpec
-from parckit.data.shardlist import parse_labels
-from parckit.models import build_backbone, load_official_state_dict, preprocessing_of
+from parckit.cli.tables import tell
+from parckit.contract import InputError, NetworkSpec, Preprocessing, check_target, to_plain
+from parckit.data import read_class_names
+from parckit.models import build_backbone, load_any_state_dict, preprocessing_of
 from parckit.networks import damage_named, save_weights
-from parckit.options import verb_parser
+from parckit.options import parse_size, verb_parser
 
 _IMAGENET_CLASSES = 1000
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What a file of weights does not say about its network.
+
+    Attributes:
+        model: name of the model in timm's registry.
+        kwargs: further keywords of the model.
+        num_classes: number of classes; None: that of `labels`, or 1000.
+        labels: text file with one class name per line, in the order of the outputs. None: ImageNet's synsets for 1000
+            classes, else numbers.
+        entry: name of the entry of the file that holds the weights; None: the usual names, raw weights before averages.
+        size: (height, width) of the images, pixels; None: what the model's configuration says.
+        mean: mean of every channel, of values between 0 and 1; None: as `size`.
+        std: standard deviation of every channel; None: as `size`.
+    """
+
+    model: str
+    kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
+    num_classes: int | None = None
+    labels: Path | None = None
+    entry: str | None = None
+    size: tuple[int, int] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("convert-weights", description="Turn an official checkpoint into safetensors.")
-    parser.add_argument("checkpoint", type=Path, help="the official .pt or .pth file")
+    parser = verb_parser("convert-weights", description="Turn an official or a timm checkpoint into safetensors.")
+    parser.add_argument("checkpoint", type=Path, help="the .pt, .pth, .pth.tar or .safetensors file")
     parser.add_argument("out", type=Path, help="the .safetensors file to write")
-    parser.add_argument("--model", type=str, required=True, help="the model it is for, see `parckit list`")
-    parser.add_argument("--num_classes", type=PositiveInt, default=_IMAGENET_CLASSES, help="classes of its classifier")
-    parser.add_argument("--labels", type=Path | None, default=None, help="class names, one a line; ImageNet: synsets")
+    parser.add_argument("--model", type=str, required=True, help="the model of the checkpoint, by its name in timm")
+    kwargs = "further keywords of the model, as in a recipe's model.kwargs"
+    parser.add_argument("--kwargs", type=dict[str, object] | None, default=None, help=kwargs)
+    classes = f"number of classes; by default that of --labels, or {_IMAGENET_CLASSES}"
+    parser.add_argument("--num_classes", type=PositiveInt | None, default=None, help=classes)  # pyright: ignore[reportOperatorIssue]
+    labels = "text file with one class name per line; by default ImageNet's synsets for 1000 classes, else numbers"
+    parser.add_argument("--labels", type=Path | None, default=None, help=labels)
+    entry = "entry of the file that holds the weights, such as state_dict_ema; by default raw weights before averages"
+    parser.add_argument("--entry", type=str | None, default=None, help=entry)
+    expected = "of the images that the weights expect; by default as timm's configuration of the model says"
+    parser.add_argument("--size", type=str | None, default=None, help=f"HEIGHTxWIDTH {expected}")
+    parser.add_argument("--mean", type=tuple[float, float, float] | None, default=None, help=f"mean {expected}")
+    parser.add_argument("--std", type=tuple[float, float, float] | None, default=None, help=f"deviation {expected}")
     args = parser.read(argv)
     if args.out.suffix != ".safetensors":
         raise InputError(f"{args.out}: the file to write must end in .safetensors")
-    spec = convert(args.checkpoint, args.out, model=args.model, num_classes=args.num_classes, labels=args.labels)
-    print(f"{args.out}: {spec.backbone}, {len(spec.labels)} classes, input {spec.preprocessing.channel_order} / 255")
+    check_target(args.out, option="out")
+    origin = Origin(
+        model=args.model,
+        kwargs=args.kwargs or {},
+        num_classes=args.num_classes,
+        labels=args.labels,
+        entry=args.entry,
+        size=None if args.size is None else parse_size(args.size),
+        mean=args.mean,
+        std=args.std,
+    )
+    entry, spec = convert(args.checkpoint, args.out, origin)
+    tell(_describe(args.out, spec, entry=entry))
 
 
-def convert(checkpoint: Path, out: Path, *, model: str, num_classes: int, labels: Path | None = None) -> NetworkSpec:
-    """Write an official checkpoint's weights with the spec that they need.
+def convert(checkpoint: Path, out: Path, origin: Origin) -> tuple[str, NetworkSpec]:
+    """Write a checkpoint's weights as safetensors, with the spec that describes the network.
+
+    Returns:
+        The entry of the file that was taken, empty if it has none, and the spec.
 
     Raises:
         InputError: if the file cannot be read safely, or does not fit the model.
     """
-    names = _read_labels(labels, num_classes) if labels else _labels(num_classes)
-    network = build_backbone(model, {}, num_classes=len(names))
-    with damage_named(checkpoint):
-        state_dict = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if not isinstance(state_dict, Mapping):
-        raise InputError(f"{checkpoint}: holds a {type(state_dict).__name__}, not a state dict")
-    load_official_state_dict(network, cast("Mapping[str, Tensor]", state_dict))
-    spec = NetworkSpec(backbone=model, labels=names, preprocessing=preprocessing_of(network))
-    save_weights(network, spec, out)
-    return spec
-
-
-def _read_labels(path: Path, num_classes: int) -> tuple[str, ...]:
+    names = _class_names(origin)
+    network = build_backbone(origin.model, origin.kwargs, num_classes=len(names))
+    content = _read(checkpoint)
     try:
-        names = parse_labels(path.read_text(encoding="utf-8-sig"), name=f"--labels {path}")
-    except UnicodeDecodeError as error:
-        raise InputError(f"--labels {path}: cannot be read as UTF-8 text ({error})") from error
-    if len(names) != num_classes:
-        raise InputError(f"--labels {path}: {len(names)} names for {num_classes} classes")
+        entry = load_any_state_dict(network, content, entry=origin.entry)
+    except InputError as error:
+        raise InputError(f"{checkpoint}: {error}") from error
+    spec = NetworkSpec(
+        backbone=origin.model,
+        backbone_kwargs=to_plain(origin.kwargs),
+        labels=names,
+        preprocessing=_preprocessing(network, origin),
+    )
+    save_weights(network, spec, out)
+    return entry, spec
+
+
+def _read(checkpoint: Path) -> Mapping[str, object]:
+    with damage_named(checkpoint):
+        if checkpoint.suffix == ".safetensors":
+            return load_file(checkpoint)
+        # timm's scripts save the options of the command line as a Namespace, which only holds values.
+        with torch.serialization.safe_globals([Namespace]):
+            content: object = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if not isinstance(content, Mapping):
+        raise InputError(f"{checkpoint}: holds a {type(content).__name__}, not a state dict")
+    return cast("Mapping[str, object]", content)
+
+
+def _preprocessing(network: nn.Module, origin: Origin) -> Preprocessing:
+    configured = preprocessing_of(network, size=origin.size)
+    stated = {name: value for name in ("mean", "std") if (value := getattr(origin, name)) is not None}
+    return replace(configured, **stated)
+
+
+def _class_names(origin: Origin) -> tuple[str, ...]:
+    if origin.labels is None:
+        return _default_names(origin.num_classes or _IMAGENET_CLASSES)
+    try:
+        names = read_class_names(origin.labels)
+    except InputError as error:
+        raise InputError(f"--labels {error}") from error
+    if origin.num_classes not in (None, len(names)):
+        raise InputError(f"--labels {origin.labels}: {len(names)} names for {origin.num_classes} classes")
     return names
 
 
-def _labels(num_classes: int) -> tuple[str, ...]:
+def _default_names(num_classes: int) -> tuple[str, ...]:
     if num_classes == _IMAGENET_CLASSES:
-        return tuple(ImageNetInfo().label_names())  # synsets: unique, and the names of ImageNet's folders
+        # Synsets differ for all classes, and ImageNet's folders have these names.
+        return tuple(ImageNetInfo().label_names())
     return tuple(map(str, range(num_classes)))
+
+
+def _describe(out: Path, spec: NetworkSpec, *, entry: str) -> str:
+    height, width = spec.preprocessing.size
+    expected = spec.preprocessing
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in (expected.mean, expected.std))
+    taken = f" from {entry}" if entry else ""
+    images = f"input {height}x{width} {expected.channel_order} / 255, mean {mean}, std {std}"
+    return f"{out}: {spec.backbone}{taken}, {len(spec.labels)} classes, {images}"

@@ -1,6 +1,5 @@
 """`parckit data`: pack, check and lay out images before training on them."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,17 +10,22 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from parckit.cli.progress import track
-from parckit.cli.tables import show
-from parckit.contract import InputError
-from parckit.data.checking import SMALLEST, Finding, find_problems, inspect_files, list_files
+from parckit.cli.tables import show, tell, to_json
+from parckit.contract import InputError, check_place
+from parckit.data import name_source
+from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
+from parckit.data.checklist import list_members
 from parckit.data.imagenet import Form, lay_out_imagenet
 from parckit.data.packing import SHARD_SIZE, pack_folder
+from parckit.data.similar import MOST
 from parckit.data.splits import Named
 from parckit.measure.environment import usable_cores
-from parckit.options import Parser, Seed, verb_parser
+from parckit.options import Parser, Seed, Threads, verb_parser
 
 _FOUND = 1
-"""Exit code when a check found something; mistakes in the arguments end with 2, as everywhere."""
+"""Exit code of a check that found problems. Mistakes in the arguments end with exit code 2, as in all verbs."""
+
+_DOUBTFUL = 20
 
 
 def main(argv: list[str]) -> None:
@@ -31,7 +35,7 @@ def main(argv: list[str]) -> None:
     for name, (action, _) in _ACTIONS.items():
         subparser = action()
         actions.add_subcommand(name, subparser, help=subparser.description)
-        # jsonargparse writes "[options]" between verb and action, where none are accepted.
+        # jsonargparse's help writes "[options]" between verb and action, but no options are accepted there.
         subparser.prog = f"{parser.prog} {name}"
     args = parser.read(argv)
     _, run = _ACTIONS[args.action]
@@ -41,35 +45,42 @@ def main(argv: list[str]) -> None:
 def _pack_parser() -> Parser:
     parser = verb_parser("data pack", description="Turn a folder of class folders into tar shards.")
     parser.add_argument("folder", type=Path, help="DIR/{train,val,test}/CLASS/IMAGE or DIR/CLASS/IMAGE")
-    parser.add_argument("out", type=Path, help="new folder of shards; appears when all are written")
+    parser.add_argument("out", type=Path, help="new folder for the shards; appears when all are written")
     _add_shard_arguments(parser)
     return parser
 
 
 def _check_parser() -> Parser:
     parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
-    parser.add_argument("folder", type=Path, help="looked through with all folders in it")
-    parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help="shorter side, pixels; less is tiny")
-    parser.add_argument("--threads", type=PositiveInt, default=usable_cores(), help="files looked at at once")
+    source = "what training takes: folders, shards, lists of files; of any other folder all files are checked"
+    parser.add_argument("source", type=str, nargs="+", help=source)
+    smallest = "report images whose shorter side has fewer pixels as tiny"
+    parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
+    parser.add_argument("--threads", type=Threads, default=usable_cores(), help="number of files read at once")
+    model = "a classifier of these classes: also list the images whose class it doubts most"
+    parser.add_argument("--model", type=Path | None, default=None, help=model)
+    doubtful = "number of images whose class is doubted that are listed"
+    parser.add_argument("--doubtful", type=PositiveInt, default=_DOUBTFUL, help=doubtful)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
 
 def _imagenet_parser() -> Parser:
     parser = verb_parser("data imagenet", description="Lay out the official ILSVRC2012 archives for training.")
-    parser.add_argument("archives", type=Path, help="folder of the archives, under their official names")
-    parser.add_argument("out", type=Path, help="new folder; appears when all is written")
+    parser.add_argument("archives", type=Path, help="folder with the archives under their official names")
+    parser.add_argument("out", type=Path, help="new folder; appears when all files are written")
     parser.add_argument("--form", type=Form, default="folders", help="folders of images, or tar shards")
     _add_shard_arguments(parser)
     return parser
 
 
 def _add_shard_arguments(parser: Parser) -> None:
-    parser.add_argument("--shard_size", type=PositiveInt, default=SHARD_SIZE, help="images per shard, at most")
-    parser.add_argument("--seed", type=Seed, default=0, help="of the order in the shards")
+    parser.add_argument("--shard_size", type=PositiveInt, default=SHARD_SIZE, help="most images per shard")
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of the order of the images in the shards")
 
 
 def _pack(args: Namespace) -> None:
+    check_place(args.out, option="out")
     counts = pack_folder(
         args.folder,
         args.out,
@@ -81,6 +92,7 @@ def _pack(args: Namespace) -> None:
 
 
 def _imagenet(args: Namespace) -> None:
+    check_place(args.out, option="out")
     counts = lay_out_imagenet(
         args.archives,
         args.out,
@@ -93,33 +105,70 @@ def _imagenet(args: Namespace) -> None:
 
 
 def _print_counts(out: Path, counts: Mapping[Named, int]) -> None:
-    print(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
+    tell(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
 
 
 def _check(args: Namespace) -> None:
-    files = list_files(args.folder)
-    inspected = track(inspect_files(files, threads=args.threads), description="checking", total=len(files))
+    # Read everything that training and evaluation see.
+    checklist = list_members(args.source)
+    members = checklist.members
+    inspected = track(inspect(members, threads=args.threads), description="checking", total=len(members))
     images = [inspection for inspection in inspected if inspection is not None]
+    name = name_source(args.source)
     if not images:
-        raise InputError(f"{args.folder}: none of its {len(files)} files is an image; shards are not looked into")
-    findings = find_problems(images, smallest=args.smallest)
+        raise InputError(f"{name}: none of its {len(members)} files is an image")
+    findings = [*find_hidden_images(checklist), *find_problems(images, smallest=args.smallest)]
+    if args.model is not None:
+        findings += _doubtful(args)
+    # Show what there is and what is wrong with it.
     if args.json:
         plain = [
             {"file": str(finding.path), "problem": finding.problem, "detail": finding.detail} for finding in findings
         ]
-        print(json.dumps(plain, indent=2, ensure_ascii=False))
-    elif findings:
-        rows = [(str(finding.path.relative_to(args.folder)), finding.problem, finding.detail) for finding in findings]
-        show(_summary(args.folder, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
+        print(to_json(plain, indent=2))
     else:
-        print(f"{args.folder}: nothing found in {len(images)} images")
+        for line in checklist.lines:
+            tell(line)
+        if len(images) > MOST:
+            tell(f"more than {MOST} images: those that look alike are not searched for")
+        if findings:
+            rows = [(_shorten(finding.path, args.source), finding.problem, finding.detail) for finding in findings]
+            show(_summary(name, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
+        else:
+            tell(f"{name}: no problems found in {len(images)} images")
     if findings:
         sys.exit(_FOUND)
 
 
-def _summary(folder: Path, findings: Sequence[Finding]) -> str:
+def _doubtful(args: Namespace) -> list[Finding]:
+    from parckit.measure.doubts import find_doubts  # opens engines, which a check without model is spared
+
+    doubts = find_doubts(
+        args.model,
+        args.source if len(args.source) > 1 else args.source[0],
+        most=args.doubtful,
+        threads=args.threads,
+        track=partial(track, description="asking the network"),
+    )
+    return [
+        Finding(
+            path=Path(doubt.name),
+            problem="doubtful class",
+            detail=f"{doubt.label} has {doubt.probability:.0%}, {doubt.answer} has {doubt.confidence:.0%}",
+        )
+        for doubt in doubts
+    ]
+
+
+def _shorten(path: Path, sources: Sequence[str]) -> str:
+    """Return a path as seen from the folder that is checked, if there is only one."""
+    folder = Path(sources[0]).expanduser()
+    return str(path.relative_to(folder) if len(sources) == 1 and path.is_relative_to(folder) else path)
+
+
+def _summary(name: str, findings: Sequence[Finding]) -> str:
     counts = Counter(finding.problem for finding in findings)
-    return f"{folder}: " + ", ".join(f"{count} {problem}" for problem, count in counts.items())
+    return f"{name}: " + ", ".join(f"{count} {problem}" for problem, count in counts.items())
 
 
 _ACTIONS: Mapping[str, tuple[Callable[[], Parser], Callable[[Namespace], None]]] = {

@@ -11,16 +11,22 @@ from numpy.typing import NDArray
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
 from parckit.cli.tables import show
+from parckit.contract import check_target, find_obstacle
+from parckit.data import name_source
+from parckit.measure.classification import class_rows, worst_rows
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
 from parckit.measure.records import write_record
 from parckit.options import beside, verb_parser
 from parckit.report.figures import picture_kind, save_figure
 from parckit.report.plots import confusion_matrix
 
+_MOST_ROWS = 20
+"""Classes that a table shows: what a terminal has room for."""
+
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("eval", description="Top-1, top-5 and confusion matrix on labelled images.")
+    parser = verb_parser("eval", description="Top-1, top-5, precision and recall on labelled images.")
     parser.shorthands = {"--data": "--data.source"}
     parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or shipped weights' name")
     parser.add_class_arguments(EvaluationData, "data")
@@ -32,23 +38,49 @@ def main(argv: list[str]) -> None:
     args = parser.read(argv)
     picture = args.picture or beside(args.model, "_confusion.png")
     picture_kind(picture)
+    for option, path in (("--picture", args.picture), ("--record", args.record)):
+        if path is not None:
+            check_target(path, option=option)
+    # Nobody asked for a picture beside the model, so it may be left out.
+    obstacle = find_obstacle(picture) if args.picture is None else None
     evaluation = evaluate(
         args.model, args.data, threads=args.threads, track=partial(track, description="evaluating"), **choice(args)
     )
-    show_evaluation(evaluation, title=f"{args.model} on {args.data.source}, {evaluation.served}", picture=picture)
+    drawn = str(picture) if obstacle is None else f"not drawn ({obstacle}); --picture FILE draws it elsewhere"
+    source = name_source(args.data.source)
+    show_evaluation(evaluation, title=f"{args.model} on {source}, {evaluation.served}", picture=drawn)
     if args.record is not None:
         write_record(args.record, "eval", record_values(evaluation, args.model), seed=None, threads=args.threads)
-    confusion = cast("NDArray[np.int64]", evaluation.score.tables["confusion"])
-    save_figure(confusion_matrix(confusion, evaluation.labels), picture)
+    if obstacle is None:
+        save_figure(confusion_matrix(_confusion(evaluation), evaluation.labels), picture)
 
 
-def show_evaluation(evaluation: Evaluation, *, title: str, picture: Path) -> None:
-    """Print a score."""
+def show_evaluation(evaluation: Evaluation, *, title: str, picture: str) -> None:
+    """Print a score; `picture` says where the confusion matrix is."""
     score = evaluation.score
     rows = [("top-1 %", f"{score.scalars['top1']:.2f}"), ("top-5 %", f"{score.scalars['top5']:.2f}")]
-    rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("artefact", evaluation.artefact)]
-    rows += [("engine", evaluation.engine), ("confusion matrix", str(picture))]
+    rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("left out", evaluation.left_out)]
+    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), ("confusion matrix", picture)]
     show(title, ("measure", "value"), rows)
+    _show_classes(evaluation)
+
+
+def _show_classes(evaluation: Evaluation) -> None:
+    """Print the numbers of every class; of many classes, those with the lowest F1."""
+    every = class_rows(_confusion(evaluation), evaluation.labels)
+    is_long = len(every) > _MOST_ROWS
+    rows = worst_rows(every, most=_MOST_ROWS) if is_long else every
+    title = f"the {len(rows)} of {len(every)} classes with the lowest F1 (--record has all)" if is_long else "by class"
+    columns = ("class", "images", "precision %", "recall %", "F1 %")
+    show(title, columns, [(row.label, str(row.images), *map(_percent, row[2:])) for row in rows])
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1f}"
+
+
+def _confusion(evaluation: Evaluation) -> NDArray[np.int64]:
+    return cast("NDArray[np.int64]", evaluation.score.tables["confusion"])
 
 
 def record_values(evaluation: Evaluation, model: Path) -> dict[str, object]:
@@ -56,7 +88,8 @@ def record_values(evaluation: Evaluation, model: Path) -> dict[str, object]:
     score = evaluation.score
     return {
         **score.scalars,
-        **{name: table.tolist() for name, table in score.tables.items()},
+        "confusion": _confusion(evaluation).tolist(),
+        "classes": [row._asdict() for row in class_rows(_confusion(evaluation), evaluation.labels)],
         "images": score.images,
         "skipped": score.skipped,
         "model": str(model),

@@ -1,9 +1,10 @@
 """`parckit export`: from a checkpoint to a verified ONNX bundle."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from parckit.cli.tables import show
-from parckit.contract import Contract
+from parckit.contract import Check, Contract, check_place
 from parckit.deploy import ExportSettings, export
 from parckit.measure.cost import format_count
 from parckit.options import parse_size, verb_parser
@@ -17,38 +18,48 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
     parser.add_class_arguments(ExportSettings, instantiate=False)
     args = parser.read(argv)
+    check_place(args.out, option="--out")
     contract = export(
         args.checkpoint,
         args.out,
         size=None if args.size is None else parse_size(args.size),
-        opset=args.opset,
-        ir_version=args.ir_version,
-        batch_size=args.batch_size,
-        form=args.form,
+        settings=ExportSettings(**{field.name: args[field.name] for field in fields(ExportSettings)}),
     )
     show_bundle(contract, args.out)
 
 
 def show_bundle(contract: Contract, folder: Path) -> None:
-    """Print what a bundle promises."""
+    """Print what a bundle contains, and how its artefacts passed their checks."""
     rows = [
         ("model", contract.spec.backbone),
         ("parameters", format_count(contract.params)),
         ("MAdds", format_count(contract.madds)),
     ]
     for artefact in contract.artefacts:
-        file = folder / artefact.main_file
+        megabytes = (folder / artefact.main_file).stat().st_size / 1e6
         rows += [
             ("artefact", f"{artefact.name} ({artefact.format}, {artefact.precision})"),
             ("input", " x ".join(str(side or "any") for side in artefact.input.shape)),
-            ("opset, IR", f"{artefact.options['opset']}, {artefact.options['ir_version']}"),
-            ("file", f"{file.relative_to(folder)}, {file.stat().st_size / 1e6:.2f} MB"),
+            ("file", f"{artefact.main_file}, {megabytes:.2f} MB"),
         ]
+        if artefact.options:
+            rows.append(("options", ", ".join(f"{name}={value}" for name, value in artefact.options.items())))
         for check in artefact.checks:
-            figures = check.figures
-            accepted = f"accepted {figures['tolerance']:.2e}"
-            rows += [
-                (f"parity with {check.version}", f"{figures['max_abs']:.2e} ({accepted})"),
-                ("peak memory of one inference", f"{figures['peak_memory_bytes'] / 1e6:.0f} MB"),
-            ]
+            rows += _check_rows(check)
     show(f"bundle {folder}", ("property", "value"), rows)
+
+
+def _check_rows(check: Check) -> list[tuple[str, str]]:
+    """Return the result of a check. Figures that the check does not have are left out."""
+    name, figures = f"comparison with torch, {check.version or check.engine}", check.figures
+    if check.passed is None:
+        return [(name, f"not run: {check.reason}")]
+    result = "equal" if check.passed else "differs"
+    if "max_abs" in figures:
+        result += f", largest difference {figures['max_abs']:.2e}"
+    if "tolerance" in figures:
+        result += f", accepted {figures['tolerance']:.2e}"
+    rows = [(name, result)]
+    if "peak_memory_bytes" in figures:
+        rows.append(("peak memory of one inference", f"{figures['peak_memory_bytes'] / 1e6:.0f} MB"))
+    return rows

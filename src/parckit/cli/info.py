@@ -1,4 +1,4 @@
-"""`parckit info`: cost and stages of one model, and what ParC would make of it."""
+"""`parckit info`: cost and stages of one model, and how ParC would change them."""
 
 from collections.abc import Sequence
 
@@ -18,25 +18,25 @@ def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("info", description="Parameters, multiply-adds and stages of a model.")
     parser.add_argument("model", type=str, help="one of `parckit list`, or any of timm's")
-    parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's own")
-    parser.add_argument("--num_classes", type=PositiveInt, default=1000, help="classes")
-    parser.add_argument("--parcify", action="store_true", help="also show what replacing convolutions by ParC changes")
+    parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's size")
+    parser.add_argument("--num_classes", type=PositiveInt, default=1000, help="number of classes")
+    parser.add_argument("--parcify", action="store_true", help="also show what changes if ParC replaces convolutions")
     parser.add_argument(
         "--stages",
         type=list[NonNegativeInt] | None,
         default=None,
-        help="with --parcify: how many of each stage's last convolutions, e.g. [0,0,3,1]",
+        help="with --parcify: how many convolutions to replace at the end of each stage, e.g. [0,0,3,1]",
     )
     parser.add_argument(
         "--position_embedding",
         type=PositionEmbeddings | None,
         default=None,
-        help="with --parcify: which of a stage's operators have position embeddings; by default every one",
+        help="with --parcify: which ParC operators of a stage have position embeddings; by default all of them",
     )
     args = parser.read(argv)
     for option in ("stages", "position_embedding"):
         if args[option] is not None and not args.parcify:
-            raise InputError(f"--{option} {args[option]}: only with --parcify")
+            raise InputError(f"--{option} {args[option]}: needs --parcify")
     model = build_on_meta(args.model, num_classes=args.num_classes)
     preprocessing = preprocessing_of(model, size=None if args.size is None else parse_size(args.size))
     size = preprocessing.size
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
 
 
 def _show_stages(name: str, model: nn.Module, *, size: tuple[int, int]) -> None:
-    paper = cost.count(model, size=size)
+    total = cost.count(model, size=size)
     rows = [
         (
             stage.module,
@@ -59,13 +59,13 @@ def _show_stages(name: str, model: nn.Module, *, size: tuple[int, int]) -> None:
             cost.format_count(stage.params),
             cost.format_count(stage.madds),
         )
-        for stage in paper.stages
+        for stage in total.stages
     ]
-    rest_params = paper.params - sum(stage.params for stage in paper.stages)
-    rest_madds = paper.madds - sum(stage.madds for stage in paper.stages)
+    rest_params = total.params - sum(stage.params for stage in total.stages)
+    rest_madds = total.madds - sum(stage.madds for stage in total.stages)
     rows.append(("the rest", "", "", "", cost.format_count(rest_params), cost.format_count(rest_madds)))
     rows.append(
-        ("whole model", "", "", f"{size[0]}x{size[1]}", cost.format_count(paper.params), cost.format_count(paper.madds))
+        ("whole model", "", "", f"{size[0]}x{size[1]}", cost.format_count(total.params), cost.format_count(total.madds))
     )
     show(name, ("stage", "channels", "stride", "map", "parameters", "MAdds"), rows)
 

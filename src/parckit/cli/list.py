@@ -17,22 +17,22 @@ _UNBROKEN = ("model", "family", "licence")
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("list", description="Models: family, parameters, multiply-adds at their own size, paper.")
+    parser = verb_parser("list", description="Models with family, image size, parameters, multiply-adds, paper.")
     parser.add_argument("pattern", type=str, nargs="?", default="*", help="e.g. 'parcnet_*'")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.read(argv)
-    # Counted before (parckit.measure.catalogue): counting, torch and timm would take seconds.
+    # parckit.measure.catalogue computed this file. To import torch and timm and to count here would take seconds.
     catalogue = cast(
         "list[Mapping[str, object]]",
         json.loads((files("parckit.measure") / "catalogue.json").read_text(encoding="utf-8")),
     )
-    chosen = [entry for entry in catalogue if fnmatchcase(str(entry["model"]), args.pattern)]
-    if not chosen:
+    matching = [entry for entry in catalogue if fnmatchcase(str(entry["model"]), args.pattern)]
+    if not matching:
         raise InputError(f"{args.pattern!r}: matches none of {', '.join(str(entry['model']) for entry in catalogue)}")
     if args.json:
-        print(json.dumps(chosen, indent=2))
+        print(json.dumps(matching, indent=2))
     else:
-        show(_TITLE, _COLUMNS, map(_row, chosen), unbroken=_UNBROKEN)
+        show(_TITLE, _COLUMNS, map(_row, matching), unbroken=_UNBROKEN)
 
 
 def _row(entry: Mapping[str, object]) -> tuple[str, ...]:

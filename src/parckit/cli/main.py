@@ -1,18 +1,24 @@
 """`parckit VERB ...`: find the verb, run it, and turn the user's mistakes into one line and exit code 2."""
 
+import io
 import logging
 import os
 import signal
 import sys
+import threading
 import time
 from importlib import import_module
 
-from parckit.contract import VERSION, MissingExtraError, ParckitError
+from parckit.contract import VERSION, MissingExtraError, ParckitError, most_pixels, printable, tell_warnings
+from parckit.contract.openmp import wait_briefly
+
+_log = logging.getLogger(__name__)
 
 VERBS = {
     "quickstart": ("the whole path on real handwritten digits: train, export, verify, benchmark, report", "quickstart"),
     "data": ("pack, check and lay out images before training on them", "eval"),
     "train": ("train a network from a recipe", "train"),
+    "tune": ("find good values for keys of a recipe by training several times", "tune"),
     "eval": ("accuracy of a checkpoint or bundle on labelled images", "eval"),
     "predict": ("answers for pictures from a checkpoint or bundle", "models"),
     "export": ("fuse a checkpoint and write a verified ONNX bundle", "export"),
@@ -21,14 +27,16 @@ VERBS = {
     "list": ("models with parameters, multiply-adds, papers and licences", "models"),
     "info": ("cost and stages of one model at one size", "models"),
     "erf": ("effective receptive fields of models side by side", "eval"),
-    "cam": ("Grad-CAM: the parts of a picture that speak for a class", "explain"),
-    "convert-weights": ("turn an official checkpoint into safetensors", "models"),
+    "cam": ("Grad-CAM: the parts of a picture that support a class", "explain"),
+    "convert-weights": ("turn an official checkpoint into safetensors", "eval"),
 }
 """Verb -> what it does, and the extra of parckit that installs what it needs."""
 
 _USER_ERROR = 2
 _SIGNAL_BASE = 128
 """A process killed by signal N exits with 128 + N."""
+_SIGPIPE = 13
+"""Windows has no such signal."""
 _PROCESS_NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Variables in which launchers write the number of a process, or of its machine, from 0."""
 _PATIENCE = 5.0
@@ -37,6 +45,7 @@ _PATIENCE = 5.0
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; `argv` defaults to the process's own."""
+    _escape_what_cannot_be_shown()
     args = sys.argv[1:] if argv is None else argv
     verb = args[0] if args else "--help"
     if verb in ("-h", "--help"):
@@ -47,23 +56,23 @@ def main(argv: list[str] | None = None) -> None:
         return
     if verb not in VERBS:
         _fail(f"{verb!r} is no verb: choose from {', '.join(VERBS)}")
-    # OpenMP reads this once, when torch is loaded. Threads that wait actively take the core from a program that works,
-    # and on a busy machine training becomes many times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    wait_briefly()
+    _start_log()
     try:
+        most_pixels()  # a mistake in the environment is told before the work
         import_module(f"parckit.cli.{verb.replace('-', '_')}").main(args[1:])
-    except (ParckitError, OSError) as error:
-        if os.environ.get("PARCKIT_TRACEBACK"):
-            raise
-        _fail(_one_line(error), code=error.exit_code if isinstance(error, ParckitError) else _USER_ERROR)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in ("", "parckit") or os.environ.get("PARCKIT_TRACEBACK"):
-            raise
-        _fail(str(MissingExtraError(f"parckit {verb}", package=package, extra=VERBS[verb][1])))
     except KeyboardInterrupt:
         _fail("interrupted", code=_SIGNAL_BASE + signal.SIGINT)
+    except BrokenPipeError:
+        # Who reads the output, such as `head`, has gone. Python must not write what is left when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(_SIGNAL_BASE + _SIGPIPE) from None
+    except Exception as error:
+        explained = None if os.environ.get("PARCKIT_TRACEBACK") else _explain(error, verb=verb)
+        if explained is None:
+            raise
+        message, code = explained
+        _fail(message, code=code)
 
 
 def _help() -> str:
@@ -83,12 +92,66 @@ def _help() -> str:
     )
 
 
-def _one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+def _explain(error: Exception, *, verb: str) -> tuple[str, int] | None:
+    """Return the line and the exit code for an error that a user can mend; None for a fault of parckit."""
+    if isinstance(error, ParckitError):
+        return str(error) or type(error).__name__, error.exit_code
+    if isinstance(error, OSError):
+        return _one_line(error), _USER_ERROR
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        is_ours = package in ("", "parckit")
+        missing = MissingExtraError(f"parckit {verb}", package=package, extra=VERBS[verb][1])
+        return None if is_ours else (str(missing), _USER_ERROR)
+    if _lacks_memory(error):
+        return "not enough memory; take smaller images, a smaller batch or fewer workers", _USER_ERROR
+    return None
+
+
+def _one_line(error: OSError) -> str:
+    if error.filename is not None:
+        return printable(f"{os.fsdecode(error.filename)}: {error.strerror}")
     # An error from a loader's worker carries the traceback of that process; its last line is the message.
     last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    return last.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
+    return printable(last.removeprefix(f"{type(error).__qualname__}: "))
+
+
+def _lacks_memory(error: Exception) -> bool:
+    # torch has no type for this error on CPUs; on GPUs it has one, with "out of memory" in the message.
+    return isinstance(error, MemoryError) or "t allocate memory" in str(error) or "out of memory" in str(error)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Let a terminal that cannot show a character, for example an ASCII terminal, get an escape instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class _Lines(logging.Formatter):
+    """Writes a record of parckit as one line. Other libraries may write several."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        text = super().formatMessage(record)
+        if record.name.startswith("parckit"):
+            return printable(text)
+        return "\n".join(map(printable, text.splitlines()))
+
+
+def _start_log() -> None:
+    """Show warnings of parckit, of Python and of other libraries on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    if not os.environ.get("PARCKIT_TRACEBACK"):
+        tell_warnings(_log.warning)
+        threading.excepthook = _pass_over_full_disks
+
+
+def _pass_over_full_disks(failure: threading.ExceptHookArgs) -> None:
+    """Do not print the traceback of a thread that writes a log; the main thread tells the error in one line."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 def _fail(message: str, *, code: int = _USER_ERROR) -> None:

@@ -1,4 +1,4 @@
-"""A model for the verbs that look into one: from a checkpoint, or fresh by its name."""
+"""Opens the model of a verb that looks inside it: a checkpoint, or a registered model with random weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +11,19 @@ from parckit.models import build_backbone, preprocessing_of
 from parckit.networks import names_checkpoint, open_checkpoint
 
 _CLASSES = tuple(map(str, range(1000)))
-"""Labels of a fresh model: as many classes as ImageNet's, which have learned no meaning."""
+"""Labels of a model with random weights: numbers, as many as ImageNet has classes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenedModel:
-    """A model to look into.
+    """A model, ready to be examined.
 
     Attributes:
-        name: in timm's registry, or the file.
-        model: in eval mode.
-        spec: what it is.
-        weights: in words, where its numbers come from.
-        fresh: whether it is untrained.
+        name: name in timm's registry, or path of the checkpoint.
+        model: the network, in eval mode.
+        spec: describes the network.
+        weights: words that say where the weights come from.
+        fresh: whether the weights are random.
     """
 
     name: str
@@ -34,15 +34,15 @@ class OpenedModel:
 
 
 def open_model(name: str, *, seed: int, size: tuple[int, int] | None) -> OpenedModel:
-    """Open a checkpoint, or build a model of timm's registry with fresh weights.
+    """Open a checkpoint, or build a model of timm's registry with random weights.
 
     Args:
         name: the path of a .ckpt or .safetensors file, or a model's name.
-        seed: of fresh weights.
-        size: (height, width) of the images, pixels; by default the model's own.
+        seed: seed of random weights.
+        size: (height, width) of the images, pixels; None takes the model's size.
 
     Raises:
-        InputError: if there is no such model, or the file is no checkpoint.
+        InputError: if there is no such model, or the file is not a checkpoint.
     """
     if names_checkpoint(name):
         model, spec = open_checkpoint(Path(name))

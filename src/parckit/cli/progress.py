@@ -4,15 +4,20 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track as rich_track
+
+from parckit.contract import printable
 
 Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], /, *, description: str, total: int | None = None) -> Iterable[Item]:
-    """Show how far items have come, on standard error, so that programs can read what is printed.
+    """Return the items, and show a progress bar on standard error. Standard output is left to results.
 
-    Where that is no terminal, nothing is shown.
+    If standard error is not a terminal, no bar is shown.
     """
     console = Console(stderr=True)
-    return rich_track(items, description, total=total, console=console, disable=not console.is_terminal)
+    return rich_track(
+        items, escape(printable(description)), total=total, console=console, disable=not console.is_terminal
+    )

@@ -1,21 +1,20 @@
-"""`parckit quickstart`: the whole path on real handwritten digits, and a page about it."""
+"""`parckit quickstart`: all steps on real handwritten digits, and a page about them."""
 
 import json
 import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from parckit.cli.bench import record_values as bench_values
 from parckit.cli.eval import record_values as eval_values
-from parckit.cli.tables import show
-from parckit.contract import Contract, InputError, replacing
+from parckit.cli.tables import show, tell
+from parckit.contract import Contract, InputError, check_folder, replacing
 from parckit.deploy import export_bundle
 from parckit.measure.environment import usable_cores
-from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate_session
-from parckit.measure.latency import Timing, time_sessions
+from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
+from parckit.measure.latency import Benchmark, benchmark
 from parckit.measure.records import write_record
 from parckit.networks import open_checkpoint
 from parckit.options import Seed, verb_parser
@@ -23,7 +22,6 @@ from parckit.report.content import write_page
 from parckit.report.gather import gather
 from parckit.report.page import Headline
 from parckit.report.story import Story
-from parckit.runtimes import open_session
 from parckit.tasks import train
 
 RECIPE = "classify/digits_parcnet_xxs"
@@ -32,29 +30,29 @@ _DATA = EvaluationData(source="digits")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What the quickstart measured; `torch` is the checkpoint, `onnxruntime` the bundle's artefact.
+    """The measurements of the quickstart. Engine `torch` runs the checkpoint, `onnxruntime` runs the bundle.
 
     Attributes:
-        contract: the bundle's.
+        contract: the contract of the bundle.
         evaluations: accuracy by engine.
-        timings: latency by engine, one thread first.
-        seconds: of the whole path, from the start to the last measurement.
+        benchmarks: latency by engine; the first timing has one thread.
+        seconds: time from the start of the training to the last measurement.
     """
 
     contract: Contract
     evaluations: Mapping[str, Evaluation]
-    timings: Mapping[str, tuple[Timing, ...]]
+    benchmarks: Mapping[str, Benchmark]
     seconds: float
 
     @property
     def summary(self) -> dict[str, float]:
-        """The numbers of `summary.json`."""
+        """The content of `summary.json`."""
         (check,) = self.contract.artefacts[0].checks
         return {
             "top1_torch": self.evaluations["torch"].score.scalars["top1"],
             "top1_onnxruntime": self.evaluations["onnxruntime"].score.scalars["top1"],
             "parity_max_abs": check.figures["max_abs"],
-            "latency_ms_p50": self.timings["onnxruntime"][0].p50_ms,
+            "latency_ms_p50": self.benchmarks["onnxruntime"].timings[0].p50_ms,
             "seconds": self.seconds,
         }
 
@@ -62,40 +60,38 @@ class Outcome:
 def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("quickstart", description="Train, export, verify, benchmark and report on digits.")
-    parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder of everything made")
-    parser.add_argument("--max_epochs", type=int | None, default=None, help="fewer epochs than the recipe's")
-    parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
+    parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="folder for all results")
+    parser.add_argument("--max_epochs", type=int | None, default=None, help="epochs; by default the recipe's number")
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of weights, order and augmentation")
     args = parser.read(argv)
     if args.max_epochs is not None and args.max_epochs < 1:
         raise InputError(f"--max_epochs {args.max_epochs}: must be at least 1")
     out: Path = args.out
+    check_folder(out, option="--out")
     outcome = run(out, max_epochs=args.max_epochs, seed=args.seed)
     _write_records(out, outcome, seed=args.seed)
-    story = _tell(out, outcome, max_epochs=args.max_epochs, seed=args.seed)
+    story = _make_story(out, outcome, max_epochs=args.max_epochs, seed=args.seed)
     write_page(out / "report.html", gather(out, data=_DATA), story=story)
-    _close(out, outcome)
+    _show_summary(out, outcome)
 
 
 def run(out: Path, *, max_epochs: int | None, seed: int) -> Outcome:
-    """Go the path once and return what was measured on it."""
+    """Train, export, evaluate and benchmark; return the measurements."""
+    # Train and export.
     start = time.perf_counter()
     trainer = {} if max_epochs is None else {"max_epochs": max_epochs}
-    trained = train(
-        RECIPE, tell=partial(print, flush=True), out=str(out / "train"), seed=seed, overwrite=True, trainer=trainer
-    )
+    trained = train(RECIPE, tell=tell, out=str(out / "train"), seed=seed, overwrite=True, trainer=trainer)
     bundle = out / "bundle"
     network, spec = open_checkpoint(trained.best)
     contract = export_bundle(network, spec, out=bundle)
+    # Measure checkpoint and bundle. torch is measured with one thread only, because its number of threads belongs to
+    # the whole process: parallel workers would change it for one another.
     models = {"torch": trained.best, "onnxruntime": bundle}
-    # torch on one thread alone: its thread count is the process's, and workers side by side would disturb it.
     threads = {"torch": (1,), "onnxruntime": _threads()}
     return Outcome(
         contract=contract,
-        evaluations={name: evaluate_session(open_session(path), _DATA) for name, path in models.items()},
-        timings={
-            name: time_sessions(lambda n, path=path: open_session(path, threads=n), threads=threads[name], seconds=1)
-            for name, path in models.items()
-        },
+        evaluations={name: evaluate(path, _DATA) for name, path in models.items()},
+        benchmarks={name: benchmark(path, threads=threads[name], seconds=1) for name, path in models.items()},
         seconds=time.perf_counter() - start,
     )
 
@@ -105,19 +101,18 @@ def _threads() -> tuple[int, ...]:
 
 
 def _write_records(out: Path, outcome: Outcome, *, seed: int) -> None:
-    """Write what was measured; `parckit report` reads it."""
+    """Write the measurements as records, which `parckit report` reads, and as `summary.json`."""
     for name, path in (("torch", out / "train" / "best.ckpt"), ("onnxruntime", out / "bundle")):
-        evaluation, timings = outcome.evaluations[name], outcome.timings[name]
-        accuracy = eval_values(evaluation, path)
-        speed = bench_values(timings, model=path, artefact=evaluation.artefact, engine=evaluation.engine)
+        accuracy = eval_values(outcome.evaluations[name], path)
+        speed = bench_values(outcome.benchmarks[name], model=path)
         write_record(out / f"eval_{name}.json", "eval", accuracy, seed=seed, threads=None)
         write_record(out / f"bench_{name}.json", "bench", speed, seed=seed, threads=max(_threads()))
     with replacing(out / "summary.json") as temporary:
         temporary.write_text(json.dumps(outcome.summary, indent=2) + "\n", encoding="utf-8")
 
 
-def _tell(out: Path, outcome: Outcome, *, max_epochs: int | None, seed: int) -> Story:
-    """Say what is true of the digits alone."""
+def _make_story(out: Path, outcome: Outcome, *, max_epochs: int | None, seed: int) -> Story:
+    """Return the texts of the page that are true for the digits only."""
     epochs = () if max_epochs is None else ("--trainer.max_epochs", str(max_epochs))
     checkpoint, bundle = str(out / "train" / "best.ckpt"), str(out / "bundle")
     commands = (
@@ -130,29 +125,29 @@ def _tell(out: Path, outcome: Outcome, *, max_epochs: int | None, seed: int) -> 
     return Story(
         title=f"{outcome.contract.spec.backbone} on handwritten digits",
         intended_use=(
-            "It shows that the whole path works on this machine. The network has seen only centred scans of 8x8 "
-            "pixels. It is not meant to read digits in photographs."
+            "It shows that training, export and evaluation work on this machine. The network has seen only centred "
+            "scans of 8x8 pixels. It is not meant to read digits in photographs."
         ),
         data=(
             "scikit-learn's 1,797 handwritten digits (UCI, 8x8 pixels), enlarged. A fifth of them, the same in every "
-            "run, is kept for the test."
+            "run, is used for the test."
         ),
-        limits="It answers one of ten digits, whatever is shown. Robustness and calibration were not measured.",
+        limits="It answers one of ten digits for every picture. Robustness and calibration were not measured.",
         licence="Code Apache-2.0; the digits are CC BY 4.0.",
-        headlines=(Headline(label="Whole path", value=f"{outcome.seconds:.0f} s"),),
+        headlines=(Headline(label="All steps", value=f"{outcome.seconds:.0f} s"),),
         commands=tuple(shlex.join(["parckit", *command]) for command in commands),
     )
 
 
-def _close(out: Path, outcome: Outcome) -> None:
+def _show_summary(out: Path, outcome: Outcome) -> None:
     score, summary = outcome.evaluations["onnxruntime"].score, outcome.summary
     (check,) = outcome.contract.artefacts[0].checks
     rows = [
         ("top-1, torch", f"{summary['top1_torch']:.2f} %"),
         ("top-1, ONNX Runtime", f"{summary['top1_onnxruntime']:.2f} % of {score.images} held-out digits"),
-        ("parity", f"{summary['parity_max_abs']:.1e} (accepted {check.figures['tolerance']:.1e})"),
+        ("difference from torch", f"{summary['parity_max_abs']:.1e} (accepted {check.figures['tolerance']:.1e})"),
         ("latency", f"{summary['latency_ms_p50']:.2f} ms, ONNX Runtime, 1 thread"),
         ("time", f"{outcome.seconds:.0f} s"),
     ]
-    made = {"report": "report.html", "bundle": "bundle", "checkpoint": "train/best.ckpt", "numbers": "summary.json"}
-    show("quickstart", ("what", "result"), [*rows, *((name, str(out / path)) for name, path in made.items())])
+    files = {"report": "report.html", "bundle": "bundle", "checkpoint": "train/best.ckpt", "numbers": "summary.json"}
+    show("quickstart", ("what", "result"), [*rows, *((name, str(out / path)) for name, path in files.items())])

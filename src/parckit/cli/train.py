@@ -1,21 +1,22 @@
-"""`parckit train`: a recipe, a data source, a folder of results."""
-
-from functools import partial
+"""`parckit train`: train a network from a recipe."""
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from parckit.cli.tables import tell
 from parckit.tasks import Run, parse_command, run_training
 
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    # Lines appear at once, also in a file, where they would otherwise wait for thousands of others.
-    _show(run_training(*parse_command(argv), tell=partial(print, flush=True)))
+    _show(run_training(*parse_command(argv), tell=tell))
 
 
 @rank_zero_only
 def _show(run: Run) -> None:
-    print(f"best checkpoint: {run.best}\nlast checkpoint: {run.last}")
+    tell(f"best checkpoint: {run.best}")
+    tell(f"last checkpoint: {run.last}")
     if run.average is not None:
-        print(f"average of the best: {run.average}")
-    print(f"metrics: {run.metrics}\nconfiguration: {run.config}")
+        tell(f"average of the best: {run.average}")
+    if run.metrics is not None:
+        tell(f"metrics: {run.metrics}")
+    tell(f"configuration: {run.config}")

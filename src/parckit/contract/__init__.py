@@ -16,21 +16,35 @@ from parckit.contract.bundle import (
     SCHEMA,
     Contract,
     add_artefact,
-    decode_contract,
+    place_artefact,
     read_contract,
     sha256_of,
     write_contract,
 )
 from parckit.contract.errors import InputError, MissingExtraError, ParckitError
-from parckit.contract.files import find_leftovers, remove_leftovers, replacing
-from parckit.contract.plain import from_plain, to_plain
+from parckit.contract.files import (
+    check_folder,
+    check_place,
+    check_target,
+    find_leftovers,
+    find_obstacle,
+    naming_full_disk,
+    remove_leftovers,
+    removing_new_folders,
+    replacing,
+)
+from parckit.contract.limits import PIXELS_VARIABLE, most_pixels
+from parckit.contract.metadata import read_artefact_metadata, write_artefact_metadata
+from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import ChannelOrder, Fit, Interpolation, Preprocessing
-from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS
+from parckit.contract.printing import printable, reading, tell_warnings
+from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
 from parckit.contract.shipped import shipped_weights
 from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task
 from parckit.contract.version import VERSION
 
 __all__ = [
+    "ADDED_LATER",
     "AVERAGE",
     "BEST",
     "CONFIG",
@@ -38,9 +52,11 @@ __all__ = [
     "LAST",
     "LOGS",
     "METRICS",
+    "PIXELS_VARIABLE",
     "PREVIOUS",
     "SCHEMA",
     "SPEC_KEY",
+    "TRACKED",
     "VERSION",
     "Artefact",
     "Calibration",
@@ -62,14 +78,26 @@ __all__ = [
     "Preprocessing",
     "Task",
     "add_artefact",
-    "decode_contract",
+    "check_folder",
+    "check_place",
+    "check_target",
     "find_leftovers",
+    "find_obstacle",
     "from_plain",
+    "most_pixels",
+    "naming_full_disk",
+    "place_artefact",
+    "printable",
+    "read_artefact_metadata",
     "read_contract",
+    "reading",
     "remove_leftovers",
+    "removing_new_folders",
     "replacing",
     "sha256_of",
     "shipped_weights",
+    "tell_warnings",
     "to_plain",
+    "write_artefact_metadata",
     "write_contract",
 ]

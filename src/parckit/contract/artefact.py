@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, get_args
 
 from parckit.contract.errors import InputError
 
@@ -13,6 +13,7 @@ Layout = Literal["NCHW", "NHWC"]
 ElementType = Literal["float32", "uint8"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_LAYOUT = re.compile(r"[A-Z]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +21,7 @@ class InputSpec:
     """An artefact's only input.
 
     Attributes:
-        name: of the graph's input.
+        name: name of the graph's input.
         dtype: element type.
         layout: order of the dimensions.
         shape: sizes in that order; None for a free dimension.
@@ -35,10 +36,11 @@ class InputSpec:
     normalised_inside: bool = False
 
     def __post_init__(self) -> None:
-        if len(self.shape) != len(self.layout):
-            raise InputError(f"shape={self.shape}: needs {len(self.layout)} dimensions, {self.layout}")
-        if self.shape[self.layout.index("C")] != 3:
-            raise InputError(f"shape={self.shape}: needs 3 channels in {self.layout}")
+        _check_choice("layout", self.layout, get_args(Layout))
+        _check_choice("dtype", self.dtype, get_args(ElementType))
+        _check_shape(self.shape, self.layout)
+        if self.shape[self.layout.index("C")] not in (1, 3):
+            raise InputError(f"shape={self.shape}: needs 3 channels in {self.layout}, or 1 for grey images")
         if self.dtype == "uint8" and not self.normalised_inside:
             raise InputError("dtype='uint8': only an artefact with the normalisation inside takes whole numbers")
 
@@ -46,6 +48,11 @@ class InputSpec:
     def batch_size(self) -> int | None:
         """Images of one run; None if any number will do."""
         return self.shape[0]
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of an image."""
+        return self.shape[self.layout.index("C")] or 3
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -59,9 +66,9 @@ class OutputSpec:
     """One of an artefact's outputs.
 
     Attributes:
-        name: of the graph's output.
+        name: name of the graph's output.
         dtype: element type, such as float32.
-        layout: one letter a dimension; N in front means that the first dimension is the batch.
+        layout: a different capital letter for each dimension. N in front means that the first dimension is the batch.
         shape: sizes in that order; None for a free dimension.
     """
 
@@ -70,13 +77,16 @@ class OutputSpec:
     layout: str
     shape: tuple[int | None, ...]
 
+    def __post_init__(self) -> None:
+        _check_shape(self.shape, self.layout)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderSpec:
     """How an artefact's outputs become an answer.
 
     Attributes:
-        name: of the decoder in `parckit.processing`.
+        name: name of the decoder in `parckit.processing`.
         parameters: what it needs to know, such as the strides of the maps; fixed.
         defaults: thresholds and counts that callers may override, with the values that hold otherwise.
     """
@@ -107,7 +117,7 @@ class Check:
 
     Attributes:
         engine: name in the table of engines.
-        version: of the engine; empty if it was not run.
+        version: version of the engine; empty if it was not run.
         passed: whether the outputs agree; None if it was not run.
         figures: measured numbers by name, such as `max_abs`, `tolerance`, `images` and `peak_memory_bytes`.
         reason: why it was not run; None if it was.
@@ -130,8 +140,8 @@ class Artefact:
 
     Attributes:
         name: unique in the bundle; the name of its subfolder.
-        format: of its files, such as onnx.
-        precision: of its arithmetic.
+        format: format of its files, such as onnx.
+        precision: precision of its arithmetic.
         files: path inside the bundle -> sha256. The first one is the one that an engine opens.
         input: its input.
         outputs: its outputs, in order.
@@ -155,6 +165,7 @@ class Artefact:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise InputError(f"artefact name {self.name!r}: use small letters, digits, dots and hyphens")
+        _check_choice("precision", self.precision, get_args(Precision))
         if not self.files or not self.outputs:
             raise InputError(f"artefact {self.name!r}: has no files or no outputs")
         for file in self.files:
@@ -170,3 +181,16 @@ class Artefact:
     def runs_in_chunks(self) -> bool:
         """Whether all outputs begin with the batch, so that images can be run in groups of any size."""
         return all(output.layout.startswith("N") for output in self.outputs)
+
+
+def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:
+    if value not in accepted:
+        raise InputError(f"{name}={value!r}: choose from {', '.join(accepted)}")
+
+
+def _check_shape(shape: tuple[int | None, ...], layout: str) -> None:
+    """Refuse a layout that does not name every dimension once, and sizes below 1."""
+    if not _LAYOUT.fullmatch(layout) or len(set(layout)) != len(layout) or len(layout) != len(shape):
+        raise InputError(f"layout={layout!r}, shape={shape}: the layout needs a different letter for each dimension")
+    if any(size is not None and size < 1 for size in shape):
+        raise InputError(f"shape={shape}: sizes must be at least 1, or null for a free dimension")

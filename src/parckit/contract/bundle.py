@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 from parckit.contract.artefact import Artefact
 from parckit.contract.errors import InputError
-from parckit.contract.files import replacing
+from parckit.contract.files import remove_leftovers, replacing
 from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.schema1 import contract_from_schema1
 from parckit.contract.spec import NetworkSpec
@@ -22,6 +22,13 @@ from parckit.contract.spec import NetworkSpec
 CONTRACT_FILE = "contract.json"
 SCHEMA = 2
 """Version of contract.json's layout. Schema 1 is translated; readers refuse any other."""
+_BLOCK = 1 << 20
+"""Bytes of a file that are hashed at once."""
+_DIGEST = "sha256"
+"""Key of the digest of everything else in contract.json.
+
+A contract that was edited by hand must not be trusted: a wrong mean changes the answers, and nobody notices.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +54,7 @@ class Contract:
         if not names or len(set(names)) != len(names):
             raise InputError(f"artefacts {names}: need one or more, each with a name of its own")
         for artefact in self.artefacts:
-            _check_classes(artefact, self.spec)
+            check_described(artefact, self.spec)
 
     def artefact(self, name: str) -> Artefact:
         """Return the artefact of a name.
@@ -63,46 +70,81 @@ class Contract:
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_contract(contract: Contract, folder: Path) -> None:
     """Write `contract.json` into the bundle `folder`, whole or not at all."""
     with replacing(folder / CONTRACT_FILE) as temporary:
-        text = json.dumps({"schema": SCHEMA, **to_plain(contract)}, indent=2, allow_nan=False)
+        plain = {"schema": SCHEMA, **to_plain(contract)}
+        text = json.dumps({**plain, _DIGEST: _digest_of(plain)}, indent=2, allow_nan=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def add_artefact(folder: Path, artefact: Artefact, *, made_in: Path) -> Contract:
     """Add an artefact to a bundle, or replace the one of its name, in one step: `contract.json` is written last.
 
-    A process that is killed in between leaves a bundle that is whole, and perhaps a subfolder that no contract lists.
+    A process that is killed before the end leaves a bundle that can be read: the one from before, or the new one. It
+    may also leave half-written files, which the next call removes, or a subfolder that no contract lists. Only one
+    process may change a bundle at a time.
 
     Args:
         folder: the bundle.
         artefact: its files are named as in `made_in`.
-        made_in: folder with the files; they are copied into a new subfolder of the bundle.
+        made_in: folder with the files. The files that the artefact lists are copied into a new subfolder of the bundle.
 
     Raises:
         InputError: if `folder` is no bundle, or a file of the artefact is missing or is another one.
     """
-    contract = read_contract(folder)
+    remove_leftovers(folder, names=".+")
+    former = read_contract(folder)
+    listed = place_artefact(artefact, made_in=made_in, bundle=folder)
+    # A replaced artefact keeps its place, because readers that may choose take the first one.
+    artefacts = {entry.name: entry for entry in former.artefacts} | {artefact.name: listed}
+    contract = replace(former, artefacts=tuple(artefacts.values()))
+    write_contract(contract, folder)
+    _remove_unlisted(folder, former, contract)
+    return contract
+
+
+def place_artefact(artefact: Artefact, *, made_in: Path, bundle: Path) -> Artefact:
+    """Copy an artefact's files into a new subfolder of a bundle, without a change of its contract.
+
+    Args:
+        artefact: its files are named as in `made_in`.
+        made_in: folder with the files.
+        bundle: the bundle's folder.
+
+    Returns:
+        The artefact with its files named as in the bundle.
+
+    Raises:
+        InputError: if a file of the artefact is missing or is another one.
+    """
     for file, digest in artefact.files.items():
         if not (made_in / file).is_file() or sha256_of(made_in / file) != digest:
             raise InputError(f"artefact {artefact.name!r}: {made_in / file} is missing, or not the file it names")
     names = (artefact.name if number == 1 else f"{artefact.name}-{number}" for number in count(1))
-    subfolder = next(name for name in names if not (folder / name).exists())
-    with replacing(folder / subfolder) as temporary:
-        shutil.copytree(made_in, temporary)
-    listed = replace(artefact, files={f"{subfolder}/{file}": digest for file, digest in artefact.files.items()})
-    kept = tuple(entry for entry in contract.artefacts if entry.name != artefact.name)
-    changed = replace(contract, artefacts=(*kept, listed))
-    write_contract(changed, folder)
-    # Nothing refers to the files of the replaced artefact any more.
-    for replaced in (entry for entry in contract.artefacts if entry.name == artefact.name):
-        for file in replaced.files:
-            (folder / file).unlink(missing_ok=True)
-    return changed
+    subfolder = next(name for name in names if not (bundle / name).exists())
+    with replacing(bundle / subfolder) as temporary:
+        for file in artefact.files:
+            (temporary / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made_in / file, temporary / file)
+    return replace(artefact, files={f"{subfolder}/{file}": digest for file, digest in artefact.files.items()})
+
+
+def _remove_unlisted(folder: Path, former: Contract, contract: Contract) -> None:
+    """Remove the files that only the former contract lists, and the subfolders that they leave empty."""
+    before, now = ({file for entry in either.artefacts for file in entry.files} for either in (former, contract))
+    for file in before - now:
+        (folder / file).unlink(missing_ok=True)
+        for parent in [folder / parent for parent in PurePosixPath(file).parents][:-1]:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
 
 
 def read_contract(folder: Path, *, check_files: bool = True) -> Contract:
@@ -119,7 +161,7 @@ def read_contract(folder: Path, *, check_files: bool = True) -> Contract:
     if not path.is_file():
         raise InputError(f"{folder}: no bundle ({CONTRACT_FILE} is missing)")
     try:
-        contract = decode_contract(json.loads(path.read_text(encoding="utf-8")))
+        contract = _decode_contract(json.loads(path.read_text(encoding="utf-8")))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(f"{path}: not a contract that this version reads: {reason}") from error
@@ -133,25 +175,41 @@ def read_contract(folder: Path, *, check_files: bool = True) -> Contract:
     return contract
 
 
-def decode_contract(data: object) -> Contract:
+def _decode_contract(data: object) -> Contract:
     """Rebuild a contract from the JSON that `write_contract` or parckit 0.1.0 wrote.
 
     Raises:
-        InputError: if it is of another schema, or a value is missing, unknown or wrong.
+        InputError: if it is of another schema, it was changed afterwards, or a value is missing, unknown or wrong.
     """
     if not isinstance(data, dict):
         raise InputError("holds no JSON object")
     plain = dict(cast("dict[str, object]", data))
-    schema = plain.pop("schema", None)
-    if schema == 1:
-        plain = contract_from_schema1(plain)
-    elif schema != SCHEMA:
+    schema = plain.get("schema")
+    if schema not in (1, SCHEMA):
         raise InputError(f"schema {schema!r} is unknown; known are 1 and {SCHEMA}")
-    return from_plain(Contract, plain, name="contract")
+    # parckit 0.1.0 wrote no digest.
+    if schema == SCHEMA and plain.pop(_DIGEST, None) != _digest_of(plain):
+        raise InputError("it was changed after parckit wrote it (sha256 differs); export the network again")
+    del plain["schema"]
+    return from_plain(Contract, contract_from_schema1(plain) if schema == 1 else plain, name="contract")
 
 
-def _check_classes(artefact: Artefact, spec: NetworkSpec) -> None:
-    """Refuse a classifier whose labels are not as many as its outputs."""
+def _digest_of(plain: Mapping[str, object]) -> str:
+    """Return the SHA-256 digest of a contract's values; white space in the file does not count."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def check_described(artefact: Artefact, spec: NetworkSpec) -> None:
+    """Check that an artefact takes the images, and gives the outputs, that its network's description says.
+
+    A classifier has as many outputs as labels. The outputs of other tasks depend on the head.
+
+    Raises:
+        InputError: if it does not.
+    """
+    if artefact.input.channels != spec.preprocessing.channels:
+        order = f"channel_order={spec.preprocessing.channel_order!r}"
+        raise InputError(f"artefact {artefact.name!r}: takes {artefact.input.channels} channels, which is not {order}")
     if spec.task != "classify":
         return
     (output, *others) = artefact.outputs

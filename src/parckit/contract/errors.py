@@ -1,14 +1,29 @@
 """The errors that the command line shows as one line."""
 
+from parckit.contract.printing import printable
+
+_WORKER = "Caught "
+_TRACEBACK = "Traceback (most recent call last):"
+
 
 class ParckitError(Exception):
     """Something went wrong that a user can understand from one line.
+
+    Args:
+        message: what went wrong. In names of files and classes, characters that a terminal does not show are escaped.
 
     Attributes:
         exit_code: what the command line ends with.
     """
 
     exit_code: int = 1
+
+    def __init__(self, message: str = "") -> None:
+        if message.startswith(_WORKER) and _TRACEBACK in message:
+            # torch raises an error of a loader's worker again, with the worker's traceback in place of the message.
+            # The traceback's last line holds the message, after the type of the error.
+            message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
+        super().__init__(printable(message))
 
 
 class InputError(ParckitError, ValueError):
@@ -20,7 +35,7 @@ class InputError(ParckitError, ValueError):
     exit_code = 2
 
 
-class MissingExtraError(InputError):
+class MissingExtraError(InputError, ImportError):
     """A package is missing that the command needs. The message has the pip line that installs it.
 
     Args:

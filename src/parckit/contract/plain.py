@@ -4,6 +4,7 @@ Every field of a dataclass is checked against its type hint, so that a file that
 line and never a wrong number.
 """
 
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -12,6 +13,13 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get
 from parckit.contract.errors import InputError
 
 DataT = TypeVar("DataT")
+
+ADDED_LATER: Mapping[str, object] = {"added_later": True}
+"""Metadata of a dataclass field that is younger than its schema: `field(default=..., metadata=ADDED_LATER)`.
+
+Older files have no such field; they get its default, which must mean what those files meant. Every other field must be
+in the file, even if the dataclass has a default for it. So a field that is missing by mistake is never guessed.
+"""
 
 
 def to_plain(value: object) -> Any:  # noqa: ANN401 - JSON has no narrower type
@@ -30,7 +38,7 @@ def from_plain(kind: type[DataT], data: object, *, name: str) -> DataT:
 
     Args:
         kind: the dataclass.
-        data: its plain form; it must hold every field and nothing else.
+        data: its plain form; it must hold every field that is not `ADDED_LATER`, and nothing else.
         name: what an error calls it.
 
     Raises:
@@ -40,12 +48,12 @@ def from_plain(kind: type[DataT], data: object, *, name: str) -> DataT:
         raise InputError(f"{name}: holds {_describe(data)}, not an object with named fields")
     plain = cast("Mapping[str, object]", data)
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(cast("Any", kind))]
-    for missing in (field for field in names if field not in plain):
+    known = {field.name: field for field in fields(cast("Any", kind))}
+    for unknown in (key for key in plain if key not in known):
+        raise InputError(f"{name}: {unknown!r} is unknown; known are {', '.join(known)}")
+    for missing in (key for key, field in known.items() if key not in plain and "added_later" not in field.metadata):
         raise InputError(f"{name}: has no {missing!r}")
-    for unknown in (key for key in plain if key not in names):
-        raise InputError(f"{name}: {unknown!r} is unknown; known are {', '.join(names)}")
-    values = {field: _convert(hints[field], plain[field], name=f"{name}.{field}") for field in names}
+    values = {key: _convert(hints[key], value, name=f"{name}.{key}") for key, value in plain.items()}
     try:
         return kind(**values)
     except InputError as error:
@@ -101,9 +109,11 @@ def _convert_tuple(arguments: Sequence[Any], value: object, *, name: str) -> tup
 
 
 def _convert_scalar(hint: type[object], value: object, *, name: str) -> object:
-    """Return a string, number or truth value; a whole number serves as a float, but True is no number."""
+    """Return a string, finite number or truth value; a whole number serves as a float, but True is no number."""
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{name}: holds {value}, not a finite number")
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise InputError(f"{name}: holds {_describe(value)}, not {hint.__name__}")
     return value

@@ -6,6 +6,22 @@ from typing import TypeGuard, cast
 _NEW_IN_PREPROCESSING = {"fit": "cover", "fill": [114, 114, 114]}
 """Fields that came later, with the values that mean what 0.1.0 did."""
 
+_CONTRACT_KEYS = (
+    "task",
+    "spec",
+    "input",
+    "outputs",
+    "opset",
+    "ir_version",
+    "params",
+    "madds",
+    "peak_memory_bytes",
+    "parity",
+    "versions",
+    "sha256",
+)
+"""What 0.1.0 wrote into contract.json, beside `schema`."""
+
 
 def is_schema1_spec(data: object) -> TypeGuard[Mapping[str, object]]:
     """Return whether a spec has the form of 0.1.0, which called the backbone `model`."""
@@ -28,7 +44,10 @@ def contract_from_schema1(data: Mapping[str, object]) -> dict[str, object]:
     Raises:
         KeyError: for a missing key.
         TypeError: for a value of another kind.
+        ValueError: for an unknown key or another task.
     """
+    if unknown := data.keys() - _CONTRACT_KEYS:
+        raise ValueError(f"{min(unknown)!r} is unknown; schema 1 has {', '.join(_CONTRACT_KEYS)}")
     parity = dict(cast("Mapping[str, object]", data["parity"]))
     figures = {key: value for key, value in parity.items() if key != "runtime"}
     tensors = [dict(cast("Mapping[str, object]", tensor)) for tensor in cast("list[object]", data["outputs"])]
@@ -45,7 +64,7 @@ def contract_from_schema1(data: Mapping[str, object]) -> dict[str, object]:
         "checks": [
             {
                 "engine": "onnxruntime",
-                "version": parity["runtime"],
+                "version": str(parity["runtime"]).removeprefix("onnxruntime "),
                 "passed": True,
                 "figures": {**figures, "peak_memory_bytes": data["peak_memory_bytes"]},
                 "reason": None,

@@ -1,9 +1,11 @@
 """What must be known to build a network again and to feed it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from parckit.contract.errors import InputError
 from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.preprocessing import Preprocessing
 from parckit.contract.schema1 import is_schema1_spec, spec_from_schema1
@@ -26,6 +28,9 @@ class NetworkSpec:
         head_kwargs: further keywords of the head; JSON values.
         labels: class names by index.
         preprocessing: what the weights expect.
+
+    Raises:
+        InputError: if two classes have the same name.
     """
 
     task: Task = "classify"
@@ -35,6 +40,11 @@ class NetworkSpec:
     head_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+
+    def __post_init__(self) -> None:
+        if len(set(self.labels)) < len(self.labels):
+            twice = next(label for label, times in Counter(self.labels).items() if times > 1)
+            raise InputError(f"labels: two classes have the name {twice!r}")
 
     def with_size(self, size: tuple[int, int]) -> "NetworkSpec":
         """Return the same spec for another input size (height, width), pixels."""

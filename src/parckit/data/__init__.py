@@ -1,13 +1,17 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
-from parckit.data.loader import Batch, Collate, collate_classes, image_loader, train_loader
-from parckit.data.sampling import BatchShape, Draw, Epoch, MultiScale, OneSize, Progressive, SeededBatches, Sizes
-from parckit.data.source import open_images, open_table
+from parckit.data.loader import MOST_WORKERS, Batch, Collate, collate_classes, image_loader, train_loader
+from parckit.data.matching import match_classes, name_numbers, order_classes, read_class_names
+from parckit.data.sampling import Draw, Sampling, SeededBatches
+from parckit.data.sizes import BatchShape, Epoch, MultiScale, OneSize, Progressive, Sizes
+from parckit.data.source import Source, name_source, open_images, open_table
 from parckit.data.splits import Split
+from parckit.data.summary import describe_left_out, describe_run
 from parckit.data.transforms import AugmentSettings, Crop, CropInterpolation, eval_transform, train_transform
 
 __all__ = [
+    "MOST_WORKERS",
     "AugmentSettings",
     "Batch",
     "BatchShape",
@@ -23,18 +27,27 @@ __all__ = [
     "OneSize",
     "Progressive",
     "Sample",
+    "Sampling",
     "SeededBatches",
     "Sizes",
+    "Source",
     "Split",
     "Table",
     "Target",
     "TrainTransform",
     "Transform",
     "collate_classes",
+    "describe_left_out",
+    "describe_run",
     "eval_transform",
     "image_loader",
+    "match_classes",
+    "name_numbers",
+    "name_source",
     "open_images",
     "open_table",
+    "order_classes",
+    "read_class_names",
     "train_loader",
     "train_transform",
 ]

@@ -1,9 +1,8 @@
-"""Finds image files that harm training or evaluation: broken, misnamed, tiny, rotated or duplicate files."""
+"""Finds images that harm training or evaluation: broken, misnamed, tiny, rotated, duplicate or left-out files."""
 
 import hashlib
 import io
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
@@ -12,13 +11,27 @@ from typing import Literal, cast
 
 from PIL import ExifTags, Image
 
-from parckit.contract import InputError
-from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, IMAGE_FORMATS, decode_image
+from parckit.contract import InputError, reading
+from parckit.data.archives import LARGEST_MEMBER
+from parckit.data.checklist import Checklist, Member
+from parckit.data.similar import MOST, find_similar, fingerprint
+from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, decode_image, readable_formats
 
 SMALLEST = 32
 """An image is tiny if its shorter side has fewer pixels. The networks have a total stride of 32."""
 
-Problem = Literal["broken", "wrong ending", "tiny", "rotated", "same bytes", "same pixels"]
+Problem = Literal[
+    "refused",
+    "left out",
+    "broken",
+    "wrong ending",
+    "tiny",
+    "rotated",
+    "same bytes",
+    "same pixels",
+    "looks alike",
+    "doubtful class",
+]
 
 _CHUNK = 16
 """Files that a thread takes at once: enough to make the overhead small, and few compared with a folder."""
@@ -29,25 +42,27 @@ _TURNED = range(2, 9)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspection:
-    """The result of reading one image file.
+    """The result of reading one image.
 
     Attributes:
-        path: the file.
+        member: the image.
         broken: why it cannot be decoded. None if it can be decoded; only then the other attributes are known.
-        format: Pillow's name for the format of the file's bytes.
+        format: Pillow's name for the format of the bytes.
         orientation: EXIF orientation; 1 if the image is upright or has no orientation.
         side: the shorter side, pixels.
-        data: digest of the file's bytes.
+        data: digest of the bytes.
         pixels: digest of the size and of the upright RGB pixels.
+        look: what similar pictures are found by.
     """
 
-    path: Path
+    member: Member
     broken: str | None = None
     format: str = ""
     orientation: int = 1
     side: int = 0
     data: bytes = b""
     pixels: bytes = b""
+    look: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +70,7 @@ class Finding:
     """A problem of a file.
 
     Attributes:
-        path: the file.
+        path: the file, or `SHARD:KEY`.
         problem: kind of problem.
         detail: one line that describes it.
     """
@@ -65,80 +80,123 @@ class Finding:
     detail: str
 
 
-def list_files(folder: Path) -> list[Path]:
-    """Return all files in a folder and its subfolders, sorted. Files with any ending count: they may be images too.
-
-    Links to folders are followed, as in training.
-
-    Raises:
-        InputError: if the folder does not exist or holds no file.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    paths = (Path(parent) / name for parent, _, names in os.walk(folder, followlinks=True) for name in names)
-    if not (files := sorted(path for path in paths if path.is_file())):
-        raise InputError(f"{folder}: holds no files")
-    return files
-
-
-def inspect_files(files: Sequence[Path], *, threads: int) -> Iterator[Inspection | None]:
-    """Read and decode files in parallel; yield the results in the order of the files. None means: not an image.
+def inspect(members: Sequence[Member], *, threads: int) -> Iterator[Inspection | None]:
+    """Read and decode images in parallel; yield the results in the order of the members. None means: not an image.
 
     Threads are enough: reading, decoding and hashing release Python's global lock.
     """
     with ThreadPool(threads) as pool:
-        yield from pool.imap(inspect_file, files, chunksize=_CHUNK)
+        yield from pool.imap(_inspect, members, chunksize=_CHUNK)
 
 
-def inspect_file(path: Path) -> Inspection | None:
-    """Read and decode a file. Return None if neither its ending nor its bytes are those of an image."""
+def _inspect(member: Member) -> Inspection | None:
+    """Read and decode an image. Return None if neither its ending nor its bytes are those of an image."""
+    path = member.path
+    is_image = bool(member.split) or path.suffix.lower() in FORMAT_OF_EXTENSION
     try:
-        data = path.read_bytes()
+        # A large file that is no image is never read whole.
+        if not is_image and not _looks_like_an_image(path):
+            return None
+        if path.is_file() and path.stat().st_size > LARGEST_MEMBER:
+            raise InputError(f"{path}: has more than {LARGEST_MEMBER} bytes")
+        data = member.read()
         image = decode_image(data, name=str(path))
     except (InputError, OSError) as error:
-        is_image = path.suffix.lower() in FORMAT_OF_EXTENSION
         reason = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
-        return Inspection(path=path, broken=reason) if is_image else None
-    with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as header:
+        return Inspection(member=member, broken=reason) if is_image else None
+    with reading(str(path)), Image.open(io.BytesIO(data), formats=readable_formats()) as header:
         stored = cast("str", header.format)
         orientation = cast("int", header.getexif().get(ExifTags.Base.Orientation, 1))
     pixels = hashlib.sha256(f"{image.size}".encode())
     pixels.update(image.tobytes())
     return Inspection(
-        path=path,
+        member=member,
         # MPO means several JPEGs in one file; some phones write it.
         format="JPEG" if stored == "MPO" else stored,
         orientation=orientation,
         side=min(image.size),
         data=hashlib.sha256(data).digest(),
         pixels=pixels.digest(),
+        look=fingerprint(image),
     )
 
 
-def find_problems(inspections: Iterable[Inspection], *, smallest: int = SMALLEST) -> list[Finding]:
-    """Return the problems in the order of the inspections. The first of several equal files is not reported."""
+def _looks_like_an_image(path: Path) -> bool:
+    """Tell whether a file begins like an image."""
+    try:
+        with Image.open(path, formats=readable_formats()):
+            return True
+    except Exception:
+        return False
+
+
+def find_hidden_images(checklist: Checklist) -> list[Finding]:
+    """Return what training does not see: splits that it cannot use, misplaced files, images with unknown endings."""
+    findings = [Finding(path=path, problem="refused", detail=refusal) for refusal, path in checklist.refusals.items()]
+    findings += [
+        Finding(path=Path(entry.path), problem="left out", detail=entry.detail) for entry in checklist.misplaced
+    ]
+    others = [Path(entry.path) for entry in checklist.left_out if entry.cause == "ending"]
+    accepted = f"not read because it does not end in {', '.join(IMAGE_EXTENSIONS)}"
+    findings += [
+        Finding(path=path, problem="wrong ending", detail=f"image, {accepted}")
+        for path in others
+        if _looks_like_an_image(path)
+    ]
+    return findings
+
+
+def find_problems(inspections: Sequence[Inspection], *, smallest: int = SMALLEST) -> list[Finding]:
+    """Return the problems in the order of the inspections. The first of several equal images is not reported."""
     findings: list[Finding] = []
-    first_bytes: dict[bytes, Path] = {}
-    first_pixels: dict[bytes, Path] = {}
+    first_bytes: dict[bytes, Member] = {}
+    first_pixels: dict[bytes, Member] = {}
+    likeness = _likeness(inspections)
     for inspection in inspections:
+        member = inspection.member
+        finding = partial(Finding, path=member.path)
         if inspection.broken is not None:
-            findings.append(Finding(path=inspection.path, problem="broken", detail=inspection.broken))
+            findings.append(finding(problem="broken", detail=inspection.broken))
             continue
         findings += _problems_of_one(inspection, smallest=smallest)
-        same_bytes = first_bytes.setdefault(inspection.data, inspection.path)
-        same_pixels = first_pixels.setdefault(inspection.pixels, inspection.path)
-        if same_bytes is not inspection.path:
-            findings.append(Finding(path=inspection.path, problem="same bytes", detail=f"as {same_bytes}"))
-        elif same_pixels is not inspection.path:
-            findings.append(Finding(path=inspection.path, problem="same pixels", detail=f"as {same_pixels}"))
+        same_bytes = first_bytes.setdefault(inspection.data, member)
+        same_pixels = first_pixels.setdefault(inspection.pixels, member)
+        if same_bytes is not member:
+            findings.append(finding(problem="same bytes", detail=_compared(member, same_bytes)))
+        elif same_pixels is not member:
+            findings.append(finding(problem="same pixels", detail=_compared(member, same_pixels)))
+        elif (alike := likeness.get(member)) is not None:
+            findings.append(finding(problem="looks alike", detail=_compared(member, alike)))
     return findings
+
+
+def _compared(member: Member, other: Member) -> str:
+    """Return the words for a copy: where the first one is, and whether the two contradict each other."""
+    differing = [name for name in ("label", "split") if getattr(member, name) != getattr(other, name)]
+    names = {"label": "class", "split": "split"}
+    where = "".join(f", in another {names[name]}" for name in differing)
+    return f"as {other.path}{where}"
+
+
+def _likeness(inspections: Sequence[Inspection]) -> dict[Member, Member]:
+    """Return image -> an image before it that looks alike. A large source is not searched.
+
+    Tiny images are left out: a fingerprint has nearly as many pixels as they have, so different ones look alike.
+    """
+    compared = [inspection for inspection in inspections if inspection.broken is None and inspection.side >= SMALLEST]
+    if not compared or len(compared) > MOST:
+        return {}
+    pairs = find_similar([inspection.look for inspection in compared])
+    return {compared[index].member: compared[first].member for index, first in pairs}
 
 
 def _problems_of_one(inspection: Inspection, *, smallest: int) -> Iterator[Finding]:
     """Yield the problems that show without a look at other files."""
-    finding = partial(Finding, path=inspection.path)
-    ending = inspection.path.suffix.lower()
-    promised = FORMAT_OF_EXTENSION.get(ending)
+    path = inspection.member.path
+    finding = partial(Finding, path=path)
+    # A shard's keys have no ending; a list may name files of any ending.
+    promised = inspection.format if inspection.member.split else None
+    promised = FORMAT_OF_EXTENSION.get(path.suffix.lower(), promised)
     if promised is None:
         detail = f"{inspection.format} image, not read because it does not end in {', '.join(IMAGE_EXTENSIONS)}"
         yield finding(problem="wrong ending", detail=detail)

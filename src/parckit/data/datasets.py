@@ -2,8 +2,8 @@
 
 import logging
 import random
-from collections.abc import Callable
-from typing import Any, Literal, Protocol, final
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, final
 
 import numpy as np
 import torch
@@ -13,12 +13,27 @@ from torch.utils.data import Dataset
 
 from parckit.contract import InputError
 from parckit.data.sampling import Draw
+from parckit.processing import Geometry, LeftOut
 
 OnError = Literal["raise", "skip"]
 Target = Any
 """The ground truth of a picture: a class index, later boxes or a mask. Only the task knows its type."""
-Sample = tuple[Tensor, Target]
-"""A transformed image (3, H, W) and its target."""
+
+
+class Sample(NamedTuple):
+    """A picture and its target after a transform.
+
+    Attributes:
+        image: (3, H, W), or as the network's input says.
+        target: the ground truth, changed as the picture was.
+        geometry: where the image lies in the picture; None in training.
+    """
+
+    image: Tensor
+    target: Target
+    geometry: Geometry | None = None
+
+
 Transform = Callable[[Image.Image, Target], Sample]
 """Makes a sample of a picture and its target."""
 
@@ -69,6 +84,15 @@ class Table(Protocol):
         """The targets of all pictures, known without decoding a picture."""
         ...
 
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What the source holds and does not read, such as hidden files."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return what errors call a picture, such as the path of its file."""
+        ...
+
     def load(self, index: int) -> Image.Image:
         """Decode a picture to upright RGB.
 
@@ -81,6 +105,8 @@ class Table(Protocol):
 @final
 class IndexedImages(Dataset[Sample | None]):
     """The pictures of a table by index, after a transform. A broken picture is None if `on_error` is `"skip"`.
+
+    A picture that cannot be transformed counts as broken too, for example because there is not enough memory.
 
     Attributes:
         table: where the pictures come from.
@@ -99,8 +125,10 @@ class IndexedImages(Dataset[Sample | None]):
         return len(self.table.targets)
 
     def __getitem__(self, index: int) -> Sample | None:
-        picture = _load(self.table, index, on_error=self._on_error)
-        return None if picture is None else self._transform(picture, self.table.targets[index])
+        def make() -> Sample:
+            return self._transform(self.table.load(index), self.table.targets[index])
+
+        return _sample(make, name=self.table.name, index=index, on_error=self._on_error)
 
 
 @final
@@ -124,11 +152,12 @@ class DrawnImages(Dataset[Sample | None]):
         return len(self._table.targets)
 
     def __getitem__(self, draw: Draw) -> Sample | None:
-        picture = _load(self._table, draw.image, on_error=self._on_error)
-        if picture is None:
-            return None
-        seed_generators(draw.seed)
-        return self._transform(picture, self._table.targets[draw.image], size=draw.size, share=draw.share)
+        def make() -> Sample:
+            picture = self._table.load(draw.image)
+            seed_generators(draw.seed)
+            return self._transform(picture, self._table.targets[draw.image], size=draw.size, share=draw.share)
+
+        return _sample(make, name=self._table.name, index=draw.image, on_error=self._on_error)
 
 
 def seed_generators(seed: int) -> None:
@@ -138,12 +167,16 @@ def seed_generators(seed: int) -> None:
     random.seed(seed)
 
 
-def _load(table: Table, index: int, *, on_error: OnError) -> Image.Image | None:
-    """Return a picture. If it is broken and `on_error` is `"skip"`, log the error and return None."""
+def _sample(make: Callable[[], Sample], *, name: Callable[[int], str], index: int, on_error: OnError) -> Sample | None:
+    """Return a sample. If the picture is broken and `on_error` is `"skip"`, log the error and return None."""
     try:
-        return table.load(index)
+        return make()
     except InputError as error:
-        if on_error == "raise":
-            raise InputError(f"{error}; --data.on_error skip leaves such images out") from error
-        _log.warning("skipped: %s", error)
-        return None
+        problem, cause = str(error), error
+    except Exception as error:
+        reason = (str(error) or "no reason given").splitlines()[0]
+        problem, cause = f"{name(index)}: cannot be prepared ({type(error).__name__}: {reason})", error
+    if on_error == "raise":
+        raise InputError(f"{problem}; --data.on_error skip leaves such images out") from cause
+    _log.warning("skipped: %s", problem)
+    return None

@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from parckit.data.splits import Split, held_out
+from parckit.processing import LeftOut
 
 SIDE = 32
 """Height and width of the upscaled images, pixels: four times the original size."""
@@ -36,6 +37,15 @@ class DigitsTable:
     served: str
     targets: NDArray[np.int64]
     pixels: NDArray[np.uint8]
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Return nothing: every digit is used."""
+        return ()
+
+    def name(self, index: int) -> str:
+        """Return what errors call image `index`."""
+        return f"digits, {self.served}, image {index}"
 
     def load(self, index: int) -> Image.Image:
         """Return image `index`, upscaled with a bicubic filter, as RGB."""

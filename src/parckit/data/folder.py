@@ -1,8 +1,9 @@
 """Images in class folders: `SOURCE/{train,val,test}/CLASS/IMAGE`, or `SOURCE/CLASS/IMAGE` without splits.
 
 `parckit.data.splits` lists the accepted names of split folders and says what serves as a missing split. A source
-without splits counts as `train`, so `val` and `test` are both its held-out 10 %. All splits must have the same class
-names. Hidden folders are not classes.
+without splits counts as `train`, so `val` and `test` are both its held-out 10 %. Every split has the classes of its own
+folders: `val` may lack a class of `train` or have one more (`parckit.data.matching`). `parckit.data.listing` says which
+files and folders are left out, such as hidden ones.
 """
 
 import os
@@ -13,11 +14,10 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.datasets.folder import make_dataset
 
 from parckit.contract import InputError
 from parckit.data.splits import NAMED, SPELLINGS, Named, Part, Split, find_splits, held_out, resolve_split
-from parckit.processing import IMAGE_EXTENSIONS, load_image
+from parckit.processing import IMAGE_EXTENSIONS, LeftOut, load_image, pictures, refused_ending, subfolders
 
 HOLDOUT_PERCENT = 10
 """Share of every class of `train` that is held out if there is no `val`."""
@@ -27,97 +27,131 @@ _SALT = "parckit"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FolderTable:
+class FileTable:
     """Image files and their classes.
 
     Attributes:
-        labels: class names by index, sorted.
+        labels: class names of the split by index, sorted.
         served: which part of the source serves as the split.
         targets: class index of every image.
         paths: path of every image, as bytes in one array. A list of strings would be copied into the memory of every
             worker, because reading a string changes its reference count.
+        left_out: what is not read.
     """
 
     labels: tuple[str, ...]
     served: str
     targets: NDArray[np.int64]
     paths: NDArray[np.bytes_]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def name(self, index: int) -> str:
+        """Return the path of image `index`."""
+        return os.fsdecode(cast("bytes", self.paths[index]))
 
     def load(self, index: int) -> Image.Image:
         """Decode image `index`; see `load_image`."""
-        return load_image(os.fsdecode(cast("bytes", self.paths[index])))
+        return load_image(self.name(index))
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of the file of image `index`."""
+        path = Path(self.name(index))
+        # Reading a pipe would wait for ever.
+        if not path.is_file():
+            raise InputError(f"{path}: no such image file")
+        return path.read_bytes()
 
 
-def open_folder(source: Path, *, split: Split) -> FolderTable:
+def open_folder(source: Path, *, split: Split) -> FileTable:
     """List the images of a split.
 
     Raises:
-        InputError: if there are no class folders, a class has no image, the classes of the splits differ, or a folder
+        InputError: if there are no class folders, a class of `train` or all other classes have no image, or a folder
             has almost the name of a split, such as `train2`.
     """
-    folders = split_folders(source)
-    labels = _common_classes(folders)
+    left_out: list[LeftOut] = []
+    folders = split_folders(source, left_out=left_out)
     if split == "all":
-        served, samples = split, [sample for folder in folders.values() for sample in _list_images(folder, labels)]
+        classes = {folder: _classes(folder, left_out=left_out) for folder in folders.values()}
+        labels = tuple(sorted({label for names in classes.values() for label in names}))
+        served = split
+        samples = [sample for folder in classes for sample in _list_images(folder, labels, left_out=left_out)]
     else:
         resolved = resolve_split(split, present=folders, source=str(source))
         folder = folders[resolved.name]
-        samples = _take(_list_images(folder, labels), part=resolved.part, folder=folder, labels=labels)
+        labels = _classes(folder, left_out=left_out)
+        images = _list_images(folder, labels, left_out=left_out, is_complete=resolved.name == "train")
+        samples = _take(images, part=resolved.part, folder=folder, labels=labels)
         served = str(resolved)
-    return FolderTable(
+        unusable = [other for other in folders.values() if not subfolders(str(other), left_out=[]).folders]
+        left_out += [LeftOut(str(other), "split", "has no class folders") for other in unusable]
+    return FileTable(
         labels=labels,
         served=served,
         targets=np.array([target for _, target in samples], dtype=np.int64),
         paths=np.array([os.fsencode(path) for path, _ in samples]),
+        left_out=tuple(left_out),
     )
 
 
-def split_folders(source: Path) -> dict[Named, Path]:
+def split_folders(source: Path, *, left_out: list[LeftOut] | None = None) -> dict[Named, Path]:
     """Return the folder of every split; a source without splits is `train`.
+
+    Args:
+        source: the folder.
+        left_out: gets what lies beside the folders of the splits and is not read.
 
     Raises:
         InputError: if two folders are the same split, or a folder has almost the name of a split.
     """
-    names = _subfolders(source)
+    beside: list[LeftOut] = []
+    listing = subfolders(str(source), left_out=beside)
+    names = listing.folders
     spelled = [name for name in names if name.casefold() in SPELLINGS]
     # A class may be called "valid", too. Only the folder of a split has folders in it.
-    if not any(name in NAMED or _subfolders(source / name) for name in spelled):
+    if not any(name in NAMED or subfolders(str(source / name), left_out=[]).folders for name in spelled):
         return {"train": source}
     for name in names:
         if name not in spelled and name.casefold().startswith(NAMED):
             raise InputError(f"{source / name}: unknown split beside {', '.join(spelled)}; use {', '.join(SPELLINGS)}")
+    if left_out is not None:
+        others = [LeftOut(str(source / name), "place", "beside the splits") for name in names if name not in spelled]
+        left_out += [*beside, *others, *_misplaced(source, listing.files)]
     return {split: source / name for split, name in find_splits(spelled, source=str(source)).items()}
 
 
-def _common_classes(folders: dict[Named, Path]) -> tuple[str, ...]:
-    (first, labels), *others = ((folder, _classes(folder)) for folder in folders.values())
-    for folder, names in others:
-        if differing := sorted(set(names) ^ set(labels)):
-            listed = ", ".join(differing[:5]) + (", ..." if len(differing) > 5 else "")
-            raise InputError(f"{folder}: its classes differ from the classes of {first}: {listed}")
-    return labels
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    names = _subfolders(folder)
-    if not names:
+def _classes(folder: Path, *, left_out: list[LeftOut]) -> tuple[str, ...]:
+    """Return the names of the class folders of a split."""
+    listing = subfolders(str(folder), left_out=left_out)
+    if not listing.folders:
         raise InputError(f"{folder}: has no class folders; accepted are {folder.name}/CLASS/IMAGE files")
-    return tuple(names)
+    left_out += _misplaced(folder, listing.files)
+    return tuple(listing.folders)
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _misplaced(folder: Path, files: list[str]) -> list[LeftOut]:
+    """Return the pictures that lie beside the folders of classes or splits. Other files there are no surprise."""
+    paths = [str(folder / name) for name in files]
+    pictures_beside = [path for path in paths if path.lower().endswith(IMAGE_EXTENSIONS)]
+    dangling = [path for path in paths if path not in pictures_beside and not Path(path).exists()]
+    misplaced = [LeftOut(path, "place", "not in a class folder") for path in pictures_beside]
+    return [*misplaced, *map(refused_ending, dangling)]
 
 
-def _list_images(folder: Path, labels: tuple[str, ...]) -> list[tuple[str, int]]:
-    indices = {label: index for index, label in enumerate(labels)}
-    samples = make_dataset(folder, indices, extensions=IMAGE_EXTENSIONS, allow_empty=True)
-    filled = {target for _, target in samples}
-    empty = [label for index, label in enumerate(labels) if index not in filled]
-    if empty:
-        raise InputError(
-            f"{folder / empty[0]}: class without images; accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
-        )
+def _list_images(
+    folder: Path, labels: tuple[str, ...], *, left_out: list[LeftOut], is_complete: bool = False
+) -> list[tuple[str, int]]:
+    """Return path and class index of every image; `is_complete` refuses a class without images."""
+    samples: list[tuple[str, int]] = []
+    empty: list[str] = []
+    for index, label in enumerate(labels):
+        present = (folder / label).is_dir()
+        paths = pictures(str(folder / label), endings=IMAGE_EXTENSIONS, left_out=left_out) if present else []
+        empty += [] if paths else [label]
+        samples += [(path, index) for path in paths]
+    if empty and (is_complete or not samples):
+        accepted = f"accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
+        raise InputError(f"{folder / empty[0]}: class without images; {accepted}")
     return samples
 
 
@@ -132,5 +166,16 @@ def _take(
         lone = folder / labels[counts.index(1)]
         raise InputError(f"{lone}: one image cannot be both trained on and held out; add images, or use split 'all'")
     names = [path[len(str(folder)) + 1 :].replace(os.sep, "/") for path, _ in samples]
-    outside = held_out(names, classes=classes, percent=HOLDOUT_PERCENT, salt=_SALT)
+    return keep_part(samples, names=names, part=part)
+
+
+def keep_part(samples: list[tuple[str, int]], *, names: list[str], part: Part) -> list[tuple[str, int]]:
+    """Return the samples that are held out of a split, or those that are kept in it. Every class has two or more.
+
+    Args:
+        samples: path and class index.
+        names: different names, which decide what is held out.
+        part: the wanted part.
+    """
+    outside = held_out(names, classes=[target for _, target in samples], percent=HOLDOUT_PERCENT, salt=_SALT)
     return [sample for index, sample in enumerate(samples) if (index in outside) == (part == "held_out")]

@@ -22,8 +22,8 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from parckit.contract import InputError
+from parckit.data.archives import require_end
 from parckit.data.packing import SHARD_SIZE, StoredImage, Track, filling, refuse_filled, untracked, write_shards
-from parckit.data.shards import require_end
 from parckit.data.splits import Named
 
 TRAIN_ARCHIVE = "ILSVRC2012_img_train.tar"

@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from parckit.data.datasets import DrawnImages, IndexedImages, Sample
+from parckit.data.datasets import DrawnImages, IndexedImages, Sample, Target
 from parckit.data.sampling import SeededBatches
+from parckit.processing import Geometry
+
+MOST_WORKERS = 1024
+"""Most loader processes. A machine that is told to start millions hangs."""
 
 
 class Batch(NamedTuple):
@@ -20,11 +24,13 @@ class Batch(NamedTuple):
         images: (B, 3, H, W) float32; (0, 3, 0, 0) if every image of the batch was broken.
         targets: one per image; (B,) int64 for classification.
         skipped: number of broken images that were left out of this batch.
+        geometries: where the images lie in their pictures, one each; empty in training.
     """
 
     images: Tensor
-    targets: Tensor
+    targets: Target
     skipped: int
+    geometries: tuple[Geometry, ...] = ()
 
 
 Collate = Callable[[Sequence[Sample | None]], Batch]
@@ -34,9 +40,10 @@ Collate = Callable[[Sequence[Sample | None]], Batch]
 def collate_classes(samples: Sequence[Sample | None]) -> Batch:
     """Stack images and class indices. Broken samples are left out and counted."""
     intact = [sample for sample in samples if sample is not None]
-    images = torch.stack([image for image, _ in intact]) if intact else torch.empty(0, 3, 0, 0)
-    targets = torch.tensor([int(target) for _, target in intact], dtype=torch.int64)
-    return Batch(images=images, targets=targets, skipped=len(samples) - len(intact))
+    images = torch.stack([sample.image for sample in intact]) if intact else torch.empty(0, 3, 0, 0)
+    targets = torch.tensor([int(sample.target) for sample in intact], dtype=torch.int64)
+    geometries = tuple(sample.geometry for sample in intact if sample.geometry is not None)
+    return Batch(images=images, targets=targets, skipped=len(samples) - len(intact), geometries=geometries)
 
 
 def image_loader(

@@ -75,7 +75,7 @@ def untracked(items: Sequence[Item], /) -> Iterable[Item]:
 def pack_folder(
     source: Path, out: Path, *, shard_size: int = SHARD_SIZE, seed: int = 0, track: Track = untracked
 ) -> dict[Named, int]:
-    """Turn a folder of class folders into shards with the same classes and the same splits.
+    """Turn a folder of class folders into shards with the same splits and the classes of all splits.
 
     The part that `parckit.data.folder` holds out of `train` becomes val shards. So the shards give the same images as
     the folder for every split.
@@ -91,19 +91,25 @@ def pack_folder(
         The number of images written per split.
 
     Raises:
-        InputError: if the source is malformed, or `out` is not empty or is inside the source.
+        InputError: if the source is malformed, or `out` is not empty, is the source or is inside the source.
     """
     if not source.is_dir():
         raise InputError(f"{source}: no such folder")
+    if out.resolve() == source.resolve():
+        raise InputError(f"{out}: is the folder of the images itself; name another folder for the shards")
     if out.resolve().is_relative_to(source.resolve()):
         raise InputError(f"{out}: is inside {source}, where it would look like a class; choose a folder outside")
     folders = split_folders(source)
     names: list[Named] = [name for name in NAMED if name in folders or (name == "val" and "train" in folders)]
     tables = [open_folder(source, split=name) for name in names]
+    # The classes of the first split come first. Classes that only another split has follow.
+    labels = tuple(dict.fromkeys(label for table in tables for label in table.labels))
+    index_of = {label: index for index, label in enumerate(labels)}
     splits: dict[Named, list[StoredImage]] = {
-        name: _stored(table.paths.tolist(), table.targets.tolist()) for name, table in zip(names, tables, strict=True)
+        name: _stored(table.paths.tolist(), [index_of[table.labels[target]] for target in table.targets.tolist()])
+        for name, table in zip(names, tables, strict=True)
     }
-    write_shards(splits, out, labels=tables[0].labels, shard_size=shard_size, seed=seed, track=track)
+    write_shards(splits, out, labels=labels, shard_size=shard_size, seed=seed, track=track)
     return {name: len(images) for name, images in splits.items()}
 
 

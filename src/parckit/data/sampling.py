@@ -3,19 +3,23 @@
 The order of an epoch is a permutation drawn from (seed, epoch). Every process takes its part of each global batch. Two
 processes therefore see the same global batches as one process with twice the batch size. The augmentation of an image
 is drawn from (seed, epoch, index, repeat). It does not depend on the process or worker that loads the image.
+
+Balanced sampling replaces the permutation: every class gets the same number of draws, and a rare class's images are
+drawn several times, each time with another augmentation.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, final
+from typing import Literal, NamedTuple, final
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from parckit.contract import InputError
+from parckit.data.sizes import BatchShape, Epoch, Size, Sizes
 
-Size = tuple[int, int]
-"""(height, width), pixels."""
+Sampling = Literal["natural", "balanced"]
+"""Whether an epoch draws every image equally often, or every class."""
 
 
 class Draw(NamedTuple):
@@ -34,157 +38,6 @@ class Draw(NamedTuple):
     share: float
 
 
-class BatchShape(NamedTuple):
-    """Number and size of the images in a batch.
-
-    Attributes:
-        images: number of images per process.
-        size: size of every image in the batch.
-    """
-
-    images: int
-    size: Size
-
-
-class Epoch(NamedTuple):
-    """What the shapes of an epoch's batches depend on.
-
-    Attributes:
-        share: share of the run before this epoch, in [0, 1).
-        images: number of images that all processes together may draw.
-        processes: number of processes.
-        full: batch shape from the recipe: its batch size and its image size.
-    """
-
-    share: float
-    images: int
-    processes: int
-    full: BatchShape
-
-
-class Sizes(Protocol):
-    """How the image size varies during training. The number of batches must be the same in every epoch."""
-
-    def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return the shapes of an epoch's batches, in order; `rng` is seeded from the run's seed and the epoch."""
-        ...
-
-    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
-        """Return all image sizes that a run of `epochs` epochs uses; `full` is the recipe's image size."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneSize:
-    """Every batch has the recipe's batch size and image size."""
-
-    def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return the recipe's shape for every batch."""
-        del rng
-        return [epoch.full] * (epoch.images // (epoch.full.images * epoch.processes))
-
-    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
-        """Return the recipe's image size."""
-        del epochs
-        return {full}
-
-
-@dataclass(frozen=True, kw_only=True)
-class MultiScale:
-    """Batches of square images with several sides, in random order (MobileViT, arXiv:2110.02178, section 4.1).
-
-    At a side below `base`, a batch holds more images, so that its number of pixels stays about the same. At a side
-    above `base`, it holds as many images as at `base`. The official ParC-Net and MobileViT samplers do the same, but
-    they draw the side of every batch independently. Here every side gets the same number of batches, except that the
-    last images fill one more batch of some sides. So all epochs have the same number of steps.
-
-    Attributes:
-        sides: height and width of the images, pixels; one per size.
-        base: the side that the recipe's batch size is meant for, pixels.
-    """
-
-    sides: tuple[int, ...]
-    base: int
-
-    def __post_init__(self) -> None:
-        if not self.sides or min(self.sides) < 1 or self.base < 1:
-            raise InputError(f"sides={self.sides}, base={self.base}: must be positive sides in pixels")
-
-    def images(self, side: int, *, batch_size: int, processes: int) -> int:
-        """Return the number of images in a batch of one process at `side`; at `base` it is `batch_size`.
-
-        The number is rounded to the nearest multiple of the number of processes, as in the official sampler.
-        """
-        same_pixels = batch_size * self.base**2 // side**2
-        return max(batch_size, (same_pixels + processes // 2) // processes * processes)
-
-    def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return as many whole batches as the images fill, shuffled.
-
-        Raises:
-            InputError: if the images do not fill a batch of every size; some sizes would never be used.
-        """
-        # Images in one global batch of each side.
-        images = [
-            self.images(side, batch_size=epoch.full.images, processes=epoch.processes) * epoch.processes
-            for side in self.sides
-        ]
-        rounds, remaining = divmod(epoch.images, sum(images))
-        if not rounds:
-            needed = f"a batch of every size takes {sum(images)} images, at batch_size={epoch.full.images}"
-            raise InputError(f"sides={self.sides}: {needed}; there are only {epoch.images} to train on")
-        # A round is one batch of every side. The remaining images fill one more batch of the first `extra` sides.
-        extra = int(np.searchsorted(np.cumsum(images), remaining, side="right"))
-        indices = [*range(len(images))] * rounds + [*range(extra)]
-        return [
-            BatchShape(images[i] // epoch.processes, (self.sides[i], self.sides[i])) for i in rng.permutation(indices)
-        ]
-
-    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
-        """Return squares of all sides."""
-        del full, epochs
-        return {(side, side) for side in self.sides}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progressive:
-    """Small images first: height and width grow linearly to the recipe's size in the first part of the run.
-
-    Attributes:
-        start: height and width at the start, as a share of the recipe's, in (0, 1].
-        until: share of the run after which images have the recipe's size, in (0, 1].
-        multiple: height and width are rounded to multiples of this number of pixels.
-    """
-
-    start: float = 0.5
-    until: float = 0.75
-    multiple: int = 8
-
-    def __post_init__(self) -> None:
-        if not 0 < self.start <= 1 or not 0 < self.until <= 1 or self.multiple < 1:
-            values = f"start={self.start}, until={self.until}, multiple={self.multiple}"
-            raise InputError(f"{values}: start and until must lie in (0, 1], multiple must be at least 1 pixel")
-
-    def shapes(self, epoch: Epoch, rng: np.random.Generator) -> Sequence[BatchShape]:
-        """Return the same shape for every batch of the epoch; its size grows from epoch to epoch."""
-        del rng
-        shape = BatchShape(epoch.full.images, self._size(epoch.full.size, share=epoch.share))
-        return [shape] * (epoch.images // (shape.images * epoch.processes))
-
-    def all_sizes(self, full: Size, *, epochs: int) -> set[Size]:
-        """Return the image sizes of all epochs."""
-        return {self._size(full, share=epoch / epochs) for epoch in range(epochs)}
-
-    def _size(self, full: Size, *, share: float) -> Size:
-        """Return the size after a share of the run."""
-        scale = self.start + (1 - self.start) * min(1.0, share / self.until)
-        height, width = (
-            side if scale == 1 else min(side, max(1, round(scale * side / self.multiple)) * self.multiple)
-            for side in full
-        )
-        return height, width
-
-
 @final
 class SeededBatches(Sampler[list[Draw]]):
     """Batches of one process, in an order that depends only on (seed, epoch).
@@ -196,11 +49,13 @@ class SeededBatches(Sampler[list[Draw]]):
         length: number of images in the dataset.
         batch: batch shape from the recipe, per process.
         sizes: how the image size varies.
+        epochs: number of epochs in the run; sizes and augmentations that change during the run need it.
         repeats: how often an epoch draws the same image (repeated augmentation, arXiv:1902.05509). Every repeat has
             another augmentation seed. Most repeats of an image are in one global batch, on different processes. The
             epoch does not get longer: it uses only one of `repeats` images.
-        epochs: number of epochs in the run; sizes and augmentations that change during the run need it.
         seed: seed of the order, the sizes and the augmentation.
+        classes: class index of every image, for balanced sampling: an epoch draws every class equally often. It does
+            not get longer. None: an epoch draws every image at most once.
         process: index of this process, from 0.
         processes: number of processes.
 
@@ -214,9 +69,10 @@ class SeededBatches(Sampler[list[Draw]]):
         *,
         batch: BatchShape,
         sizes: Sizes,
+        epochs: int,
         repeats: int = 1,
-        epochs: int = 1,
         seed: int = 0,
+        classes: NDArray[np.int64] | None = None,
         process: int = 0,
         processes: int = 1,
     ) -> None:
@@ -228,6 +84,7 @@ class SeededBatches(Sampler[list[Draw]]):
         self._repeats = repeats
         self._epochs = epochs
         self._seed = seed
+        self._classes = classes
         self._process = process
         self._processes = processes
         self._epoch = 0
@@ -256,7 +113,8 @@ class SeededBatches(Sampler[list[Draw]]):
         return self._count
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        order = np.repeat(self._generator("order").permutation(self._length), self._repeats)[: self._length]
+        order, rows = self._order()
+        order, rows = (np.repeat(column, self._repeats)[: self._length] for column in (order, rows))
         seeds = self._generator("augmentation").integers(2**32, size=(self._length, self._repeats))
         shapes = self._shapes()
         ends = np.cumsum([shape.images * self._processes for shape in shapes])
@@ -264,11 +122,21 @@ class SeededBatches(Sampler[list[Draw]]):
         # A generator expression, not a generator function: it reads epoch and start now, not at the first batch.
         return (
             [
-                Draw(int(order[place]), int(seeds[order[place], place % self._repeats]), shape.size, share)
+                Draw(int(order[place]), int(seeds[rows[place], place % self._repeats]), shape.size, share)
                 for place in self._places(int(end), shape)
             ]
             for shape, end in list(zip(shapes, ends, strict=True))[self._start :]
         )
+
+    def _order(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the epoch's images in order, and for each of them its row in the table of augmentation seeds."""
+        rng = self._generator("order")
+        if self._classes is None:
+            order = rng.permutation(self._length)
+            return order, order
+        # An image may come several times, so the rows are the places in the order.
+        order = _balanced(self._classes, count=-(-self._length // self._repeats), rng=rng)
+        return order, np.arange(len(order))
 
     def _places(self, end: int, shape: BatchShape) -> Sequence[int]:
         """Return the places in the epoch's order that this process takes from the global batch that ends at `end`."""
@@ -292,3 +160,19 @@ class SeededBatches(Sampler[list[Draw]]):
 
     def _generator(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self._seed, self._epoch, *purpose.encode()])
+
+
+def _balanced(classes: NDArray[np.int64], *, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw `count` images in random order.
+
+    The numbers of draws of two classes differ by at most 1, and so do those of two images of a class.
+    """
+    members = [np.flatnonzero(classes == index) for index in np.unique(classes)]
+    quotas = np.full(len(members), count // len(members))
+    quotas[rng.permutation(len(members))[: count % len(members)]] += 1
+    drawn: list[NDArray[np.int64]] = []
+    for images, quota in zip(members, quotas.tolist(), strict=True):
+        # A round shows every image of the class once. The last round is cut.
+        rounds = np.tile(images, (-(-quota // len(images)), 1))
+        drawn.append(rng.permuted(rounds, axis=1).ravel()[:quota])
+    return rng.permutation(np.concatenate(drawn))

@@ -2,14 +2,18 @@
 
 A shard is a tar file of samples. A sample consists of consecutive files with the same key. The key is the file name up
 to its first dot. One file is the image. Another one ends with `.cls` and holds the class index in decimal digits. Files
-with other endings are ignored.
+with other endings are ignored. Keys may have dots: `v1.5.jpg` is a sample with the key `v1.5` if there is a `v1.5.cls`,
+and otherwise a further file of the sample `v1`.
 
 The file name of a shard begins with its split: `train-`, `val-` or `test-`. If no name begins so, all shards are
-`train`. `parckit.data.splits` says what serves as a missing split. Where a part of `train` is held out, it is the last
+`train`. `parckit.data.splits` says what serves as a missing split. If a part of `train` is held out, it is the last
 shard.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,16 +30,60 @@ CLASSES_FILE = "classes.txt"
 Content = TypeVar("Content")
 
 
+GLOB = "*?["
+"""Characters that make a file name a wildcard pattern."""
+
+_MOST_NAMES = 100_000
+"""A pattern may stand for so many shards; ImageNet has a few hundred."""
+
+MOST_CLASSES = 1_000_000
+"""Class indices are lower. Without class names, every index up to the highest one becomes a class."""
+
+_RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.-?(\d{1,18}))?")
+
+
 def expand_braces(pattern: str) -> list[str]:
     """Expand braces as a shell does: `a-{00..02}.tar` becomes three names.
 
     Raises:
-        InputError: if a brace is not closed.
+        InputError: if a brace is not closed, or the pattern has too many names.
     """
+    too_many = InputError(f"{pattern:.200}: stands for more than {_MOST_NAMES} names")
+    # braceexpand holds every range in memory, so look at their lengths before.
+    for inside in re.findall(r"[^{},]*\.\.[^{},]*", pattern):
+        ends = _RANGE.fullmatch(inside)
+        if ends is None and re.fullmatch(r"[-.\d]+", inside):
+            raise too_many
+        if ends is not None and abs(int(ends[1]) - int(ends[2])) // max(1, int(ends[3] or 1)) >= _MOST_NAMES:
+            raise too_many
     try:
-        return list(braceexpand(pattern, escape=False))
-    except ValueError as error:
-        raise InputError(f"{pattern}: a brace is not closed") from error
+        names = list(islice(braceexpand(pattern, escape=False), _MOST_NAMES + 1))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{pattern:.200}: a brace is not closed") from error
+    if len(names) > _MOST_NAMES:
+        raise too_many
+    return names
+
+
+def expand_paths(pattern: str, *, kind: str) -> list[Path]:
+    """Return the files that a path with braces, or with wildcards in the file name, stands for.
+
+    Args:
+        pattern: the path.
+        kind: what errors call such a file.
+
+    Raises:
+        InputError: if a file is missing.
+    """
+    paths: list[Path] = []
+    for name in expand_braces(pattern):
+        path = Path(name).expanduser()
+        matches = sorted(path.parent.glob(path.name)) if any(mark in path.name for mark in GLOB) else [path]
+        for match in matches or [path]:
+            if not match.is_file():
+                raise InputError(f"{match}: no such {kind}")
+        paths.extend(matches)
+    return paths
 
 
 def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[list[str], str]:
@@ -72,16 +120,18 @@ def _split_of(shard: str) -> Named | None:
 
 
 def parse_labels(text: str, *, name: str) -> tuple[str, ...]:
-    """Read the class names in `text`, the content of the classes file `name`.
+    """Read the class names in `text`, the content of the classes file `name`. A byte order mark is no part of them.
 
     Raises:
         InputError: if there is no class name, or a class name appears twice.
     """
-    labels = tuple(line.strip() for line in text.splitlines() if line.strip())
+    labels = tuple(line.strip() for line in text.removeprefix("\ufeff").splitlines() if line.strip())
     if not labels:
         raise InputError(f"{name}: is empty; one class name per line is needed")
-    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-        raise InputError(f"{name}: class {repeated[0]!r} appears twice")
+    if len(labels) > MOST_CLASSES:
+        raise InputError(f"{name}: has {len(labels)} class names; at most {MOST_CLASSES} are read")
+    if repeated := [label for label, count in Counter(labels).items() if count > 1]:
+        raise InputError(f"{name}: class {min(repeated)!r} appears twice")
     return labels
 
 
@@ -89,33 +139,45 @@ def parse_target(data: bytes, *, labels: Sequence[str] | None, name: str) -> int
     """Read the class index in `data`, the content of the `.cls` file of the sample `name`.
 
     Raises:
-        InputError: if it is not a number, or if the labels are known and it is out of their range.
+        InputError: if it is not a number below `MOST_CLASSES`, or if the labels are known and it is out of their range.
     """
     text = data.decode("ascii", errors="replace").strip()
-    if not text.isdecimal() or (labels is not None and int(text) >= len(labels)):
-        accepted = "a class index" if labels is None else f"a class index in 0..{len(labels) - 1}"
-        raise InputError(f"{name}.cls: {text[:20]!r} is not {accepted}")
+    # Python refuses to read numbers of thousands of digits.
+    highest = (MOST_CLASSES if labels is None else len(labels)) - 1
+    if not text.isdecimal() or len(text.lstrip("0")) > len(str(MOST_CLASSES)) or int(text) > highest:
+        raise InputError(f"{name}.cls: {text[:20]!r} is not a class index in 0..{highest}")
     return int(text)
 
 
-def image_and_label(files: Mapping[str, Content], *, name: str) -> tuple[Content, Content] | None:
-    """Return a sample's image and label.
+def find_samples(
+    files: Iterable[tuple[str, Content]], *, key: str, shard: str
+) -> Iterator[tuple[str, Content, Content]]:
+    """Yield key, image and label of the samples among consecutive files with the same key up to the first dot.
 
     Args:
-        files: the sample's files by lower-case ending without the dot.
-        name: name of the sample in errors.
-
-    Returns:
-        None if the sample has neither image nor label.
+        files: what follows the first dot, and the file.
+        key: the key.
+        shard: names the shard in errors.
 
     Raises:
-        InputError: if the sample has only one of the two.
+        InputError: if a sample has only one of image and label, or two labels.
     """
-    images = [content for ending, content in files.items() if f".{ending}" in IMAGE_EXTENSIONS]
-    if not images and "cls" not in files:
-        return None
-    if not images:
-        raise InputError(f"{name}: sample without image; accepted endings are {', '.join(IMAGE_EXTENSIONS)}")
-    if "cls" not in files:
-        raise InputError(f"{name}: sample without label, a file {name.rpartition(':')[2]}.cls")
-    return images[0], files["cls"]
+    # In most samples no ending has a dot. Otherwise the key can have dots, too.
+    kinds_of: dict[str, dict[str, Content]] = {}
+    for ending, content in files:
+        rest, _, kind = ending.rpartition(".")
+        kinds, kind = kinds_of.setdefault(rest, {}), kind.lower()
+        if kind in kinds and (kind == "cls" or f".{kind}" in IMAGE_EXTENSIONS):
+            raise InputError(f"{shard}:{key}.{ending}: appears twice")
+        kinds[kind] = content
+    is_plain = "cls" in kinds_of.get("", {})
+    for rest, kinds in kinds_of.items():
+        whole = f"{key}.{rest}" if rest else key
+        images = [content for kind, content in kinds.items() if f".{kind}" in IMAGE_EXTENSIONS]
+        if "cls" in kinds and not images:
+            accepted = f"accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
+            raise InputError(f"{shard}:{whole}: sample without image; {accepted}")
+        if "cls" in kinds:
+            yield whole, images[0], kinds["cls"]
+        elif images and not (rest and is_plain):
+            raise InputError(f"{shard}:{whole}: sample without label, a file {whole}.cls")

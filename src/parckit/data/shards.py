@@ -5,12 +5,9 @@ Opening a shard for the first time reads all its tar headers and labels. They ar
 to the same folder. It may be deleted when no parckit process is running.
 """
 
-import gzip
 import hashlib
 import os
-import shutil
 import tarfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,20 +21,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError, replacing
+from parckit.data.archives import open_tar, regular_members, unpack
 from parckit.data.shardlist import (
     CLASSES_FILE,
+    GLOB,
     SHARD_EXTENSIONS,
     choose_shards,
-    expand_braces,
-    image_and_label,
+    expand_paths,
+    find_samples,
     parse_labels,
     parse_target,
 )
 from parckit.data.splits import Split
-from parckit.processing import IMAGE_EXTENSIONS, decode_image
+from parckit.processing import IMAGE_EXTENSIONS, LeftOut, decode_image, pictures, subfolders
 
-_GLOB = "*?["
-"""Characters that make a file name a wildcard pattern."""
+_LONGEST_LABEL = 32
+"""Bytes. A `.cls` file holds one number."""
 
 
 class _Entry(NamedTuple):
@@ -73,6 +72,7 @@ class ShardTable:
         tars: paths of the same shards, unpacked.
         keys: key of every sample in its shard.
         where: (N, 3), for every image: index of its shard, offset and size in bytes.
+        left_out: files beside the shards that are not read.
     """
 
     labels: tuple[str, ...]
@@ -82,39 +82,40 @@ class ShardTable:
     tars: tuple[Path, ...]
     keys: NDArray[np.str_]
     where: NDArray[np.int64]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def name(self, index: int) -> str:
+        """Return the shard and the key of sample `index`."""
+        return f"{self.shards[int(self.where[index, 0])]}:{self.keys[index]}"
 
     def load(self, index: int) -> Image.Image:
         """Decode the image of sample `index`. Errors name the shard and the key."""
-        shard, offset, size = cast("list[int]", self.where[index].tolist())
-        name = f"{self.shards[shard]}:{self.keys[index]}"
         try:
-            with self.tars[shard].open("rb", buffering=0) as file:
-                file.seek(offset)
-                data = file.read(size)
+            data = self.read(index)
         except OSError as error:
-            raise InputError(f"{name}: cannot be read ({error})") from error
-        return decode_image(data, name=name)
+            raise InputError(f"{self.name(index)}: cannot be read ({error})") from error
+        return decode_image(data, name=self.name(index))
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of the image of sample `index`."""
+        shard, offset, size = cast("list[int]", self.where[index].tolist())
+        with self.tars[shard].open("rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(size)
 
 
 def is_shard_folder(folder: Path) -> bool:
     """Tell whether a folder holds shards. A tar beside folders of images is no shard; they may be its content."""
-    visible = _visible(folder)
-    holds_shards = any(entry.name.endswith(SHARD_EXTENSIONS) for entry in visible)
-    return holds_shards and not any(_holds_images(entry) for entry in visible if entry.is_dir())
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder without hidden files, such as `._train-0000.tar`, which macOS creates."""
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(name.lower().endswith(IMAGE_EXTENSIONS) for _, _, names in os.walk(folder) for name in names)
+    listing = subfolders(str(folder), left_out=[])
+    holds_shards = any(name.endswith(SHARD_EXTENSIONS) for name in listing.files)
+    return holds_shards and not any(
+        pictures(str(folder / name), endings=IMAGE_EXTENSIONS, left_out=[]) for name in listing.folders
+    )
 
 
 def is_shard_pattern(source: str) -> bool:
     """Tell whether `source` is the path of a shard, or a pattern with braces or wildcards."""
-    return source.endswith(SHARD_EXTENSIONS) or any(mark in source for mark in "{" + _GLOB)
+    return source.endswith(SHARD_EXTENSIONS) or any(mark in source for mark in "{" + GLOB)
 
 
 def open_shards(source: str, *, split: Split) -> ShardTable:
@@ -131,7 +132,8 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
         InputError: if there is no shard, a shard is broken, or a sample lacks its image or a valid label.
     """
     # Choose the shards, and read the class names.
-    paths = _list_shards(source)
+    left_out: list[LeftOut] = []
+    paths = _list_shards(source, left_out=left_out)
     shards, served = choose_shards([str(path) for path in paths], split=split, source=source)
     classes = paths[0].parent / CLASSES_FILE
     labels = parse_labels(_read_text(classes), name=str(classes)) if classes.is_file() else None
@@ -145,6 +147,8 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
     # Join the indices of the split's shards to one table.
     keys, targets, where = _join([indices[shard] for shard in shards])
     if not len(targets):
+        for shard in map(Path, shards):
+            _forget(shard)
         raise InputError(
             f"{shards[0]}: shard without samples; accepted are pairs KEY.jpg (or another image) and KEY.cls"
         )
@@ -156,6 +160,7 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
         tars=tuple(_unpacked(Path(shard)) for shard in shards),
         keys=keys,
         where=where,
+        left_out=tuple(left_out),
     )
 
 
@@ -173,18 +178,14 @@ def _check_targets(index: _Index, *, labels: tuple[str, ...], shard: str) -> Non
         parse_target(str(target).encode(), labels=labels, name=f"{shard}:{key}")
 
 
-def _list_shards(source: str) -> list[Path]:
+def _list_shards(source: str, *, left_out: list[LeftOut]) -> list[Path]:
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return sorted(entry for entry in _visible(folder) if entry.name.endswith(SHARD_EXTENSIONS))
-    paths: list[Path] = []
-    for name in expand_braces(source):
-        path = Path(name).expanduser()
-        matches = sorted(path.parent.glob(path.name)) if any(mark in path.name for mark in _GLOB) else [path]
-        if not matches or not matches[0].is_file():
-            raise InputError(f"{path}: no such shard")
-        paths.extend(matches)
-    return paths
+        names = subfolders(str(folder), left_out=left_out).files
+        others = [name for name in names if name != CLASSES_FILE and not name.endswith(SHARD_EXTENSIONS)]
+        left_out += [LeftOut(str(folder / name), "ending", "".join(Path(name).suffixes).lower()) for name in others]
+        return [folder / name for name in names if name.endswith(SHARD_EXTENSIONS)]
+    return expand_paths(source, kind="shard")
 
 
 def _read_text(path: Path) -> str:
@@ -196,17 +197,20 @@ def _read_text(path: Path) -> str:
 
 def _index(shard: Path) -> _Index:
     """Return the index of a shard, from the cache if the shard has not changed since it was read."""
-    cached = _in_cache(shard, ending="index.npz")
+    cached = _in_cache(shard, ending="index2.npz")
     # If the cached index is missing, or incomplete after a power failure, the shard is read again.
     with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile), cached.open("rb") as file:
         columns = np.load(file)
         return _Index(*(columns[name] for name in _Index._fields))
     try:
-        with tarfile.open(_unpacked(shard), "r:") as archive:
+        with open_tar(_unpacked(shard)) as archive:
             entries = list(_entries(archive, shard=shard))
-            require_end(_unpacked(shard), at=archive.offset)
     except (tarfile.TarError, OSError) as error:
+        _forget(shard)
         raise InputError(f"{shard}: broken shard ({error})") from error
+    except InputError:
+        _forget(shard)
+        raise
     index = _Index(
         keys=np.array([entry.key for entry in entries], dtype=np.str_),
         targets=np.array([entry.target for entry in entries], dtype=np.int64),
@@ -219,35 +223,19 @@ def _index(shard: Path) -> _Index:
     return index
 
 
-def require_end(path: Path, *, at: int) -> None:
-    """Refuse a tar without its end mark. Python does not notice that a tar was cut between two members.
-
-    Args:
-        path: the tar.
-        at: where the last member ends, bytes. It is the archive's `offset` after all members have been read.
-
-    Raises:
-        tarfile.ReadError: if the end mark is missing.
-    """
-    with path.open("rb") as file:
-        file.seek(at)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("cut: the tar's end mark is missing")
-
-
 def _entries(archive: tarfile.TarFile, *, shard: Path) -> Iterator[_Entry]:
-    files = (member for member in archive if member.isreg())
-    for key, members in groupby(files, key=lambda member: _key(member.name)):
+    members = regular_members(archive, size=_unpacked(shard).stat().st_size)
+    for key, group in groupby(members, key=lambda member: _key(member.name)):
         if key is None:
             continue
-        name = f"{shard}:{key}"
-        pair = image_and_label({member.name[len(key) + 1 :].lower(): member for member in members}, name=name)
-        if pair is None:
-            continue
-        image, label = pair
-        content = archive.extractfile(label)
-        target = parse_target(content.read() if content else b"", labels=None, name=name)
-        yield _Entry(key=key, target=target, offset=image.offset_data, size=image.size)
+        files = [(member.name[len(key) + 1 :], member) for member in group]
+        for whole, image, label in find_samples(files, key=key, shard=str(shard)):
+            content = archive.extractfile(label)
+            data = content.read(_LONGEST_LABEL + 1) if content else b""
+            if len(data) > _LONGEST_LABEL:
+                raise InputError(f"{shard}:{whole}.cls: has {label.size} bytes; accepted is one number")
+            target = parse_target(data, labels=None, name=f"{shard}:{whole}")
+            yield _Entry(key=whole, target=target, offset=image.offset_data, size=image.size)
 
 
 def _key(name: str) -> str | None:
@@ -265,15 +253,21 @@ def _unpacked(shard: Path) -> Path:
     if copy.is_file():
         return copy
     try:
-        with replacing(copy) as temporary, gzip.open(shard) as packed, temporary.open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        unpack(shard, copy)
+    except tarfile.ReadError as error:
         raise InputError(f"{shard}: broken shard ({error})") from error
     except OSError as error:
         raise InputError(
             f"{shard}: cannot be unpacked to {copy.parent} (set XDG_CACHE_HOME to move it): {error}"
         ) from error
     return copy
+
+
+def _forget(shard: Path) -> None:
+    """Delete the unpacked copy of a shard that is of no use."""
+    if not shard.name.endswith(".tar"):
+        with suppress(OSError):
+            _in_cache(shard, ending="tar").unlink(missing_ok=True)
 
 
 def _in_cache(shard: Path, *, ending: str) -> Path:

@@ -1,5 +1,6 @@
-"""Opening images by a short address: `digits`, a path, or `hf://NAME`."""
+"""Opening images by a short address: `digits`, a path, or `hf://NAME`; or by several addresses."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -8,13 +9,21 @@ from parckit.data.datasets import IndexedImages, OnError, Table, Transform
 from parckit.data.digits import open_digits
 from parckit.data.folder import open_folder
 from parckit.data.huggingface import SCHEME, open_huggingface
+from parckit.data.joined import join_tables
+from parckit.data.lists import is_list, open_list
 from parckit.data.shards import is_shard_folder, is_shard_pattern, open_shards
 from parckit.data.splits import Split
 
 _ACCEPTED = (
     "accepted are 'digits', a folder of class folders, a folder with train/, val/, test/, a folder or pattern of"
-    " .tar or .tar.gz shards, and hf://NAME"
+    " .tar or .tar.gz shards, a list of files (.csv or .txt), and hf://NAME"
 )
+Source = str | Sequence[str]
+"""One address of images, or several, whose images are joined."""
+
+_LONGEST = 200
+"""Longer sources are cut in errors about them."""
+
 _CURL = "curl --fail --output-dir FOLDER --remote-name-all ADDRESS"
 _COPYING = {
     "http": _CURL,
@@ -25,12 +34,13 @@ _COPYING = {
 """Scheme of an address -> shell command that copies the shards into FOLDER. Shell or curl expand the braces."""
 
 
-def open_images(source: str, *, split: Split, transform: Transform, on_error: OnError = "raise") -> IndexedImages:
+def open_images(source: Source, *, split: Split, transform: Transform, on_error: OnError = "raise") -> IndexedImages:
     """Open a split of labelled images.
 
     Args:
-        source: `"digits"` (built in), a folder (`parckit.data.folder`), local shards (`parckit.data.shards`) or
-            `"hf://NAME"` (`parckit.data.huggingface`). Write `"./digits"` for a folder that is called digits.
+        source: `"digits"` (built in), a folder (`parckit.data.folder`), local shards (`parckit.data.shards`), a list of
+            files (`parckit.data.lists`) or `"hf://NAME"` (`parckit.data.huggingface`). Write `"./digits"` for a folder
+            that is called digits. Several sources are joined (`parckit.data.joined`).
         split: `"train"`, `"val"`, `"test"`, or `"all"` for every image. `parckit.data.splits` says what serves as a
             missing split.
         transform: applied to every image.
@@ -44,7 +54,7 @@ def open_images(source: str, *, split: Split, transform: Transform, on_error: On
     return IndexedImages(open_table(source, split=split), transform=transform, on_error=on_error)
 
 
-def open_table(source: str, *, split: Split) -> Table:
+def open_table(source: Source, *, split: Split) -> Table:
     """Open a split of labelled pictures, as `open_images` does, without a transform.
 
     Raises:
@@ -52,8 +62,28 @@ def open_table(source: str, *, split: Split) -> Table:
     """
     if split not in get_args(Split):
         raise InputError(f"split={split!r}: choose from {get_args(Split)}")
+    if not isinstance(source, str):
+        return _open_several(source, split=split)
     if source == "digits":
         return open_digits(split=split)
+    try:
+        return _open_address(source, split=split)
+    except OSError as error:
+        # For example: the name is too long, or a folder may not be read.
+        where = f"{source:.200}" if error.filename is None or len(source) > _LONGEST else error.filename
+        raise InputError(f"{where}: cannot be opened ({error.strerror})") from error
+
+
+def _open_several(sources: Sequence[str], *, split: Split) -> Table:
+    if not sources:
+        raise InputError(f"source={sources!r}: is empty; {_ACCEPTED}")
+    if repeated := [part for index, part in enumerate(sources) if part in sources[:index]]:
+        raise InputError(f"source: names {repeated[0]} twice")
+    tables = [open_table(part, split=split) for part in sources]
+    return join_tables(tables) if len(tables) > 1 else tables[0]
+
+
+def _open_address(source: str, *, split: Split) -> Table:
     if source.startswith(SCHEME):
         return open_huggingface(source, split=split)
     if "://" in source:
@@ -61,10 +91,18 @@ def open_table(source: str, *, split: Split) -> Table:
     folder = Path(source).expanduser()
     if folder.is_dir():
         return open_shards(source, split=split) if is_shard_folder(folder) else open_folder(folder, split=split)
+    if is_list(source):
+        return open_list(source, split=split)
     if is_shard_pattern(source):
         return open_shards(source, split=split)
     problem = "not a folder" if folder.exists() else "no such folder"
     raise InputError(f"{source}: {problem}; {_ACCEPTED}")
+
+
+def name_source(source: Source) -> str:
+    """Return a source as the command line takes it, for errors and titles."""
+    parts = [source] if isinstance(source, str) else source
+    return parts[0] if len(parts) == 1 else f"[{', '.join(parts)}]"
 
 
 def _how_to_copy(address: str) -> str:

@@ -36,6 +36,10 @@ SPELLINGS: Mapping[str, Named] = {
 """Usual names of splits in folders and tables, lower case; upper and lower case are treated alike."""
 
 
+_LONGEST = 20
+"""Longer numbers are sorted as text; Python refuses to read numbers of thousands of digits."""
+
+
 class Served(NamedTuple):
     """The part of a source that serves as a split. `str()` gives the words for records and warnings.
 
@@ -63,7 +67,7 @@ def find_splits(names: Iterable[str], *, source: str) -> dict[Named, str]:
     for name in names:
         split = SPELLINGS.get(name.casefold())
         if split in name_of:
-            raise InputError(f"{source}: {name_of[split]} and {name} are both its {split} split")
+            raise InputError(f"{source}: {name_of[split]} and {name} both mean the split {split}; keep one of them")
         if split is not None:
             name_of[split] = name
     return {split: name_of[split] for split in NAMED if split in name_of}
@@ -94,6 +98,14 @@ def resolve_split(split: Named, *, present: Collection[Named], source: str) -> S
     if split == "test":
         _log.warning("%s: has no test split; %s serves as test. Split 'all' takes every image", source, served)
     return served
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return different class names in order: by number if all of them are whole numbers, otherwise by name."""
+    names = sorted(set(labels))
+    # "01" and "1" are two names; both are numbers.
+    is_numeric = all(name.isascii() and name.removeprefix("-").isdecimal() and len(name) < _LONGEST for name in names)
+    return tuple(sorted(names, key=int) if is_numeric else names)
 
 
 def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt: str) -> set[int]:

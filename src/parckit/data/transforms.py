@@ -16,9 +16,9 @@ from timm.data import rand_augment_transform
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from parckit.contract import InputError, Preprocessing
+from parckit.contract import InputError, InputSpec, Preprocessing
 from parckit.data.datasets import Sample, Target, TrainTransform, Transform
-from parckit.processing import cover, preprocess, to_array
+from parckit.processing import FLOAT_NCHW, cover, fit, preprocess, to_array
 
 Crop = Literal["random_resized", "pad", "none"]
 CropInterpolation = Literal["nearest", "bilinear", "bicubic", "random"]
@@ -41,7 +41,7 @@ class AugmentSettings:
     Attributes:
         crop: `"random_resized"` takes a random area at a random aspect (3:4 to 4:3) and resizes it to the input's size;
             `"pad"` resizes the image so that it covers the input's size, pads it with black and crops at random;
-            `"none"` resizes and crops as evaluation does.
+            `"none"` fits the image to the input's size as evaluation does, in the way that `Preprocessing.fit` says.
         scale: smallest and largest share of the area that a random resized crop takes, in (0, 1].
         padding: black pixels added on each side before a padded crop, at the recipe's image size; at other training
             sizes their number is scaled in proportion.
@@ -90,17 +90,18 @@ class AugmentSettings:
                 raise InputError(f"{name}={value}: must lie in 0..1")
 
 
-def eval_transform(preprocessing: Preprocessing) -> Transform:
-    """Return the evaluation preprocessing that `Preprocessing` describes. It does not change the target.
+def eval_transform(preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW) -> Transform:
+    """Return the evaluation preprocessing for a network's input. It does not change the target.
 
     Shape:
-        (3, H, W) float32
+        (3, H, W) float32, or as `wanted` says
     """
-    return partial(_evaluate, preprocessing=preprocessing)
+    return partial(_evaluate, preprocessing=preprocessing, wanted=wanted)
 
 
-def _evaluate(picture: Image.Image, target: Target, *, preprocessing: Preprocessing) -> Sample:
-    return torch.from_numpy(preprocess(picture, preprocessing)[0]), target
+def _evaluate(picture: Image.Image, target: Target, *, preprocessing: Preprocessing, wanted: InputSpec) -> Sample:
+    image, geometry = preprocess(picture, preprocessing, wanted=wanted)
+    return Sample(torch.from_numpy(image), target, geometry)
 
 
 def train_transform(preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
@@ -110,7 +111,7 @@ def train_transform(preprocessing: Preprocessing, *, augment: AugmentSettings) -
 
 @final
 class _Train:
-    """Crop a picture at random to the wanted size, then change it at random; less so at the end of the run."""
+    """Crop a picture to the wanted size and change it at random. After `until`, `policy` and `erasing` are off."""
 
     def __init__(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> None:
         self._preprocessing = preprocessing
@@ -130,10 +131,11 @@ class _Train:
     def __call__(self, picture: Image.Image, target: Target, *, size: tuple[int, int], share: float) -> Sample:
         crop = _crop(size, preprocessing=self._preprocessing, augment=self._augment)
         rest = self._rest if share < self._augment.until else self._rest_at_end
-        return cast("Tensor", rest(crop(picture))), target
+        return Sample(cast("Tensor", rest(crop(picture))), target)
 
 
 def _changes(preprocessing: Preprocessing, *, augment: AugmentSettings) -> list[_Change]:
+    """Return the random changes that follow the crop and work on Pillow images."""
     steps: list[_Change] = []
     if augment.flip:
         steps.append(v2.RandomHorizontalFlip(augment.flip))
@@ -150,8 +152,10 @@ def _changes(preprocessing: Preprocessing, *, augment: AugmentSettings) -> list[
 
 def _rand_augment(preprocessing: Preprocessing, *, augment: AugmentSettings) -> _Change:
     """Return timm's RandAugment. It fills new pixels with the mean colour; it uses numpy's and Python's generators."""
-    mean = preprocessing.mean if preprocessing.channel_order == "rgb" else preprocessing.mean[::-1]
-    options: dict[str, object] = {"img_mean": tuple(min(255, round(255 * level)) for level in mean)}
+    # It changes RGB pictures. Those of a grey network become grey afterwards.
+    mean = {"rgb": preprocessing.mean, "bgr": preprocessing.mean[::-1], "grey": preprocessing.mean * 3}
+    fill = tuple(min(255, round(255 * level)) for level in mean[preprocessing.channel_order])
+    options: dict[str, object] = {"img_mean": fill}
     interpolation = augment.interpolation or preprocessing.interpolation
     if interpolation != "random":
         options["interpolation"] = Image.Resampling[interpolation.upper()]
@@ -178,6 +182,7 @@ def _erasing(augment: AugmentSettings) -> list[nn.Module]:
 def _crop(
     size: tuple[int, int], *, preprocessing: Preprocessing, augment: AugmentSettings
 ) -> Callable[[Image.Image], Image.Image]:
+    """Return a function that brings a picture to `size` in the way that `augment.crop` says."""
     if augment.crop == "random_resized":
         interpolation = augment.interpolation or preprocessing.interpolation
         names = ("bilinear", "bicubic") if interpolation == "random" else (interpolation,)
@@ -187,21 +192,13 @@ def _crop(
     if augment.crop == "pad":
         scale = size[0] / preprocessing.size[0]
         padding = round(augment.padding * scale)
-        return v2.Compose([_covering(size, preprocessing=preprocessing), v2.RandomCrop(size, padding=padding)])
-    return v2.Compose(_fit(preprocessing, size=size))
+        resize = partial(cover, size=size, resample=Image.Resampling[preprocessing.interpolation.upper()])
+        return v2.Compose([resize, v2.RandomCrop(size, padding=padding)])
+    return partial(_fit, preprocessing=preprocessing.with_size(size))
 
 
-def _fit(preprocessing: Preprocessing, *, size: tuple[int, int]) -> list[nn.Module | partial[Image.Image]]:
-    """Resize and crop as evaluation does, but to another size."""
-    height, width = (
-        round(resized * wanted / usual)
-        for resized, wanted, usual in zip(preprocessing.resize_size, size, preprocessing.size, strict=True)
-    )
-    return [_covering((height, width), preprocessing=preprocessing), v2.CenterCrop(size)]
-
-
-def _covering(size: tuple[int, int], *, preprocessing: Preprocessing) -> partial[Image.Image]:
-    return partial(cover, size=size, resample=Image.Resampling[preprocessing.interpolation.upper()])
+def _fit(picture: Image.Image, *, preprocessing: Preprocessing) -> Image.Image:
+    return fit(picture, preprocessing)[0]
 
 
 def _to_tensor(picture: Image.Image, *, preprocessing: Preprocessing) -> Tensor:

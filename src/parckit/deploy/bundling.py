@@ -3,30 +3,32 @@
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import nn
 
 from parckit.contract import (
     CONTRACT_FILE,
-    Artefact,
     Contract,
     InputError,
     NetworkSpec,
+    find_leftovers,
+    naming_full_disk,
+    place_artefact,
     read_contract,
     replacing,
     write_contract,
 )
-from parckit.deploy.convert import Converter, load_converter
-from parckit.deploy.errors import ExportError
+from parckit.deploy.convert import load_converter
+from parckit.deploy.errors import ExportError, ParityError
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.verify import check_artefact
-from parckit.layers import Form
 from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.models import fuse
 from parckit.networks import check_input, head_of, open_checkpoint
 
-_ENGINE = "onnxruntime"
+_USUAL = ExportSettings()
 
 
 def export(
@@ -34,10 +36,7 @@ def export(
     out: Path | str,
     *,
     size: tuple[int, int] | None = None,
-    opset: int = 18,
-    ir_version: int | None = None,
-    batch_size: int = 1,
-    form: Form = "auto",
+    settings: ExportSettings = _USUAL,
 ) -> Contract:
     """Fuse a checkpoint and write a verified bundle.
 
@@ -45,17 +44,13 @@ def export(
         checkpoint: a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit.
         out: folder of the bundle; a bundle that is already there is replaced only on success.
         size: (height, width) of the graph's input, pixels; by default the checkpoint's.
-        opset: ONNX opset version.
-        ir_version: ONNX IR version; None takes the lowest one that allows the opset.
-        batch_size: number of images that the graph takes at once.
-        form: form of convolutions along an axis; see `ExportSettings`.
+        settings: how to write the file.
 
     Raises:
-        InputError: if the checkpoint cannot be opened, or an argument is not accepted.
+        InputError: if the checkpoint cannot be opened, or the network takes no images of this size.
         ExportError: if the network cannot be exported, the exported file is not as requested, or its outputs differ
             from the network's.
     """
-    settings = ExportSettings(opset=opset, ir_version=ir_version, batch_size=batch_size, form=form)
     network, spec = open_checkpoint(Path(checkpoint))
     spec = spec if size is None else spec.with_size(size)
     check_input(network, spec)
@@ -63,7 +58,12 @@ def export(
 
 
 def export_bundle(
-    network: nn.Module, spec: NetworkSpec, *, out: Path, settings: ExportSettings | None = None
+    network: nn.Module,
+    spec: NetworkSpec,
+    *,
+    out: Path,
+    settings: ExportSettings = _USUAL,
+    engine: str = "onnxruntime",
 ) -> Contract:
     """Write a verified bundle of a network, for the image size in its spec.
 
@@ -72,6 +72,7 @@ def export_bundle(
         spec: describes the network; the size of its preprocessing becomes the size of the graph's input.
         out: folder of the bundle; a bundle that is already there is replaced only on success.
         settings: how to write the file.
+        engine: the engine that shall run it, which has a converter in `parckit.deploy.convert`.
 
     Raises:
         InputError: if `out` has other content than a bundle, or the network has not as many outputs as labels.
@@ -80,56 +81,57 @@ def export_bundle(
     """
     # Check what can be checked before the work.
     _refuse_foreign(out)
-    converter = load_converter(_ENGINE)
-    if reason := converter.refuses(spec, head_of(spec).outputs):
-        raise ExportError(f"{spec.backbone}: {_ENGINE} cannot run it: {reason}")
+    converter = load_converter(engine)
+    if reason := converter.refuses(spec, head_of(spec).outputs(spec)):
+        raise ExportError(f"{spec.backbone}: {engine} cannot run it: {reason}")
     out = out.resolve() if out.is_symlink() else out
     reference = deepcopy(network).cpu().float().eval()
     with replacing(out) as folder:
         folder.mkdir()
         fused = fuse(reference, size=spec.preprocessing.size)
-        artefact = _convert(converter, fused, spec, bundle=folder, settings=settings or ExportSettings())
+        with TemporaryDirectory() as made_in, naming_full_disk(Path(made_in)):
+            made = converter.convert(fused, spec, folder=Path(made_in), settings=settings)
+            artefact = place_artefact(made, made_in=Path(made_in), bundle=folder)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
-        counts = cost.count(reference, size=spec.preprocessing.size)
+        counts = cost.count(reference, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
             spec=spec, artefacts=(artefact,), params=counts.params, madds=counts.madds, versions=versions()
         )
         # Compare the engine with torch, and add the result to the contract.
-        check = check_artefact(reference, spec, artefact, folder=folder, engine=_ENGINE)
+        check = check_artefact(reference, spec, artefact, folder=folder, engine=engine)
+        if not check.passed:
+            figures = check.figures
+            raise ParityError(
+                f"{check.engine} {check.version}: an output differs from torch by {figures['max_abs']:.3g} over "
+                f"{figures['images']:.0f} images, accepted is {figures['tolerance']:.3g}; no bundle was written"
+            )
         contract = replace(contract, artefacts=(replace(artefact, checks=(check,)),))
         write_contract(contract, folder)
     return contract
 
 
-def _convert(
-    converter: Converter, fused: nn.Module, spec: NetworkSpec, *, bundle: Path, settings: ExportSettings
-) -> Artefact:
-    """Write the artefact to a folder in the bundle that has the artefact's name; paths are relative to the bundle."""
-    # The converter chooses the name, so the folder is renamed afterwards.
-    unnamed = bundle / "new"
-    unnamed.mkdir()
-    artefact = converter.convert(fused, spec, folder=unnamed, settings=settings)
-    unnamed.replace(bundle / artefact.name)
-    return replace(artefact, files={f"{artefact.name}/{file}": sha for file, sha in artefact.files.items()})
-
-
 def _refuse_foreign(out: Path) -> None:
-    """Refuse an existing `out` unless it is empty or a bundle: replacing a folder deletes all files in it.
+    """Refuse an existing `out` unless an export may replace it, because replacing a folder deletes all files in it.
 
     Raises:
-        InputError: if `out` is a file, or a folder with files that do not belong to a bundle.
+        InputError: if `out` is a file, or a folder with files that are not those of one exported artefact.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"out={out}: is a file; a bundle is a folder")
-    entries = {entry.name for entry in out.iterdir()} if out.is_dir() else set[str]()
-    if not entries:
+    # Half-written files of a killed process do not count.
+    leftovers = find_leftovers(out, names=".+")
+    files = {path for path in out.rglob("*") if path.is_file() and leftovers.isdisjoint((path, *path.parents))}
+    if not files:
         return
-    listed = {CONTRACT_FILE}
-    if CONTRACT_FILE in entries:
-        listed |= {
-            file.partition("/")[0] for entry in read_contract(out, check_files=False).artefacts for file in entry.files
-        }
-    strangers = sorted(entries - listed)
-    if strangers or CONTRACT_FILE not in entries:
-        example = f" (it holds {strangers[0]})" if strangers else ""
-        raise InputError(f"out={out}: must be a new folder, an empty folder or a bundle without other files{example}")
+    if out / CONTRACT_FILE not in files:
+        raise InputError(f"out={out}: must be a new folder, an empty folder or a bundle; it has no {CONTRACT_FILE}")
+    try:
+        first, *others = read_contract(out, check_files=False).artefacts
+    except InputError as error:
+        raise InputError(f"{error}. Delete the folder to export into it") from error
+    if others:
+        names = ", ".join(artefact.name for artefact in (first, *others))
+        raise InputError(f"out={out}: has the artefacts {names}, which an export would delete; name another folder")
+    listed = {out / CONTRACT_FILE, *(out / file for file in first.files)}
+    for stranger in sorted(files - listed):
+        raise InputError(f"out={out}: an export would delete {stranger}, which is no part of the bundle; move it away")

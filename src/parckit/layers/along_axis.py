@@ -27,6 +27,12 @@ from parckit.layers.toeplitz import (
     circular_diagonals,
     toeplitz_matmul,
 )
+from parckit.layers.tracing import fixed, is_open
+
+# These functions branch on the size of the map, so torch.fx records a call as one node. `wrap` works for one file; a
+# file that imports a function wraps it again.
+torch.fx.wrap("resize_along")
+torch.fx.wrap("axis_conv")
 
 Axis = Literal["height", "width"]
 _DIM: dict[Axis, int] = {"height": 2, "width": 3}
@@ -52,7 +58,7 @@ def axis_conv(
         axis: the axis to convolve along.
         padding: what stands beyond the ends.
         form: how to compute it; `"auto"` takes the form that was faster when we timed both. `"matmul"` needs a
-            depthwise weight, and has neither second derivatives nor forward-mode ones.
+            depthwise weight.
 
     Raises:
         ValueError: if the weight's taps do not fit, if `form`, `axis` or `padding` is unknown, or if `form` is
@@ -63,15 +69,8 @@ def axis_conv(
     """
     dim = axis_dim(axis)
     _check_taps(x, weight, axis=axis, padding=padding)
-    if form not in FORMS:
-        raise ValueError(f"form={form!r}: choose from {FORMS}")
-    depthwise = weight.shape[:2] == (x.shape[1], 1)
-    if form == "auto":
-        form = choose_form(x, dim=dim, padding=padding) if depthwise else "conv"
-    if form == "conv":
+    if _is_conv(x, weight, dim=dim, padding=padding, form=form):
         return _conv_form(x, weight, bias, dim=dim, padding=padding)
-    if not depthwise:
-        raise ValueError(f"weight of shape {tuple(weight.shape)}: form={form!r} needs a depthwise one")
     out = toeplitz_matmul(x, diagonals_of(weight.flatten(1), x.shape[dim], padding=padding), dim=dim)
     return out if bias is None else out + bias.to(out.dtype).view(-1, 1, 1)
 
@@ -82,10 +81,14 @@ def resize_along(weight: Float[Tensor, "a b kh kw"], length: int, *, axis: Axis)
     Linear, as bilinear with aligned corners is along one axis; values are not rescaled. At its own length it is
     returned as it is.
 
+    In a trace of `torch.jit`, `length` becomes a constant: a trace is for one size. `torch.export` may leave `length`
+    open; then the program always interpolates, which changes nothing at the learned length.
+
     Shape:
         (A, B, K, 1) -> (A, B, length, 1) for height; (A, B, 1, K) -> (A, B, 1, length) for width
     """
-    if weight.shape[axis_dim(axis)] == length:
+    length = fixed(length)
+    if not is_open(length) and weight.shape[axis_dim(axis)] == length:
         return weight
     return F.interpolate(weight, size=along(length, axis), mode="bilinear", align_corners=True)
 
@@ -176,11 +179,29 @@ def _check_taps(x: Tensor, weight: Tensor, *, axis: Axis, padding: Padding) -> N
         )
 
 
+def _is_conv(x: Tensor, weight: Tensor, *, dim: int, padding: Padding, form: Form) -> bool:
+    """Return whether the conv form computes, not the matmul form."""
+    if form not in FORMS:
+        raise ValueError(f"form={form!r}: choose from {FORMS}")
+    depthwise = weight.shape[:2] == (x.shape[1], 1)
+    if form == "auto":
+        return not depthwise or choose_form(x, dim=dim, padding=padding) == "conv"
+    if form == "matmul" and not depthwise:
+        raise ValueError(f"weight of shape {tuple(weight.shape)}: form={form!r} needs a depthwise one")
+    return form == "conv"
+
+
 def _conv_form(x: Tensor, weight: Tensor, bias: Tensor | None, *, dim: int, padding: Padding) -> Tensor:
     groups = x.shape[1] // weight.shape[1]
     if padding == "zeros":
         return F.conv2d(x, weight, bias, padding=(weight.shape[2] // 2, weight.shape[3] // 2), groups=groups)
-    wrapped = torch.cat((x, x.narrow(dim, 0, x.shape[dim] - 1)), dim)
+    length = x.shape[dim]
+    if is_open(length):
+        # A program of `torch.export` refuses a piece with 1 position, if it was made for longer ones. So cut the piece
+        # from twice the map: length - 1 positions would refuse maps with 2.
+        wrapped = torch.cat((x, x), dim).narrow(dim, 0, 2 * length - 1)
+    else:
+        wrapped = torch.cat((x, x.narrow(dim, 0, length - 1)), dim)
     return F.conv2d(wrapped, weight, bias, groups=groups)
 
 

@@ -5,6 +5,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from parckit.layers.tracing import is_open
+
 Padding = Literal["circular", "zeros"]
 Form = Literal["auto", "conv", "matmul"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -32,9 +34,14 @@ def choose_form(x: Tensor, *, dim: int, padding: Padding) -> Literal["conv", "ma
     The choice is the same for constant and for learned kernels. Maps in channels-last order use the conv form: the
     matrix product has to copy them and returns them in the usual order, so that the whole network would lose more than
     this operator gains. Nothing has been timed on other devices than CPUs; there the papers' conv form runs.
+
+    A trace of `torch.jit` computes the forward pass alone, so gradients do not count there. torch checks a trace
+    without them, and would find another form. If `torch.export` leaves the length open, the conv form is exported.
     """
+    if is_open(x.shape[dim]):
+        return "conv"
     alone, with_backward = (_SMALLEST_OF_ONE if x.shape[0] == 1 else _SMALLEST_OF_BATCH)[padding, dim]
-    smallest = with_backward if x.requires_grad and torch.is_grad_enabled() else alone
+    smallest = with_backward if x.requires_grad and torch.is_grad_enabled() and not torch.jit.is_tracing() else alone
     if x.shape[dim] < smallest or x.device.type != "cpu":
         return "conv"
     # Halves of a map's channels are not contiguous either, but each of their images is.

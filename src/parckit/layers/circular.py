@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from parckit.layers.along_axis import Axis, AxisConv2d, along, axis_dim, resize_along
 
+torch.fx.wrap("resize_along")
+
 
 @final
 class CircularConv2d(AxisConv2d):
@@ -45,8 +47,12 @@ class PositionEmbedding(nn.Module):
     def __init__(self, dim: int, length: int, *, axis: Axis) -> None:
         super().__init__()
         self.axis: Axis = axis
-        # The official initialisation is the standard normal distribution (std 1, not the usual 0.02).
-        self.weight = nn.Parameter(torch.randn(1, dim, *along(length, axis)))
+        self.weight = nn.Parameter(torch.empty(1, dim, *along(length, axis)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw from the standard normal distribution, as the official models do (std 1, not the usual 0.02)."""
+        nn.init.normal_(self.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Add the embedding at the size of `x`."""

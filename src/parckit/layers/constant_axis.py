@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from parckit.layers.along_axis import Axis, axis_conv, axis_dim, diagonals_of
 from parckit.layers.axis_form import Form, Padding, choose_form
-from parckit.layers.toeplitz import autocast, is_traced, multiply, toeplitz
+from parckit.layers.toeplitz import autocast, multiply, toeplitz
+from parckit.layers.tracing import needs_plain_operators
 
 
 @final
@@ -69,7 +70,7 @@ class ConstantAxisConv2d(nn.Module):
         if form == "auto" and self.weight.shape[1] == 1:
             form = choose_form(x, dim=dim, padding=self.padding)
         # A traced program builds the matrix from the kernel; else its file would hold `length` times as many numbers.
-        if form != "matmul" or is_traced():
+        if form != "matmul" or needs_plain_operators():
             return axis_conv(x, self.weight, self.bias, axis=self.axis, padding=self.padding, form=form)
         x, weight = autocast(x, self.weight)
         out = multiply(x, self._matrix_of(weight), dim=dim)

@@ -5,12 +5,17 @@ arXiv:2205.03436, section 3. The paper does not state three epsilons, that the l
 token of a window is sampled. There we follow the outputs of the official models.
 """
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from timm.layers import DropPath, LayerNorm2d, Mlp
+from timm.layers import DropPath, LayerNorm2d, Mlp, use_fused_attn
 from torch import Tensor, nn
 
+from parckit.layers.padding import pad_to_multiple
 from parckit.layers.parc_conv import ParCConv2d
+from parckit.layers.tracing import is_open, is_transformed
+
+torch.fx.wrap("pad_to_multiple")
 
 _MLP_RATIO = 4
 """Hidden width of both feed-forward nets, as a multiple of the channels; the same in every official variant."""
@@ -44,11 +49,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         """Project each patch."""
-        height, width = x.shape[2:]
-        # Pad only if needed: padding by 0 copies the map and adds operators to traced graphs.
-        if height % self.size or width % self.size:
-            x = F.pad(x, (0, -width % self.size, 0, -height % self.size))
-        return self.norm(self.proj(x))
+        return self.norm(self.proj(pad_to_multiple(x, self.size)))
 
 
 class LocalPropagation(nn.Module):
@@ -92,6 +93,8 @@ class SparseAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.ratio = ratio
+        # timm's switch, see `timm.layers.set_fused_attn`.
+        self.fused_attn = use_fused_attn()
         self.qkv = nn.Linear(dim, 3 * dim)
         self.propagate = LocalPropagation(dim, ratio=ratio) if ratio > 1 else nn.Identity()
         self.proj = nn.Linear(dim, dim)
@@ -103,8 +106,21 @@ class SparseAttention(nn.Module):
         b, h, w, c = delegates.shape
         qkv = self.qkv(delegates).reshape(b, h * w, 3, self.num_heads, c // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, h, w, c)
-        return self.proj(self.propagate(mixed)[:, :height, :width])
+        mixed = self._attend(q, k, v).transpose(1, 2).reshape(b, h, w, c)
+        out = self.propagate(mixed)
+        if is_open(height, width):
+            # Padding by a negative number of positions copies. After a plain cut, the program would ask whether the cut
+            # removed anything.
+            return self.proj(F.pad(out, (0, 0, 0, width - out.shape[2], 0, height - out.shape[1])))
+        return self.proj(out[:, :height, :width])
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        # The fused operator has no forward-mode derivatives on a CPU, and torch's classic ONNX exporter, which traces,
+        # does not know it below opset 14.
+        classic_export = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()
+        if self.fused_attn and not classic_export and not is_transformed():
+            return F.scaled_dot_product_attention(q, k, v)
+        return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
 
 
 class ParCMixer(nn.Module):

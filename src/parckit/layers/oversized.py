@@ -2,10 +2,13 @@
 
 from typing import final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from parckit.layers.along_axis import Axis, AxisConv2d, resize_along
+
+torch.fx.wrap("resize_along")
 
 
 @final

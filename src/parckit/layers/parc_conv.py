@@ -52,6 +52,12 @@ class ParCConv2d(nn.Module):
         self.pe_width = _embedding(width_dim, length[1], axis="width") if with_pe else nn.Identity()
         self.width = CircularConv2d(width_dim, length[1], axis="width", groups=across, bias=True)
 
+    def reset_parameters(self) -> None:
+        """Draw the embeddings anew; the convolutions draw their kernels themselves."""
+        for embedding in (self.pe_height, self.pe_width):
+            if isinstance(embedding, PositionEmbedding):
+                _reset_embedding(embedding)
+
     @property
     def halves(self) -> tuple[int, int]:
         """Numbers of channels that are convolved along the height and along the width."""
@@ -65,6 +71,10 @@ class ParCConv2d(nn.Module):
 
 def _embedding(dim: int, length: int, *, axis: Axis) -> PositionEmbedding:
     embedding = PositionEmbedding(dim, length, axis=axis)
+    _reset_embedding(embedding)
+    return embedding
+
+
+def _reset_embedding(embedding: PositionEmbedding) -> None:
     # The official hybrids start from std 0.02, ParC-Net from 1. The networks around were designed without embeddings.
     nn.init.trunc_normal_(embedding.weight, std=0.02)
-    return embedding

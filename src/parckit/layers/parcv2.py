@@ -5,12 +5,14 @@ the paper and the outputs of the official models differ, the outputs count.
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from timm.layers import DropPath, LayerScale2d
 from torch import Tensor, nn
 
 from parckit.layers.oversized import OversizedConv2d
+from parckit.layers.padding import pad_to_multiple
+
+torch.fx.wrap("pad_to_multiple")
 
 _MIN_LENGTH = 1e-6
 """The official value. Vectors of channels that are shorter are not stretched to length 1."""
@@ -29,6 +31,10 @@ class CenteredL2Norm2d(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
+
+    def reset_parameters(self) -> None:
+        """Scale no channel."""
+        nn.init.ones_(self.weight)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Normalise each position."""
@@ -146,10 +152,7 @@ class ParCV2Stem(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c2 h2 w2"]:
         """Embed overlapping patches."""
-        height, width = x.shape[2:]
-        if height % 4 or width % 4:
-            x = F.pad(x, (0, -width % 4, 0, -height % 4))
-        return self.norm(self.conv(x))
+        return self.norm(self.conv(pad_to_multiple(x, 4)))
 
 
 class ParCV2Downsample(nn.Module):

@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
+
+from parckit.layers.tracing import fixed, needs_plain_operators
 
 
 def circular_diagonals(taps: Float[Tensor, "c n"]) -> Float[Tensor, "c 2*n"]:
@@ -36,7 +38,7 @@ def banded_diagonals(taps: Float[Tensor, "c k"], length: int) -> Float[Tensor, "
         (C, K) -> (C, 2 length)
     """
     # A negative margin makes `F.pad` drop taps.
-    margin = length - 1 - taps.shape[1] // 2
+    margin = fixed(length) - 1 - fixed(taps.shape[1]) // 2
     return F.pad(taps, (margin + 1, margin))
 
 
@@ -74,8 +76,9 @@ def multiply(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "c n n"], *, dim
         (B, C, H, W), (C, H, H) -> (B, C, H, W) for dim 2; (C, W, W) for dim 3
     """
     differentiable = torch.is_grad_enabled() and (x.requires_grad or matrix.requires_grad)
-    if x.shape[0] == 1 or differentiable or is_traced():
-        return torch.matmul(matrix, x) if dim == 2 else torch.matmul(x, matrix.mT)
+    if differentiable or needs_plain_operators() or x.shape[0] == 1:
+        # Not `mT`: torch's classic ONNX exporter does not know it.
+        return torch.matmul(matrix, x) if dim == 2 else torch.matmul(x, matrix.transpose(1, 2))
     # One image at a time: a broadcast product would copy the matrices for every image.
     out = x.new_empty(x.shape)
     for image, product in zip(x, out, strict=True):
@@ -84,11 +87,6 @@ def multiply(x: Float[Tensor, "b c h w"], matrix: Float[Tensor, "c n n"], *, dim
         else:
             torch.bmm(image, matrix.mT, out=product)
     return out
-
-
-def is_traced() -> bool:
-    """Tell whether torch is tracing or compiling; the program should have plain operators, no loop over images."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -104,14 +102,14 @@ def toeplitz_matmul(
 ) -> Float[Tensor, "b c h w"]:
     """Multiply along `dim` (2 or 3) by the Toeplitz matrix of each channel.
 
-    The backward pass builds the matrices again instead of keeping them in memory. There are no second derivatives.
-    Under autocast, it runs in autocast's precision.
+    The backward pass builds the matrices again instead of keeping them in memory. Under autocast, it runs in
+    autocast's precision.
 
     Shape:
         (B, C, H, W), (C, 2n) -> (B, C, H, W), n = H for dim 2, W for dim 3
     """
     x, diagonals = autocast(x, diagonals)
-    if is_traced() or not torch.is_grad_enabled():
+    if needs_plain_operators() or not torch.is_grad_enabled():
         return multiply(x, toeplitz(diagonals), dim=dim)
     return _ToeplitzMatmul.apply(x, diagonals, dim)  # pyright: ignore[reportReturnType]
 
@@ -128,9 +126,20 @@ class _ToeplitzMatmul(torch.autograd.Function):
         del output
         x, diagonals, ctx.dim = inputs  # pyright: ignore[reportAttributeAccessIssue]
         ctx.save_for_backward(x, diagonals)
+        ctx.save_for_forward(x, diagonals)
 
     @staticmethod
-    @once_differentiable
+    def jvp(ctx: FunctionCtx, x_tangent: Tensor | None, diagonals_tangent: Tensor | None, _: None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, diagonals = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        dim: int = ctx.dim  # pyright: ignore[reportAttributeAccessIssue]
+        tangent = torch.zeros_like(x)
+        if x_tangent is not None:
+            tangent = tangent + multiply(x_tangent, toeplitz(diagonals), dim=dim)
+        if diagonals_tangent is not None:
+            tangent = tangent + multiply(x, toeplitz(diagonals_tangent), dim=dim)
+        return tangent
+
+    @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, diagonals = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
         dim: int = ctx.dim  # pyright: ignore[reportAttributeAccessIssue]
@@ -144,8 +153,12 @@ class _ToeplitzMatmul(torch.autograd.Function):
 
 def _outer(grad: Tensor, x: Tensor, *, dim: int) -> Tensor:
     """Sum g x^T over images and over the other axis, in float32 or higher: two (B, C, H, W) -> (C, n, n)."""
-    n = x.shape[dim]
-    total = x.new_zeros(x.shape[1], n, n, dtype=torch.promote_types(x.dtype, torch.float32))
+    n, dtype = x.shape[dim], torch.promote_types(x.dtype, torch.float32)
+    if torch.is_grad_enabled():
+        # `create_graph=True`: second derivatives need operators that autograd can record.
+        left, right = (grad, x.transpose(2, 3)) if dim == 2 else (grad.transpose(2, 3), x)
+        return torch.matmul(left.to(dtype), right.to(dtype)).sum(0)
+    total = x.new_zeros(x.shape[1], n, n, dtype=dtype)
     for g, image in zip(grad, x, strict=True):
         left, right = (g, image.mT) if dim == 2 else (g.mT, image)
         if total.dtype == x.dtype:

@@ -1,14 +1,83 @@
-"""The metric of classification: top-1, top-5 and the confusion matrix. Training and all engines use it."""
+"""The metric of classification: top-1, top-5, the confusion matrix and rates of every class."""
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.classification import MulticlassConfusionMatrix
 
 from parckit.contract import InputError
+from parckit.processing import ClassPrediction
+
+
+class ClassRates(NamedTuple):
+    """How well the images of every class are recognised, percent. A rate without an image to count is NaN.
+
+    Attributes:
+        images: number of images of the class.
+        precision: share of right answers among all answers that name the class.
+        recall: share of right answers among all images of the class.
+        f1: harmonic mean of precision and recall; 0 if no answer that names the class is right.
+
+    Shape:
+        all: (classes,)
+    """
+
+    images: npt.NDArray[np.int64]
+    precision: npt.NDArray[np.float64]
+    recall: npt.NDArray[np.float64]
+    f1: npt.NDArray[np.float64]
+
+
+def class_rates(confusion: npt.NDArray[np.int64]) -> ClassRates:
+    """Return the rates of every class.
+
+    A class without images has no recall and no F1. A class that no answer names has no precision.
+
+    Args:
+        confusion: number of images by true class (row) and best class (column).
+
+    Shape:
+        confusion: (classes, classes)
+    """
+    right, images, answers = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    return ClassRates(
+        images=images,
+        precision=_percent(right, answers),
+        recall=_percent(right, images),
+        f1=np.where(images > 0, _percent(2 * right, images + answers), np.nan),
+    )
+
+
+def _percent(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.where(whole > 0, 100 * part / np.maximum(whole, 1), np.nan)
+
+
+class ClassRow(NamedTuple):
+    """The rates of one class, percent; None stands for NaN."""
+
+    label: str
+    images: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+def class_rows(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> list[ClassRow]:
+    """Return the rates of every class by its name, in the order of the classes."""
+    images, *rates = (column.tolist() for column in class_rates(confusion))
+    shown = ([None if math.isnan(rate) else rate for rate in column] for column in rates)
+    return [ClassRow(*row) for row in zip(labels, images, *shown, strict=True)]
+
+
+def worst_rows(rows: Sequence[ClassRow], *, most: int) -> list[ClassRow]:
+    """Return the classes with the lowest F1, the lowest first; classes without images come last."""
+    return sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0, -row.images))[:most]
 
 
 class ClassificationMetric(Metric):
@@ -29,31 +98,25 @@ class ClassificationMetric(Metric):
         super().__init__()
         if num_classes < 2:
             raise InputError(f"num_classes={num_classes}: need at least 2 to tell apart")
-        self.num_classes = num_classes
         # Without validate_args=False, checking the arguments would make the CPU wait for the GPU at every batch.
         self._confusion = MulticlassConfusionMatrix(num_classes, validate_args=False)
-        self._top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro", validate_args=False)
+        self.add_state("_top5_hits", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self._top5_hits: Tensor
 
-    def update(self, outputs: Sequence[Tensor], targets: Tensor) -> None:
+    def update(self, predictions: Sequence[ClassPrediction], targets: Tensor) -> None:
         """Count the images of a batch.
 
         Args:
-            outputs: one tensor, the logits.
+            predictions: the answers; each ranks five classes, or all of them if there are fewer.
             targets: the true classes.
 
-        Raises:
-            InputError: if the number of logits is not the number of classes.
-
         Shape:
-            outputs: one tensor, (B, classes)
             targets: (B,)
         """
-        (logits,) = outputs
-        if logits.shape[1] != self.num_classes:
-            classes = f"{self.num_classes} in the data, but the model has {logits.shape[1]} classes"
-            raise InputError(f"num_classes={classes}")
-        self._confusion.update(logits, targets)
-        self._top5.update(logits, targets)
+        ranked = torch.tensor([[score.class_index for score in answer.ranking] for answer in predictions])
+        ranked = ranked.to(targets.device)
+        self._confusion.update(ranked[:, 0], targets)
+        self._top5_hits += (ranked[:, :5] == targets[:, None]).sum()
 
     def compute(self) -> dict[str, float]:
         """Return `top1` and `top5`, percent. With fewer than five classes, top-5 counts all of them.
@@ -61,20 +124,26 @@ class ClassificationMetric(Metric):
         Raises:
             InputError: if no image was counted.
         """
-        confusion = self.tables()["confusion"]
+        confusion = self._counts()
         images = int(confusion.sum())
         if not images:
             raise InputError("no images to evaluate")
-        # torchmetrics divides in float32. Restore the whole number of images and divide in float64.
-        top5_hits = round(self._top5.compute().item() * images)
-        return {"top1": 100 * int(confusion.trace()) / images, "top5": 100 * top5_hits / images}
+        return {"top1": 100 * int(confusion.trace()) / images, "top5": 100 * int(self._top5_hits) / images}
 
-    def tables(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Return `confusion`, (classes, classes): the number of images by true class (row) and best class (column)."""
-        return {"confusion": self._confusion.compute().cpu().numpy()}
+    def tables(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the confusion matrix and the rates of every class.
+
+        `confusion`, (classes, classes), is the number of images by true class (row) and best class (column).
+        `class_images`, `class_precision`, `class_recall` and `class_f1`, (classes,), are those of `ClassRates`.
+        """
+        confusion = self._counts()
+        rates = class_rates(confusion)._asdict()
+        return {"confusion": confusion, **{f"class_{name}": column for name, column in rates.items()}}
+
+    def _counts(self) -> npt.NDArray[np.int64]:
+        return self._confusion.compute().cpu().numpy()
 
     def reset(self) -> None:
         """Begin anew."""
         super().reset()
         self._confusion.reset()
-        self._top5.reset()

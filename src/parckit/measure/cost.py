@@ -54,8 +54,8 @@ class Cost:
     stages: tuple[Stage, ...]
 
 
-def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
-    """Count an unfused model's parameters and multiply-adds for one image of `size` (height, width).
+def count(model: nn.Module, *, size: tuple[int, int], channels: int = 3) -> Cost:
+    """Count an unfused model's parameters and multiply-adds for one image of `size` (height, width) and `channels`.
 
     The model is not changed or run. A copy on the meta device, which has no data, is run instead.
     """
@@ -71,7 +71,7 @@ def count(model: nn.Module, *, size: tuple[int, int]) -> Cost:
     for stage in info:
         _record_size(shadow, str(stage["module"]), channels=cast("int", stage["num_chs"]), sizes=sizes)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shadow(torch.empty(1, 3, *size, device="meta"))
+        shadow(torch.empty(1, channels, *size, device="meta"))
     flops = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
     mapped = [entry for entry in info if str(entry["module"]) in sizes]
     return Cost(

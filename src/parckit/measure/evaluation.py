@@ -2,39 +2,37 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from parckit.contract import InputError, NetworkSpec, Precision
-from parckit.data import Batch, IndexedImages, OnError, Split, eval_transform, image_loader, open_images
-from parckit.measure.classification import ClassificationMetric
-from parckit.runtimes import Images, Outputs, Session, open_session
+from parckit.contract import InputError, Precision
+from parckit.data import (
+    MOST_WORKERS,
+    Batch,
+    IndexedImages,
+    OnError,
+    Split,
+    describe_left_out,
+    image_loader,
+    match_classes,
+    name_numbers,
+    name_source,
+    read_class_names,
+)
+from parckit.measure.evaluators import TaskMetric, evaluator_of
+from parckit.processing import make_decoder
+from parckit.runtimes import Session, open_session
 
 Item = TypeVar("Item")
 Track = Callable[[Iterable[Item]], Iterable[Item]]
 """Returns the items that it gets, and may show the progress of the work."""
-
-
-class TaskMetric(Protocol):
-    """The interface of the metrics of all tasks. They are torchmetrics Metrics."""
-
-    def update(self, outputs: Sequence[Tensor], targets: Tensor) -> None:
-        """Add a batch: the network's outputs and the targets."""
-        ...
-
-    def compute(self) -> Mapping[str, float]:
-        """Return the scalars by name."""
-        ...
-
-    def tables(self) -> Mapping[str, npt.NDArray[np.generic]]:
-        """Return the results that are not scalars, such as a confusion matrix, by name."""
-        ...
+Watch = Callable[[Batch, Sequence[Any]], None]
+"""Gets a batch and its decoded answers."""
+Predict = Callable[[Batch], Sequence[Any]]
+"""Returns one decoded answer for each image of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,43 +40,81 @@ class EvaluationData:
     """Labelled data to evaluate on; on the command line `--data X` is short for `--data.source X`.
 
     Attributes:
-        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
+            or `hf://NAME`; or a list of these.
         split: part of the source. If there is no test part, val or a held-out part of train serves as test, with a
             warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        max_broken: if more than this share of the images is broken, `skip` stops too.
         batch_size: images per batch.
         workers: number of loader processes; 0 loads the images in this process.
+        classes: evaluate only the images of these classes, a list or names with commas between; None: of all classes
+            that the network knows.
+        class_names: text file with the names of the source's classes, one per line, if the source has only numbers, as
+            shards without a `classes.txt` have.
 
     Raises:
-        InputError: if `batch_size` or `workers` is out of range.
+        InputError: if `batch_size`, `workers` or `max_broken` is out of range, or `on_error` is unknown.
     """
 
-    source: str
+    source: list[str] | str
     split: Split = "test"
     on_error: OnError = "raise"
+    max_broken: float = 0.1
     batch_size: int = 64
     workers: int = 0
+    classes: list[str | int] | str | None = None
+    class_names: str | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.workers < 0:
-            raise InputError(
-                f"--data.batch_size {self.batch_size}, --data.workers {self.workers}: need at least 1 and at least 0"
-            )
+        if self.batch_size < 1 or not 0 <= self.workers <= MOST_WORKERS:
+            values = f"--data.batch_size {self.batch_size}, --data.workers {self.workers}"
+            raise InputError(f"{values}: need at least 1 and from 0 to {MOST_WORKERS}")
+        if self.on_error not in get_args(OnError):
+            raise InputError(f"--data.on_error {self.on_error!r}: choose from {get_args(OnError)}")
+        if not 0 <= self.max_broken <= 1:
+            raise InputError(f"--data.max_broken {self.max_broken}: must lie in [0, 1]")
 
-    def open(self, spec: NetworkSpec) -> IndexedImages:
-        """Open the images, preprocessed as the network expects.
+    def open(self, session: Session) -> IndexedImages:
+        """Open the images, preprocessed as a session expects. Images of classes that the network lacks are left out.
 
         Raises:
-            InputError: if the classes of the data differ from those of the network.
+            InputError: if the data cannot be opened, or have no image of the network's classes.
         """
-        transform = eval_transform(spec.preprocessing)
-        dataset = open_images(self.source, split=self.split, transform=transform, on_error=self.on_error)
-        _check_classes(dataset.labels, spec.labels, source=self.source)
-        return dataset
+        spec = session.spec
+        evaluator = evaluator_of(spec.task)
+        table = evaluator.open_table(self.source, split=self.split)
+        source = name_source(self.source)
+        if self.class_names is not None:
+            table = name_numbers(table, read_class_names(self.class_names), source=source)
+        only = self.classes.split(",") if isinstance(self.classes, str) else self.classes
+        only = None if only is None else list(map(str, only))
+        table = match_classes(table, spec.labels, source=f"--data {source}", only=only)
+        transform = evaluator.transform(spec.preprocessing, wanted=session.input)
+        return IndexedImages(table, transform=transform, on_error=self.on_error)
 
-    def batches(self, dataset: IndexedImages) -> Iterable[Batch]:
+    def batches(self, dataset: IndexedImages, session: Session) -> Iterable[Batch]:
         """Load the images that `open` returned, in order."""
-        return image_loader(dataset, batch_size=self.batch_size, workers=self.workers)
+        collate = evaluator_of(session.spec.task).collate
+        return image_loader(dataset, batch_size=self.batch_size, workers=self.workers, collate=collate)
+
+    def check(self, batches: Iterable[Batch], *, images: int) -> Iterable[Batch]:
+        """Return the batches, up to the one with which too many images are broken.
+
+        Args:
+            batches: batches of the data.
+            images: number of images of all batches, with the broken ones.
+
+        Raises:
+            InputError: if too many images are broken.
+        """
+        skipped = 0
+        for batch in batches:
+            skipped += batch.skipped
+            if skipped > self.max_broken * images:
+                accepted = f"--data.max_broken {self.max_broken:g} is the largest share"
+                raise InputError(f"--data {self.source}: {skipped} of {images} images are broken so far; {accepted}")
+            yield batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +123,7 @@ class Score:
 
     Attributes:
         scalars: numbers by name; a classifier has `top1` and `top5`, percent.
-        tables: arrays by name; a classifier has `confusion`.
+        tables: arrays by name; a classifier has `confusion` and the numbers of every class (`ClassificationMetric`).
         images: number of images that were counted.
         skipped: number of broken images that were left out.
     """
@@ -109,6 +145,7 @@ class Evaluation:
         artefact: name of the artefact or checkpoint.
         data: the data.
         served: which part of the source served as the split.
+        left_out: what the source holds and the evaluation does not see, in words.
     """
 
     score: Score
@@ -117,11 +154,12 @@ class Evaluation:
     artefact: str
     data: EvaluationData
     served: str
+    left_out: str
 
 
 def evaluate(
     path: Path | str,
-    data: EvaluationData | str,
+    data: EvaluationData | Path | str,
     *,
     runtime: str | None = None,
     precision: Precision | None = None,
@@ -141,43 +179,51 @@ def evaluate(
         track: gets the batches while they are evaluated.
 
     Raises:
-        InputError: if the model or the data cannot be opened, or their classes differ.
+        InputError: if the model or the data cannot be opened, or they have no class in common.
     """
     session = open_session(path, runtime=runtime, precision=precision, artefact=artefact, threads=threads)
-    data = EvaluationData(source=data) if isinstance(data, str) else data
+    data = data if isinstance(data, EvaluationData) else EvaluationData(source=str(data))
     return evaluate_session(session, data, track=track)
 
 
-def evaluate_session(session: Session, data: EvaluationData, *, track: "Track[Batch]" = iter) -> Evaluation:
-    """Evaluate an open session; see `evaluate`."""
-    dataset = data.open(session.spec)
-    metric = make_metric(session.spec)
+def evaluate_session(
+    session: Session, data: EvaluationData, *, track: "Track[Batch]" = iter, watch: Watch | None = None
+) -> Evaluation:
+    """Evaluate an open session; see `evaluate`.
+
+    Args:
+        session: the session.
+        data: the data.
+        track: gets the batches while they are evaluated.
+        watch: gets every batch and its answers.
+    """
+    evaluator = evaluator_of(session.spec.task)
+    decoder = make_decoder(session.decoder, session.spec, overrides=evaluator.decoding)
+
+    def predict(batch: Batch) -> Sequence[object]:
+        answers = decoder(session(batch.images.numpy()), batch.geometries)
+        if watch is not None:
+            watch(batch, answers)
+        return answers
+
+    dataset = data.open(session)
+    batches = data.check(track(data.batches(dataset, session)), images=len(dataset))
     return Evaluation(
-        score=score(session, track(data.batches(dataset)), metric),
+        score=score(predict, batches, evaluator.metric(session.spec)),
         labels=session.spec.labels,
         engine=session.engine,
         artefact=session.artefact,
         data=data,
         served=dataset.served,
+        left_out=describe_left_out(dataset.table.left_out),
     )
 
 
-def make_metric(spec: NetworkSpec) -> ClassificationMetric:
-    """Return the metric of a network's task.
-
-    Raises:
-        InputError: if this version has no metric for the task.
-    """
-    if spec.task != "classify":
-        raise InputError(f"task={spec.task!r}: this version measures 'classify'")
-    return ClassificationMetric(len(spec.labels))
-
-
-def score(predict: Callable[[Images], Outputs], batches: Iterable[Batch], metric: TaskMetric) -> Score:
-    """Run a session or function on all batches and compute the metric of its outputs.
+def score(predict: Predict, batches: Iterable[Batch], metric: TaskMetric) -> Score:
+    """Run a function on all batches and compute the metric of its answers.
 
     Args:
-        predict: a session, or any function from images to a tuple of arrays.
+        predict: any function from a batch to decoded answers.
         batches: images and their targets.
         metric: an empty metric.
 
@@ -188,18 +234,8 @@ def score(predict: Callable[[Images], Outputs], batches: Iterable[Batch], metric
     for batch in batches:
         skipped += batch.skipped
         if len(batch.targets):
-            outputs = predict(batch.images.numpy())
-            metric.update([torch.from_numpy(output) for output in outputs], batch.targets)
+            metric.update(predict(batch), batch.targets)
             images += len(batch.targets)
     if not images:
         raise InputError(f"no images to evaluate ({skipped} broken ones were skipped)")
     return Score(scalars=dict(metric.compute()), tables=dict(metric.tables()), images=images, skipped=skipped)
-
-
-def _check_classes(classes: Sequence[str], labels: Sequence[str], *, source: str) -> None:
-    if tuple(classes) != tuple(labels):
-        pairs = enumerate(zip_longest(classes, labels))
-        index, (in_data, in_model) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-        sizes = f"{len(classes)} in the data, {len(labels)} in the model"
-        differ = f"{sizes}; class {index} is {in_data!r} in the data, {in_model!r} in the model"
-        raise InputError(f"--data {source}: its classes are not the model's ({differ})")

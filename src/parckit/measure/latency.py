@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter_ns
 
@@ -45,6 +44,21 @@ class Timing:
     images_per_second: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Benchmark:
+    """The timings of a model, and the engine and artefact that they were measured with.
+
+    Attributes:
+        timings: one for every number of threads.
+        engine: name and version of the engine.
+        artefact: name of the artefact or checkpoint.
+    """
+
+    timings: tuple[Timing, ...]
+    engine: str
+    artefact: str
+
+
 def benchmark(
     path: Path | str,
     *,
@@ -54,7 +68,7 @@ def benchmark(
     artefact: str | None = None,
     warmup: float = 0.5,
     seconds: float = 3.0,
-) -> tuple[Timing, ...]:
+) -> Benchmark:
     """Measure latency and throughput of a checkpoint or bundle on this machine.
 
     Args:
@@ -69,8 +83,17 @@ def benchmark(
     Raises:
         InputError: if no artefact or engine fits, or a number is too small.
     """
-    open_with = partial(open_session, path, runtime=runtime, precision=precision, artefact=artefact)
-    return time_sessions(lambda count: open_with(threads=count), threads=threads, warmup=warmup, seconds=seconds)
+    opened: list[Session] = []
+
+    def open_another(count: int) -> Session:
+        # All sessions run the first one's artefact. To name it avoids the warning that several fit, for every session.
+        name = opened[0].artefact if opened and Path(path).is_dir() else artefact
+        session = open_session(path, runtime=runtime, precision=precision, artefact=name, threads=count)
+        opened[:] = [session]
+        return session
+
+    timings = time_sessions(open_another, threads=threads, warmup=warmup, seconds=seconds)
+    return Benchmark(timings=timings, engine=opened[0].engine, artefact=opened[0].artefact)
 
 
 def time_sessions(
@@ -154,7 +177,8 @@ def _run(session: Session, image: Images, *, seconds: float) -> list[int]:
 
 def _one_batch(session: Session) -> Images:
     # Values do not change the speed, except denormal numbers, which are slow. These random values do not lead to them.
-    sizes = dict(zip("NCHW", (session.batch_size, 3, *session.spec.preprocessing.size), strict=True))
+    height, width = session.spec.preprocessing.size
+    sizes = {"N": session.batch_size, "C": session.input.channels, "H": height, "W": width}
     shape = tuple(sizes[axis] for axis in session.input.layout)
     if session.input.normalised_inside:
         return np.random.default_rng(0).integers(0, 256, shape).astype(session.input.dtype)

@@ -40,7 +40,8 @@ def _probe(file: Path) -> int:
     before = _peak_resident()
     graph = load_graph(file, threads=1)
     image = graph.get_inputs()[0]
-    graph.run(None, {image.name: np.zeros(image.shape, np.float32)})
+    sizes = [size if isinstance(size, int) else 1 for size in image.shape]
+    graph.run(None, {image.name: np.zeros(sizes, np.uint8 if image.type == "tensor(uint8)" else np.float32)})
     return _peak_resident() - before
 
 

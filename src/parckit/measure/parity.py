@@ -1,13 +1,14 @@
 """Comparing two engines: do they compute the same function?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from parckit.contract import InputError, Preprocessing
-from parckit.runtimes import Images, Outputs
+from parckit.contract import InputError
+from parckit.runtimes import Outputs
 
 RTOL = 1e-4
 """Accepted difference, as a share of the reference's largest logit.
@@ -46,11 +47,9 @@ class Comparison:
 
     Attributes:
         differences: one per output.
-        images: number of images compared.
     """
 
     differences: tuple[Difference, ...]
-    images: int
 
     @property
     def worst(self) -> Difference:
@@ -64,20 +63,13 @@ class Comparison:
 
 
 def compare(
-    reference: Callable[[Images], Outputs],
-    candidate: Callable[[Images], Outputs],
-    images: Images,
-    *,
-    names: Sequence[str],
-    rtol: float = RTOL,
-    atol: float = ATOL,
+    reference: Outputs, candidate: Outputs, *, names: Sequence[str], rtol: float = RTOL, atol: float = ATOL
 ) -> Comparison:
-    """Run reference and candidate on the same images and compare all outputs.
+    """Compare all outputs of two engines for the same images.
 
     Args:
-        reference: gives the correct outputs.
-        candidate: gives the outputs to check.
-        images: input of both.
+        reference: the correct outputs.
+        candidate: the outputs to check.
         names: names of the outputs, in order.
         rtol: accepted difference, as a share of the reference's largest number.
         atol: accepted difference if all numbers are near zero.
@@ -86,12 +78,10 @@ def compare(
         InputError: if there is no image.
         ValueError: if the number of outputs or their shapes differ.
     """
-    if not len(images):
+    if not len(reference[0]):
         raise InputError("images: at least one is needed to compare two engines")
-    triples = zip(names, reference(images), candidate(images), strict=True)
-    return Comparison(
-        differences=tuple(_difference(*triple, rtol=rtol, atol=atol) for triple in triples), images=len(images)
-    )
+    triples = zip(names, reference, candidate, strict=True)
+    return Comparison(differences=tuple(_difference(*triple, rtol=rtol, atol=atol) for triple in triples))
 
 
 def _difference(
@@ -109,22 +99,16 @@ def _difference(
     )
 
 
-def probe_images(preprocessing: Preprocessing, *, count: int = 4, seed: int = 0) -> Images:
-    """Return three kinds of random inputs for a network, `count` of every kind.
+def probe_pictures(size: tuple[int, int], *, count: int = 4, seed: int = 0) -> list[Image.Image]:
+    """Return two kinds of random RGB pictures of a (height, width), `count` of every kind.
 
-    The kinds are: standard normal tensors; images of white noise in 0..1; images of smooth noise in 0..1, which consist
-    mainly of low frequencies, as photographs do. The images are normalised as `preprocessing` says.
-
-    Shape:
-        (3 * count, 3, H, W)
+    The kinds are white noise, and smooth noise. The latter consists mainly of low frequencies, as photographs do.
     """
     rng = np.random.default_rng(seed)
-    height, width = preprocessing.size
-    shape = (count, 3, height, width)
+    shape = (count, *size, 3)
     noise = rng.random(shape)
-    # Cumulative sums of white noise along both axes have more low than high frequencies, as photographs do.
-    smooth = rng.standard_normal(shape).cumsum(2).cumsum(3)
-    low, high = smooth.min((2, 3), keepdims=True), smooth.max((2, 3), keepdims=True)
-    pictures = np.concatenate((noise, (smooth - low) / np.maximum(high - low, 1e-12)))
-    mean, std = (np.reshape(values, (3, 1, 1)) for values in (preprocessing.mean, preprocessing.std))
-    return np.concatenate((rng.standard_normal(shape), (pictures - mean) / std)).astype(np.float32)
+    # Cumulative sums of white noise along both axes have more low than high frequencies.
+    smooth = rng.standard_normal(shape).cumsum(1).cumsum(2)
+    low, high = smooth.min((1, 2), keepdims=True), smooth.max((1, 2), keepdims=True)
+    levels = np.concatenate((noise, (smooth - low) / np.maximum(high - low, 1e-12)))
+    return [Image.fromarray(pixels) for pixels in (255 * levels).round().astype(np.uint8)]

@@ -2,10 +2,16 @@
 
 import parckit.models.folding_parc  # noqa: F401  # registers folding rules  # pyright: ignore[reportUnusedImport]
 import parckit.models.folding_v2  # noqa: F401  # registers folding rules  # pyright: ignore[reportUnusedImport]
-from parckit.models.build import build_backbone, build_on_meta, create_model, preprocessing_of, try_images
+from parckit.models.build import (
+    build_backbone,
+    build_on_meta,
+    create_model,
+    preprocessing_of,
+    try_images,
+)
 from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
-from parckit.models.official import load_official_state_dict
+from parckit.models.official import load_any_state_dict, load_official_state_dict
 from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcify
 from parckit.models.parcnet import ParCNet
 from parckit.models.parcnetv2 import ParCNetV2
@@ -24,6 +30,7 @@ __all__ = [
     "create_model",
     "describe_faults",
     "fuse",
+    "load_any_state_dict",
     "load_official_state_dict",
     "parcify",
     "preprocessing_of",

@@ -115,10 +115,14 @@ def image_channels(model: nn.Module) -> int:
 
 
 def preprocessing_of(model: nn.Module, *, size: tuple[int, int] | None = None) -> Preprocessing:
-    """Return the preprocessing in a timm model's `pretrained_cfg`, at `size` or by default at the size stated there."""
+    """Return the preprocessing in a timm model's `pretrained_cfg`, at `size` or by default at the size stated there.
+
+    A model with one input channel gets grey images with the average of the channels' means and deviations: timm makes
+    its first convolution by adding up the weights of the three channels.
+    """
     config = cast("Mapping[str, object]", model.pretrained_cfg)
     _, height, width = cast("tuple[int, int, int]", config["input_size"])
-    return Preprocessing(
+    preprocessing = Preprocessing(
         size=size or (height, width),
         crop_pct=cast("float", config["crop_pct"]),
         interpolation=cast("Interpolation", config["interpolation"]),
@@ -126,3 +130,4 @@ def preprocessing_of(model: nn.Module, *, size: tuple[int, int] | None = None) -
         std=cast("tuple[float, float, float]", config["std"]),
         channel_order=cast("ChannelOrder", config.get("channel_order", "rgb")),
     )
+    return preprocessing.as_grey() if image_channels(model) == 1 else preprocessing

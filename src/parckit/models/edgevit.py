@@ -18,13 +18,14 @@ from typing import Literal, cast, final, get_args
 from jaxtyping import Float
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import EdgeViTBlock, ParCMixer, PatchEmbedding, SparseAttention
 from parckit.models.parcnet import PARCNET_SOURCE
-from parckit.models.staged import StagedBackbone, check_img_size
+from parckit.models.registered import build_registered
+from parckit.models.staged import StagedBackbone, check_img_size, reset_parameters
 
 Mixer = Literal["attention", "parc"]
 
@@ -74,7 +75,7 @@ class EdgeViT(StagedBackbone):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, in_chans=in_chans)
         check_img_size(img_size)
         _check_mixers(mixers, dims=dims, head_dim=head_dim)
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
@@ -116,6 +117,11 @@ class EdgeViT(StagedBackbone):
     def forward_feature(self, x: Float[Tensor, "b c h w"], index: int, *, norm: bool) -> Float[Tensor, "b c h w"]:
         """Return the map; with `norm`, the last stage's map goes through the final norm."""
         return self.norm(x) if norm and index == len(self.feature_info) - 1 else x
+
+    def init_weights(self) -> None:
+        """Draw all weights anew, as the constructor does."""
+        reset_parameters(self)
+        self.apply(_init_weights)
 
     def prune_intermediate_layers(
         self,
@@ -183,7 +189,7 @@ default_cfgs = generate_default_cfgs(
 
 def _create(variant: str, pretrained: bool, **kwargs: object) -> EdgeViT:
     feature_cfg = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
-    return build_model_with_cfg(EdgeViT, variant, pretrained, feature_cfg=feature_cfg, **kwargs)  # pyright: ignore[reportArgumentType]
+    return build_registered(EdgeViT, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model

@@ -1,6 +1,6 @@
 """Fold a trained model into constants for one input size: `fuse(model, size=(H, W))`.
 
-The folded model is exact up to rounding. Folding has two steps:
+The folded model is exact up to rounding; `fuse` names the one exception. Folding has two steps:
 
 1. `folding_norms` folds norms into convolutions, in any model.
 2. Rules replace the blocks of this package, because their kernels and embeddings are constant at one size. The rule in
@@ -63,8 +63,12 @@ class Fused(nn.Module):
 def fuse(model: nn.Module, *, size: tuple[int, int]) -> Fused:
     """Return an evaluation copy of `model` with norms, embeddings and kernels folded for one input size.
 
-    The copy differs from the original only by rounding: at most 1e-10 relative in float64. The original is unchanged.
-    If the model has parallel branches, as RepViT does, first merge them with timm's `reparameterize_model`.
+    The copy differs from the original only by rounding: at most 1e-10 relative in float64. The norms of ParCNetV2 are
+    the one exception. If the channels at a position, minus their mean, form a vector shorter than 1e-6, the original
+    norm leaves it shorter than 1, but the LayerNorm in the copy stretches it to length 1.
+
+    The original is unchanged. If the model has parallel branches, as RepViT does, first merge them with timm's
+    `reparameterize_model`.
 
     Args:
         model: any model that takes images; layers that cannot be folded, such as layer norms, stay as they are.

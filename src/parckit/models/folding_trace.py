@@ -5,7 +5,7 @@ them and neither module runs twice. A recorded run shows this; the code of a cla
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -29,7 +29,9 @@ class Trace:
     calls: Mapping[nn.Module, Sequence[Call]]
     """Module -> its calls in order. Modules that did not run, or not on a tensor, are absent."""
     reads: Mapping[int, int]
-    """id of a tensor in `calls` -> how many operators read it, plus one if the model returns it."""
+    """id of a tensor in `calls` -> how many operators read it."""
+    returned: frozenset[int]
+    """ids of the tensors that the model returned, also inside containers and objects."""
     hooked: frozenset[nn.Module]
     """Modules that already had hooks. A hook may read or change the input and the output of its module."""
     folded: dict[nn.Module, nn.Module] = field(default_factory=dict)
@@ -42,7 +44,7 @@ class Trace:
 
     def is_read_once(self, tensor: object) -> bool:
         """Tell whether exactly one operator read the tensor and the model did not return it."""
-        return self.reads.get(id(tensor), 0) == 1
+        return self.reads.get(id(tensor), 0) == 1 and id(tensor) not in self.returned
 
     def size_of(self, module: nn.Module) -> tuple[int, int]:
         """Return (height, width) of the map on which a module ran.
@@ -91,9 +93,28 @@ def watch(model: nn.Module, images: Tensor) -> Trace:
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         with torch.no_grad(), _Reads() as reads:
-            returned = model(images)
+            out = model(images)
     finally:
         for hook in hooks:
             hook.remove()
-    reads.count.update(id(leaf) for leaf in tree_leaves(returned))
-    return Trace(calls=dict(calls), reads=reads.count, hooked=hooked)
+    returned = frozenset(id(tensor) for tensor in _tensors_in(out))
+    return Trace(calls=dict(calls), reads=reads.count, returned=returned, hooked=hooked)
+
+
+def _tensors_in(value: object) -> Iterator[Tensor]:
+    """Yield the tensors in a model's output: in lists, tuples and dicts, and in the attributes of other objects."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        leaf = waiting.pop()
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif id(leaf) not in seen:
+            seen.add(id(leaf))
+            leaves = tree_leaves(leaf)
+            # torch does not look into an object that it does not know: the object is a leaf.
+            waiting += [*_attributes(leaf)] if len(leaves) == 1 and leaves[0] is leaf else leaves
+
+
+def _attributes(instance: object) -> Iterator[object]:
+    yield from getattr(instance, "__dict__", {}).values()
+    yield from (getattr(instance, name, None) for name in getattr(type(instance), "__slots__", ()))

@@ -1,6 +1,7 @@
 """Fold the blocks of ParCNetV2 for one input size; importing this file registers the rules with `folding`.
 
-The rules are exact up to rounding. n(x) is the norm, `CenteredL2Norm2d`, without its weight w.
+The rules are exact up to rounding, with the exception in the first rule. n(x) is the norm, `CenteredL2Norm2d`, without
+its weight w.
 
 * n(x) = LayerNorm(x) / sqrt(C), and runtimes have LayerNorm as one operator. Its epsilon is so small that it changes
   nothing at positions whose centred vector of channels is longer than 1e-10. Only vectors shorter than 1e-6 differ:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from parckit.contract import InputError
 from parckit.models import edgevit, mobilevit_official, parc_convnext, parc_mobilenetv2, parc_resnet, parcnet, parcnetv2
-from parckit.models.state_dicts import compare_keys
+from parckit.models.state_dicts import compare_keys, describe_faults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +55,39 @@ _FAMILIES = (
 _OF_MODEL = {name: family for family in _FAMILIES for name in family.models}
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema", "ema_state_dict", "model_ema", "ema")
+
+
+def load_any_state_dict(model: nn.Module, state_dict: Mapping[str, object], *, entry: str | None = None) -> str:
+    """Load weights under timm's own keys, as timm's scripts write them, or those of an official implementation.
+
+    Args:
+        model: a whole model from `timm.create_model`.
+        state_dict: the content of the file. Prefixes of wrappers (`module.`, `_orig_mod.`) are removed.
+        entry: name of the entry that holds the weights, such as `state_dict_ema`. None: as in
+            `load_official_state_dict`.
+
+    Returns:
+        The name of the entry that was loaded; empty if the file holds only weights.
+
+    Raises:
+        InputError: if there is no such entry, or the keys do not fit.
+    """
+    if entry is not None and not isinstance(state_dict.get(entry), Mapping):
+        held = ", ".join(str(key) for key, value in state_dict.items() if isinstance(value, Mapping))
+        raise InputError(f"entry={entry}: the file has no such group of weights; it has {held or 'none'}")
+    name = entry or next((key for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), "")
+    weights = _unwrap(cast("Mapping[str, object]", state_dict[name]) if name else state_dict)
+    expected = model.state_dict()
+    faults = compare_keys(expected, weights)
+    config = cast("dict[str, object]", getattr(model, "pretrained_cfg", {}))
+    architecture = str(config.get("architecture", type(model).__name__))
+    if not faults:
+        model.load_state_dict(weights)
+    elif architecture in _OF_MODEL:
+        load_official_state_dict(model, weights)
+    else:
+        raise InputError(f"weights do not fit {architecture} ({describe_faults(faults, shown=2)})")
+    return name
 
 
 def rename_official_key(key: str, *, model: str) -> str | None:
@@ -114,7 +147,9 @@ def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
     stray = [key for key, value in state_dict.items() if not (isinstance(key, str) and isinstance(value, Tensor))]  # pyright: ignore[reportUnnecessaryIsInstance]
     if stray:
         raise InputError(f"state dict: has entries other than named tensors: {', '.join(sorted(map(str, stray))[:5])}")
-    return {key.removeprefix("module."): value for key, value in cast("Mapping[str, Tensor]", state_dict).items()}
+    weights = cast("Mapping[str, Tensor]", state_dict)
+    # DistributedDataParallel adds "module.", torch.compile adds "_orig_mod.".
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", key): value for key, value in weights.items()}
 
 
 def _check(expected: Mapping[str, Tensor], ours: Mapping[str, Tensor], origin: Mapping[str, str]) -> None:

@@ -7,10 +7,11 @@ timm's `ConvNeXt`.
 
 from typing import cast
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models.convnext import ConvNeXt
 
 from parckit.models.parcifying import build_hybrid, hybrid_cfg, official_parc_names
+from parckit.models.registered import build_registered
 
 _FEATURES = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
 
@@ -31,7 +32,7 @@ default_cfgs = generate_default_cfgs(
 def convnext_xt(pretrained: bool = False, **kwargs: object) -> ConvNeXt:
     """ConvNeXt-XT, 7.4 M parameters: half as wide as ConvNeXt-T. ParC-ConvNeXt-XT is made from it."""
     numbers = {"depths": (3, 3, 9, 3), "dims": (48, 96, 192, 384)}
-    return build_model_with_cfg(ConvNeXt, "convnext_xt", pretrained, feature_cfg=dict(_FEATURES), **numbers | kwargs)  # pyright: ignore[reportArgumentType]
+    return build_registered(ConvNeXt, "convnext_xt", pretrained, feature_cfg=_FEATURES, **numbers | kwargs)
 
 
 @register_model

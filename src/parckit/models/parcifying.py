@@ -16,13 +16,14 @@ import timm
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import to_2tuple
-from timm.models import PretrainedCfg, build_model_with_cfg, get_pretrained_cfg
+from timm.models import PretrainedCfg, get_pretrained_cfg
 from torch import nn
 
 from parckit.contract import InputError
 from parckit.layers import ParCConv2d
 from parckit.models.build import check_size
 from parckit.models.parcnet import PARCNET_SOURCE
+from parckit.models.registered import build_registered
 from parckit.models.replaceable import Candidate, Survey, survey
 
 PositionEmbeddings = Literal["every", "first", "none"]
@@ -182,7 +183,7 @@ def build_hybrid(
         apply_parc(model, report)
         return model
 
-    return build_model_with_cfg(build, variant, pretrained, feature_cfg=dict(feature_cfg), **kwargs)  # pyright: ignore[reportArgumentType]
+    return build_registered(build, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 def plan_parc(

@@ -10,19 +10,20 @@ Stages 3 to 5 each consist of an inverted residual (stride 2) and a `ParCStage`:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.resources import files
 from typing import cast, final
 
 from jaxtyping import Float
 from timm.layers import ClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import ConvNormSiLU, Fusion, InvertedResidual, ParCStage
-from parckit.models.staged import StagedBackbone, check_img_size
+from parckit.models.registered import build_registered
+from parckit.models.staged import StagedBackbone, check_img_size, reset_parameters
 
 _LOCAL_DEPTHS = (0, 2)
 """Inverted residuals after the first one in stages 1 and 2, the same in every official variant."""
@@ -79,32 +80,48 @@ class ParCNet(StagedBackbone):
         block_drop_rate: float = 0.1,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, in_chans=in_chans)
         check_img_size(img_size)
         self.stem = ConvNormSiLU(in_chans, dims[0], stem_kernel_size, stride=stem_stride)
+        # The kernels' lengths do not depend on `output_stride`: the same weights fit every output stride.
+        lengths = [math.ceil(img_size / (4 * stem_stride * 2**stage)) for stage in range(len(depths))]
         path_rates = cast("list[list[float]]", calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True))
         parc_stage = partial(ParCStage, fusion=fusion, drop_rate=block_drop_rate)
-        # A stage: an inverted residual that may stride, then more of them (stages 1 and 2) or a ParC stage (3 to 5).
-        stages: list[nn.Sequential] = []
-        for i, (stride, dilation, reduction) in enumerate(_plan_strides(stem_stride, output_stride)):
-            dim = dims[i + 1]
-            down = InvertedResidual(dims[i], dim, stride=stride, dilation=dilation)
-            j = i - len(_LOCAL_DEPTHS)
-            if j < 0:
-                rest = [InvertedResidual(dim, dim) for _ in range(_LOCAL_DEPTHS[i])]
-            else:
-                # `output_stride` does not change the length: the same weights fit every output stride.
-                length = math.ceil(img_size / (4 * stem_stride * 2**j))
-                inner, hidden, rates = inner_dims[j], hidden_dims[j], path_rates[j]
-                rest = [parc_stage(dim, inner_dim=inner, hidden_dim=hidden, length=length, drop_path_rates=rates)]
-            stages.append(nn.Sequential(down, *rest))
-            self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"})
-        self.stages = nn.Sequential(*stages)
+        parc_stages = [
+            partial(parc_stage, inner_dim=inner_dim, hidden_dim=hidden_dim, length=length, drop_path_rates=rates)
+            for inner_dim, hidden_dim, length, rates in zip(inner_dims, hidden_dims, lengths, path_rates, strict=True)
+        ]
+        self.stages = self._make_stages(
+            dims, strides=_plan_strides(stem_stride, output_stride), parc_stages=parc_stages
+        )
         # Four times the last width, at most 960: the official rule.
         self.num_features = self.head_hidden_size = min(4 * dims[-1], 960)
         self.final_conv = ConvNormSiLU(dims[-1], self.num_features, 1)
         self.head = ClassifierHead(self.num_features, num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.apply(_init_weights)
+
+    def _make_stages(
+        self,
+        dims: Sequence[int],
+        *,
+        strides: Sequence[tuple[int, int, int]],
+        parc_stages: Sequence[Callable[[int], ParCStage]],
+    ) -> nn.Sequential:
+        """Return the five stages, and note what features they give.
+
+        A stage is an inverted residual that may stride, then more of them (stages 1 and 2) or a ParC stage (3 to 5).
+        """
+        stages: list[nn.Sequential] = []
+        for i, (stride, dilation, reduction) in enumerate(strides):
+            dim = dims[i + 1]
+            down = InvertedResidual(dims[i], dim, stride=stride, dilation=dilation)
+            if i < len(_LOCAL_DEPTHS):
+                rest = [InvertedResidual(dim, dim) for _ in range(_LOCAL_DEPTHS[i])]
+            else:
+                rest = [parc_stages[i - len(_LOCAL_DEPTHS)](dim)]
+            stages.append(nn.Sequential(down, *rest))
+            self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{i}"})
+        return nn.Sequential(*stages)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
@@ -123,6 +140,11 @@ class ParCNet(StagedBackbone):
         """Return the map unchanged, because every stage ends with a norm."""
         del index, norm
         return x
+
+    def init_weights(self) -> None:
+        """Draw all weights anew, as the constructor does."""
+        reset_parameters(self)
+        self.apply(_init_weights)
 
     def prune_intermediate_layers(
         self,
@@ -229,7 +251,7 @@ _KWARGS_OF_TAG = {"cifar10": {"img_size": 32, "stem_stride": 1, "output_stride":
 def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNet:
     feature_cfg = {"out_indices": (0, 1, 2, 3, 4), "flatten_sequential": True}
     numbers = _KWARGS_OF_TAG.get(str(kwargs.get("pretrained_cfg")), {}) | kwargs
-    return build_model_with_cfg(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **numbers)  # pyright: ignore[reportArgumentType]
+    return build_registered(ParCNet, variant, pretrained, feature_cfg=feature_cfg, **numbers)
 
 
 @register_model

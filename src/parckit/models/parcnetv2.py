@@ -14,12 +14,13 @@ from typing import cast, final
 from jaxtyping import Float
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import NormMlpClassifierHead, calculate_drop_path_rates
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from parckit.layers import AxisConv2d, CenteredL2Norm2d, ParCV2Block, ParCV2Downsample, ParCV2Stem
-from parckit.models.staged import StagedBackbone, check_img_size
+from parckit.models.registered import build_registered
+from parckit.models.staged import StagedBackbone, check_img_size, reset_parameters
 
 _STRIDES = (4, 8, 16, 32)
 """Strides from the image to the map of each stage, the same in every official variant."""
@@ -74,7 +75,7 @@ class ParCNetV2(StagedBackbone):
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__(num_classes)
+        super().__init__(num_classes, in_chans=in_chans)
         check_img_size(img_size)
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride={output_stride}: choose from 8, 16, 32")
@@ -124,6 +125,11 @@ class ParCNetV2(StagedBackbone):
         if norm and not self.feature_norms:
             raise ValueError("norm=True: needs a model made with feature_norms=True")
         return self.feature_norms[index](x) if norm else x
+
+    def init_weights(self) -> None:
+        """Draw all weights anew, as the constructor does."""
+        reset_parameters(self)
+        self.apply(_init_weights)
 
     def prune_intermediate_layers(
         self,
@@ -188,7 +194,7 @@ def _create(variant: str, pretrained: bool, **kwargs: object) -> ParCNetV2:
     feature_cfg: dict[str, object] = {"out_indices": (0, 1, 2, 3), "feature_cls": "getter", "flatten_sequential": True}
     if kwargs.get("feature_norms"):
         feature_cfg["norm"] = True
-    return build_model_with_cfg(ParCNetV2, variant, pretrained, feature_cfg=feature_cfg, **kwargs)  # pyright: ignore[reportArgumentType]
+    return build_registered(ParCNetV2, variant, pretrained, feature_cfg=feature_cfg, **kwargs)
 
 
 @register_model

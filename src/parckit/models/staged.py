@@ -1,20 +1,13 @@
 """The base class of our backbones: a sequence of stages, with the methods that timm expects from every backbone."""
 
 from abc import ABC, abstractmethod
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 from jaxtyping import Float
-from timm.layers import ClassifierHead, NormMlpClassifierHead, register_notrace_module
+from timm.layers import ClassifierHead, NormMlpClassifierHead
 from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
-
-from parckit.layers import AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding
-
-# These modules branch on the size of a map, which torch.fx cannot trace. With this, `features_only=True` works with
-# `feature_cls="fx"`, because torch.fx then calls each of them without tracing into it.
-for _module in (AxisConv2d, ParCV2Stem, PatchEmbedding, PositionEmbedding):
-    register_notrace_module(_module)
 
 
 class StagedBackbone(nn.Module, ABC):
@@ -22,6 +15,7 @@ class StagedBackbone(nn.Module, ABC):
 
     Args:
         num_classes: 0 gives pooled features.
+        in_chans: channels of the image.
 
     Attributes:
         stages: set by the subclass.
@@ -35,9 +29,10 @@ class StagedBackbone(nn.Module, ABC):
     stages: nn.Sequential
     head: ClassifierHead | NormMlpClassifierHead
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, *, in_chans: int) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.in_chans = in_chans
         self.grad_checkpointing = False
         self.feature_info: list[dict[str, object]] = []
 
@@ -56,6 +51,10 @@ class StagedBackbone(nn.Module, ABC):
     @abstractmethod
     def group_matcher(self, coarse: bool = False) -> dict[str, object]:
         """Return the patterns that put parameters into layer groups, for layer-wise learning rates."""
+
+    @abstractmethod
+    def init_weights(self) -> None:
+        """Draw all weights anew, for example after a model made on the meta device got memory with `to_empty`."""
 
     @abstractmethod
     def prune_intermediate_layers(
@@ -78,6 +77,8 @@ class StagedBackbone(nn.Module, ABC):
         """Replace the classifier by a fresh one; `num_classes=0` removes it."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
+        # A head without a classifier does not know where the model is.
+        self.head.fc.to(next(self.parameters())).train(self.training)
 
     def forward_intermediates(
         self,
@@ -133,6 +134,24 @@ class StagedBackbone(nn.Module, ABC):
         if self.grad_checkpointing and self.training:
             return cast("Tensor", checkpoint_seq(stage, x))
         return stage(x)
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """A module that can draw its own weights anew; modules in it do it themselves."""
+
+    def reset_parameters(self) -> None:
+        """Draw the weights anew, and reset statistics."""
+
+
+def reset_parameters(model: nn.Module) -> None:
+    """Call `reset_parameters` of every module in a model, of the inner modules first."""
+
+    def reset(module: nn.Module) -> None:
+        if isinstance(module, Resettable):
+            module.reset_parameters()
+
+    model.apply(reset)
 
 
 def check_img_size(img_size: object) -> None:

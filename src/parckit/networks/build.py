@@ -24,18 +24,19 @@ class Head:
 
     Attributes:
         build: builds the network that a spec describes.
-        outputs: the outputs of the network, in order. It returns a single output as a tensor, several as a tuple.
+        outputs: returns the outputs of a spec's network, in order. The network itself returns a single output as a
+            tensor, and several as a tuple.
         decoder: returns how the outputs become an answer.
     """
 
     build: _Build
-    outputs: tuple[OutputSpec, ...]
+    outputs: Callable[[NetworkSpec], tuple[OutputSpec, ...]]
     decoder: Callable[[NetworkSpec], DecoderSpec]
 
 
 HEADS: Mapping[tuple[str, str], Head] = {
     ("classify", "classifier"): Head(
-        build=classify.build_classifier, outputs=(classify.LOGITS,), decoder=lambda _: CLASSIFY
+        build=classify.build_classifier, outputs=lambda _: (classify.LOGITS,), decoder=lambda _: CLASSIFY
     ),
 }
 """Every head by (task, name). A new head needs one entry here and one file in this folder."""
@@ -81,5 +82,10 @@ def check_input(network: nn.Module, spec: NetworkSpec, *, size: tuple[int, int] 
     """
     shadow = copy.deepcopy(network).to("meta").eval()
     size = size or spec.preprocessing.size
-    refusal = f"{spec.backbone} with {dict(spec.backbone_kwargs)} cannot take RGB images of size={size}"
-    try_images(shadow, torch.empty(2, 3, *size, device="meta"), refusal=refusal)
+    channels = spec.preprocessing.channels
+    kind = "grey" if channels == 1 else "RGB"
+    refusal = f"{spec.backbone} with {dict(spec.backbone_kwargs)} cannot take {kind} images of size={size}"
+    if (channels == 1) != (spec.backbone_kwargs.get("in_chans", 3) == 1):
+        refusal += " (in_chans: 1 in model.kwargs and channel_order: grey in preprocessing go together)"
+    images = torch.empty(2, channels, *size, device="meta")
+    try_images(shadow, images, refusal=refusal)

@@ -1,11 +1,13 @@
 """The two kinds of checkpoint: Lightning's `.ckpt` with the state of training, and `.safetensors` with weights only."""
 
+import hashlib
 import json
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
+from zipfile import ZipFile
 
 import torch
 from safetensors import safe_open
@@ -19,12 +21,15 @@ from parckit.networks.build import build_network
 NETWORK_PREFIX = "model."
 """Prefix of the network's keys in the state dict of a LightningModule of `parckit.tasks`."""
 
+_DIGEST_KEY = "parckit_sha256"
+"""Key of the digest of spec and weights in the metadata of a `.safetensors` file."""
+
 _SUFFIXES = (".ckpt", ".safetensors")
 
 
 def names_checkpoint(name: str) -> bool:
     """Return whether a name is a checkpoint for `open_checkpoint`, not the name of a model."""
-    return name.endswith(_SUFFIXES) or shipped_weights(name) is not None
+    return name.lower().endswith(_SUFFIXES) or shipped_weights(name) is not None
 
 
 def open_checkpoint(path: Path) -> tuple[nn.Module, NetworkSpec]:
@@ -35,17 +40,20 @@ def open_checkpoint(path: Path) -> tuple[nn.Module, NetworkSpec]:
 
     Raises:
         InputError: if the file is missing, damaged or not a parckit checkpoint, or if its weights do not fit its
-            network.
+            network or are not finite.
     """
     if not path.is_file():
         path = shipped_weights(str(path)) or path
-    if path.suffix not in _SUFFIXES:
+    if path.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{path}: not a checkpoint; its name must end in one of {_SUFFIXES}")
     with damage_named(path):
-        spec, weights = _read_lightning(path) if path.suffix == ".ckpt" else _read_safetensors(path)
+        spec, weights = _read_lightning(path) if path.suffix.lower() == ".ckpt" else _read_safetensors(path)
     network = build_network(spec)
     if faults := compare_keys(network.state_dict(), weights):
         raise InputError(f"{path}: its weights do not fit its network ({describe_faults(faults)})")
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise InputError(f"{path}: weight {name!r} has values that are not finite numbers")
     network.load_state_dict(weights)
     return network.eval(), spec
 
@@ -61,6 +69,7 @@ def read_training(path: Path) -> tuple[NetworkSpec, dict[str, object]]:
     with damage_named(path), warnings.catch_warnings():
         # torch warns about pickle files that it did not write. They are refused anyway, by torch or below.
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        _check_sums(path)
         checkpoint: object = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise InputError(f"{path}: not written by `parckit train` (it lacks {SPEC_KEY!r} or 'state_dict')")
@@ -79,7 +88,9 @@ def save_weights(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
     weights = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     # `save_file` of safetensors makes files that other users may not read, so the bytes are written here.
     with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, metadata={SPEC_KEY: json.dumps(spec.to_dict())}))
+        description = json.dumps(spec.to_dict())
+        metadata = {SPEC_KEY: description, _DIGEST_KEY: _digest_of(weights, description)}
+        temporary.write_bytes(save(weights, metadata=metadata))
 
 
 @contextmanager
@@ -107,6 +118,9 @@ def _read_lightning(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
     weights = {
         key.removeprefix(NETWORK_PREFIX): value for key, value in state.items() if key.startswith(NETWORK_PREFIX)
     }
+    for key, value in weights.items():
+        if not isinstance(value, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] - the file may hold anything
+            raise InputError(f"{path}: weight {key!r} is no tensor")
     return spec, weights
 
 
@@ -115,7 +129,31 @@ def _read_safetensors(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
         metadata: Mapping[str, str] = file.metadata() or {}
         if SPEC_KEY not in metadata:
             raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r})")
-        return _decode_spec(json.loads(metadata[SPEC_KEY]), path), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # file is not a mapping
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # file is not a mapping
+    # parckit 0.1.0 wrote no digest.
+    if metadata.get(_DIGEST_KEY, digest := _digest_of(weights, metadata[SPEC_KEY])) != digest:
+        raise InputError(f"{path}: it was changed after parckit wrote it (sha256 differs)")
+    return _decode_spec(json.loads(metadata[SPEC_KEY]), path), weights
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the parts of a `.ckpt` with their checksums. torch writes a zip archive, but does not check it.
+
+    Raises:
+        InputError: if a part was changed.
+    """
+    with ZipFile(path) as archive:
+        if (changed := archive.testzip()) is not None:
+            raise InputError(f"{path}: damaged: the checksum of {changed!r} in it differs")
+
+
+def _digest_of(weights: Mapping[str, Tensor], description: str) -> str:
+    """Return the SHA-256 digest of the spec, and of the weights' names, types, shapes and values."""
+    digest = hashlib.sha256(description.encode())
+    for name, weight in sorted(weights.items()):
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _decode_spec(data: object, path: Path) -> NetworkSpec:

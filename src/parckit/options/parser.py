@@ -1,47 +1,36 @@
 """The parser of all commands and recipes: a typed signature becomes options, YAML keys and help (jsonargparse).
 
-It is a room of its own, below the others, because both `parckit train` and `parckit.train` need it, and boards, which
-have no torch, need it for `predict` and `bench`.
+The room `options` is below most others: `parckit train` and `parckit.train` both need it, and so do `predict` and
+`bench` on boards, which have no torch.
 """
 
-import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
 from parckit.contract import InputError
+from parckit.options.renaming import rename_options
+from parckit.options.wording import plain_message
 
-_log = logging.getLogger(__name__)
-
-# jsonargparse writes its messages for programmers. A message that it words in another way is shown as it is.
-_REWORDED = (
-    (r'^Parser key "([^"]+)":', r"--\1:"),
-    (
-        r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: ",
-        r"Expected \1. Got value: ",
-    ),
-    (r"Expected a ", "Expected "),
-    (r"typing\.Literal\[([^]]*)\]", r"\1"),
-    (r"<class 'NoneType'>", "null"),
-    (r"<class '(\w+)'>", r"\1"),
-)
+# jsonargparse reads every value as YAML first. A file name that is not UTF-8 is no YAML, and is taken as it is.
+set_loader("yaml", get_loader("yaml"), exceptions=(yaml.YAMLError, UnicodeEncodeError))
 
 
 class Parser(ArgumentParser):
-    """A parser whose mistakes are one line, and whose options may have hyphens in their names.
+    """A parser that reports mistakes in one line and accepts hyphens in the names of options.
 
     Attributes:
         shorthands: short name of an option -> its full name, such as `--data` -> `--data.source`.
-        renamed: former name of a key -> today's. Options under a former name are read, with one warning for each.
+        renamed: former name of a key -> today's name. Options with a former name are read, with a warning.
     """
 
     shorthands: Mapping[str, str] = {}
     renamed: Mapping[str, str] = {}
 
     def read(self, argv: list[str]) -> Namespace:
-        """Parse and build the dataclasses of the arguments.
+        """Parse the options and build their dataclasses.
 
         Raises:
             InputError: for anything that does not fit.
@@ -49,51 +38,69 @@ class Parser(ArgumentParser):
         return self.build(self.parse(argv))
 
     def parse(self, argv: list[str]) -> Namespace:
-        """Parse into plain values, as `save` writes them.
+        """Parse the options into plain values, as `save` writes them.
 
         Raises:
             InputError: for anything that does not fit.
         """
+        _refuse_empty(argv)
         options = argv[: argv.index("--")] if "--" in argv else argv
-        return self.parse_args([*map(self._in_full, options), *argv[len(options) :]])
+        options_in_full = rename_options([self._in_full(option) for option in options], self.renamed)
+        return self.parse_args([*options_in_full, *argv[len(options) :]])
+
+    def check(self, config: Namespace, *, is_complete: bool = True) -> None:
+        """Check values that did not come from the command line; jsonargparse itself lets every null pass.
+
+        Args:
+            config: what was parsed.
+            is_complete: whether keys without a value are a fault.
+
+        Raises:
+            InputError: for an unknown key or a value that does not fit.
+        """
+        try:
+            self.validate(config, skip_unset=not is_complete, skip_required=not is_complete)
+        except (TypeError, KeyError) as error:
+            self.error(str(error), error)
 
     def build(self, config: Namespace) -> Namespace:
-        """Turn parsed groups into the objects that they describe.
+        """Build the objects that the parsed groups describe.
 
         Raises:
             InputError: if one of them refuses a value.
         """
         try:
             return self.instantiate(config)
-        except ValueError as error:  # jsonargparse wraps what an optional object refuses
+        except ValueError as error:
+            # jsonargparse wraps the error if the object is optional.
             raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise the message's essence.
+        """Raise the message in plain words.
 
         Raises:
             InputError: always.
         """
-        lines = [line.strip(" -") for line in message.splitlines() if line.strip(" -")]
-        text = " ".join(lines)
-        for pattern, replacement in _REWORDED:
-            text = re.sub(pattern, replacement, text)
-        raise InputError(text) from ex
+        raise InputError(plain_message(message)) from ex
 
     def _in_full(self, arg: str) -> str:
-        """Return an option with underscores, under its full and present name."""
+        """Return an option with underscores in its name, and a shorthand under its full name."""
         name, equals, value = arg.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
-        name = self.shorthands.get(name, name)
-        for former, present in self.renamed.items():
-            if name == f"--{former}" or name.startswith(f"--{former}."):
-                changed = f"--{present}{name[len(former) + 2 :]}"
-                _log.warning("%s is now called %s", name, changed)
-                name = changed
-        return name + equals + value
+        return self.shorthands.get(name, name) + equals + value
+
+
+def _refuse_empty(argv: Sequence[str]) -> None:
+    """Refuse an empty argument: a variable of a script was empty, and as a path it would mean the working folder."""
+    for before, arg in zip(("", *argv), argv, strict=False):
+        name, equals, value = arg.partition("=")
+        if arg.startswith("--") and equals and not value:
+            raise InputError(f"{name}: is empty")
+        if not arg:
+            raise InputError(f"{before}: is empty" if before.startswith("--") else "an argument is empty")
 
 
 def verb_parser(verb: str, *, description: str) -> Parser:
-    """Return an empty parser for a verb; options must be written out, for an abbreviation may be a typing mistake."""
+    """Return an empty parser for a verb. Abbreviated options are refused, because they may be typing mistakes."""
     return Parser(prog=f"parckit {verb}", description=description, allow_abbrev=False)

@@ -6,28 +6,30 @@ from parckit.processing.geometry import Geometry
 from parckit.processing.images import (
     FORMAT_OF_EXTENSION,
     IMAGE_EXTENSIONS,
-    IMAGE_FORMATS,
     Picture,
     decode_image,
     list_images,
     load_image,
     open_picture,
+    readable_formats,
 )
-from parckit.processing.inputs import cover, fit, preprocess, to_array
+from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
+from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
 from parckit.processing.prediction import Prediction
 
 __all__ = [
     "CLASSIFY",
     "DECODERS",
+    "FLOAT_NCHW",
     "FORMAT_OF_EXTENSION",
     "IMAGE_EXTENSIONS",
-    "IMAGE_FORMATS",
     "UNKNOWN",
     "ClassDecoder",
     "ClassPrediction",
     "ClassScore",
     "Decoder",
     "Geometry",
+    "LeftOut",
     "Picture",
     "Prediction",
     "cover",
@@ -37,7 +39,12 @@ __all__ = [
     "load_image",
     "make_decoder",
     "open_picture",
+    "pictures",
     "preprocess",
     "probabilities",
+    "readable_formats",
+    "refused_ending",
+    "subfolders",
     "to_array",
+    "to_pixels",
 ]

@@ -1,12 +1,13 @@
 """The table of decoders: what turns an artefact's outputs into answers, by the name in its `DecoderSpec`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parckit.contract import DecoderSpec, InputError
+from parckit.contract import DecoderSpec, InputError, NetworkSpec, Task
 from parckit.processing.classify import CLASSIFY, ClassDecoder
 from parckit.processing.geometry import Geometry
 from parckit.processing.prediction import Prediction
@@ -25,26 +26,67 @@ class Decoder(Protocol):
         ...
 
 
-DECODERS = {CLASSIFY.name: ClassDecoder}
+class DecoderType(Protocol):
+    """A class of decoders. Its keywords are the parameters, thresholds and counts that a `DecoderSpec` may hold.
+
+    It must refuse wrong values with an `InputError`, because they come from files and users.
+    """
+
+    @property
+    def task(self) -> Task:
+        """The task of the networks whose outputs it decodes."""
+        ...
+
+    def __call__(self, labels: Sequence[str], **keywords: Any) -> Decoder:  # noqa: ANN401 - every class has its own
+        """Build a decoder for classes of these names."""
+        ...
+
+
+DECODERS: Mapping[str, DecoderType] = {CLASSIFY.name: ClassDecoder}
+
+
+Suppress = Callable[[NDArray[np.floating], NDArray[np.floating], float], NDArray[np.integer]]
+"""Boxes (N, 4), their scores (N,) and the largest accepted IoU -> indices of the boxes to keep, best first."""
+_SUPPRESS = "suppress"
+"""Keyword of the decoders that suppress boxes. Only a caller may set it; a file may not."""
 
 
 def make_decoder(
-    spec: DecoderSpec, labels: Sequence[str], *, overrides: Mapping[str, int | float] | None = None
+    decoder: DecoderSpec,
+    network: NetworkSpec,
+    *,
+    overrides: Mapping[str, int | float] | None = None,
+    suppress: Suppress | None = None,
 ) -> Decoder:
     """Build the decoder that an artefact names.
 
     Args:
-        spec: the artefact's.
-        labels: class names by index.
-        overrides: values to use in place of some of `spec.defaults`.
+        decoder: the artefact's.
+        network: the artefact's network.
+        overrides: values to use in place of some of `decoder.defaults`.
+        suppress: what removes boxes that overlap, in place of the decoder's own; rooms with torch pass torchvision's.
+            Decoders without boxes do not use it.
 
     Raises:
-        InputError: if there is no such decoder, or it refuses a value or the name of one.
+        InputError: if there is no such decoder for the network's task, or it refuses a value or the name of one.
     """
-    if spec.name not in DECODERS:
-        raise InputError(f"decoder={spec.name!r}: this version knows {', '.join(DECODERS)}")
-    for name in overrides or {}:
-        if name not in spec.defaults:
-            accepted = ", ".join(spec.defaults) or "nothing"
-            raise InputError(f"{name}={(overrides or {})[name]}: this artefact lets callers set {accepted}")
-    return DECODERS[spec.name](labels, spec.parameters, **{**spec.defaults, **(overrides or {})})  # pyright: ignore[reportArgumentType] - counts and shares alike are numbers in JSON
+    kind = DECODERS.get(decoder.name)
+    if kind is None:
+        raise InputError(f"decoder={decoder.name!r}: this version knows {', '.join(DECODERS)}")
+    if kind.task != network.task:
+        raise InputError(f"decoder={decoder.name!r}: is for task={kind.task!r}, but the network's is {network.task!r}")
+    for name, value in (overrides or {}).items():
+        if name not in decoder.defaults:
+            accepted = ", ".join(decoder.defaults) or "nothing"
+            raise InputError(f"{name}={value}: this artefact lets callers set {accepted}")
+    keywords = {**decoder.parameters, **decoder.defaults, **(overrides or {})}
+    known = list(signature(kind).parameters)[1:]
+    settable = [name for name in known if name != _SUPPRESS]
+    for name in keywords:
+        if name not in settable:
+            raise InputError(f"decoder={decoder.name!r}: {name!r} is unknown; known are {', '.join(settable)}")
+    functions = {_SUPPRESS: suppress} if suppress is not None and _SUPPRESS in known else {}
+    try:
+        return kind(network.labels, **keywords, **functions)
+    except TypeError as error:  # a parameter in the file is of the wrong type
+        raise InputError(f"decoder={decoder.name!r}, {keywords}: {error}") from error

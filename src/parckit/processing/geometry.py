@@ -1,13 +1,14 @@
 """Where the pixels of a network's input lie in the picture that it was made of."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parckit.contract import InputError
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Geometry:
+
+class Geometry(NamedTuple):
     """How a picture was fitted to a network's input, and the way back.
 
     A point of the upright picture at (y, x), in pixels from its upper left corner, lies in the input at
@@ -40,16 +41,21 @@ class Geometry:
         moved = (boxes.reshape(-1, 4) + shift) / [scale_x, scale_y, scale_x, scale_y]
         return moved.clip(0, [width, height, width, height]).astype(np.float32)
 
-    def mask_to_picture(self, mask: NDArray[np.generic], *, outside: int = 0) -> NDArray[np.generic]:
+    def mask_to_picture(self, mask: NDArray[np.generic], *, outside: int) -> NDArray[np.generic]:
         """Return a mask of the picture's size; each of its pixels takes the value of the nearest pixel of the input.
 
         Args:
             mask: class or instance numbers, one for each pixel of the input.
-            outside: value where the input shows nothing of the picture, as beyond a centre crop.
+            outside: value for pixels of the picture that the input does not show, such as those beyond a centre crop.
+
+        Raises:
+            InputError: if the mask has another size than the input.
 
         Shape:
             (H, W) of the input -> (H, W) of the picture
         """
+        if mask.shape != self.input_size:
+            raise InputError(f"mask of shape {mask.shape}: must have the input's (height, width) {self.input_size}")
         rows, columns = (
             np.floor((np.arange(length) + 0.5) * scale - offset).astype(np.int64)
             for length, scale, offset in zip(self.picture_size, self.scale, self.offset, strict=True)

@@ -13,11 +13,14 @@ from PIL import Image
 from parckit.contract import InputSpec, Preprocessing
 from parckit.processing.geometry import Geometry
 
-_FLOAT_NCHW = InputSpec()
+_MOST_ASPECT = 16
+"""Largest aspect ratio of a picture, relative to that of the size it must cover, before its ends are cut off."""
+FLOAT_NCHW = InputSpec()
+"""The input of the networks themselves: (3, H, W) float32, normalised."""
 
 
 def preprocess(
-    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = _FLOAT_NCHW
+    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW
 ) -> tuple[NDArray[np.generic], Geometry]:
     """Turn an upright RGB picture into one image of a network's input.
 
@@ -30,7 +33,7 @@ def preprocess(
         The input without its batch dimension, and where its pixels lie in the picture.
 
     Shape:
-        (3, H, W), or (H, W, 3) in NHWC layout
+        (C, H, W), or (H, W, C) in NHWC layout; C is 3, or 1 for grey
     """
     fitted, geometry = fit(picture, preprocessing)
     return to_array(fitted, preprocessing, wanted=wanted), geometry
@@ -38,19 +41,20 @@ def preprocess(
 
 def fit(picture: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, Geometry]:
     """Bring a picture to `preprocessing.size` in the way that `preprocessing.fit` says."""
-    fitted, resized, offset = _FITS[preprocessing.fit](picture, preprocessing)
+    fitted, scale, offset = _FITS[preprocessing.fit](picture, preprocessing)
     geometry = Geometry(
-        picture_size=(picture.height, picture.width),
-        input_size=preprocessing.size,
-        scale=(resized[0] / picture.height, resized[1] / picture.width),
-        offset=(float(offset[0]), float(offset[1])),
+        picture_size=(picture.height, picture.width), input_size=preprocessing.size, scale=scale, offset=offset
     )
     return fitted, geometry
 
 
 def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resampling) -> Image.Image:
-    """Resize with the aspect ratio kept so that `size` (height, width) is just covered; the longer side rounds down."""
+    """Resize with the aspect ratio kept so that `size` (height, width) is just covered; the longer side rounds down.
+
+    Of a picture that is much longer than `size`, only the part in the middle is resized; see `shorten`.
+    """
     height, width = size
+    picture, _ = shorten(picture, size)
     if height * picture.width >= width * picture.height:
         covering = (height * picture.width // picture.height, height)
     else:
@@ -59,15 +63,36 @@ def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resamp
     return picture if covering == picture.size else picture.resize(covering, resample)
 
 
+def shorten(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """Cut off the ends of a picture whose aspect ratio is extreme, measured by that of `size` (height, width).
+
+    Resized to cover 256 x 256, a picture of 20,000 x 1 pixels would need 4 GB.
+
+    Returns:
+        The part in the middle, and the pixels that were cut off at the (top, left).
+    """
+    height, width = size
+    longest = (
+        max(1, _MOST_ASPECT * height * picture.width // width),
+        max(1, _MOST_ASPECT * width * picture.height // height),
+    )
+    rows, columns = min(picture.height, longest[0]), min(picture.width, longest[1])
+    top, left = (picture.height - rows) // 2, (picture.width - columns) // 2
+    if (rows, columns) == (picture.height, picture.width):
+        return picture, (0, 0)
+    return picture.crop((left, top, left + columns, top + rows)), (top, left)
+
+
 def to_array(
-    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = _FLOAT_NCHW
+    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW
 ) -> NDArray[np.generic]:
-    """Order the channels of a fitted picture, divide by 255 and normalise.
+    """Order the channels of a fitted RGB picture, or make it grey; divide by 255 and normalise.
 
     Shape:
-        (3, H, W), or (H, W, 3) in NHWC layout
+        (C, H, W), or (H, W, C) in NHWC layout; C is 3, or 1 for grey
     """
-    pixels = np.asarray(picture)
+    is_grey = preprocessing.channel_order == "grey"
+    pixels = np.asarray(picture.convert("L"))[..., None] if is_grey else np.asarray(picture)
     if preprocessing.channel_order == "bgr":
         pixels = pixels[..., ::-1]
     scale, shift = _affine(preprocessing)
@@ -75,12 +100,28 @@ def to_array(
         pixels = pixels.transpose(2, 0, 1)
         scale, shift = scale[:, None, None], shift[:, None, None]
     if wanted.normalised_inside:
-        return np.ascontiguousarray(pixels, dtype=wanted.dtype)
+        return np.array(pixels, dtype=wanted.dtype, order="C")  # a copy: Pillow's memory is read-only
     array = pixels.astype(np.float32, order="C")
     # Two float32 operations in this order, as training has always done: the numbers must not change by one bit.
     array *= scale
     array += shift
     return array
+
+
+def to_pixels(
+    array: NDArray[np.generic], preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW
+) -> NDArray[np.uint8]:
+    """Turn one image of a network's input back into RGB pixels, as `to_array` got them.
+
+    Shape:
+        (C, H, W), or (H, W, C) in NHWC layout -> (H, W, 3)
+    """
+    pixels = array.transpose(1, 2, 0) if wanted.layout == "NCHW" else array
+    if not wanted.normalised_inside:
+        pixels = 255 * (pixels.astype(np.float64) * preprocessing.std + preprocessing.mean)
+    if preprocessing.channel_order == "bgr":
+        pixels = pixels[..., ::-1]
+    return np.broadcast_to(pixels, (*pixels.shape[:2], 3)).round().clip(0, 255).astype(np.uint8)
 
 
 @cache
@@ -90,22 +131,25 @@ def _affine(preprocessing: Preprocessing) -> tuple[NDArray[np.float32], NDArray[
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-_Fitted = tuple[Image.Image, tuple[int, int], tuple[int, int]]
-"""The fitted picture; (height, width) of the resized picture; pixels cut off at the (top, left)."""
+_Fitted = tuple[Image.Image, tuple[float, float], tuple[float, float]]
+"""The fitted picture, and `scale` and `offset` of its Geometry."""
 
 
 def _fit_cover(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
-    resized = cover(picture, preprocessing.resize_size, resample=_resample(preprocessing))
+    part, cut = shorten(picture, preprocessing.resize_size)
+    resized = cover(part, preprocessing.resize_size, resample=_resample(preprocessing))
     height, width = preprocessing.size
     # Half pixels round to even.
     top, left = round((resized.height - height) / 2), round((resized.width - width) / 2)
     cropped = resized.crop((left, top, left + width, top + height))
-    return cropped, (resized.height, resized.width), (top, left)
+    scale = (resized.height / part.height, resized.width / part.width)
+    return cropped, scale, (top + cut[0] * scale[0], left + cut[1] * scale[1])
 
 
 def _fit_stretch(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
     height, width = preprocessing.size
-    return picture.resize((width, height), _resample(preprocessing)), (height, width), (0, 0)
+    stretched = picture.resize((width, height), _resample(preprocessing))
+    return stretched, (height / picture.height, width / picture.width), (0.0, 0.0)
 
 
 def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
@@ -117,7 +161,7 @@ def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
     top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
     padded = Image.new("RGB", (width, height), preprocessing.fill)
     padded.paste(picture.resize((inner[1], inner[0]), _resample(preprocessing)), (left, top))
-    return padded, inner, (-top, -left)
+    return padded, (inner[0] / picture.height, inner[1] / picture.width), (float(-top), float(-left))
 
 
 _FITS = {"cover": _fit_cover, "stretch": _fit_stretch, "contain": _fit_contain}

@@ -1,1 +1,1 @@
-"""Pictures and pages made of measured numbers. Nothing is imported here: a picture needs no page's libraries."""
+"""Pictures and pages made of measured numbers. This file imports nothing: pictures do not need a page's libraries."""

@@ -1,4 +1,4 @@
-"""The model card, and the lines that give a page's numbers again."""
+"""The model card, and the commands that reproduce the numbers of a page."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from parckit.report.story import Story
 
 
 def make_card(findings: Findings, story: Story) -> ModelCard:
-    """Say what the network is, and how it was made."""
+    """Return the card: what the network is, and how it was trained."""
     spec = findings.spec
     facts: dict[str, str] = {}
     if spec is not None:
@@ -37,24 +37,25 @@ def make_card(findings: Findings, story: Story) -> ModelCard:
 
 
 def describe_preprocessing(preprocessing: Preprocessing) -> str:
-    """Say in words what is done to a picture."""
+    """Return the steps of the preprocessing as sentences."""
     height, width = preprocessing.size
-    over = " x ".join(map(str, preprocessing.resize_size))
-    fitted = {
-        "cover": f"Resize the picture so that it just covers {over} pixels; cut {height} x {width} from the middle.",
+    covered = " x ".join(map(str, preprocessing.resize_size))
+    fitting = {
+        "cover": f"Resize the picture so that it just covers {covered} pixels; crop {height} x {width} at the centre.",
         "stretch": f"Resize the picture to {height} x {width} pixels; its aspect ratio changes.",
         "contain": f"Resize the picture so that it fits into {height} x {width} pixels, and fill the rest with the "
         f"colour {preprocessing.fill}.",
     }[preprocessing.fit]
+    order = f"Put the channels in the order {preprocessing.channel_order.upper()}"
+    channels = "Convert the picture to grey" if preprocessing.channels == 1 else order
     return (
-        f"{fitted} The resize is {preprocessing.interpolation}. Put the channels in the order "
-        f"{preprocessing.channel_order.upper()}, divide by 255, subtract the mean {preprocessing.mean}, and divide by "
-        f"{preprocessing.std}."
+        f"{fitting} The interpolation is {preprocessing.interpolation}. {channels}, divide by 255, subtract the mean "
+        f"{preprocessing.mean}, and divide by the standard deviation {preprocessing.std}."
     )
 
 
 def make_provenance(findings: Findings, story: Story) -> Provenance:
-    """Say with what the numbers were measured, and how to measure them again."""
+    """Return the machine and the versions behind the numbers, and the commands that measure them again."""
     here = describe()
     facts = {"Page written": f"{here.date[:10]}, parckit {VERSION}"}
     if findings.answers or findings.speeds:
@@ -82,7 +83,7 @@ _TRAINING_FACTS = {
     "Best by": ("monitor",),
     "Seed": ("seed",),
 }
-"""Name in the card -> where a recipe has it."""
+"""Name in the card -> the keys that lead to the value in a recipe."""
 
 
 def _training_facts(config: Mapping[str, object]) -> dict[str, str]:
@@ -98,25 +99,25 @@ def _setting(config: Mapping[str, object], keys: tuple[str, ...]) -> object:
 
 
 def _commands(findings: Findings) -> tuple[str, ...]:
-    """Return the lines that are known: how a bundle was exported, for example, is not."""
-    lines: list[list[str]] = []
+    """Return the commands that are known. For example, the command that exported a bundle is not recorded."""
+    commands: list[list[str]] = []
     run = findings.run
     if run is not None:
         again = run.folder.with_name(f"{run.folder.resolve().name}_again")
-        lines.append(["train", "--config", str(run.folder / CONFIG), "--out", str(again)])
+        commands.append(["train", "--config", str(run.folder / CONFIG), "--out", str(again)])
     several = any(len(bundle.contract.artefacts) > 1 for bundle in findings.bundles)
     paths = _paths(findings)
     for entry in (*findings.accuracies, *findings.speeds):
         if entry.model not in paths:
             continue
-        which = ["--artefact", entry.artefact] if several and entry.artefact != entry.model else []
+        artefact = ["--artefact", entry.artefact] if several and entry.artefact != entry.model else []
         verb, *options = entry.command
-        lines.append([verb, str(paths[entry.model]), *which, *options])
-    return tuple(shlex.join(["parckit", *line]) for line in lines)
+        commands.append([verb, str(paths[entry.model]), *artefact, *options])
+    return tuple(shlex.join(["parckit", *command]) for command in commands)
 
 
 def _paths(findings: Findings) -> dict[str, Path]:
-    """Return the folder or file of every network on the page, by its name."""
+    """Return name -> path of every bundle and checkpoint on the page."""
     paths = {bundle.folder.resolve().name: bundle.folder for bundle in findings.bundles}
     if findings.run is not None and findings.run.checkpoint is not None:
         paths[findings.run.checkpoint.name] = findings.run.checkpoint

@@ -1,4 +1,4 @@
-"""A page about a run or a bundle: what was collected, in words, tables and pictures."""
+"""The content of a page about a run or a bundle: findings as words, tables and pictures."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -13,20 +13,20 @@ from parckit.report.mistakes import Answer
 from parckit.report.page import Gallery, Headline, Picture, Report, Tile, write_report
 from parckit.report.recorded import Accuracy
 from parckit.report.story import Story
-from parckit.report.tables import make_tables, metric_title
+from parckit.report.tables import confused, describe_measurement, make_tables, metric_title
 
 _NO_STORY = Story()
 _DRAWN = ("train_loss", "val_", "lr")
-"""How the names of the values that a training curve draws begin."""
+"""First letters of the names of logged values that a training curve draws."""
 
 
 def write_page(path: Path, findings: Findings, *, story: Story = _NO_STORY) -> None:
-    """Write the page about what was collected; what is missing is left out."""
+    """Write the page about the findings. Parts without findings are left out."""
     write_report(path, make_report(findings, story=story))
 
 
 def make_report(findings: Findings, *, story: Story = _NO_STORY) -> Report:
-    """Put what was collected in order."""
+    """Turn findings into the parts of a page."""
     return Report(
         title=story.title or _title(findings),
         summary=_summary(findings),
@@ -45,7 +45,7 @@ def _title(findings: Findings) -> str:
 
 
 def _summary(findings: Findings) -> str:
-    """Tell the result in a few sentences."""
+    """Return the result in a few sentences."""
     sentences: list[str] = []
     epochs = _epochs(findings)
     if epochs:
@@ -61,8 +61,8 @@ def _summary(findings: Findings) -> str:
     ]
     if checks:
         equal = all(check.passed for check in checks)
-        outputs = "equals" if equal else "does not everywhere equal"
-        sentences.append(f"What the artefacts compute {outputs} what torch computes, within the accepted difference.")
+        compared = "give the same outputs as" if equal else "do not all give the same outputs as"
+        sentences.append(f"The exported artefacts {compared} torch, within the accepted difference.")
     return " ".join(sentences)
 
 
@@ -78,16 +78,19 @@ def _epochs(findings: Findings) -> int:
 
 
 def _headlines(findings: Findings) -> tuple[Headline, ...]:
-    """Return the numbers that matter: one an engine for accuracy, then what the first artefact promises."""
+    """Return the most important numbers: accuracy, difference from torch, latency and cost."""
+    # The first result of the first two evaluations.
     headlines: list[Headline] = []
     for accuracy in findings.accuracies[:2]:
         for name, value in list(accuracy.scalars.items())[:1]:
             label = f"{metric_title(name)}, {accuracy.engine.split()[0]}"
             headlines.append(Headline(label=label, value=f"{value:.2f} %", note=f"{accuracy.images} images"))
+    # The first check that has figures.
     checks = [check for bundle in findings.bundles for check in bundle.contract.artefacts[0].checks]
     for figures in [check.figures for check in checks if {"max_abs", "tolerance"} <= check.figures.keys()][:1]:
-        note = f"accepted {figures['tolerance']:.1e}"
-        headlines.append(Headline(label="Difference from torch", value=f"{figures['max_abs']:.1e}", note=note))
+        note = f"accepted {_scientific(figures['tolerance'])}"
+        headlines.append(Headline(label="Difference from torch", value=_scientific(figures["max_abs"]), note=note))
+    # The fastest network, and the cost of all.
     if findings.speeds:
         fastest = min(findings.speeds, key=lambda speed: speed.timings[0].p50_ms)
         timing = fastest.timings[0]
@@ -95,8 +98,13 @@ def _headlines(findings: Findings) -> tuple[Headline, ...]:
         headlines.append(Headline(label="Latency, p50", value=f"{timing.p50_ms:.2f} ms", note=note))
     if findings.params is not None and findings.madds is not None:
         headlines.append(Headline(label="Parameters", value=format_count(findings.params)))
-        headlines.append(Headline(label="Multiply-adds", value=format_count(findings.madds), note="of one image"))
+        headlines.append(Headline(label="Multiply-adds", value=format_count(findings.madds), note="for one image"))
     return tuple(headlines)
+
+
+def _scientific(value: float) -> str:
+    """Return a number as `1.8e−04`. A line can break after a hyphen, so the sign is a true minus."""
+    return f"{value:.1e}".replace("-", "−")
 
 
 def _pictures(findings: Findings) -> tuple[Picture, ...]:
@@ -109,14 +117,12 @@ def _pictures(findings: Findings) -> tuple[Picture, ...]:
                 title="Training",
                 figure=plots.training_curve(curve),
                 alt=f"Loss, validation and learning rate over {_epochs(findings)} epochs.",
-                caption="Validation uses the averaged weights, which are the ones that are saved." if averaged else "",
+                caption="Validation uses the averaged weights. The checkpoint contains them, too." if averaged else "",
             )
         )
-    if findings.spec is not None:
-        # A record may be about another network, with other classes.
-        classes = len(findings.spec.labels)
-        fitting = [accuracy for accuracy in findings.accuracies if accuracy.confusion.shape == (classes, classes)]
-        pictures += [_confusion(accuracy, findings.spec.labels) for accuracy in fitting[:1]]
+    accuracy = confused(findings)
+    if accuracy is not None and findings.spec is not None:
+        pictures.append(_confusion(accuracy, findings.spec.labels))
     if findings.speeds:
         pictures.append(_latency(findings))
     return tuple(pictures)
@@ -127,7 +133,7 @@ def _confusion(accuracy: Accuracy, labels: Sequence[str]) -> Picture:
         title="Confusion matrix",
         figure=plots.confusion_matrix(accuracy.confusion, labels),
         alt=f"{accuracy.confusion.trace()} of {accuracy.images} images lie on the diagonal.",
-        caption=f"{accuracy.label} with {accuracy.engine} on {accuracy.source}, {accuracy.served}.",
+        caption=describe_measurement(accuracy),
     )
 
 
@@ -148,8 +154,8 @@ def _latency(findings: Findings) -> Picture:
             p50_ms=[timing.p50_ms for _, timing in bars],
             p95_ms=[timing.p95_ms for _, timing in bars],
         ),
-        alt="Median and 95th percentile of one inference, by engine and number of threads.",
-        caption="One run at a time, after warm-up.",
+        alt="Median and 95th percentile of the latency, by engine and number of threads.",
+        caption="Time of one run after warm-up, with no other run in parallel.",
     )
 
 
@@ -158,23 +164,24 @@ def _gallery(findings: Findings) -> Gallery | None:
         return None
     mistakes = sum(not answer.is_right for answer in findings.answers)
     doubtful = len(findings.answers) - mistakes
-    parts = ["the mistakes it is surest of"] * bool(mistakes) + ["the right answers it doubts most"] * bool(doubtful)
+    parts = ["mistakes with the highest confidence"] * bool(mistakes)
+    parts += ["right answers with the lowest confidence"] * bool(doubtful)
     accuracy = findings.accuracies[0]
     return Gallery(
         title="Worst mistakes" if mistakes else "Least sure answers",
         tiles=tuple(map(_tile, findings.answers)),
         caption=(
-            f"Pictures as the network sees them: {', then '.join(parts)}. The percentage is its confidence. "
+            f"The network's inputs: {', then '.join(parts)}. The percentage is the confidence. Network: "
             f"{accuracy.label} with {accuracy.engine}."
         ),
     )
 
 
 def _tile(answer: Answer) -> Tile:
-    truth = "" if answer.is_right else f"is {answer.truth}, "
+    truth = "" if answer.is_right else f"true: {answer.truth}, "
     return Tile(
         pixels=answer.pixels,
         heading=f"{'✓' if answer.is_right else '✗'} {answer.prediction}",
-        note=f"{truth}{answer.confidence:.0%}",
+        note=f"{truth}{100 * answer.confidence:.0f} %",
         is_marked=not answer.is_right,
     )

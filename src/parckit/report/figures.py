@@ -1,7 +1,8 @@
-"""How figures look, and how they become files and data URIs.
+"""The style of figures, and functions that turn figures into files and data URIs.
 
-Colours are of the Okabe-Ito palette, which the colour-blind can tell apart. An SVG keeps its words as text, in the
-viewer's fonts, and follows the viewer's light or dark scheme; a raster picture keeps its light paper.
+The colours come from the Okabe-Ito palette, which colour-blind people can distinguish. An SVG keeps words as text in
+the viewer's fonts, and follows the viewer's light or dark colour scheme. A raster picture always has a light
+background.
 """
 
 import io
@@ -31,7 +32,7 @@ _DARK = {
     BLUE: "#56b4e9",
     ORANGE: "#f08a4b",
 }
-"""Colour on a light page -> colour on a dark one; `ON_BLUE` lies on filled cells and stays."""
+"""Colour on a light page -> colour on a dark page. `ON_BLUE` is missing because it lies on filled cells."""
 
 _STYLE: dict[str, object] = {
     "axes.axisbelow": True,
@@ -54,9 +55,11 @@ _STYLE: dict[str, object] = {
     "legend.labelcolor": INK,
     "lines.linewidth": 1.6,
     "svg.fonttype": "none",
-    "svg.hashsalt": "parckit",  # equal figures give equal bytes
+    # With a fixed salt, equal figures give equal bytes.
+    "svg.hashsalt": "parckit",
     "text.color": INK,
-    "text.parse_math": False,  # a label may hold a dollar sign
+    # A label may contain a dollar sign, which would otherwise start a formula.
+    "text.parse_math": False,
     "xtick.color": MUTED,
     "ytick.color": MUTED,
     "xtick.major.size": 0,
@@ -66,29 +69,29 @@ _STYLE: dict[str, object] = {
 }
 
 _DPI = 144
-"""Pixels per inch of raster output: twice what a screen shows at this size, for dense displays."""
+"""Pixels per inch of raster output: twice the resolution of an ordinary screen, for dense displays."""
 
 _LARGEST_SIDE = 192
-"""Pixels of a thumbnail's longer side: two a CSS pixel."""
+"""Longer side of a thumbnail, pixels: twice its size on the page in CSS pixels, for dense displays."""
 _SMALL_SIDE = 64
-"""Up to this side, pixels, a picture is kept as it is: lossy compression would show when it is enlarged."""
+"""Pictures up to this side, in pixels, are stored without loss. They are enlarged on the page, so losses would show."""
 
 _MAX_SVG_BYTES = 120_000
-"""An SVG above this is mostly embedded photographs, which WebP holds in a fifth of the space."""
+"""A larger SVG consists mostly of photographs. WebP stores them in a fifth of the space."""
 
 
 @contextmanager
 def house_style() -> Generator[None]:
-    """Let matplotlib draw in the house's style while the context, or the function it decorates, runs."""
+    """Let matplotlib use parckit's style in a `with` block, or in a function that this decorates."""
     with rc_context(_STYLE):  # pyright: ignore[reportArgumentType] its keys are typed as one long Literal
         yield
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` as `.png` or `.svg`, whole or not at all.
+    """Write `figure` as `.png` or `.svg`. If writing fails, no partial file stays.
 
     Raises:
-        InputError: for another suffix.
+        InputError: if the path has another suffix.
     """
     kind = picture_kind(path)
     with replacing(path) as temporary:
@@ -96,10 +99,12 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def picture_kind(path: Path) -> str:
-    """Return `"png"` or `"svg"`, by a picture file's suffix; for those who have long to compute before they draw.
+    """Return `"png"` or `"svg"`, by the suffix of a picture's path.
+
+    A command that computes for a long time before it draws calls this first, to refuse a wrong path at once.
 
     Raises:
-        InputError: for another suffix.
+        InputError: if the path has another suffix.
     """
     kind = path.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
@@ -108,7 +113,7 @@ def picture_kind(path: Path) -> str:
 
 
 def data_uri(figure: Figure) -> str:
-    """Return `figure` as a `data:` URI for an HTML page: SVG, or WebP where an SVG would be large."""
+    """Return `figure` as a `data:` URI for an HTML page: as SVG, or as WebP if the SVG would be large."""
     svg = _render(figure, "svg")
     if len(svg) <= _MAX_SVG_BYTES:
         return f"data:image/svg+xml;base64,{b64encode(svg).decode()}"
@@ -116,7 +121,7 @@ def data_uri(figure: Figure) -> str:
 
 
 def picture_uri(pixels: npt.NDArray[np.uint8]) -> str:
-    """Return a picture as a `data:` URI for an HTML page; a large one is made smaller.
+    """Return a picture as a `data:` URI for an HTML page. A large picture is shrunk.
 
     Shape:
         pixels: (H, W, 3) RGB
@@ -133,7 +138,7 @@ def _render(figure: Figure, kind: str) -> bytes:
     metadata = {"Date": None} if kind == "svg" else None
     file = io.BytesIO()
     with house_style(), warnings.catch_warnings():
-        # Labels in scripts that matplotlib's font lacks: the viewer of an SVG has the letters.
+        # matplotlib's font does not have the letters of all scripts. The viewer of an SVG has fonts for them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
     return file.getvalue().replace(b"</style>", _SVG_STYLE + b"</style>", 1) if kind == "svg" else file.getvalue()

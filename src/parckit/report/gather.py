@@ -1,6 +1,5 @@
-"""Look into a folder of a run or a bundle, and collect everything that a page can show."""
+"""Collect everything that a page can show from the folder of a run or a bundle."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from parckit.contract import (
     LOGS,
     Contract,
     InputError,
-    MissingExtraError,
     NetworkSpec,
     read_contract,
 )
@@ -32,18 +30,16 @@ from parckit.report.mistakes import Answer, evaluate_with_mistakes
 from parckit.report.recorded import Accuracy, Speed, accuracies_of, accuracy_of, speeds_of
 from parckit.runtimes import Session, open_session
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunFolder:
-    """What a training left.
+    """The folder of a training and its content.
 
     Attributes:
-        folder: of the run.
-        curve: everything that was logged.
+        folder: the folder.
+        curve: all logged values.
         config: the complete recipe.
-        checkpoint: the best one that is there; None before the first.
+        checkpoint: the best checkpoint in the folder; None if there is no checkpoint yet.
     """
 
     folder: Path
@@ -54,11 +50,11 @@ class RunFolder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BundleFolder:
-    """A bundle.
+    """The folder of a bundle and its content.
 
     Attributes:
-        folder: of the bundle.
-        contract: what it promises.
+        folder: the folder.
+        contract: the description of the network and its artefacts.
     """
 
     folder: Path
@@ -67,18 +63,18 @@ class BundleFolder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """Everything that was collected; what is missing is None or empty.
+    """Everything that was collected. An attribute is None or empty if the folder does not have such a thing.
 
     Attributes:
-        path: the folder that was looked into.
+        path: the folder.
         run: the training.
         bundles: the bundles.
-        spec: the network.
-        params: its learned parameters.
-        madds: its multiply-adds for one image, convolution form, all taps.
-        accuracies: how often checkpoint and artefacts are right.
-        speeds: how fast they are.
-        answers: the worst mistakes, by the network of the first accuracy that was measured now.
+        spec: describes the network.
+        params: number of learned parameters.
+        madds: multiply-adds for one image, counted on the convolution form with all taps.
+        accuracies: accuracy of checkpoint and artefacts; results that were measured now come first.
+        speeds: latency and throughput of checkpoint and artefacts.
+        answers: the worst mistakes of the network of the first accuracy, if it was measured now.
     """
 
     path: Path
@@ -93,22 +89,23 @@ class Findings:
 
 
 def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch] = iter) -> Findings:
-    """Collect what a folder holds.
+    """Collect the findings of a folder.
 
     Args:
-        path: a run, a bundle, or a folder with one run and its bundles, as `parckit quickstart` leaves it.
-        data: labelled data to evaluate on now; None shows what records tell.
-        track: sees the batches as they are evaluated.
+        path: a run, a bundle, or a folder that contains one run and its bundles, like that of `parckit quickstart`.
+        data: labelled data to evaluate on now; None takes all numbers from records.
+        track: gets the batches while they are evaluated.
 
     Raises:
         InputError: if there is no run and no bundle at `path`, something in it is damaged, or the data does not fit.
+        MissingExtraError: if data is to be evaluated, and the engine of an artefact is not installed.
     """
-    findings = _measure_cost(_look_into(path))
-    # Records about a bundle alone lie beside it, perhaps among those of others.
-    alone = findings.run is None and findings.bundles[0].folder == path
-    records = read_records(path.resolve().parent if alone else path)
+    findings = _add_cost(_read(path))
+    # Nothing is written into a bundle, so its records lie beside it. Records of other bundles may lie there, too.
+    is_bundle_itself = findings.run is None and findings.bundles[0].folder == path
+    records = read_records(path.resolve().parent if is_bundle_itself else path)
     accuracies, speeds = accuracies_of(records), speeds_of(records)
-    if alone:
+    if is_bundle_itself:
         accuracies = tuple(entry for entry in accuracies if entry.model == path.resolve().name)
         speeds = tuple(entry for entry in speeds if entry.model == path.resolve().name)
     findings = replace(findings, accuracies=accuracies, speeds=speeds)
@@ -116,7 +113,7 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a training ran in a folder."""
+    """Return whether a folder is the folder of a training."""
     return (folder / CONFIG).is_file() and ((folder / LOGS).is_dir() or (folder / BEST).is_file())
 
 
@@ -125,9 +122,11 @@ def is_bundle(folder: Path) -> bool:
     return (folder / CONTRACT_FILE).is_file()
 
 
-def _look_into(path: Path) -> Findings:
+def _read(path: Path) -> Findings:
+    """Read the run and the bundles of a folder."""
     if not path.is_dir():
-        raise InputError(f"{path}: {'a file' if path.exists() else 'no such folder'}; give a run's or bundle's folder")
+        problem = "a file" if path.exists() else "no such folder"
+        raise InputError(f"{path}: {problem}; needed is the folder of a run or a bundle")
     inside = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     runs = [path] if is_run(path) else [folder for folder in inside if is_run(folder)]
     bundles = [path] if is_bundle(path) else [folder for folder in inside if is_bundle(folder)]
@@ -147,7 +146,7 @@ def _read_run(folder: Path) -> RunFolder:
         config: object = yaml.safe_load((folder / CONFIG).read_bytes())
     except yaml.YAMLError as error:
         raise InputError(f"{folder / CONFIG}: {' '.join(str(error).split())}") from error
-    # Where several of the best checkpoints were kept, their average stands for them.
+    # If several of the best checkpoints were kept, there is no BEST, and their average comes first.
     checkpoints = [folder / name for name in (BEST, AVERAGE, LAST) if (folder / name).is_file()]
     return RunFolder(
         folder=folder,
@@ -157,20 +156,20 @@ def _read_run(folder: Path) -> RunFolder:
     )
 
 
-def _measure_cost(findings: Findings) -> Findings:
-    """Add the network: from a bundle, or else from the checkpoint."""
+def _add_cost(findings: Findings) -> Findings:
+    """Add the spec and the cost of the network: from a bundle, or from the checkpoint if there is no bundle."""
     if findings.bundles:
         contract = findings.bundles[0].contract
         return replace(findings, spec=contract.spec, params=contract.params, madds=contract.madds)
     if findings.run is None or findings.run.checkpoint is None:
         return findings
     network, spec = open_checkpoint(findings.run.checkpoint)
-    paper = cost.count(network, size=spec.preprocessing.size)
-    return replace(findings, spec=spec, params=paper.params, madds=paper.madds)
+    total = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
+    return replace(findings, spec=spec, params=total.params, madds=total.madds)
 
 
 def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) -> Findings:
-    """Evaluate the checkpoint and all artefacts; the artefact comes first, for it is what will be used."""
+    """Evaluate all artefacts and the checkpoint. Artefacts come first, because they are what users will run."""
     here = describe()
     measured: list[Accuracy] = []
     answers: tuple[Answer, ...] = ()
@@ -180,21 +179,18 @@ def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) 
         machine = machine_name(here.cpu, here.usable_cores)
         measured.append(accuracy_of(evaluation, model=model, machine=machine, date=here.date))
     if not measured:
-        raise InputError(f"{findings.path}: --data {data.source}: there is nothing to evaluate yet")
+        raise InputError(f"{findings.path}: --data {data.source}: there is nothing to evaluate yet, no checkpoint")
     kept = [entry for entry in findings.accuracies if not any(entry.repeats(new) for new in measured)]
     return replace(findings, accuracies=(*measured, *kept), answers=answers)
 
 
 def _sessions(findings: Findings) -> list[tuple[str, Session]]:
+    """Return the name of the bundle or checkpoint and an open session, for all artefacts and the checkpoint."""
     sessions: list[tuple[str, Session]] = []
     for bundle in findings.bundles:
         for artefact in bundle.contract.artefacts:
-            try:
-                session = open_session(bundle.folder, artefact=artefact.name)
-            except MissingExtraError as error:
-                _log.warning("not evaluated: %s", error)
-            else:
-                sessions.append((bundle.folder.resolve().name, session))
+            session = open_session(bundle.folder, artefact=artefact.name)
+            sessions.append((bundle.folder.resolve().name, session))
     if findings.run is not None and findings.run.checkpoint is not None:
         sessions.append((findings.run.checkpoint.name, open_session(findings.run.checkpoint)))
     return sessions

@@ -1,4 +1,4 @@
-"""Pictures of where a model looks: effective receptive fields side by side, and Grad-CAM over its image."""
+"""Pictures of where a model looks: effective receptive fields side by side, and Grad-CAM drawn over an image."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,39 +15,40 @@ from parckit.measure.receptive_field import smallest_window
 from parckit.report.figures import INK, ON_BLUE, house_style
 
 _TILE = 2.7
-"""Width of a picture, inches: four of them span the report."""
+"""Width of a picture, inches. Four pictures fill the width of a report."""
 
 _LONGEST = 4.0
-"""Longer side of a picture over its shorter, at most: figures of longer images would be endless, or have no room."""
+"""Largest ratio of the longer to the shorter side of a picture. Figures of more extreme images are drawn distorted."""
 
 _TILES_PER_ROW = 4
 
 _CELLS = 96
-"""Cells of a field's longer side: finer ones show the noise of the mean, and let an SVG grow to a megabyte."""
+"""Number of cells along the longer side of a field. Smaller cells would show noise and make an SVG too large."""
 
 _FAINTEST = 1e-4
-"""Share of the strongest cell that is drawn as black: below it noise of the mean would show."""
+"""Cells below this share of the strongest cell are drawn in the darkest colour. Their values are mostly noise."""
 
 _LINE = 40
-"""Characters that fit below a picture."""
+"""Number of characters that fit below a picture."""
 
-_COLORS = "magma"  # its lightness rises evenly, so that it reads the same in grey and to the colour-blind
+_COLORS = "magma"
+"""A colour map whose lightness rises evenly, so it can be read in grey and by colour-blind people."""
 
 _LINES = ((0.5, "-"), (0.99, "--"))
-"""Shares of a receptive field whose squares are drawn, and how."""
+"""Shares of a receptive field whose smallest squares are drawn, and the line style of each square."""
 
 _OPACITY = 0.75
-"""Of the strongest place: the picture must still show through."""
+"""Opacity of the map at its strongest place, so that the image stays visible below it."""
 
 
 @house_style()
 def receptive_fields(fields: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
-    """Draw receptive fields beside each other, each with the smallest squares that hold half and nearly all of it.
+    """Draw receptive fields side by side, with the smallest squares that hold 50 % and 99 % of each field.
 
-    The scale is logarithmic and each field's own: its strongest place is 1.
+    The scale is logarithmic and relative: the strongest place of every field is 1.
 
     Args:
-        fields: contribution of each pixel, by the name of the model; at least one.
+        fields: name of the model -> contribution of every pixel; at least one model.
 
     Shape:
         fields: (H, W) each
@@ -73,15 +74,15 @@ def receptive_fields(fields: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
 
 
 def _aspect(height: int, width: int) -> float:
-    """Return the height of a picture over its width."""
+    """Return the height of a picture divided by its width, limited to what a figure can show."""
     return min(max(height / width, 1 / _LONGEST), _LONGEST)
 
 
 def _strength(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Average a field over cells, relative to the strongest; what is fainter than the scale becomes its end."""
+    """Average a field over cells, and divide it by the strongest cell. Values below the scale are raised to its end."""
     height, width = field.shape
     share = min(1.0, _CELLS / max(field.shape))
-    # Pillow holds float32, whose range a product of small shares could leave.
+    # Pillow works in float32. Without the division by the maximum, small contributions could underflow.
     image = Image.fromarray((field / field.max()).astype(np.float32))
     cells = np.asarray(
         image.resize((max(1, round(width * share)), max(1, round(height * share))), Image.Resampling.BOX)
@@ -90,7 +91,7 @@ def _strength(field: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
 
 
 def _frame(axes: Axes, field: npt.NDArray[np.float64], *, share: float, line: str) -> str:
-    """Draw the smallest square with a share of a field; return the words for it."""
+    """Draw the smallest square that holds a share of a field. Return a line of text about it."""
     window = smallest_window(field, share=share)
     corner = (window.left - 0.5, window.top - 0.5)
     axes.add_patch(Rectangle(corner, window.width, window.height, fill=False, edgecolor=ON_BLUE, linestyle=line))
@@ -105,13 +106,13 @@ def activation_map(
     predictions: Sequence[str],
     about: Sequence[str],
 ) -> Figure:
-    """Draw an image, and beside it the same with what speaks for a class; a line surrounds the stronger half.
+    """Draw an image, and beside it the same image with a map over it. A line surrounds values of at least 0.5.
 
     Args:
-        image: RGB pixels as they are to be shown.
-        strength: 0..1 of each pixel.
+        image: RGB pixels.
+        strength: how much every pixel supports a class, from 0 to 1.
         predictions: lines of text below the image.
-        about: lines of text below what speaks for the class.
+        about: lines of text below the image with the map.
 
     Shape:
         image: (H, W, 3)
@@ -127,7 +128,7 @@ def activation_map(
         axes.set(xticks=[], yticks=[])
         axes.set_xlabel("\n".join(map(_shorten, words)), loc="left")
     overlaid.imshow(strength, cmap=_COLORS, vmin=0, vmax=1, alpha=_OPACITY * strength)
-    # Of a single row or column matplotlib draws no contour.
+    # matplotlib cannot draw a contour in a single row or column.
     if strength.any() and min(strength.shape) > 1:
         overlaid.contour(strength, levels=[0.5], colors=ON_BLUE, linewidths=1.2)
     return figure

@@ -1,4 +1,4 @@
-"""One self-contained HTML page that tells what was trained, how well it does, how fast it is and how to repeat it."""
+"""One self-contained HTML page about a network: its training, accuracy, speed, and how to reproduce the numbers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from parckit.report.figures import data_uri, picture_uri
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Headline:
-    """One figure of the row on top.
+    """One number of the row at the top of the page.
 
     Attributes:
-        label: what it is, two or three words.
-        value: the number with its unit, as it is to be read.
-        note: what to compare it with; may be empty.
+        label: name of the number, two or three words.
+        value: the number with its unit, as shown.
+        note: a few words about it, such as what to compare it with; may be empty.
     """
 
     label: str
@@ -30,13 +30,13 @@ class Headline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """A figure with its words.
+    """A figure and its texts.
 
     Attributes:
         title: heading.
-        figure: what `parckit.report.plots` draws.
-        alt: what the figure shows, for those who cannot see it.
-        caption: sentence below it.
+        figure: a figure from `parckit.report.plots`.
+        alt: what the figure shows, for people who cannot see it.
+        caption: sentence below the figure; may be empty.
     """
 
     title: str
@@ -47,13 +47,13 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A table of ready-made cells; the first of a row names the row, columns of numbers are set flush right.
+    """A table. The first cell of a row is the name of the row. Columns of numbers are aligned to the right.
 
     Attributes:
         title: heading.
         columns: names of the columns.
-        rows: cells as they are to be read.
-        caption: sentence below it; may be empty.
+        rows: the cells of every row, as shown.
+        caption: sentence below the table; may be empty.
     """
 
     title: str
@@ -68,7 +68,7 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """For each column, whether every cell starts as a number does."""
+        """For every column, whether all cells begin like a number."""
         return tuple(
             all(row[index][:1] in set("0123456789-") for row in self.rows) for index in range(len(self.columns))
         )
@@ -80,9 +80,9 @@ class Tile:
 
     Attributes:
         pixels: (H, W, 3) RGB, uint8.
-        heading: a word or two above it.
-        note: a few words below it; may be empty.
-        is_marked: whether it is framed, so that it stands out.
+        heading: one or two words above the picture.
+        note: a few words below the picture; may be empty.
+        is_marked: whether the picture has a coloured frame.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -98,7 +98,7 @@ class Gallery:
     Attributes:
         title: heading.
         tiles: the pictures.
-        caption: sentence below them.
+        caption: sentence below the pictures.
     """
 
     title: str
@@ -108,7 +108,7 @@ class Gallery:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCard:
-    """What a stranger must know before using the model.
+    """What a user must know before using the model.
 
     Attributes:
         facts: short entries such as model, parameters, input size.
@@ -124,8 +124,8 @@ class Provenance:
     """Where the numbers come from.
 
     Attributes:
-        facts: machine, versions, commit, seed.
-        commands: shell lines that give these results again; may be empty.
+        facts: name -> value, such as versions and commit.
+        commands: shell commands that reproduce the numbers; may be empty.
     """
 
     facts: Mapping[str, str]
@@ -134,17 +134,17 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Everything the page shows; all strings are plain text.
+    """Everything that the page shows. All strings are plain text, not HTML.
 
     Attributes:
         title: heading of the page.
         summary: the result in one or two sentences.
-        headlines: the numbers that matter, most important first.
-        pictures: in order of reading.
-        tables: in order of reading.
-        gallery: pictures with answers; None without any.
+        headlines: the main numbers, the most important first.
+        pictures: figures, in the order of the page.
+        tables: tables, in the order of the page.
+        gallery: pictures with the network's answers; None if there are none.
         card: the model card.
-        provenance: machine, versions and commands.
+        provenance: versions and commands.
     """
 
     title: str
@@ -158,7 +158,7 @@ class Report:
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the page, whole or not at all; it needs no other file and no network."""
+    """Write the page. It needs no other file and no internet. If writing fails, no partial file stays."""
     environment = Environment(
         loader=PackageLoader("parckit.report", "templates"),
         autoescape=True,

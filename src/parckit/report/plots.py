@@ -1,7 +1,7 @@
 """Pictures of results: confusion matrix, training curve, latency bars.
 
-Every function returns a `matplotlib.figure.Figure`; pyplot is not used and no global state is left behind.
-Nothing is said by colour alone.
+Every function returns a `matplotlib.figure.Figure`. pyplot is not used, so no global state is left behind. No
+information is shown by colour alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,64 +13,74 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from parckit.measure.classification import class_rows
 from parckit.measure.curve import CurveRow
 from parckit.report.figures import BLUE, INK, MUTED, ON_BLUE, ORANGE, house_style
 
 _WIDTH = 4.4
-"""Width of an ordinary figure, inches: words of 9 points can still be read where a phone shows it 320 pixels wide."""
+"""Width of an ordinary figure, inches. Words of 9 points can be read on a phone that shows it 320 pixels wide."""
 
 _WIDE = 5.6
 """Width of a confusion matrix with many classes, inches."""
 
+_RATES_WIDTH = 1.3
+"""What precision, recall and F1 beside a confusion matrix add to its width, inches."""
+
 _MAX_SMALL_CLASSES = 10
-"""Up to here a confusion matrix is of ordinary width."""
+"""Confusion matrices with up to this number of classes have ordinary width."""
 
 _MAX_COUNTED_CLASSES = 20
-"""Up to here a four-digit count still fits a cell at 6 points."""
+"""With up to this number of classes, a count of four digits at 6 points fits into a cell."""
 
 _FAINTEST = 0.25
-"""Opacity of the rarest mistake: the least that shows as a dot among a hundred classes."""
+"""Opacity of the rarest mistake. A lower one would make a single cell among a hundred classes invisible."""
 
 _MAX_NAMED_CLASSES = 40
-"""Up to here a class name at 6.5 points fits the height of its row."""
+"""With up to this number of classes, a class name at 6.5 points fits the height of its row."""
 
 
 @house_style()
 def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
-    """Draw a confusion matrix; a cell's strength is its share of the row.
+    """Draw a confusion matrix. The strength of a cell's colour is the square root of its share of the row.
 
-    The scale follows the share's square root, which keeps rare mistakes visible. Counts stand in the cells up to 20
-    classes, names beside the rows up to 40; beyond, only the pattern is shown.
+    The square root keeps rare mistakes visible. With up to 20 classes the cells show counts. With up to 40 classes the
+    rows and columns have names, and precision, recall and F1 of the class, in percent, stand beside the row. With more
+    classes only the pattern is shown.
 
     Args:
-        confusion: number of images by (true class, predicted class).
+        confusion: number of images by true class (row) and predicted class (column).
         labels: class names by index.
 
     Shape:
         confusion: (C, C)
 
     Raises:
-        ValueError: if `confusion` is not square with a row for each label.
+        ValueError: if `confusion` does not have one row and one column per label.
     """
     classes = len(labels)
     if confusion.shape != (classes, classes):
         raise ValueError(f"confusion has shape {confusion.shape}; {classes} labels need ({classes}, {classes})")
+    # Colour the cells.
     width = _WIDTH if classes <= _MAX_SMALL_CLASSES else _WIDE
-    figure = Figure(figsize=(width, width))
+    is_named = classes <= _MAX_NAMED_CLASSES
+    figure = Figure(figsize=(width + is_named * _RATES_WIDTH, width), layout="compressed")
     axes = figure.add_subplot()
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     strength = np.where(confusion, _FAINTEST + (1 - _FAINTEST) * np.sqrt(share), 0)
     pixels = np.empty((classes, classes, 4))
     pixels[..., :3] = to_rgb(ORANGE)
     pixels[np.diag_indices(classes)] = (*to_rgb(BLUE), 1.0)
-    pixels[..., 3] = strength  # transparency, not white, so that an empty cell is the page in light and dark
+    # Weak cells are transparent, not white, so that they show the page's background, light or dark.
+    pixels[..., 3] = strength
     axes.imshow(pixels)
+    # Write names and counts.
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title("blue diagonal: right; orange elsewhere: wrong", color=MUTED, fontweight="normal")
     axes.spines[:].set_visible(True)
     axes.grid(visible=False)
-    if classes <= _MAX_NAMED_CLASSES:
+    if is_named:
         _name_classes(axes, labels)
+        _write_rates(axes, confusion, labels)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -83,7 +93,8 @@ def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
     size = 9 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
     names = [_shorten(label) for label in labels]
     ticks = range(len(labels))
-    upright = max(map(len, names)) * len(labels) <= 60  # characters that fit side by side under the matrix
+    # About 60 characters fit side by side below the matrix. Longer names are turned.
+    upright = max(map(len, names)) * len(labels) <= 60
     axes.set_xticks(ticks, names, rotation=0 if upright else 90, fontsize=size)
     axes.set_yticks(ticks, names, fontsize=size)
     axes.set_xticks(np.arange(0.5, len(labels) - 1), minor=True)
@@ -91,23 +102,40 @@ def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
     axes.grid(which="minor", axis="both", linewidth=0.6)
 
 
+def _write_rates(axes: Axes, confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
+    """Write precision, recall and F1 of every class at the right end of its row."""
+    size = 8 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
+    shown = ["  ".join(_aligned(rate) for rate in row[2:]) for row in class_rows(confusion, labels)]
+    right = axes.secondary_yaxis("right")
+    right.set_yticks(range(len(labels)), shown, fontsize=size)
+    right.set_ylabel("precision, recall and F1, %", labelpad=8)
+    right.spines[:].set_visible(False)
+
+
+def _aligned(rate: float | None) -> str:
+    """Return a rate as three characters of equal width: a figure space is as wide as a digit."""
+    return ("–" if rate is None else f"{rate:.0f}").rjust(3, "\u2007")
+
+
 def _write_counts(axes: Axes, confusion: npt.NDArray[np.int64], *, strength: npt.NDArray[np.float64]) -> None:
-    size = min(9.0, 120 / len(confusion))  # 6 points remain at 20 classes
+    # With 20 classes the font has 6 points.
+    size = min(9.0, 120 / len(confusion))
     for row, column in np.argwhere(confusion):
-        # From this strength on white is the more legible ink on a filled cell.
+        # On strong colours white is easier to read.
         color = ON_BLUE if strength[row, column] > 0.8 else INK
         axes.text(column, row, str(confusion[row, column]), color=color, fontsize=size, ha="center", va="center")
 
 
 @house_style()
 def training_curve(rows: Sequence[CurveRow]) -> Figure:
-    """Draw losses, validation metrics and learning rate over the optimizer steps; what no row holds is left out.
+    """Draw losses, validation metrics and learning rate over the optimizer steps. Missing values are left out.
 
-    Every column `val_NAME` beside `val_loss` is a validation metric, of which more is better.
+    Every value `val_NAME` other than `val_loss` is a validation metric; higher is better.
 
     Raises:
-        ValueError: if the rows hold nothing to draw.
+        ValueError: if the rows have none of these values.
     """
+    # Collect the points of every line, and the lines of every panel.
     names = {name for row in rows for name in row.values}
     metrics = sorted(name for name in names if name.startswith("val_") and name != "val_loss")
     titles = {"loss": ["train_loss", "val_loss"], _VALIDATION: metrics, "learning rate": ["lr"]}
@@ -118,6 +146,7 @@ def training_curve(rows: Sequence[CurveRow]) -> Figure:
     panels = {title: shown for title, shown in lines.items() if shown}
     if not panels:
         raise ValueError(f"the {len(rows)} rows hold no loss, validation metric or learning rate")
+    # Draw one panel below the other.
     figure = Figure(figsize=(_WIDTH, 0.5 + 1.7 * len(panels)))
     stack = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
     for axes, (title, shown) in zip(stack, panels.items(), strict=True):
@@ -157,7 +186,7 @@ _METRIC_STYLES: tuple[dict[str, object], ...] = (
     {"color": ORANGE, "linestyle": "--", **_MARKED},
     {"color": INK, "linestyle": ":", **_MARKED},
 )
-"""Looks of validation metrics; the lines differ in more than colour."""
+"""Styles of the lines of validation metrics. They differ not only in colour but also in the kind of line."""
 
 
 def _points(rows: Sequence[CurveRow], name: str) -> list[tuple[int, float]]:
@@ -167,9 +196,12 @@ def _points(rows: Sequence[CurveRow], name: str) -> list[tuple[int, float]]:
 
 @house_style()
 def latency_bars(names: Sequence[str], *, p50_ms: Sequence[float], p95_ms: Sequence[float]) -> Figure:
-    """Draw a bar a configuration: its median latency, with a whisker to the 95th percentile; milliseconds.
+    """Draw one bar per name: its length is the median latency, and a whisker reaches to the 95th percentile.
 
-    A name may have two lines.
+    Args:
+        names: names of the bars, one or two lines of text.
+        p50_ms: median latencies, milliseconds.
+        p95_ms: 95th percentiles, milliseconds.
 
     Raises:
         ValueError: if the sequences are empty or differ in length.
@@ -178,6 +210,7 @@ def latency_bars(names: Sequence[str], *, p50_ms: Sequence[float], p95_ms: Seque
         raise ValueError(
             f"got {len(names)} names, {len(p50_ms)} p50_ms, {len(p95_ms)} p95_ms; equal numbers are needed"
         )
+    # Draw the bars and their numbers.
     figure = Figure(figsize=(_WIDTH, 0.8 + 0.55 * len(names)))
     axes = figure.add_subplot()
     places = range(len(names))
@@ -186,10 +219,12 @@ def latency_bars(names: Sequence[str], *, p50_ms: Sequence[float], p95_ms: Seque
     axes.plot(p95_ms, places, "|", color=MUTED, markersize=9, markeredgewidth=2)
     for place, median, tail in zip(places, p50_ms, p95_ms, strict=True):
         axes.annotate(f"p50 {median:.3g}", (tail, place), (6, 0), textcoords="offset points", va="center")
-    words = ["\n".join(_shorten(line, length=22) for line in name.splitlines()) for name in names]
-    axes.set_yticks(places, words, color=INK)
+    # Name the bars.
+    short_names = ["\n".join(_shorten(line, length=22) for line in name.splitlines()) for name in names]
+    axes.set_yticks(places, short_names, color=INK)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(p95_ms) * 1.3)  # room for the number behind the longest whisker
+    # Leave room for the number to the right of the longest whisker.
+    axes.set_xlim(0, max(p95_ms) * 1.3)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parckit.contract import InputError, from_plain
+from parckit.data import Source, name_source
 from parckit.measure.evaluation import Evaluation
 from parckit.measure.latency import Timing
 from parckit.measure.records import Record
@@ -115,7 +116,7 @@ def accuracy_of(evaluation: Evaluation, *, model: str, machine: str, date: str) 
         scalars=score.scalars,
         confusion=np.asarray(score.tables.get("confusion", _UNKNOWN), dtype=np.int64),
         images=score.images,
-        source=evaluation.data.source,
+        source=name_source(evaluation.data.source),
         split=evaluation.data.split,
         served=evaluation.served,
         machine=machine,
@@ -159,7 +160,7 @@ def _read_accuracy(record: Record) -> Accuracy:
         scalars=scalars,
         confusion=np.asarray(values.get("confusion", _UNKNOWN), dtype=np.int64),
         images=int(cast("int", values["images"])),
-        source=str(data["source"]),
+        source=name_source(cast("Source", data["source"])),
         split=str(data["split"]),
         served=str(data["served"]),
         machine=record.machine,

@@ -1,4 +1,4 @@
-"""What only the writer of a page knows."""
+"""The texts of a page that only its author knows."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,16 @@ from parckit.report.page import Headline
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Story:
-    """Words for a page; what is empty is left out, or told from what was collected.
+    """Texts for a page. An empty text is left out or made from the findings.
 
     Attributes:
         title: heading of the page.
-        intended_use: what the network is for, and what not.
-        data: what it was trained and tested on.
-        limits: where it fails, and what was not measured.
-        licence: of code, weights and data.
-        headlines: further numbers for the top of the page.
-        commands: shell lines that give the same results again.
+        intended_use: what the network may be used for, and for what it may not.
+        data: the data of training and test.
+        limits: where the network fails, and what was not measured.
+        licence: licences of code, weights and data.
+        headlines: additional numbers for the top of the page.
+        commands: shell commands that reproduce the results.
     """
 
     title: str = ""

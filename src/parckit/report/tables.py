@@ -4,18 +4,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from parckit.contract import Artefact, Check
+from parckit.measure.classification import class_rows, worst_rows
 from parckit.report.gather import BundleFolder, Findings
 from parckit.report.page import Table
 from parckit.report.recorded import Accuracy, Speed, label_of
 
 _METRIC_TITLES = {"top1": "Top-1", "top5": "Top-5"}
-"""How papers write the names of metrics; others are shown as they are."""
+"""Name of a metric -> its name in headings. Other names are shown as they are."""
+_MOST_CLASSES = 20
+"""Most rows of the table of classes."""
 
 
 def make_tables(findings: Findings) -> tuple[Table, ...]:
-    """Return the tables that have a row."""
+    """Return the tables that are not empty."""
     tables = (
         _accuracy(findings.accuracies),
+        _classes(findings),
         _latency(findings.speeds),
         _artefacts(findings.bundles),
         _checks(findings.bundles),
@@ -28,8 +32,20 @@ def metric_title(name: str) -> str:
     return _METRIC_TITLES.get(name, name)
 
 
+def confused(findings: Findings) -> Accuracy | None:
+    """Return the first accuracy with a confusion matrix; a record may be about another network, with other classes."""
+    classes = len(findings.spec.labels) if findings.spec is not None else 0
+    fitting = (entry for entry in findings.accuracies if classes and entry.confusion.shape == (classes, classes))
+    return next(fitting, None)
+
+
+def describe_measurement(accuracy: Accuracy) -> str:
+    """Return which network was measured, with which engine and on which images."""
+    return f"{accuracy.label} with {accuracy.engine} on {accuracy.source}, {accuracy.served}."
+
+
 def megabytes(file: Path) -> str:
-    """Return a file's size."""
+    """Return the size of a file with its unit."""
     return f"{file.stat().st_size / 1e6:.2f} MB"
 
 
@@ -53,6 +69,24 @@ def _accuracy(accuracies: Sequence[Accuracy]) -> Table:
     )
 
 
+def _classes(findings: Findings) -> Table:
+    """Return the numbers of the classes that are recognised worst, from the first accuracy with a confusion matrix."""
+    accuracy = confused(findings)
+    every = [] if accuracy is None or findings.spec is None else class_rows(accuracy.confusion, findings.spec.labels)
+    rows = worst_rows(every, most=_MOST_CLASSES)
+    few = f"The {len(rows)} of {len(every)} classes with the lowest F1. " if len(every) > len(rows) else ""
+    return Table(
+        title="Classes",
+        columns=("Class", "Images", "Precision, %", "Recall, %", "F1, %"),
+        rows=tuple((row.label, str(row.images), *map(_percent, row[2:])) for row in rows),
+        caption="" if accuracy is None else few + describe_measurement(accuracy),
+    )
+
+
+def _percent(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.1f}"
+
+
 def _latency(speeds: Sequence[Speed]) -> Table:
     rows = [
         (
@@ -73,14 +107,14 @@ def _latency(speeds: Sequence[Speed]) -> Table:
         columns=("Network", "Engine", "Threads", "p50, ms", "p95, ms", "Images/s"),
         rows=tuple(rows),
         caption=(
-            f"Latency is the time for {images}: the median and the 95th percentile. Throughput is that of so many "
-            f"workers side by side, with one thread each. {_measured(speeds)}"
+            f"Latency is the time for {images}: the median and the 95th percentile. For N threads, the images per "
+            f"second are those of N parallel workers with one thread each. {_measured(speeds)}"
         ),
     )
 
 
 def _measured(entries: Iterable[Accuracy | Speed]) -> str:
-    """Say where and when numbers were measured."""
+    """Return a sentence that says where and when the numbers were measured."""
     places = dict.fromkeys(f"on {entry.machine}, {entry.date[:10]}" for entry in entries)
     return f"Measured {'; '.join(places)}." if places else ""
 
@@ -112,8 +146,8 @@ def _checks(bundles: Sequence[BundleFolder]) -> Table:
         columns=("Artefact", "Engine", "Result", "Largest difference", "Accepted", "Peak memory"),
         rows=tuple(rows),
         caption=(
-            "The difference is the largest one between the artefact's outputs and those of the unfused network in "
-            "torch. Peak memory is what loading and one inference add to the process."
+            "The largest difference is between the artefact's outputs and the outputs of the unfused network in torch. "
+            "Peak memory is what loading the artefact and one inference add to the memory of the process."
         ),
     )
 
@@ -131,5 +165,5 @@ def _check_cells(check: Check) -> tuple[str, str, str, str]:
 
 
 def artefact_label(bundle: BundleFolder, artefact: Artefact) -> str:
-    """Return an artefact's name with its bundle's."""
+    """Return the names of the bundle and the artefact as one label."""
     return label_of(bundle.folder.resolve().name, artefact.name)

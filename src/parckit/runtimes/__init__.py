@@ -1,6 +1,6 @@
 """Engines behind one protocol: open a checkpoint or a bundle, call it with images, get arrays."""
 
-from parckit.runtimes.engines import CHECKPOINT, ENGINES, Engine, find_engine
+from parckit.runtimes.engines import CHECKPOINT, ENGINES, Engine, EngineModule, find_engine, load_engine
 from parckit.runtimes.open import open_session
 from parckit.runtimes.predictor import Predictor, load
 from parckit.runtimes.protocol import Images, Outputs, Session
@@ -9,11 +9,13 @@ __all__ = [
     "CHECKPOINT",
     "ENGINES",
     "Engine",
+    "EngineModule",
     "Images",
     "Outputs",
     "Predictor",
     "Session",
     "find_engine",
     "load",
+    "load_engine",
     "open_session",
 ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -22,6 +23,7 @@ class Engine:
         extra: extra of parckit that installs it.
         module: module of `parckit.runtimes` with its `open_artefact`; imported only when the engine is used.
         formats: formats of artefacts that it opens.
+        suffixes: endings, in small letters, of single files that it opens because they say themselves what they are.
         precisions: precisions that it runs.
     """
 
@@ -30,7 +32,13 @@ class Engine:
     extra: str
     module: str
     formats: tuple[str, ...]
+    suffixes: tuple[str, ...]
     precisions: tuple[Precision, ...]
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the engine's package is installed. The package is not imported."""
+        return find_spec(self.package) is not None
 
     def opens(self, artefact: Artefact) -> bool:
         """Return whether the engine can run an artefact."""
@@ -44,6 +52,7 @@ ENGINES = (
         extra="models",
         module="parckit.runtimes.torch",
         formats=(CHECKPOINT,),
+        suffixes=(".ckpt", ".safetensors", ""),  # names without an ending are those of shipped weights
         precisions=("fp32",),
     ),
     Engine(
@@ -52,14 +61,15 @@ ENGINES = (
         extra="onnxruntime",
         module="parckit.runtimes.onnxruntime",
         formats=("onnx",),
+        suffixes=(".onnx",),
         precisions=("fp32", "fp16", "int8"),
     ),
 )
-"""Where several engines fit, the first one is taken."""
+"""Where several engines fit, the first one that is installed is taken."""
 
 
 class EngineModule(Protocol):
-    """What an engine's module offers."""
+    """What an engine's module offers. torch's has no `open_artefact`, because a bundle holds no checkpoints."""
 
     def open_artefact(self, folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None) -> Session:
         """Load an artefact of the bundle `folder`."""

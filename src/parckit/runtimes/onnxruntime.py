@@ -1,6 +1,6 @@
 """The ONNX Runtime engine, on the CPU."""
 
-import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -9,21 +9,20 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from parckit.contract import (
-    SPEC_KEY,
-    Artefact,
-    DecoderSpec,
-    InputError,
-    InputSpec,
-    NetworkSpec,
-    OutputSpec,
-    from_plain,
-)
+from parckit.contract import Artefact, InputError, InputSpec, NetworkSpec, OutputSpec, read_artefact_metadata
 from parckit.runtimes.protocol import Images, Outputs, check_images, run_in_chunks
 
-ARTEFACT_KEY = "parckit_artefact"
-"""Key in a file's metadata: the artefact's input, outputs and decoder, as JSON. The spec stands under SPEC_KEY."""
-
+_TYPES = {
+    "float32": "tensor(float)",
+    "float16": "tensor(float16)",
+    "uint8": "tensor(uint8)",
+    "int8": "tensor(int8)",
+    "int32": "tensor(int32)",
+    "int64": "tensor(int64)",
+}
+"""Element type of an artefact's input or output -> ONNX Runtime's name of it."""
+_REASON_CHARS = 200
+"""Number of characters of the engine's message that an error shows."""
 _LOG_ERRORS = 3
 """ONNX Runtime's severity level below which it stays silent (0 verbose .. 4 fatal)."""
 
@@ -34,32 +33,23 @@ class OnnxRuntimeSession:
     Args:
         graph: the loaded graph.
         spec: what the network is.
-        artefact: name of the artefact.
-        wanted: its input.
-        outputs: its outputs.
-        decoder: how they become an answer.
+        artefact: describes the graph's input and outputs.
+        name: what the session calls itself; by default the artefact's name.
     """
 
     def __init__(
-        self,
-        graph: onnxruntime.InferenceSession,
-        spec: NetworkSpec,
-        *,
-        artefact: str,
-        wanted: InputSpec,
-        outputs: tuple[OutputSpec, ...],
-        decoder: DecoderSpec,
+        self, graph: onnxruntime.InferenceSession, spec: NetworkSpec, artefact: Artefact, *, name: str = ""
     ) -> None:
         self.spec = spec
-        self.input = wanted
-        self.outputs = outputs
-        self.decoder = decoder
+        self.input = artefact.input
+        self.outputs = artefact.outputs
+        self.decoder = artefact.decoder
         self.engine = f"onnxruntime {onnxruntime.__version__}"
-        self.artefact = artefact
-        self.batch_size = wanted.batch_size or 1
+        self.artefact = name or artefact.name
+        self.batch_size = artefact.input.batch_size or 1
         self._graph = graph
-        self._names = [output.name for output in outputs]
-        self._in_chunks = all(output.layout.startswith("N") for output in outputs)
+        self._names = [output.name for output in artefact.outputs]
+        self._in_chunks = artefact.runs_in_chunks
 
     def __call__(self, images: Images) -> Outputs:
         """Run the graph; see `Session`."""
@@ -81,42 +71,24 @@ def open_artefact(
     """Load an artefact of the bundle `folder`, whose files have been checked.
 
     Raises:
-        InputError: if its graph has other inputs or outputs than the contract says.
+        InputError: if the engine cannot load it, or its graph has other inputs or outputs than the contract says.
     """
     path = folder / artefact.main_file
     graph = load_graph(path, threads=threads)
-    inputs, outputs = ({value.name for value in values} for values in (graph.get_inputs(), graph.get_outputs()))
-    if inputs != {artefact.input.name} or not {output.name for output in artefact.outputs} <= outputs:
-        raise InputError(f"{path}: its inputs {sorted(inputs)} or outputs {sorted(outputs)} are not the contract's")
-    return OnnxRuntimeSession(
-        graph,
-        spec,
-        artefact=artefact.name,
-        wanted=artefact.input,
-        outputs=artefact.outputs,
-        decoder=artefact.decoder,
-    )
+    _check_graph(graph, artefact, path)
+    return OnnxRuntimeSession(graph, spec, artefact)
 
 
 def open_file(path: Path, *, threads: int | None = None) -> OnnxRuntimeSession:
     """Load an ONNX file that parckit wrote; its own metadata says what it is.
 
     Raises:
-        InputError: if the file was not written by parckit.
+        InputError: if the engine cannot load it, it was not written by parckit, or its metadata is damaged.
     """
     graph = load_graph(path, threads=threads)
-    metadata = graph.get_modelmeta().custom_metadata_map
-    if SPEC_KEY not in metadata or ARTEFACT_KEY not in metadata:
-        raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r} or {ARTEFACT_KEY!r})")
-    facts = json.loads(metadata[ARTEFACT_KEY])
-    return OnnxRuntimeSession(
-        graph,
-        NetworkSpec.from_dict(json.loads(metadata[SPEC_KEY])),
-        artefact=path.name,
-        wanted=from_plain(InputSpec, facts["input"], name=f"{path}: input"),
-        outputs=tuple(from_plain(OutputSpec, output, name=f"{path}: output") for output in facts["outputs"]),
-        decoder=from_plain(DecoderSpec, facts["decoder"], name=f"{path}: decoder"),
-    )
+    spec, artefact = read_artefact_metadata(graph.get_modelmeta().custom_metadata_map, path)
+    _check_graph(graph, artefact, path)
+    return OnnxRuntimeSession(graph, spec, artefact, name=path.name)
 
 
 def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -134,4 +106,34 @@ def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.Inferen
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _LOG_ERRORS
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no other common base class
+        reason = textwrap.shorten(str(error), _REASON_CHARS)
+        raise InputError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})") from error
+
+
+def _check_graph(graph: onnxruntime.InferenceSession, artefact: Artefact, path: Path) -> None:
+    """Refuse a graph that is not as its description says; it would fail later, or give wrong answers."""
+    inputs, outputs = graph.get_inputs(), {output.name: output for output in graph.get_outputs()}
+    if [value.name for value in inputs] != [artefact.input.name]:
+        raise InputError(f"{path}: its inputs are {[value.name for value in inputs]}, not {artefact.input.name!r}")
+    _check_tensor(inputs[0], artefact.input, path)
+    for output in artefact.outputs:
+        if output.name not in outputs:
+            raise InputError(f"{path}: has no output {output.name!r}; it has {', '.join(outputs)}")
+        _check_tensor(outputs[output.name], output, path)
+
+
+def _check_tensor(actual: onnxruntime.NodeArg, described: InputSpec | OutputSpec, path: Path) -> None:
+    if actual.type != _TYPES.get(described.dtype):
+        raise InputError(f"{path}: {described.name!r} is {actual.type}, but is described as {described.dtype}")
+    # A size that is free in the graph is a name or None; the description may fix it. A graph can leave out a shape.
+    sizes = [size if isinstance(size, int) else None for size in actual.shape] or list(described.shape)
+    # An output may be described as free where this graph fixes it; an input may not.
+    any_size = (None,) if isinstance(described, OutputSpec) else ()
+    fits = len(sizes) == len(described.shape) and all(
+        size in (None, wanted) or wanted in any_size for size, wanted in zip(sizes, described.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(f"{path}: {described.name!r} has shape {actual.shape}, described is {list(described.shape)}")

@@ -4,13 +4,10 @@ import logging
 from pathlib import Path
 
 from parckit.contract import CONTRACT_FILE, Artefact, Contract, InputError, Precision, read_contract, shipped_weights
-from parckit.runtimes.engines import CHECKPOINT, ENGINES, Engine, find_engine, load_engine
+from parckit.runtimes.engines import ENGINES, Engine, find_engine, load_engine
 from parckit.runtimes.protocol import Session, check_threads
 
 _log = logging.getLogger(__name__)
-
-_FORMAT_OF_SUFFIX = {".ckpt": CHECKPOINT, ".safetensors": CHECKPOINT, ".onnx": "onnx"}
-"""Formats of single files that say themselves what they are. Names without suffix are those of shipped weights."""
 
 
 def open_session(
@@ -26,7 +23,7 @@ def open_session(
     Args:
         path: a bundle's folder; a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit; an
             `.onnx` file that parckit wrote.
-        runtime: the engine; by default the first one that fits.
+        runtime: the engine; by default the first one that fits and is installed.
         precision: choose among a bundle's artefacts by their precision.
         artefact: choose a bundle's artefact by its name. Where several fit, the first is taken and named in the log.
         threads: threads of one inference; None leaves the number to the engine.
@@ -39,17 +36,19 @@ def open_session(
     engine = None if runtime is None else find_engine(runtime)
     if path.is_dir():
         return _open_bundle(path, engine=engine, precision=precision, name=artefact, threads=threads)
-    if artefact is not None:
-        raise InputError(f"{path}: artefact={artefact!r} is a choice within a bundle (a folder with {CONTRACT_FILE})")
-    if precision not in (None, "fp32"):
-        raise InputError(f"{path}: precision={precision!r}: a single file that parckit opens is fp32")
+    for option, value in (("artefact", artefact), ("precision", precision)):
+        if value is not None:
+            raise InputError(f"{path}: {option}={value!r} chooses within a bundle, a folder with {CONTRACT_FILE}")
     if not path.exists() and shipped_weights(str(path)) is None:
         raise InputError(f"{path}: no such file or folder, nor weights that come with parckit")
-    format_name = _FORMAT_OF_SUFFIX.get(path.suffix.lower(), CHECKPOINT)
-    fitting = [entry for entry in ENGINES if format_name in entry.formats and engine in (None, entry)]
+    suffix = "" if shipped_weights(str(path)) is not None and not path.exists() else path.suffix.lower()
+    fitting = [entry for entry in ENGINES if suffix in entry.suffixes and engine in (None, entry)]
     if not fitting:
-        raise InputError(f"{path}: runtime={runtime!r} does not open {format_name} files")
-    return load_engine(fitting[0], what=str(path)).open_file(path, threads=threads)
+        accepted = ", ".join(filter(None, (ending for entry in ENGINES for ending in entry.suffixes)))
+        asked = "" if runtime is None else f"runtime={runtime!r} does not open it; "
+        raise InputError(f"{path}: {asked}files that open alone end in {accepted}")
+    installed = [entry for entry in fitting if entry.is_installed]
+    return load_engine((installed or fitting)[0], what=str(path)).open_file(path, threads=threads)
 
 
 def _open_bundle(
@@ -62,11 +61,12 @@ def _open_bundle(
         asked = {"runtime": engine and engine.name, "precision": precision, "artefact": name}
         wanted = ", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None)
         raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}")
-    artefact, chosen = fitting[0]
-    if len({entry.name for entry, _ in fitting}) > 1:
-        _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, chosen.name)
+    runnable = [pair for pair in fitting if pair[1].is_installed] or fitting
+    artefact, first_engine = runnable[0]
+    if len({entry.name for entry, _ in runnable}) > 1:
+        _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, first_engine.name)
     spec = contract.spec if artefact.input.size is None else contract.spec.with_size(artefact.input.size)
-    return load_engine(chosen, what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
+    return load_engine(first_engine, what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
 
 
 def _fitting(

@@ -30,7 +30,7 @@ class Predictor:
     def __init__(self, session: Session, *, overrides: Mapping[str, float] | None = None) -> None:
         self.session = session
         self.labels = session.spec.labels
-        self._decoder = make_decoder(session.decoder, self.labels, overrides=overrides)
+        self._decoder = make_decoder(session.decoder, session.spec, overrides=overrides)
 
     def __call__(self, picture: Picture) -> Prediction:
         """Return the answer for one picture.

@@ -13,6 +13,9 @@ Images = npt.NDArray[np.generic]
 Outputs = tuple[npt.NDArray[np.generic], ...]
 """What a network returned: one array for each of a session's `outputs`, in their order."""
 
+_MOST_THREADS = 1024
+"""More threads than any machine runs at once. Engines crash or hang when they are asked for millions."""
+
 
 class Session(Protocol):
     """A network loaded into an engine.
@@ -51,9 +54,9 @@ class Session(Protocol):
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise InputError unless `threads` is None or at least 1."""
-    if threads is not None and threads < 1:
-        raise InputError(f"threads={threads}: must be at least 1")
+    """Raise InputError unless `threads` is None or from 1 to 1024."""
+    if threads is not None and not 1 <= threads <= _MOST_THREADS:
+        raise InputError(f"threads={threads}: must be from 1 to {_MOST_THREADS}")
 
 
 def check_images(images: Images, wanted: InputSpec) -> None:
@@ -70,7 +73,7 @@ def check_images(images: Images, wanted: InputSpec) -> None:
         raise InputError(f"images of shape {images.shape} and type {images.dtype}: must be ({accepted}) {wanted.dtype}")
 
 
-def run_in_chunks(images: Images, *, batch_size: int, run: "Run") -> Outputs:
+def run_in_chunks(images: Images, *, batch_size: int, run: "RunGroup") -> Outputs:
     """Run any number of images in groups of a fixed number; the last group is filled up with zeros.
 
     Args:
@@ -82,7 +85,7 @@ def run_in_chunks(images: Images, *, batch_size: int, run: "Run") -> Outputs:
         (B, ...) -> (B, ...) for each output
     """
     parts: list[Sequence[npt.NDArray[np.generic]]] = []
-    # Of no images one group of zeros is run, to learn the shapes of the outputs.
+    # If there are no images, one group of zeros is run to learn the shapes of the outputs.
     for start in range(0, max(1, len(images)), batch_size):
         chunk = images[start : start + batch_size]
         lack = batch_size - len(chunk)
@@ -93,9 +96,9 @@ def run_in_chunks(images: Images, *, batch_size: int, run: "Run") -> Outputs:
     return tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
-class Run(Protocol):
-    """One run of an engine."""
+class RunGroup(Protocol):
+    """One run of an engine, with as many images as its graph takes."""
 
     def __call__(self, images: Images) -> Sequence[npt.NDArray[np.generic]]:
-        """Return the outputs for exactly as many images as the graph takes."""
+        """Return the outputs."""
         ...

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from parckit.contract import Artefact, InputError, InputSpec, NetworkSpec
+from parckit.contract import InputSpec, NetworkSpec
 from parckit.networks import head_of, open_checkpoint
 from parckit.runtimes.protocol import Images, Outputs, check_images
 
@@ -26,8 +26,8 @@ class TorchSession:
     def __init__(self, network: nn.Module, spec: NetworkSpec, *, name: str = "", threads: int | None = None) -> None:
         head = head_of(spec)
         self.spec = spec
-        self.input = InputSpec()
-        self.outputs = head.outputs
+        self.input = InputSpec(shape=(None, spec.preprocessing.channels, None, None))
+        self.outputs = head.outputs(spec)
         self.decoder = head.decoder(spec)
         self.engine = f"torch {torch.__version__}"
         self.artefact = name
@@ -53,16 +53,6 @@ def open_file(path: Path, *, threads: int | None = None) -> TorchSession:
     """
     network, spec = open_checkpoint(path)
     return TorchSession(network, spec, name=path.name, threads=threads)
-
-
-def open_artefact(folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None = None) -> TorchSession:
-    """Refuse: torch runs checkpoints, which are no part of a bundle.
-
-    Raises:
-        InputError: always.
-    """
-    del spec, threads
-    raise InputError(f"{folder}: torch does not open artefact {artefact.name!r} ({artefact.format})")
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from parckit.tasks.distill import DistillationSettings
 from parckit.tasks.distributed import SyncNorms, ending_together
 from parckit.tasks.errors import DivergedError, LostProcessError, TerminatedError
 from parckit.tasks.guards import StopOnNaN
+from parckit.tasks.keywords import parse_recipe
 from parckit.tasks.mixing import MixingSettings
 from parckit.tasks.module import ModelSettings, TrainingModule
 from parckit.tasks.optim import OptimizerSettings, RunLength, ScheduleSettings
 from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.quiet import quiet_lightning
-from parckit.tasks.recipe import find_recipe, parse_command, parse_recipe, recipe_parser, recipes_folder
+from parckit.tasks.recipe import find_recipe, parse_command, recipe_parser, recipes_folder
 from parckit.tasks.registry import TASKS
 from parckit.tasks.resumable import Resumable, find_resumable, open_resumable
 from parckit.tasks.task import TrainingTask

@@ -1,25 +1,25 @@
-"""Keeping the memory of one training step for the next."""
+"""Keep the memory of a training step for the next step."""
 
 import ctypes
 import sys
 
-# malloc.h of glibc: their numbers are part of its binary interface.
+# From glibc's malloc.h. The numbers are part of its binary interface, so they never change.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 _LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep freed memory for the next allocation, for the rest of this process; return whether it will.
+    """Tell glibc to keep freed memory for the rest of this process; return whether it will.
 
-    By default it returns every large tensor to the system when it is freed, and the system hands out the next one page
-    by page, zeroed, while a step on a CPU makes and frees gigabytes. The process then stays as large as its largest
-    step. Other C libraries and systems are left as they are.
+    A training step on a CPU allocates and frees gigabytes. By default glibc returns every large freed tensor to the
+    system, and the system fills the memory of the next tensor with zeros, page by page. With kept memory, the process
+    stays as large as its largest step. Other C libraries and other systems stay as they are.
     """
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    # No maps of their own for large blocks, and no giving back from the end of the heap.
+    # Allocate large blocks on the heap too, and never return the end of the heap to the system.
     return mallopt(_M_MMAP_MAX, 0) == 1 and mallopt(_M_TRIM_THRESHOLD, _LARGEST) == 1

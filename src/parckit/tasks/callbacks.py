@@ -1,14 +1,16 @@
-"""What a run tells about itself while it goes."""
+"""What a run logs and reports while it trains."""
 
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from parckit.contract import InputError
 from parckit.data import Batch
 from parckit.tasks.module import MIN_BATCH, TrainingModule
 
@@ -16,14 +18,14 @@ _log = logging.getLogger(__name__)
 
 
 class StepMetrics(Callback):
-    """Count an epoch's images and losses; log loss, learning rate and throughput of some of its steps.
+    """Count an epoch's images and losses; log loss, learning rate and throughput of some steps.
 
-    These are a run's first step and every `log_every_n_steps`-th; the loss is that of a step's last batch, in the first
-    process. They go to the loggers directly: `LightningModule.log` takes a third of a millisecond for every number, in
-    every step. A run that resumes within an epoch counts from there.
+    The first step of the run and every `log_every_n_steps`-th step are logged. The logged loss is the loss of the
+    step's last batch in the first process. The numbers go to the loggers directly, because `LightningModule.log` takes
+    a third of a millisecond per number and step. A run that resumes inside an epoch counts from there on.
 
     Attributes:
-        latest_loss: what was logged last; None before.
+        latest_loss: the loss that was logged last; None before the first one.
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class StepMetrics(Callback):
 
     @property
     def images_per_second(self) -> float | None:
-        """Throughput of the epoch's training so far, loading included: this process's, times their number.
+        """Throughput of the epoch so far, with loading: this process's throughput times the number of processes.
 
         None before the first batch.
         """
@@ -46,26 +48,26 @@ class StepMetrics(Callback):
 
     @property
     def mean_loss(self) -> float | None:
-        """Mean loss of the epoch's batches so far, in this process; None where broken images left no whole batch."""
+        """Mean loss of the epoch's batches so far in this process; None if no batch had enough images."""
         return float(self._loss_sum) / self._losses if self._losses else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count: no epoch is said to start in a run that resumes in the middle of one."""
+        """Begin to count. Lightning reports no start of the epoch if a run resumes inside it."""
         self._told_step = trainer.global_step
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count anew."""
+        """Begin to count from zero."""
         del trainer, pl_module
         self._begin()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock: an epoch may be validated several times."""
+        """Stop the clock. An epoch may be validated several times."""
         del trainer, pl_module
         self._paused = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let the clock go on."""
+        """Continue the clock."""
         del trainer, pl_module
         pause = time.perf_counter() - self._paused
         self._start, self._end = self._start + pause, self._end + pause
@@ -73,9 +75,9 @@ class StepMetrics(Callback):
     def on_train_batch_end(  # pyright: ignore[reportIncompatibleMethodOverride] - only our module knows its learning rate
         self, trainer: Trainer, pl_module: TrainingModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Count the batch, and log if it ended a step that is to be logged. Nothing here waits for the loss."""
+        """Count the batch; log if it is the last one of a step that is logged. Counting does not wait for the loss."""
         del batch_idx
-        # Count. A batch that is too small has a loss of zero, which is no loss.
+        # Count. A batch that is too small for training has a loss of zero, which does not count.
         self._end = time.perf_counter()
         self._batches += 1
         self._images += len(batch.targets) * trainer.world_size
@@ -83,7 +85,8 @@ class StepMetrics(Callback):
         if loss is not None and len(batch.targets) < MIN_BATCH:
             loss = None
         if loss is not None:
-            loss = loss.float() * trainer.accumulate_grad_batches  # Lightning has divided it
+            # Lightning has divided the loss by the number of accumulated batches, and the module has weighted it.
+            loss = loss.float() * trainer.accumulate_grad_batches / pl_module.loss_weight
             self._loss_sum, self._losses = self._loss_sum + loss, self._losses + 1
         # Log the first step and every N-th one.
         step = trainer.global_step
@@ -100,17 +103,65 @@ class StepMetrics(Callback):
 
 
 class SkippedImages(Callback):
-    """Say after each epoch how many broken images training and validation left out."""
+    """Count the broken images that `--data.on_error skip` leaves out; warn after every epoch, stop if there are many.
 
-    def __init__(self) -> None:
-        self._skipped = 0
+    A run also stops if a validation has no image, or if no training batch of an epoch had enough images for a loss:
+    such a run learns nothing, and its best checkpoint says nothing.
+
+    Args:
+        max_broken: largest share of broken images in an epoch or a validation, from 0 to 1.
+        source: where the images come from, for the messages.
+        train_images: number of training images of all processes. An epoch draws at most this many.
+    """
+
+    def __init__(self, *, max_broken: float, source: str, train_images: int) -> None:
+        self._max_broken = max_broken
+        self._source = source
+        self._train_images = train_images
+        self._training = self._validation = _Counts()
+        self._is_first_process = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note which process this is."""
+        del pl_module, stage
+        self._is_first_process = trainer.is_global_zero
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the counts of the epoch so far, for a run that goes on inside it."""
+        return asdict(self._training)
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Take the counts of the epoch so far. A checkpoint has those of the first process."""
+        if self._is_first_process:
+            self._training = _Counts(**state_dict)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count from zero."""
+        del trainer, pl_module
+        self._training = _Counts()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Count."""
-        del trainer, pl_module, outputs, batch_idx
-        self._skipped += batch.skipped
+        """Count a training batch.
+
+        Raises:
+            InputError: if this process alone has too many broken images for the whole epoch.
+        """
+        del pl_module, outputs, batch_idx
+        self._training = self._training.plus(batch)
+        if self._training.skipped > self._max_broken * self._train_images:
+            self._refuse(self._training, f"training images of epoch {trainer.current_epoch}")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the training images before a checkpoint becomes the best one, and count the validation from zero.
+
+        Raises:
+            InputError: if the epoch so far has no loss, or, at its end, too many broken images.
+        """
+        self._validation = _Counts()
+        if not trainer.sanity_checking:
+            self._check_training(trainer, pl_module, is_complete=trainer.is_last_batch)
 
     def on_validation_batch_end(
         self,
@@ -121,14 +172,71 @@ class SkippedImages(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count, but for the trial batches before the first epoch."""
-        del pl_module, outputs, batch_idx, dataloader_idx
-        self._skipped += 0 if trainer.sanity_checking else batch.skipped
+        """Count a validation batch."""
+        del trainer, pl_module, outputs, batch_idx, dataloader_idx
+        self._validation = self._validation.plus(batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check the validation images of all processes, except for Lightning's trial batches.
+
+        Raises:
+            InputError: if there is no image, or too many are broken.
+        """
+        if trainer.sanity_checking:
+            return
+        counts = self._validation.summed(trainer, pl_module)
+        self._check_share(counts, f"validation images of epoch {trainer.current_epoch}", is_empty=not counts.images)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report those of all processes and begin anew."""
-        in_this_process = torch.tensor(self._skipped, device=pl_module.device)
-        skipped = int(trainer.strategy.reduce(in_this_process, reduce_op="sum"))
+        """Check the epoch of all processes, and report the broken images of its training and last validation.
+
+        Raises:
+            InputError: if the epoch has no loss, or too many broken images.
+        """
+        counts = self._check_training(trainer, pl_module, is_complete=True)
+        skipped = counts.skipped + self._validation.summed(trainer, pl_module).skipped
         if skipped and trainer.is_global_zero:
             _log.warning("epoch %d: %d broken images were skipped", trainer.current_epoch, skipped)
-        self._skipped = 0
+        self._training = self._validation = _Counts()
+
+    def _check_training(self, trainer: Trainer, pl_module: LightningModule, *, is_complete: bool) -> "_Counts":
+        counts = self._training.summed(trainer, pl_module)
+        if counts.images or counts.skipped:  # a run that goes on from the end of an epoch has not counted
+            what = f"training images of epoch {trainer.current_epoch}"
+            if is_complete or not counts.losses:
+                self._check_share(counts, what, is_empty=not counts.losses)
+        return counts
+
+    def _check_share(self, counts: "_Counts", what: str, *, is_empty: bool) -> None:
+        if is_empty or counts.skipped > self._max_broken * (counts.images + counts.skipped):
+            self._refuse(counts, what)
+
+    def _refuse(self, counts: "_Counts", what: str) -> None:
+        total = counts.images + counts.skipped
+        accepted = f"--data.max_broken {self._max_broken:g} is the largest share"
+        raise InputError(f"--data {self._source}: {counts.skipped} of {total} {what} are broken; {accepted}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Counts:
+    """Numbers of intact images, of broken images, and of batches with enough intact images for a loss."""
+
+    images: int = 0
+    skipped: int = 0
+    losses: int = 0
+
+    def plus(self, batch: Batch) -> "_Counts":
+        """Return the counts with one more batch."""
+        images = len(batch.targets)
+        return _Counts(
+            images=self.images + images,
+            skipped=self.skipped + batch.skipped,
+            losses=self.losses + (images >= MIN_BATCH),
+        )
+
+    def summed(self, trainer: Trainer, pl_module: LightningModule) -> "_Counts":
+        """Return the sum over all processes."""
+        in_this_process = torch.tensor([self.images, self.skipped, self.losses], device=pl_module.device)
+        summed = cast("Tensor", trainer.strategy.reduce(in_this_process, reduce_op="sum"))
+        images, skipped, losses = (int(number) for number in summed)
+        return _Counts(images=images, skipped=skipped, losses=losses)

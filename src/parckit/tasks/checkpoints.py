@@ -1,4 +1,4 @@
-"""Checkpoints that outlive whatever ends the process: written whole, often, and found again."""
+"""Checkpoints that survive the end of the process: they are written often, and completely or not at all."""
 
 import io
 import logging
@@ -26,7 +26,7 @@ from parckit.networks import read_training
 from parckit.tasks.former import translate_training
 
 SETTINGS_KEY = "parckit_settings"
-"""Where a checkpoint keeps the settings that `Continuity` compares, beside the network's spec."""
+"""Key of the settings in a checkpoint that `Continuity` compares."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,21 +36,22 @@ _ENDINGS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP
 
 @final
 class AtomicCheckpointIO(CheckpointIO):
-    """Write checkpoints whole or not at all.
+    """Write checkpoints completely or not at all.
 
-    The file is written beside its target, forced to the disk, then renamed, so that neither a kill nor a power cut
-    leaves half of one under its name. A `last.ckpt` makes room for the next one as `previous.ckpt`.
+    A checkpoint is written to a temporary file, forced to the disk, and then renamed. So neither a kill nor a power cut
+    leaves a partial file under the checkpoint's name. An old `last.ckpt` is renamed to `previous.ckpt`.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, object], path: str | Path, storage_options: object = None) -> None:
-        """Write; `storage_options` is Lightning's and unused.
+        """Write a checkpoint. `storage_options` comes from Lightning and is not used.
 
         Raises:
-            InputError: if the disk is full or the folder cannot be written; what was there stays.
+            InputError: if the disk is full or the folder cannot be written. The old checkpoints stay.
         """
         del storage_options
         target = Path(path)
-        content = io.BytesIO()  # torch's own writer turns a full disk into an error that does not say so
+        # Not straight to the file: torch's error about a full disk does not say that the disk is full.
+        content = io.BytesIO()
         torch.save(checkpoint, content)
         try:
             with replacing(target) as temporary:
@@ -60,7 +61,7 @@ class AtomicCheckpointIO(CheckpointIO):
             _sync_names(target.parent)
         except OSError as error:
             problem = f"{target}: cannot be written ({error.strerror})"
-            raise InputError(f"{problem}; the checkpoints written before are intact") from error
+            raise InputError(f"{problem}; the earlier checkpoints are intact") from error
 
     def load_checkpoint(
         self,
@@ -68,29 +69,29 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: object = None,
         weights_only: bool | None = None,  # noqa: FBT001 - Lightning's signature
     ) -> dict[str, object]:
-        """Read to the CPU, executing nothing; the other arguments are Lightning's and unused.
+        """Read a checkpoint to the CPU without running code from it. The other arguments, Lightning's, are not used.
 
         Raises:
-            InputError: if it is damaged, or not written by `parckit train`.
+            InputError: if the file is damaged, or not written by `parckit train`.
         """
         del map_location, weights_only
         return translate_training(read_training(Path(path))[1])
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Delete a checkpoint, if it is there."""
+        """Delete a checkpoint if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
 @final
 class SaveBest(ModelCheckpoint):
-    """Lightning's, but it knows its checkpoints again when a run goes on in a folder that was moved or copied.
+    """Lightning's callback that keeps the best checkpoints, also when a run goes on in a moved or copied folder.
 
-    Lightning would forget them and their scores, and let the next epoch replace a better one; or remember those that
-    were not copied along.
+    Lightning itself would forget the checkpoints and their scores, and a worse one could replace the best one. Or it
+    would remember checkpoints that were not copied.
     """
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
-        """Point to where the checkpoints are, if the run goes on from one of this folder."""
+        """Correct the paths of the best checkpoints if the run goes on from a checkpoint in this folder."""
         del pl_module
         folder = Path(cast("str", self.dirpath))
         state = cast("dict[str, dict[str, object]]", checkpoint["callbacks"]).get(self.state_key)
@@ -106,23 +107,34 @@ class SaveBest(ModelCheckpoint):
         state["best_model_score"] = scores[ranked[0]] if ranked else None
         state["kth_best_model_path"] = ranked[-1] if len(ranked) == self.save_top_k else ""
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove what a killed run left: worse checkpoints that it had replaced, but not yet removed."""
+        del pl_module
+        # Lightning would never remove the checkpoint that the run goes on from.
+        trainer.ckpt_path = None
+        remembered = {Path(path).name for path in self.best_k_models}
+        for path in Path(cast("str", self.dirpath)).glob("best-*-*.ckpt") if trainer.is_global_zero else ():
+            step = path.stem.rpartition("-")[2]
+            if path.name not in remembered and step.isdecimal() and int(step) <= trainer.global_step:
+                path.unlink()
+
 
 @final
 class SaveLast(Checkpoint):
-    """Write `last.ckpt` after every epoch, every so many minutes in it, and when the process is asked to end.
+    """Write `last.ckpt` after every epoch, after some minutes inside an epoch, and when the process is asked to end.
 
-    SIGTERM, Ctrl-C and the closing of the terminal ask; a second Ctrl-C does not wait.
+    SIGTERM, Ctrl-C and a closed terminal ask the process to end. A second Ctrl-C ends it without saving.
 
-    Inside an epoch it waits for the end of an optimizer step, for gradients that are being accumulated are not saved,
-    and for the end of a validation that is due.
+    Inside an epoch, the callback waits until the optimizer step is complete, because accumulated gradients are not
+    saved. If a validation follows, it waits until the validation is complete.
 
     Args:
-        folder: where to.
-        minutes: at most so much work is lost.
-        clock: tells seconds.
+        folder: folder of `last.ckpt`.
+        minutes: longest time between two saves, so the most work that can be lost.
+        clock: returns the time in seconds.
 
     Attributes:
-        asked_by: number of the signal by which this process was asked to end; None if it was not.
+        asked_by: number of the signal that asked this process to end; None if there was none.
 
     Raises:
         InputError: if `minutes` is not positive.
@@ -138,16 +150,16 @@ class SaveLast(Checkpoint):
         self.asked_by: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove what a killed run was writing."""
+        """Remove the temporary files of a killed run."""
         del pl_module, stage
         if trainer.is_global_zero:
-            remove_leftovers(self._path.parent, names=r".*\.ckpt")
+            remove_leftovers(self._path.parent, names=r".*\.(ckpt|safetensors|yaml)")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count the minutes and to listen for signals, but for those that are ignored, as SIGHUP under nohup.
+        """Begin to count the minutes and to handle signals; ignored signals stay ignored, such as SIGHUP under nohup.
 
-        Lightning's own handler of SIGTERM would broadcast at once, wherever the other processes are, and all would wait
-        for ever. Lightning puts all handlers back when the training ends.
+        Lightning's own handler of SIGTERM would send a message to the other processes at once. They may be in another
+        operation, and then all processes would wait for ever. Lightning restores all handlers when the training ends.
         """
         del trainer, pl_module
         self._saved_at = self._clock()
@@ -159,11 +171,11 @@ class SaveLast(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Save if one of the processes finds it is time, or is asked to end.
+        """Save if the minutes have passed in one of the processes, or if one of them is asked to end.
 
         Raises:
-            SIGTERMException: in all of them, if one is asked to end.
-            KeyboardInterrupt: instead of it, where Ctrl-C asked.
+            SIGTERMException: in all processes, if one of them is asked to end.
+            KeyboardInterrupt: instead, in a process that Ctrl-C asked.
         """
         del pl_module, outputs, batch
         if not _is_between_steps(trainer, batch_idx + 1):
@@ -175,11 +187,11 @@ class SaveLast(Checkpoint):
             self._end_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the epoch, validated and all.
+        """Save the complete epoch, after its validation.
 
         Raises:
-            SIGTERMException: in all processes, if one is asked to end.
-            KeyboardInterrupt: instead of it, where Ctrl-C asked.
+            SIGTERMException: in all processes, if one of them is asked to end.
+            KeyboardInterrupt: instead, in a process that Ctrl-C asked.
         """
         del pl_module
         self._save(trainer)
@@ -202,9 +214,9 @@ class SaveLast(Checkpoint):
 
 
 def _is_between_steps(trainer: Trainer, batches: int) -> bool:
-    """Return whether after so many batches of an epoch a step is done and no validation or epoch's end follows."""
+    """Return whether, after `batches` batches, a step is complete and no validation or epoch's end follows."""
     due = cast("float", trainer.val_check_batch) if trainer.enable_validation else None
-    # Validation by batches of all epochs has no interval in epochs.
+    # Without an interval in epochs, validation counts the batches of all epochs.
     counted = (
         batches if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.epoch_loop.total_batch_idx + 1
     )
@@ -220,7 +232,7 @@ def _write_to_disk(path: Path, content: io.BytesIO) -> None:
 
 
 def _sync_names(folder: Path) -> None:
-    """Force a folder's list of names to the disk; only POSIX systems let a folder be opened for that."""
+    """Force the names in a folder to the disk. This is possible only on POSIX systems, where a folder can be opened."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -4,26 +4,25 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, cast, final
 
+import numpy as np
+import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing, Task
-from parckit.data import (
-    AugmentSettings,
-    Collate,
-    Split,
-    Table,
-    TrainTransform,
-    Transform,
-    collate_classes,
-    eval_transform,
-    open_table,
-    train_transform,
+from parckit.data import AugmentSettings, Sampling, Table, TrainTransform, train_transform
+from parckit.tasks.class_weights import (
+    ClassWeights,
+    check_class_weights,
+    describe_class_weights,
+    resolve_class_weights,
 )
-from parckit.measure.classification import ClassificationMetric
 from parckit.tasks.distill import DistillationSettings, Distiller
 from parckit.tasks.mixing import MixingSettings
 from parckit.tasks.task import TrainingTask
+
+_USUAL = AugmentSettings()
 
 
 @final
@@ -34,12 +33,16 @@ class Classify(TrainingTask):
         label_smoothing: share of the target spread over all classes, in training only.
         mixing: how training mixes the images of a batch; None: not at all.
         distillation: a teacher to learn from beside the labels; None: nobody.
+        augment: random changes of the training images.
+        class_weights: how much an image of a class counts in the training loss: `balanced` gives all classes the same
+            weight in all, `{CLASS: WEIGHT}` leaves 1 to the classes that it does not name, `[WEIGHT, ...]` has one for
+            every class. The mean over the images is scaled to 1. None: all images count the same.
 
     Attributes:
         distiller: the loss with a teacher; None without one.
 
     Raises:
-        InputError: if `label_smoothing` is not in [0, 1).
+        InputError: if `label_smoothing` is not in [0, 1), or a class weight is negative or not finite.
     """
 
     name: ClassVar[Task] = "classify"
@@ -52,35 +55,56 @@ class Classify(TrainingTask):
         label_smoothing: float = 0.1,
         mixing: MixingSettings | None = None,
         distillation: DistillationSettings | None = None,
+        augment: AugmentSettings = _USUAL,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise InputError(f"label_smoothing={label_smoothing}: must lie in [0, 1)")
+        check_class_weights(class_weights)
         self._label_smoothing = label_smoothing
+        self._wanted_weights: ClassWeights | None = class_weights
+        # The weights follow from the recipe and the data, so checkpoints do not hold them.
+        self.register_buffer("_class_weights", None, persistent=False)
+        self._class_weights: Tensor | None
+        self._notes: list[str] = []
+        self._augment = augment
         self._mixing = mixing
         self._distillation = distillation
         self._mix: nn.Module | None = None
         self.distiller: Distiller | None = None
 
-    def open_table(self, source: str, *, split: str) -> Table:
-        """Open pictures in classes; a single class is nothing to learn."""
-        table = open_table(source, split=cast("Split", split))
-        if len(table.labels) == 1:
-            raise InputError(f"{source}: has the class {table.labels[0]!r} alone; is it a folder too high?")
-        return table
+    def check_labels(self, labels: Sequence[str], *, source: str) -> None:
+        """Refuse a single class: there is nothing to learn."""
+        if len(labels) == 1:
+            raise InputError(f"{source}: has only the class {labels[0]!r}; is the folder one level too high?")
 
-    def train_transform(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
-        """Return random crops, flips and colours; the class stays."""
-        return train_transform(preprocessing, augment=augment)
+    def image_classes(self, table: Table) -> NDArray[np.int64]:
+        """Return the class index of every image."""
+        return np.asarray(table.targets, dtype=np.int64)
 
-    def eval_transform(self, preprocessing: Preprocessing) -> Transform:
-        """Return the evaluation preprocessing; the class stays."""
-        return eval_transform(preprocessing)
+    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+        """Compute the class weights.
+
+        Raises:
+            InputError: if `class_weights` does not fit the classes.
+        """
+        if self._wanted_weights is None:
+            return
+        images = np.bincount(self.image_classes(table), minlength=len(table.labels))
+        draws = images if sampling == "natural" else (images > 0).astype(np.int64)
+        weights = resolve_class_weights(self._wanted_weights, labels=table.labels, draws=draws)
+        self._class_weights = torch.tensor(weights, dtype=torch.float32)
+        self._notes.append(describe_class_weights(weights, labels=table.labels))
 
     @property
-    def collate(self) -> Collate:
-        """Stacks images and class indices."""
-        return collate_classes
+    def notes(self) -> Sequence[str]:
+        """The class weights, if there are any."""
+        return self._notes
+
+    def train_transform(self, preprocessing: Preprocessing) -> TrainTransform:
+        """Return random crops, flips and colours; the class stays."""
+        return train_transform(preprocessing, augment=self._augment)
 
     def begin(self, network: nn.Module, spec: NetworkSpec) -> None:
         """Build the mixer, and open the teacher."""
@@ -100,16 +124,34 @@ class Classify(TrainingTask):
 
     def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         """Return cross-entropy, blended with what the teacher says."""
-        supervised = partial(F.cross_entropy, target=targets, label_smoothing=self._label_smoothing)
+        supervised = partial(self._cross_entropy, targets=targets)
         if self.distiller is None:
             return supervised(network(images))
         return cast("Tensor", self.distiller(network, images, supervised=supervised))
 
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over the images of `- sum(weight * target * log p)` over the classes.
+
+        `target` is 1 for the class of the image, after mixing and smoothing it is a distribution over the classes.
+        torch's own mean over weighted images divides by the weights of the batch, which would take them back in
+        batches of one class, and would make the loss depend on how images are split into batches and processes.
+
+        Shape:
+            logits: (B, classes)
+            targets: (B,) class indices, or (B, classes) probabilities
+        """
+        if self._class_weights is None:
+            return F.cross_entropy(logits, targets, label_smoothing=self._label_smoothing)
+        losses = F.cross_entropy(
+            logits.float(),
+            targets.float() if targets.is_floating_point() else targets,
+            weight=self._class_weights,
+            label_smoothing=self._label_smoothing,
+            reduction="none",
+        )
+        return losses.mean()
+
     def validation_losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
-        """Return plain cross-entropy."""
+        """Return plain cross-entropy, without smoothing and class weights."""
         (logits,) = outputs
         return F.cross_entropy(logits, targets, reduction="none")
-
-    def make_metric(self, spec: NetworkSpec) -> ClassificationMetric:
-        """Return top-1 and top-5."""
-        return ClassificationMetric(len(spec.labels))

@@ -15,12 +15,12 @@ _PROCESSES = "processes"
 
 @final
 class Continuity(Callback):
-    """Write settings into every checkpoint, and compare those of a run that goes on from one.
+    """Write settings into every checkpoint, and compare them when a run goes on from a checkpoint.
 
     Args:
-        always: settings that must equal the checkpoint's, by the names of their options.
-        within_epochs: settings that must equal the checkpoint's only if it was written inside an epoch: they decide
-            which images are left of it. The number of processes is one of them.
+        always: name of the option -> setting that must always equal the checkpoint's.
+        within_epochs: the same for settings that must equal the checkpoint's only if it was written inside an epoch:
+            they decide which images remain in the epoch. The number of processes is one of them too.
     """
 
     def __init__(self, *, always: Mapping[str, object], within_epochs: Mapping[str, object]) -> None:
@@ -28,14 +28,14 @@ class Continuity(Callback):
         self._within_epochs = _plain(within_epochs)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, object]) -> None:
-        """Add the settings."""
+        """Add the settings to a checkpoint."""
         del pl_module
         checkpoint[SETTINGS_KEY] = {**self._always, **self._within_epochs, _PROCESSES: trainer.world_size}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Let a run that goes on from an epoch's end begin the next epoch, and so count it.
+        """Let a run that goes on from the end of an epoch begin with the next epoch.
 
-        Where the run is limited in steps, Lightning goes through the finished epoch once more, without a batch of it.
+        If the run is limited in steps, Lightning would go through the finished epoch once more, without any batch.
         """
         del pl_module
         loop = trainer.fit_loop
@@ -48,23 +48,23 @@ class Continuity(Callback):
         loop.epoch_loop.reset_restart_stage()
 
     def check(self, resumed: Resumable, *, processes: int) -> None:
-        """Compare what a checkpoint was trained with.
+        """Compare the settings with those of the checkpoint.
 
         Raises:
-            InputError: for the first setting that is another.
+            InputError: for the first setting that differs.
         """
         trained = resumed.settings
         is_within = resumed.position.batches > 0
         compared = {**self._always, **({**self._within_epochs, _PROCESSES: processes} if is_within else {})}
         for name, value in compared.items():
             if trained.get(name, value) != value:
-                only = "was written before its epoch's end and goes on" if name not in self._always else "goes on"
-                told = f"{name} {_shown(trained[name])}, not {_shown(value)}"
-                raise InputError(f"{resumed.path}: {only} only with {told}")
+                why = "was written inside an epoch and goes on" if name not in self._always else "goes on"
+                expected = f"{name} {_shown(trained[name])}, not {_shown(value)}"
+                raise InputError(f"{resumed.path}: {why} only with {expected}")
 
 
 def _plain(settings: Mapping[str, object]) -> Mapping[str, object]:
-    """Return them as JSON has them: the parser's own kinds of numbers could not be read without executing code."""
+    """Return settings as plain JSON values. A checkpoint with the parser's number types would need code to be read."""
     return json.loads(json.dumps(settings))
 
 

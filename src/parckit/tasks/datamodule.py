@@ -1,6 +1,6 @@
 """The one LightningDataModule: training and validation images of any task."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import final, get_args
 
 from lightning.pytorch import LightningDataModule
@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import (
-    AugmentSettings,
+    MOST_WORKERS,
     Batch,
     BatchShape,
     DrawnImages,
@@ -17,9 +17,16 @@ from parckit.data import (
     OnError,
     OneSize,
     Progressive,
+    Sampling,
     SeededBatches,
     Sizes,
+    describe_run,
     image_loader,
+    match_classes,
+    name_numbers,
+    name_source,
+    order_classes,
+    read_class_names,
     train_loader,
 )
 from parckit.tasks.module import MIN_BATCH
@@ -32,35 +39,46 @@ class DataSettings:
     """The data of a recipe, and what training does to them.
 
     Attributes:
-        source: `digits`, a folder of class folders, a folder or pattern of tar shards, or `hf://NAME`.
+        source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
+            or `hf://NAME`; or a list of these.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
-        augment: what training does to an image beside that.
         sizes: how training varies the images' size; None: it does not.
         repeats: how often an epoch shows an image, each time augmented anew; it has as many steps, so shows only one
             image in `repeats` (repeated augmentation, arXiv:1902.05509).
+        sampling: `natural` shows every image once in an epoch. `balanced` shows every class equally often: an image of
+            a rare class several times, each time augmented anew, and only some of the images of frequent classes.
         batch_size: images per step and process; if sizes vary, at the base one.
         workers: loader processes; 0 loads in the training process.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        class_names: text file with one class name per line, in the order of the network's outputs. It names the classes
+            of a source that has only numbers. None: the source's names and their order.
+        max_broken: if more than this share of the images of an epoch or a validation is broken, `skip` stops too.
 
     Raises:
-        InputError: if `batch_size` or `workers` is out of range, or `on_error` is unknown.
+        InputError: if `batch_size`, `workers` or `max_broken` is out of range, or `on_error` or `sampling` is unknown.
     """
 
-    source: str
+    source: list[str] | str
     preprocessing: Preprocessing
-    augment: AugmentSettings = field(default_factory=AugmentSettings)
     sizes: MultiScale | Progressive | None = None
     repeats: int = 1
+    sampling: Sampling = "natural"
     batch_size: int = 64
     workers: int = 2
     on_error: OnError = "raise"
+    class_names: str | None = None
+    max_broken: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.batch_size < MIN_BATCH or self.workers < 0:
+        if self.batch_size < MIN_BATCH or not 0 <= self.workers <= MOST_WORKERS:
             values = f"batch_size={self.batch_size}, workers={self.workers}"
-            raise InputError(f"{values}: need at least {MIN_BATCH} and at least 0")
+            raise InputError(f"{values}: need at least {MIN_BATCH} and from 0 to {MOST_WORKERS}")
         if self.on_error not in get_args(OnError):
             raise InputError(f"on_error={self.on_error!r}: choose from {get_args(OnError)}")
+        if self.sampling not in get_args(Sampling):
+            raise InputError(f"sampling={self.sampling!r}: choose from {get_args(Sampling)}")
+        if not 0 <= self.max_broken <= 1:
+            raise InputError(f"max_broken={self.max_broken}: must lie in [0, 1]")
 
 
 @final
@@ -68,7 +86,7 @@ class TrainingData(LightningDataModule):
     """Images of one source, split into training and validation.
 
     Args:
-        settings: source, sizes and augmentation.
+        settings: source, preprocessing and sizes.
         task: opens the source, and says what is done to a picture.
         seed: of order, sizes and augmentation.
 
@@ -76,6 +94,7 @@ class TrainingData(LightningDataModule):
         settings: as given.
         labels: class names by index.
         train_images: number of training images.
+        summary: what is trained and validated on, and what is left out: a few lines.
 
     Raises:
         InputError: if the source cannot be opened, or does not fill one training batch.
@@ -85,17 +104,27 @@ class TrainingData(LightningDataModule):
         super().__init__()
         self.settings = settings
         self._seed = seed
-        self._collate = task.collate
+        self._collate = task.evaluator.collate
         self._sizes: Sizes = settings.sizes or OneSize()
         self._plan = RunPlan(batch_size=settings.batch_size)
         preprocessing = settings.preprocessing
-        transform = task.train_transform(preprocessing, augment=settings.augment)
-        table = task.open_table(settings.source, split="train")
+        transform = task.train_transform(preprocessing)
+        names = None if settings.class_names is None else read_class_names(settings.class_names)
+        table = task.evaluator.open_table(settings.source, split="train")
+        source = name_source(settings.source)
+        table = table if names is None else order_classes(table, names, source=source)
+        task.check_labels(table.labels, source=source)
+        task.see_images(table, sampling=settings.sampling)
+        self._classes = task.image_classes(table) if settings.sampling == "balanced" else None
         self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)
         self.labels, self.train_images = table.labels, len(self._train)
         self._make_batches()
-        held_out = task.open_table(settings.source, split="val")
-        self._val = IndexedImages(held_out, transform=task.eval_transform(preprocessing), on_error=settings.on_error)
+        held_out = task.evaluator.open_table(settings.source, split="val")
+        held_out = held_out if names is None else name_numbers(held_out, names, source=source)
+        held_out = match_classes(held_out, table.labels, source=source)
+        self.summary = describe_run(table, held_out)
+        eval_transform = task.evaluator.transform(preprocessing)
+        self._val = IndexedImages(held_out, transform=eval_transform, on_error=settings.on_error)
 
     def batches_per_epoch(self, *, processes: int) -> int:
         """Return how many batches a whole epoch has in each process."""
@@ -139,6 +168,7 @@ class TrainingData(LightningDataModule):
             repeats=self.settings.repeats,
             epochs=self._plan.epochs,
             seed=self._seed,
+            classes=self._classes,
             process=process,
             processes=processes,
         )

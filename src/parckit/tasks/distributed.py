@@ -1,4 +1,4 @@
-"""What a training of several processes has to mind."""
+"""What a training in several processes needs."""
 
 import signal
 from collections.abc import Generator
@@ -23,28 +23,28 @@ def is_distributed() -> bool:
 
 @final
 class SyncNorms(LayerSync):
-    """Let batch norms see the images of all processes.
+    """Let batch norms use the images of all processes.
 
-    Lightning's own plugin uses torch's conversion, which takes the activation out of timm's norms that include one.
+    Lightning's own plugin uses torch's conversion, which removes the activation from timm's norms that include one.
     """
 
     def apply(self, model: nn.Module) -> nn.Module:
-        """Replace the batch norms; parameters, buffers and keys stay."""
+        """Replace the batch norms; parameters, buffers and keys stay the same."""
         return cast("nn.Module", convert_sync_batchnorm(model))
 
     def revert(self, model: nn.Module) -> nn.Module:
-        """Leave them: outside of training they compute what the others do."""
+        """Keep the replaced norms: outside of training they compute the same as ordinary batch norms."""
         return model
 
 
 @contextmanager
 def ending_together(trainer: Trainer) -> Generator[None]:
-    """Let no process that Lightning has started outlive the first one's error.
+    """End the processes that Lightning has started if the body fails in the first process.
 
-    Whoever waits for another process is not told why that one ended.
+    A process that waits for another process does not learn why the other one ended.
 
     Raises:
-        LostProcessError: if the error comes from the end of another process.
+        LostProcessError: if the body fails because another process has ended.
     """
     try:
         yield
@@ -53,12 +53,12 @@ def ending_together(trainer: Trainer) -> Generator[None]:
             trainer.strategy.launcher.kill(_KILL)
         if isinstance(error, RuntimeError) and _is_lost_process(error):
             raise LostProcessError(
-                "another process of this training has ended: it says why, unless it was killed, as by a system out of"
-                " memory; --resume auto goes on from the last checkpoint"
+                "another process of this training has ended; its own message says why, unless the system killed it, for"
+                " example because memory was full; --resume auto goes on from the last checkpoint"
             ) from error
         raise
 
 
 def _is_lost_process(error: RuntimeError) -> bool:
-    """Tell by the exception; gloo, which connects CPUs, has none of its own, but its path in the message."""
+    """Return whether another process is gone. Gloo, which connects CPUs, has no exception class; its path tells."""
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)

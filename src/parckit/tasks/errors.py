@@ -1,25 +1,25 @@
-"""How a training can end before its time."""
+"""Errors that end a training early."""
 
 from parckit.contract import ParckitError
 
 _SIGNAL_BASE = 128
-"""A shell and SLURM report 128 + N for a process that signal N ended."""
+"""A process that was ended by signal N exits with 128 + N, as shells and SLURM report it."""
 
 
 class DivergedError(ParckitError, RuntimeError):
-    """The loss is no number any more."""
+    """The loss is not a finite number."""
 
 
 class LostProcessError(ParckitError, RuntimeError):
-    """Another process of the training is gone."""
+    """Another process of the training has ended."""
 
 
 class TerminatedError(ParckitError, RuntimeError):
-    """The training was asked to end, and did.
+    """A signal asked the training to end, and it has ended.
 
     Args:
-        message: what the command line shows.
-        signum: number of the signal that asked.
+        message: the line that the command line shows.
+        signum: number of the signal.
     """
 
     def __init__(self, message: str, *, signum: int) -> None:

@@ -1,5 +1,7 @@
-"""What stops a run that cannot come to a good end."""
+"""Stop a run whose loss is not a finite number."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -14,13 +16,13 @@ from parckit.tasks.errors import DivergedError
 
 @final
 class StopOnNaN(Callback):
-    """Stop before a loss that is not finite spoils the weights, and save what it was computed from.
+    """Stop if the loss is not finite, before it changes the weights, and save the batch and the weights.
 
-    `nan-stepN.ckpt` opens like every checkpoint; beside the weights it holds `batch` (images, targets), `epoch`,
+    `torch.load` reads the file `nan-stepN.ckpt`. It also holds `batch` (images, targets), `epoch`,
     `batch_idx` and `global_step`.
 
     Args:
-        folder: where to.
+        folder: folder of the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +36,7 @@ class StopOnNaN(Callback):
         self._batch, self._batch_idx = batch, batch_idx
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look at the loss.
+        """Check the loss.
 
         Raises:
             DivergedError: if it is not finite.
@@ -59,3 +61,18 @@ class StopOnNaN(Callback):
         }
         pl_module.on_save_checkpoint(content)
         return content
+
+
+@contextmanager
+def anomalies_named(trainer: Trainer) -> Generator[None]:
+    """Turn what `--trainer.detect_anomaly` finds into one line.
+
+    Raises:
+        DivergedError: if torch found a gradient that is NaN.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "returned nan values" not in str(error):
+            raise
+        raise DivergedError(f"--trainer.detect_anomaly: {error} The step is {trainer.global_step}.") from error

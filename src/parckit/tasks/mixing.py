@@ -1,4 +1,4 @@
-"""Mixing the images of a batch two by two, and their classes with them."""
+"""Mix pairs of images in a batch, and their classes too."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from parckit.contract import InputError
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
 class MixingSettings:
-    """Each batch is mixed by mixup (arXiv:1710.09412) or by CutMix (arXiv:1905.04899), all its pairs alike.
+    """Every batch is mixed by mixup (arXiv:1710.09412) or CutMix (arXiv:1905.04899), all its pairs in the same way.
 
     The defaults are those of ConvNeXt (arXiv:2201.03545, appendix A.1) and of ParCNetV2.
 
     Attributes:
-        mixup: alpha of the distribution Beta(alpha, alpha) of an image's weight in mixup; 0 leaves mixup out.
-        cutmix: the same of the share of the area that an image keeps in CutMix; 0 leaves CutMix out.
-        switch: probability of CutMix where both are in use.
+        mixup: the weight of an image in mixup is drawn from Beta(alpha, alpha), and this is alpha; 0: no mixup.
+        cutmix: the share of its area that an image keeps in CutMix is drawn in the same way; 0: no CutMix.
+        switch: probability of CutMix if both are used.
 
     Raises:
-        InputError: if an alpha is negative, both are 0, or `switch` is no probability.
+        InputError: if an alpha is negative, both are 0, or `switch` is not in [0, 1].
     """
 
     mixup: float = 0.8
@@ -35,9 +35,10 @@ class MixingSettings:
             raise InputError(f"mixing.switch={self.switch}: must lie in 0..1")
 
     def build(self, *, num_classes: int) -> nn.Module:
-        """Return the mixer of a batch; it draws from torch's global generator.
+        """Return the module that mixes a batch; it draws from torch's global generator.
 
-        Every image meets the one before it, so batches must be shuffled. Targets turn from indices into probabilities.
+        Every image is mixed with the image before it, so batches must be shuffled. Targets change from class indices to
+        probabilities.
 
         Shape:
             (B, 3, H, W), (B,) -> (B, 3, H, W), (B, num_classes)

@@ -14,8 +14,12 @@ from torchmetrics import MeanMetric, Metric
 
 from parckit.contract import SPEC_KEY, InputError, NetworkSpec
 from parckit.data import Batch
-from parckit.networks import check_input
+from parckit.networks import check_input, head_of
+from parckit.processing import make_decoder
+from parckit.tasks.accumulation import StepWeights
 from parckit.tasks.distributed import is_distributed
+from parckit.tasks.errors import DivergedError
+from parckit.tasks.freezing import Freeze, freeze
 from parckit.tasks.optim import OptimizerSettings, RunLength, ScheduleSettings, set_lr
 from parckit.tasks.plan import RunPlan
 from parckit.tasks.precision import keep_strided_depthwise_float32
@@ -41,6 +45,8 @@ class ModelSettings:
             .safetensors file of parckit's; a classifier for other classes is left out. None: fresh weights.
         optimizer: which one, its learning rate and weight decay.
         schedule: how the learning rate changes.
+        freeze: what keeps its weights and its norms' statistics: `backbone` for everything but the classifier, or N for
+            everything up to the end of stage N, counted from 1. None: everything is trained.
         freeze_norms: batch norms keep the statistics they have, for fine-tuning with batches too small to renew them.
         channels_last: keep maps with channels innermost, the faster layout for most convolutions on CPUs and GPUs.
 
@@ -55,6 +61,7 @@ class ModelSettings:
     weights: str | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    freeze: Freeze | None = None
     freeze_norms: bool = False
     channels_last: bool = True
 
@@ -109,6 +116,7 @@ class TrainingModule(LightningModule):
         self._seed = seed
         self._memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model: nn.Module = initial_network(spec, weights=settings.weights).to(memory_format=self._memory_format)
+        self._frozen = [] if settings.freeze is None else freeze(self.model, settings.freeze, name=spec.backbone)
         task.begin(self.model, spec)
         self.task = task
         for size in {spec.preprocessing.size, *sizes}:
@@ -116,11 +124,14 @@ class TrainingModule(LightningModule):
             task.check_size(size)
         # The guards check numbers; a metric's own check would wait for the GPU at every batch.
         self._val_loss = MeanMetric(nan_strategy="disable")
-        self._metric = task.make_metric(spec)
+        self._metric = task.evaluator.metric(spec)
+        self._step = StepWeights(plan, accumulated=plan.accumulated)
+        self._decoder = make_decoder(head_of(spec).decoder(spec), spec, overrides=task.evaluator.decoding)
 
     def setup(self, stage: str) -> None:
-        """Make the network ready for this machine."""
+        """Make the network ready for this machine and this trainer."""
         del stage
+        self._step = StepWeights(self.plan, accumulated=self.trainer.accumulate_grad_batches)
         if self._is_mixed and self.trainer.strategy.root_device.type == "cpu":
             keep_strided_depthwise_float32(self.model)
 
@@ -132,25 +143,52 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Return the loss; no loss where broken images left fewer than two, too few for the batch norms."""
         del batch_idx
-        if len(batch.targets) < MIN_BATCH:
+        is_large_enough = len(batch.targets) >= MIN_BATCH
+        images = len(batch.targets) if is_large_enough else 0
+        self._step.add(images=images, skipped=len(batch.targets) + batch.skipped - images)
+        if not is_large_enough:
             return self._no_loss()
-        images, targets = self.task.change_batch(batch.images, batch.targets)
-        return self.task.loss(self.model, images.to(memory_format=self._memory_format), targets)
+        pictures, targets = self.task.change_batch(batch.images, batch.targets)
+        loss = self.task.loss(self.model, pictures.to(memory_format=self._memory_format), targets)
+        return loss if self.loss_weight == 1 else loss * self.loss_weight
+
+    @property
+    def loss_weight(self) -> float:
+        """Factor of the loss of the present batch; see `StepWeights`."""
+        return self._step.loss_weight
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Let the batches of the step count by their images."""
+        del optimizer
+        self._step.complete(self.trainer, self.parameters())
 
     def _no_loss(self) -> Tensor | None:
-        """Return None, or among several processes a zero whose gradients, zeros, the others are waiting for."""
-        if not is_distributed():
+        """Return None, or a zero loss, whose gradients are zeros, if other processes or batches of the step need it."""
+        if not is_distributed() and not self._step.images:
             return None
         return torch.stack([0 * weight.sum() for weight in self.parameters() if weight.requires_grad]).sum()
 
+    def on_validation_epoch_start(self) -> None:
+        """Keep the mean loss in float32, also if the trainer has made everything else half precision."""
+        if self._val_loss.mean_value.dtype.itemsize < torch.float32.itemsize:
+            self._val_loss.set_dtype(torch.float32)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Add the batch to the mean loss and to the task's metric."""
+        """Add the batch to the mean loss and to the task's metric.
+
+        Raises:
+            DivergedError: if an output is not finite.
+        """
         del batch_idx
         if not len(batch.targets):
             return
         outputs = [output.float() for output in cast("tuple[Tensor, ...]", self(batch.images))]
+        arrays = [output.cpu().numpy() for output in outputs]
+        if not all(np.isfinite(array).all() for array in arrays):
+            when = f"the validation after step {self.trainer.global_step} (epoch {self.trainer.current_epoch})"
+            raise DivergedError(f"an output of the network is not finite in {when}; lower --model.optimizer.lr")
         self._val_loss.update(self.task.validation_losses(outputs, batch.targets))
-        self._metric.update(outputs, batch.targets)
+        self._metric.update(self._decoder(arrays, batch.geometries), batch.targets)
 
     def on_validation_epoch_end(self) -> None:
         """Log the results over all processes' images; those that had none must take part, or the others would wait."""
@@ -159,8 +197,7 @@ class TrainingModule(LightningModule):
         if metric.update_called or not self.trainer.sanity_checking:
             self.log("val_loss", self._val_loss, prog_bar=True)
             for name, value in self._metric.compute().items():
-                if f"val_{name}" in self.task.monitors:
-                    self.log(f"val_{name}", value, prog_bar=True)
+                self.log(f"val_{name}", value, prog_bar=f"val_{name}" in self.task.monitors)
         metric.reset()
 
     def configure_optimizers(self) -> Optimizer:
@@ -186,6 +223,8 @@ class TrainingModule(LightningModule):
         for norm in self.model.modules() if self.settings.freeze_norms else ():
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
                 norm.eval()
+        for part in self._frozen:
+            part.eval()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate, and the generators so that what is drawn depends on nothing that came before."""

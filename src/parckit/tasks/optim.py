@@ -1,4 +1,4 @@
-"""The optimiser and its learning-rate schedule."""
+"""The optimizer and its learning-rate schedule."""
 
 import math
 from collections.abc import Mapping
@@ -17,24 +17,25 @@ Cosine = Literal["run", "rest"]
 Per = Literal["step", "epoch"]
 
 _FUSED = ("adam", "adamw", "sgd")
-"""Optimizers for which torch has one kernel for a whole step."""
+"""Optimizers whose whole step torch can compute in one kernel."""
 _NEED_PACKAGES = ("bnb*", "fused*")
-"""Optimizers that need CUDA and another package (bitsandbytes, Apex)."""
+"""Optimizers that need CUDA and an additional package (bitsandbytes, Apex)."""
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
 class OptimizerSettings:
-    """An optimiser of timm's list, with its parameter groups.
+    """An optimizer of timm's list, with its parameter groups.
 
     Attributes:
         name: timm's name for it (`timm.optim.list_optimizers()`), such as adamw, muon, sgd, rmsproptf.
         lr: highest learning rate.
-        lr_batch: images per step that `lr` is meant for; with another number the whole schedule is scaled in
-            proportion. None: never.
+        lr_batch: number of images per step that `lr` is meant for. For another number, all learning rates are scaled in
+            proportion. None: they are never scaled.
         weight_decay: of tensors with two or more dimensions.
-        decay_all: norms, biases and other one-dimensional parameters decay too.
-        layer_decay: factor of the learning rate from each layer to the one before it; None: all learn equally fast.
-        options: further keywords of the optimiser, such as betas or momentum.
+        decay_all: whether weight decay also applies to norms, biases and other one-dimensional parameters.
+        layer_decay: the learning rate of a layer is this factor times the learning rate of the next layer; None: all
+            layers have the same learning rate.
+        options: more keywords of the optimizer, such as betas or momentum.
     """
 
     name: str = "adamw"
@@ -48,28 +49,28 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         if self.name not in cast("list[str]", list_optimizers()):
             known = cast("list[str]", list_optimizers(exclude_filters=list(_NEED_PACKAGES)))
-            raise InputError(f"optimizer name={self.name!r}: choose from {', '.join(known)}")
+            raise InputError(f"optimizer.name={self.name!r}: choose from {', '.join(known)}")
         if self.lr <= 0 or (self.lr_batch is not None and self.lr_batch < 1):
-            raise InputError(f"lr={self.lr}, lr_batch={self.lr_batch}: must be positive")
+            raise InputError(f"optimizer.lr={self.lr}, optimizer.lr_batch={self.lr_batch}: must be positive")
         if self.weight_decay < 0:
-            raise InputError(f"weight_decay={self.weight_decay}: must be at least 0")
+            raise InputError(f"optimizer.weight_decay={self.weight_decay}: must be at least 0")
         if self.layer_decay is not None and not 0 < self.layer_decay <= 1:
-            raise InputError(f"layer_decay={self.layer_decay}: must lie in (0, 1]")
+            raise InputError(f"optimizer.layer_decay={self.layer_decay}: must lie in (0, 1]")
 
     def lr_factor(self, *, batch: int) -> float:
-        """Return what learning rates are multiplied by for steps of so many images, over all processes and batches."""
+        """Return the factor of all learning rates for steps of `batch` images, over all processes and batches."""
         return 1.0 if self.lr_batch is None else batch / self.lr_batch
 
     def build(self, model: nn.Module, *, lr: float, fused: bool = True) -> TorchOptimizer:
-        """Return the optimiser of a model's trainable parameters; a group's `lr_scale` is what `set_lr` multiplies by.
+        """Return the optimizer of a model's trainable parameters. `set_lr` multiplies by the `lr_scale` of a group.
 
         Args:
-            model: to be trained.
-            lr: learning rate to begin with.
-            fused: take the kernel for whole steps where torch has one and no option says otherwise.
+            model: the network.
+            lr: first learning rate.
+            fused: use torch's kernel for a whole step, if there is one and the options do not decide it.
 
         Raises:
-            InputError: if it refuses an option, or cannot be had on this machine.
+            InputError: if the optimizer refuses an option, or cannot be built on this machine.
         """
         options = self.options
         if self.name in _FUSED and "foreach" not in options:
@@ -89,11 +90,11 @@ class OptimizerSettings:
 
 
 class RunLength(NamedTuple):
-    """How long a training is.
+    """The length of a training.
 
     Attributes:
-        steps: of the optimizer, in all.
-        epochs: in all; the last may be unfinished.
+        steps: number of optimizer steps.
+        epochs: number of epochs; not a whole number if the last epoch is not complete.
     """
 
     steps: int
@@ -102,16 +103,18 @@ class RunLength(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)  # no slots: as above
 class ScheduleSettings:
-    """A cosine with a linear warm-up: a pure function of step and epoch, so that a resumed run needs no state of it.
+    """A cosine with a linear warm-up. It depends only on step and epoch, so a checkpoint needs no state of it.
 
     Attributes:
         min_lr: learning rate at the end.
         warmup_lr: learning rate at the first step; None: `min_lr`.
         warmup: length of the warm-up.
-        warmup_unit: what `warmup` counts: a share of the run, steps or epochs.
-        cosine: whether it runs over the whole `"run"`, its beginning hidden by the warm-up, or over the `"rest"`.
-        per: whether the learning rate changes with every `"step"` or `"epoch"`; a warm-up in steps goes by steps.
-        cooldown_epochs: epochs at `min_lr` at the end of the run.
+        warmup_unit: unit of `warmup`: a share of the run, steps or epochs.
+        cosine: `"run"`: the cosine covers the whole run, and the warm-up replaces its beginning; `"rest"`: the cosine
+            starts after the warm-up.
+        per: whether the learning rate changes with every `"step"` or every `"epoch"`. In a warm-up whose unit is not
+            epochs, it always changes with every step.
+        cooldown_epochs: number of epochs at `min_lr` at the end of the run.
     """
 
     min_lr: float = 1e-5
@@ -129,13 +132,15 @@ class ScheduleSettings:
             ("per", self.per, get_args(Per)),
         ):
             if value not in accepted:
-                raise InputError(f"{name}={value!r}: choose from {accepted}")
+                raise InputError(f"schedule.{name}={value!r}: choose from {accepted}")
         if self.min_lr < 0 or (self.warmup_lr or 0) < 0:
-            raise InputError(f"min_lr={self.min_lr}, warmup_lr={self.warmup_lr}: must be at least 0")
+            raise InputError(f"schedule.min_lr={self.min_lr}, schedule.warmup_lr={self.warmup_lr}: must be at least 0")
         if self.warmup < 0 or (self.warmup_unit == "share" and self.warmup >= 1):
-            raise InputError(f"warmup={self.warmup} {self.warmup_unit}: must be at least 0, and a share below 1")
+            raise InputError(
+                f"schedule.warmup={self.warmup} {self.warmup_unit}: must be at least 0, and a share below 1"
+            )
         if self.cooldown_epochs < 0:
-            raise InputError(f"cooldown_epochs={self.cooldown_epochs}: must be at least 0")
+            raise InputError(f"schedule.cooldown_epochs={self.cooldown_epochs}: must be at least 0")
 
     def lr_at(self, step: int, *, epoch: int, peak: float, run: RunLength) -> float:
         """Return the learning rate of an optimizer step and epoch, both counted from 0."""
@@ -153,7 +158,7 @@ class ScheduleSettings:
         return self.min_lr + (peak - self.min_lr) / 2 * (1 + math.cos(math.pi * progress))
 
     def never_peaks(self, run: RunLength) -> bool:
-        """Return whether a run is too short for the highest learning rate."""
+        """Return whether a run is too short to reach the highest learning rate."""
         return self._warmup_steps(run) + self.cooldown_epochs * run.steps / run.epochs >= run.steps
 
     def _warmup_steps(self, run: RunLength) -> float:
@@ -165,6 +170,6 @@ class ScheduleSettings:
 
 
 def set_lr(optimizer: TorchOptimizer, lr: float) -> None:
-    """Give every group of parameters its learning rate, scaled where it has a `lr_scale` of its own."""
+    """Set the learning rate of every group of parameters, multiplied by the group's `lr_scale` if it has one."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)

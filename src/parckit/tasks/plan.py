@@ -1,4 +1,4 @@
-"""What a run knows of its data, sizes and steps: computed once, before it starts, and handed to all who need it."""
+"""The size of a run: its batches, steps and epochs. It is computed once, before the run starts."""
 
 import math
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ class Position:
     """How far a training has come.
 
     Attributes:
-        epochs: epochs that have all their batches behind them.
-        batches: batches of the next epoch that are done; 0 between two epochs.
+        epochs: number of epochs whose batches are all done.
+        batches: number of batches of the next epoch that are done; 0 between two epochs.
     """
 
     epochs: int = 0
@@ -28,17 +28,19 @@ class RunPlan:
     """The size of a run.
 
     Attributes:
-        batch_size: images of a batch in one process.
-        accumulated: batches of one optimizer step.
-        process: number of this process, from 0.
-        processes: how many there are.
-        steps: optimizer steps in all.
-        steps_per_epoch: optimizer steps of an epoch.
-        epochs: epochs that are begun; the last one may stay unfinished.
+        batch_size: number of images of a batch in one process.
+        batches: number of batches of an epoch in one process.
+        accumulated: number of batches per optimizer step; the last step of an epoch may have fewer.
+        process: index of this process, from 0.
+        processes: number of processes.
+        steps: number of optimizer steps of the run.
+        steps_per_epoch: number of optimizer steps of an epoch.
+        epochs: number of epochs, with the last one even if it is not complete.
         start: where the run begins.
     """
 
     batch_size: int
+    batches: int = 1
     accumulated: int = 1
     process: int = 0
     processes: int = 1
@@ -49,12 +51,17 @@ class RunPlan:
 
     @property
     def effective_batch(self) -> int:
-        """Images of one optimizer step: of all processes and all accumulated batches."""
+        """Number of images per optimizer step, over all processes and all accumulated batches."""
         return self.batch_size * self.processes * self.accumulated
 
     @property
+    def last_batch(self) -> int:
+        """Number of images of the last optimizer step of an epoch, over all processes and accumulated batches."""
+        return self.batch_size * self.processes * (self.batches % self.accumulated or self.accumulated)
+
+    @property
     def length_in_epochs(self) -> float:
-        """Length of the run in epochs; not a whole number if the last one stays unfinished."""
+        """Length of the run in epochs; not a whole number if the last epoch is not complete."""
         return self.steps / self.steps_per_epoch
 
 
@@ -62,9 +69,9 @@ def plan_run(trainer: Trainer, *, batch_size: int, batches: int, start: Position
     """Compute the size of a run from the trainer's limits.
 
     Args:
-        trainer: knows the limits and the processes.
-        batch_size: images of a batch in one process.
-        batches: batches of a whole epoch in one process.
+        trainer: has the limits and the number of processes.
+        batch_size: number of images of a batch in one process.
+        batches: number of batches of a whole epoch in one process.
         start: where the run begins.
 
     Raises:
@@ -73,17 +80,19 @@ def plan_run(trainer: Trainer, *, batch_size: int, batches: int, start: Position
     limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     steps_per_epoch = max(1, math.ceil(batches / trainer.accumulate_grad_batches))
-    # Lightning writes -1 where there is no limit, and None where only the other limit is given.
+    # In Lightning, -1 means no limit, and None means that only the other limit counts.
     max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
     limits = [steps_per_epoch * max_epochs] if max_epochs is not None and max_epochs >= 0 else []
     limits += [max_steps] if max_steps >= 0 else []
     if not limits or min(limits) == 0:
         raise InputError(
-            "--trainer.max_steps, --trainer.max_epochs: the schedule needs a run that has steps and an end"
+            "--trainer.max_steps, --trainer.max_epochs: the schedule needs a run with an end and at least one step"
         )
     return RunPlan(
         batch_size=batch_size,
-        accumulated=trainer.accumulate_grad_batches,
+        batches=batches,
+        # No step goes beyond the end of its epoch.
+        accumulated=max(1, min(trainer.accumulate_grad_batches, batches)),
         process=trainer.global_rank,
         processes=trainer.world_size,
         steps=min(limits),
@@ -94,12 +103,24 @@ def plan_run(trainer: Trainer, *, batch_size: int, batches: int, start: Position
 
 
 def position_of(loops: Mapping[str, object]) -> Position:
-    """Return how far a checkpoint has come.
+    """Return how far the training of a checkpoint has come.
 
     Args:
-        loops: Lightning's state of its loops, as a checkpoint holds it.
+        loops: the state of Lightning's loops in the checkpoint.
     """
     fit = cast("Mapping[str, Mapping[str, Mapping[str, int]]]", loops["fit_loop"])
     epochs, batches = fit["epoch_progress"]["current"], fit["epoch_loop.batch_progress"]["current"]
     is_within = epochs["ready"] > epochs["processed"]
     return Position(epochs=epochs["processed"], batches=batches["ready"] if is_within else 0)
+
+
+def is_within_step(loops: Mapping[str, object], *, accumulated: int) -> bool:
+    """Return whether a checkpoint was written between two batches of one optimizer step.
+
+    Args:
+        loops: the state of Lightning's loops in the checkpoint.
+        accumulated: number of batches per optimizer step; the last step of an epoch may have fewer.
+    """
+    fit = cast("Mapping[str, Mapping[str, object]]", loops["fit_loop"])
+    is_last = bool(fit["epoch_loop.batch_progress"].get("is_last_batch"))
+    return position_of(loops).batches % accumulated > 0 and not is_last

@@ -1,4 +1,4 @@
-"""The schema of recipes, and where recipes are found."""
+"""The keys of recipes, and the search for a recipe's file."""
 
 import logging
 from collections.abc import Mapping
@@ -13,38 +13,43 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Trainer
 
 from parckit.contract import InputError
-from parckit.options import Parser, Seed, verb_parser
+from parckit.options import Parser, Seed, Threads, verb_parser
 from parckit.tasks.averaging import AveragingSettings
 from parckit.tasks.datamodule import DataSettings
 from parckit.tasks.former import RENAMED_KEYS, translate_recipe
 from parckit.tasks.module import ModelSettings
 from parckit.tasks.registry import TASKS
 from parckit.tasks.task import TrainingTask
+from parckit.tasks.tracking import Tracker
 
 _log = logging.getLogger(__name__)
 
-SHORTHANDS = {"--data": "--data.source", "--teacher": "--task.distillation.teacher"}
+SHORTHANDS = {
+    "--data": "--data.source",
+    "--epochs": "--trainer.max_epochs",
+    "--batch_size": "--data.batch_size",
+    "--lr": "--model.optimizer.lr",
+    "--teacher": "--task.distillation.teacher",
+}
+"""Short name of an option -> its full name."""
 
 _TASK = "classify"
-"""The task of a recipe that names none."""
+"""The task of a recipe that does not name one."""
 
 _SET_BY_PARCKIT = ("logger", "callbacks", "default_root_dir", "plugins")
 """Arguments of Lightning's trainer that a recipe cannot set."""
 
-_REPLACED = ("kwargs", "head_kwargs", "options", "sizes")
-"""Keys whose values are mappings of free or other keys: a new value replaces the former one as a whole."""
-
 
 def recipes_folder() -> Path:
-    """Return the folder of the recipes that ship with the package."""
+    """Return the folder of the recipes in the package."""
     return Path(str(files("parckit") / "recipes"))
 
 
 def find_recipe(name: str) -> Path:
-    """Return the file of a shipped recipe such as `classify/digits_parcnet_xxs`, or of a path.
+    """Return the file of a recipe: `name` is a path, or a recipe in the package such as `classify/digits_parcnet_xxs`.
 
     Raises:
-        InputError: if there is neither; lists the shipped ones.
+        InputError: if there is no such file or recipe; lists the recipes.
     """
     folder = recipes_folder()
     for path in (Path(name), folder / f"{name}.yaml"):
@@ -55,10 +60,10 @@ def find_recipe(name: str) -> Path:
 
 
 def read_recipe(path: Path) -> dict[str, object]:
-    """Read a recipe under today's names of its keys.
+    """Read a recipe; former keys get their present names.
 
     Raises:
-        InputError: if the file is no YAML with groups of keys.
+        InputError: if the file is not YAML with groups of keys.
     """
     return translate_recipe(_read_yaml(path), name=str(path))
 
@@ -69,25 +74,27 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
     except yaml.YAMLError as error:
         raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping):
-        raise InputError(f"--config {path}: holds {type(content).__name__}, not the groups of a recipe")
+        raise InputError(f"--config {path}: holds {type(content).__name__}, not groups of keys")
     return cast("Mapping[str, object]", content)
 
 
 class RecipeFile(ActionConfigFile):
-    """`--config`: a path, or the name of a shipped recipe."""
+    """The option `--config`: a path, or the name of a recipe in the package."""
 
     def __call__(self, parser, cfg, values, option_string=None) -> None:  # pyright: ignore
-        """Apply the recipe."""
+        """Read the recipe into the configuration."""
         path = find_recipe(values)
         text = yaml.safe_dump(read_recipe(path), sort_keys=False)
         try:
             super().__call__(parser, cfg, text, option_string)
+            parser.check(cfg, is_complete=False)
         except (TypeError, InputError) as error:
-            raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
+            message = " ".join(str(error).split()).removeprefix('Parser key "config": ')
+            raise InputError(f"--config {path}: {message}") from error
 
 
 def recipe_parser(task: str = _TASK) -> Parser:
-    """Return the parser of `parckit train` for a task; recipes and `parckit.train` are checked against it.
+    """Return the parser of `parckit train` for a task. It also checks recipes and the keywords of `parckit.train`.
 
     Raises:
         InputError: if there is no such task.
@@ -105,27 +112,36 @@ def recipe_parser(task: str = _TASK) -> Parser:
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(Trainer, "trainer", skip={*_SET_BY_PARCKIT}, instantiate=False)
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
-    # One process, because more of them take more images per step. Our sampler deals images out to processes.
+    # One process, because with more processes a step has more images. Our sampler divides the images among processes.
     parser.set_defaults({"trainer.devices": 1, "trainer.use_distributed_sampler": False})
     return parser
 
 
 def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> None:
     parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints, logs and configuration")
-    parser.add_argument("--overwrite", action="store_true", help="replace the training that OUT holds")
-    resume = "go on from a checkpoint, e.g. OUT/last.ckpt; auto: from the newest in OUT, or begin if there is none"
+    parser.add_argument("--overwrite", action="store_true", help="replace the training in OUT")
+    resume = "go on from a checkpoint, e.g. OUT/last.ckpt; auto: from the newest one in OUT, or start if there is none"
     parser.add_argument("--resume", type=str | None, default=None, help=resume)
-    parser.add_argument("--seed", type=Seed, default=0, help="of weights, order and augmentation")
-    threads = "that compute in a process on a CPU; null: OMP_NUM_THREADS, or an equal share of the cores"
-    parser.add_argument("--threads", type=PositiveInt | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
-    parser.add_argument("--monitor", type=Literal[monitors], default=monitors[0], help="what best.ckpt is best in")  # pyright: ignore[reportInvalidTypeForm]
-    keep_best = "keep so many of the best checkpoints; more than one are averaged in the end"
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of weights, order and augmentation")
+    threads = "number of threads per process on a CPU; null: OMP_NUM_THREADS, or an equal share of the cores"
+    parser.add_argument("--threads", type=Threads | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
+    parser.add_argument(
+        "--monitor",
+        type=Literal[monitors],
+        default=monitors[0],
+        help="validation result that decides which checkpoint is the best",
+    )  # pyright: ignore[reportInvalidTypeForm]
+    keep_best = "number of best checkpoints to keep; if more than one, they are averaged at the end"
     parser.add_argument("--keep_best", type=PositiveInt, default=1, help=keep_best)
-    save_minutes = "also save last.ckpt inside an epoch, every so many minutes"
+    patience = "end the run after this number of validations without a better result; null: never"
+    parser.add_argument("--patience", type=PositiveInt | None, default=None, help=patience)  # pyright: ignore[reportOperatorIssue]
+    save_minutes = "minutes between two saves of last.ckpt inside an epoch"
     parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
     ema = "validate and save averaged weights"
     parser.add_argument("--ema", type=AveragingSettings | None, default=None, help=ema)
-    match_weights = "take mean, std and channel order of the images from model.weights, if there are any"
+    logger = "also track the run at Weights & Biases (wandb) or MLflow; a list for both"
+    parser.add_argument("--logger", type=Tracker | list[Tracker] | None, default=None, help=logger)  # pyright: ignore[reportOperatorIssue]
+    match_weights = "use the mean, std and channel order that model.weights expects"
     parser.add_argument("--match_weights", type=bool, default=False, help=match_weights)
 
 
@@ -137,51 +153,39 @@ def parse_command(argv: list[str]) -> tuple[Parser, Namespace]:
     """
     parser = recipe_parser(_task_of_command(argv))
     config = parser.parse(argv)
-    _check_groups(config, usual=parser.get_defaults(), name="--")
+    check_config(parser, config)
     return parser, config
 
 
-def parse_recipe(recipe: Path | str, overrides: Mapping[str, object]) -> tuple[Parser, Namespace]:
-    """Parse a recipe with some of its keys replaced.
-
-    Args:
-        recipe: the name of a shipped recipe, or a YAML file.
-        overrides: nested as the recipe is; a group replaces only the keys that it names, as options do.
+def check_config(parser: Parser, config: Namespace) -> None:
+    """Refuse what jsonargparse accepts: null where the type does not allow it, and a value in place of a group.
 
     Raises:
-        InputError: for an unknown key or a value that does not fit.
+        InputError: naming the option.
     """
-    path = find_recipe(str(recipe))
-    merged = _merge(read_recipe(path), translate_recipe(overrides, name="overrides"))
-    parser = recipe_parser(_task_name(merged))
-    # jsonargparse passes over an unknown group that is empty.
-    known = parser.get_defaults().as_dict().keys() - {"config"}
-    for key in merged.keys() - known:
-        raise InputError(f"{path}: {key!r} is no key of a recipe; known are {', '.join(sorted(known))}")
-    try:
-        config = parser.parse_object(merged)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    _check_groups(config, usual=parser.get_defaults(), name=f"{path}: ")
-    return parser, config
+    _check_groups(config, defaults=parser.get_defaults(), name="--")
+    parser.check(config)
+    if not config.out:
+        raise InputError("--out: is empty; name a folder")
+    if not isinstance(config.overwrite, bool):
+        raise InputError(f"--overwrite: Expected bool. Got value: {config.overwrite}")
 
 
-def _check_groups(config: Namespace, *, usual: Namespace, name: str) -> None:
-    """Refuse another value where the usual one is a group of keys: jsonargparse accepts it."""
-    for key, group in vars(usual).items():
+def _check_groups(config: Namespace, *, defaults: Namespace, name: str) -> None:
+    for key, group in vars(defaults).items():
         if not isinstance(group, Namespace):
             continue
         value = vars(config)[key]
         if not isinstance(value, Namespace):
             raise InputError(f"{name}{key} {value}: must be a group of keys")
-        _check_groups(value, usual=group, name=f"{name}{key}.")
+        _check_groups(value, defaults=group, name=f"{name}{key}.")
 
 
 def build_task(config: Namespace) -> TrainingTask:
     """Build the task of a parsed recipe.
 
     Raises:
-        InputError: if it refuses a setting.
+        InputError: if the task refuses a setting.
     """
     parser = Parser()
     parser.add_class_arguments(TASKS[config.task.name], "task")
@@ -190,30 +194,20 @@ def build_task(config: Namespace) -> TrainingTask:
     return parser.build(Namespace(task=settings)).task
 
 
-def _task_name(recipe: Mapping[str, object]) -> str:
+def task_of_recipe(recipe: Mapping[str, object]) -> str:
+    """Return the name of the task that a recipe is for."""
     group = recipe.get("task")
     return str(cast("Mapping[str, object]", group).get("name", _TASK)) if isinstance(group, Mapping) else _TASK
 
 
 def _task_of_command(argv: list[str]) -> str:
-    """Return the task that options name, by themselves or by their recipe; the last one counts."""
+    """Return the task that the options or their recipe name; the last name counts."""
     task = _TASK
     for option, following in zip_longest(argv, argv[1:], fillvalue=""):
         name, equals, joined = option.partition("=")
         value = joined if equals else following
         if name == "--config" and value:
-            task = _task_name(_read_yaml(find_recipe(value)))
+            task = task_of_recipe(_read_yaml(find_recipe(value)))
         elif name == "--task.name":
             task = value
     return task
-
-
-def _merge(base: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
-    merged = dict(base)
-    for key, value in changes.items():
-        former = merged.get(key)
-        if isinstance(former, Mapping) and isinstance(value, Mapping) and key not in _REPLACED:
-            merged[key] = _merge(cast("Mapping[str, object]", former), cast("Mapping[str, object]", value))
-        else:
-            merged[key] = value
-    return merged

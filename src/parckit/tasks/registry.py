@@ -6,4 +6,4 @@ from parckit.tasks.classify import Classify
 from parckit.tasks.task import TrainingTask
 
 TASKS: Mapping[str, type[TrainingTask]] = {Classify.name: Classify}
-"""A new task is a line here and a file beside this one. Its signature is the recipe's group `task`."""
+"""A new task needs a line here and a file in this folder. The signature of its class is a recipe's group `task`."""

@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parckit.contract import NetworkSpec, Preprocessing, Task
-from parckit.data import AugmentSettings, Collate, Table, TrainTransform, Transform
-from parckit.measure.evaluation import TaskMetric
+from parckit.data import Sampling, Table, Target, TrainTransform
+from parckit.measure.evaluators import Evaluator, evaluator_of
 
 
 class TrainingTask(nn.Module, ABC):
@@ -27,26 +29,47 @@ class TrainingTask(nn.Module, ABC):
     head: ClassVar[str]
     monitors: ClassVar[Mapping[str, bool]]
 
+    @property
+    def evaluator(self) -> Evaluator:
+        """How the task opens, prepares and measures validation data. Engines are evaluated in the same way."""
+        return evaluator_of(self.name)
+
     @abstractmethod
-    def open_table(self, source: str, *, split: str) -> Table:
-        """Open a split of a source.
+    def check_labels(self, labels: Sequence[str], *, source: str) -> None:
+        """Check that a source's classes can be trained on.
 
         Raises:
-            InputError: if it cannot be opened, or cannot be trained on.
+            InputError: if not.
         """
 
     @abstractmethod
-    def train_transform(self, preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
-        """Return the random change of a training picture and of what is true of it."""
+    def image_classes(self, table: Table) -> NDArray[np.int64]:
+        """Return the class of every training image, for balanced sampling.
+
+        Raises:
+            InputError: if an image of this task can have several classes.
+        """
 
     @abstractmethod
-    def eval_transform(self, preprocessing: Preprocessing) -> Transform:
-        """Return the preprocessing of a validation picture and of what is true of it."""
+    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+        """Take what the loss needs to know of the training images; called once, before `begin`.
+
+        Args:
+            table: the training images.
+            sampling: how an epoch draws them.
+
+        Raises:
+            InputError: if the settings do not fit the images.
+        """
 
     @property
     @abstractmethod
-    def collate(self) -> Collate:
-        """The function that makes a batch of samples."""
+    def notes(self) -> Sequence[str]:
+        """Lines for the user about what follows from settings and data, told before the first step."""
+
+    @abstractmethod
+    def train_transform(self, preprocessing: Preprocessing) -> TrainTransform:
+        """Return the random change of a training picture and its target."""
 
     @abstractmethod
     def begin(self, network: nn.Module, spec: NetworkSpec) -> None:
@@ -65,7 +88,7 @@ class TrainingTask(nn.Module, ABC):
         """
 
     @abstractmethod
-    def change_batch(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def change_batch(self, images: Tensor, targets: Target) -> tuple[Tensor, Target]:
         """Return a training batch after what is done to whole batches, such as mixing.
 
         Shape:
@@ -73,13 +96,9 @@ class TrainingTask(nn.Module, ABC):
         """
 
     @abstractmethod
-    def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, network: nn.Module, images: Tensor, targets: Target) -> Tensor:
         """Run the network on a training batch and return its loss, a scalar."""
 
     @abstractmethod
-    def validation_losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
+    def validation_losses(self, outputs: Sequence[Tensor], targets: Target) -> Tensor:
         """Return the loss of every validation image, (B,)."""
-
-    @abstractmethod
-    def make_metric(self, spec: NetworkSpec) -> TaskMetric:
-        """Return an empty metric; its scalars are logged as `val_NAME`."""

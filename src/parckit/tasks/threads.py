@@ -1,4 +1,4 @@
-"""How many threads compute in a training on a CPU."""
+"""The number of threads in a training on a CPU."""
 
 from typing import final
 
@@ -9,12 +9,12 @@ from lightning.pytorch.accelerators import CPUAccelerator
 
 @final
 class Threads(Callback):
-    """Compute with a number of threads in every process of a training on a CPU, and with the former number afterwards.
+    """Set the number of threads in every process of a training on a CPU, and restore the old number afterwards.
 
-    Lightning shares the cores among the processes of a machine before, unless OMP_NUM_THREADS is set.
+    Before that, Lightning divides the cores among the processes of a machine, unless OMP_NUM_THREADS is set.
 
     Args:
-        number: of threads.
+        number: number of threads per process.
     """
 
     def __init__(self, number: int) -> None:
@@ -22,19 +22,19 @@ class Threads(Callback):
         self._former: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the number."""
+        """Set the number."""
         del pl_module, stage
         if isinstance(trainer.accelerator, CPUAccelerator):
             self._former = torch.get_num_threads()
             torch.set_num_threads(self._number)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Take the former number again."""
+        """Restore the old number."""
         del trainer, pl_module, stage
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Take the former number again."""
+        """Restore the old number."""
         del trainer, pl_module, exception
         self._restore()
 

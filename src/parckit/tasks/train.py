@@ -4,20 +4,21 @@ import errno
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from jsonargparse import Namespace
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import LambdaCallback, ProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from parckit.contract import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, InputError, NetworkSpec, to_plain
+from parckit.contract import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, InputError, NetworkSpec, check_folder, to_plain
+from parckit.data import Source, name_source
 from parckit.options import Parser
 from parckit.tasks.allocator import keep_freed_memory
 from parckit.tasks.averaging import AveragingSettings, WeightEMA, average_checkpoints
@@ -26,47 +27,57 @@ from parckit.tasks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast
 from parckit.tasks.datamodule import TrainingData
 from parckit.tasks.distributed import SyncNorms, ending_together
 from parckit.tasks.errors import TerminatedError
-from parckit.tasks.guards import StopOnNaN
+from parckit.tasks.guards import StopOnNaN, anomalies_named
+from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.module import ModelSettings, TrainingModule
-from parckit.tasks.plan import Position, plan_run
+from parckit.tasks.patience import Patience
+from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.progress import Announcement, Tell, progress_display
 from parckit.tasks.quiet import quiet_lightning
-from parckit.tasks.recipe import build_task, parse_recipe
-from parckit.tasks.resumable import Resumable
+from parckit.tasks.recipe import build_task
+from parckit.tasks.resumable import Resumable, naming_damage
 from parckit.tasks.starting import (
+    Begin,
     check_resumed,
-    check_validated,
     find_start,
     make_continuity,
     match_weights,
-    prepare,
+    removing_unused_logs,
+    runs_go_on,
 )
 from parckit.tasks.task import TrainingTask
 from parckit.tasks.threads import Threads
+from parckit.tasks.tracking import TrackedRuns
+from parckit.tasks.trainer_options import PROFILERS, align_validation, check_trainer
 
 _log = logging.getLogger(__name__)
 
 _GO_ON = "--resume auto goes on from the last checkpoint"
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""The disk is full, the quota is used up, or the disk is read-only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What a training left behind.
+    """The files of a finished training.
 
     Attributes:
         best: checkpoint with the best monitored value.
         last: checkpoint of the last epoch.
-        average: mean of the best checkpoints' weights; None if only one was to be kept.
-        metrics: CSV of everything logged.
-        config: YAML of the run's full configuration.
+        average: mean of the best checkpoints' weights; None if the recipe keeps only one checkpoint.
+        metrics: CSV file with everything that was logged since the newest start; None if there is none.
+        config: YAML file with the full configuration of the run.
+        monitor: what "best" is measured by, such as `val_top1`.
+        value: the best checkpoint's value of it.
     """
 
     best: Path
     last: Path
     average: Path | None
-    metrics: Path
+    metrics: Path | None
     config: Path
+    monitor: str
+    value: float
 
 
 def train(recipe: Path | str, *, tell: Tell = _log.info, **overrides: object) -> Run:
@@ -75,87 +86,122 @@ def train(recipe: Path | str, *, tell: Tell = _log.info, **overrides: object) ->
     Args:
         recipe: the name of a shipped recipe, or a YAML file.
         tell: takes the lines that `parckit train` prints.
-        overrides: keys of the recipe in place of its own, nested as in the YAML; also `out`, `resume`, `overwrite` and
-            `seed`, as on the command line.
+        overrides: keys that replace the recipe's, nested as in the YAML, such as `data={"source": "images"}`. `out`,
+            `resume`, `overwrite` and `seed` are keys too. Paths may be strings or `pathlib.Path`.
 
     Raises:
         InputError: for an unknown key, a value that does not fit, or data that cannot be trained on.
-        DivergedError: if the loss is no number any more.
-        TerminatedError: if the process was asked to end.
+        DivergedError: if the loss is not a finite number.
+        TerminatedError: if a signal asked the process to end.
     """
-    return run_training(*parse_recipe(recipe, overrides), tell=tell)
+    with named_as_keywords():
+        return run_training(*parse_recipe(recipe, overrides), tell=tell)
 
 
 def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     """Train as a parsed recipe says.
 
     Args:
-        parser: writes the configuration down.
-        config: what it parsed.
-        tell: takes lines for the user.
+        parser: writes the configuration to a file.
+        config: the parsed recipe.
+        tell: takes the lines for the user.
 
     Raises:
         InputError: for bad values or data.
-        TerminatedError: if the process was asked to end.
+        TerminatedError: if a signal asked the process to end.
     """
-    # Where the run begins, and what it is made of.
+    # Read the recipe and the data.
     out, start = Path(config.out), find_start(config)
+    check_folder(out, option="--out")
     if config.match_weights:
         match_weights(config, start=start)
-    _check_trainer(config.trainer)
+    check_trainer(config.trainer, has_ema=config.ema is not None)
     seed_everything(config.seed, verbose=False)
     ready = parser.build(_without_weights(config) if start else config)
     task = build_task(config)
     data = TrainingData(ready.data, task=task, seed=config.seed)
-    logger = CSVLogger(out, name=LOGS)
+    # Make the callbacks.
     best, last = _best(config, task), SaveLast(out, minutes=config.save_minutes)
     continuity = make_continuity(config, train_images=data.train_images)
-
-    def begin(trainer: Trainer, module: LightningModule) -> None:
-        # Only now, when nothing can be refused any more, the training that OUT holds is removed.
-        check_validated(trainer, steps=cast("TrainingModule", module).plan.steps)
-        prepare(parser, config, start=start)
-
-    callbacks: list[Callback] = [LambdaCallback(on_train_start=begin), continuity, Announcement(start=start, tell=tell)]
-    callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), best, last]
-    with quiet_lightning():
-        trainer = _make_trainer(config, callbacks, logger)
-        # The size of the run is known now, and handed to all who need it.
-        position = Position() if start is None else start.position
-        batches = data.batches_per_epoch(processes=trainer.world_size)
-        plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+    begin = Begin(parser, config, start=start)
+    tracked = TrackedRuns(config, goes_on=runs_go_on(config, start=start))
+    callbacks: list[Callback] = [begin, tracked, continuity, Announcement(start=start, tell=tell)]
+    callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), _skipped_images(data), best, last]
+    # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
+    with quiet_lightning(), tracked.closing():
+        trainer = _make_trainer(config, callbacks, [*_logs(out), *tracked.loggers])
+        _tell_data(data, source=config.data.source, tell=tell)
+        plan = _plan(trainer, data, start=start)
         data.begin(plan)
         spec = _spec(ready.model, task, data)
         if start is not None:
             check_resumed(start, spec, continuity, processes=trainer.world_size)
         sizes = data.training_sizes
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
-        _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
-    return _finish(config, best, logger=logger)
+        restoring = nullcontext() if start is None else naming_damage(start.path, is_restored=lambda: begin.has_begun)
+        with removing_unused_logs(out / LOGS), restoring:
+            _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
+    if start is not None and not begin.has_begun:
+        finished = f"{start.path}: this training is finished, {trainer.global_step} of {plan.steps} steps are done"
+        rank_zero_only(tell)(finished)
+    return _finish(config, best, start=start)
 
 
-def _finish(config: Namespace, best: SaveBest, *, logger: CSVLogger) -> Run:
+def _skipped_images(data: TrainingData) -> SkippedImages:
+    settings = data.settings
+    source = name_source(settings.source)
+    return SkippedImages(max_broken=settings.max_broken, source=source, train_images=data.train_images)
+
+
+@rank_zero_only
+def _tell_data(data: TrainingData, *, source: Source, tell: Tell) -> None:
+    """Tell what the run sees of its data, and what it does not."""
+    first, *others = data.summary
+    for line in (f"{name_source(source)}: {first}", *others):
+        tell(line)
+
+
+def _plan(trainer: Trainer, data: TrainingData, *, start: Resumable | None) -> RunPlan:
+    position = Position() if start is None else start.position
+    batches = data.batches_per_epoch(processes=trainer.world_size)
+    plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=position)
+    align_validation(trainer, batches=plan.batches)
+    return plan
+
+
+def _finish(config: Namespace, best: SaveBest, *, start: Resumable | None) -> Run:
     out = Path(config.out)
     run = Run(
         best=out / Path(best.best_model_path).name,
-        last=out / LAST,
+        # A run whose steps ended with its first validation may have been killed before it wrote `last.ckpt`.
+        last=out / LAST if start is None or (out / LAST).is_file() else start.path,
         average=out / AVERAGE if config.keep_best > 1 else None,
-        metrics=Path(logger.log_dir) / METRICS,
+        metrics=_newest_metrics(out),
         config=out / CONFIG,
+        monitor=config.monitor,
+        value=float("nan") if best.best_model_score is None else float(best.best_model_score),
     )
     if not run.best.is_file():
+        if start is not None and (out / LAST).is_file():
+            raise InputError(f"--out {out}: this training is finished, but its {BEST} is not there any more")
         often = "--trainer.val_check_interval BATCHES validates more often"
-        raise InputError(f"--out {out}: holds no {BEST}, for no epoch was both trained and validated; {often}")
+        raise InputError(f"--out {out}: holds no {BEST}, because no epoch was both trained and validated; {often}")
     if run.average is not None:
         _write_average(best, run.average)
     return run
+
+
+def _newest_metrics(out: Path) -> Path | None:
+    """Return the metrics of the newest start that logged anything; a run that was finished already logs nothing."""
+    starts = {int(path.parent.name[8:]): path for path in out.glob(f"{LOGS}/version_[0-9]*/{METRICS}")}
+    return starts[max(starts)] if starts else None
 
 
 def _spec(settings: ModelSettings, task: TrainingTask, data: TrainingData) -> NetworkSpec:
     return NetworkSpec(
         task=task.name,
         backbone=settings.name,
-        # In the form that a checkpoint holds, with lists for tuples: a run that goes on compares the two.
+        # With lists instead of tuples, as in a checkpoint: a run that goes on compares the specs.
         backbone_kwargs=to_plain(settings.kwargs or {}),
         head=settings.head or task.head,
         head_kwargs=to_plain(settings.head_kwargs or {}),
@@ -164,22 +210,8 @@ def _spec(settings: ModelSettings, task: TrainingTask, data: TrainingData) -> Ne
     )
 
 
-def _check_trainer(options: Namespace) -> None:
-    for name in ("limit_val_batches", "val_check_interval"):
-        if options[name] == 0:
-            raise InputError(f"--trainer.{name} 0: {BEST} is chosen by validation")
-    if options.fast_dev_run:
-        raise InputError("--trainer.fast_dev_run: keeps no checkpoint; try --trainer.max_epochs 1")
-    if options.max_time is not None:
-        instead = "`timeout --signal=TERM 8h parckit train ...` ends so that it can go on to the last bit"
-        raise InputError(f"--trainer.max_time {options.max_time}: leaves out the rest of its epoch; {instead}")
-    for name, least in (("accumulate_grad_batches", 1), ("log_every_n_steps", 0)):
-        if options[name] < least:
-            raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
-
-
 def _without_weights(config: Namespace) -> Namespace:
-    """A run that goes on does not need the weights that it began with: they may be gone, or no network be there."""
+    """Return a configuration without initial weights. A run that goes on does not need them, and they may be gone."""
     changed = config.clone()
     changed.model.weights = None
     return changed
@@ -193,7 +225,7 @@ def _best(config: Namespace, task: TrainingTask) -> SaveBest:
         mode="max" if task.monitors[config.monitor] else "min",
         save_top_k=config.keep_best,
         auto_insert_metric_name=False,
-        save_on_train_epoch_end=False,  # but after each validation, of which an epoch may have several or none
+        save_on_train_epoch_end=False,  # save after every validation; an epoch may have several or none
         enable_version_counter=False,
     )
 
@@ -210,14 +242,24 @@ def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: Traini
     metrics = StepMetrics()
     display = partial(progress_display, metrics, monitors=sorted(task.monitors), tell=tell)
     progress = [] if config.trainer.enable_progress_bar is False else [display()]
-    return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, SkippedImages(), *progress]
+    mode = "max" if task.monitors[config.monitor] else "min"
+    if config.patience is not None:
+        # A checkpoint holds it, and cannot hold the parser's own kinds of numbers.
+        progress.append(Patience(int(config.patience), monitor=config.monitor, mode=mode, tell=tell))
+    return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, *progress]
 
 
-def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogger) -> Trainer:
-    loggers = [logger, TensorBoardLogger(config.out, name=LOGS, version=logger.version)]
+def _logs(out: Path) -> list[Logger]:
+    table = CSVLogger(out, name=LOGS)
+    return [table, TensorBoardLogger(out, name=LOGS, version=table.version)]
+
+
+def _make_trainer(config: Namespace, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     arguments = config.trainer.as_dict()
-    # Without one of ours, Lightning would add a bar of its own.
+    # If none of our callbacks is a bar, Lightning would add its own.
     arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    if arguments["profiler"] is not None:
+        arguments["profiler"] = PROFILERS[arguments["profiler"]](dirpath=config.out, filename="profile")
     sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
     try:
         trainer = Trainer(
@@ -245,16 +287,17 @@ def _fit(
     if isinstance(trainer.accelerator, CPUAccelerator):
         keep_freed_memory()
     try:
-        with ending_together(trainer):
+        with ending_together(trainer), anomalies_named(trainer):
             trainer.fit(module, datamodule=data, ckpt_path=start and start.path, weights_only=True)
     except MisconfigurationException as error:
         raise _refused(error) from error
     except ValueError as error:
-        if "`val_check_interval`" in str(error):  # it is beyond the epoch's length, which Lightning finds out only now
+        # Only now does Lightning notice that the interval is longer than an epoch.
+        if "`val_check_interval`" in str(error):
             raise _refused(error) from error
         raise
     except OSError as error:
-        # An error with a file name speaks for itself. One without comes from the logs.
+        # An error with a file name is clear by itself. An error without one comes from the logs.
         if error.errno not in _UNWRITABLE or error.filename is not None:
             raise
         where = f"--out {trainer.default_root_dir}: {error.strerror}"

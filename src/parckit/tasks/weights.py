@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from torch import nn
+from torch import Tensor, nn
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.models import build_on_meta, compare_keys, describe_faults, preprocessing_of
@@ -18,17 +18,17 @@ _log = logging.getLogger(__name__)
 
 
 def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
-    """Build a spec's model with the weights that it is to start from.
+    """Build a spec's network with the weights that training starts from.
 
-    A classifier for other classes is left out and starts fresh.
+    If the weights are for other classes, the classifier gets random weights.
 
     Args:
-        spec: the model to train.
-        weights: `"pretrained"` for those that timm knows of this model (which may download them), a `.ckpt` or
-            `.safetensors` of parckit's, also one that `parckit convert-weights` made; None: fresh ones.
+        spec: the network to train.
+        weights: `"pretrained"` for timm's weights of this backbone, which may be downloaded; or a `.ckpt` or
+            `.safetensors` file of parckit, also from `parckit convert-weights`; None: random weights.
 
     Raises:
-        InputError: if there are none, or they do not fit.
+        InputError: if the weights do not exist or do not fit.
     """
     if weights is None:
         return build_network(spec)
@@ -39,32 +39,35 @@ def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
     return model
 
 
-def expected_preprocessing(model: str, *, weights: str) -> Preprocessing:
-    """Return what weights expect of images.
+def expected_preprocessing(model: str, kwargs: Mapping[str, object], *, weights: str) -> Preprocessing:
+    """Return the preprocessing that weights expect. For grey images it has the averages over the channels.
 
     Args:
-        model: name of the model that is to start from them.
-        weights: as `initial_network` takes them.
+        model: name of the backbone that starts from the weights.
+        kwargs: further keywords of the backbone.
+        weights: as in `initial_network`.
 
     Raises:
-        InputError: if there is no such model or file.
+        InputError: if there is no such backbone or file.
     """
     if weights == PRETRAINED:
-        return preprocessing_of(build_on_meta(model))
-    return open_checkpoint(Path(weights))[1].preprocessing
+        expected = preprocessing_of(build_on_meta(model))
+    else:
+        expected = open_checkpoint(Path(weights))[1].preprocessing
+    return expected if kwargs.get("in_chans", 3) != 1 else expected.as_grey()
 
 
 def _pretrained(spec: NetworkSpec) -> nn.Module:
     model = build_network(spec, pretrained=True)
     _compare_inputs(spec.preprocessing, preprocessing_of(model), weights=f"{spec.backbone}'s pretrained weights")
-    # timm makes a fresh classifier for another number of classes alone.
+    # timm itself replaces the classifier only if the number of classes differs.
     if pretrained_labels(model) != spec.labels:
         model.reset_classifier(len(spec.labels))  # pyright: ignore[reportCallIssue] - a method of all of timm's models
     return model
 
 
 def pretrained_labels(model: nn.Module) -> tuple[str, ...]:
-    """Return the classes of the pretrained weights; nothing if timm does not know them."""
+    """Return the classes of the pretrained weights; an empty tuple if timm does not know them."""
     config = cast("dict[str, object]", model.pretrained_cfg)
     if names := cast("Sequence[str] | None", config.get("label_names")):
         return tuple(names)
@@ -74,23 +77,41 @@ def pretrained_labels(model: nn.Module) -> tuple[str, ...]:
 
 def _copy(model: nn.Module, spec: NetworkSpec, *, path: Path) -> None:
     source, source_spec = open_checkpoint(path)
-    fresh = () if source_spec.labels == spec.labels else _classifiers(model)
+    fresh = () if source_spec.labels == spec.labels else classifier_prefixes(model)
     loaded = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
-    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith(fresh)}
-    if faults := compare_keys(wanted, loaded):
+    expected = {key: value for key, value in model.state_dict().items() if not key.startswith(fresh)}
+    loaded |= _grey_stem(expected, loaded)
+    if faults := compare_keys(expected, loaded):
         made = f"made by {source_spec.backbone} {dict(source_spec.backbone_kwargs)}"
         raise InputError(f"model.weights={path}: {made}; do not fit ({describe_faults(faults, shown=1)})")
     model.load_state_dict(loaded, strict=False)
-    _compare_inputs(spec.preprocessing, source_spec.preprocessing, weights=str(path))
+    expected = source_spec.preprocessing
+    expected = expected.as_grey() if spec.preprocessing.channels == 1 else expected
+    _compare_inputs(spec.preprocessing, expected, weights=str(path))
 
 
-def _compare_inputs(ours: Preprocessing, theirs: Preprocessing, *, weights: str) -> None:
-    in_data, expected = ((side.mean, side.std, side.channel_order) for side in (ours, theirs))
+def _grey_stem(wanted: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the first convolution's weight for grey images, if that is what the two networks differ in.
+
+    It is the sum over the colours. timm does the same with pretrained weights.
+    """
+    return {
+        key: weight.sum(1, keepdim=True)
+        for key, weight in loaded.items()
+        if weight.ndim == 4
+        and weight.shape[1] == 3
+        and key in wanted
+        and wanted[key].shape == (weight.shape[0], 1, *weight.shape[2:])
+    }
+
+
+def _compare_inputs(of_data: Preprocessing, of_weights: Preprocessing, *, weights: str) -> None:
+    in_data, expected = ((side.mean, side.std, side.channel_order) for side in (of_data, of_weights))
     if in_data != expected:
         _log.warning("%s expect mean, std and channel order %s, the data have %s", weights, expected, in_data)
 
 
-def _classifiers(model: nn.Module) -> tuple[str, ...]:
+def classifier_prefixes(model: nn.Module) -> tuple[str, ...]:
     """Return the prefixes of the parameters that depend on the number of classes."""
     config = cast("Mapping[str, object]", model.pretrained_cfg)
     names = config["classifier"]

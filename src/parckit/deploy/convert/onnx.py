@@ -10,20 +10,27 @@ from pathlib import Path
 
 import onnx_ir as ir
 import torch
-from onnx import ValueInfoProto
 from onnx_ir.passes import common as passes
 from onnxscript.optimizer import optimize_ir
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
-from parckit.contract import SPEC_KEY, VERSION, Artefact, InputSpec, NetworkSpec, OutputSpec, sha256_of, to_plain
+from parckit.contract import (
+    VERSION,
+    Artefact,
+    InputSpec,
+    NetworkSpec,
+    OutputSpec,
+    sha256_of,
+    to_plain,
+    write_artefact_metadata,
+)
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.onnx_check import check_file, shape_of
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.networks import head_of
-from parckit.runtimes.onnxruntime import ARTEFACT_KEY
 
 INPUT = "image"
 FILE = "model.onnx"
@@ -66,19 +73,20 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
     """
     # Write the file, read it back and check it.
     head, path = head_of(spec), folder / FILE
-    names = [output.name for output in head.outputs]
-    _write(network, path, size=spec.preprocessing.size, names=names, settings=settings)
+    names = [output.name for output in head.outputs(spec)]
+    image_shape = (spec.preprocessing.channels, *spec.preprocessing.size)
+    _write(network, path, image_shape=image_shape, names=names, settings=settings)
     graph = check_file(path, opset=settings.opset, ir_version=settings.ir).graph
     # Describe it by what the file says, in the file and for the bundle.
-    image = InputSpec(name=INPUT, shape=_static_shape(graph.input[0]))
+    image = InputSpec(name=INPUT, shape=shape_of(graph.input[0]))
     outputs = tuple(
-        replace(output, shape=_static_shape(value)) for output, value in zip(head.outputs, graph.output, strict=True)
+        replace(output, shape=shape_of(value)) for output, value in zip(head.outputs(spec), graph.output, strict=True)
     )
     artefact = Artefact(
         name="onnx-fp32",
         format="onnx",
         precision="fp32",
-        files={FILE: ""},
+        files={FILE: ""},  # known when the description is in the file
         input=image,
         outputs=outputs,
         decoder=head.decoder(spec),
@@ -88,17 +96,11 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
     return replace(artefact, files={FILE: sha256_of(path)})
 
 
-def _static_shape(value: ValueInfoProto) -> tuple[int | None, ...]:
-    return shape_of(value)
-
-
 def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
     """Write a description into the file's metadata, so that the file can be used without its bundle."""
     model = ir.load(path)
-    facts = {name: to_plain(getattr(artefact, name)) for name in ("input", "outputs", "decoder")}
     entries = {
-        SPEC_KEY: json.dumps(spec.to_dict()),
-        ARTEFACT_KEY: json.dumps(facts),
+        **write_artefact_metadata(spec, artefact),
         "parckit_version": VERSION,
         # Entries for programs that do not know parckit's format.
         "task": spec.task,
@@ -110,11 +112,11 @@ def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
 
 
 def _write(
-    network: nn.Module, path: Path, *, size: tuple[int, int], names: Sequence[str], settings: ExportSettings
+    network: nn.Module, path: Path, *, image_shape: tuple[int, int, int], names: Sequence[str], settings: ExportSettings
 ) -> None:
     set_axis_forms(network, settings.axis_form)
     export = _export_dynamo if settings.uses_dynamo else _export_legacy
-    example = torch.zeros(settings.batch_size, 3, *size, dtype=torch.float32, device="cpu")
+    example = torch.zeros(settings.batch_size, *image_shape, dtype=torch.float32, device="cpu")
     try:
         export(network, example, path, opset=settings.opset, names=names)
     except OnnxExporterError as error:

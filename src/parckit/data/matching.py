@@ -1,0 +1,181 @@
+"""Joining the classes of a source with those of a network, by name."""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from parckit.contract import InputError
+from parckit.data.datasets import Table
+from parckit.data.shardlist import parse_labels
+from parckit.processing import LeftOut
+
+_MOST_NAMED = 5
+"""Classes that a message names."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatchedTable:
+    """Pictures of another table under other class indices.
+
+    Attributes:
+        labels: class names by index.
+        served: which part of the source serves as the split, and what was left out of it.
+        targets: class index of every picture.
+        table: the other table.
+        indices: index of every picture in the other table.
+    """
+
+    labels: tuple[str, ...]
+    served: str
+    targets: NDArray[np.int64]
+    table: Table
+    indices: NDArray[np.int64]
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What the source holds and does not read."""
+        return self.table.left_out
+
+    def name(self, index: int) -> str:
+        """Return what errors call a picture."""
+        return self.table.name(int(self.indices[index]))
+
+    def load(self, index: int) -> Image.Image:
+        """Decode a picture; see `Table.load`."""
+        return self.table.load(int(self.indices[index]))
+
+
+def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Collection[str] | None = None) -> Table:
+    """Return a table whose targets are indices into the classes of a network.
+
+    A class of the network without pictures stays: it has 0 images. Pictures of other classes are left out, with one
+    warning for all of them.
+
+    Args:
+        table: pictures of a source.
+        labels: class names of the network.
+        source: name of the source in messages.
+        only: leave out the pictures of all other classes; None leaves out none.
+
+    Raises:
+        InputError: if the source has no picture of the network's classes, or the network lacks a class in `only`.
+    """
+    if tuple(table.labels) == tuple(labels) and only is None:
+        return table
+    _check_subset(only or (), labels=labels, source=source)
+    # Look up the network's index of every class of the source; -1 means unknown.
+    index_of = {label: index for index, label in enumerate(labels)}
+    wanted = index_of if only is None else {label: index_of[label] for label in only}
+    indices = np.array([wanted.get(label, -1) for label in table.labels], dtype=np.int64)
+    targets = indices[np.asarray(table.targets, dtype=np.int64)]
+    kept = np.flatnonzero(targets >= 0)
+    if not len(kept):
+        sizes = f"{len(table.labels)} in the data ({_listed(table.labels)}), {len(labels)} in the model"
+        lacking = "no picture is of the classes asked for" if only else "its classes are not the model's"
+        raise InputError(f"{source}: {lacking}: {sizes} ({_listed(labels)})")
+    unknown = _count_unknown(table, index_of) if only is None else Counter[str]()
+    if unknown:
+        images = sum(unknown.values())
+        _log.warning(
+            "%s, %s: the network does not know %s; %d images are left out", source, table.served, _told(unknown), images
+        )
+    return MatchedTable(
+        labels=tuple(labels),
+        served=_served(table, unknown=unknown, only=only),
+        targets=targets[kept],
+        table=table,
+        indices=kept,
+    )
+
+
+def read_class_names(path: Path | str) -> tuple[str, ...]:
+    """Read a text file with one class name per line.
+
+    Raises:
+        InputError: if the file cannot be read, is empty or has a name twice.
+    """
+    try:
+        return parse_labels(Path(path).expanduser().read_text(encoding="utf-8-sig"), name=str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def order_classes(table: Table, names: Sequence[str], *, source: str) -> Table:
+    """Return a table whose classes are `names`, in this order.
+
+    A source whose classes have only numbers, such as shards without a classes file, gets the names by number. The
+    names of any other source stay, and only their order changes. `names` may have more classes than the source.
+
+    Args:
+        table: pictures of a source.
+        names: class names in the order of the network's outputs.
+        source: name of the source in messages.
+
+    Raises:
+        InputError: if the source has a class that is not in `names`.
+    """
+    table = name_numbers(table, names, source=source)
+    if missing := [label for label in table.labels if label not in set(names)]:
+        raise InputError(f"{source}: its class {missing[0]!r} is not among the {len(names)} names of class_names")
+    return match_classes(table, names, source=source)
+
+
+def name_numbers(table: Table, names: Sequence[str], *, source: str) -> Table:
+    """Return a table in which a source's class numbers have names; a source with names of its own stays as it is.
+
+    Raises:
+        InputError: if there are more numbers than names.
+    """
+    count = len(table.labels)
+    if tuple(table.labels) != tuple(map(str, range(count))) or set(table.labels) <= set(names):
+        return table
+    if count > len(names):
+        raise InputError(f"{source}: has {count} class numbers, but class_names has only {len(names)} names")
+    targets = np.asarray(table.targets, dtype=np.int64)
+    return MatchedTable(
+        labels=tuple(names[:count]),
+        served=table.served,
+        targets=targets,
+        table=table,
+        indices=np.arange(len(targets)),
+    )
+
+
+def _check_subset(only: Collection[str], *, labels: Sequence[str], source: str) -> None:
+    for label in only:
+        if label not in labels:
+            known = f"it has {_listed(labels)}"
+            raise InputError(f"{source}: the network has no class {label!r} to evaluate; {known}")
+
+
+def _count_unknown(table: Table, known: Collection[str]) -> Counter[str]:
+    """Return the number of images of every class that is not known; classes without images do not matter."""
+    classes, counts = np.unique(np.asarray(table.targets, dtype=np.int64), return_counts=True)
+    named = {table.labels[index]: count for index, count in zip(classes.tolist(), counts.tolist(), strict=True)}
+    return Counter({label: count for label, count in named.items() if label not in known})
+
+
+def _served(table: Table, *, unknown: Counter[str], only: Collection[str] | None) -> str:
+    subset = "" if only is None else f", only {_listed(tuple(only))}"
+    without = f", without {_told(unknown)}" if unknown else ""
+    return f"{table.served}{subset}{without}"
+
+
+def _told(counts: Counter[str]) -> str:
+    """Return `fox (6), elk (2)`, the classes with the most images first."""
+    shown = [f"{label} ({count})" for label, count in counts.most_common(_MOST_NAMED)]
+    return ", ".join(shown) + (f" and {len(counts) - _MOST_NAMED} more classes" if len(counts) > _MOST_NAMED else "")
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(labels[:_MOST_NAMED]) + (", ..." if len(labels) > _MOST_NAMED else "")

@@ -1,0 +1,82 @@
+"""The table of evaluators: how the networks of a task are evaluated, in training and on every engine."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from parckit.contract import InputError, InputSpec, NetworkSpec, Preprocessing, Task
+from parckit.data import Collate, Source, Split, Table, Target, Transform, collate_classes, eval_transform, open_table
+from parckit.measure.classification import ClassificationMetric
+
+
+class TaskMetric(Protocol):
+    """The interface of the metrics of all tasks. They are torchmetrics Metrics over decoded answers."""
+
+    def update(self, predictions: Sequence[Any], targets: Target) -> None:
+        """Add a batch.
+
+        Args:
+            predictions: what the task's decoder made of the network's outputs, one for each image.
+            targets: the ground truth, as `Evaluator.collate` puts it into a batch.
+        """
+        ...
+
+    def compute(self) -> Mapping[str, float]:
+        """Return the scalars by name, all in percent."""
+        ...
+
+    def tables(self) -> Mapping[str, npt.NDArray[np.generic]]:
+        """Return the results that are not scalars, such as a confusion matrix, by name."""
+        ...
+
+
+class _OpenTable(Protocol):
+    def __call__(self, source: Source, *, split: Split) -> Table: ...
+
+
+class _MakeTransform(Protocol):
+    def __call__(self, preprocessing: Preprocessing, *, wanted: InputSpec = ...) -> Transform: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluator:
+    """How the networks of a task are evaluated.
+
+    Attributes:
+        open_table: opens a split of a source.
+        transform: returns the evaluation preprocessing of a picture and its target, for a network's input.
+        collate: makes a batch of samples.
+        metric: makes an empty metric for a network.
+        decoding: the metric needs these values in place of the decoder's defaults.
+    """
+
+    open_table: _OpenTable
+    transform: _MakeTransform
+    collate: Collate
+    metric: Callable[[NetworkSpec], TaskMetric]
+    decoding: Mapping[str, int | float]
+
+
+EVALUATORS: Mapping[Task, Evaluator] = {
+    "classify": Evaluator(
+        open_table=open_table,
+        transform=eval_transform,
+        collate=collate_classes,
+        metric=lambda spec: ClassificationMetric(len(spec.labels)),
+        decoding={"top": 5, "threshold": 0.0},
+    ),
+}
+
+
+def evaluator_of(task: Task) -> Evaluator:
+    """Return the evaluator of a task.
+
+    Raises:
+        InputError: if this version cannot evaluate the task.
+    """
+    if task not in EVALUATORS:
+        raise InputError(f"task={task!r}: this version evaluates {', '.join(EVALUATORS)}")
+    return EVALUATORS[task]

@@ -1,0 +1,111 @@
+"""Experiment trackers: Weights & Biases and MLflow, through Lightning's loggers."""
+
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, cast, final
+from uuid import uuid4
+
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, MLFlowLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from parckit.contract import TRACKED, InputError, MissingExtraError, replacing
+
+Tracker = Literal["wandb", "mlflow"]
+"""Name of a tracker: of its package, its extra and its value of `--logger`."""
+
+_PROJECT = "parckit"
+"""Project or experiment of the runs, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME names another."""
+
+
+@final
+class TrackedRuns(Callback):
+    """The tracker's run of a training: one run, also if the training goes on several times.
+
+    OUT holds the run's identity at every tracker. All else is the trackers' own: their environment variables choose
+    server, project and key. Without a server, MLflow writes to a database in OUT.
+
+    Args:
+        config: the parsed recipe.
+        goes_on: whether the training that OUT holds goes on, so that its runs go on too.
+
+    Attributes:
+        loggers: what the trainer needs.
+
+    Raises:
+        InputError: if a package is missing, or the file with the identities is damaged.
+    """
+
+    def __init__(self, config: Namespace, *, goes_on: bool) -> None:
+        self._config = config
+        self._path = Path(config.out) / TRACKED
+        self._known = _read_identities(self._path) if goes_on else {}
+        names = [config.logger] if isinstance(config.logger, str) else config.logger or ()
+        self._by_name = {name: self._make(name) for name in cast("Sequence[Tracker]", names)}
+        self.loggers: Sequence[Logger] = tuple(self._by_name.values())
+
+    def _make(self, name: Tracker) -> WandbLogger | MLFlowLogger:
+        try:
+            return self._make_logger(name)
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(f"--logger {name}", package=name, extra=name) from error
+
+    def _make_logger(self, name: Tracker) -> WandbLogger | MLFlowLogger:
+        out, identity = Path(self._config.out).resolve(), self._known.get(name)
+        if name == "wandb":
+            project = os.environ.get("WANDB_PROJECT", _PROJECT)
+            return WandbLogger(out.name, save_dir=out, id=identity or uuid4().hex[:8], project=project)
+        database = f"sqlite:///{(out / 'mlflow.db').as_posix()}"
+        return MLFlowLogger(
+            os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT),
+            run_name=out.name,
+            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", database),
+            artifact_location=(out / "mlflow").as_uri() if "MLFLOW_TRACKING_URI" not in os.environ else None,
+            run_id=identity,
+        )
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the identities of the runs into OUT, and the configuration into new runs."""
+        del trainer, pl_module
+        if not self._by_name:
+            return
+        identities = {name: str(logger.version) for name, logger in self._by_name.items()}
+        with replacing(self._path) as temporary:
+            temporary.write_text(json.dumps({**self._known, **identities}) + "\n", encoding="utf-8")
+        for name, logger in self._by_name.items():
+            if name not in self._known:
+                logger.log_hyperparams(_plain(self._config))
+            if isinstance(logger, MLFlowLogger):
+                logger.experiment.update_run(identities[name], status="RUNNING")
+
+    @contextmanager
+    def closing(self) -> Generator[None]:
+        """End the runs of this process when the body ends, or the next training would go on with them."""
+        code = 1
+        try:
+            yield
+            code = 0
+        finally:
+            for logger in self._by_name.values():
+                if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+                    logger.experiment.finish(exit_code=code)
+
+
+def _read_identities(path: Path) -> Mapping[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        content: object = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged; delete it to begin new runs at the trackers") from error
+    return cast("Mapping[str, str]", content)
+
+
+def _plain(config: Namespace) -> dict[str, object]:
+    """Return the recipe without what is about this start alone."""
+    return {name: value for name, value in config.as_dict().items() if name not in {"overwrite", "resume", "config"}}

@@ -1,0 +1,286 @@
+"""Tuning: train a recipe with other values of some keys, and let Optuna propose the values."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import copyfile
+from typing import cast
+
+import optuna
+import yaml
+from jsonargparse import Namespace
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from parckit.contract import CONFIG, InputError, from_plain, replacing, to_plain
+from parckit.options import Parser
+from parckit.tasks.errors import DivergedError
+from parckit.tasks.keywords import named_as_keywords, parse_recipe
+from parckit.tasks.progress import Tell
+from parckit.tasks.registry import TASKS
+from parckit.tasks.train import run_training
+
+_log = logging.getLogger(__name__)
+
+JOURNAL = "trials.log"
+"""File of all trials in OUT; Optuna's own tools can read it."""
+BEST_RECIPE = "best.yaml"
+"""The recipe of the best trial in OUT."""
+_STUDY = "parckit"
+_FOLDER = "folder"
+_SETTINGS = "settings"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """Numbers to try.
+
+    Attributes:
+        low: smallest value.
+        high: largest value.
+        log: draw from a logarithmic scale.
+        whole: draw whole numbers only.
+
+    Raises:
+        InputError: if `low` is not below `high`, or not positive where the scale is logarithmic.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise InputError(f"low={self.low}, high={self.high}: low must be below high, and above 0 if log is true")
+        if self.whole and not (float(self.low).is_integer() and float(self.high).is_integer()):
+            raise InputError(f"low={self.low}, high={self.high}: must be whole numbers, because whole is true")
+
+    def distribution(self) -> BaseDistribution:
+        """Return Optuna's form of it."""
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choices:
+    """Values to try, of any kind that a recipe holds.
+
+    Raises:
+        InputError: if there are fewer than two.
+    """
+
+    choices: tuple[object, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.choices) < 2:
+            raise InputError(f"choices={list(self.choices)}: need at least two")
+
+    def distribution(self) -> BaseDistribution:
+        """Return Optuna's form of it: it stores only plain values, so each value is written as JSON."""
+        return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
+
+
+Space = Mapping[str, Range | Choices]
+"""Key of the recipe, such as `model.optimizer.lr` -> the values to try."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tuned:
+    """What a tuning found.
+
+    Attributes:
+        best: folder of the best training.
+        recipe: YAML file with the best training's full recipe.
+        monitor: what "best" is measured by.
+        value: the best value.
+        values: the best values of the keys.
+        trials: folder, value (None if the training diverged) and values of the keys of every trial.
+    """
+
+    best: Path
+    recipe: Path
+    monitor: str
+    value: float
+    values: Mapping[str, object]
+    trials: tuple[tuple[str, float | None, Mapping[str, object]], ...]
+
+
+def read_space(path: Path) -> Space:
+    """Read a YAML file: `KEY: {low: 1.0e-4, high: 1.0e-2, log: true}` or `KEY: {choices: [0.0, 0.1]}`.
+
+    Raises:
+        InputError: if the file is missing, or is not so.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(content, Mapping) or not content:
+        raise InputError(f"{path}: must name keys of the recipe, such as model.optimizer.lr: {{low: 1.0e-4, high: 1}}")
+    return parse_space(cast("Mapping[str, object]", content), name=str(path))
+
+
+def parse_space(space: Mapping[str, object], *, name: str = "space") -> Space:
+    """Check a space in plain form; see `read_space`.
+
+    Raises:
+        InputError: if a key has no values, or wrong ones.
+    """
+    parsed: dict[str, Range | Choices] = {}
+    for key, values in space.items():
+        is_choice = isinstance(values, Mapping) and "choices" in values
+        usual: Mapping[str, object] = {} if is_choice else {"log": False, "whole": False}
+        plain = {**usual, **cast("Mapping[str, object]", values)} if isinstance(values, Mapping) else values
+        parsed[str(key)] = from_plain(Choices if is_choice else Range, plain, name=f"{name}: {key}")
+    return parsed
+
+
+def tune(
+    recipe: Path | str, space: Mapping[str, object], *, trials: int, tell: Tell = _log.info, **overrides: object
+) -> Tuned:
+    """Train a recipe `trials` times with values from `space`, and tell which were best.
+
+    A tuning that was interrupted goes on with the same call: finished trials count, and the training that was
+    interrupted resumes.
+
+    Args:
+        recipe: the name of a shipped recipe, or a YAML file.
+        space: key of the recipe, such as `model.optimizer.lr` -> `{"low": 1e-4, "high": 1e-2, "log": True}` or
+            `{"choices": [0.0, 0.1]}`.
+        trials: how many trainings, finished ones included.
+        tell: takes the lines that `parckit tune` prints.
+        overrides: keys of the recipe in place of its own, as for `parckit.train`; `out` is the folder of all trials.
+
+    Raises:
+        InputError: for an unknown key or a value that does not fit, or if `out` holds another tuning.
+    """
+    with named_as_keywords():
+        return run_trials(*parse_recipe(recipe, overrides), space=parse_space(space), trials=trials, tell=tell)
+
+
+def run_trials(parser: Parser, config: Namespace, *, space: Space, trials: int, tell: Tell) -> Tuned:
+    """Tune a parsed recipe; see `tune`.
+
+    Args:
+        parser: parsed the recipe.
+        config: what it parsed.
+        space: the values to try.
+        trials: how many trainings, finished ones included.
+        tell: takes lines for the user.
+    """
+    if trials < 1:
+        raise InputError(f"trials={trials}: must be at least 1")
+    for key in space:
+        if key not in config or isinstance(config[key], Namespace):
+            raise InputError(f"{key}: is no key of the recipe that can be tuned")
+    _check_values(parser, config, space)
+    out = Path(config.out)
+    study = _open_study(out, config, space=space)
+    while (finished := len(_finished(study))) < trials:
+        trial = study.ask({key: values.distribution() for key, values in space.items()})
+        folder = str(trial.user_attrs.get(_FOLDER, f"trial-{trial.number:03}"))
+        trial.set_user_attr(_FOLDER, folder)
+        values = _values_of(trial.params, space)
+        tell(f"training {finished + 1} of {trials}, {out / folder}: {json.dumps(values)}")
+        study.tell(trial, *_train(parser, config, values, folder=out / folder, tell=tell))
+    return _result(study, config, space=space)
+
+
+def _check_values(parser: Parser, config: Namespace, space: Space) -> None:
+    """Refuse values that the recipe does not take, before the first training."""
+    for key, values in space.items():
+        for value in values.choices if isinstance(values, Choices) else _ends(values):
+            parser.check(_with_values(config, {key: value}))
+
+
+def _ends(values: Range) -> tuple[float, float]:
+    return (int(values.low), int(values.high)) if values.whole else (values.low, values.high)
+
+
+def _with_values(config: Namespace, values: Mapping[str, object]) -> Namespace:
+    changed = config.clone()
+    for key, value in values.items():
+        changed[key] = value
+    return changed
+
+
+def _train(
+    parser: Parser, config: Namespace, values: Mapping[str, object], *, folder: Path, tell: Tell
+) -> tuple[float | None, TrialState]:
+    """Train once; return the best value of what is monitored, and how the trial ended."""
+    changed = _with_values(config, {**values, "out": str(folder), "resume": "auto"})
+    try:
+        run = run_training(parser, changed, tell=tell)
+    except DivergedError as error:
+        tell(str(error))
+        return None, TrialState.FAIL
+    tell(f"best {config.monitor}: {run.value:.6g}")
+    return run.value, TrialState.COMPLETE
+
+
+def _open_study(out: Path, config: Namespace, *, space: Space) -> Study:
+    """Open the trials in OUT, or begin. A trial that was interrupted is put in the queue again, with its folder."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    out.mkdir(parents=True, exist_ok=True)
+    is_larger_better = TASKS[config.task.name].monitors[config.monitor]
+    # A seed of its own for every start, or a tuning that goes on would propose the first values again.
+    study = optuna.create_study(
+        study_name=_STUDY,
+        storage=JournalStorage(JournalFileBackend(str(out / JOURNAL))),
+        load_if_exists=True,
+        direction="maximize" if is_larger_better else "minimize",
+    )
+    study.sampler = optuna.samplers.TPESampler(seed=config.seed + len(study.trials))
+    settings = {"monitor": config.monitor, "space": {key: to_plain(values) for key, values in space.items()}}
+    former = study.user_attrs.get(_SETTINGS, settings)
+    if former != json.loads(json.dumps(settings)):
+        raise InputError(f"--out {out}: holds a tuning of another space or monitor; name another folder")
+    study.set_user_attr(_SETTINGS, settings)
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params, user_attrs={**trial.user_attrs})
+    return study
+
+
+def _finished(study: Study) -> list[optuna.trial.FrozenTrial]:
+    """Return the trials that ended, one for each folder: a trial that was interrupted has a successor."""
+    ended = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
+    waiting = {str(trial.user_attrs.get(_FOLDER)) for trial in study.get_trials(states=[TrialState.WAITING])}
+    last = {str(trial.user_attrs.get(_FOLDER)): trial for trial in ended}
+    return [trial for folder, trial in last.items() if folder not in waiting]
+
+
+def _values_of(params: Mapping[str, object], space: Space) -> dict[str, object]:
+    """Return the recipe's values for what Optuna proposed."""
+    return {key: json.loads(str(value)) if isinstance(space[key], Choices) else value for key, value in params.items()}
+
+
+def _result(study: Study, config: Namespace, *, space: Space) -> Tuned:
+    out, finished = Path(config.out), _finished(study)
+    scored = [trial for trial in finished if trial.value is not None]
+    if not scored:
+        raise InputError(f"--out {out}: every training diverged; try other values")
+    sign = -1 if study.direction is optuna.study.StudyDirection.MAXIMIZE else 1
+    best = min(scored, key=lambda trial: sign * cast("float", trial.value))
+    folder = out / str(best.user_attrs[_FOLDER])
+    with replacing(out / BEST_RECIPE) as temporary:
+        copyfile(folder / CONFIG, temporary)
+    return Tuned(
+        best=folder,
+        recipe=out / BEST_RECIPE,
+        monitor=config.monitor,
+        value=cast("float", best.value),
+        values=_values_of(best.params, space),
+        trials=tuple(
+            (str(trial.user_attrs[_FOLDER]), trial.value, _values_of(trial.params, space)) for trial in finished
+        ),
+    )

@@ -1,0 +1,199 @@
+"""How a training starts where another one was: its folder, its checkpoint, its configuration."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from parckit.networks import open_checkpoint, save_weights
+
+
+def monitored(checkpoint: Path) -> float:
+    """Return the best value that a checkpoint remembers."""
+    states = torch.load(checkpoint, weights_only=True)["callbacks"]
+    (best,) = (state for name, state in states.items() if "'monitor': 'val_loss'" in name)
+    return float(best["best_model_score"])
+
+
+def epochs(metrics: Path) -> list[int]:
+    with metrics.open() as file:
+        return sorted({int(row["epoch"]) for row in csv.DictReader(file)})
+
+
+def test_the_saved_configuration_gives_the_same_run(begun, tmp_path, parckit):
+    parckit("train", "--config", begun / "config.yaml", "--out", tmp_path / "again")
+    first, second = (yaml.safe_load((out / "config.yaml").read_text()) for out in (begun, tmp_path / "again"))
+    assert second == first | {"out": str(tmp_path / "again")}
+
+
+def test_the_saved_configuration_neither_overwrites_nor_resumes(begun, tmp_path, start_training, parckit):
+    options = ("--resume", begun / "last.ckpt", "--trainer.max_epochs=2", "--overwrite")
+    parckit(*start_training, "--out", tmp_path / "new", *options)
+    assert not {"overwrite", "resume"} & yaml.safe_load((tmp_path / "new" / "config.yaml").read_text()).keys()
+
+
+def test_a_training_is_not_overwritten_unasked(start_training, begun, tmp_path, mistake, parckit):
+    out = shutil.copytree(begun, tmp_path / "run")
+    message = mistake(*start_training, "--out", out)
+    assert message.startswith(f"--out {out}: ")
+    assert f"--resume {out}/last.ckpt" in message
+    before = {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
+    assert message == mistake(*start_training, "--out", out, "--resume", begun / "last.ckpt")
+    assert "--overwrite" in mistake(*start_training, "--out", out, "--resume=auto", "--overwrite")
+    # Found only when the trainer has the data, and still before anything is replaced.
+    assert "val_check" in mistake(*start_training, "--out", out, "--overwrite", "--trainer.val_check_interval=1000")
+    assert before == {path.name: path.read_bytes() for path in out.glob("*.ckpt")}
+    parckit(*start_training, "--out", out, "--overwrite")
+    assert torch.load(out / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
+def test_the_best_checkpoint_alone_is_not_overwritten_either(start_training, begun, tmp_path, mistake, parckit):
+    (tmp_path / "run").mkdir()
+    best = Path(shutil.copy(begun / "best.ckpt", tmp_path / "run"))
+    message = mistake(*start_training, "--out", tmp_path / "run")
+    assert f"go on with --resume {best}" in message
+    assert best.read_bytes() == (begun / "best.ckpt").read_bytes()
+    assert f"resumed from {best}: 2 of 2 steps" in parckit(*start_training, "--out", best.parent, "--resume=auto")
+
+
+def test_averaged_weights_alone_are_not_overwritten_either(start_training, begun, tmp_path, mistake):
+    (tmp_path / "run").mkdir()
+    save_weights(*open_checkpoint(begun / "best.ckpt"), tmp_path / "run" / "average.safetensors")
+    message = mistake(*start_training, "--out", tmp_path / "run", "--resume=auto")
+    assert message == f"--out {tmp_path / 'run'}: holds a training; replace it with --overwrite"
+
+
+def test_a_resumed_run_goes_on_with_the_next_epoch(start_training, begun, tmp_path, parckit):
+    out = shutil.copytree(begun, tmp_path / "run")
+    last = out / "last.ckpt"
+    steps, best = torch.load(last, weights_only=True)["global_step"], monitored(last)
+    parckit(*start_training, "--out", out, "--resume", last, "--trainer.max_epochs=2")
+    assert epochs(out / "logs" / "version_1" / "metrics.csv") == [1]
+    checkpoint = torch.load(last, weights_only=True)
+    assert (checkpoint["epoch"], checkpoint["global_step"]) == (1, steps + 2)
+    assert checkpoint["averaging_state"]["n_averaged"] == 1 + steps + 2  # the initial weights are averaged too
+    # best.ckpt is judged by all epochs, those before the interruption too.
+    assert monitored(last) <= best
+
+
+def test_a_run_may_go_on_in_another_folder(start_training, begun, tmp_path, parckit):
+    options = ("--resume", begun / "last.ckpt", "--trainer.max_epochs=2")
+    parckit(*start_training, "--out", tmp_path / "new", *options)
+    assert (tmp_path / "new" / "best.ckpt").is_file()
+    assert torch.load(tmp_path / "new" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--model.kwargs.img_size=64"], "only with --model.kwargs {'img_size': 32}, not {'img_size': 64}"),
+        (["--data.preprocessing.size=[48, 48]"], "only with --data.preprocessing.size (32, 32), not (48, 48)"),
+        (
+            ["--model.name=test_parcnet", "--data.preprocessing.fit=stretch"],
+            "only with --model.name test_parcnetv2, not test_parcnet; --data.preprocessing.fit cover, not stretch",
+        ),
+        (["--model.optimizer.name=sgd"], "only with --model.optimizer.name adamw, not sgd"),
+        (["--model.optimizer.decay_all=true"], "only with --model.optimizer.decay_all False, not True"),
+        (["--model.optimizer.options={betas: [0.8, 0.9]}"], "only with --model.optimizer.options {}, not "),
+        (["--ema=null"], "only with --ema given, not null"),
+        (["--model.freeze=backbone"], "only with --model.freeze null, not backbone"),
+        (["--trainer.max_epochs=1"], "no epoch was both trained and validated"),
+    ],
+    ids=str,
+)
+def test_what_cannot_go_on_is_refused(options, named, start_training, begun, tmp_path, mistake):
+    argv = (*start_training, "--out", tmp_path / "run", "--resume", begun / "last.ckpt", *options)
+    assert named in mistake(*argv)
+
+
+def test_other_images_of_the_same_classes_are_refused(start_training, begun, digit_folder, tmp_path, mistake):
+    for split in ("train", "val"):
+        shutil.copytree(digit_folder, tmp_path / "images" / split)
+    options = ("--data", tmp_path / "images", "--data.batch_size=10", "--resume", begun / "last.ckpt")
+    message = mistake(*start_training, *options, "--out", tmp_path / "run")
+    assert message.endswith("goes on only with a number of training images of 1255, not 10")
+    assert not (tmp_path / "run").exists()
+
+
+def test_between_epochs_much_may_change(start_training, begun, tmp_path, parckit):
+    options = ("--seed=1", "--data.batch_size=16", "--trainer.accumulate_grad_batches=2", "--model.optimizer.lr=0.01")
+    start = ("--resume", begun / "last.ckpt", "--trainer.max_epochs=2")
+    parckit(*start_training, *options, *start, "--out", tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_only_a_training_can_be_resumed(start_training, begun, tmp_path, mistake):
+    weights, cut = tmp_path / "weights.safetensors", tmp_path / "cut.ckpt"
+    save_weights(*open_checkpoint(begun / "last.ckpt"), weights)
+    cut.write_bytes((begun / "last.ckpt").read_bytes()[:5000])
+    for path in (weights, cut, tmp_path / "missing.ckpt"):
+        assert str(path) in mistake(*start_training, "--out", tmp_path / "run", "--resume", path)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_no_longer_improves_ends_once(start_training, tmp_path, parckit):
+    # A learning rate of almost 0 improves nothing, and the loss must be less than before, not equal.
+    still = ("--model.optimizer.lr=1e-30", "--model.schedule.min_lr=0", "--monitor=val_top1", "--trainer.max_epochs=9")
+    argv = (*start_training, *still, "--patience=2", "--resume=auto", "--out", tmp_path)
+    told = "in 2 validations (--patience 2)"
+    for _ in range(2):  # what has ended ends again
+        assert told in parckit(*argv)
+        last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+        assert (last["epoch"], last["global_step"]) == (2, 6)
+    assert "(--patience 4)" in parckit(*argv, "--patience=4")
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 4
+    assert "ended: " not in parckit(*argv, "--patience=null", "--trainer.max_epochs=6")
+
+
+def remove_version(checkpoint: dict) -> None:
+    del checkpoint["pytorch-lightning_version"]
+
+
+def remove_weights(checkpoint: dict) -> None:
+    checkpoint["state_dict"] = {}
+
+
+def remove_optimizer(checkpoint: dict) -> None:
+    checkpoint["optimizer_states"] = []
+
+
+def change_groups(checkpoint: dict) -> None:
+    checkpoint["optimizer_states"][0]["param_groups"] = None
+
+
+def change_loop(checkpoint: dict) -> None:
+    checkpoint["loops"]["fit_loop"]["epoch_loop.automatic_optimization.optim_progress"] = "x"
+
+
+def change_step_of_average(checkpoint: dict) -> None:
+    checkpoint["callbacks"]["WeightEMA"]["latest_update_step"] = None
+
+
+def change_best(checkpoint: dict) -> None:
+    (name,) = (name for name in checkpoint["callbacks"] if name.startswith("SaveBest"))
+    checkpoint["callbacks"][name] = 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        remove_version,
+        remove_weights,
+        remove_optimizer,
+        change_groups,
+        change_loop,
+        change_step_of_average,
+        change_best,
+    ],
+)
+def test_a_checkpoint_that_lightning_cannot_restore_is_damaged(change, start_training, begun, tmp_path, mistake):
+    checkpoint = torch.load(begun / "last.ckpt", weights_only=True)
+    change(checkpoint)
+    path = tmp_path / "wrong.ckpt"
+    torch.save(checkpoint, path)
+    argv = (*start_training, "--trainer.max_epochs=2", "--out", tmp_path / "run", "--resume", path)
+    assert f"{path}: damaged: its state of the training has" in mistake(*argv)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from bundles import LABELS, expected_logits, tiny_spec, write_tiny_bundle
+from parckit.measure.doubts import find_doubts
+from parckit.processing import list_images, load_image, preprocess
+from pictures import coloured
+
+
+@pytest.fixture
+def animals(tmp_path):
+    """Return a folder of noise for each class of the tiny bundle, whose answers are chance, and a broken picture."""
+    for number, label in enumerate(LABELS):
+        folder = tmp_path / "animals" / label
+        folder.mkdir(parents=True)
+        for seed in range(20):
+            coloured("red", seed=100 * number + seed).save(folder / f"{seed:02}.png")
+    (tmp_path / "animals" / LABELS[0] / "00.png").write_bytes(b"broken")
+    return tmp_path / "animals"
+
+
+def test_the_classes_that_a_network_doubts_most_come_first(animals, tmp_path):
+    paths = [path for path in list_images(animals) if path.read_bytes() != b"broken"]
+    pixels = np.stack([preprocess(load_image(path), tiny_spec().preprocessing)[0] for path in paths])
+    logits = expected_logits(pixels).astype(np.float64)
+    odds = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truths = np.array([LABELS.index(path.parent.name) for path in paths])
+    doubt = odds.max(axis=1) - odds[np.arange(len(paths)), truths]
+    most = [index for index in np.argsort(-doubt, kind="stable") if doubt[index] > 0]
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    doubts = find_doubts(bundle, str(animals), most=1000, threads=2)
+    assert {entry.name for entry in doubts} == {str(paths[index]) for index in most}
+    gaps = [entry.confidence - entry.probability for entry in doubts]
+    # float32 in the engine, float64 here
+    np.testing.assert_allclose(gaps, doubt[most], atol=1e-5)
+    first = most[0]
+    assert (doubts[0].label, doubts[0].answer) == (LABELS[truths[first]], LABELS[odds[first].argmax()])
+    assert find_doubts(bundle, [str(animals)], most=3) == doubts[:3]

@@ -1,0 +1,103 @@
+"""Class weights against a slow reference in float64, and what follows from the numbers of images."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from parckit.contract import InputError
+from parckit.data import IndexedImages
+from parckit.tasks import Classify
+
+LABELS = ("cat", "dog", "owl")
+IMAGES = np.repeat([0, 1, 2], [6, 3, 1])
+TABLE = SimpleNamespace(labels=LABELS, targets=IMAGES)
+
+
+def task(class_weights, *, label_smoothing: float = 0.0, sampling: str = "natural") -> Classify:
+    made = Classify(class_weights=class_weights, label_smoothing=label_smoothing)
+    made.see_images(TABLE, sampling=sampling)
+    return made
+
+
+def reference(logits: Tensor, targets: Tensor, *, weights: list[float], smoothing: float) -> float:
+    """Sum over images and classes, one at a time."""
+    total = 0.0
+    for row, target in zip(logits.double(), targets, strict=True):
+        log_p = row - row.exp().sum().log()
+        wanted = np.eye(3)[int(target)] if target.ndim == 0 else target.double().numpy()
+        wanted = (1 - smoothing) * wanted + smoothing / 3
+        total -= sum(weights[index] * wanted[index] * float(log_p[index]) for index in range(3))
+    return total / len(logits)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_loss_is_weighted_with_smoothing_and_mixing(smoothing, mixed):
+    torch.manual_seed(0)
+    logits = torch.randn(7, 3)
+    targets = torch.randn(7, 3).softmax(1) if mixed else torch.arange(7) % 3
+    # The mean over 6 cats, 3 dogs and an owl is (6 + 3 + 5) / 10 without scaling.
+    weights = [1 / 1.4, 1 / 1.4, 5 / 1.4]
+    loss = task({"owl": 5.0}, label_smoothing=smoothing).loss(nn.Identity(), logits, targets)
+    # A few roundings of float32.
+    assert loss.item() == pytest.approx(reference(logits, targets, weights=weights, smoothing=smoothing), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sampling", "shown"),
+    [
+        ("balanced", "natural", "cat 0.556, dog 1.11, owl 3.33"),
+        ("balanced", "balanced", "cat 1, dog 1, owl 1"),  # balanced once is enough
+        ({"owl": 5.0}, "natural", "cat 0.714, dog 0.714, owl 3.57"),
+        ({"owl": 5.0}, "balanced", "cat 0.429, dog 0.429, owl 2.14"),
+        ([0.0, 1.0, 2.0], "natural", "cat 0, dog 2, owl 4"),
+    ],
+)
+def test_weights_have_a_mean_of_1_over_what_is_drawn(wanted, sampling, shown):
+    assert task(wanted, sampling=sampling).notes == [f"class weights: {shown}"]
+
+
+def test_without_class_weights_nothing_is_said():
+    assert list(task(None).notes) == []
+
+
+def test_classes_named_by_numbers_can_be_given_as_yaml_reads_them():
+    digits = Classify(class_weights={1: 3.0})
+    digits.see_images(SimpleNamespace(labels=("0", "1"), targets=np.array([0, 1])), sampling="natural")
+    assert digits.notes == ["class weights: 0 0.5, 1 1.5"]
+
+
+def test_of_many_classes_the_extremes_are_shown():
+    many = Classify(class_weights="balanced")
+    targets = np.repeat(range(20), [4, *[2] * 18, 1])
+    many.see_images(SimpleNamespace(labels=tuple(map(str, range(20))), targets=targets), sampling="natural")
+    assert many.notes == ["class weights: from 0.512 (0) to 2.05 (19)"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [
+        ({"ow": 5.0}, "no class 'ow'; they have cat, dog, owl"),
+        ([1.0, 2.0], "has 2 weights, but the data have 3 classes"),
+        ([0.0, 0.0, 0.0], "every training image would count 0"),
+        ([1.0, -1.0, 1.0], r"class_weights=\[1.0, -1.0, 1.0\]: must be"),
+        ({"owl": float("inf")}, "class_weights={'owl': inf}: must be"),
+    ],
+)
+def test_mistakes_are_named(wanted, named):
+    with pytest.raises(InputError, match=named):
+        task(wanted)
+
+
+def test_validation_and_checkpoints_know_nothing_of_weights(make_data, train):
+    weighted, data = Classify(class_weights={"red": 9.0}), make_data(sampling="balanced")
+    weighted.see_images(data._train._table, sampling="balanced")
+    trainer = train(data, limits={"max_steps": 1}, task=weighted)
+    assert not [key for key in trainer.lightning_module.state_dict() if "weights" in key]
+    logits = torch.tensor([[1.0, 0.0, 0.0]])
+    plain = nn.functional.cross_entropy(logits, torch.tensor([2]))
+    assert weighted.validation_losses([logits], torch.tensor([2])).item() == plain.item()
+    assert isinstance(data._val, IndexedImages)

@@ -1,0 +1,69 @@
+"""A frozen part of a network: what keeps its weights and statistics, and what is trained."""
+
+import pytest
+import timm
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from parckit.contract import InputError
+from parckit.tasks import AveragingSettings, WeightEMA
+from parckit.tasks.freezing import freeze
+from training_state import assert_same
+
+
+def states(module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items() if "num_batches" not in name}
+
+
+@pytest.mark.parametrize(
+    ("part", "trained"),
+    [("backbone", ("head.fc.",)), (2, ("stages.2.", "stages.3.", "stages.4.", "final_conv.", "head."))],
+)
+def test_only_the_rest_is_trained(part, trained, make_data, make_module, train):
+    data = make_data()
+    before = states(make_module(data).model)
+    torch.manual_seed(0)
+    averaged = WeightEMA(AveragingSettings(decay=0.5))
+    trainer = train(data, limits={"max_epochs": 1}, freeze=part, callbacks=[averaged])
+    model = trainer.lightning_module.model
+    changed = {name for name, value in states(model).items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith(trained) for name in changed)
+    # Every trained weight has changed, and so have the statistics beside it.
+    assert {name for name in before if name.startswith(trained)} == changed
+    weights = [weight for group in trainer.optimizers[0].param_groups for weight in group["params"]]
+    assert {id(weight) for weight in weights} == {
+        id(weight) for name, weight in model.named_parameters() if name.startswith(trained)
+    }
+
+
+def test_a_frozen_network_goes_on_to_the_same_bits(make_data, train, tmp_path):
+    def run(**options: object) -> Trainer:
+        every_epoch = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+        return train(make_data(), limits={"max_epochs": 2}, freeze=1, callbacks=[every_epoch], **options)
+
+    whole = run()
+    resumed = run(resume=tmp_path / "epoch=0.ckpt")
+    assert_same(resumed.lightning_module.state_dict(), whole.lightning_module.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("test_resnet", ["conv1", "bn1", "layer1"]),
+        ("test_vit", ["patch_embed", "blocks.0"]),
+        ("test_convnext", ["stem", "stages.0"]),
+        ("test_parcnetv2", ["stem", "stages.0"]),
+    ],
+)
+def test_the_first_stage_is_what_the_family_calls_so(name, parts):
+    network = timm.create_model(name, num_classes=3)
+    names = {id(module): key for key, module in network.named_modules()}
+    assert [names[id(module)] for module in freeze(network, 1, name=name)] == parts
+
+
+@pytest.mark.parametrize("count", [0, -1, 7])
+def test_a_stage_that_is_not_there_is_refused(count):
+    with pytest.raises(InputError, match=rf"freeze={count}: test_resnet has 4 stages; accepted are backbone and 1..4"):
+        freeze(timm.create_model("test_resnet"), count, name="test_resnet")
