@@ -55,8 +55,13 @@ _LEAST = {
     "log_every_n_steps": 0,
     "check_val_every_n_epoch": 1,
     "gradient_clip_val": 0,
+    "min_epochs": 0,
+    "min_steps": 0,
+    "num_sanity_val_steps": -1,
 }
 """Option of Lightning's trainer -> the least value that means something. Lightning fails late, or ignores others."""
+_MOST = 2**31 - 1
+"""Larger numbers overflow in Lightning and torch."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """The disk is full, the quota is used up, or the disk is read-only."""
 
@@ -223,6 +228,9 @@ def _check_trainer(options: Namespace) -> None:
         raise InputError(f"--trainer.max_time {options.max_time}: skips the rest of the epoch; {instead}")
     if options.limit_train_batches == 0:
         raise InputError("--trainer.limit_train_batches 0: trains on nothing")
+    for name, value in options.as_dict().items():
+        if isinstance(value, int) and value > _MOST:
+            raise InputError(f"--trainer.{name} {value}: must be at most {_MOST}")
     for name, least in _LEAST.items():
         if options[name] is not None and options[name] < least:
             raise InputError(f"--trainer.{name} {options[name]}: must be at least {least}")
@@ -281,7 +289,7 @@ def _make_trainer(config: Namespace, callbacks: list[Callback], logger: CSVLogge
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO(), *sync],
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         raise _refused(error) from error
     if sync and trainer.world_size > 1 and isinstance(trainer.accelerator, CPUAccelerator):
         raise InputError("--trainer.sync_batchnorm true: does not run on CPUs")
