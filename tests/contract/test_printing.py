@@ -16,7 +16,7 @@ from parckit.contract import InputError, ParckitError, most_pixels, printable, r
         ("\x9b31m, \x85", r"\x9b31m, \x85"),  # one byte that begins a colour, and another line break
         ("line\u2028paragraph\u2029", r"line\u2028paragraph\u2029"),
         ("right\u202eto left, \u2066isolated", r"right\u202eto left, \u2066isolated"),
-        ("\ufeffcat", r"\ufeffcat"),
+        ("\ufeffcat, \ufffe", r"\ufeffcat, \ufffe"),
         (os.fsdecode(b"not UTF-8: \xff"), r"not UTF-8: \udcff"),
         ("猫 é \N{FAMILY}\u200d\N{GIRL} full\u3000width", "猫 é \N{FAMILY}\u200d\N{GIRL} full\u3000width"),
         (r"back\slash \n", r"back\slash \n"),

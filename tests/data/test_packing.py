@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.folder import open_folder
@@ -165,3 +166,12 @@ def test_pixels_come_back(image_folder, tmp_path, picture):
     table = open_shards(str(tmp_path / "out"), split="test")
     contents = sorted(np.asarray(table.load(index)).tobytes() for index in range(3))
     assert contents == sorted(np.asarray(picture(number)).tobytes() for number in range(3))
+
+
+def test_a_class_name_that_is_not_utf_8_is_refused_before_anything_is_written(tmp_path):
+    (tmp_path / "images" / "\udcff").mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / "\udcff" / f"{number}.png")
+    with pytest.raises(InputError, match=r"class '\\udcff': its name is not UTF-8"):
+        pack_folder(tmp_path / "images", tmp_path / "shards")
+    assert not (tmp_path / "shards").exists()

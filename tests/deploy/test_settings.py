@@ -28,7 +28,7 @@ def test_opset_18_in_the_lowest_ir_is_the_default():
         ({"opset": 17, "ir_version": 7}, "ir_version=7: for opset 17 choose from 8 to 10"),
         ({"ir_version": 11}, "ir_version=11: for opset 18 choose from 8 to 10"),
         ({"ir_version": 0}, "ir_version=0: for opset 18 choose from 8 to 10"),
-        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"batch_size": 0}, "batch_size=0: must be from 1 to 65536"),
         ({"form": "fft"}, "form='fft': choose from auto, conv, matmul"),
         ({"form": "matmul", "opset": 17}, "form='matmul': needs opset 18 or above, not 17; choose auto or conv"),
     ],

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from parckit.contract import printable
 from parckit.measure.curve import CurveRow
 from parckit.report import plots
 from parckit.report.figures import save_figure
@@ -103,3 +104,9 @@ def test_any_class_name_can_be_drawn(label, tmp_path):
     figure = plots.confusion_matrix(np.eye(2, dtype=np.int64), [label, "other"])
     shown = label if len(label) <= 16 else label[:15] + "…"
     assert words(figure, tmp_path).count(shown) == 2
+
+
+@pytest.mark.parametrize("label", ["\x1b[31m", "a\nb", "\udcff", "\u2028", "\uffff"])
+def test_characters_that_no_picture_can_hold_are_escaped(label, tmp_path):
+    figure = plots.confusion_matrix(np.eye(2, dtype=np.int64), [label, "other"])
+    assert words(figure, tmp_path).count(printable(label)) == 2

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from jsonargparse.typing import PositiveInt
 from safetensors.torch import load_file
 from timm.data import ImageNetInfo
 from torch import nn
@@ -17,7 +16,7 @@ from parckit.contract import InputError, NetworkSpec, Preprocessing, check_targe
 from parckit.data import read_class_names
 from parckit.models import build_backbone, load_any_state_dict, preprocessing_of
 from parckit.networks import damage_named, save_weights
-from parckit.options import parse_size, verb_parser
+from parckit.options import ClassCount, parse_size, verb_parser
 
 _IMAGENET_CLASSES = 1000
 
@@ -57,7 +56,7 @@ def main(argv: list[str]) -> None:
     kwargs = "further keywords of the model, as in a recipe's model.kwargs"
     parser.add_argument("--kwargs", type=dict[str, object] | None, default=None, help=kwargs)
     classes = f"number of classes; by default that of --labels, or {_IMAGENET_CLASSES}"
-    parser.add_argument("--num_classes", type=PositiveInt | None, default=None, help=classes)  # pyright: ignore[reportOperatorIssue]
+    parser.add_argument("--num_classes", type=ClassCount | None, default=None, help=classes)  # pyright: ignore[reportOperatorIssue]
     labels = "text file with one class name per line; by default ImageNet's synsets for 1000 classes, else numbers"
     parser.add_argument("--labels", type=Path | None, default=None, help=labels)
     entry = "entry of the file that holds the weights, such as state_dict_ema; by default raw weights before averages"

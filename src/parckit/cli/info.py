@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt
 from torch import nn
 
 from parckit.cli.tables import show
@@ -11,7 +11,7 @@ from parckit.measure import cost
 from parckit.models import Parcified, build_on_meta, parcify, preprocessing_of
 from parckit.models.parcifying import PositionEmbeddings
 from parckit.networks import check_input
-from parckit.options import parse_size, verb_parser
+from parckit.options import ClassCount, parse_size, verb_parser
 
 
 def main(argv: list[str]) -> None:
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> None:
     parser = verb_parser("info", description="Parameters, multiply-adds and stages of a model.")
     parser.add_argument("model", type=str, help="one of `parckit list`, or any of timm's")
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's size")
-    parser.add_argument("--num_classes", type=PositiveInt, default=1000, help="number of classes")
+    parser.add_argument("--num_classes", type=ClassCount, default=1000, help="number of classes")
     parser.add_argument("--parcify", action="store_true", help="also show what changes if ParC replaces convolutions")
     parser.add_argument(
         "--stages",

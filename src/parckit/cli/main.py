@@ -143,6 +143,8 @@ def _start_log() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # Without network it warns about every retry; our error says that the data set cannot be reached.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not os.environ.get("PARCKIT_TRACEBACK"):
         tell_warnings(_log.warning)
         threading.excepthook = _pass_over_full_disks

@@ -36,11 +36,11 @@ from parckit.contract.files import (
 from parckit.contract.limits import PIXELS_VARIABLE, most_pixels
 from parckit.contract.metadata import read_artefact_metadata, write_artefact_metadata
 from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
-from parckit.contract.preprocessing import ChannelOrder, Fit, Interpolation, Preprocessing
+from parckit.contract.preprocessing import LONGEST_SIDE, ChannelOrder, Fit, Interpolation, Preprocessing
 from parckit.contract.printing import printable, reading, tell_warnings
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
 from parckit.contract.shipped import shipped_weights
-from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task
+from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task, check_label_encoding
 from parckit.contract.version import VERSION
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "CONTRACT_FILE",
     "LAST",
     "LOGS",
+    "LONGEST_SIDE",
     "METRICS",
     "PIXELS_VARIABLE",
     "PREVIOUS",
@@ -79,6 +80,7 @@ __all__ = [
     "Task",
     "add_artefact",
     "check_folder",
+    "check_label_encoding",
     "check_place",
     "check_target",
     "find_leftovers",

@@ -27,7 +27,8 @@ def printable(text: str) -> str:
 
 
 def _is_hidden(letter: str) -> bool:
-    return unicodedata.category(letter) in _HIDDEN and letter not in _JOINERS
+    is_no_character = ord(letter) & 0xFFFE == 0xFFFE  # XML, and so SVG, refuses U+FFFE and U+FFFF too
+    return is_no_character or (unicodedata.category(letter) in _HIDDEN and letter not in _JOINERS)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What must be known to build a network again and to feed it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -30,7 +30,7 @@ class NetworkSpec:
         preprocessing: what the weights expect.
 
     Raises:
-        InputError: if two classes have the same name.
+        InputError: if two classes have the same name, or a name is not UTF-8.
     """
 
     task: Task = "classify"
@@ -45,6 +45,7 @@ class NetworkSpec:
         if len(set(self.labels)) < len(self.labels):
             twice = next(label for label, times in Counter(self.labels).items() if times > 1)
             raise InputError(f"labels: two classes have the name {twice!r}")
+        check_label_encoding(self.labels)
 
     def with_size(self, size: tuple[int, int]) -> "NetworkSpec":
         """Return the same spec for another input size (height, width), pixels."""
@@ -64,3 +65,16 @@ class NetworkSpec:
         if is_schema1_spec(data):
             data = spec_from_schema1(data)
         return from_plain(cls, data, name="network spec")
+
+
+def check_label_encoding(labels: Sequence[str]) -> None:
+    """Check that files can hold the names of classes. The name of a folder may hold any bytes.
+
+    Raises:
+        InputError: for a name that is not UTF-8.
+    """
+    for label in labels:
+        try:
+            label.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"class {label!r}: its name is not UTF-8; rename the folder") from None

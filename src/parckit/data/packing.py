@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from parckit.contract import InputError, find_leftovers, replacing
+from parckit.contract import InputError, check_label_encoding, find_leftovers, replacing
 from parckit.data.folder import open_folder, split_folders
 from parckit.data.shardlist import CLASSES_FILE, parse_labels
 from parckit.data.splits import NAMED, Named
@@ -130,6 +130,7 @@ def write_shards(
     """
     if shard_size < 1:
         raise InputError(f"shard_size={shard_size}: must be at least 1 image")
+    check_label_encoding(labels)
     classes = "".join(f"{label}\n" for label in labels)
     if parse_labels(classes, name=CLASSES_FILE) != tuple(labels):
         refused = next(label for label in labels if label.splitlines() != [label.strip()])

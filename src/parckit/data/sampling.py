@@ -76,8 +76,8 @@ class SeededBatches(Sampler[list[Draw]]):
         process: int = 0,
         processes: int = 1,
     ) -> None:
-        if repeats < 1:
-            raise InputError(f"repeats={repeats}: must be at least 1")
+        if not 1 <= repeats <= max(1, length):
+            raise InputError(f"repeats={repeats}: must be from 1 to the number of images, {length}")
         self._length = length
         self._batch = batch
         self._sizes = sizes

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from parckit.contract import InputError
+from parckit.contract import LONGEST_SIDE, InputError
 
 Size = tuple[int, int]
 """(height, width), pixels."""
@@ -85,8 +85,8 @@ class MultiScale:
     base: int
 
     def __post_init__(self) -> None:
-        if not self.sides or min(self.sides) < 1 or self.base < 1:
-            raise InputError(f"sides={self.sides}, base={self.base}: must be positive sides in pixels")
+        if not self.sides or not all(1 <= side <= LONGEST_SIDE for side in (*self.sides, self.base)):
+            raise InputError(f"sides={self.sides}, base={self.base}: must be sides from 1 to {LONGEST_SIDE} pixels")
 
     def images(self, side: int, *, batch_size: int, processes: int) -> int:
         """Return the number of images in a batch of one process at `side`; at `base` it is `batch_size`.

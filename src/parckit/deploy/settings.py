@@ -17,6 +17,9 @@ DYNAMO_OPSET = 18
 _LOWEST_IR = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
 """Opset -> IR version of the ONNX release that introduced it. A test compares this table with the one in onnx."""
 
+_MOST_IMAGES = 65_536
+"""Most images that a graph takes at once."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSettings:
@@ -44,8 +47,8 @@ class ExportSettings:
         if self.ir_version is not None and not self.lowest_ir <= self.ir_version <= HIGHEST_IR:
             accepted = f"for opset {self.opset} choose from {self.lowest_ir} to {HIGHEST_IR}"
             raise InputError(f"ir_version={self.ir_version}: {accepted}")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size}: must be at least 1")
+        if not 1 <= self.batch_size <= _MOST_IMAGES:
+            raise InputError(f"batch_size={self.batch_size}: must be from 1 to {_MOST_IMAGES}")
         if self.form not in FORMS:
             raise InputError(f"form={self.form!r}: choose from {', '.join(FORMS)}")
         if self.form == "matmul" and not self.uses_dynamo:

@@ -1,6 +1,6 @@
 """Options of commands and keys of recipes, both made from typed signatures."""
 
 from parckit.options.parser import Parser, verb_parser
-from parckit.options.values import Seed, Threads, beside, parse_counts, parse_size
+from parckit.options.values import ClassCount, Seed, Threads, beside, parse_counts, parse_size
 
-__all__ = ["Parser", "Seed", "Threads", "beside", "parse_counts", "parse_size", "verb_parser"]
+__all__ = ["ClassCount", "Parser", "Seed", "Threads", "beside", "parse_counts", "parse_size", "verb_parser"]

@@ -10,6 +10,7 @@ from parckit.contract import CONTRACT_FILE, InputError
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that numpy accepts")
 
 Threads = restricted_number_type("Threads", int, [(">=", 1), ("<=", 1024)], docstring="what engines accept")
+ClassCount = restricted_number_type("ClassCount", int, [(">=", 1), ("<=", 10**6)], docstring="classes of a network")
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -28,7 +28,7 @@ _REPLACED: tuple[tuple[str, _Replacement], ...] = (
 )
 """Pattern -> what replaces it. A message that jsonargparse words in another way is shown as it is."""
 
-_NUMBER_TYPES = r"\b(?:Seed|Threads|\w+Int|\w+Float)\b"
+_NUMBER_TYPES = r"\b(?:ClassCount|Seed|Threads|\w+Int|\w+Float)\b"
 """Names of the types of numbers with a range."""
 
 _UNION = re.compile(

@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
-from parckit.contract import InputError, replacing
+from parckit.contract import InputError, printable, replacing
+from parckit.report.fonts import families_for
 
 PAPER, INK, MUTED, RULE = "#fdfdfd", "#1c2530", "#5b6673", "#dfe3e8"
 BLUE, ORANGE = "#0072b2", "#d55e00"
@@ -135,6 +137,7 @@ def picture_uri(pixels: npt.NDArray[np.uint8]) -> str:
 
 
 def _render(figure: Figure, kind: str) -> bytes:
+    _choose_fonts(figure, kind)
     metadata = {"Date": None} if kind == "svg" else None
     file = io.BytesIO()
     with house_style(), warnings.catch_warnings():
@@ -142,6 +145,20 @@ def _render(figure: Figure, kind: str) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(file, format=kind, dpi=_DPI, metadata=metadata)
     return file.getvalue().replace(b"</style>", _SVG_STYLE + b"</style>", 1) if kind == "svg" else file.getvalue()
+
+
+def _choose_fonts(figure: Figure, kind: str) -> None:
+    """Let the words of a figure have fonts with all their letters. The viewer of an SVG has fonts of its own."""
+    words = figure.findobj(Text)
+    families = families_for("".join(word.get_text() for word in words), warn=kind != "svg")
+    for word in words:
+        word.set_fontfamily(families)
+
+
+def shorten(name: str, *, length: int) -> str:
+    """Return a name in a form that can be drawn: without control characters, and not longer than `length` letters."""
+    shown = printable(name)
+    return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
 def _dark_rules() -> str:

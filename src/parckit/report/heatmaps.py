@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from parckit.contract import printable
 from parckit.measure.receptive_field import smallest_window
-from parckit.report.figures import INK, ON_BLUE, house_style
+from parckit.report.figures import INK, ON_BLUE, house_style, shorten
 
 _TILE = 2.7
 """Width of a picture, inches. Four pictures fill the width of a report."""
@@ -66,7 +67,7 @@ def receptive_fields(fields: Mapping[str, npt.NDArray[np.float64]]) -> Figure:
         axes.imshow(_strength(field), cmap=_COLORS, norm=scale, interpolation="nearest", extent=edges)
         axes.grid(visible=False)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(name, color=INK)
+        axes.set_title(printable(name), color=INK)
         axes.set_xlabel("\n".join(_frame(axes, field, share=share, line=line) for share, line in _LINES), loc="left")
     bar = figure.colorbar(ScalarMappable(scale, _COLORS), ax=tiles, shrink=0.8, aspect=30, format="{x:g}")
     bar.set_label("contribution, strongest place = 1")
@@ -126,13 +127,9 @@ def activation_map(
         axes.imshow(image)
         axes.grid(visible=False)
         axes.set(xticks=[], yticks=[])
-        axes.set_xlabel("\n".join(map(_shorten, words)), loc="left")
+        axes.set_xlabel("\n".join(shorten(line, length=_LINE) for line in words), loc="left")
     overlaid.imshow(strength, cmap=_COLORS, vmin=0, vmax=1, alpha=_OPACITY * strength)
     # matplotlib cannot draw a contour in a single row or column.
     if strength.any() and min(strength.shape) > 1:
         overlaid.contour(strength, levels=[0.5], colors=ON_BLUE, linewidths=1.2)
     return figure
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= _LINE else line[: _LINE - 1] + "…"

@@ -169,4 +169,4 @@ def write_report(path: Path, report: Report) -> None:
     environment.filters |= {"data_uri": data_uri, "picture_uri": picture_uri}
     page = environment.get_template("report.html.j2").render(report=report)
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")  # a path may be no UTF-8

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from parckit.measure.classification import class_rows
 from parckit.measure.curve import CurveRow
-from parckit.report.figures import BLUE, INK, MUTED, ON_BLUE, ORANGE, house_style
+from parckit.report.figures import BLUE, INK, MUTED, ON_BLUE, ORANGE, house_style, shorten
 
 _WIDTH = 4.4
 """Width of an ordinary figure, inches. Words of 9 points can be read on a phone that shows it 320 pixels wide."""
@@ -34,6 +34,9 @@ _MAX_COUNTED_CLASSES = 20
 
 _FAINTEST = 0.25
 """Opacity of the rarest mistake. A lower one would make a single cell among a hundred classes invisible."""
+
+_NAME_LENGTH = 16
+"""Letters of a class name that are shown."""
 
 _MAX_NAMED_CLASSES = 40
 """With up to this number of classes, a class name at 6.5 points fits the height of its row."""
@@ -91,7 +94,7 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
 
 def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
     size = 9 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
-    names = [_shorten(label) for label in labels]
+    names = [shorten(label, length=_NAME_LENGTH) for label in labels]
     ticks = range(len(labels))
     # About 60 characters fit side by side below the matrix. Longer names are turned.
     upright = max(map(len, names)) * len(labels) <= 60
@@ -220,7 +223,7 @@ def latency_bars(names: Sequence[str], *, p50_ms: Sequence[float], p95_ms: Seque
     for place, median, tail in zip(places, p50_ms, p95_ms, strict=True):
         axes.annotate(f"p50 {median:.3g}", (tail, place), (6, 0), textcoords="offset points", va="center")
     # Name the bars.
-    short_names = ["\n".join(_shorten(line, length=22) for line in name.splitlines()) for name in names]
+    short_names = ["\n".join(shorten(line, length=22) for line in name.split("\n")) for name in names]
     axes.set_yticks(places, short_names, color=INK)
     axes.invert_yaxis()
     # Leave room for the number to the right of the longest whisker.
@@ -230,7 +233,3 @@ def latency_bars(names: Sequence[str], *, p50_ms: Sequence[float], p95_ms: Seque
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("ms: bar to the median,\nwhisker to the 95th percentile")
     return figure
-
-
-def _shorten(name: str, *, length: int = 16) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"

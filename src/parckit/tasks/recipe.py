@@ -36,6 +36,9 @@ SHORTHANDS = {
 _TASK = "classify"
 """The task of a recipe that does not name one."""
 
+_MOST_VALUES = 100_000
+"""Most values of a recipe: a list of the weights of 20,000 classes is far below."""
+
 _SET_BY_PARCKIT = ("logger", "callbacks", "default_root_dir", "plugins")
 """Arguments of Lightning's trainer that a recipe cannot set."""
 
@@ -75,7 +78,25 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
         raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping):
         raise InputError(f"--config {path}: holds {type(content).__name__}, not groups of keys")
+    _check_size(content, path)
     return cast("Mapping[str, object]", content)
+
+
+def _check_size(content: object, path: Path) -> None:
+    """Refuse YAML whose references make it endless, or millions of values of a few lines.
+
+    Raises:
+        InputError: if there are more values than any recipe has.
+    """
+    values, count = [content], 0
+    while values:
+        value, count = values.pop(), count + 1
+        if count > _MOST_VALUES:
+            raise InputError(f"--config {path}: holds more than {_MOST_VALUES} values; its references (*) repeat them")
+        if isinstance(value, Mapping):
+            values += cast("Mapping[object, object]", value).values()
+        elif isinstance(value, list):
+            values += cast("list[object]", value)
 
 
 class RecipeFile(ActionConfigFile):

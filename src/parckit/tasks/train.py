@@ -269,7 +269,7 @@ def _make_trainer(config: Namespace, callbacks: list[Callback], loggers: list[Lo
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO(), *sync],
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         raise _refused(error) from error
     if sync and trainer.world_size > 1 and isinstance(trainer.accelerator, CPUAccelerator):
         raise InputError("--trainer.sync_batchnorm true: does not run on CPUs")

@@ -36,9 +36,14 @@ _LEAST: Mapping[str, float] = {
     "check_val_every_n_epoch": 1,
     "log_every_n_steps": 0,
     "gradient_clip_val": 0,
+    "min_epochs": 0,
+    "min_steps": 0,
     "num_sanity_val_steps": -1,
 }
 """Option -> smallest value."""
+
+_MOST = 2**31 - 1
+"""Larger numbers overflow in Lightning and torch."""
 
 PROFILERS: Mapping[str, type[SimpleProfiler] | type[AdvancedProfiler]] = {
     "simple": SimpleProfiler,
@@ -79,6 +84,9 @@ def check_trainer(options: Namespace, *, has_ema: bool) -> None:
         value = options[name]
         if value is not None and not least <= value < math.inf:
             raise InputError(f"--trainer.{name} {value}: must be at least {least}")
+    for name, value in options.as_dict().items():
+        if isinstance(value, int) and value > _MOST:
+            raise InputError(f"--trainer.{name} {value}: must be at most {_MOST}")
     for name, values in _CHOICES.items():
         if options[name] not in values:
             known = ", ".join(str(value) for value in values if isinstance(value, str))

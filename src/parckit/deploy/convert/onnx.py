@@ -175,7 +175,7 @@ def _legacy_warnings_ignored() -> Generator[None]:
         # We use the old exporter on purpose: only it can write these opsets.
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
-        # Python branches that depend on shapes are traced correctly, because shapes are static. A wrong trace of any
-        # other branch fails the parity check.
-        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
+        # Branches and numbers of Python that depend on shapes are traced correctly, because shapes are static. A wrong
+        # trace of anything else fails the parity check.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
         yield
