@@ -92,6 +92,13 @@ def test_a_run_that_fails_is_ended_too(start_training, fakes, tmp_path, mistake)
     assert fakes[0].told == [{"exit_code": 1}]
 
 
+def test_a_run_that_is_refused_opens_no_run(start, start_training, fakes, tmp_path, mistake):
+    start()
+    argv = (*start_training, "--logger=wandb", "--resume=auto", "--out", tmp_path / "run")
+    assert "only with --ema" in mistake(*argv, "--ema=null")
+    assert fakes[-1].told == []
+
+
 def test_the_trackers_own_variables_name_project_and_server(start, fakes, tmp_path, monkeypatch):
     start()
     wandb, mlflow = (logger.options for logger in fakes)

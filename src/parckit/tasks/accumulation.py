@@ -22,6 +22,7 @@ class StepWeights:
 
     Args:
         plan: the size of the run.
+        accumulated: number by which Lightning divides every loss.
 
     Attributes:
         loss_weight: factor of the loss of the present batch.

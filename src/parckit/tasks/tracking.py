@@ -47,6 +47,12 @@ class TrackedRuns(Callback):
         names = [config.logger] if isinstance(config.logger, str) else config.logger or ()
         self._by_name = {name: self._make(name) for name in cast("Sequence[Tracker]", names)}
         self.loggers: Sequence[Logger] = tuple(self._by_name.values())
+        self._is_open = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note that Lightning has opened the runs. A training that was refused before has none."""
+        del trainer, pl_module, stage
+        self._is_open = True
 
     def _make(self, name: Tracker) -> WandbLogger | MLFlowLogger:
         try:
@@ -91,7 +97,7 @@ class TrackedRuns(Callback):
             yield
             code = 0
         finally:
-            for logger in self._by_name.values():
+            for logger in self._by_name.values() if self._is_open else ():
                 if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
                     logger.experiment.finish(exit_code=code)
 

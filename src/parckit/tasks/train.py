@@ -193,7 +193,8 @@ def _finish(config: Namespace, best: SaveBest, *, start: Resumable | None) -> Ru
 
 def _newest_metrics(out: Path) -> Path | None:
     """Return the metrics of the newest start that logged anything; a run that was finished already logs nothing."""
-    starts = {int(path.parent.name[8:]): path for path in out.glob(f"{LOGS}/version_[0-9]*/{METRICS}")}
+    numbered = ((path.parent.name.removeprefix("version_"), path) for path in out.glob(f"{LOGS}/version_*/{METRICS}"))
+    starts = {int(number): path for number, path in numbered if number.isdecimal()}
     return starts[max(starts)] if starts else None
 
 
