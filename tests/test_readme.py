@@ -7,6 +7,7 @@ new interpreter spends most of its time on importing torch.
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -89,19 +90,20 @@ def words(command: str) -> Iterator[str]:
         yield from sorted(glob(word)) or [word]  # noqa: PTH207 - a shell's patterns, relative to the current folder
 
 
-def run_command(command: str) -> None:
-    """Run a command line of parckit in this process."""
+def run_command(command: str) -> int:
+    """Run a command line of parckit in this process, and return its exit code."""
     program, *argv = words(command)
     assert program == "parckit", f"{command}: is no command of parckit"
-    main([*argv, *BRIEF.get(argv[0], ())])
+    try:
+        main([*argv, *BRIEF.get(argv[0], ())])
+    except SystemExit as ending:
+        return int(ending.code or 0)
+    return 0
 
 
-def run_python(code: str) -> None:
-    """Run a block of Python: in a new interpreter if it needs parckit, because here parckit is imported already."""
-    if "parckit" in code:
-        run(sys.executable, "-c", code)
-    else:
-        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own documentation
+def run_python(code: str) -> int:
+    """Run a block of Python in a new interpreter, as a reader does, and return its exit code."""
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode
 
 
 def steps_of(block: Block) -> list[Any]:
@@ -128,7 +130,7 @@ def test_the_installed_command_runs_in_a_shell(in_folder, monkeypatch):
     ("run_step", "text"), [step for block in blocks() if block.info in RUN for step in steps_of(block)]
 )
 def test_all_steps_run_in_their_order(run_step, text, in_folder):
-    run_step(text)
+    assert run_step(text) == 0
 
 
 def make_targets() -> set[str]:
