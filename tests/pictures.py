@@ -26,6 +26,15 @@ def write_pictures(folder: Path, *, count: int, colours: Sequence[str] = COLOURS
     return folder
 
 
+def write_noise(folder: Path, *, labels: Sequence[str], count: int) -> Path:
+    """Write `count` pictures of noise for each class, so that every answer is chance; return `folder`."""
+    for number, label in enumerate(labels):
+        (folder / label).mkdir(parents=True)
+        for seed in range(count):
+            coloured("red", seed=100 * number + seed).save(folder / label / f"{seed:02}.png")
+    return folder
+
+
 def break_picture(folder: Path, *, number: int = 0, colour: str = "red") -> Path:
     """Cut a picture off in its middle; return its path."""
     path = folder / colour / f"{number:03}.png"

@@ -14,7 +14,7 @@ from parckit.measure.latency import benchmark
 from parckit.report.content import write_page
 from parckit.report.gather import gather
 from parckit.runtimes import load
-from pictures import coloured
+from pictures import write_noise
 
 
 @pytest.fixture
@@ -24,12 +24,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def animals(tmp_path):
-    for number, label in enumerate(LABELS):
-        folder = tmp_path / "animals" / "test" / label
-        folder.mkdir(parents=True)
-        for seed in range(2):
-            coloured("red", seed=10 * number + seed).save(folder / f"{seed}.png")
-    return tmp_path / "animals"
+    return write_noise(tmp_path / "animals" / "test", labels=LABELS, count=2).parent
 
 
 def test_it_is_checked_against_torch(bundle):

@@ -4,19 +4,15 @@ import pytest
 from bundles import LABELS, expected_logits, tiny_spec, write_tiny_bundle
 from parckit.measure.doubts import find_doubts
 from parckit.processing import list_images, load_image, preprocess
-from pictures import coloured
+from pictures import write_noise
 
 
 @pytest.fixture
 def animals(tmp_path):
-    """Return a folder of noise for each class of the tiny bundle, whose answers are chance, and a broken picture."""
-    for number, label in enumerate(LABELS):
-        folder = tmp_path / "animals" / label
-        folder.mkdir(parents=True)
-        for seed in range(20):
-            coloured("red", seed=100 * number + seed).save(folder / f"{seed:02}.png")
-    (tmp_path / "animals" / LABELS[0] / "00.png").write_bytes(b"broken")
-    return tmp_path / "animals"
+    """Return a folder of noise for each class of the tiny bundle, with a broken picture."""
+    folder = write_noise(tmp_path / "animals", labels=LABELS, count=20)
+    (folder / LABELS[0] / "00.png").write_bytes(b"broken")
+    return folder
 
 
 def test_the_classes_that_a_network_doubts_most_come_first(animals, tmp_path):

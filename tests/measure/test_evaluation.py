@@ -14,7 +14,7 @@ from parckit.measure.classification import ClassificationMetric
 from parckit.measure.evaluation import EvaluationData, Score, evaluate, score
 from parckit.measure.evaluators import evaluator_of
 from parckit.processing import CLASSIFY, ClassPrediction, list_images, load_image, make_decoder, preprocess
-from pictures import coloured
+from pictures import write_noise
 
 
 def batch(logits: list[list[float]], targets: list[int], *, skipped: int = 0) -> Batch:
@@ -73,13 +73,8 @@ def test_a_task_without_a_metric_is_refused():
 
 @pytest.fixture
 def animals(tmp_path):
-    """Return a folder with three pictures of noise for each class of the tiny bundle, whose answers are chance."""
-    for number, label in enumerate(LABELS):
-        folder = tmp_path / "animals" / "test" / label
-        folder.mkdir(parents=True)
-        for seed in range(3):
-            coloured("red", seed=10 * number + seed).save(folder / f"{seed}.png")
-    return tmp_path / "animals"
+    """Return a folder with three pictures for each class of the tiny bundle."""
+    return write_noise(tmp_path / "animals" / "test", labels=LABELS, count=3).parent
 
 
 def test_a_bundle_is_evaluated_on_a_source(animals, tmp_path):
