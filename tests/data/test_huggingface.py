@@ -224,7 +224,9 @@ def test_a_broken_picture_is_named_by_split_and_row(tmp_path, rows):
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r'hf://mnist: needs the package datasets: pip install "parckit\[hf\]"'):
+    with pytest.raises(
+        InputError, match=r'hf://mnist: needs the package datasets; install it with: pip install "parckit\[hf\]"'
+    ):
         open_huggingface("hf://mnist", split="train")
 
 

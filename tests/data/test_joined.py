@@ -52,6 +52,12 @@ def test_a_joined_source_can_be_sent_to_workers(sources):
     assert batch.targets.tolist() == [0, 0, 2, 2, 1, 0, 0]
 
 
+def test_a_folder_that_is_written_in_two_ways_is_one(image_folder):
+    folder = image_folder({"cat": 3, "owl": 3})
+    with pytest.raises(InputError, match="names .* twice"):
+        open_table([str(folder), f"{folder}/../{folder.name}/"], split="train")
+
+
 @pytest.mark.parametrize(("sources", "message"), [([], "is empty"), (["digits", "digits"], "names digits twice")])
 def test_sources_that_cannot_be_joined_are_told(sources, message):
     with pytest.raises(InputError, match=message):

@@ -67,6 +67,13 @@ def test_a_text_file_has_a_path_per_line_and_the_folder_is_the_class(photos):
     assert (table.labels, table.targets.tolist()) == (("cat", "dog"), [0, 1])
 
 
+def test_two_dots_are_no_class_and_hide_no_repetition(photos):
+    source = _write(photos, "cat/../dog/000.png\n", name="some.txt")
+    assert open_table(source, split="all").labels == ("dog",)
+    with pytest.raises(InputError, match="lists dog/000.png twice"):
+        open_table(_write(photos, "cat/../dog/000.png\ndog/000.png\n", name="some.txt"), split="all")
+
+
 def test_numbers_are_sorted_as_numbers(photos):
     rows = [f"{path},{label}" for (path, _), label in zip(ROWS, ("10", "9", "2", "10"), strict=True)]
     assert open_list(_write(photos, "\n".join(["path,label", *rows])), split="all").labels == ("2", "9", "10")

@@ -1,12 +1,11 @@
 """`parckit tune`: find good values for keys of a recipe."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from parckit.cli.tables import show
+from parckit.cli.tables import show, tell
 from parckit.contract import InputError
 from parckit.options import verb_parser
 from parckit.tasks import parse_command
@@ -32,7 +31,7 @@ def main(argv: list[str]) -> None:
     if not training:
         raise InputError("parckit tune: name the training after --, such as: -- --config RECIPE --out FOLDER")
     space = read_space(args.space)
-    _show(run_trials(*parse_command(training), space=space, trials=args.trials, tell=partial(print, flush=True)))
+    _show(run_trials(*parse_command(training), space=space, trials=args.trials, tell=tell))
 
 
 @rank_zero_only
@@ -43,4 +42,5 @@ def _show(tuned: Tuned) -> None:
         for folder, value, values in tuned.trials
     ]
     show(f"{len(rows)} trainings", ("training", tuned.monitor, *keys), rows)
-    print(f"best training: {tuned.best}\nits recipe: {tuned.recipe}")
+    tell(f"best training: {tuned.best}")
+    tell(f"its recipe: {tuned.recipe}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from parckit.contract import InputError
 from parckit.data.datasets import Table
 from parckit.data.folder import FileTable
+from parckit.data.huggingface import SCHEME
 from parckit.data.shards import ShardTable, is_shard_folder
 from parckit.data.source import Source, name_source, open_table
 from parckit.data.splits import NAMED
@@ -65,6 +66,8 @@ def list_members(source: Source) -> Checklist:
     """
     checklist = Checklist()
     for part in [source] if isinstance(source, str) else source:
+        if part == "digits" or part.startswith(SCHEME):
+            raise InputError(f"{part}: only images in folders, lists of files and shards are checked")
         folder = Path(part).expanduser()
         is_flat = folder.is_dir() and not is_shard_folder(folder) and not subfolders(str(folder), left_out=[]).folders
         before = len(checklist.members)

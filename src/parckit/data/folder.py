@@ -2,8 +2,8 @@
 
 `parckit.data.splits` lists the accepted names of split folders and says what serves as a missing split. A source
 without splits counts as `train`, so `val` and `test` are both its held-out 10 %. Every split has the classes of its own
-folders: `val` may lack a class of `train` or have one more (`parckit.data.matching`). `parckit.data.listing` says which
-files and folders are left out, such as hidden ones.
+folders: `val` may lack a class of `train` or have one more (`parckit.data.matching`). `parckit.processing.listing` says
+which files and folders are left out, such as hidden ones.
 """
 
 import os
@@ -133,7 +133,7 @@ def _misplaced(folder: Path, files: list[str]) -> list[LeftOut]:
     """Return the pictures that lie beside the folders of classes or splits. Other files there are no surprise."""
     paths = [str(folder / name) for name in files]
     pictures_beside = [path for path in paths if path.lower().endswith(IMAGE_EXTENSIONS)]
-    dangling = [path for path in paths if path not in pictures_beside and not Path(path).exists()]
+    dangling = [path for path in paths if not path.lower().endswith(IMAGE_EXTENSIONS) and not Path(path).exists()]
     misplaced = [LeftOut(path, "place", "not in a class folder") for path in pictures_beside]
     return [*misplaced, *map(refused_ending, dangling)]
 

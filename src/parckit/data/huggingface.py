@@ -80,6 +80,8 @@ class HuggingFaceTable:
         if image is None:
             raise InputError(f"{self.name(index)}: has no image")
         data, path = image["bytes"], image["path"]
+        if data is None and path is None:
+            raise InputError(f"{self.name(index)}: has no image")
         return load_image(path or "") if data is None else decode_image(data, name=self.name(index))
 
 

@@ -5,7 +5,7 @@
 - `ILSVRC2012_devkit_t12.tar.gz` holds the classes of the validation images: one number per image, in the order of the
   images' names, and a MATLAB table with the class of every number.
 
-The name of a class is its WordNet number. Classes are sorted by name, as everywhere in parckit. The published models
+The name of a class is its WordNet number. ImageNet's classes are sorted by name. The published models
 use the same order.
 """
 

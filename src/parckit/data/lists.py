@@ -93,7 +93,9 @@ def _text_rows(lines: Iterator[str], *, path: Path) -> Iterator[_Row]:
     for line in lines:
         if name := line.rstrip("\r\n"):
             image = path.parent / name
-            yield _Row(str(image), name, image.absolute().parent.name, _split_of(path))
+            # Without `..`, which is no name of a class.
+            label = Path(os.path.normpath(image.absolute())).parent.name
+            yield _Row(str(image), name, label, _split_of(path))
 
 
 def _csv_rows(lines: Iterator[str], *, path: Path) -> Iterator[_Row]:
@@ -139,10 +141,11 @@ def _refuse_repeated(rows: Sequence[_Row], *, source: str) -> None:
     """Refuse an image that is listed twice: it could be trained on and held out, or have two classes."""
     labels: dict[str, str] = {}
     for row in rows:
-        if row.path in labels:
-            other = "" if labels[row.path] == row.label else f", as {labels[row.path]} and as {row.label}"
+        path = os.path.normpath(row.path)
+        if path in labels:
+            other = "" if labels[path] == row.label else f", as {labels[path]} and as {row.label}"
             raise InputError(f"{source}: lists {row.name} twice{other}")
-        labels[row.path] = row.label
+        labels[path] = row.label
 
 
 def _refuse_lone(rows: Sequence[_Row], *, source: str) -> None:

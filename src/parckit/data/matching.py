@@ -124,8 +124,8 @@ def order_classes(table: Table, names: Sequence[str], *, source: str) -> Table:
     Raises:
         InputError: if the source has a class that is not in `names`.
     """
-    table = name_numbers(table, names, source=source)
-    if missing := [label for label in table.labels if label not in set(names)]:
+    table, known = name_numbers(table, names, source=source), set(names)
+    if missing := [label for label in table.labels if label not in known]:
         raise InputError(f"{source}: its class {missing[0]!r} is not among the {len(names)} names of class_names")
     return match_classes(table, names, source=source)
 
@@ -136,14 +136,15 @@ def name_numbers(table: Table, names: Sequence[str], *, source: str) -> Table:
     Raises:
         InputError: if there are more numbers than names.
     """
-    count = len(table.labels)
-    if tuple(table.labels) != tuple(map(str, range(count))) or set(table.labels) <= set(names):
+    are_numbers = all(label.isascii() and label.isdigit() for label in table.labels)
+    if not are_numbers or set(table.labels) <= set(names):
         return table
-    if count > len(names):
-        raise InputError(f"{source}: has {count} class numbers, but class_names has only {len(names)} names")
+    numbers = [int(label) for label in table.labels]
+    if max(numbers) >= len(names):
+        raise InputError(f"{source}: has class number {max(numbers)}, but class_names has only {len(names)} names")
     targets = np.asarray(table.targets, dtype=np.int64)
     return MatchedTable(
-        labels=tuple(names[:count]),
+        labels=tuple(names[number] for number in numbers),
         served=table.served,
         targets=targets,
         table=table,

@@ -33,7 +33,7 @@ from parckit.data.shardlist import (
     parse_target,
 )
 from parckit.data.splits import Split
-from parckit.processing import IMAGE_EXTENSIONS, LeftOut, decode_image, pictures, subfolders
+from parckit.processing import IMAGE_EXTENSIONS, LeftOut, decode_image, pictures, refused_ending, subfolders
 
 _LONGEST_LABEL = 32
 """Bytes. A `.cls` file holds one number."""
@@ -182,8 +182,10 @@ def _list_shards(source: str, *, left_out: list[LeftOut]) -> list[Path]:
     folder = Path(source).expanduser()
     if folder.is_dir():
         names = subfolders(str(folder), left_out=left_out).files
-        others = [name for name in names if name != CLASSES_FILE and not name.endswith(SHARD_EXTENSIONS)]
-        left_out += [LeftOut(str(folder / name), "ending", "".join(Path(name).suffixes).lower()) for name in others]
+        others = [str(folder / name) for name in names if name != CLASSES_FILE and not name.endswith(SHARD_EXTENSIONS)]
+        for path in others:
+            is_image = path.lower().endswith(IMAGE_EXTENSIONS)
+            left_out.append(LeftOut(path, "place", "beside shards") if is_image else refused_ending(path))
         return [folder / name for name in names if name.endswith(SHARD_EXTENSIONS)]
     return expand_paths(source, kind="shard")
 

@@ -23,7 +23,7 @@ _SAME_COLOUR = 0.03
 _FLAT = 4.0
 """Standard deviation, grey levels. Fingerprints with less contrast, such as those of a blank page, say nothing."""
 
-_BLOCK = 1024
+_BLOCK = 128
 """Fingerprints that are compared with all others at once; this bounds the memory."""
 
 

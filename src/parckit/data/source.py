@@ -1,5 +1,6 @@
 """Opening images by a short address: `digits`, a path, or `hf://NAME`; or by several addresses."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
@@ -77,7 +78,13 @@ def open_table(source: Source, *, split: Split) -> Table:
 def _open_several(sources: Sequence[str], *, split: Split) -> Table:
     if not sources:
         raise InputError(f"source={sources!r}: is empty; {_ACCEPTED}")
-    if repeated := [part for index, part in enumerate(sources) if part in sources[:index]]:
+    # One folder can be written in several ways.
+    are_named = [part == "digits" or "://" in part for part in sources]
+    places = [
+        part if is_named else os.path.realpath(Path(part).expanduser())
+        for part, is_named in zip(sources, are_named, strict=True)
+    ]
+    if repeated := [part for index, part in enumerate(sources) if places[index] in places[:index]]:
         raise InputError(f"source: names {repeated[0]} twice")
     tables = [open_table(part, split=split) for part in sources]
     return join_tables(tables) if len(tables) > 1 else tables[0]

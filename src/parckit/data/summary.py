@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parckit.contract import printable
 from parckit.data.datasets import Table
 from parckit.processing import LeftOut
 from parckit.processing.listing import Cause
@@ -65,11 +66,11 @@ def _count(table: Table) -> str:
         spread = ", ".join(f"{label} {count}" for label, count in zip(table.labels, counts, strict=True))
     else:
         spread = f"{min(counts)} to {max(counts)} per class"
-    return f"{sum(counts)} images, {table.served} ({_printable(spread)})"
+    return f"{sum(counts)} images, {table.served} ({printable(spread)})"
 
 
 def _listed(names: Sequence[str], *, most: int) -> str:
-    return _printable(", ".join(names[:most]) + (", ..." if len(names) > most else ""))
+    return printable(", ".join(names[:most]) + (", ..." if len(names) > most else ""))
 
 
 def _short(entry: LeftOut) -> str:
@@ -77,10 +78,3 @@ def _short(entry: LeftOut) -> str:
     if entry.cause == "split":
         return f"{Path(entry.path).name}: {entry.detail}"
     return "/".join(Path(entry.path).parts[-2:])
-
-
-def _printable(text: str) -> str:
-    """Escape what a terminal would obey or cannot show."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode() for char in text
-    )

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parckit.contract import InputError
+from parckit.contract import InputError, MissingExtraError
 from parckit.data.splits import SPELLINGS, Named, find_splits
-from parckit.processing import IMAGE_EXTENSIONS, LeftOut
+from parckit.processing import IMAGE_EXTENSIONS, LeftOut, refused_ending
 from parckit.processing.listing import walk
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load_tables(address: str, *, source: str, left_out: list[LeftOut]) -> dict[N
         from datasets import Dataset, load_dataset, load_from_disk  # noqa: PLC0415  # an extra, and slow to import
         from datasets.exceptions import DatasetsError  # noqa: PLC0415
     except ImportError as error:
-        raise InputError(f'{source}: needs the package datasets: pip install "parckit[hf]"') from error
+        raise MissingExtraError(source, package="datasets", extra="hf") from error
     folder = Path(address).expanduser()
     try:
         if any((folder / file).is_file() for file in _SAVED):
@@ -99,8 +99,7 @@ def _split_files(folder: Path, *, source: str, left_out: list[LeftOut]) -> tuple
     kinds = sorted({_BUILDERS[path.suffix.lower()] for path in tables})
     if len(kinds) > 1:
         raise InputError(f"{source}: holds tables of several kinds, {', '.join(kinds)}; keep one of them")
-    others = [path for path in paths if path not in tables]
-    left_out += [LeftOut(str(path), "ending", path.suffix.lower() or "without ending") for path in others]
+    left_out += [refused_ending(str(path)) for path in paths if path.suffix.lower() not in _BUILDERS]
     return kinds[0], _by_split(tables, folder=folder, source=source)
 
 

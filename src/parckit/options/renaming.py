@@ -25,6 +25,8 @@ def rename_options(options: Sequence[str], renamed: Mapping[str, str]) -> list[s
     Raises:
         InputError: if one key is set under its former name and under today's name.
     """
+    if not renamed:
+        return list(options)
     result: list[str] = []
     former_keys: list[tuple[str, str]] = []
     """Keys that are set under a former name: today's name of the key, and the option."""
