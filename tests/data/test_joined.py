@@ -54,7 +54,7 @@ def test_a_joined_source_can_be_sent_to_workers(sources):
 
 def test_a_folder_that_is_written_in_two_ways_is_one(image_folder):
     folder = image_folder({"cat": 3, "owl": 3})
-    with pytest.raises(InputError, match="names .* twice"):
+    with pytest.raises(InputError, match=r"names .* twice"):
         open_table([str(folder), f"{folder}/../{folder.name}/"], split="train")
 
 
