@@ -49,7 +49,9 @@ def main() -> None:
         "cells": counts,
         "seconds": seconds,
         "minutes": round(sum(seconds.values()) / 60, 1),
-        **{name: results[name] for name in ("top1", "images", "confusion")},
+        "top1": results["scalars"]["top1"],
+        "images": results["images"],
+        "confusion": results["tables"]["confusion"],
     }
     write_record(RECORD, "own_images", values, seed=SEED, threads=THREADS)
     print(json.dumps(values, indent=2))

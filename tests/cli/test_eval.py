@@ -20,18 +20,18 @@ def evaluate(parckit, tmp_path):
 
 def test_the_record_holds_what_was_found(checkpoint, evaluate):
     values = evaluate(checkpoint, "--data", "digits")
-    names = "top1 top5 confusion classes images skipped artefact model engine data"
+    names = "task labels scalars tables images skipped artefact model engine data"
     assert values.keys() == {*names.split()}
-    confusion = np.array(values["confusion"])
+    scalars, tables = values["scalars"], values["tables"]
+    confusion = np.array(tables["confusion"])
     assert confusion.shape == (10, 10)
     assert confusion.sum() == values["images"] == 364
-    assert values["top1"] == 100 * confusion.trace() / 364
+    assert scalars["top1"] == 100 * confusion.trace() / 364
     # The training was worth it: by chance a tenth would be right.
-    assert 20 < values["top1"] <= values["top5"] <= 100
+    assert 20 < scalars["top1"] <= scalars["top5"] <= 100
     assert values["skipped"] == 0
-    three = values["classes"][3]
-    assert (three["label"], three["images"]) == ("3", confusion[3].sum())
-    assert three["recall"] == pytest.approx(100 * confusion[3, 3] / confusion[3].sum())
+    assert (values["labels"][3], tables["class_images"][3]) == ("3", confusion[3].sum())
+    assert tables["class_recall"][3] == pytest.approx(100 * confusion[3, 3] / confusion[3].sum())
     assert values["engine"].startswith("torch ")
     assert (values["data"]["source"], values["data"]["split"]) == ("digits", "test")
 
@@ -40,8 +40,7 @@ def test_checkpoint_and_bundle_agree(checkpoint, bundle, evaluate):
     one, other = (evaluate(artefact, "--data=digits", "--data.split=val") for artefact in (checkpoint, bundle))
     assert other["engine"].startswith("onnxruntime ")
     # Logits that differ by millionths have the same order.
-    assert one["confusion"] == other["confusion"]
-    assert (one["top1"], one["top5"]) == (other["top1"], other["top5"])
+    assert (one["scalars"], one["tables"]) == (other["scalars"], other["tables"])
 
 
 def test_a_split_can_be_chosen(checkpoint, evaluate):
@@ -59,13 +58,13 @@ def test_an_artefact_can_be_chosen(two_artefacts, animal_folder, evaluate, parck
     )
     assert (one["artefact"], other["artefact"]) == ("onnx-fp32", "pairs")
     # Both compute the same.
-    assert (one["images"], one["confusion"]) == (4, other["confusion"])
+    assert (one["images"], one["tables"]) == (4, other["tables"])
     assert evaluate(two_artefacts, "--data", animal_folder, "--precision=int8")["artefact"] == "pairs"
     assert " pairs " in parckit("eval", two_artefacts, "--data", animal_folder, "--artefact=pairs")
 
 
 def test_the_confusion_matrix_is_drawn_beside_the_artefact(checkpoint, bundle, parckit):
-    for artefact, picture in ((checkpoint, "best_confusion.png"), (bundle, "bundle_confusion.png")):
+    for artefact, picture in ((checkpoint, "best_eval.png"), (bundle, "bundle_eval.png")):
         printed = parckit("eval", artefact, "--data=digits", "--data.split=val")
         path = artefact.with_name(picture)
         assert str(path) in printed
@@ -79,8 +78,8 @@ def test_the_table_tells_the_accuracy(checkpoint, parckit, tmp_path):
     json_file = tmp_path / "found.json"
     printed = parckit("eval", checkpoint, "--data=digits", "--data.split=val", "--record", json_file)
     values = json.loads(json_file.read_text())["values"]
-    assert f"{values['top1']:.2f}" in printed
-    assert f"{values['top5']:.2f}" in printed
+    assert f"{values['scalars']['top1']:.2f}" in printed
+    assert f"{values['scalars']['top5']:.2f}" in printed
     assert "178" in printed
 
 
@@ -110,8 +109,8 @@ def test_classes_are_matched_by_name(bundle, digit_folder, parckit, evaluate, ca
     values = evaluate(bundle, "--data", digit_folder, "--data.split=all")
     assert f"--data {digit_folder}, all: the network does not know nine (1); 1 images are left out" in caplog.text
     assert (values["images"], values["data"]["served"]) == (9, "all, without nine (1)")
-    assert [row["images"] for row in values["classes"]] == [1] * 9 + [0]
-    assert values["classes"][9]["recall"] is None
+    assert values["tables"]["class_images"] == [1] * 9 + [0]
+    assert values["tables"]["class_recall"][9] is None
     printed = parckit("eval", bundle, "--data", digit_folder, "--data.split=all")
     assert re.search(r"│ 9 +│ +0 │ +[-\d.]+ │ +- │ +- │", printed)
 
@@ -119,8 +118,9 @@ def test_classes_are_matched_by_name(bundle, digit_folder, parckit, evaluate, ca
 def test_a_subset_of_the_classes_is_evaluated(bundle, evaluate, mistake):
     digits = ("--data=digits", "--data.split=val")
     values, same = (evaluate(bundle, *digits, f"--data.classes={classes}") for classes in ("3,7", "[3,7]"))
-    assert values["images"] == sum(row["images"] for row in values["classes"] if row["label"] in "37")
-    assert same["confusion"] == values["confusion"]
+    assert [index for index, images in enumerate(values["tables"]["class_images"]) if images] == [3, 7]
+    assert values["images"] == sum(values["tables"]["class_images"])
+    assert same["tables"] == values["tables"]
     assert "no class 'x' to evaluate" in mistake("eval", bundle, "--data=digits", "--data.classes=x")
 
 
@@ -158,7 +158,7 @@ def test_a_picture_of_another_kind_is_refused_before_anything_is_evaluated(check
 
 def test_a_picture_that_nobody_asked_for_may_be_left_out(two_artefacts, animal_folder, parckit, monkeypatch):
     monkeypatch.setattr(eval_verb, "find_obstacle", lambda _: "Read-only file system")
-    picture = two_artefacts.with_name("bundle_confusion.png")
+    picture = two_artefacts.with_name("bundle_eval.png")
     picture.unlink(missing_ok=True)
     printed = parckit("eval", two_artefacts, "--data", animal_folder)
     assert "not drawn (Read-only file system); --picture FILE draws it elsewhere" in printed

@@ -17,7 +17,7 @@ def test_a_grey_network_comes_from_training_into_a_bundle(start_training, digit_
     scores = []
     for model in (out / "best.ckpt", bundle):
         parckit("eval", model, "--data", digit_folder, "--data.split=all", "--record", record)
-        scores.append(json.loads(record.read_text())["values"]["confusion"])
+        scores.append(json.loads(record.read_text())["values"]["tables"])
     assert scores[0] == scores[1]
     answers = [json.loads(parckit("predict", model, picture, "--json")) for model in (out / "best.ckpt", bundle)]
     first, second = ([entry["class"] for entry in answer[str(picture)]] for answer in answers)

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import precision_recall_fscore_support
 
 from parckit.contract import InputError
-from parckit.measure.classification import ClassificationMetric, class_rows, worst_rows
+from parckit.measure.classification import ClassificationMetric, class_rates
 from parckit.processing import ClassPrediction, ClassScore
 
 
@@ -46,10 +46,9 @@ def test_rates_of_every_class_are_those_of_scikit_learn():
 
 
 def test_a_rate_without_images_has_no_value():
-    rows = class_rows(np.array([[2, 1, 0], [0, 0, 0], [3, 0, 0]]), ("cat", "dog", "owl"))
-    assert rows == [("cat", 3, 40.0, 200 / 3, 50.0), ("dog", 0, 0.0, None, None), ("owl", 3, None, 0.0, 0.0)]
-    assert [row.label for row in worst_rows(rows, most=3)] == ["owl", "cat", "dog"]
-    assert [row.label for row in worst_rows(rows, most=1)] == ["owl"]
+    images, *rates = class_rates(np.array([[2, 1, 0], [0, 0, 0], [3, 0, 0]]))
+    np.testing.assert_array_equal(images, [3, 0, 3])
+    np.testing.assert_array_equal(rates, [[40, 0, np.nan], [200 / 3, np.nan, 0], [50, np.nan, 0]])
 
 
 def test_top5_looks_at_five_of_many():

@@ -8,12 +8,14 @@ from PIL import Image
 
 from bundles import LABELS, expected_logits, write_tiny_bundle
 from parckit.contract import Check, InputError, Preprocessing, read_contract, write_contract
+from parckit.measure.classification import confusion_tables
 from parckit.measure.evaluation import EvaluationData
 from parckit.measure.latency import Timing
 from parckit.measure.records import write_record
 from parckit.processing import to_pixels
 from parckit.report.content import make_report, write_page
 from parckit.report.gather import Findings, gather
+from parckit.report.recorded import to_json
 
 TIMING = Timing(
     threads=1,
@@ -27,9 +29,12 @@ TIMING = Timing(
     repeats=9,
     images_per_second=400.0,
 )
+CONFUSION = np.diag([3, 0, 0, 0])
 EVAL = {
-    "top1": 75.0,
-    "confusion": np.diag([3, 0, 0, 0]).tolist(),
+    "task": "classify",
+    "labels": list(LABELS),
+    "scalars": {"top1": 75.0},
+    "tables": {name: to_json(table) for name, table in confusion_tables(CONFUSION).items()},
     "images": 4,
     "skipped": 0,
     "model": "somewhere/bundle",
@@ -121,7 +126,7 @@ def test_records_beside_a_bundle_count_if_they_are_about_it(bundle, tmp_path):
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("eval", {"top1": 5.0}),
+        ("eval", {"scalars": {"top1": 5.0}}),
         ("eval", EVAL | {"data": None}),
         ("bench", bench("bundle") | {"timings": [{"p50_ms": 1.0}]}),
         ("bench", bench("bundle") | {"timings": []}),
@@ -136,8 +141,16 @@ def test_a_record_that_cannot_be_read_is_left_out(name, values, bundle, tmp_path
     assert (findings.accuracies, findings.speeds) == ((), ())
 
 
+def test_a_record_of_version_0_1_0_shows_its_scalars(bundle, tmp_path):
+    old = {name: value for name, value in EVAL.items() if name not in ("task", "labels", "scalars", "tables")}
+    old |= {"top1": 75.0, "top5": 100.0, "confusion": CONFUSION.tolist()}
+    write_record(tmp_path / "old.json", "eval", old, seed=None, threads=None)
+    (accuracy,) = gather(bundle).accuracies
+    assert accuracy.scalars == {"top1": 75.0, "top5": 100.0}
+
+
 def test_a_record_with_other_classes_has_its_matrix_left_out(bundle, tmp_path):
-    write_record(tmp_path / "r.json", "eval", EVAL | {"confusion": [[1, 0], [0, 1]]}, seed=None, threads=None)
+    write_record(tmp_path / "r.json", "eval", EVAL | {"labels": ["x", "y"]}, seed=None, threads=None)
     assert titles(gather(bundle)) == ["Accuracy", "Artefacts", "Checks against torch"]
 
 

@@ -1,24 +1,19 @@
 """`parckit eval`: accuracy of a checkpoint or bundle."""
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
 from parckit.cli.tables import show
 from parckit.contract import check_target, find_obstacle
 from parckit.data import name_source
-from parckit.measure.classification import class_rows, worst_rows
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
 from parckit.measure.records import write_record
 from parckit.options import beside, verb_parser
 from parckit.report.figures import picture_kind, save_figure
-from parckit.report.plots import confusion_matrix
+from parckit.report.recorded import record_values
+from parckit.report.results import result_view, worst_rows
 
 _MOST_ROWS = 20
 """Classes that a table shows: what a terminal has room for."""
@@ -32,11 +27,13 @@ def main(argv: list[str]) -> None:
     parser.add_class_arguments(EvaluationData, "data")
     add_choice(parser)
     parser.add_argument("--threads", type=int | None, default=None, help="threads of one inference")
-    parser.add_argument("--picture", type=Path | None, default=None, help="confusion matrix; beside the model")
+    parser.add_argument(
+        "--picture", type=Path | None, default=None, help="picture of the results: a confusion matrix; beside the model"
+    )
     record = "also write the numbers to this JSON file"
     parser.add_argument("--record", type=Path | None, default=None, help=record)
     args = parser.read(argv)
-    picture = args.picture or beside(args.model, "_confusion.png")
+    picture = args.picture or beside(args.model, "_eval.png")
     picture_kind(picture)
     for option, path in (("--picture", args.picture), ("--record", args.record)):
         if path is not None:
@@ -50,50 +47,34 @@ def main(argv: list[str]) -> None:
     source = name_source(args.data.source)
     show_evaluation(evaluation, title=f"{args.model} on {source}, {evaluation.served}", picture=drawn)
     if args.record is not None:
-        write_record(args.record, "eval", record_values(evaluation, args.model), seed=None, threads=args.threads)
+        values = record_values(evaluation, model=args.model)
+        write_record(args.record, "eval", values, seed=None, threads=args.threads)
     if obstacle is None:
-        save_figure(confusion_matrix(_confusion(evaluation), evaluation.labels), picture)
+        save_figure(result_view(evaluation.task).draw(evaluation.score.tables, evaluation.labels), picture)
 
 
 def show_evaluation(evaluation: Evaluation, *, title: str, picture: str) -> None:
-    """Print a score; `picture` says where the confusion matrix is."""
-    score = evaluation.score
-    rows = [("top-1 %", f"{score.scalars['top1']:.2f}"), ("top-5 %", f"{score.scalars['top5']:.2f}")]
+    """Print a score; `picture` says where the picture is."""
+    score, view = evaluation.score, result_view(evaluation.task)
+    rows = [(f"{view.titles.get(name, name)} %", f"{value:.2f}") for name, value in score.scalars.items()]
     rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("left out", evaluation.left_out)]
-    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), ("confusion matrix", picture)]
+    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), (view.picture, picture)]
     show(title, ("measure", "value"), rows)
     _show_classes(evaluation)
 
 
 def _show_classes(evaluation: Evaluation) -> None:
-    """Print the numbers of every class; of many classes, those with the lowest F1."""
-    every = class_rows(_confusion(evaluation), evaluation.labels)
+    """Print the numbers of every class; of many classes, the worst."""
+    view = result_view(evaluation.task)
+    every = view.class_rows(evaluation.score.tables, evaluation.labels)
     is_long = len(every) > _MOST_ROWS
     rows = worst_rows(every, most=_MOST_ROWS) if is_long else every
-    title = f"the {len(rows)} of {len(every)} classes with the lowest F1 (--record has all)" if is_long else "by class"
-    columns = ("class", "images", "precision %", "recall %", "F1 %")
-    show(title, columns, [(row.label, str(row.images), *map(_percent, row[2:])) for row in rows])
+    *_, last = view.class_rates.values()
+    title = f"the {len(rows)} of {len(every)} classes with the lowest {last}" if is_long else "by class"
+    title += " (--record has all)" if is_long else ""
+    columns = ("class", view.class_count[1], *(f"{rate} %" for rate in view.class_rates.values()))
+    show(title, columns, [(row.label, str(row.counted), *map(_percent, row.rates)) for row in rows])
 
 
 def _percent(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:.1f}"
-
-
-def _confusion(evaluation: Evaluation) -> NDArray[np.int64]:
-    return cast("NDArray[np.int64]", evaluation.score.tables["confusion"])
-
-
-def record_values(evaluation: Evaluation, model: Path) -> dict[str, object]:
-    """Return what a record of an evaluation holds."""
-    score = evaluation.score
-    return {
-        **score.scalars,
-        "confusion": _confusion(evaluation).tolist(),
-        "classes": [row._asdict() for row in class_rows(_confusion(evaluation), evaluation.labels)],
-        "images": score.images,
-        "skipped": score.skipped,
-        "model": str(model),
-        "artefact": evaluation.artefact,
-        "engine": evaluation.engine,
-        "data": {**asdict(evaluation.data), "served": evaluation.served},
-    }

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parckit.cli.bench import record_values as bench_values
-from parckit.cli.eval import record_values as eval_values
 from parckit.cli.tables import show, tell
 from parckit.contract import Contract, InputError, check_folder, replacing
 from parckit.deploy import export_bundle
@@ -21,6 +20,7 @@ from parckit.options import Seed, verb_parser
 from parckit.report.content import write_page
 from parckit.report.gather import gather
 from parckit.report.page import Headline
+from parckit.report.recorded import record_values
 from parckit.report.story import Story
 from parckit.tasks import train
 
@@ -103,7 +103,7 @@ def _threads() -> tuple[int, ...]:
 def _write_records(out: Path, outcome: Outcome, *, seed: int) -> None:
     """Write the measurements as records, which `parckit report` reads, and as `summary.json`."""
     for name, path in (("torch", out / "train" / "best.ckpt"), ("onnxruntime", out / "bundle")):
-        accuracy = eval_values(outcome.evaluations[name], path)
+        accuracy = record_values(outcome.evaluations[name], model=path)
         speed = bench_values(outcome.benchmarks[name], model=path)
         write_record(out / f"eval_{name}.json", "eval", accuracy, seed=seed, threads=None)
         write_record(out / f"bench_{name}.json", "bench", speed, seed=seed, threads=max(_threads()))

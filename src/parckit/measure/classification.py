@@ -1,6 +1,5 @@
 """The metric of classification: top-1, top-5, the confusion matrix and rates of every class."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,30 +53,18 @@ def class_rates(confusion: npt.NDArray[np.int64]) -> ClassRates:
     )
 
 
+def confusion_tables(confusion: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.generic]]:
+    """Return a confusion matrix and the rates of every class by name.
+
+    `confusion`, (classes, classes), is the number of images by true class (row) and best class (column).
+    `class_images`, `class_precision`, `class_recall` and `class_f1`, (classes,), are those of `ClassRates`.
+    """
+    rates = class_rates(confusion)._asdict()
+    return {"confusion": confusion, **{f"class_{name}": column for name, column in rates.items()}}
+
+
 def _percent(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.where(whole > 0, 100 * part / np.maximum(whole, 1), np.nan)
-
-
-class ClassRow(NamedTuple):
-    """The rates of one class, percent; None stands for NaN."""
-
-    label: str
-    images: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-
-
-def class_rows(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> list[ClassRow]:
-    """Return the rates of every class by its name, in the order of the classes."""
-    images, *rates = (column.tolist() for column in class_rates(confusion))
-    shown = ([None if math.isnan(rate) else rate for rate in column] for column in rates)
-    return [ClassRow(*row) for row in zip(labels, images, *shown, strict=True)]
-
-
-def worst_rows(rows: Sequence[ClassRow], *, most: int) -> list[ClassRow]:
-    """Return the classes with the lowest F1, the lowest first; classes without images come last."""
-    return sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0, -row.images))[:most]
 
 
 class ClassificationMetric(Metric):
@@ -131,14 +118,8 @@ class ClassificationMetric(Metric):
         return {"top1": 100 * int(confusion.trace()) / images, "top5": 100 * int(self._top5_hits) / images}
 
     def tables(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the confusion matrix and the rates of every class.
-
-        `confusion`, (classes, classes), is the number of images by true class (row) and best class (column).
-        `class_images`, `class_precision`, `class_recall` and `class_f1`, (classes,), are those of `ClassRates`.
-        """
-        confusion = self._counts()
-        rates = class_rates(confusion)._asdict()
-        return {"confusion": confusion, **{f"class_{name}": column for name, column in rates.items()}}
+        """Return the confusion matrix and the rates of every class, as `confusion_tables` does."""
+        return confusion_tables(self._counts())
 
     def _counts(self) -> npt.NDArray[np.int64]:
         return self._confusion.compute().cpu().numpy()

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
-from parckit.contract import InputError, Precision
+from parckit.contract import InputError, Precision, Task
 from parckit.data import (
     MOST_WORKERS,
     Batch,
@@ -140,6 +140,7 @@ class Evaluation:
 
     Attributes:
         score: the results of the metric.
+        task: what the network is for.
         labels: class names by index.
         engine: name and version of the engine.
         artefact: name of the artefact or checkpoint.
@@ -149,6 +150,7 @@ class Evaluation:
     """
 
     score: Score
+    task: Task
     labels: tuple[str, ...]
     engine: str
     artefact: str
@@ -210,6 +212,7 @@ def evaluate_session(
     batches = data.check(track(data.batches(dataset, session)), images=len(dataset))
     return Evaluation(
         score=score(predict, batches, evaluator.metric(session.spec)),
+        task=session.spec.task,
         labels=session.spec.labels,
         engine=session.engine,
         artefact=session.artefact,

@@ -1,6 +1,5 @@
 """The content of a page about a run or a bundle: findings as words, tables and pictures."""
 
-from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -12,8 +11,9 @@ from parckit.report.gather import Findings
 from parckit.report.mistakes import Answer
 from parckit.report.page import Gallery, Headline, Picture, Report, Tile, write_report
 from parckit.report.recorded import Accuracy
+from parckit.report.results import ResultView, result_view
 from parckit.report.story import Story
-from parckit.report.tables import confused, describe_measurement, make_tables, metric_title
+from parckit.report.tables import describe_measurement, detailed, make_tables, metric_title
 
 _NO_STORY = Story()
 _DRAWN = ("train_loss", "val_", "lr")
@@ -51,7 +51,7 @@ def _summary(findings: Findings) -> str:
     if epochs:
         sentences.append(f"Trained for {epochs} epoch{'' if epochs == 1 else 's'}.")
     if findings.accuracies:
-        sentences.append(_tell_accuracy(findings.accuracies[0]))
+        sentences.append(_tell_accuracy(findings))
     checks = [
         check
         for bundle in findings.bundles
@@ -66,9 +66,10 @@ def _summary(findings: Findings) -> str:
     return " ".join(sentences)
 
 
-def _tell_accuracy(accuracy: Accuracy) -> str:
+def _tell_accuracy(findings: Findings) -> str:
+    accuracy = findings.accuracies[0]
     name, value = next(iter(accuracy.scalars.items()), ("", 0.0))
-    result = f"{metric_title(name)} {value:.2f} % " if name else "Evaluated "
+    result = f"{metric_title(findings, name)} {value:.2f} % " if name else "Evaluated "
     return f"{result}on {accuracy.images} images of {accuracy.source} ({accuracy.served}), with {accuracy.engine}."
 
 
@@ -83,7 +84,7 @@ def _headlines(findings: Findings) -> tuple[Headline, ...]:
     headlines: list[Headline] = []
     for accuracy in findings.accuracies[:2]:
         for name, value in list(accuracy.scalars.items())[:1]:
-            label = f"{metric_title(name)}, {accuracy.engine.split()[0]}"
+            label = f"{metric_title(findings, name)}, {accuracy.engine.split()[0]}"
             headlines.append(Headline(label=label, value=f"{value:.2f} %", note=f"{accuracy.images} images"))
     # The first check that has figures.
     checks = [check for bundle in findings.bundles for check in bundle.contract.artefacts[0].checks]
@@ -120,19 +121,19 @@ def _pictures(findings: Findings) -> tuple[Picture, ...]:
                 caption="Validation uses the averaged weights. The checkpoint contains them, too." if averaged else "",
             )
         )
-    accuracy = confused(findings)
+    accuracy = detailed(findings)
     if accuracy is not None and findings.spec is not None:
-        pictures.append(_confusion(accuracy, findings.spec.labels))
+        pictures.append(_result(accuracy, result_view(findings.spec.task)))
     if findings.speeds:
         pictures.append(_latency(findings))
     return tuple(pictures)
 
 
-def _confusion(accuracy: Accuracy, labels: Sequence[str]) -> Picture:
+def _result(accuracy: Accuracy, view: ResultView) -> Picture:
     return Picture(
-        title="Confusion matrix",
-        figure=plots.confusion_matrix(accuracy.confusion, labels),
-        alt=f"{accuracy.confusion.trace()} of {accuracy.images} images lie on the diagonal.",
+        title=view.picture.capitalize(),
+        figure=view.draw(accuracy.tables, accuracy.labels),
+        alt=view.describe(accuracy.tables),
         caption=describe_measurement(accuracy),
     )
 

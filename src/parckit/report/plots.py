@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from parckit.measure.classification import class_rows
+from parckit.measure.classification import class_rates
 from parckit.measure.curve import CurveRow
 from parckit.report.figures import BLUE, INK, MUTED, ON_BLUE, ORANGE, house_style, shorten
 
@@ -108,16 +108,17 @@ def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
 def _write_rates(axes: Axes, confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
     """Write precision, recall and F1 of every class at the right end of its row."""
     size = 8 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
-    shown = ["  ".join(_aligned(rate) for rate in row[2:]) for row in class_rows(confusion, labels)]
+    _, *rates = class_rates(confusion)
+    shown = ["  ".join(map(_aligned, row)) for row in zip(*rates, strict=True)]
     right = axes.secondary_yaxis("right")
     right.set_yticks(range(len(labels)), shown, fontsize=size)
     right.set_ylabel("precision, recall and F1, %", labelpad=8)
     right.spines[:].set_visible(False)
 
 
-def _aligned(rate: float | None) -> str:
+def _aligned(rate: float) -> str:
     """Return a rate as three characters of equal width: a figure space is as wide as a digit."""
-    return ("–" if rate is None else f"{rate:.0f}").rjust(3, "\u2007")
+    return ("–" if np.isnan(rate) else f"{rate:.0f}").rjust(3, "\u2007")
 
 
 def _write_counts(axes: Axes, confusion: npt.NDArray[np.int64], *, strength: npt.NDArray[np.float64]) -> None:

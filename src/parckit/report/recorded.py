@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import PurePath
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
 from typing import TypeVar, cast
 
 import numpy as np
@@ -19,9 +19,8 @@ _log = logging.getLogger(__name__)
 
 EntryT = TypeVar("EntryT")
 
-_UNKNOWN: npt.NDArray[np.int64] = np.zeros((0, 0), np.int64)
 _NOT_SCALARS = ("images", "skipped")
-"""Numbers of an `eval` record that are no results."""
+"""Numbers of version 0.1.0's `eval` records that are no results."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +31,9 @@ class Accuracy:
         model: name of the checkpoint's file or the bundle's folder.
         artefact: name of the bundle's artefact; the checkpoint's name again for torch.
         engine: name and version.
+        labels: class names by index; empty if they are not known.
         scalars: results by name; a classifier has `top1` and `top5`, percent.
-        confusion: number of images by true class (row) and predicted class (column); empty if it is not known.
+        tables: results that are not scalars, by name; empty if they are not known.
         images: number of images.
         source: the data.
         split: the part of it that was asked for.
@@ -45,8 +45,9 @@ class Accuracy:
     model: str
     artefact: str
     engine: str
+    labels: tuple[str, ...]
     scalars: Mapping[str, float]
-    confusion: npt.NDArray[np.int64]
+    tables: Mapping[str, npt.NDArray[np.generic]]
     images: int
     source: str
     split: str
@@ -113,8 +114,9 @@ def accuracy_of(evaluation: Evaluation, *, model: str, machine: str, date: str) 
         model=model,
         artefact=evaluation.artefact,
         engine=evaluation.engine,
+        labels=evaluation.labels,
         scalars=score.scalars,
-        confusion=np.asarray(score.tables.get("confusion", _UNKNOWN), dtype=np.int64),
+        tables=score.tables,
         images=score.images,
         source=name_source(evaluation.data.source),
         split=evaluation.data.split,
@@ -122,6 +124,37 @@ def accuracy_of(evaluation: Evaluation, *, model: str, machine: str, date: str) 
         machine=machine,
         date=date,
     )
+
+
+def record_values(evaluation: Evaluation, *, model: Path) -> dict[str, object]:
+    """Return what a record of an evaluation holds; `accuracies_of` reads it.
+
+    In tables, NaN becomes null.
+
+    Args:
+        evaluation: the evaluation.
+        model: the checkpoint or bundle.
+    """
+    score = evaluation.score
+    return {
+        "task": evaluation.task,
+        "labels": list(evaluation.labels),
+        "scalars": dict(score.scalars),
+        "tables": {name: to_json(table) for name, table in score.tables.items()},
+        "images": score.images,
+        "skipped": score.skipped,
+        "model": str(model),
+        "artefact": evaluation.artefact,
+        "engine": evaluation.engine,
+        "data": {**asdict(evaluation.data), "served": evaluation.served},
+    }
+
+
+def to_json(table: npt.NDArray[np.generic]) -> object:
+    """Return an array as lists; NaN, which JSON does not have, becomes None."""
+    plain = table.astype(object)
+    plain[np.isnan(table.astype(np.float64))] = None
+    return plain.tolist()
 
 
 def accuracies_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
@@ -148,17 +181,17 @@ def _decode(records: Sequence[Record], read: Callable[[Record], EntryT]) -> list
 def _read_accuracy(record: Record) -> Accuracy:
     values = record.values
     data = cast("Mapping[str, object]", values["data"])
-    scalars = {
-        name: float(value)
-        for name, value in values.items()
-        if isinstance(value, int | float) and name not in _NOT_SCALARS
-    }
+    # Version 0.1.0 wrote the scalars beside the other values. Its tables are not shown.
+    flat = {name: value for name, value in values.items() if isinstance(value, int | float)}
+    scalars = cast("Mapping[str, float]", values.get("scalars", flat))
+    tables = cast("Mapping[str, object]", values.get("tables", {}))
     return Accuracy(
         model=PurePath(str(values["model"])).name,
         artefact=str(values["artefact"]),
         engine=str(values["engine"]),
-        scalars=scalars,
-        confusion=np.asarray(values.get("confusion", _UNKNOWN), dtype=np.int64),
+        labels=tuple(map(str, cast("Sequence[object]", values.get("labels", ())))),
+        scalars={name: float(value) for name, value in scalars.items() if name not in _NOT_SCALARS},
+        tables={name: _to_array(table) for name, table in tables.items()},
         images=int(cast("int", values["images"])),
         source=name_source(cast("Source", data["source"])),
         split=str(data["split"]),
@@ -166,6 +199,12 @@ def _read_accuracy(record: Record) -> Accuracy:
         machine=record.machine,
         date=record.date,
     )
+
+
+def _to_array(table: object) -> npt.NDArray[np.generic]:
+    """Return the array that `to_json` wrote."""
+    array = np.asarray(table)
+    return array.astype(np.float64) if array.dtype == object else array
 
 
 def _read_bench(record: Record) -> Speed:

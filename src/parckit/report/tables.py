@@ -4,13 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from parckit.contract import Artefact, Check
-from parckit.measure.classification import class_rows, worst_rows
 from parckit.report.gather import BundleFolder, Findings
 from parckit.report.page import Table
 from parckit.report.recorded import Accuracy, Speed, label_of
+from parckit.report.results import result_view, worst_rows
 
-_METRIC_TITLES = {"top1": "Top-1", "top5": "Top-5"}
-"""Name of a metric -> its name in headings. Other names are shown as they are."""
 _MOST_CLASSES = 20
 """Most rows of the table of classes."""
 
@@ -18,7 +16,7 @@ _MOST_CLASSES = 20
 def make_tables(findings: Findings) -> tuple[Table, ...]:
     """Return the tables that are not empty."""
     tables = (
-        _accuracy(findings.accuracies),
+        _accuracy(findings),
         _classes(findings),
         _latency(findings.speeds),
         _artefacts(findings.bundles),
@@ -27,16 +25,16 @@ def make_tables(findings: Findings) -> tuple[Table, ...]:
     return tuple(table for table in tables if table.rows)
 
 
-def metric_title(name: str) -> str:
-    """Return a metric's name as a heading."""
-    return _METRIC_TITLES.get(name, name)
+def metric_title(findings: Findings, name: str) -> str:
+    """Return the name of a scalar as a heading."""
+    title = name if findings.spec is None else result_view(findings.spec.task).titles.get(name, name)
+    return title[:1].upper() + title[1:]
 
 
-def confused(findings: Findings) -> Accuracy | None:
-    """Return the first accuracy with a confusion matrix; a record may be about another network, with other classes."""
-    classes = len(findings.spec.labels) if findings.spec is not None else 0
-    fitting = (entry for entry in findings.accuracies if classes and entry.confusion.shape == (classes, classes))
-    return next(fitting, None)
+def detailed(findings: Findings) -> Accuracy | None:
+    """Return the first accuracy with tables; a record may be about another network, with other classes."""
+    labels = () if findings.spec is None else findings.spec.labels
+    return next((entry for entry in findings.accuracies if entry.tables and entry.labels == labels), None)
 
 
 def describe_measurement(accuracy: Accuracy) -> str:
@@ -49,7 +47,8 @@ def megabytes(file: Path) -> str:
     return f"{file.stat().st_size / 1e6:.2f} MB"
 
 
-def _accuracy(accuracies: Sequence[Accuracy]) -> Table:
+def _accuracy(findings: Findings) -> Table:
+    accuracies = findings.accuracies
     names = list(dict.fromkeys(name for entry in accuracies for name in entry.scalars))
     rows = [
         (
@@ -63,23 +62,27 @@ def _accuracy(accuracies: Sequence[Accuracy]) -> Table:
     ]
     return Table(
         title="Accuracy",
-        columns=("Network", "Engine", *(f"{metric_title(name)}, %" for name in names), "Images", "Data"),
+        columns=("Network", "Engine", *(f"{metric_title(findings, name)}, %" for name in names), "Images", "Data"),
         rows=tuple(rows),
         caption=_measured(accuracies),
     )
 
 
 def _classes(findings: Findings) -> Table:
-    """Return the numbers of the classes that are recognised worst, from the first accuracy with a confusion matrix."""
-    accuracy = confused(findings)
-    every = [] if accuracy is None or findings.spec is None else class_rows(accuracy.confusion, findings.spec.labels)
+    """Return the numbers of the classes that are recognised worst, from the first accuracy with tables."""
+    accuracy = detailed(findings)
+    if accuracy is None or findings.spec is None:
+        return Table(title="Classes", columns=(), rows=())
+    view = result_view(findings.spec.task)
+    rates = [rate[:1].upper() + rate[1:] for rate in view.class_rates.values()]
+    every = view.class_rows(accuracy.tables, accuracy.labels)
     rows = worst_rows(every, most=_MOST_CLASSES)
-    few = f"The {len(rows)} of {len(every)} classes with the lowest F1. " if len(every) > len(rows) else ""
+    few = f"The {len(rows)} of {len(every)} classes with the lowest {rates[-1]}. " if len(every) > len(rows) else ""
     return Table(
         title="Classes",
-        columns=("Class", "Images", "Precision, %", "Recall, %", "F1, %"),
-        rows=tuple((row.label, str(row.images), *map(_percent, row[2:])) for row in rows),
-        caption="" if accuracy is None else few + describe_measurement(accuracy),
+        columns=("Class", view.class_count[1].capitalize(), *(f"{rate}, %" for rate in rates)),
+        rows=tuple((row.label, str(row.counted), *map(_percent, row.rates)) for row in rows),
+        caption=few + describe_measurement(accuracy),
     )
 
 
