@@ -183,6 +183,7 @@ def loop_arguments(out: str) -> list[str]:
         f"--data.batch_size={LOOP_BATCH}",
         f"--trainer.max_epochs={LOOP_EPOCHS}",
         "--trainer.accelerator=cpu",
+        "--threads=null",  # the recipe trains with one; the bare loop takes as many as OMP_NUM_THREADS says
         "--ema=null",
         f"--out={out}",
     ]
