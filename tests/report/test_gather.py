@@ -149,6 +149,20 @@ def test_a_record_of_version_0_1_0_shows_its_scalars(bundle, tmp_path):
     assert accuracy.scalars == {"top1": 75.0, "top5": 100.0}
 
 
+def test_a_command_repeats_the_choice_of_classes(bundle, tmp_path):
+    data = {
+        "source": "photos",
+        "split": "test",
+        "served": "test, only a b",
+        "classes": ["a b", "c"],
+        "class_names": "n",
+    }
+    write_record(tmp_path / "r.json", "eval", EVAL | {"data": data}, seed=None, threads=None)
+    (accuracy,) = gather(bundle).accuracies
+    options = ("--data.classes", '["a b", "c"]', "--data.class_names", "n")
+    assert accuracy.command == ("eval", "--data", "photos", *options)
+
+
 def test_a_record_with_other_classes_has_its_matrix_left_out(bundle, tmp_path):
     write_record(tmp_path / "r.json", "eval", EVAL | {"labels": ["x", "y"]}, seed=None, threads=None)
     assert titles(gather(bundle)) == ["Accuracy", "Artefacts", "Checks against torch"]
