@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -10,7 +11,7 @@ from parckit.data.datasets import IndexedImages, OnError, Table, Transform
 from parckit.data.digits import open_digits
 from parckit.data.folder import open_folder
 from parckit.data.huggingface import SCHEME, open_huggingface
-from parckit.data.joined import join_tables
+from parckit.data.joined import join_tables, refuse_shared_files
 from parckit.data.lists import is_list, open_list
 from parckit.data.shards import is_shard_folder, is_shard_pattern, open_shards
 from parckit.data.splits import Split
@@ -87,7 +88,32 @@ def _open_several(sources: Sequence[str], *, split: Split) -> Table:
     if repeated := [part for index, part in enumerate(sources) if places[index] in places[:index]]:
         raise InputError(f"source: names {repeated[0]} twice")
     tables = [open_table(part, split=split) for part in sources]
-    return join_tables(tables) if len(tables) > 1 else tables[0]
+    if len(tables) == 1:
+        return tables[0]
+    refuse_shared(sources)
+    return join_tables(tables)
+
+
+def refuse_shared(sources: Sequence[str]) -> None:
+    """Refuse several sources if a file is in two of them.
+
+    Raises:
+        InputError: naming the file and both sources.
+    """
+    refuse_shared_files({part: _whole(part) for part in sources})
+
+
+def _whole(source: str) -> list[Table]:
+    """Return tables with all pictures of a source that a training can use."""
+    try:
+        return [open_table(source, split="all")]
+    except InputError:
+        # For example, `test` has no class folders. Only the other splits are used then.
+        tables: list[Table] = []
+        for split in ("train", "val"):
+            with suppress(InputError):
+                tables.append(open_table(source, split=split))
+        return tables
 
 
 def _open_address(source: str, *, split: Split) -> Table:
