@@ -5,7 +5,7 @@ source and validated on in another.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,6 @@ from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.datasets import Table
-from parckit.data.folder import FileTable
-from parckit.data.shards import ShardTable
 from parckit.data.splits import join_labels
 from parckit.processing import LeftOut
 
@@ -79,20 +77,20 @@ def join_tables(tables: Sequence[Table]) -> JoinedTable:
     )
 
 
-def refuse_shared_files(tables: Mapping[str, Sequence[Table]]) -> None:
-    """Refuse a file that is in two sources, under whatever path: images in folders and lists, and shards.
+def refuse_shared_files(files: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a file that is in two sources, under whatever path.
 
     Args:
-        tables: source -> tables with all its pictures.
+        files: source -> paths of its files: images or shards.
 
     Raises:
         InputError: naming the file and both sources.
     """
     source_of: dict[str, str] = {}
     real_folders: dict[str, str] = {}
-    for source, parts in tables.items():
-        for path in (path for table in parts for path in _files(table)):
-            # Most files of a folder are no links, so the folder is resolved once.
+    for source, paths in files.items():
+        for path in paths:
+            # Most files are no links, so only their folder is resolved, once.
             folder, name = os.path.split(path)
             if folder not in real_folders:
                 real_folders[folder] = os.path.realpath(folder)
@@ -101,10 +99,3 @@ def refuse_shared_files(tables: Mapping[str, Sequence[Table]]) -> None:
             if source_of.setdefault(real, source) != source:
                 both = f"{source_of[real]} and {source}"
                 raise InputError(f"source: {path} is in both {both}; keep it in one, or it may be in train and in val")
-
-
-def _files(table: Table) -> Iterator[str]:
-    if isinstance(table, FileTable):
-        yield from map(os.fsdecode, table.paths.tolist())
-    elif isinstance(table, ShardTable):
-        yield from map(str, table.shards)

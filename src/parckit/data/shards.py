@@ -131,7 +131,7 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
         InputError: if there is no shard, a shard is broken, or a sample lacks its image or a valid label.
     """
     left_out: list[LeftOut] = []
-    paths = _list_shards(source, left_out=left_out)
+    paths = list_shards(source, left_out=left_out)
     shards, siblings, served = choose_shards([str(path) for path in paths], split=split, source=source)
     labels, indices = _index_all(shards, siblings=siblings, classes=paths[0].parent / CLASSES_FILE)
     # Join the indices of the split's shards to one table.
@@ -190,7 +190,12 @@ def _check_targets(index: _Index, *, labels: tuple[str, ...], shard: str) -> Non
         parse_target(str(target).encode(), labels=labels, name=f"{shard}:{key}")
 
 
-def _list_shards(source: str, *, left_out: list[LeftOut]) -> list[Path]:
+def list_shards(source: str, *, left_out: list[LeftOut]) -> list[Path]:
+    """Return the shards of a source in order; `left_out` gets the other files of their folder.
+
+    Raises:
+        InputError: if a shard is missing.
+    """
     folder = Path(source).expanduser()
     if folder.is_dir():
         listing = subfolders(str(folder), left_out=left_out)
