@@ -193,6 +193,13 @@ def test_data_is_evaluated_and_the_surest_mistakes_come_first(bundle, photos):
     assert make_report(findings).gallery is not None
 
 
+def test_mistakes_of_a_subset_of_the_classes_are_among_them(bundle, photos):
+    findings = gather(bundle, data=EvaluationData(source=str(photos), classes=["dog", "bee"]))
+    assert {answer.truth for answer in findings.answers} == {"dog", "bee"}
+    assert {answer.prediction for answer in findings.answers} <= {"dog", "bee"}
+    assert (findings.accuracies[0].labels, findings.accuracies[0].images) == (("bee", "dog"), 4)
+
+
 def test_what_is_measured_now_replaces_its_record(bundle, photos, tmp_path):
     data = EvaluationData(source=str(photos))
     engine = gather(bundle, data=data).accuracies[0].engine
