@@ -1,3 +1,4 @@
+import os
 import tarfile
 from pathlib import Path
 
@@ -64,11 +65,16 @@ def test_lists_are_packed_with_their_splits_and_files_of_any_ending(image_folder
         assert sorted(_contents(packed)) == sorted(expected)
 
 
-def test_a_listed_file_that_is_no_image_is_not_packed(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "said"), [("notes", "not an image of a known"), ("pipe.png", "no such image"), ("gone", "no such image")]
+)
+def test_a_listed_file_that_is_no_image_is_not_packed(name, said, tmp_path):
     (tmp_path / "notes").write_text("no picture")
-    (tmp_path / "test.csv").write_text("path,label\nnotes,a\n")
-    with pytest.raises(InputError, match="notes: not an image of a known format"):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "test.csv").write_text(f"path,label\n{name},a\n")
+    with pytest.raises(InputError, match=f"{name}: {said}"):
         pack(str(tmp_path / "test.csv"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_shards_of_a_split_are_equally_full(image_folder, tmp_path):
@@ -122,7 +128,7 @@ def test_nothing_is_left_when_an_image_cannot_be_read(image_folder, tmp_path):
                 item.path.unlink()
             yield item
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InputError, match="no such image file"):
         pack(str(source), tmp_path / "new" / "out", track=track)
     assert not list((tmp_path / "new").glob("*"))
 

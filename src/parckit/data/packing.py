@@ -63,8 +63,11 @@ class StoredImage(NamedTuple):
         """Return the encoded bytes.
 
         Raises:
+            InputError: if there is no such file; reading a pipe would wait for ever.
             OSError: if the file cannot be read.
         """
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such image file")
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
