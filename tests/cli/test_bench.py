@@ -111,7 +111,7 @@ def test_a_folder_that_is_no_bundle_is_named(tmp_path, mistake):
 
 
 def test_a_record_that_nobody_asked_for_may_be_left_out(two_artefacts, parckit, monkeypatch):
-    monkeypatch.setattr(bench, "find_obstacle", lambda _: "Read-only file system")
+    monkeypatch.setattr("parckit.options.values.find_obstacle", lambda _: "Read-only file system")
     record = two_artefacts.with_name("bundle_bench.json")
     record.unlink(missing_ok=True)
     printed = parckit("bench", two_artefacts, "--seconds=0.01", "--warmup=0")

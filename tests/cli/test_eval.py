@@ -1,11 +1,14 @@
 import json
+import os
 import re
+import signal
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from parckit.cli import eval as eval_verb
+from parckit.data.digits import DigitsTable
 
 
 @pytest.fixture
@@ -117,11 +120,27 @@ def test_classes_are_matched_by_name(bundle, digit_folder, parckit, evaluate, ca
 
 def test_a_subset_of_the_classes_is_evaluated(bundle, evaluate, mistake):
     digits = ("--data=digits", "--data.split=val")
-    values, same = (evaluate(bundle, *digits, f"--data.classes={classes}") for classes in ("3,7", "[3,7]"))
-    assert [index for index, images in enumerate(values["tables"]["class_images"]) if images] == [3, 7]
-    assert values["images"] == sum(values["tables"]["class_images"])
+    values, same = (evaluate(bundle, *digits, f"--data.classes={classes}") for classes in ("7,3", "[3,7]"))
+    assert (values["labels"], values["images"]) == (["3", "7"], sum(values["tables"]["class_images"]))
     assert same["tables"] == values["tables"]
-    assert "no class 'x' to evaluate" in mistake("eval", bundle, "--data=digits", "--data.classes=x")
+    # Every answer is one of the two classes, so the images of both are right more often than among ten.
+    whole = evaluate(bundle, *digits)["tables"]
+    right, among_ten = (np.diag(tables["confusion"]) for tables in (values["tables"], whole))
+    assert np.sum(values["tables"]["confusion"]) == values["images"]
+    assert values["tables"]["class_images"] == [whole["class_images"][3], whole["class_images"][7]]
+    assert right.sum() > among_ten[[3, 7]].sum()
+
+
+@pytest.mark.parametrize(("classes", "named"), [("3,x", "no class 'x' to evaluate"), ("3", "at least two")])
+def test_a_subset_that_cannot_be_evaluated_is_refused(classes, named, bundle, mistake):
+    assert named in mistake("eval", bundle, "--data=digits", f"--data.classes={classes}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the changed class reaches loader processes only by a fork")
+def test_a_loader_process_that_the_system_kills_is_told_in_one_line(bundle, mistake, monkeypatch):
+    monkeypatch.setattr(DigitsTable, "load", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    message = mistake("eval", bundle, "--data=digits", "--data.workers=1")
+    assert re.fullmatch(r"the system ended process \d+, .* memory .* fewer workers or a smaller batch", message)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +176,7 @@ def test_a_picture_of_another_kind_is_refused_before_anything_is_evaluated(check
 
 
 def test_a_picture_that_nobody_asked_for_may_be_left_out(two_artefacts, animal_folder, parckit, monkeypatch):
-    monkeypatch.setattr(eval_verb, "find_obstacle", lambda _: "Read-only file system")
+    monkeypatch.setattr("parckit.options.values.find_obstacle", lambda _: "Read-only file system")
     picture = two_artefacts.with_name("bundle_eval.png")
     picture.unlink(missing_ok=True)
     printed = parckit("eval", two_artefacts, "--data", animal_folder)

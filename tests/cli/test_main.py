@@ -1,8 +1,10 @@
+import errno
 import io
 import json
 import os
 import shutil
 import sys
+import threading
 import warnings
 from typing import cast
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 from parckit import __version__
 from parckit.cli import list as list_verb
+from parckit.cli import main as main_module
 from parckit.cli.main import VERBS, main
 from parckit.contract import InputError, ParckitError, printable
 from parckit.tasks import TerminatedError
@@ -157,6 +160,24 @@ def test_a_warning_of_pillow_names_the_picture(two_artefacts, picture, parckit, 
 def test_a_lack_of_memory_is_one_line(error, mistake, monkeypatch):
     monkeypatch.setattr(list_verb, "main", raising(error))
     assert mistake("list").startswith("not enough memory")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid 12) is killed by signal: Killed. ",
+        "DataLoader worker (pid(s) 12, 13) exited unexpectedly",
+    ],
+)
+def test_a_loader_process_that_has_gone_is_one_line(text, mistake, monkeypatch):
+    monkeypatch.setattr(list_verb, "main", raising(RuntimeError(text)))
+    assert mistake("list").startswith("the system ended process 12, which loads images")
+
+
+@pytest.mark.parametrize(("error", "is_hidden"), [(OSError(errno.ENOSPC, "full"), True), (OSError("lost"), False)])
+def test_only_errors_of_a_disk_are_hidden_in_threads(error, is_hidden, capsys):
+    main_module._pass_over_full_disks(threading.ExceptHookArgs((type(error), error, None, None)))
+    assert (capsys.readouterr().err == "") == is_hidden
 
 
 WRITING = (

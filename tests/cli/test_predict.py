@@ -207,6 +207,17 @@ def test_csv_has_a_line_for_every_class(bundle, three, capsys, ranked):
     assert rows[0][1:] == ["unknown", ""]
 
 
+def test_csv_for_a_program_has_the_true_names(bundle, picture, monkeypatch):
+    files = [picture.with_name(name) for name in ('two\nlines ".png', "\x1b[31m.png", os.fsdecode(b"\xff.png"))]
+    for file in files:
+        shutil.copy(picture, file)
+    written = BytesIO()
+    monkeypatch.setattr("sys.stdout", TextIOWrapper(written))
+    main(["predict", str(bundle), *map(str, files), "--format=csv", "--top=1"])
+    text = written.getvalue().decode(errors="surrogateescape")
+    assert [row[0] for row in csv.reader(StringIO(text))] == ["picture", *map(str, files)]
+
+
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_answers_come_one_by_one(form, two_artefacts, three, parckit, monkeypatch):
     seen: list[int] = []

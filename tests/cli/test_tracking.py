@@ -23,8 +23,13 @@ class FakeLogger(Logger):
         self.parameters: list[dict[str, object]] = []
         self.steps: list[int] = []
         self.told: list[dict[str, object]] = []
-        self.experiment = SimpleNamespace(finish=self.tell, update_run=lambda run, **values: self.tell(**values))
+        self.experiment = SimpleNamespace(
+            finish=self.tell, update_run=lambda run, **values: self.tell(**values), get_run=self.get_run
+        )
         self.made.append(self)
+
+    def get_run(self, run: str) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(lifecycle_stage="active"))
 
     def tell(self, **values: object) -> None:
         self.told.append(values)
@@ -130,6 +135,32 @@ def test_a_damaged_file_of_identities_is_named(start, start_training, tmp_path, 
     path.write_text("{")
     argv = (*start_training, "--logger=wandb", "--resume=auto", "--out", tmp_path / "run")
     assert mistake(*argv).startswith(f"{path}: is damaged")
+
+
+class TrackerError(Exception):
+    """An error of MLflow."""
+
+    error_code = "RESOURCE_DOES_NOT_EXIST"
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_a_run_that_was_deleted_at_the_server_is_named(
+    is_marked, start, start_training, tmp_path, mistake, monkeypatch
+):
+    def get_run(self: FakeLogger, run: str) -> SimpleNamespace:
+        if is_marked:
+            return SimpleNamespace(info=SimpleNamespace(lifecycle_stage="deleted"))
+        raise TrackerError(f"Run {run} not found")
+
+    start()
+    monkeypatch.setattr(FakeMlflow, "get_run", get_run)
+    message = mistake(*start_training, "--logger=mlflow", "--resume=auto", "--out", tmp_path / "run")
+    assert message.startswith("--logger mlflow: the run mlflow-1 was deleted at sqlite:")
+    monkeypatch.setattr(TrackerError, "error_code", "INTERNAL_ERROR")
+    if not is_marked:
+        assert "Run mlflow-1 not found" in mistake(
+            *start_training, "--logger=mlflow", "--resume=auto", "--out", tmp_path / "run"
+        )
 
 
 def test_a_recipe_may_name_a_tracker(start_training, fakes, tmp_path, parckit):

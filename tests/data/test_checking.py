@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parckit.data import checking
 from parckit.data.checking import SMALLEST, Finding, find_problems, inspect
 from parckit.data.checklist import Member
 
@@ -207,4 +208,15 @@ def test_deep_grey_that_loading_refuses_is_broken(tmp_path):
     Image.fromarray(np.full((40, 40), 700, np.uint16)).save(tmp_path / "sound.tif")
     assert [row[:2] for row in problems(tmp_path)] == [
         (name, "broken") for name in ("float.tif", "negative.tif", "wide.tif")
+    ]
+
+
+def test_a_large_file_is_checked_as_training_reads_it(folder, monkeypatch):
+    monkeypatch.setattr(checking, "_LARGE", 100)
+    shutil.copy(folder / "a.jpg", folder / "h.png")
+    (folder / "k.png").write_bytes(bytes(200))
+    assert [row[:2] for row in problems(folder)] == [
+        ("h.png", "wrong ending"),
+        ("h.png", "same bytes"),
+        ("k.png", "broken"),
     ]

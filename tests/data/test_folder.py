@@ -73,7 +73,7 @@ def test_names_outside_ascii_are_found_again(image_folder):
         ({".": 3}, "has no class folders"),
         ({"train/.": 3}, "has no class folders"),
         ({"cat": 2, "dog": 0}, "dog: class without images; accepted endings are .jpg"),
-        ({"cat": 2, "dog": 1}, "dog: one image cannot be both trained on and held out"),
+        ({"cat": 2, "dog": 1}, "class 'dog' has one image, which cannot be both trained on and held out"),
         ({"test/cat": 2}, "has no train split, only test"),
         ({"train/cat": 2, "valid/cat": 2, "val/cat": 2}, "val and valid both mean the split val"),
         ({"train/.": 2, "Testing/cat": 2}, "train: has no class folders"),

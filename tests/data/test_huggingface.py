@@ -9,6 +9,8 @@ import pytest
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import eval_transform, image_loader, open_images
+from parckit.data.checking import find_problems, inspect
+from parckit.data.checklist import list_members
 from parckit.data.huggingface import open_huggingface
 
 
@@ -200,7 +202,7 @@ def test_what_does_not_fit_is_told(saved, rows, tmp_path):
         open_huggingface(saved(extra=rows([0])), split="test")
     with pytest.raises(InputError, match="no split has a class in column 'label' for every row"):
         open_huggingface(saved(test=rows([-1])), split="test")
-    with pytest.raises(InputError, match="class 1 has one sample only, which cannot be both trained on and held out"):
+    with pytest.raises(InputError, match="class 'dog' has one image, which cannot be both trained on and held out"):
         open_huggingface(saved(train=rows([0, 0, 1])), split="train")
     with pytest.raises(InputError, match=r"hf://\./nowhere/x: cannot be loaded \(") as caught:
         open_huggingface("hf://./nowhere/x", split="train")
@@ -251,3 +253,16 @@ def test_it_is_a_source_that_worker_processes_read(saved, rows, tmp_path: Path):
     alone, parallel = (next(iter(image_loader(dataset, batch_size=3, workers=workers))) for workers in (0, 2))
     assert alone.targets.tolist() == [0, 1, 1]
     np.testing.assert_array_equal(alone.images.numpy(), parallel.images.numpy())
+
+
+def test_a_check_reads_what_training_reads(saved, rows):
+    source = saved(train=rows([0, 1, 0, 1]), test=rows([0, 0], first=9))
+    checklist = list_members(source)
+    inspections = list(inspect(checklist.members, threads=1))
+    assert [(member.split, member.label) for member in checklist.members][-3:] == [
+        ("val", "dog"),
+        ("test", "cat"),
+        ("test", "cat"),
+    ]
+    assert {finding.problem for finding in find_problems(inspections)} == {"tiny"}
+    assert str(checklist.members[-1].path) == f"{source.removeprefix('hf://')}, test, row 1"

@@ -87,7 +87,7 @@ def test_shards_hold_what_the_folders_do(archives, tmp_path):
         lay_out_imagenet(archives, tmp_path / form, form=form, shard_size=4)
         for split in ("train", "val"):
             images = open_images(str(tmp_path / form), split=split, transform=transform)
-            assert images.labels == WNIDS
+            assert images.table.labels == WNIDS
             contents[form, split] = sorted((images[i][1], images[i][0].numpy().tobytes()) for i in range(len(images)))
     assert contents["folders", "train"] == contents["shards", "train"]
     assert contents["folders", "val"] == contents["shards", "val"]

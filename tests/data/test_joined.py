@@ -5,6 +5,7 @@ import pytest
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data import eval_transform, image_loader, open_images, open_table
+from parckit.data.checklist import list_members
 
 
 @pytest.fixture
@@ -62,3 +63,27 @@ def test_a_folder_that_is_written_in_two_ways_is_one(image_folder):
 def test_sources_that_cannot_be_joined_are_told(sources, message):
     with pytest.raises(InputError, match=message):
         open_table(sources, split="train")
+
+
+@pytest.mark.parametrize("listed", ["images/cat/000.png", "images/../images/cat/000.png", "link.png"])
+def test_a_file_in_two_sources_is_refused_under_whatever_path(listed, image_folder, tmp_path):
+    folder = image_folder({"cat": 3, "owl": 3})
+    (tmp_path / "link.png").symlink_to(folder / "cat" / "000.png")
+    (tmp_path / "val.csv").write_text(f"path,label\n{listed},cat\n")
+    both = [str(folder), str(tmp_path / "val.csv")]
+    with pytest.raises(InputError, match=rf"{listed} is in both {both[0]} and {both[1]}; keep it in one"):
+        open_table(both, split="val")
+    assert any("is in both" in refusal for refusal in list_members(both).refusals)
+
+
+def test_a_shard_in_two_sources_is_refused(shard):
+    paths = [shard(name, [0, 1]) for name in ("train-0.tar", "train-1.tar")]
+    with pytest.raises(InputError, match=r"train-1\.tar is in both"):
+        open_table([str(paths[0].parent), str(paths[1])], split="all")
+
+
+def test_sources_are_joined_though_one_has_a_split_that_cannot_be_used(image_folder, shard):
+    folder = image_folder({"train/cat": 2, "val/cat": 2, "test/.": 1})
+    path = shard("train-0.tar", [0])
+    shard("val-0.tar", [0])
+    assert open_table([str(folder), str(path.parent)], split="train").labels == ("0", "cat")

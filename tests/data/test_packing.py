@@ -1,3 +1,4 @@
+import os
 import tarfile
 from pathlib import Path
 
@@ -7,7 +8,8 @@ from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.folder import open_folder
-from parckit.data.packing import StoredImage, pack_folder, write_shards
+from parckit.data.lists import open_list
+from parckit.data.packing import StoredImage, pack, write_shards
 from parckit.data.shards import ShardTable, open_shards
 
 
@@ -36,7 +38,7 @@ UNDIVIDED = {"cat": 12, "dog": 5}
 @pytest.mark.parametrize("counts", [SPLIT, UNDIVIDED], ids=["split", "undivided"])
 def test_every_split_of_the_shards_holds_the_images_of_the_folders_byte_for_byte(image_folder, tmp_path, counts):
     source = image_folder(counts)
-    pack_folder(source, tmp_path / "out", shard_size=2)
+    pack(str(source), tmp_path / "out", shard_size=2)
     for split in ("train", "val", "test"):
         table = open_shards(str(tmp_path / "out"), split=split)
         assert table.labels == ("cat", "dog")
@@ -44,13 +46,39 @@ def test_every_split_of_the_shards_holds_the_images_of_the_folders_byte_for_byte
 
 
 def test_a_set_for_testing_alone_stays_one(image_folder, tmp_path):
-    counts = pack_folder(image_folder({"test/cat": 1, "test/dog": 1}), tmp_path / "out")
+    counts = pack(str(image_folder({"test/cat": 1, "test/dog": 1})), tmp_path / "out")
     assert counts == {"test": 2}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.txt", "test-0000.tar"]
 
 
+def test_lists_are_packed_with_their_splits_and_files_of_any_ending(image_folder, tmp_path):
+    folder = image_folder({"cat": 4, "dog": 3})
+    (folder / "cat" / "000.png").rename(folder / "cat" / "first.picture")
+    rows = ["cat/first.picture,a,train", "cat/001.png,a,train", "dog/000.png,b,train", "dog/001.png,b,train"]
+    (folder / "list.csv").write_text("\n".join(["path,label,split", *rows, "dog/002.png,a,test"]))
+    source = str(folder / "list.csv")
+    assert pack(source, tmp_path / "out") == {"train": 2, "val": 2, "test": 1}
+    for split in ("train", "val", "test"):
+        table, packed = open_list(source, split=split), open_shards(str(tmp_path / "out"), split=split)
+        assert packed.labels == ("a", "b")
+        expected = [(target, table.read(index)) for index, target in enumerate(table.targets.tolist())]
+        assert sorted(_contents(packed)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("notes", "not an image of a known"), ("pipe.png", "no such image"), ("gone", "no such image")]
+)
+def test_a_listed_file_that_is_no_image_is_not_packed(name, said, tmp_path):
+    (tmp_path / "notes").write_text("no picture")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "test.csv").write_text(f"path,label\n{name},a\n")
+    with pytest.raises(InputError, match=f"{name}: {said}"):
+        pack(str(tmp_path / "test.csv"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_shards_of_a_split_are_equally_full(image_folder, tmp_path):
-    pack_folder(image_folder({"train/a": 11, "val/a": 1}), tmp_path / "out", shard_size=4)
+    pack(str(image_folder({"train/a": 11, "val/a": 1})), tmp_path / "out", shard_size=4)
     sizes = []
     for path in sorted((tmp_path / "out").glob("train-*.tar")):
         with tarfile.open(path) as archive:
@@ -61,7 +89,7 @@ def test_shards_of_a_split_are_equally_full(image_folder, tmp_path):
 def test_the_seed_alone_decides_the_order(image_folder, tmp_path):
     source = image_folder({"train/a": 9, "train/b": 9, "val/a": 1, "val/b": 1})
     for name, seed in (("one", 0), ("same", 0), ("other", 1)):
-        pack_folder(source, tmp_path / name, seed=seed)
+        pack(str(source), tmp_path / name, seed=seed)
     one, same, other = ((tmp_path / name / "train-0000.tar").read_bytes() for name in ("one", "same", "other"))
     assert one == same
     assert one != other
@@ -87,7 +115,7 @@ def test_every_image_is_tracked(image_folder, tmp_path):
             yield item
             seen.append(item.name)
 
-    pack_folder(image_folder({"train/a": 5, "val/a": 2}), tmp_path / "out", shard_size=2, track=track)
+    pack(str(image_folder({"train/a": 5, "val/a": 2})), tmp_path / "out", shard_size=2, track=track)
     assert len(seen) == 7
 
 
@@ -100,25 +128,25 @@ def test_nothing_is_left_when_an_image_cannot_be_read(image_folder, tmp_path):
                 item.path.unlink()
             yield item
 
-    with pytest.raises(FileNotFoundError):
-        pack_folder(source, tmp_path / "new" / "out", track=track)
+    with pytest.raises(InputError, match="no such image file"):
+        pack(str(source), tmp_path / "new" / "out", track=track)
     assert not list((tmp_path / "new").glob("*"))
 
 
 def test_a_folder_that_holds_something_is_not_replaced(image_folder, tmp_path):
     source, out = image_folder({"train/a": 1, "val/a": 1}), tmp_path / "out"
     out.mkdir()
-    pack_folder(source, out)
+    pack(str(source), out)
     written = (out / "train-0000.tar").stat().st_mtime_ns
     with pytest.raises(InputError, match=f"{out}: exists already; accepted is an empty or new folder"):
-        pack_folder(source, out)
+        pack(str(source), out)
     assert (out / "train-0000.tar").stat().st_mtime_ns == written
 
 
 def test_what_a_killed_process_left_of_the_same_folder_is_told(image_folder, tmp_path, caplog):
     for name in (".a+~123-0a1b2c3d.tmp", ".aa~123-0a1b2c3d.tmp", ".a+~2~123-0a1b2c3d.tmp"):
         (tmp_path / name).mkdir()
-    pack_folder(image_folder(SPLIT), tmp_path / "a+")
+    pack(str(image_folder(SPLIT)), tmp_path / "a+")
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         str(tmp_path / ".a+~123-0a1b2c3d.tmp")
     ]
@@ -129,20 +157,20 @@ def test_the_working_folder_is_not_replaced(image_folder, tmp_path, monkeypatch)
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(InputError, match=r"^\.: is or contains the working folder"):
-        pack_folder(source, Path())
+        pack(str(source), Path())
 
 
 def test_shards_do_not_go_where_they_would_become_a_class(image_folder):
     source = image_folder({"a": 2})
     with pytest.raises(InputError, match=f"{source / 'shards'}: is inside {source}"):
-        pack_folder(source, source / "shards")
+        pack(str(source), source / "shards")
 
 
 def test_shards_do_not_replace_their_own_images(image_folder, monkeypatch):
     source = image_folder({"a": 2})
     monkeypatch.chdir(source.parent)
     with pytest.raises(InputError, match=f"^{source.name}: is the folder of the images itself; name another folder"):
-        pack_folder(source, Path(source.name))
+        pack(str(source), Path(source.name))
     assert sorted(path.name for path in source.rglob("*")) == ["000.png", "001.png", "a"]
 
 
@@ -150,19 +178,19 @@ def test_shards_do_not_replace_their_own_images(image_folder, monkeypatch):
 def test_a_class_that_the_classes_file_could_not_name_is_refused(image_folder, tmp_path, label):
     source = image_folder({f"train/{label}": 1, f"val/{label}": 1, "train/b": 1, "val/b": 1})
     with pytest.raises(InputError, match=r"cannot be written to classes\.txt") as caught:
-        pack_folder(source, tmp_path / "out")
+        pack(str(source), tmp_path / "out")
     assert repr(label) in str(caught.value)
 
 
 def test_mistakes_are_named(image_folder, tmp_path):
     with pytest.raises(InputError, match="nowhere: no such folder"):
-        pack_folder(tmp_path / "nowhere", tmp_path / "out")
+        pack(str(tmp_path / "nowhere"), tmp_path / "out")
     with pytest.raises(InputError, match="shard_size=0: must be at least 1 image"):
-        pack_folder(image_folder({"train/a": 1, "val/a": 1}), tmp_path / "out", shard_size=0)
+        pack(str(image_folder({"train/a": 1, "val/a": 1})), tmp_path / "out", shard_size=0)
 
 
 def test_pixels_come_back(image_folder, tmp_path, picture):
-    pack_folder(image_folder({"test/a": 3}), tmp_path / "out")
+    pack(str(image_folder({"test/a": 3})), tmp_path / "out")
     table = open_shards(str(tmp_path / "out"), split="test")
     contents = sorted(np.asarray(table.load(index)).tobytes() for index in range(3))
     assert contents == sorted(np.asarray(picture(number)).tobytes() for number in range(3))
@@ -173,5 +201,5 @@ def test_a_class_name_that_is_not_utf_8_is_refused_before_anything_is_written(tm
     for number in range(2):
         Image.new("RGB", (8, 8)).save(tmp_path / "images" / "\udcff" / f"{number}.png")
     with pytest.raises(InputError, match=r"class '\\udcff': its name is not UTF-8"):
-        pack_folder(tmp_path / "images", tmp_path / "shards")
+        pack(str(tmp_path / "images"), tmp_path / "shards")
     assert not (tmp_path / "shards").exists()

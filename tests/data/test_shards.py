@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parckit.contract import InputError, Preprocessing
+from parckit.contract import InputError, Preprocessing, parse_labels
 from parckit.data import archives, eval_transform, image_loader, open_images
-from parckit.data.shardlist import parse_labels
 from parckit.data.shards import open_shards
 
 CIFAR = Path(__file__).parents[3] / "shared" / "data" / "cifar10"
@@ -31,10 +30,12 @@ def test_classes_file_names_the_classes(shard):
     assert open_shards(str(path.parent), split="test").labels == ("cat", "dog", "owl")
 
 
-def test_without_classes_file_all_splits_have_the_same_classes(shard):
-    shard("train-0000.tar", [0, 4])
-    path = shard("test-0000.tar", [1])
-    assert len(open_shards(str(path.parent), split="test").labels) == 5
+def test_without_classes_file_the_classes_come_from_the_split(shard):
+    for name, targets in (("train-0000.tar", [0, 4]), ("train-0001.tar", [2, 5]), ("test-0000.tar", [6])):
+        folder = str(shard(name, targets).parent)
+    # The part of train that is held out is the last shard, whose class 5 is known in both parts.
+    highest = {split: open_shards(folder, split=split).labels[-1] for split in ("train", "val", "test", "all")}
+    assert highest == {"train": "5", "val": "5", "test": "6", "all": "6"}
 
 
 def test_files_of_other_endings_and_hidden_ones_are_left_alone(shard):

@@ -21,7 +21,7 @@ def test_each_kind_of_source_is_recognised(image_folder, shard):
 
 def test_a_dataset_knows_its_labels_and_what_is_true(image_folder):
     dataset = open_images(str(image_folder({"test/cat": 1, "test/dog": 2})), split="test", transform=TRANSFORM)
-    assert dataset.labels == ("cat", "dog")
+    assert dataset.table.labels == ("cat", "dog")
     assert dataset.table.targets.tolist() == [0, 1, 1]
     sample = dataset[2]
     assert (sample.image.shape, sample.target, sample.geometry.input_size) == ((3, 4, 4), 1, (4, 4))
@@ -32,7 +32,7 @@ def test_a_dataset_tells_what_served_as_its_split(image_folder, shard):
     shard("train-0.tar", [0, 1])
     shards = shard("train-1.tar", [0, 1]).parent
     served = [
-        open_images(str(source), split=split, transform=TRANSFORM).served
+        open_images(str(source), split=split, transform=TRANSFORM).table.served
         for source in ("digits", folder, shards)
         for split in ("test", "train", "all")
     ]
@@ -105,4 +105,4 @@ def test_a_dataset_can_be_sent_to_a_fresh_worker_process(image_folder, shard, ki
 def test_a_tar_beside_class_folders_is_what_they_were_unpacked_from(image_folder):
     root = image_folder({"cat": 3, "dog": 3})
     (root / "all.tar.gz").touch()
-    assert open_images(str(root), split="train", transform=None).labels == ("cat", "dog")
+    assert open_images(str(root), split="train", transform=None).table.labels == ("cat", "dog")

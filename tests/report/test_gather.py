@@ -149,6 +149,20 @@ def test_a_record_of_version_0_1_0_shows_its_scalars(bundle, tmp_path):
     assert accuracy.scalars == {"top1": 75.0, "top5": 100.0}
 
 
+def test_a_command_repeats_the_choice_of_classes(bundle, tmp_path):
+    data = {
+        "source": "photos",
+        "split": "test",
+        "served": "test, only a b",
+        "classes": ["a b", "c"],
+        "class_names": "n",
+    }
+    write_record(tmp_path / "r.json", "eval", EVAL | {"data": data}, seed=None, threads=None)
+    (accuracy,) = gather(bundle).accuracies
+    options = ("--data.classes", '["a b", "c"]', "--data.class_names", "n")
+    assert accuracy.command == ("eval", "--data", "photos", *options)
+
+
 def test_a_record_with_other_classes_has_its_matrix_left_out(bundle, tmp_path):
     write_record(tmp_path / "r.json", "eval", EVAL | {"labels": ["x", "y"]}, seed=None, threads=None)
     assert titles(gather(bundle)) == ["Accuracy", "Artefacts", "Checks against torch"]
@@ -177,6 +191,13 @@ def test_data_is_evaluated_and_the_surest_mistakes_come_first(bundle, photos):
         (index,) = (i for i, picture in enumerate(pixels) if np.array_equal(picture, answer.pixels))
         assert (answer.truth, answer.prediction) == (files[index].parent.name, LABELS[best[index]])
     assert make_report(findings).gallery is not None
+
+
+def test_mistakes_of_a_subset_of_the_classes_are_among_them(bundle, photos):
+    findings = gather(bundle, data=EvaluationData(source=str(photos), classes=["dog", "bee"]))
+    assert {answer.truth for answer in findings.answers} == {"dog", "bee"}
+    assert {answer.prediction for answer in findings.answers} <= {"dog", "bee"}
+    assert (findings.accuracies[0].labels, findings.accuracies[0].images) == (("bee", "dog"), 4)
 
 
 def test_what_is_measured_now_replaces_its_record(bundle, photos, tmp_path):

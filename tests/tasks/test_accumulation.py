@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from parckit.tasks import OptimizerSettings, StepMetrics
+from parckit.tasks import Classify, OptimizerSettings, StepMetrics
 from pictures import COLOURS, break_picture
 
 # Plain gradient descent shows the length of a gradient, which Adam hides. The network has no batch norms.
@@ -20,7 +20,15 @@ SETTINGS = {
 
 @pytest.fixture
 def weights_after(make_data, train) -> Callable[..., Tensor]:
-    def run(*, batch_size: int, batches: int, accumulated: int = 1, epochs: int = 1, **others: object) -> Tensor:
+    def run(
+        *,
+        batch_size: int,
+        batches: int,
+        accumulated: int = 1,
+        epochs: int = 1,
+        class_weights: dict[str, float] | None = None,
+        **others: object,
+    ) -> Tensor:
         """Train on the first images of each epoch; return all weights, and note the first and the last loss."""
         torch.manual_seed(0)  # of the first weights
         data = make_data(batch_size=batch_size, on_error="skip")
@@ -32,8 +40,9 @@ def weights_after(make_data, train) -> Callable[..., Tensor]:
             "precision": "64-true",
             **others,
         }
-        metrics = StepMetrics()
-        trainer = train(data, limits=limits, callbacks=[metrics], **SETTINGS)
+        metrics, task = StepMetrics(), Classify(class_weights=class_weights)
+        task.see_images(data._train._table, sampling="natural")
+        trainer = train(data, limits=limits, callbacks=[metrics], task=task, **SETTINGS)
         run.mean_loss = metrics.mean_loss
         return torch.cat([weight.detach().flatten() for weight in trainer.lightning_module.model.parameters()])
 
@@ -76,3 +85,10 @@ def test_broken_images_do_not_count(broken, clip, folder, weights_after):
     mean_loss = weights_after.mean_loss
     assert_equal(small, weights_after(batch_size=28, batches=1, gradient_clip_val=clip))
     assert mean_loss == pytest.approx(weights_after.mean_loss, rel=0.2), "it is not weighted"
+
+
+def test_class_weights_count_in_a_step_as_in_a_large_batch(weights_after):
+    weighted = partial(weights_after, class_weights={"red": 9.0})
+    large = weighted(batch_size=12, batches=1)
+    assert_equal(weighted(batch_size=3, batches=4, accumulated=4), large)
+    assert (large - weights_after(batch_size=12, batches=1)).abs().max() > 1e-4

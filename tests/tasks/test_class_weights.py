@@ -101,3 +101,11 @@ def test_validation_and_checkpoints_know_nothing_of_weights(make_data, train):
     plain = nn.functional.cross_entropy(logits, torch.tensor([2]))
     assert weighted.validation_losses([logits], torch.tensor([2])).item() == plain.item()
     assert isinstance(data._val, IndexedImages)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+def test_class_weights_work_under_every_precision(precision, make_data, train):
+    weighted, data = Classify(class_weights="balanced"), make_data()
+    weighted.see_images(data._train._table, sampling="natural")
+    trainer = train(data, limits={"max_steps": 1, "precision": precision}, task=weighted)
+    assert trainer.global_step == 1

@@ -1,9 +1,10 @@
 """Shows the answers for pictures: as a table, or in a form for programs."""
 
 import csv
+import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -58,18 +59,30 @@ def _print_json_lines(outcomes: Iterable[Outcome]) -> None:
 
 
 def _print_csv(outcomes: Iterable[Outcome]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
     is_first = True
     for path, answer in _answered(outcomes):
         for entry in cast("list[dict[str, object]]", answer.to_plain()):
-            if is_first:
-                writer.writerow(["picture", *entry])
-                is_first = False
-            writer.writerow([printable(str(path)), *map(_cell, entry.values())])
-        sys.stdout.flush()
+            rows = [["picture", *entry]] if is_first else []
+            is_first = False
+            _write_rows([*rows, [str(path), *map(_cell, entry.values())]])
+
+
+def _write_rows(rows: Iterable[Sequence[str]]) -> None:
+    """Write rows at once. A terminal gets printable names. A file or a pipe gets the true names, in UTF-8.
+
+    A name of a file that is not UTF-8 is written as the bytes that it has.
+    """
+    text, is_terminal = io.StringIO(), sys.stdout.isatty()
+    csv.writer(text, lineterminator="\n").writerows(map(printable, row) if is_terminal else row for row in rows)
+    sys.stdout.flush()
+    if is_terminal or not isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.write(text.getvalue())
+    else:
+        sys.stdout.buffer.write(text.getvalue().encode(errors="surrogateescape"))
+    sys.stdout.flush()
 
 
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return printable(value) if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -3,15 +3,13 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from jsonargparse import Namespace
-
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.tables import show, tell
-from parckit.contract import InputError, check_target, find_obstacle
+from parckit.contract import InputError
 from parckit.measure.environment import describe, usable_cores
 from parckit.measure.latency import Benchmark, Timing, benchmark
 from parckit.measure.records import write_record
-from parckit.options import beside, parse_counts, verb_parser
+from parckit.options import parse_counts, place_beside, verb_parser
 
 
 def main(argv: list[str]) -> None:
@@ -29,7 +27,7 @@ def main(argv: list[str]) -> None:
     cores = usable_cores()
     if max(counts) > cores:
         raise InputError(f"--threads {args.threads}: this process may use {cores} cores")
-    record, obstacle = _record_path(args)
+    record, obstacle = place_beside(args.model, "_bench.json", wanted=args.record, option="--record")
     result = benchmark(args.model, threads=counts, warmup=args.warmup, seconds=args.seconds, **choice(args))
     show_timings(result.timings, f"{args.model} ({result.artefact} on {result.engine})")
     if obstacle is not None:
@@ -38,19 +36,6 @@ def main(argv: list[str]) -> None:
     values = record_values(result, model=args.model)
     write_record(record, "bench", values, seed=None, threads=max(counts))
     tell(f"record: {record}")
-
-
-def _record_path(args: Namespace) -> tuple[Path, str | None]:
-    """Return the path of the record, and why it cannot be written there if nobody asked for this path.
-
-    Raises:
-        InputError: if the path that the user names cannot be written.
-    """
-    if args.record is None:
-        record = beside(args.model, "_bench.json")
-        return record, find_obstacle(record)
-    check_target(args.record, option="--record")
-    return args.record, None
 
 
 def record_values(result: Benchmark, *, model: Path) -> dict[str, object]:

@@ -31,11 +31,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the model's size")
     parser.add_argument("--seed", type=Seed, default=0, help="seed of random weights")
     args = parser.read(argv)
-    # Find mistakes in the paths before the network runs.
-    picture_kind(args.out)
-    if args.out.resolve() == args.image.resolve():
-        raise InputError(f"--out {args.out}: is the picture itself; name another file")
-    check_target(args.out, option="--out")
+    _check_out(args.out, picture=args.image)
     picture = load_image(args.image)
     # Run the network.
     opened = open_model(args.model, seed=args.seed, size=None if args.size is None else parse_size(args.size))
@@ -60,6 +56,14 @@ def main(argv: list[str]) -> None:
     )
     save_figure(figure, args.out)
     tell(f"picture: {args.out}")
+
+
+def _check_out(out: Path, *, picture: Path) -> None:
+    """Find mistakes in the path of the result before the network runs."""
+    picture_kind(out)
+    if out.resolve() == picture.resolve():
+        raise InputError(f"--out {out}: is the picture itself; name another file")
+    check_target(out, option="--out")
 
 
 def _find(target: str, labels: tuple[str, ...]) -> int:

@@ -12,8 +12,7 @@ from timm.data import ImageNetInfo
 from torch import nn
 
 from parckit.cli.tables import tell
-from parckit.contract import InputError, NetworkSpec, Preprocessing, check_target, to_plain
-from parckit.data import read_class_names
+from parckit.contract import InputError, NetworkSpec, Preprocessing, check_target, read_class_names, to_plain
 from parckit.models import build_backbone, load_any_state_dict, preprocessing_of
 from parckit.networks import damage_named, save_weights
 from parckit.options import ClassCount, parse_size, verb_parser

@@ -16,7 +16,7 @@ from parckit.data import name_source
 from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
 from parckit.data.checklist import list_members
 from parckit.data.imagenet import Form, lay_out_imagenet
-from parckit.data.packing import SHARD_SIZE, pack_folder
+from parckit.data.packing import SHARD_SIZE, pack
 from parckit.data.similar import MOST
 from parckit.data.splits import Named
 from parckit.measure.environment import usable_cores
@@ -43,8 +43,9 @@ def main(argv: list[str]) -> None:
 
 
 def _pack_parser() -> Parser:
-    parser = verb_parser("data pack", description="Turn a folder of class folders into tar shards.")
-    parser.add_argument("folder", type=Path, help="DIR/{train,val,test}/CLASS/IMAGE or DIR/CLASS/IMAGE")
+    parser = verb_parser("data pack", description="Turn class folders, or a list of files, into tar shards.")
+    source = "DIR/{train,val,test}/CLASS/IMAGE, DIR/CLASS/IMAGE, or a list of files (.csv, .txt)"
+    parser.add_argument("source", type=str, help=source)
     parser.add_argument("out", type=Path, help="new folder for the shards; appears when all are written")
     _add_shard_arguments(parser)
     return parser
@@ -52,7 +53,7 @@ def _pack_parser() -> Parser:
 
 def _check_parser() -> Parser:
     parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
-    source = "what training takes: folders, shards, lists of files; of any other folder all files are checked"
+    source = "what training takes: folders, shards, lists of files, hf://NAME; of other folders all files are checked"
     parser.add_argument("source", type=str, nargs="+", help=source)
     smallest = "report images whose shorter side has fewer pixels as tiny"
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
@@ -81,8 +82,8 @@ def _add_shard_arguments(parser: Parser) -> None:
 
 def _pack(args: Namespace) -> None:
     check_place(args.out, option="out")
-    counts = pack_folder(
-        args.folder,
+    counts = pack(
+        args.source,
         args.out,
         shard_size=args.shard_size,
         seed=args.seed,

@@ -6,11 +6,11 @@ from pathlib import Path
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.progress import track
 from parckit.cli.tables import show
-from parckit.contract import check_target, find_obstacle
+from parckit.contract import check_target
 from parckit.data import name_source
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
 from parckit.measure.records import write_record
-from parckit.options import beside, verb_parser
+from parckit.options import place_beside, verb_parser
 from parckit.report.figures import picture_kind, save_figure
 from parckit.report.recorded import record_values
 from parckit.report.results import result_view, worst_rows
@@ -33,13 +33,11 @@ def main(argv: list[str]) -> None:
     record = "also write the numbers to this JSON file"
     parser.add_argument("--record", type=Path | None, default=None, help=record)
     args = parser.read(argv)
-    picture = args.picture or beside(args.model, "_eval.png")
-    picture_kind(picture)
-    for option, path in (("--picture", args.picture), ("--record", args.record)):
-        if path is not None:
-            check_target(path, option=option)
-    # Nobody asked for a picture beside the model, so it may be left out.
-    obstacle = find_obstacle(picture) if args.picture is None else None
+    if args.picture is not None:
+        picture_kind(args.picture)
+    picture, obstacle = place_beside(args.model, "_eval.png", wanted=args.picture, option="--picture")
+    if args.record is not None:
+        check_target(args.record, option="--record")
     evaluation = evaluate(
         args.model, args.data, threads=args.threads, track=partial(track, description="evaluating"), **choice(args)
     )

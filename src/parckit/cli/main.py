@@ -3,13 +3,23 @@
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from importlib import import_module
 
-from parckit.contract import VERSION, MissingExtraError, ParckitError, most_pixels, printable, tell_warnings
+from parckit.contract import (
+    DISK_ERRORS,
+    VERSION,
+    MissingExtraError,
+    ParckitError,
+    last_message,
+    most_pixels,
+    printable,
+    tell_warnings,
+)
 from parckit.contract.openmp import wait_briefly
 
 _log = logging.getLogger(__name__)
@@ -28,7 +38,7 @@ VERBS = {
     "info": ("cost and stages of one model at one size", "models"),
     "erf": ("effective receptive fields of models side by side", "eval"),
     "cam": ("Grad-CAM: the parts of a picture that support a class", "explain"),
-    "convert-weights": ("turn an official checkpoint into safetensors", "eval"),
+    "convert-weights": ("turn an official checkpoint into safetensors", "models"),
 }
 """Verb -> what it does, and the extra of parckit that installs what it needs."""
 
@@ -39,6 +49,8 @@ _SIGPIPE = 13
 """Windows has no such signal."""
 _PROCESS_NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 """Variables in which launchers write the number of a process, or of its machine, from 0."""
+_KILLED_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? (\d+).*\) (?:is killed by signal|exited unexpectedly)")
+"""torch's two messages about a loader's process that has gone."""
 _PATIENCE = 5.0
 """Seconds that all processes but the first wait before they tell an error: they fail at about the same time."""
 
@@ -105,15 +117,17 @@ def _explain(error: Exception, *, verb: str) -> tuple[str, int] | None:
         return None if is_ours else (str(missing), _USER_ERROR)
     if _lacks_memory(error):
         return "not enough memory; take smaller images, a smaller batch or fewer workers", _USER_ERROR
+    if (worker := _KILLED_WORKER.search(str(error))) is not None:
+        process = f"the system ended process {worker[1]}, which loads images"
+        return f"{process}; probably the memory was full: take fewer workers or a smaller batch", _USER_ERROR
     return None
 
 
 def _one_line(error: OSError) -> str:
     if error.filename is not None:
         return printable(f"{os.fsdecode(error.filename)}: {error.strerror}")
-    # An error from a loader's worker carries the traceback of that process; its last line is the message.
-    last = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-    return printable(last.removeprefix(f"{type(error).__qualname__}: "))
+    lines = last_message(str(error)).strip().splitlines()
+    return printable(lines[-1] if lines else type(error).__name__)
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -152,7 +166,7 @@ def _start_log() -> None:
 
 def _pass_over_full_disks(failure: threading.ExceptHookArgs) -> None:
     """Do not print the traceback of a thread that writes a log; the main thread tells the error in one line."""
-    if not isinstance(failure.exc_value, OSError):
+    if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in DISK_ERRORS):
         threading.__excepthook__(failure)
 
 

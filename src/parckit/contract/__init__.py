@@ -5,15 +5,12 @@ from parckit.contract.artefact import (
     Calibration,
     Check,
     DecoderSpec,
-    ElementType,
     InputSpec,
-    Layout,
     OutputSpec,
     Precision,
 )
 from parckit.contract.bundle import (
     CONTRACT_FILE,
-    SCHEMA,
     Contract,
     add_artefact,
     place_artefact,
@@ -21,8 +18,9 @@ from parckit.contract.bundle import (
     sha256_of,
     write_contract,
 )
-from parckit.contract.errors import InputError, MissingExtraError, ParckitError
+from parckit.contract.errors import InputError, MissingExtraError, ParckitError, last_message
 from parckit.contract.files import (
+    DISK_ERRORS,
     check_folder,
     check_place,
     check_target,
@@ -33,6 +31,7 @@ from parckit.contract.files import (
     removing_new_folders,
     replacing,
 )
+from parckit.contract.labels import MOST_CLASSES, parse_labels, read_class_names
 from parckit.contract.limits import PIXELS_VARIABLE, most_pixels
 from parckit.contract.metadata import read_artefact_metadata, write_artefact_metadata
 from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
@@ -49,13 +48,14 @@ __all__ = [
     "BEST",
     "CONFIG",
     "CONTRACT_FILE",
+    "DISK_ERRORS",
     "LAST",
     "LOGS",
     "LONGEST_SIDE",
     "METRICS",
+    "MOST_CLASSES",
     "PIXELS_VARIABLE",
     "PREVIOUS",
-    "SCHEMA",
     "SPEC_KEY",
     "TRACKED",
     "VERSION",
@@ -65,12 +65,10 @@ __all__ = [
     "Check",
     "Contract",
     "DecoderSpec",
-    "ElementType",
     "Fit",
     "InputError",
     "InputSpec",
     "Interpolation",
-    "Layout",
     "MissingExtraError",
     "NetworkSpec",
     "OutputSpec",
@@ -86,11 +84,14 @@ __all__ = [
     "find_leftovers",
     "find_obstacle",
     "from_plain",
+    "last_message",
     "most_pixels",
     "naming_full_disk",
+    "parse_labels",
     "place_artefact",
     "printable",
     "read_artefact_metadata",
+    "read_class_names",
     "read_contract",
     "reading",
     "remove_leftovers",

@@ -6,6 +6,17 @@ _WORKER = "Caught "
 _TRACEBACK = "Traceback (most recent call last):"
 
 
+def last_message(error_text: str) -> str:
+    """Return the message in the text of an error.
+
+    torch raises an error of a loader's worker again, with the worker's traceback in place of the message. The last line
+    of the traceback holds the message, after the type of the error. Any other text is returned as it is.
+    """
+    if not (error_text.startswith(_WORKER) and _TRACEBACK in error_text):
+        return error_text
+    return error_text.rstrip().rpartition("\n")[2].partition(": ")[2]
+
+
 class ParckitError(Exception):
     """Something went wrong that a user can understand from one line.
 
@@ -19,11 +30,7 @@ class ParckitError(Exception):
     exit_code: int = 1
 
     def __init__(self, message: str = "") -> None:
-        if message.startswith(_WORKER) and _TRACEBACK in message:
-            # torch raises an error of a loader's worker again, with the worker's traceback in place of the message.
-            # The traceback's last line holds the message, after the type of the error.
-            message = message.rstrip().rpartition("\n")[2].partition(": ")[2]
-        super().__init__(printable(message))
+        super().__init__(printable(last_message(message)))
 
 
 class InputError(ParckitError, ValueError):

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from parckit.contract.errors import InputError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 """Errors of a disk that a write meets."""
 
 _LEFTOVER = re.compile(r"\.(.+)~\d+-[0-9a-f]{8}\.(?:tmp|old)", re.DOTALL)
@@ -57,7 +57,7 @@ def naming_full_disk(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         # A copy names the file that it reads first, and the one that it writes second.
-        if error.errno in _FULL and (error.filename is None or error.filename2 is not None):
+        if error.errno in DISK_ERRORS and (error.filename is None or error.filename2 is not None):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 

@@ -48,10 +48,24 @@ def contract_from_schema1(data: Mapping[str, object]) -> dict[str, object]:
     """
     if unknown := data.keys() - _CONTRACT_KEYS:
         raise ValueError(f"{min(unknown)!r} is unknown; schema 1 has {', '.join(_CONTRACT_KEYS)}")
+    if data["task"] != "classify":
+        raise ValueError(f"task={data['task']!r}: parckit 0.1.0 wrote only 'classify'")
+    spec = spec_from_schema1(cast("Mapping[str, object]", data["spec"]))
+    return {
+        "spec": spec,
+        "artefacts": [_artefact(data)],
+        "params": data["params"],
+        "madds": data["madds"],
+        "versions": data["versions"],
+    }
+
+
+def _artefact(data: Mapping[str, object]) -> dict[str, object]:
+    """Return the only artefact of a contract."""
     parity = dict(cast("Mapping[str, object]", data["parity"]))
     figures = {key: value for key, value in parity.items() if key != "runtime"}
     tensors = [dict(cast("Mapping[str, object]", tensor)) for tensor in cast("list[object]", data["outputs"])]
-    artefact = {
+    return {
         "name": "onnx-fp32",
         "format": "onnx",
         "precision": "fp32",
@@ -70,14 +84,4 @@ def contract_from_schema1(data: Mapping[str, object]) -> dict[str, object]:
                 "reason": None,
             }
         ],
-    }
-    if data["task"] != "classify":
-        raise ValueError(f"task={data['task']!r}: parckit 0.1.0 wrote only 'classify'")
-    spec = spec_from_schema1(cast("Mapping[str, object]", data["spec"]))
-    return {
-        "spec": spec,
-        "artefacts": [artefact],
-        "params": data["params"],
-        "madds": data["madds"],
-        "versions": data["versions"],
     }

@@ -2,13 +2,13 @@
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.loader import MOST_WORKERS, Batch, Collate, collate_classes, image_loader, train_loader
-from parckit.data.matching import match_classes, name_numbers, order_classes, read_class_names
+from parckit.data.matching import match_classes, name_numbers, order_classes
 from parckit.data.sampling import Draw, Sampling, SeededBatches
-from parckit.data.sizes import BatchShape, Epoch, MultiScale, OneSize, Progressive, Sizes
+from parckit.data.sizes import BatchShape, MultiScale, OneSize, Progressive, Sizes
 from parckit.data.source import Source, name_source, open_images, open_table
 from parckit.data.splits import Split
 from parckit.data.summary import describe_left_out, describe_run
-from parckit.data.transforms import AugmentSettings, Crop, CropInterpolation, eval_transform, train_transform
+from parckit.data.transforms import AugmentSettings, eval_transform, train_transform
 
 __all__ = [
     "MOST_WORKERS",
@@ -16,11 +16,8 @@ __all__ = [
     "Batch",
     "BatchShape",
     "Collate",
-    "Crop",
-    "CropInterpolation",
     "Draw",
     "DrawnImages",
-    "Epoch",
     "IndexedImages",
     "MultiScale",
     "OnError",
@@ -47,7 +44,6 @@ __all__ = [
     "open_images",
     "open_table",
     "order_classes",
-    "read_class_names",
     "train_loader",
     "train_transform",
 ]

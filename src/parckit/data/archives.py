@@ -45,6 +45,9 @@ class _BoundedReader:
     def tell(self) -> int:
         return self._file.tell()
 
+    def seekable(self) -> bool:
+        return True
+
 
 @contextmanager
 def open_tar(path: Path) -> Generator[tarfile.TarFile]:
@@ -55,7 +58,7 @@ def open_tar(path: Path) -> Generator[tarfile.TarFile]:
         OSError: if it cannot be read.
     """
     with path.open("rb") as file:
-        # tarfile needs no more of a file than these three methods.
+        # tarfile needs no more of a file than these methods.
         reader = cast("BinaryIO", _BoundedReader(file))
         with tarfile.open(fileobj=reader, mode="r:") as archive:
             yield archive

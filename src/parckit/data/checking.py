@@ -11,11 +11,17 @@ from typing import Literal, cast
 
 from PIL import ExifTags, Image
 
-from parckit.contract import InputError, reading
-from parckit.data.archives import LARGEST_MEMBER
+from parckit.contract import InputError, reading, sha256_of
 from parckit.data.checklist import Checklist, Member
 from parckit.data.similar import MOST, find_similar, fingerprint
-from parckit.processing import FORMAT_OF_EXTENSION, IMAGE_EXTENSIONS, decode_image, readable_formats
+from parckit.processing import (
+    FORMAT_OF_EXTENSION,
+    IMAGE_EXTENSIONS,
+    decode_image,
+    find_format,
+    load_image,
+    readable_formats,
+)
 
 SMALLEST = 32
 """An image is tiny if its shorter side has fewer pixels. The networks have a total stride of 32."""
@@ -35,6 +41,9 @@ Problem = Literal[
 
 _CHUNK = 16
 """Files that a thread takes at once: enough to make the overhead small, and few compared with a folder."""
+
+_LARGE = 64 << 20
+"""Bytes. Smaller files are held in memory, so that they are read only once."""
 
 _TURNED = range(2, 9)
 """EXIF orientations of images that are rotated or mirrored; 1 is upright."""
@@ -94,17 +103,19 @@ def _inspect(member: Member) -> Inspection | None:
     path = member.path
     is_image = bool(member.split) or path.suffix.lower() in FORMAT_OF_EXTENSION
     try:
-        # A large file that is no image is never read whole.
-        if not is_image and not _looks_like_an_image(path):
+        # A file that is no image is not read whole.
+        if not is_image and find_format(path) is None:
             return None
-        if path.is_file() and path.stat().st_size > LARGEST_MEMBER:
-            raise InputError(f"{path}: has more than {LARGEST_MEMBER} bytes")
-        data = member.read()
-        image = decode_image(data, name=str(path))
+        # A large file is read bit by bit, as training does.
+        is_large = path.is_file() and path.stat().st_size > _LARGE
+        data = b"" if is_large else member.read()
+        image = load_image(path) if is_large else decode_image(data, name=str(path))
+        digest = bytes.fromhex(sha256_of(path)) if is_large else hashlib.sha256(data).digest()
     except (InputError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{path}: ")
         return Inspection(member=member, broken=reason) if is_image else None
-    with reading(str(path)), Image.open(io.BytesIO(data), formats=readable_formats()) as header:
+    encoded = path if is_large else io.BytesIO(data)
+    with reading(str(path)), Image.open(encoded, formats=readable_formats()) as header:
         stored = cast("str", header.format)
         orientation = cast("int", header.getexif().get(ExifTags.Base.Orientation, 1))
     pixels = hashlib.sha256(f"{image.size}".encode())
@@ -115,19 +126,10 @@ def _inspect(member: Member) -> Inspection | None:
         format="JPEG" if stored == "MPO" else stored,
         orientation=orientation,
         side=min(image.size),
-        data=hashlib.sha256(data).digest(),
+        data=digest,
         pixels=pixels.digest(),
         look=fingerprint(image),
     )
-
-
-def _looks_like_an_image(path: Path) -> bool:
-    """Tell whether a file begins like an image."""
-    try:
-        with Image.open(path, formats=readable_formats()):
-            return True
-    except Exception:
-        return False
 
 
 def find_hidden_images(checklist: Checklist) -> list[Finding]:
@@ -141,7 +143,7 @@ def find_hidden_images(checklist: Checklist) -> list[Finding]:
     findings += [
         Finding(path=path, problem="wrong ending", detail=f"image, {accepted}")
         for path in others
-        if _looks_like_an_image(path)
+        if find_format(path) is not None
     ]
     return findings
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from parckit.contract import InputError
 from parckit.data.datasets import Table
 from parckit.data.folder import FileTable
-from parckit.data.huggingface import SCHEME
+from parckit.data.huggingface import SCHEME, HuggingFaceTable
 from parckit.data.shards import ShardTable, is_shard_folder
-from parckit.data.source import Source, name_source, open_table
+from parckit.data.source import Source, name_source, open_table, refuse_shared
 from parckit.data.splits import NAMED
 from parckit.data.summary import describe_left_out, describe_split
 from parckit.processing import LeftOut, subfolders
@@ -22,7 +22,7 @@ class Member:
     """A file, or an image in a shard.
 
     Attributes:
-        path: the file, or `SHARD:KEY`.
+        path: the file, `SHARD:KEY`, or split and row of a Hugging Face table.
         read: returns its bytes.
         split: the part of the source that it belongs to; empty if training and evaluation do not see it.
         label: its class, or empty.
@@ -34,9 +34,9 @@ class Member:
     label: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Checklist:
-    """What there is to check.
+    """What there is to check; it is filled source by source.
 
     Attributes:
         members: the images that training and evaluation see; all files of a folder that they cannot use.
@@ -65,9 +65,10 @@ def list_members(source: Source) -> Checklist:
         InputError: if there is nothing to check.
     """
     checklist = Checklist()
-    for part in [source] if isinstance(source, str) else source:
-        if part == "digits" or part.startswith(SCHEME):
-            raise InputError(f"{part}: only images in folders, lists of files and shards are checked")
+    parts = [source] if isinstance(source, str) else source
+    for part in parts:
+        if part == "digits":
+            raise InputError("digits: come with scikit-learn and have no files; there is nothing to check")
         folder = Path(part).expanduser()
         is_flat = folder.is_dir() and not is_shard_folder(folder) and not subfolders(str(folder), left_out=[]).folders
         before = len(checklist.members)
@@ -77,6 +78,11 @@ def list_members(source: Source) -> Checklist:
             _add_tables(part, to=checklist)
         if len(checklist.members) == before and folder.is_dir():
             _add_files(folder, to=checklist)
+    if len(parts) > 1:
+        try:
+            refuse_shared(parts)
+        except InputError as error:
+            checklist.refusals.setdefault(str(error), Path(name_source(source)))
     if not checklist.members:
         raise InputError(next(iter(checklist.refusals), f"{name_source(source)}: holds no files"))
     checklist.lines.append(f"left out: {describe_left_out(checklist.left_out)}")
@@ -106,11 +112,12 @@ def _add_tables(source: str, *, to: Checklist) -> None:
 
 
 def _members(table: Table, *, split: str) -> list[Member]:
-    if not isinstance(table, FileTable | ShardTable):
-        raise InputError("only images in folders, lists of files and shards are checked")
+    if not isinstance(table, FileTable | ShardTable | HuggingFaceTable):
+        raise InputError(f"{split}: its images have no files to check")
     return [
         Member(
-            path=Path(table.name(index)),
+            # Path would make hf:/ of hf://.
+            path=Path(table.name(index).removeprefix(SCHEME)),
             read=partial(table.read, index),
             split=split,
             label=table.labels[int(table.targets[index])],
@@ -122,6 +129,7 @@ def _members(table: Table, *, split: str) -> list[Member]:
 def _add_files(folder: Path, *, to: Checklist) -> None:
     """Add all files of a folder and the folders in it."""
     left_out: list[LeftOut] = []
-    paths = [Path(parent) / name for parent, names in walk(str(folder), left_out=left_out) for name in names]
+    listed = walk(str(folder), left_out=left_out)
+    paths = [Path(parent) / name for parent, listing in listed for name in listing.files]
     to.members.extend(Member(path=path, read=path.read_bytes) for path in sorted(paths))
     to.left_out.update(dict.fromkeys(left_out))

@@ -110,14 +110,10 @@ class IndexedImages(Dataset[Sample | None]):
 
     Attributes:
         table: where the pictures come from.
-        labels: class names by index.
-        served: which part of the source serves as this split.
     """
 
     def __init__(self, table: Table, *, transform: Transform, on_error: OnError = "raise") -> None:
         self.table = table
-        self.labels = table.labels
-        self.served = table.served
         self._transform = transform
         self._on_error: OnError = on_error
 
@@ -137,13 +133,9 @@ class DrawnImages(Dataset[Sample | None]):
 
     The random generators of torch, numpy and Python are seeded again for every picture. They are not reset after its
     augmentation.
-
-    Attributes:
-        labels: class names by index.
     """
 
     def __init__(self, table: Table, *, transform: TrainTransform, on_error: OnError = "raise") -> None:
-        self.labels = table.labels
         self._table = table
         self._transform = transform
         self._on_error: OnError = on_error

@@ -16,14 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data.splits import NAMED, SPELLINGS, Named, Part, Split, find_splits, held_out, resolve_split
+from parckit.data.splits import NAMED, SPELLINGS, Named, Split, find_splits, join_labels, part_of, resolve_split
 from parckit.processing import IMAGE_EXTENSIONS, LeftOut, load_image, pictures, refused_ending, subfolders
-
-HOLDOUT_PERCENT = 10
-"""Share of every class of `train` that is held out if there is no `val`."""
-
-_SALT = "parckit"
-"""Salt of the held-out part. Do not change it: images that existing checkpoints were trained on would be held out."""
+from parckit.processing.listing import Listing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,16 +68,17 @@ def open_folder(source: Path, *, split: Split) -> FileTable:
     folders = split_folders(source, left_out=left_out)
     if split == "all":
         classes = {folder: _classes(folder, left_out=left_out) for folder in folders.values()}
-        labels = tuple(sorted({label for names in classes.values() for label in names}))
-        served = split
+        labels, served = join_labels(classes.values()), split
         samples = [sample for folder in classes for sample in _list_images(folder, labels, left_out=left_out)]
     else:
         resolved = resolve_split(split, present=folders, source=str(source))
-        folder = folders[resolved.name]
+        folder, served = folders[resolved.name], str(resolved)
         labels = _classes(folder, left_out=left_out)
-        images = _list_images(folder, labels, left_out=left_out, is_complete=resolved.name == "train")
-        samples = _take(images, part=resolved.part, folder=folder, labels=labels)
-        served = str(resolved)
+        samples = _list_images(folder, labels, left_out=left_out, is_complete=resolved.name == "train")
+        names = [path[len(str(folder)) + 1 :].replace(os.sep, "/") for path, _ in samples]
+        targets = np.array([target for _, target in samples], dtype=np.int64)
+        kept = part_of(names, targets=targets, labels=labels, part=resolved.part, source=str(folder))
+        samples = [samples[index] for index in kept]
         unusable = [other for other in folders.values() if not subfolders(str(other), left_out=[]).folders]
         left_out += [LeftOut(str(other), "split", "has no class folders") for other in unusable]
     return FileTable(
@@ -116,7 +112,7 @@ def split_folders(source: Path, *, left_out: list[LeftOut] | None = None) -> dic
             raise InputError(f"{source / name}: unknown split beside {', '.join(spelled)}; use {', '.join(SPELLINGS)}")
     if left_out is not None:
         others = [LeftOut(str(source / name), "place", "beside the splits") for name in names if name not in spelled]
-        left_out += [*beside, *others, *_misplaced(source, listing.files)]
+        left_out += [*beside, *others, *_misplaced(source, listing)]
     return {split: source / name for split, name in find_splits(spelled, source=str(source)).items()}
 
 
@@ -125,17 +121,16 @@ def _classes(folder: Path, *, left_out: list[LeftOut]) -> tuple[str, ...]:
     listing = subfolders(str(folder), left_out=left_out)
     if not listing.folders:
         raise InputError(f"{folder}: has no class folders; accepted are {folder.name}/CLASS/IMAGE files")
-    left_out += _misplaced(folder, listing.files)
+    left_out += _misplaced(folder, listing)
     return tuple(listing.folders)
 
 
-def _misplaced(folder: Path, files: list[str]) -> list[LeftOut]:
+def _misplaced(folder: Path, listing: Listing) -> list[LeftOut]:
     """Return the pictures that lie beside the folders of classes or splits. Other files there are no surprise."""
-    paths = [str(folder / name) for name in files]
-    pictures_beside = [path for path in paths if path.lower().endswith(IMAGE_EXTENSIONS)]
-    dangling = [path for path in paths if not path.lower().endswith(IMAGE_EXTENSIONS) and not Path(path).exists()]
-    misplaced = [LeftOut(path, "place", "not in a class folder") for path in pictures_beside]
-    return [*misplaced, *map(refused_ending, dangling)]
+    pictures_beside = [name for name in listing.files if name.lower().endswith(IMAGE_EXTENSIONS)]
+    dangling = sorted(listing.dangling.difference(pictures_beside))
+    misplaced = [LeftOut(str(folder / name), "place", "not in a class folder") for name in pictures_beside]
+    return [*misplaced, *(refused_ending(str(folder / name), is_dangling=True) for name in dangling)]
 
 
 def _list_images(
@@ -153,29 +148,3 @@ def _list_images(
         accepted = f"accepted endings are {', '.join(IMAGE_EXTENSIONS)}"
         raise InputError(f"{folder / empty[0]}: class without images; {accepted}")
     return samples
-
-
-def _take(
-    samples: list[tuple[str, int]], *, part: Part, folder: Path, labels: tuple[str, ...]
-) -> list[tuple[str, int]]:
-    """Return the samples that belong to a part of a split."""
-    if part == "whole":
-        return samples
-    classes = [target for _, target in samples]
-    if 1 in (counts := np.bincount(classes).tolist()):
-        lone = folder / labels[counts.index(1)]
-        raise InputError(f"{lone}: one image cannot be both trained on and held out; add images, or use split 'all'")
-    names = [path[len(str(folder)) + 1 :].replace(os.sep, "/") for path, _ in samples]
-    return keep_part(samples, names=names, part=part)
-
-
-def keep_part(samples: list[tuple[str, int]], *, names: list[str], part: Part) -> list[tuple[str, int]]:
-    """Return the samples that are held out of a split, or those that are kept in it. Every class has two or more.
-
-    Args:
-        samples: path and class index.
-        names: different names, which decide what is held out.
-        part: the wanted part.
-    """
-    outside = held_out(names, classes=[target for _, target in samples], percent=HOLDOUT_PERCENT, salt=_SALT)
-    return [sample for index, sample in enumerate(samples) if (index in outside) == (part == "held_out")]

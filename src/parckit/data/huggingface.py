@@ -12,7 +12,8 @@ folders, chosen by row number.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, cast
 from urllib.parse import parse_qs
 
 import numpy as np
@@ -20,8 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data.folder import HOLDOUT_PERCENT
-from parckit.data.splits import Named, Part, Split, held_out, resolve_split, sort_labels
+from parckit.data.splits import Named, Split, join_labels, part_of, resolve_split, sort_labels
 from parckit.data.tables import load_tables
 from parckit.processing import LeftOut, decode_image, load_image
 
@@ -35,9 +35,6 @@ _USUAL = ("label", "labels")
 
 _PLAIN = ("string", "large_string", "bool", "int", "uint")
 """How the types of columns begin whose values can be classes."""
-
-_SALT = "parckit"
-"""Salt of the held-out part. Do not change it: images that existing checkpoints were trained on would be held out."""
 
 
 class _Cell(TypedDict):
@@ -75,14 +72,23 @@ class HuggingFaceTable:
 
     def load(self, index: int) -> Image.Image:
         """Decode image `index`. Errors name the split and the row."""
+        data, path = self._stored(index)
+        return load_image(path) if data is None else decode_image(data, name=self.name(index))
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded bytes of image `index`."""
+        data, path = self._stored(index)
+        if data is None and not Path(path).is_file():
+            raise InputError(f"{path}: no such image file")
+        return Path(path).read_bytes() if data is None else data
+
+    def _stored(self, index: int) -> tuple[bytes | None, str]:
+        """Return the bytes of image `index`, or None and the path of its file."""
         row = int(cast("np.int64", self.numbers[index]))
         (image,) = cast("dict[str, _Cell | None]", self.rows[row]).values()
-        if image is None:
+        if image is None or (image["bytes"] is None and image["path"] is None):
             raise InputError(f"{self.name(index)}: has no image")
-        data, path = image["bytes"], image["path"]
-        if data is None and path is None:
-            raise InputError(f"{self.name(index)}: has no image")
-        return load_image(path or "") if data is None else decode_image(data, name=self.name(index))
+        return image["bytes"], image["path"] or ""
 
 
 def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
@@ -96,38 +102,54 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
         InputError: if the package `datasets` is not installed, the data set cannot be loaded, or it does not have the
             wanted split or column.
     """
-    # Load all splits, and find the columns and the classes.
-    address, _, query = source.removeprefix(SCHEME).partition("?")
     left_out: list[LeftOut] = []
-    parts = load_tables(address, source=source, left_out=left_out)
-    image, label = _columns(next(iter(parts.values())), query=query, source=source)
-    is_plain = _is_plain(next(iter(parts.values())), label)
-    classes = {name: _classes(rows, label=label, is_plain=is_plain) for name, rows in parts.items()}
-    present: dict[Named, Dataset] = {name: rows for name, rows in parts.items() if (classes[name][1] >= 0).all()}
-    for name in parts.keys() - present.keys():
-        targets = classes[name][1]
-        left_out.append(LeftOut(name, "split", f"{int((targets < 0).sum())} of its {len(targets)} rows have no class"))
-    if not present:
-        raise InputError(f"{source}: no split has a class in column {label!r} for every row")
-    # Choose the split, and the rows of it that belong to the wanted part.
+    image, parts = _labelled_parts(source, left_out=left_out)
     if split == "all":
-        labels, targets = _join([classes[name] for name in present])
-        served, numbers = split, np.arange(len(targets))
+        used, served = parts, str(split)
+        labels, targets = _join([(part.labels, part.targets) for part in parts.values()])
+        numbers = np.arange(len(targets))
     else:
-        resolved = resolve_split(split, present=present, source=source)
-        present = {resolved.name: parts[resolved.name]}
-        labels, targets = classes[resolved.name]
-        served = str(resolved)
-        numbers = _row_numbers(targets, part=resolved.part, source=source)
+        resolved = resolve_split(split, present=parts, source=source)
+        used, served = {resolved.name: parts[resolved.name]}, str(resolved)
+        _, labels, targets = parts[resolved.name]
+        rows = list(map(str, range(len(targets))))
+        numbers = part_of(rows, targets=targets, labels=labels, part=resolved.part, source=source)
     return HuggingFaceTable(
         labels=labels,
         served=served,
         targets=targets[numbers],
-        split=f"{source}, {'+'.join(present)}",
-        rows=_undecoded(list(present.values()), image=image),
+        split=f"{source}, {'+'.join(used)}",
+        rows=_undecoded([part.rows for part in used.values()], image=image),
         numbers=numbers,
         left_out=tuple(left_out),
     )
+
+
+class _Part(NamedTuple):
+    """A split: its rows, its class names, and the class index of every row; -1 if it is hidden."""
+
+    rows: "Dataset"
+    labels: tuple[str, ...]
+    targets: NDArray[np.int64]
+
+
+def _labelled_parts(source: str, *, left_out: list[LeftOut]) -> tuple[str, dict[Named, _Part]]:
+    """Load all splits. Return the column of images, and the splits whose rows all have a class."""
+    address, _, query = source.removeprefix(SCHEME).partition("?")
+    tables = load_tables(address, source=source, left_out=left_out)
+    first = next(iter(tables.values()))
+    image, label = _columns(first, query=query, source=source)
+    is_plain = _is_plain(first, label)
+    parts: dict[Named, _Part] = {
+        name: _Part(rows, *_classes(rows, label=label, is_plain=is_plain)) for name, rows in tables.items()
+    }
+    for name, part in parts.items():
+        if hidden := int((part.targets < 0).sum()):
+            left_out.append(LeftOut(name, "split", f"{hidden} of its {len(part.targets)} rows have no class"))
+    labelled: dict[Named, _Part] = {name: part for name, part in parts.items() if (part.targets >= 0).all()}
+    if not labelled:
+        raise InputError(f"{source}: no split has a class in column {label!r} for every row")
+    return image, labelled
 
 
 def _columns(rows: "Dataset", *, query: str, source: str) -> tuple[str, str]:
@@ -177,9 +199,7 @@ def _classes(rows: "Dataset", *, label: str, is_plain: bool) -> _Classes:
 
 def _join(parts: Sequence[_Classes]) -> _Classes:
     """Join the rows of several splits, whose classes may differ."""
-    (labels, _), *others = parts
-    if any(names != labels for names, _ in others):
-        labels = sort_labels({name for names, _ in parts for name in names})
+    labels = join_labels(names for names, _ in parts)
     index_of = {name: index for index, name in enumerate(labels)}
     renumbered = [np.array([index_of[name] for name in names], dtype=np.int64)[targets] for names, targets in parts]
     return labels, np.concatenate(renumbered)
@@ -193,18 +213,6 @@ def _names(rows: "Dataset", label: str) -> list[str | None]:
 
 def _targets(rows: "Dataset", label: str) -> NDArray[np.int64]:
     return np.asarray(rows.select_columns([label]).with_format("numpy")[:][label], dtype=np.int64)
-
-
-def _row_numbers(targets: NDArray[np.int64], *, part: Part, source: str) -> NDArray[np.int64]:
-    """Return the numbers of the rows that belong to a part of a split."""
-    rows = np.arange(len(targets))
-    if part == "whole":
-        return rows
-    try:
-        outside = held_out(list(map(str, rows)), classes=targets.tolist(), percent=HOLDOUT_PERCENT, salt=_SALT)
-    except ValueError as error:
-        raise InputError(f"{source}: {error}, which cannot be both trained on and held out") from error
-    return rows[np.isin(rows, list(outside)) == (part == "held_out")]
 
 
 def _undecoded(parts: list["Dataset"], *, image: str) -> "Dataset":

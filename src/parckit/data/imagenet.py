@@ -22,7 +22,7 @@ from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
 from parckit.contract import InputError
-from parckit.data.archives import require_end
+from parckit.data.archives import open_tar
 from parckit.data.packing import SHARD_SIZE, StoredImage, Track, filling, refuse_filled, untracked, write_shards
 from parckit.data.splits import Named
 
@@ -162,12 +162,11 @@ def _read(archive: tarfile.TarFile, *, ending: str) -> bytes:
 
 
 @contextmanager
-def _whole_tar(path: Path) -> Generator[tarfile.TarFile, None, None]:
+def _whole_tar(path: Path) -> Generator[tarfile.TarFile]:
     """Open a tar that the `with` body reads to its end. If the tar is broken or cut, an `InputError` names it."""
     try:
-        with tarfile.open(path, "r:") as archive:
+        with open_tar(path) as archive:
             yield archive
-            require_end(path, at=archive.offset)
     except (tarfile.TarError, OSError) as error:
         raise InputError(f"{path}: broken archive ({error})") from error
 

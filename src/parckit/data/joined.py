@@ -1,14 +1,21 @@
-"""Several sources as one. Every source keeps its own splits; classes with the same name are one class."""
+"""Several sources as one. Every source keeps its own splits; classes with the same name are one class.
 
-from collections.abc import Sequence
+No file may be in two of them. Every source holds out its own part of `train`, so a file could be trained on in one
+source and validated on in another.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from parckit.contract import InputError
 from parckit.data.datasets import Table
-from parckit.data.splits import sort_labels
+from parckit.data.splits import join_labels
 from parckit.processing import LeftOut
 
 
@@ -21,14 +28,12 @@ class JoinedTable:
         served: which parts of the sources serve as the split.
         targets: class index of every picture.
         tables: the tables.
-        ends: number of pictures in the tables up to and including each one.
     """
 
     labels: tuple[str, ...]
     served: str
     targets: NDArray[np.int64]
     tables: tuple[Table, ...]
-    ends: NDArray[np.int64]
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
@@ -47,14 +52,17 @@ class JoinedTable:
 
     def locate(self, index: int) -> tuple[Table, int]:
         """Return the table that holds picture `index`, and the picture's index in it."""
-        place = int(np.searchsorted(self.ends, index, side="right"))
-        return self.tables[place], index - (int(self.ends[place - 1]) if place else 0)
+        before = 0
+        for table in self.tables:
+            if index < before + len(table.targets):
+                return table, index - before
+            before += len(table.targets)
+        raise IndexError(index)
 
 
 def join_tables(tables: Sequence[Table]) -> JoinedTable:
     """Join tables. If all of them have the same classes in the same order, this order stays."""
-    orders = {table.labels for table in tables}
-    labels = orders.pop() if len(orders) == 1 else sort_labels(label for table in tables for label in table.labels)
+    labels = join_labels(table.labels for table in tables)
     index_of = {label: index for index, label in enumerate(labels)}
     targets = [
         np.array([index_of[label] for label in table.labels], dtype=np.int64)[np.asarray(table.targets, dtype=np.int64)]
@@ -66,5 +74,28 @@ def join_tables(tables: Sequence[Table]) -> JoinedTable:
         served=" and ".join(served),
         targets=np.concatenate(targets),
         tables=tuple(tables),
-        ends=np.cumsum([len(part) for part in targets]),
     )
+
+
+def refuse_shared_files(files: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a file that is in two sources, under whatever path.
+
+    Args:
+        files: source -> paths of its files: images or shards.
+
+    Raises:
+        InputError: naming the file and both sources.
+    """
+    source_of: dict[str, str] = {}
+    real_folders: dict[str, str] = {}
+    for source, paths in files.items():
+        for path in paths:
+            # Most files are no links, so only their folder is resolved, once.
+            folder, name = os.path.split(path)
+            if folder not in real_folders:
+                real_folders[folder] = os.path.realpath(folder)
+            real = f"{real_folders[folder]}{os.sep}{name}"
+            real = os.path.realpath(real) if Path(real).is_symlink() else real
+            if source_of.setdefault(real, source) != source:
+                both = f"{source_of[real]} and {source}"
+                raise InputError(f"source: {path} is in both {both}; keep it in one, or it may be in train and in val")

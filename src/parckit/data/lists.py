@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.folder import FileTable, keep_part
+from parckit.data.folder import FileTable
 from parckit.data.shardlist import expand_paths
-from parckit.data.splits import NAMED, SPELLINGS, Named, Split, resolve_split, sort_labels
+from parckit.data.splits import NAMED, SPELLINGS, Named, Split, part_of, resolve_split, sort_labels
 
 LIST_EXTENSIONS = (".csv", ".txt")
 _REQUIRED = ("path", "label")
@@ -53,28 +53,45 @@ def open_list(source: str, *, split: Split) -> FileTable:
     Raises:
         InputError: if a list is malformed, an image appears twice, or the split would be empty.
     """
+    rows = _read_all(source)
+    labels = sort_labels(row.label for row in rows)
+    index_of = {label: index for index, label in enumerate(labels)}
+    served = str(split)
+    if split != "all":
+        resolved = resolve_split(split, present=_splits(rows), source=source)
+        served, rows = str(resolved), [row for row in rows if row.split == resolved.name]
+        targets = np.array([index_of[row.label] for row in rows], dtype=np.int64)
+        names = [row.name for row in rows]
+        kept = part_of(names, targets=targets, labels=labels, part=resolved.part, source=source)
+        rows = [rows[index] for index in kept]
+    return FileTable(
+        labels=labels,
+        served=served,
+        targets=np.array([index_of[row.label] for row in rows], dtype=np.int64),
+        paths=np.array([os.fsencode(row.path) for row in rows]),
+    )
+
+
+def list_splits(source: str) -> list[Named]:
+    """Return the splits that a list, or a pattern of lists, has.
+
+    Raises:
+        InputError: if a list is malformed, or an image appears twice.
+    """
+    return _splits(_read_all(source))
+
+
+def _splits(rows: Sequence[_Row]) -> list[Named]:
+    present = {row.split for row in rows}
+    return [name for name in NAMED if name in present]
+
+
+def _read_all(source: str) -> list[_Row]:
     rows = [row for path in expand_paths(source, kind="list") for row in _read(path)]
     if not rows:
         raise InputError(f"{source}: lists no images")
     _refuse_repeated(rows, source=source)
-    labels = sort_labels(row.label for row in rows)
-    index_of = {label: index for index, label in enumerate(labels)}
-    if split == "all":
-        served, images = split, [(row.path, index_of[row.label]) for row in rows]
-    else:
-        present: list[Named] = [name for name in NAMED if any(row.split == name for row in rows)]
-        resolved = resolve_split(split, present=present, source=source)
-        samples = [row for row in rows if row.split == resolved.name]
-        served, images = str(resolved), [(row.path, index_of[row.label]) for row in samples]
-        if resolved.part != "whole":
-            _refuse_lone(samples, source=source)
-            images = keep_part(images, names=[row.name for row in samples], part=resolved.part)
-    return FileTable(
-        labels=labels,
-        served=served,
-        targets=np.array([target for _, target in images], dtype=np.int64),
-        paths=np.array([os.fsencode(path) for path, _ in images]),
-    )
+    return rows
 
 
 def _read(path: Path) -> list[_Row]:
@@ -146,14 +163,3 @@ def _refuse_repeated(rows: Sequence[_Row], *, source: str) -> None:
             other = "" if labels[path] == row.label else f", as {labels[path]} and as {row.label}"
             raise InputError(f"{source}: lists {row.name} twice{other}")
         labels[path] = row.label
-
-
-def _refuse_lone(rows: Sequence[_Row], *, source: str) -> None:
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.label] = counts.get(row.label, 0) + 1
-    if lone := [label for label, count in counts.items() if count == 1]:
-        raise InputError(
-            f"{source}: class {lone[0]!r} has one image, which cannot be both trained on and held out; add images, or"
-            " use split 'all'"
-        )

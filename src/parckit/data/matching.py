@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.datasets import Table
-from parckit.data.shardlist import parse_labels
 from parckit.processing import LeftOut
 
 _MOST_NAMED = 5
@@ -63,14 +61,13 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
         table: pictures of a source.
         labels: class names of the network.
         source: name of the source in messages.
-        only: leave out the pictures of all other classes; None leaves out none.
+        only: classes of the network; leave out the pictures of all other classes; None leaves out none.
 
     Raises:
-        InputError: if the source has no picture of the network's classes, or the network lacks a class in `only`.
+        InputError: if the source has no picture of the network's classes, or of the classes in `only`.
     """
     if tuple(table.labels) == tuple(labels) and only is None:
         return table
-    _check_subset(only or (), labels=labels, source=source)
     # Look up the network's index of every class of the source; -1 means unknown.
     index_of = {label: index for index, label in enumerate(labels)}
     wanted = index_of if only is None else {label: index_of[label] for label in only}
@@ -94,20 +91,6 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
         table=table,
         indices=kept,
     )
-
-
-def read_class_names(path: Path | str) -> tuple[str, ...]:
-    """Read a text file with one class name per line.
-
-    Raises:
-        InputError: if the file cannot be read, is empty or has a name twice.
-    """
-    try:
-        return parse_labels(Path(path).expanduser().read_text(encoding="utf-8-sig"), name=str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def order_classes(table: Table, names: Sequence[str], *, source: str) -> Table:
@@ -150,13 +133,6 @@ def name_numbers(table: Table, names: Sequence[str], *, source: str) -> Table:
         table=table,
         indices=np.arange(len(targets)),
     )
-
-
-def _check_subset(only: Collection[str], *, labels: Sequence[str], source: str) -> None:
-    for label in only:
-        if label not in labels:
-            known = f"it has {_listed(labels)}"
-            raise InputError(f"{source}: the network has no class {label!r} to evaluate; {known}")
 
 
 def _count_unknown(table: Table, known: Collection[str]) -> Counter[str]:

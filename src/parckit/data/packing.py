@@ -12,16 +12,19 @@ import re
 import tarfile
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from parckit.contract import InputError, check_label_encoding, find_leftovers, replacing
+from parckit.contract import InputError, check_label_encoding, find_leftovers, parse_labels, replacing
 from parckit.data.folder import open_folder, split_folders
-from parckit.data.shardlist import CLASSES_FILE, parse_labels
-from parckit.data.splits import NAMED, Named
+from parckit.data.lists import is_list, list_splits, open_list
+from parckit.data.shardlist import CLASSES_FILE
+from parckit.data.splits import NAMED, Named, join_labels
+from parckit.processing import FORMAT_OF_EXTENSION, find_format, readable_formats
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +63,11 @@ class StoredImage(NamedTuple):
         """Return the encoded bytes.
 
         Raises:
+            InputError: if there is no such file; reading a pipe would wait for ever.
             OSError: if the file cannot be read.
         """
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: no such image file")
         with self.path.open("rb") as file:
             file.seek(self.offset)
             return file.read(self.size)
@@ -72,16 +78,16 @@ def untracked(items: Sequence[Item], /) -> Iterable[Item]:
     return items
 
 
-def pack_folder(
-    source: Path, out: Path, *, shard_size: int = SHARD_SIZE, seed: int = 0, track: Track = untracked
+def pack(
+    source: str, out: Path, *, shard_size: int = SHARD_SIZE, seed: int = 0, track: Track = untracked
 ) -> dict[Named, int]:
-    """Turn a folder of class folders into shards with the same splits and the classes of all splits.
+    """Turn a folder of class folders, or a list of files, into shards with the same splits and all classes.
 
-    The part that `parckit.data.folder` holds out of `train` becomes val shards. So the shards give the same images as
-    the folder for every split.
+    The part that is held out of `train` becomes val shards. So the shards give the same images as the source for every
+    split.
 
     Args:
-        source: folder, as `parckit.data.folder` reads it.
+        source: folder, as `parckit.data.folder` reads it; or a list or a pattern of lists (`parckit.data.lists`).
         out: folder of the shards; must be new or empty. It appears when all shards are written.
         shard_size: most images per shard; the shards of a split differ by at most one image.
         seed: seed of the order of the images.
@@ -93,17 +99,17 @@ def pack_folder(
     Raises:
         InputError: if the source is malformed, or `out` is not empty, is the source or is inside the source.
     """
-    if not source.is_dir():
-        raise InputError(f"{source}: no such folder")
-    if out.resolve() == source.resolve():
-        raise InputError(f"{out}: is the folder of the images itself; name another folder for the shards")
-    if out.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"{out}: is inside {source}, where it would look like a class; choose a folder outside")
-    folders = split_folders(source)
-    names: list[Named] = [name for name in NAMED if name in folders or (name == "val" and "train" in folders)]
-    tables = [open_folder(source, split=name) for name in names]
-    # The classes of the first split come first. Classes that only another split has follow.
-    labels = tuple(dict.fromkeys(label for table in tables for label in table.labels))
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        _refuse_inside(out, folder)
+        open_split, present = partial(open_folder, folder), list(split_folders(folder))
+    elif is_list(source):
+        open_split, present = partial(open_list, source), list_splits(source)
+    else:
+        raise InputError(f"{source}: no such folder; accepted are a folder and a list of files (.csv, .txt)")
+    names: list[Named] = [name for name in NAMED if name in present or (name == "val" and "train" in present)]
+    tables = [open_split(split=name) for name in names]
+    labels = join_labels(table.labels for table in tables)
     index_of = {label: index for index, label in enumerate(labels)}
     splits: dict[Named, list[StoredImage]] = {
         name: _stored(table.paths.tolist(), [index_of[table.labels[target]] for target in table.targets.tolist()])
@@ -169,9 +175,35 @@ def refuse_filled(out: Path) -> None:
         raise InputError(f"{out}: exists already; accepted is an empty or new folder")
 
 
+def _refuse_inside(out: Path, folder: Path) -> None:
+    if out.resolve() == folder.resolve():
+        raise InputError(f"{out}: is the folder of the images itself; name another folder for the shards")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out}: is inside {folder}, where it would look like a class; choose a folder outside")
+
+
 def _stored(paths: Sequence[bytes], targets: Sequence[int]) -> list[StoredImage]:
     files = map(Path, map(os.fsdecode, paths))
-    return [StoredImage(name=file.name, target=target, path=file) for file, target in zip(files, targets, strict=True)]
+    return [
+        StoredImage(name=_readable_name(file), target=target, path=file)
+        for file, target in zip(files, targets, strict=True)
+    ]
+
+
+def _readable_name(file: Path) -> str:
+    """Return a name whose ending is read from shards. A list may name files of any ending.
+
+    Raises:
+        InputError: if the file is no image.
+    """
+    if file.suffix.lower() in FORMAT_OF_EXTENSION:
+        return file.name
+    if not file.is_file():
+        raise InputError(f"{file}: no such image file")
+    name = find_format(file)
+    if name is None:
+        raise InputError(f"{file}: not an image of a known format ({', '.join(readable_formats())})")
+    return file.name + next(ending for ending, promised in FORMAT_OF_EXTENSION.items() if promised == name)
 
 
 def _write_split(folder: Path, split: Named, images: Sequence[StoredImage], *, shard_size: int, track: Track) -> None:

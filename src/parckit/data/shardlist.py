@@ -11,15 +11,14 @@ shard.
 """
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from braceexpand import braceexpand
 
-from parckit.contract import InputError
+from parckit.contract import MOST_CLASSES, InputError
 from parckit.data.splits import NAMED, Named, Split, resolve_split
 from parckit.processing import IMAGE_EXTENSIONS
 
@@ -35,9 +34,6 @@ GLOB = "*?["
 
 _MOST_NAMES = 100_000
 """A pattern may stand for so many shards; ImageNet has a few hundred."""
-
-MOST_CLASSES = 1_000_000
-"""Class indices are lower. Without class names, every index up to the highest one becomes a class."""
 
 _RANGE = re.compile(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.-?(\d{1,18}))?")
 
@@ -86,8 +82,22 @@ def expand_paths(pattern: str, *, kind: str) -> list[Path]:
     return paths
 
 
-def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[list[str], str]:
-    """Return the paths of the split's shards, and text that says which part of the source serves as the split.
+class ServedShards(NamedTuple):
+    """The shards that serve as a split.
+
+    Attributes:
+        paths: the shards.
+        siblings: all shards of the same split of the source, also those that are held out. They decide the classes.
+        served: which part of the source serves as the split, in words.
+    """
+
+    paths: list[str]
+    siblings: list[str]
+    served: str
+
+
+def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> ServedShards:
+    """Return the shards that serve as a split.
 
     Raises:
         InputError: if only some of the shards have a split in their names, or the split would be empty.
@@ -96,7 +106,7 @@ def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[
     for shard in shards:
         groups.setdefault(_split_of(shard), []).append(shard)
     if split == "all":
-        return list(shards), split
+        return ServedShards(list(shards), list(shards), split)
     unnamed = groups.pop(None, [])
     if unnamed and groups:
         raise InputError(
@@ -106,33 +116,17 @@ def choose_shards(shards: Sequence[str], *, split: Split, source: str) -> tuple[
     served = resolve_split(split, present=present, source=source)
     paths = present[served.name]
     if served.part == "whole":
-        return paths, str(served)
+        return ServedShards(paths, paths, str(served))
     if len(paths) == 1:
         raise InputError(
             f"{paths[0]}: the only train shard cannot also be held out; add a val shard, or use split 'all'"
         )
-    return paths[:-1] if served.part == "kept" else paths[-1:], str(served)
+    return ServedShards(paths[:-1] if served.part == "kept" else paths[-1:], paths, str(served))
 
 
 def _split_of(shard: str) -> Named | None:
     name = Path(shard).name
     return next((split for split in NAMED if name.startswith(f"{split}-")), None)
-
-
-def parse_labels(text: str, *, name: str) -> tuple[str, ...]:
-    """Read the class names in `text`, the content of the classes file `name`. A byte order mark is no part of them.
-
-    Raises:
-        InputError: if there is no class name, or a class name appears twice.
-    """
-    labels = tuple(line.strip() for line in text.removeprefix("\ufeff").splitlines() if line.strip())
-    if not labels:
-        raise InputError(f"{name}: is empty; one class name per line is needed")
-    if len(labels) > MOST_CLASSES:
-        raise InputError(f"{name}: has {len(labels)} class names; at most {MOST_CLASSES} are read")
-    if repeated := [label for label, count in Counter(labels).items() if count > 1]:
-        raise InputError(f"{name}: class {min(repeated)!r} appears twice")
-    return labels
 
 
 def parse_target(data: bytes, *, labels: Sequence[str] | None, name: str) -> int:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.contract import InputError, replacing
+from parckit.contract import InputError, read_class_names, replacing
 from parckit.data.archives import open_tar, regular_members, unpack
 from parckit.data.shardlist import (
     CLASSES_FILE,
@@ -29,7 +29,6 @@ from parckit.data.shardlist import (
     choose_shards,
     expand_paths,
     find_samples,
-    parse_labels,
     parse_target,
 )
 from parckit.data.splits import Split
@@ -121,8 +120,8 @@ def is_shard_pattern(source: str) -> bool:
 def open_shards(source: str, *, split: Split) -> ShardTable:
     """Open the shards of a split.
 
-    Without a classes file, the names of the classes are their indices, from 0 to the highest index in all shards of the
-    source.
+    Without a classes file, the names of the classes are their indices, from 0 to the highest index in the shards of the
+    split. A held-out part of `train` has the classes of `train`.
 
     Args:
         source: folder of shards, or a path with braces (`train-{0000..0008}.tar`) or with wildcards in the file name.
@@ -131,19 +130,10 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
     Raises:
         InputError: if there is no shard, a shard is broken, or a sample lacks its image or a valid label.
     """
-    # Choose the shards, and read the class names.
     left_out: list[LeftOut] = []
-    paths = _list_shards(source, left_out=left_out)
-    shards, served = choose_shards([str(path) for path in paths], split=split, source=source)
-    classes = paths[0].parent / CLASSES_FILE
-    labels = parse_labels(_read_text(classes), name=str(classes)) if classes.is_file() else None
-    # Index the shards of the split. Without class names, index all shards: the highest class may be in another split.
-    indices = {str(path): _index(path) for path in paths if labels is None or str(path) in shards}
-    if labels is None:
-        highest = max((index.targets.max() for index in indices.values() if len(index.targets)), default=-1)
-        labels = tuple(str(target) for target in range(highest + 1))
-    for shard in shards:
-        _check_targets(indices[shard], labels=labels, shard=shard)
+    paths = list_shards(source, left_out=left_out)
+    shards, siblings, served = choose_shards([str(path) for path in paths], split=split, source=source)
+    labels, indices = _index_all(shards, siblings=siblings, classes=paths[0].parent / CLASSES_FILE)
     # Join the indices of the split's shards to one table.
     keys, targets, where = _join([indices[shard] for shard in shards])
     if not len(targets):
@@ -164,6 +154,28 @@ def open_shards(source: str, *, split: Split) -> ShardTable:
     )
 
 
+def _index_all(
+    shards: Sequence[str], *, siblings: Sequence[str], classes: Path
+) -> tuple[tuple[str, ...], dict[str, _Index]]:
+    """Return the class names, and the index of every shard.
+
+    Args:
+        shards: the shards to index.
+        siblings: all shards of the same split; without a classes file they decide the classes.
+        classes: path of the classes file.
+    """
+    if classes.is_file():
+        labels = read_class_names(classes)
+        indices = {shard: _index(Path(shard)) for shard in shards}
+    else:
+        indices = {shard: _index(Path(shard)) for shard in siblings}
+        highest = max((index.targets.max() for index in indices.values() if len(index.targets)), default=-1)
+        labels = tuple(str(target) for target in range(highest + 1))
+    for shard in shards:
+        _check_targets(indices[shard], labels=labels, shard=shard)
+    return labels, indices
+
+
 def _join(indices: Sequence[_Index]) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
     """Return `keys`, `targets` and `where` of a `ShardTable` with these shards."""
     keys, targets, offsets, sizes = (np.concatenate(columns) for columns in zip(*indices, strict=True))
@@ -178,23 +190,23 @@ def _check_targets(index: _Index, *, labels: tuple[str, ...], shard: str) -> Non
         parse_target(str(target).encode(), labels=labels, name=f"{shard}:{key}")
 
 
-def _list_shards(source: str, *, left_out: list[LeftOut]) -> list[Path]:
+def list_shards(source: str, *, left_out: list[LeftOut]) -> list[Path]:
+    """Return the shards of a source in order; `left_out` gets the other files of their folder.
+
+    Raises:
+        InputError: if a shard is missing.
+    """
     folder = Path(source).expanduser()
     if folder.is_dir():
-        names = subfolders(str(folder), left_out=left_out).files
-        others = [str(folder / name) for name in names if name != CLASSES_FILE and not name.endswith(SHARD_EXTENSIONS)]
-        for path in others:
-            is_image = path.lower().endswith(IMAGE_EXTENSIONS)
-            left_out.append(LeftOut(path, "place", "beside shards") if is_image else refused_ending(path))
-        return [folder / name for name in names if name.endswith(SHARD_EXTENSIONS)]
+        listing = subfolders(str(folder), left_out=left_out)
+        for name in listing.files:
+            path, is_image = str(folder / name), name.lower().endswith(IMAGE_EXTENSIONS)
+            if is_image:
+                left_out.append(LeftOut(path, "place", "beside shards"))
+            elif name != CLASSES_FILE and not name.endswith(SHARD_EXTENSIONS):
+                left_out.append(refused_ending(path, is_dangling=name in listing.dangling))
+        return [folder / name for name in listing.files if name.endswith(SHARD_EXTENSIONS)]
     return expand_paths(source, kind="shard")
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from error
 
 
 def _index(shard: Path) -> _Index:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -10,9 +11,9 @@ from parckit.data.datasets import IndexedImages, OnError, Table, Transform
 from parckit.data.digits import open_digits
 from parckit.data.folder import open_folder
 from parckit.data.huggingface import SCHEME, open_huggingface
-from parckit.data.joined import join_tables
+from parckit.data.joined import join_tables, refuse_shared_files
 from parckit.data.lists import is_list, open_list
-from parckit.data.shards import is_shard_folder, is_shard_pattern, open_shards
+from parckit.data.shards import is_shard_folder, is_shard_pattern, list_shards, open_shards
 from parckit.data.splits import Split
 
 _ACCEPTED = (
@@ -87,7 +88,41 @@ def _open_several(sources: Sequence[str], *, split: Split) -> Table:
     if repeated := [part for index, part in enumerate(sources) if places[index] in places[:index]]:
         raise InputError(f"source: names {repeated[0]} twice")
     tables = [open_table(part, split=split) for part in sources]
-    return join_tables(tables) if len(tables) > 1 else tables[0]
+    if len(tables) == 1:
+        return tables[0]
+    refuse_shared(sources)
+    return join_tables(tables)
+
+
+def refuse_shared(sources: Sequence[str]) -> None:
+    """Refuse several sources if a file is in two of them.
+
+    Raises:
+        InputError: naming the file and both sources.
+    """
+    refuse_shared_files({part: _files(part) for part in sources if part != "digits" and not part.startswith(SCHEME)})
+
+
+def _files(source: str) -> list[str]:
+    """Return the files of a source that a training can use: images in folders and lists, or shards."""
+    if _holds_shards(source):
+        return list(map(str, list_shards(source, left_out=[])))
+    try:
+        tables = [_open_address(source, split="all")]
+    except InputError:
+        # For example, `test` has no class folders. A training uses only the other splits then.
+        tables: list[Table] = []
+        for split in ("train", "val"):
+            with suppress(InputError):
+                tables.append(_open_address(source, split=split))
+    return [table.name(index) for table in tables for index in range(len(table.targets))]
+
+
+def _holds_shards(source: str) -> bool:
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return is_shard_folder(folder)
+    return is_shard_pattern(source) and not is_list(source)
 
 
 def _open_address(source: str, *, split: Split) -> Table:
@@ -96,12 +131,12 @@ def _open_address(source: str, *, split: Split) -> Table:
     if "://" in source:
         raise InputError(f"{source}: parckit reads shards from disk; {_how_to_copy(source)}, then give --data FOLDER")
     folder = Path(source).expanduser()
+    if _holds_shards(source):
+        return open_shards(source, split=split)
     if folder.is_dir():
-        return open_shards(source, split=split) if is_shard_folder(folder) else open_folder(folder, split=split)
+        return open_folder(folder, split=split)
     if is_list(source):
         return open_list(source, split=split)
-    if is_shard_pattern(source):
-        return open_shards(source, split=split)
     problem = "not a folder" if folder.exists() else "no such folder"
     raise InputError(f"{source}: {problem}; {_ACCEPTED}")
 

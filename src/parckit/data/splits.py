@@ -14,6 +14,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parckit.contract import InputError
 
 _log = logging.getLogger(__name__)
@@ -35,6 +38,12 @@ SPELLINGS: Mapping[str, Named] = {
 }
 """Usual names of splits in folders and tables, lower case; upper and lower case are treated alike."""
 
+
+_HOLDOUT_PERCENT = 10
+"""Share of every class of `train` that is held out if there is no `val`."""
+
+_SALT = "parckit"
+"""Salt of the held-out part. Do not change it: images that existing checkpoints were trained on would be held out."""
 
 _LONGEST = 20
 """Longer numbers are sorted as text; Python refuses to read numbers of thousands of digits."""
@@ -106,6 +115,38 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     # "01" and "1" are two names; both are numbers.
     is_numeric = all(name.isascii() and name.removeprefix("-").isdecimal() and len(name) < _LONGEST for name in names)
     return tuple(sorted(names, key=int) if is_numeric else names)
+
+
+def join_labels(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Return the class names of several splits or sources; names in the same order everywhere keep their order."""
+    orders = {tuple(labels) for labels in groups}
+    return orders.pop() if len(orders) == 1 else sort_labels(label for labels in orders for label in labels)
+
+
+def part_of(
+    names: Sequence[str], *, targets: NDArray[np.int64], labels: Sequence[str], part: Part, source: str
+) -> NDArray[np.int64]:
+    """Return the indices of the samples that belong to a part of a split, in order.
+
+    Args:
+        names: one name per sample, which decides what is held out; all names differ.
+        targets: class index of every sample.
+        labels: class names by index.
+        part: the wanted part.
+        source: name of the source in errors.
+
+    Raises:
+        InputError: if a class has only one sample, which cannot be in both parts.
+    """
+    indices = np.arange(len(names))
+    if part == "whole":
+        return indices
+    lone = np.flatnonzero(np.bincount(targets) == 1)
+    if len(lone):
+        problem = f"class {labels[lone[0]]!r} has one image, which cannot be both trained on and held out"
+        raise InputError(f"{source}: {problem}; add images, or use split 'all'")
+    outside = held_out(names, classes=targets.tolist(), percent=_HOLDOUT_PERCENT, salt=_SALT)
+    return indices[np.isin(indices, list(outside)) == (part == "held_out")]
 
 
 def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt: str) -> set[int]:

@@ -16,7 +16,7 @@ from parckit.processing import IMAGE_EXTENSIONS, LeftOut, refused_ending
 from parckit.processing.listing import walk
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 _SAVED = ("dataset_dict.json", "state.json")
 """Files that `save_to_disk` writes: the first one for several splits, the second one for one split."""
@@ -43,21 +43,12 @@ def load_tables(address: str, *, source: str, left_out: list[LeftOut]) -> dict[N
         InputError: if the package `datasets` is not installed, or the data set cannot be loaded.
     """
     try:
-        from datasets import Dataset, load_dataset, load_from_disk  # noqa: PLC0415  # an extra, and slow to import
+        from datasets import Dataset  # noqa: PLC0415  # an extra, and slow to import
         from datasets.exceptions import DatasetsError  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(source, package="datasets", extra="hf") from error
-    folder = Path(address).expanduser()
     try:
-        if any((folder / file).is_file() for file in _SAVED):
-            loaded = load_from_disk(str(folder))
-        elif folder.is_dir() and not _lists_its_files(folder):
-            kind, files = _split_files(folder, source=source, left_out=left_out)
-            patterns = {name: list(map(glob.escape, paths)) for name, paths in files.items()}
-            loaded = load_dataset(kind, data_files=patterns)
-        else:
-            name, _, config = (str(folder), "", "") if folder.exists() else address.partition(":")
-            loaded = load_dataset(name, config or None)
+        loaded = _load(address, source=source, left_out=left_out)
     # RuntimeError: the data set needs its loading script, which the library refuses to run.
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         if isinstance(error, InputError):
@@ -75,6 +66,19 @@ def load_tables(address: str, *, source: str, left_out: list[LeftOut]) -> dict[N
     return {split: loaded[name] for split, name in name_of.items()}
 
 
+def _load(address: str, *, source: str, left_out: list[LeftOut]) -> "Dataset | DatasetDict":
+    from datasets import load_dataset, load_from_disk  # noqa: PLC0415
+
+    folder = Path(address).expanduser()
+    if any((folder / file).is_file() for file in _SAVED):
+        return load_from_disk(str(folder))
+    if folder.is_dir() and not _lists_its_files(folder):
+        kind, files = _split_files(folder, source=source, left_out=left_out)
+        return load_dataset(kind, data_files={name: list(map(glob.escape, paths)) for name, paths in files.items()})
+    name, _, config = (str(folder), "", "") if folder.exists() else address.partition(":")
+    return load_dataset(name, config or None)
+
+
 def _lists_its_files(folder: Path) -> bool:
     """Tell whether the card of a data set says which files belong to which split, or a script loads it."""
     card = folder / _CARD
@@ -89,8 +93,10 @@ def _split_files(folder: Path, *, source: str, left_out: list[LeftOut]) -> tuple
     Raises:
         InputError: if there is no table, there are several kinds of tables, or a name leaves the split open.
     """
-    paths = [Path(parent) / name for parent, names in walk(str(folder), left_out=left_out) for name in names]
+    listed = walk(str(folder), left_out=left_out)
+    paths = [Path(parent) / name for parent, listing in listed for name in listing.files]
     paths = [path for path in paths if path.name not in (*_DESCRIPTIONS, _CARD)]
+    dangling = {Path(parent) / name for parent, listing in listed for name in listing.dangling}
     tables = [path for path in paths if path.suffix.lower() in _BUILDERS]
     if not tables:
         images = any(path.suffix.lower() in IMAGE_EXTENSIONS for path in paths)
@@ -99,7 +105,8 @@ def _split_files(folder: Path, *, source: str, left_out: list[LeftOut]) -> tuple
     kinds = sorted({_BUILDERS[path.suffix.lower()] for path in tables})
     if len(kinds) > 1:
         raise InputError(f"{source}: holds tables of several kinds, {', '.join(kinds)}; keep one of them")
-    left_out += [refused_ending(str(path)) for path in paths if path.suffix.lower() not in _BUILDERS]
+    others = [path for path in paths if path.suffix.lower() not in _BUILDERS]
+    left_out += [refused_ending(str(path), is_dangling=path in dangling) for path in others]
     return kinds[0], _by_split(tables, folder=folder, source=source)
 
 

@@ -1,6 +1,6 @@
 """Which pictures have a class that a network doubts most: wrong labels are among them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.pool import ThreadPool
@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import cast
 
 from parckit.contract import InputError
-from parckit.data import Sample, Source
+from parckit.data import Batch, Sample, Source, Table, collate_classes
 from parckit.measure.evaluation import EvaluationData
-from parckit.measure.evaluators import evaluator_of
 from parckit.processing import ClassPrediction, make_decoder
-from parckit.runtimes import open_session
+from parckit.runtimes import Session, open_session
 
 _BATCH = 64
 
@@ -63,25 +62,32 @@ def find_doubts(
         raise InputError(f"{model}: is no classifier")
     data = EvaluationData(source=source if isinstance(source, str) else list(source), split="all", on_error="skip")
     dataset = data.open(session)
-    collate = evaluator_of(session.spec.task).collate
-    labels = session.spec.labels
-    decoder = make_decoder(session.decoder, session.spec, overrides={"top": len(labels), "threshold": 0.0})
     doubts: list[Doubt] = []
     with ThreadPool(threads) as pool:
         samples = enumerate(track(pool.imap(dataset.__getitem__, range(len(dataset)))))
-        while chunk := list(islice(samples, _BATCH)):
-            batch = collate([sample for _, sample in chunk])
-            if not len(batch.targets):
-                continue
-            answers = cast("list[ClassPrediction]", decoder(session(batch.images.numpy()), batch.geometries))
-            names = [dataset.table.name(index) for index, sample in chunk if sample is not None]
-            truths = [labels[target] for target in batch.targets.tolist()]
-            doubts += [
-                _doubt(name, label=label, answer=answer)
-                for name, label, answer in zip(names, truths, answers, strict=True)
-                if answer.label != label
-            ]
+        for names, batch in _batches(samples, dataset.table):
+            doubts += _doubts_of(batch, names, session)
     return sorted(doubts, key=lambda doubt: doubt.probability - doubt.confidence)[:most]
+
+
+def _batches(samples: Iterator[tuple[int, Sample | None]], table: Table) -> Iterator[tuple[list[str], Batch]]:
+    """Yield batches of intact pictures, with the names of the pictures."""
+    while chunk := list(islice(samples, _BATCH)):
+        batch = collate_classes([sample for _, sample in chunk])
+        if len(batch.targets):
+            yield [table.name(index) for index, sample in chunk if sample is not None], batch
+
+
+def _doubts_of(batch: Batch, names: Sequence[str], session: Session) -> list[Doubt]:
+    labels = session.spec.labels
+    decoder = make_decoder(session.decoder, session.spec, overrides={"top": len(labels), "threshold": 0.0})
+    answers = cast("list[ClassPrediction]", decoder(session(batch.images.numpy()), batch.geometries))
+    truths = [labels[target] for target in batch.targets.tolist()]
+    return [
+        _doubt(name, label=label, answer=answer)
+        for name, label, answer in zip(names, truths, answers, strict=True)
+        if answer.label != label
+    ]
 
 
 def _doubt(name: str, *, label: str, answer: ClassPrediction) -> Doubt:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 
-from parckit.contract import InputError, Precision, Task
+from parckit.contract import InputError, Precision, Task, read_class_names
 from parckit.data import (
     MOST_WORKERS,
     Batch,
@@ -20,9 +20,9 @@ from parckit.data import (
     match_classes,
     name_numbers,
     name_source,
-    read_class_names,
 )
 from parckit.measure.evaluators import TaskMetric, evaluator_of
+from parckit.measure.subset import SubsetSession
 from parckit.processing import make_decoder
 from parckit.runtimes import Session, open_session
 
@@ -48,8 +48,8 @@ class EvaluationData:
         max_broken: if more than this share of the images is broken, `skip` stops too.
         batch_size: images per batch.
         workers: number of loader processes; 0 loads the images in this process.
-        classes: evaluate only the images of these classes, a list or names with commas between; None: of all classes
-            that the network knows.
+        classes: evaluate only the images of these classes, a list or names with commas between, and let only these
+            classes be answers; None: all classes that the network knows.
         class_names: text file with the names of the source's classes, one per line, if the source has only numbers, as
             shards without a `classes.txt` have.
 
@@ -75,6 +75,20 @@ class EvaluationData:
         if not 0 <= self.max_broken <= 1:
             raise InputError(f"--data.max_broken {self.max_broken}: must lie in [0, 1]")
 
+    def limit(self, session: Session) -> Session:
+        """Return a session that answers only with the classes that are evaluated.
+
+        Raises:
+            InputError: if the network lacks one of `classes`, or there are fewer than two.
+        """
+        return session if self._only is None else SubsetSession(session, self._only)
+
+    @property
+    def _only(self) -> list[str] | None:
+        """The names in `classes`. YAML reads names such as 3 as numbers."""
+        names = self.classes.split(",") if isinstance(self.classes, str) else self.classes
+        return None if names is None else list(map(str, names))
+
     def open(self, session: Session) -> IndexedImages:
         """Open the images, preprocessed as a session expects. Images of classes that the network lacks are left out.
 
@@ -87,9 +101,7 @@ class EvaluationData:
         source = name_source(self.source)
         if self.class_names is not None:
             table = name_numbers(table, read_class_names(self.class_names), source=source)
-        only = self.classes.split(",") if isinstance(self.classes, str) else self.classes
-        only = None if only is None else list(map(str, only))
-        table = match_classes(table, spec.labels, source=f"--data {source}", only=only)
+        table = match_classes(table, spec.labels, source=f"--data {source}", only=self._only)
         transform = evaluator.transform(spec.preprocessing, wanted=session.input)
         return IndexedImages(table, transform=transform, on_error=self.on_error)
 
@@ -199,6 +211,7 @@ def evaluate_session(
         track: gets the batches while they are evaluated.
         watch: gets every batch and its answers.
     """
+    session = data.limit(session)
     evaluator = evaluator_of(session.spec.task)
     decoder = make_decoder(session.decoder, session.spec, overrides=evaluator.decoding)
 
@@ -217,7 +230,7 @@ def evaluate_session(
         engine=session.engine,
         artefact=session.artefact,
         data=data,
-        served=dataset.served,
+        served=dataset.table.served,
         left_out=describe_left_out(dataset.table.left_out),
     )
 

@@ -1,6 +1,16 @@
 """Options of commands and keys of recipes, both made from typed signatures."""
 
 from parckit.options.parser import Parser, verb_parser
-from parckit.options.values import ClassCount, Seed, Threads, beside, parse_counts, parse_size
+from parckit.options.values import ClassCount, Seed, Threads, beside, parse_counts, parse_size, place_beside
 
-__all__ = ["ClassCount", "Parser", "Seed", "Threads", "beside", "parse_counts", "parse_size", "verb_parser"]
+__all__ = [
+    "ClassCount",
+    "Parser",
+    "Seed",
+    "Threads",
+    "beside",
+    "parse_counts",
+    "parse_size",
+    "place_beside",
+    "verb_parser",
+]

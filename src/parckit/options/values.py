@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jsonargparse.typing import restricted_number_type
 
-from parckit.contract import CONTRACT_FILE, InputError
+from parckit.contract import CONTRACT_FILE, InputError, check_target, find_obstacle
 
 Seed = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)], docstring="a seed that numpy accepts")
 
@@ -44,3 +44,27 @@ def beside(artefact: Path, ending: str) -> Path:
     whole = artefact.resolve()
     whole = next((folder for folder in whole.parents if (folder / CONTRACT_FILE).is_file()), whole)
     return whole.with_name((whole.name if whole.is_dir() else whole.stem) + ending)
+
+
+def place_beside(artefact: Path, ending: str, *, wanted: Path | None, option: str) -> tuple[Path, str | None]:
+    """Return the path of a result: where the user wants it, or `beside` the model.
+
+    Nobody asked for a file beside the model. So, if it cannot be written, it may be left out.
+
+    Args:
+        artefact: the checkpoint or bundle.
+        ending: end of the file's name beside the model.
+        wanted: the value of the option; None if it is not given.
+        option: name of the option.
+
+    Returns:
+        The path, and why it cannot be written if nobody asked for it; None if it can.
+
+    Raises:
+        InputError: if the path that the user wants cannot be written.
+    """
+    if wanted is None:
+        path = beside(artefact, ending)
+        return path, find_obstacle(path)
+    check_target(wanted, option=option)
+    return wanted, None

@@ -153,6 +153,18 @@ def _naming(name: str) -> Generator[None]:
         raise InputError(f"{name}: cannot be read as an image ({reason})") from error
 
 
+def find_format(path: Path) -> str | None:
+    """Return Pillow's name of the format that a file begins with, without reading the pixels; None if it is no image.
+
+    MPO means several JPEGs in one file, which some phones write; it counts as JPEG.
+    """
+    try:
+        with reading(str(path)), Image.open(path, formats=readable_formats()) as image:
+            return "JPEG" if image.format == "MPO" else image.format
+    except Exception:
+        return None
+
+
 @cache
 def readable_formats() -> tuple[str, ...]:
     """Return those of IMAGE_FORMATS that can be read here."""

@@ -68,11 +68,13 @@ class Listing(NamedTuple):
         folders: names of the folders in it, sorted. Links to folders count.
         links: those of `folders` that are links.
         files: names of the files, sorted. Links that lead nowhere count: their picture is missing.
+        dangling: those of `files` that are links that lead nowhere.
     """
 
     folders: list[str]
     links: set[str]
     files: list[str]
+    dangling: set[str]
 
 
 def list_folder(folder: str, *, left_out: list[LeftOut]) -> Listing:
@@ -84,6 +86,7 @@ def list_folder(folder: str, *, left_out: list[LeftOut]) -> Listing:
     folders: list[str] = []
     links: set[str] = set()
     files: list[str] = []
+    dangling: set[str] = set()
     for entry in _scan(folder):
         name = entry.name
         if is_leftover(name):
@@ -91,11 +94,14 @@ def list_folder(folder: str, *, left_out: list[LeftOut]) -> Listing:
         elif _is(entry, "folder"):
             folders.append(name)
             links.update({name} if entry.is_symlink() else ())
-        elif _is(entry, "file") or entry.is_symlink():
+        elif _is(entry, "file"):
             files.append(name)
+        elif entry.is_symlink():
+            files.append(name)
+            dangling.update(() if Path(entry.path).exists() else {name})
         else:
             left_out.append(LeftOut(entry.path, "special", "not a regular file"))
-    return Listing(sorted(folders), links, sorted(files))
+    return Listing(sorted(folders), links, sorted(files), dangling)
 
 
 def _scan(folder: str) -> Iterator["os.DirEntry[str]"]:
@@ -124,8 +130,8 @@ def subfolders(folder: str, *, left_out: list[LeftOut]) -> Listing:
     return listing._replace(folders=kept)
 
 
-def walk(top: str, *, left_out: list[LeftOut]) -> list[tuple[str, list[str]]]:
-    """Return all folders in `top` with the names of their files, both sorted. Links to folders are followed.
+def walk(top: str, *, left_out: list[LeftOut]) -> list[tuple[str, Listing]]:
+    """Return all folders in `top` with what is in them, sorted. Links to folders are followed.
 
     Every folder is listed once, whatever leads to it: a link to a folder that is listed anyway, or that contains
     `top`, goes to `left_out`.
@@ -135,7 +141,7 @@ def walk(top: str, *, left_out: list[LeftOut]) -> list[tuple[str, list[str]]]:
     """
     real_top = os.path.realpath(top)
     visited = {str(parent) for parent in Path(real_top).parents}
-    listed: list[tuple[str, list[str]]] = []
+    listed: list[tuple[str, Listing]] = []
     # Links are followed when all real folders have been listed, so that links never decide where a file is found.
     folders, links = deque([(top, real_top)]), deque[tuple[str, str]]()
     while folders or links:
@@ -145,14 +151,14 @@ def walk(top: str, *, left_out: list[LeftOut]) -> list[tuple[str, list[str]]]:
             continue
         visited.add(real)
         listing = subfolders(path, left_out=left_out)
-        listed.append((path, listing.files))
+        listed.append((path, listing))
         for name in listing.folders:
             inner = f"{path}{os.sep}{name}"
             if name in listing.links:
                 links.append((inner, os.path.realpath(inner)))
             else:
                 folders.append((inner, f"{real}{os.sep}{name}"))
-    return sorted(listed)
+    return sorted(listed, key=lambda pair: pair[0])
 
 
 def pictures(top: str, *, endings: Collection[str], left_out: list[LeftOut]) -> list[str]:
@@ -163,19 +169,19 @@ def pictures(top: str, *, endings: Collection[str], left_out: list[LeftOut]) -> 
     """
     accepted = tuple(endings)
     paths: list[str] = []
-    for folder, names in walk(top, left_out=left_out):
-        for name in names:
+    for folder, listing in walk(top, left_out=left_out):
+        for name in listing.files:
             path = f"{folder}{os.sep}{name}"
             if name.lower().endswith(accepted):
                 paths.append(path)
             else:
-                left_out.append(refused_ending(path))
+                left_out.append(refused_ending(path, is_dangling=name in listing.dangling))
     return paths
 
 
-def refused_ending(path: str) -> LeftOut:
-    """Return why a file without one of the accepted endings is left out."""
-    if not Path(path).exists():
+def refused_ending(path: str, *, is_dangling: bool) -> LeftOut:
+    """Return why a file without one of the accepted endings is left out; `is_dangling` tells of a link to nowhere."""
+    if is_dangling:
         return LeftOut(path, "link", "leads nowhere")
     ending = Path(path).suffix.lower()
     return LeftOut(path, "ending", ending or "without ending")

@@ -47,7 +47,7 @@ def evaluate_with_mistakes(
 
     If there are few mistakes, the right answers with the lowest confidence follow.
     """
-    watch = _Watch(session=session)
+    watch = _Watch(session=data.limit(session))
     evaluation = evaluate_session(session, data, track=track, watch=watch.keep)
     doubtful = watch.doubtful[: max(0, _FEW - len(watch.mistakes))]
     return evaluation, tuple(watch.mistakes + doubtful)

@@ -1,5 +1,6 @@
 """Accuracy and speed as a page shows them, from evaluations of now and from records of before."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from parckit.contract import InputError, from_plain
 from parckit.data import Source, name_source
-from parckit.measure.evaluation import Evaluation
+from parckit.measure.evaluation import Evaluation, EvaluationData
 from parckit.measure.latency import Timing
 from parckit.measure.records import Record
 
@@ -36,7 +37,7 @@ class Accuracy:
         tables: results that are not scalars, by name; empty if they are not known.
         images: number of images.
         source: the data.
-        split: the part of it that was asked for.
+        options: options of `parckit eval` that choose what of the source is evaluated.
         served: what of the source was used.
         machine: where it was measured.
         date: when, UTC, ISO 8601.
@@ -50,7 +51,7 @@ class Accuracy:
     tables: Mapping[str, npt.NDArray[np.generic]]
     images: int
     source: str
-    split: str
+    options: tuple[str, ...]
     served: str
     machine: str
     date: str
@@ -63,7 +64,7 @@ class Accuracy:
     @property
     def command(self) -> tuple[str, ...]:
         """Verb and options that measure it again, without the network."""
-        return ("eval", "--data", self.source, *(() if self.split == "test" else ("--data.split", self.split)))
+        return ("eval", "--data", self.source, *self.options)
 
     def repeats(self, other: "Accuracy") -> bool:
         """Return whether both tell of the same network, engine and data."""
@@ -119,11 +120,26 @@ def accuracy_of(evaluation: Evaluation, *, model: str, machine: str, date: str) 
         tables=score.tables,
         images=score.images,
         source=name_source(evaluation.data.source),
-        split=evaluation.data.split,
+        options=_options(asdict(evaluation.data)),
         served=evaluation.served,
         machine=machine,
         date=date,
     )
+
+
+def _options(data: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the options of `parckit eval` that choose what of a source is evaluated, without the usual values.
+
+    Args:
+        data: fields of `EvaluationData`; an older record may lack some.
+    """
+    usual = asdict(EvaluationData(source=""))
+    options: list[str] = []
+    for name in ("split", "classes", "class_names", "on_error", "max_broken"):
+        value = data.get(name, usual[name])
+        if value != usual[name]:
+            options += [f"--data.{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
+    return tuple(options)
 
 
 def record_values(evaluation: Evaluation, *, model: Path) -> dict[str, object]:
@@ -194,7 +210,7 @@ def _read_accuracy(record: Record) -> Accuracy:
         tables={name: _to_array(table) for name, table in tables.items()},
         images=int(cast("int", values["images"])),
         source=name_source(cast("Source", data["source"])),
-        split=str(data["split"]),
+        options=_options(data),
         served=str(data["served"]),
         machine=record.machine,
         date=record.date,

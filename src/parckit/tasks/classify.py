@@ -142,10 +142,12 @@ class Classify(TrainingTask):
         """
         if self._class_weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=self._label_smoothing)
+        # A trainer with `*-true` precision changes the type of the weights; the loss is exact to float32 or better.
+        precise = torch.promote_types(logits.dtype, torch.float32)
         losses = F.cross_entropy(
-            logits.float(),
-            targets.float() if targets.is_floating_point() else targets,
-            weight=self._class_weights,
+            logits.to(precise),
+            targets.to(precise) if targets.is_floating_point() else targets,
+            weight=self._class_weights.to(precise),
             label_smoothing=self._label_smoothing,
             reduction="none",
         )

@@ -6,7 +6,7 @@ from typing import final, get_args
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
-from parckit.contract import InputError, Preprocessing
+from parckit.contract import InputError, Preprocessing, read_class_names
 from parckit.data import (
     MOST_WORKERS,
     Batch,
@@ -26,7 +26,6 @@ from parckit.data import (
     name_numbers,
     name_source,
     order_classes,
-    read_class_names,
     train_loader,
 )
 from parckit.tasks.module import MIN_BATCH

@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from parckit.contract import InputError, NetworkSpec, Preprocessing
-from parckit.data import read_class_names
+from parckit.contract import InputError, NetworkSpec, Preprocessing, read_class_names
 from parckit.models import create_model, preprocessing_of
 from parckit.networks import check_input, names_checkpoint, open_checkpoint
 from parckit.tasks.weights import pretrained_labels

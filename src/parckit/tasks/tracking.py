@@ -66,13 +66,17 @@ class TrackedRuns(Callback):
             project = os.environ.get("WANDB_PROJECT", _PROJECT)
             return WandbLogger(out.name, save_dir=out, id=identity or uuid4().hex[:8], project=project)
         database = f"sqlite:///{(out / 'mlflow.db').as_posix()}"
-        return MLFlowLogger(
+        server = os.environ.get("MLFLOW_TRACKING_URI", database)
+        logger = MLFlowLogger(
             os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT),
             run_name=out.name,
-            tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", database),
+            tracking_uri=server,
             artifact_location=(out / "mlflow").as_uri() if "MLFLOW_TRACKING_URI" not in os.environ else None,
             run_id=identity,
         )
+        if identity is not None:
+            _check_mlflow_run(logger, identity, server=server, identities=self._path)
+        return logger
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,6 +104,24 @@ class TrackedRuns(Callback):
             for logger in self._by_name.values() if self._is_open else ():
                 if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
                     logger.experiment.finish(exit_code=code)
+
+
+@rank_zero_only
+def _check_mlflow_run(logger: MLFlowLogger, identity: str, *, server: str, identities: Path) -> None:
+    """Check that the run with which a training goes on is still at the server.
+
+    Raises:
+        InputError: if it was deleted, or the server does not answer.
+    """
+    try:
+        is_deleted = logger.experiment.get_run(identity).info.lifecycle_stage == "deleted"
+    except Exception as error:
+        if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
+            raise InputError(f"--logger mlflow: {server}: {' '.join(str(error).split())}") from error
+        is_deleted = True
+    if is_deleted:
+        advice = f"restore it, or delete {identities} to begin new runs"
+        raise InputError(f"--logger mlflow: the run {identity} was deleted at {server}; {advice}")
 
 
 def _read_identities(path: Path) -> Mapping[str, str]:
