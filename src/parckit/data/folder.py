@@ -17,6 +17,7 @@ from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.splits import NAMED, SPELLINGS, Named, Part, Split, find_splits, held_out, resolve_split
+from parckit.data.targets import ClassTargets, LabelTargets, strata_of
 from parckit.processing import IMAGE_EXTENSIONS, LeftOut, load_image, pictures, refused_ending, subfolders
 
 HOLDOUT_PERCENT = 10
@@ -33,7 +34,7 @@ class FileTable:
     Attributes:
         labels: class names of the split by index, sorted.
         served: which part of the source serves as the split.
-        targets: class index of every image.
+        targets: class or labels of every image.
         paths: path of every image, as bytes in one array. A list of strings would be copied into the memory of every
             worker, because reading a string changes its reference count.
         left_out: what is not read.
@@ -41,7 +42,7 @@ class FileTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     paths: NDArray[np.bytes_]
     left_out: tuple[LeftOut, ...] = ()
 
@@ -166,16 +167,36 @@ def _take(
         lone = folder / labels[counts.index(1)]
         raise InputError(f"{lone}: one image cannot be both trained on and held out; add images, or use split 'all'")
     names = [path[len(str(folder)) + 1 :].replace(os.sep, "/") for path, _ in samples]
-    return keep_part(samples, names=names, part=part)
+    outside = choose_held_out(names, classes=classes)
+    return [sample for index, sample in enumerate(samples) if (index in outside) == (part == "held_out")]
 
 
-def keep_part(samples: list[tuple[str, int]], *, names: list[str], part: Part) -> list[tuple[str, int]]:
-    """Return the samples that are held out of a split, or those that are kept in it. Every class has two or more.
+def choose_held_out(names: list[str], *, classes: list[int]) -> set[int]:
+    """Return the indices of the samples that are held out of `train`. Every class has two samples or more.
 
     Args:
-        samples: path and class index.
         names: different names, which decide what is held out.
-        part: the wanted part.
+        classes: class of every sample.
     """
-    outside = held_out(names, classes=[target for _, target in samples], percent=HOLDOUT_PERCENT, salt=_SALT)
-    return [sample for index, sample in enumerate(samples) if (index in outside) == (part == "held_out")]
+    return held_out(names, classes=classes, percent=HOLDOUT_PERCENT, salt=_SALT)
+
+
+def choose_held_out_images(names: list[str], *, targets: LabelTargets, source: str) -> set[int]:
+    """Return the indices of the images with several labels that are held out of `train`, some of every stratum.
+
+    An image that is alone in its stratum is trained on.
+
+    Args:
+        names: different names, which decide what is held out.
+        targets: labels of every image.
+        source: name of the source in errors.
+
+    Raises:
+        InputError: if every image is alone.
+    """
+    strata = strata_of(targets)
+    members = np.flatnonzero(np.bincount(strata)[strata] > 1).tolist()
+    if not members:
+        raise InputError(f"{source}: has too few images to hold out some of every label; add images")
+    outside = choose_held_out([names[index] for index in members], classes=strata[members].tolist())
+    return {members[index] for index in outside}

@@ -3,7 +3,7 @@
 NAME is a data set on the hub. The library downloads it once into its cache. PATH is a local folder; see
 `parckit.data.tables`. If there are several columns of images or classes, `?image=COLUMN&label=COLUMN` chooses one, as
 in `hf://cifar100?label=fine_label`. The classes are a column of type `ClassLabel`, or of whole numbers or strings: then
-the classes are its values, sorted.
+the classes are its values, sorted. If images have several labels, the column holds lists of these.
 
 A split without labels counts as missing; the hub writes -1 for hidden labels, others leave the cell empty.
 `parckit.data.splits` says what serves as a missing split. If a part of `train` is held out, it is the same share as in
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data.folder import HOLDOUT_PERCENT
+from parckit.data.folder import HOLDOUT_PERCENT, choose_held_out_images
 from parckit.data.splits import Named, Part, Split, held_out, resolve_split, sort_labels
 from parckit.data.tables import load_tables
+from parckit.data.targets import ClassTargets, LabelTargets, concatenate, have_several_labels, renumber
 from parckit.processing import LeftOut, decode_image, load_image
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class HuggingFaceTable:
     Attributes:
         labels: class names by index.
         served: which part of the source serves as the split.
-        targets: class index of every image.
+        targets: class or labels of every image.
         split: name of the split in errors.
         rows: the column of images, not decoded.
         numbers: row number of every image.
@@ -63,7 +64,7 @@ class HuggingFaceTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     split: str
     rows: "Dataset"
     numbers: NDArray[np.int64]
@@ -85,12 +86,13 @@ class HuggingFaceTable:
         return load_image(path or "") if data is None else decode_image(data, name=self.name(index))
 
 
-def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
+def open_huggingface(source: str, *, split: Split, several_labels: bool = False) -> HuggingFaceTable:
     """Open a split of a data set.
 
     Args:
         source: `hf://...`, as described at the top of this module.
         split: the wanted split; see `parckit.data.splits`.
+        several_labels: an image may have any number of labels, not one class.
 
     Raises:
         InputError: if the package `datasets` is not installed, the data set cannot be loaded, or it does not have the
@@ -100,13 +102,16 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
     address, _, query = source.removeprefix(SCHEME).partition("?")
     left_out: list[LeftOut] = []
     parts = load_tables(address, source=source, left_out=left_out)
-    image, label = _columns(next(iter(parts.values())), query=query, source=source)
-    is_plain = _is_plain(next(iter(parts.values())), label)
-    classes = {name: _classes(rows, label=label, is_plain=is_plain) for name, rows in parts.items()}
-    present: dict[Named, Dataset] = {name: rows for name, rows in parts.items() if (classes[name][1] >= 0).all()}
+    first = next(iter(parts.values()))
+    image, label = _columns(first, query=query, source=source, several_labels=several_labels)
+    # The columns of all splits are read alike, though a hidden one may be of another type.
+    read = _label_sets if _is_list(first, label) else _values if _is_plain(first, label) else _classes
+    classes = {name: read(rows, label) for name, rows in parts.items()}
+    hidden = {name: _count_hidden(targets) for name, (_, targets) in classes.items()}
+    present: dict[Named, Dataset] = {name: rows for name, rows in parts.items() if not hidden[name]}
     for name in parts.keys() - present.keys():
-        targets = classes[name][1]
-        left_out.append(LeftOut(name, "split", f"{int((targets < 0).sum())} of its {len(targets)} rows have no class"))
+        rows = len(classes[name][1])
+        left_out.append(LeftOut(name, "split", f"{hidden[name]} of its {rows} rows have no class"))
     if not present:
         raise InputError(f"{source}: no split has a class in column {label!r} for every row")
     # Choose the split, and the rows of it that belong to the wanted part.
@@ -130,7 +135,7 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
     )
 
 
-def _columns(rows: "Dataset", *, query: str, source: str) -> tuple[str, str]:
+def _columns(rows: "Dataset", *, query: str, source: str, several_labels: bool) -> tuple[str, str]:
     """Return the names of the columns of images and of classes."""
     from datasets import ClassLabel, Image  # noqa: PLC0415
 
@@ -140,10 +145,11 @@ def _columns(rows: "Dataset", *, query: str, source: str) -> tuple[str, str]:
     images = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
     classes = [name for name, feature in rows.features.items() if isinstance(feature, ClassLabel)]
     plain = [name for name in rows.features if _is_plain(rows, name)]
-    usual = classes or [name for name in plain if name in _USUAL]
+    lists = [name for name in rows.features if several_labels and _is_list(rows, name)]
+    usual = lists or classes or [name for name in plain if name in _USUAL]
     image = _one(wanted.get("image", images), among=images, option="image", kind="type Image", source=source)
-    kind = "type ClassLabel, or of whole numbers or strings,"
-    label = _one(wanted.get("label", usual), among=[*classes, *plain], option="label", kind=kind, source=source)
+    kind = f"type ClassLabel, or of whole numbers or strings, {'or of lists of these, ' * several_labels}"
+    label = _one(wanted.get("label", usual), among=[*lists, *classes, *plain], option="label", kind=kind, source=source)
     return image, label
 
 
@@ -156,19 +162,58 @@ def _one(names: Sequence[str], *, among: Sequence[str], option: str, kind: str, 
 
 def _is_plain(rows: "Dataset", name: str) -> bool:
     """Tell whether a column holds whole numbers or strings."""
+    return _is_plain_feature(rows.features[name])
+
+
+def _is_plain_feature(feature: object) -> bool:
     from datasets import Value  # noqa: PLC0415
 
-    feature = rows.features[name]
     return isinstance(feature, Value) and feature.dtype.startswith(_PLAIN)
 
 
-_Classes = tuple[tuple[str, ...], NDArray[np.int64]]
-"""The class names of a split, and the class index of every row; -1 if it is hidden."""
+def _is_list(rows: "Dataset", name: str) -> bool:
+    """Tell whether a column holds lists of classes, of whole numbers or of strings."""
+    from datasets import ClassLabel, LargeList, List  # noqa: PLC0415
+
+    feature = rows.features[name]
+    if not isinstance(feature, List | LargeList):
+        return False
+    return isinstance(feature.feature, ClassLabel) or _is_plain_feature(feature.feature)
 
 
-def _classes(rows: "Dataset", *, label: str, is_plain: bool) -> _Classes:
-    if not is_plain:
-        return tuple(rows.features[label].names), _targets(rows, label)
+_Classes = tuple[tuple[str, ...], ClassTargets | LabelTargets]
+"""The class names of a split, and the targets of every row; class -1 is hidden."""
+
+
+def _count_hidden(targets: ClassTargets | LabelTargets) -> int:
+    """Return the number of rows whose class is hidden; if no row has a label, all labels are hidden."""
+    if have_several_labels(targets):
+        return 0 if targets.any() else len(targets)
+    return int((targets < 0).sum())
+
+
+def _label_sets(rows: "Dataset", label: str) -> _Classes:
+    from datasets import ClassLabel  # noqa: PLC0415
+
+    cells = cast("list[list[str | int] | None]", list(rows.select_columns([label])[:][label]))
+    item = rows.features[label].feature
+    names = item.names if isinstance(item, ClassLabel) else None
+    values = [
+        [str(value).strip() if names is None else str(names[int(value)]) for value in cell or ()] for cell in cells
+    ]
+    labels = tuple(names) if names is not None else sort_labels(value for row in values for value in row)
+    index_of = {name: index for index, name in enumerate(labels)}
+    targets = np.zeros((len(values), len(labels)), dtype=np.bool_)
+    for number, row in enumerate(values):
+        targets[number, [index_of[value] for value in row]] = True
+    return labels, targets
+
+
+def _classes(rows: "Dataset", label: str) -> _Classes:
+    return tuple(rows.features[label].names), _targets(rows, label)
+
+
+def _values(rows: "Dataset", label: str) -> _Classes:
     values = _names(rows, label)
     labels = sort_labels({value for value in values if value is not None})
     index_of = {value: index for index, value in enumerate(labels)}
@@ -181,8 +226,11 @@ def _join(parts: Sequence[_Classes]) -> _Classes:
     if any(names != labels for names, _ in others):
         labels = sort_labels({name for names, _ in parts for name in names})
     index_of = {name: index for index, name in enumerate(labels)}
-    renumbered = [np.array([index_of[name] for name in names], dtype=np.int64)[targets] for names, targets in parts]
-    return labels, np.concatenate(renumbered)
+    renumbered = [
+        renumber(targets, np.array([index_of[name] for name in names], dtype=np.int64), classes=len(labels))
+        for names, targets in parts
+    ]
+    return labels, concatenate(renumbered)
 
 
 def _names(rows: "Dataset", label: str) -> list[str | None]:
@@ -195,11 +243,15 @@ def _targets(rows: "Dataset", label: str) -> NDArray[np.int64]:
     return np.asarray(rows.select_columns([label]).with_format("numpy")[:][label], dtype=np.int64)
 
 
-def _row_numbers(targets: NDArray[np.int64], *, part: Part, source: str) -> NDArray[np.int64]:
+def _row_numbers(targets: ClassTargets | LabelTargets, *, part: Part, source: str) -> NDArray[np.int64]:
     """Return the numbers of the rows that belong to a part of a split."""
     rows = np.arange(len(targets))
     if part == "whole":
         return rows
+    if have_several_labels(targets):
+        labels = cast("LabelTargets", targets)
+        outside = choose_held_out_images(list(map(str, rows)), targets=labels, source=source)
+        return rows[np.isin(rows, list(outside)) == (part == "held_out")]
     try:
         outside = held_out(list(map(str, rows)), classes=targets.tolist(), percent=HOLDOUT_PERCENT, salt=_SALT)
     except ValueError as error:

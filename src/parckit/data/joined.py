@@ -9,6 +9,7 @@ from PIL import Image
 
 from parckit.data.datasets import Table
 from parckit.data.splits import sort_labels
+from parckit.data.targets import ClassTargets, LabelTargets, concatenate, renumber
 from parckit.processing import LeftOut
 
 
@@ -19,14 +20,14 @@ class JoinedTable:
     Attributes:
         labels: class names by index.
         served: which parts of the sources serve as the split.
-        targets: class index of every picture.
+        targets: class or labels of every picture.
         tables: the tables.
         ends: number of pictures in the tables up to and including each one.
     """
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     tables: tuple[Table, ...]
     ends: NDArray[np.int64]
 
@@ -57,14 +58,16 @@ def join_tables(tables: Sequence[Table]) -> JoinedTable:
     labels = orders.pop() if len(orders) == 1 else sort_labels(label for table in tables for label in table.labels)
     index_of = {label: index for index, label in enumerate(labels)}
     targets = [
-        np.array([index_of[label] for label in table.labels], dtype=np.int64)[np.asarray(table.targets, dtype=np.int64)]
+        renumber(
+            table.targets, np.array([index_of[label] for label in table.labels], dtype=np.int64), classes=len(labels)
+        )
         for table in tables
     ]
     served = dict.fromkeys(table.served for table in tables)
     return JoinedTable(
         labels=labels,
         served=" and ".join(served),
-        targets=np.concatenate(targets),
+        targets=concatenate(targets),
         tables=tuple(tables),
         ends=np.cumsum([len(part) for part in targets]),
     )
