@@ -128,7 +128,12 @@ def _judge_labels(answer: LabelPrediction, target: Any, labels: Sequence[str]) -
     wrong = set(truth) ^ set(answer.labels)
     confidence = max(sure[label] for label in wrong) if wrong else min(sure.values())
     told = [label for label in labels if label in answer.labels]
-    return Judgement(*(", ".join(names) or _NO_LABEL for names in (truth, told)), confidence, is_right=not wrong)
+    return Judgement(
+        truth=", ".join(truth) or _NO_LABEL,
+        answer=", ".join(told) or _NO_LABEL,
+        confidence=confidence,
+        is_right=not wrong,
+    )
 
 
 _NO_LABEL = "no label"
