@@ -120,7 +120,7 @@ def test_a_report_shows_labels(bundle, pairs, parckit):
 def test_a_heat_map_tells_probabilities_that_do_not_add_up_to_1(run, pairs, tmp_path, parckit):
     said = parckit("cam", run / "best.ckpt", pairs.parent / "181.png", "--out", tmp_path / "cam.png")
     answer = parckit("predict", run / "best.ckpt", pairs.parent / "181.png")
-    rows = [re.findall(r"(digit \d) +│ +([\d.]+) │ (yes|no)", text) for text in (said, answer)]
+    rows = [re.findall(r"(digit \d) +│ +([\d.]+) │ +([\d.]+) │ (yes|no)", text) for text in (said, answer)]
     assert len(rows[0]) == 3
     assert rows[0] == rows[1]
 

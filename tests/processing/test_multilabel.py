@@ -38,7 +38,7 @@ def test_there_is_one_threshold_or_one_for_every_class():
 def test_an_answer_shows_what_is_present_and_the_most_probable():
     first, second = decode(top=1)
     assert [row[0] for row in first.rows()] == ["bee", "cat"]
-    assert second.rows() == [("bee", "30.0", "no")]
+    assert second.rows() == [("bee", "30.0", "50.0", "no")]
     plain = json.loads(json.dumps(first.to_plain()))
     assert [(entry["class"], entry["present"]) for entry in plain] == [("bee", True), ("cat", True)]
     assert str(second).splitlines()[0] == "no label"

@@ -49,12 +49,14 @@ def draw_bars(picture: Image.Image, bars: Sequence[Bar]) -> Image.Image:
         top = picture.height + 4 + _ROW_HEIGHT * number
         name, name_font = letter(bar.label, size=_FONT_SIZE, width=left - 16)
         pen.text((left - 8, top + _ROW_HEIGHT // 2), name, fill=_INK, font=name_font, anchor="rm")
+        mark = None if bar.threshold is None else left + round((right - left) * bar.threshold)
         if bar.probability is not None:
             end = left + round((right - left) * bar.probability)
             pen.rectangle((left, top + 5, end, top + _ROW_HEIGHT - 5), fill=_FAINT if bar.is_faint else _BAR)
-            pen.text((end + 8, top + _ROW_HEIGHT // 2), bar.share, fill=_INK, font=font, anchor="lm")
-        if bar.threshold is not None:
-            mark = left + round((right - left) * bar.threshold)
+            # The number stands behind bar and mark.
+            place = max(end, end if mark is None else mark) + 8
+            pen.text((place, top + _ROW_HEIGHT // 2), bar.share, fill=_INK, font=font, anchor="lm")
+        if mark is not None:
             pen.line((mark, top + 2, mark, top + _ROW_HEIGHT - 2), fill=_INK, width=2)
     return canvas
 

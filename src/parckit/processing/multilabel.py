@@ -51,7 +51,7 @@ class LabelPrediction:
         top: number of classes to show at least, also if they are not present.
     """
 
-    columns: ClassVar[tuple[str, ...]] = ("class", "probability %", "present")
+    columns: ClassVar[tuple[str, ...]] = ("class", "probability %", "threshold %", "present")
     ranking: tuple[LabelScore, ...]
     top: int = 3
 
@@ -63,7 +63,12 @@ class LabelPrediction:
     def to_plain(self) -> list[dict[str, object]]:
         """Return the most probable classes and all that are present, the most probable one first."""
         return [
-            {"class": score.label, "probability": score.probability, "present": score.is_present}
+            {
+                "class": score.label,
+                "probability": score.probability,
+                "threshold": score.threshold,
+                "present": score.is_present,
+            }
             for score in self._shown()
         ]
 
@@ -72,9 +77,14 @@ class LabelPrediction:
         return draw_bars(picture, self._bars())
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Return a table's rows: a class, its probability in percent, and whether the picture shows it."""
+        """Return a table's rows: a class, its probability and threshold in percent, and whether it is present."""
         return [
-            (score.label, f"{100 * score.probability:.1f}", "yes" if score.is_present else "no")
+            (
+                score.label,
+                f"{100 * score.probability:.1f}",
+                f"{100 * score.threshold:.1f}",
+                "yes" if score.is_present else "no",
+            )
             for score in self._shown()
         ]
 
