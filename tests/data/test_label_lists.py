@@ -41,8 +41,8 @@ def test_a_column_holds_names(photos, mark, column):
 
 @pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("1.0", ""), (" 1", "0.0")])
 def test_every_class_has_a_column(photos, yes, no):
-    rows = [(f"x/{i:03}.png", *(yes if name in names else no for name in NAMES)) for i, names in enumerate(SETS)]
-    assert named(opened(write_list(photos / "a.csv", [("path", *NAMES), *rows]))) == SETS
+    rows = [(f"x/{i:03}.png", *(yes if name in names else no for name in NAMES), "") for i, names in enumerate(SETS)]
+    assert named(opened(write_list(photos / "a.csv", [("path", *NAMES, ""), *rows]))) == SETS
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,7 @@ def test_every_class_has_a_column(photos, yes, no):
             [("path", "labels"), ("x/000.png", "cat;;dog")],
             "line 2: labels 'cat;;dog': a name is empty, or is",
         ),
+        ([("path", "cat", "Cat"), ("x/000.png", "1", "0")], "a.csv: the first line names the column 'cat' twice"),
         ([("path", "labels"), ("x/000.png", "cat;cat")], "a name is empty, or is there twice"),
         ([("path", "labels"), ("x/000.png",)], r"line 2: has 1 cells; the first line has 2"),
         ([("path", "labels"), ("x/000.png", ""), ("x/001.png", "")], r"a.csv, all: no image has a label"),

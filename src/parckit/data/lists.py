@@ -155,7 +155,7 @@ def _csv_rows(lines: Iterator[str], *, path: Path, several_labels: bool) -> Iter
     columns = [name.casefold() for name in header]
     path_at = columns.index(_PATH)
     split_at = columns.index(_SPLIT) if _SPLIT in columns else None
-    labels_of = _reader(header, several_labels=several_labels)
+    labels_of = _reader(header, path=path, several_labels=several_labels)
     reader = csv.reader(lines, delimiter=delimiter)
     for cells in reader:
         if not any(cells):
@@ -188,7 +188,7 @@ _LabelsOf = Callable[[Sequence[str], str], tuple[str, ...]]
 """Takes the cells of a line, and the words for where they are; returns the labels of the image."""
 
 
-def _reader(header: Sequence[str], *, several_labels: bool) -> _LabelsOf:
+def _reader(header: Sequence[str], *, path: Path, several_labels: bool) -> _LabelsOf:
     """Return the function that finds the labels in a line."""
     columns = [name.casefold() for name in header]
     if not several_labels:
@@ -198,7 +198,10 @@ def _reader(header: Sequence[str], *, several_labels: bool) -> _LabelsOf:
         if name in columns:
             at = columns.index(name)
             return lambda cells, where: _split_labels(cells[at], where=where)
-    classes = {at: name for at, name in enumerate(header) if columns[at] not in (_PATH, _SPLIT)}
+    if twice := [name for name, times in Counter(columns).items() if name and times > 1]:
+        raise InputError(f"{path}: the first line names the column {twice[0]!r} twice")
+    # Spreadsheets may add columns without names.
+    classes = {at: name for at, name in enumerate(header) if name and columns[at] not in (_PATH, _SPLIT)}
     return lambda cells, where: tuple(
         name for at, name in classes.items() if _truth(cells[at], column=name, where=where)
     )
