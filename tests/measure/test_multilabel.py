@@ -84,3 +84,12 @@ def test_it_begins_anew(drawn):
     metric.reset()
     metric.update(answers(drawn[0][:50]), torch.tensor(drawn[1][:50], dtype=torch.float32))
     assert metric.tables()["class_images"].tolist() == drawn[1][:50].sum(0).tolist()
+
+
+def test_a_process_without_images_takes_part(drawn):
+    scores, truth = drawn
+    other, empty = measured(scores, truth), LabelMetric(CLASSES)
+    theirs = torch.cat(other._answers)
+    # What torchmetrics does before `compute` in a training of several processes.
+    empty._sync_dist(lambda ours, group: [ours, theirs])
+    assert empty.tables()["class_ap"][:-1].tolist() == other.tables()["class_ap"][:-1].tolist()
