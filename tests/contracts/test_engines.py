@@ -36,7 +36,8 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, tmp
     assert converter.refuses(spec, head_of(spec).outputs(spec)) is None
     (tmp_path / "made").mkdir()
     fused = fuse(network, size=(32, 48))
-    artefact = converter.convert(fused, spec, folder=tmp_path / "made", settings=ExportSettings())
+    decoder = head_of(spec).decoder(spec)
+    artefact = converter.convert(fused, spec, decoder=decoder, folder=tmp_path / "made", settings=ExportSettings())
     placed = place_artefact(artefact, made_in=tmp_path / "made", bundle=tmp_path)
     engine = load_engine(find_engine(name), what=name)
     x = images(32, 48, batch=3)

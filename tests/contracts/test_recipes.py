@@ -20,7 +20,9 @@ from golden_fixtures import needs_shared, official_input, read_train_facts
 from parckit.contract import InputError, NetworkSpec, Preprocessing, from_plain
 from parckit.data import AugmentSettings, MultiScale
 from parckit.networks import build_network
+from parckit.options import Parser
 from parckit.tasks import (
+    TASKS,
     AveragingSettings,
     Classify,
     MixingSettings,
@@ -70,9 +72,14 @@ def parser():
 
 
 @pytest.fixture(scope="module")
-def parse(parser):
+def parse():
     """Return a function that parses a recipe, every one of them once."""
-    return functools.cache(lambda name: parser.parse(["--config", name]))
+    return functools.cache(lambda name: parser_of(name).parse(["--config", name]))
+
+
+def parser_of(name: str) -> Parser:
+    """Return the parser of a recipe's task, which is the name of its folder."""
+    return recipe_parser(name.partition("/")[0])
 
 
 @pytest.fixture
@@ -124,6 +131,7 @@ def lr_at(config, *, epoch: int, step: int) -> float:
 
 def test_there_are_recipes_and_nothing_else():
     assert {"classify/digits_parcnet_xxs", "classify/cifar10_parcnet_xs", "classify/finetune_small"} <= {*NAMES}
+    assert {name.partition("/")[0] for name in NAMES} == {*TASKS}
     assert len(IMAGENET) == 11
     assert {path.suffix for path in FOLDER.rglob("*") if path.is_file()} == {".yaml"}
 
@@ -198,7 +206,13 @@ def test_an_unknown_key_is_an_error(name, group, parse_content):
 def test_its_model_takes_its_images(name, parse):
     config = parse(name)
     kwargs, preprocessing = config.model.kwargs or {}, preprocessing_of(config)
-    spec = NetworkSpec(backbone=config.model.name, backbone_kwargs=kwargs, labels=LABELS, preprocessing=preprocessing)
+    spec = NetworkSpec(
+        task=config.task.name,
+        backbone=config.model.name,
+        backbone_kwargs=kwargs,
+        labels=LABELS,
+        preprocessing=preprocessing,
+    )
     with torch.device("meta"):
         assert build_network(spec)(torch.empty(2, 3, *preprocessing.size)).shape == (2, len(LABELS))
 
@@ -216,11 +230,11 @@ def test_its_result_and_time_are_numbers(name):
 
 
 @every
-def test_its_command_is_its_own_and_parses(name, parser):
+def test_its_command_is_its_own_and_parses(name):
     words = dropwhile(lambda word: re.fullmatch(r"[A-Z_]+=\S*", word), shlex.split(head_of(name)["Command"]))
     program, verb, *options = words
     assert (program, verb, options[:2]) == ("parckit", "train", ["--config", name])
-    parser.parse(options)
+    parser_of(name).parse(options)
 
 
 @every_imagenet
@@ -330,6 +344,14 @@ def test_the_small_recipes_result_is_the_recorded_one():
     assert [float(share) for share in re.findall(r"([\d.]+) %", result)] == [
         round(record_of("finetune")["top1"][name], 2) for name in ("finetune_small", "imagenet")
     ]
+
+
+def test_the_multilabel_recipes_result_and_time_are_the_recorded_ones():
+    head, recorded = head_of("multilabel/finetune_small"), record_of("multilabel")
+    torch_says, engine_says = recorded["test_torch_threshold_one_half"], recorded["test_onnxruntime_best_thresholds"]
+    figures = [torch_says["map"], torch_says["f1_macro"], engine_says["f1_macro"]]
+    assert [float(share) for share in re.findall(r"([\d.]+) %", head["Result"])] == figures
+    assert head["Time"].startswith(f"{recorded['train_seconds'] / 60:.0f} minutes")
 
 
 def test_the_cifar10_recipes_result_and_time_are_the_recorded_ones():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parckit.contract import InputError, Preprocessing
-from parckit.data import eval_transform, image_loader, open_images
+from parckit.data import eval_transform, image_loader, open_images, open_table
 from parckit.data.checking import find_problems, inspect
 from parckit.data.checklist import list_members
 from parckit.data.huggingface import open_huggingface
@@ -159,6 +159,36 @@ def test_a_split_with_hidden_plain_classes_counts_as_missing(rows, saved, hidden
     table = open_huggingface(saved(validation=train, test=plain.add_column("label", hidden)), split="test")
     assert table.served == "val"
     assert [(entry.path, entry.cause) for entry in table.left_out] == [("test", "split")]
+
+
+LISTS = {
+    "numbers of classes": (datasets.List(datasets.ClassLabel(names=["cat", "dog", "elk"])), [[0, 1], [], [1], None]),
+    "strings": (datasets.List(datasets.Value("string")), [["cat", "dog"], [], ["dog"], None]),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_columns_of_lists_hold_several_labels(kind, rows, saved):
+    feature, values = LISTS[kind]
+    table = rows([0, 1, 0, 1]).remove_columns("label").add_column("tags", values, feature=feature)
+    opened = open_huggingface(saved(test=table), split="test", several_labels=True)
+    assert opened.labels == (("cat", "dog", "elk") if "numbers" in kind else ("cat", "dog"))
+    assert opened.targets[:, :2].tolist() == [[True, True], [False, False], [False, True], [False, False]]
+
+
+def test_several_labels_are_held_out_joined_and_hidden(rows, saved):
+    plain, feature = rows([0] * 30).remove_columns("label"), datasets.List(datasets.Value("string"))
+    train = plain.add_column(
+        "label", [["often"] + ["rare"] * (number % 10 == 0) for number in range(30)], feature=feature
+    )
+    hidden = plain.add_column("label", [[] for _ in range(30)], feature=feature)
+    source = saved(train=train, test=hidden)
+    parts = [open_huggingface(source, split=split, several_labels=True) for split in ("train", "val", "all")]
+    assert [part.targets.sum(axis=0).tolist() for part in parts] == [[26, 2], [4, 1], [30, 3]]
+    assert "30 of its 30 rows have no class" in parts[0].left_out[0].detail
+    assert open_table(source, split="val", several_labels=True).targets.shape == (4, 2)
+    with pytest.raises(InputError, match="one column of type ClassLabel"):
+        open_huggingface(source, split="all")
 
 
 def test_pictures_beside_the_table_are_read(tmp_path, picture):

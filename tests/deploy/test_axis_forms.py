@@ -15,6 +15,7 @@ from parckit.deploy import ExportSettings
 from parckit.deploy.convert.onnx import convert
 from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock
 from parckit.models import fuse
+from parckit.processing import CLASSIFY
 
 _LAYING_OUT = ("Expand", "Slice", "Reshape", "Transpose", "Concat", "Flatten")
 SIZE = (25, 10)  # one axis above and one below the length from which products are faster
@@ -37,7 +38,7 @@ def every_kind() -> nn.Module:
 
 def write(model: nn.Module, folder: Path, *, form: str = "auto", opset: int = 18, batch_size: int = 1) -> Path:
     settings = ExportSettings(opset=opset, form=form, batch_size=batch_size)
-    artefact = convert(fuse(model, size=SIZE), tiny_spec(SIZE), folder=folder, settings=settings)
+    artefact = convert(fuse(model, size=SIZE), tiny_spec(SIZE), decoder=CLASSIFY, folder=folder, settings=settings)
     return folder / artefact.main_file
 
 

@@ -42,6 +42,17 @@ def test_confusion_matrix_says_as_much_as_fits(classes, named, counted, tmp_path
     assert ("30" in seen and seen.count("70") == classes) == counted
 
 
+def test_average_precisions_show_the_worst_classes_first(tmp_path):
+    precisions, images = np.array([90.0, np.nan, 40.5]), np.array([7, 0, 3])
+    seen = words(plots.average_precisions(precisions, images, ("cat", "dog", "owl")), tmp_path)
+    assert [word for word in seen if word.endswith(")") and "images" not in word] == ["owl (3)", "cat (7)"]
+    assert {"40.5", "90.0"} <= {*seen}
+    many = plots.average_precisions(np.linspace(0, 100, 120), np.ones(120, np.int64), LABELS[120])
+    assert "the 40 lowest of 120 classes" in words(many, tmp_path)
+    with pytest.raises(ValueError, match="0 not 0"):
+        plots.average_precisions(precisions, np.zeros(3, np.int64), ("cat", "dog", "owl"))
+
+
 def test_confusion_cell_strength_is_the_share_of_its_row():
     confusion = np.array([[90, 10, 0], [0, 1, 0], [0, 0, 0]])
     figure = plots.confusion_matrix(confusion, ["a", "b", "c"])

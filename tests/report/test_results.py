@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
 from parckit.contract import InputError
 from parckit.measure.classification import confusion_tables
 from parckit.measure.evaluators import EVALUATORS
+from parckit.processing import LabelPrediction, LabelScore
 from parckit.report.results import RESULT_VIEWS, result_view, worst_rows
 
 TABLES = confusion_tables(np.array([[2, 1, 0], [0, 0, 0], [3, 0, 0]]))
@@ -15,13 +17,41 @@ def test_every_task_that_can_be_evaluated_can_be_shown():
 
 def test_classes_have_a_row_and_the_worst_come_first():
     rows = result_view("classify").class_rows(TABLES, ("cat", "dog", "owl"))
-    assert rows == [("cat", 3, (40.0, 200 / 3, 50.0)), ("dog", 0, (0.0, None, None)), ("owl", 3, (None, 0.0, 0.0))]
+    assert [row[:3] for row in rows] == [
+        ("cat", 3, (40.0, 200 / 3, 50.0)),
+        ("dog", 0, (0.0, None, None)),
+        ("owl", 3, (None, 0.0, 0.0)),
+    ]
     assert [row.label for row in worst_rows(rows, most=3)] == ["owl", "cat", "dog"]
     assert [row.label for row in worst_rows(rows, most=1)] == ["owl"]
 
 
 def test_the_picture_is_described_in_words():
     assert result_view("classify").describe(TABLES) == "2 of 6 images lie on the diagonal."
+
+
+def test_rows_of_labels_have_further_numbers():
+    tables = {f"class_{name}": np.array([50.0, np.nan]) for name in ("precision", "recall", "f1", "ap")}
+    tables |= {"class_images": np.array([4, 0]), "class_best_threshold": np.array([0.25, np.nan])}
+    rows = result_view("multilabel").class_rows(tables, ("cat", "dog"))
+    assert [row.values for row in rows] == [(0.25,), (None,)]
+    assert "1 classes lies between 50 and 50 %" in result_view("multilabel").describe(tables)
+
+
+@pytest.mark.parametrize(
+    ("target", "judgement"),
+    [
+        ([1, 0, 0], ("cat", "cat, dog", 0.8, False)),  # the dog is wrong
+        ([1, 1, 1], ("cat, dog, owl", "cat, dog", 0.7, False)),  # the owl is missing
+        ([0, 0, 1], ("owl", "cat, dog", 0.9, False)),  # of three mistakes, the surest one counts
+        ([1, 1, 0], ("cat, dog", "cat, dog", 0.7, True)),  # the least sure part of a right answer
+        ([0, 0, 0], ("no label", "cat, dog", 0.9, False)),
+    ],
+)
+def test_an_answer_with_several_labels_is_as_bad_as_its_worst_part(target, judgement):
+    shares = {"cat": 0.9, "dog": 0.8, "owl": 0.3}
+    answer = LabelPrediction(ranking=tuple(LabelScore(*pair, i, 0.5) for i, pair in enumerate(shares.items())))
+    assert result_view("multilabel").judge(answer, torch.tensor(target), tuple(shares)) == pytest.approx(judgement)
 
 
 def test_a_task_without_a_view_is_refused():

@@ -9,9 +9,9 @@ from parckit.cli.models import open_model
 from parckit.cli.tables import show, tell
 from parckit.contract import InputError, check_target
 from parckit.measure.cam import class_activation, last_layer
-from parckit.networks import check_input
+from parckit.networks import check_input, head_of
 from parckit.options import Seed, parse_size, verb_parser
-from parckit.processing import fit, load_image, preprocess
+from parckit.processing import fit, load_image, make_decoder, preprocess
 from parckit.report.figures import picture_kind, save_figure
 from parckit.report.heatmaps import activation_map
 
@@ -44,14 +44,15 @@ def main(argv: list[str]) -> None:
         layer=layer,
         target=None if args.target is None else _find(args.target, labels),
     )
-    best = activation.probabilities.argsort()[::-1][:_TOP]
-    rows = [(labels[index], f"{100 * activation.probabilities[index]:.1f}") for index in best]
+    decoder = make_decoder(head_of(opened.spec).decoder(opened.spec), opened.spec, overrides={"top": _TOP})
+    (answer,) = decoder([activation.logits[None]], [])
+    rows = answer.rows()
     # Print the answer and draw the picture.
-    show(f"{args.image}: {args.model} ({opened.weights})", ("class", "probability %"), rows)
+    show(f"{args.image}: {args.model} ({opened.weights})", answer.columns, rows)
     figure = activation_map(
         np.asarray(fit(picture, preprocessing)[0]),
         activation.strength,
-        predictions=[f"{percent} % {label}" for label, percent in rows],
+        predictions=[f"{percent} % {label}" for label, percent, *_ in rows],
         about=[f"supports the class {labels[activation.target]}", f"layer {layer}"],
     )
     save_figure(figure, args.out)

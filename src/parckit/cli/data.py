@@ -11,7 +11,7 @@ from jsonargparse.typing import PositiveInt
 
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
-from parckit.contract import InputError, check_place
+from parckit.contract import InputError, Task, check_place
 from parckit.data import name_source
 from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
 from parckit.data.checklist import list_members
@@ -55,6 +55,8 @@ def _check_parser() -> Parser:
     parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
     source = "what training takes: folders, shards, lists of files, hf://NAME; of other folders all files are checked"
     parser.add_argument("source", type=str, nargs="+", help=source)
+    task = "what the images are for; multilabel reads several labels an image"
+    parser.add_argument("--task", type=Task, default="classify", help=task)
     smallest = "report images whose shorter side has fewer pixels as tiny"
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
     parser.add_argument("--threads", type=Threads, default=usable_cores(), help="number of files read at once")
@@ -110,8 +112,10 @@ def _print_counts(out: Path, counts: Mapping[Named, int]) -> None:
 
 
 def _check(args: Namespace) -> None:
+    from parckit.measure.evaluators import evaluator_of  # opens torchmetrics, which the other actions are spared
+
     # Read everything that training and evaluation see.
-    checklist = list_members(args.source)
+    checklist = list_members(args.source, open_table=evaluator_of(args.task).open_table)
     members = checklist.members
     inspected = track(inspect(members, threads=args.threads), description="checking", total=len(members))
     images = [inspection for inspection in inspected if inspection is not None]

@@ -21,15 +21,15 @@ _MOST_ROWS = 20
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("eval", description="Top-1, top-5, precision and recall on labelled images.")
+    description = "How good a network is on labelled images: the numbers of its task, and of every class."
+    parser = verb_parser("eval", description=description)
     parser.shorthands = {"--data": "--data.source"}
     parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or shipped weights' name")
     parser.add_class_arguments(EvaluationData, "data")
     add_choice(parser)
     parser.add_argument("--threads", type=int | None, default=None, help="threads of one inference")
-    parser.add_argument(
-        "--picture", type=Path | None, default=None, help="picture of the results: a confusion matrix; beside the model"
-    )
+    drawing = "picture of the results, such as a confusion matrix; by default beside the model"
+    parser.add_argument("--picture", type=Path | None, default=None, help=drawing)
     record = "also write the numbers to this JSON file"
     parser.add_argument("--record", type=Path | None, default=None, help=record)
     args = parser.read(argv)
@@ -70,9 +70,17 @@ def _show_classes(evaluation: Evaluation) -> None:
     *_, last = view.class_rates.values()
     title = f"the {len(rows)} of {len(every)} classes with the lowest {last}" if is_long else "by class"
     title += " (--record has all)" if is_long else ""
-    columns = ("class", view.class_count[1], *(f"{rate} %" for rate in view.class_rates.values()))
-    show(title, columns, [(row.label, str(row.counted), *map(_percent, row.rates)) for row in rows])
+    rates = (f"{rate} %" for rate in view.class_rates.values())
+    columns = ("class", view.class_count[1], *rates, *view.class_values.values())
+    show(
+        title,
+        columns,
+        [
+            (row.label, str(row.counted), *(_cell(rate, digits=1) for rate in row.rates), *map(_cell, row.values))
+            for row in rows
+        ],
+    )
 
 
-def _percent(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.1f}"
+def _cell(value: float | None, *, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

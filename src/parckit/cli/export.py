@@ -17,6 +17,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
     parser.add_class_arguments(ExportSettings, instantiate=False)
+    thresholds = "several labels an image: least probability of every class, a record of eval or {CLASS: NUMBER}"
+    parser.add_argument("--thresholds", type=Path | None, default=None, help=thresholds)
     args = parser.read(argv)
     check_place(args.out, option="--out")
     contract = export(
@@ -24,6 +26,7 @@ def main(argv: list[str]) -> None:
         args.out,
         size=None if args.size is None else parse_size(args.size),
         settings=ExportSettings(**{field.name: args[field.name] for field in fields(ExportSettings)}),
+        thresholds=args.thresholds,
     )
     show_bundle(contract, args.out)
 

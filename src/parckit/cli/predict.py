@@ -31,7 +31,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("images", type=str, nargs="+", help=HELP)
     add_choice(parser)
     parser.add_argument("--top", type=int | None, default=None, help="classes to show for each picture; 3 by default")
-    threshold = "least probability of an answer, 0 to 1; below it the answer is 'unknown'"
+    threshold = "least probability, 0 to 1: of an answer, else it is 'unknown'; of several labels, of every label"
     parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
     parser.add_argument("--draw", type=Path | None, default=None, help="folder for pictures with their answers")
     form = "how answers are printed; jsonl and csv print each one at once"

@@ -8,6 +8,7 @@ from parckit.contract.artefact import (
     InputSpec,
     OutputSpec,
     Precision,
+    Setting,
 )
 from parckit.contract.bundle import (
     CONTRACT_FILE,
@@ -39,13 +40,14 @@ from parckit.contract.preprocessing import LONGEST_SIDE, ChannelOrder, Fit, Inte
 from parckit.contract.printing import printable, reading, tell_warnings
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
 from parckit.contract.shipped import shipped_weights
-from parckit.contract.spec import SPEC_KEY, NetworkSpec, Task, check_label_encoding
+from parckit.contract.spec import CLASSIFIER, SPEC_KEY, NetworkSpec, Task, check_label_encoding
 from parckit.contract.version import VERSION
 
 __all__ = [
     "ADDED_LATER",
     "AVERAGE",
     "BEST",
+    "CLASSIFIER",
     "CONFIG",
     "CONTRACT_FILE",
     "DISK_ERRORS",
@@ -75,6 +77,7 @@ __all__ = [
     "ParckitError",
     "Precision",
     "Preprocessing",
+    "Setting",
     "Task",
     "add_artefact",
     "check_folder",

@@ -11,6 +11,8 @@ from parckit.contract.errors import InputError
 Precision = Literal["fp32", "fp16", "int8"]
 Layout = Literal["NCHW", "NHWC"]
 ElementType = Literal["float32", "uint8"]
+Setting = int | float | tuple[float, ...]
+"""A value that callers of a decoder may override: a number, or one number for every class."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LAYOUT = re.compile(r"[A-Z]+")
@@ -88,12 +90,13 @@ class DecoderSpec:
     Attributes:
         name: name of the decoder in `parckit.processing`.
         parameters: what it needs to know, such as the strides of the maps; fixed.
-        defaults: thresholds and counts that callers may override, with the values that hold otherwise.
+        defaults: thresholds and counts that callers may override, with the values that hold otherwise. A value may be a
+            list with one number for every class.
     """
 
     name: str
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
-    defaults: Mapping[str, int | float] = field(default_factory=dict[str, int | float])
+    defaults: Mapping[str, Setting] = field(default_factory=dict[str, Setting])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from parckit.contract.errors import InputError
 from parckit.contract.files import remove_leftovers, replacing
 from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.schema1 import contract_from_schema1
-from parckit.contract.spec import NetworkSpec
+from parckit.contract.spec import CLASSIFIER, NetworkSpec
 
 CONTRACT_FILE = "contract.json"
 SCHEMA = 2
@@ -202,7 +202,7 @@ def _digest_of(plain: Mapping[str, object]) -> str:
 def check_described(artefact: Artefact, spec: NetworkSpec) -> None:
     """Check that an artefact takes the images, and gives the outputs, that its network's description says.
 
-    A classifier has as many outputs as labels. The outputs of other tasks depend on the head.
+    A classifier has as many outputs as labels, for one class a picture or several. The outputs of other heads differ.
 
     Raises:
         InputError: if it does not.
@@ -210,7 +210,7 @@ def check_described(artefact: Artefact, spec: NetworkSpec) -> None:
     if artefact.input.channels != spec.preprocessing.channels:
         order = f"channel_order={spec.preprocessing.channel_order!r}"
         raise InputError(f"artefact {artefact.name!r}: takes {artefact.input.channels} channels, which is not {order}")
-    if spec.task != "classify":
+    if spec.head != CLASSIFIER:
         return
     (output, *others) = artefact.outputs
     if others or len(output.shape) != 2:

@@ -10,7 +10,11 @@ from parckit.contract.plain import from_plain, to_plain
 from parckit.contract.preprocessing import Preprocessing
 from parckit.contract.schema1 import is_schema1_spec, spec_from_schema1
 
-Task = Literal["classify", "detect", "segment"]
+Task = Literal["classify", "multilabel", "detect", "segment"]
+"""`"classify"` gives a picture one class, `"multilabel"` any number of them."""
+
+CLASSIFIER = "classifier"
+"""The head that timm's models have: one number for every class."""
 
 SPEC_KEY = "parckit"
 """Key of the spec in a Lightning checkpoint, in the metadata of a safetensors file and of an ONNX file."""
@@ -24,7 +28,7 @@ class NetworkSpec:
         task: what the network is for.
         backbone: name in timm's registry.
         backbone_kwargs: further keywords of `timm.create_model`; JSON values.
-        head: name of the head in `parckit.networks`; `"classifier"` is the one that timm's models have.
+        head: name of the head in `parckit.networks`.
         head_kwargs: further keywords of the head; JSON values.
         labels: class names by index.
         preprocessing: what the weights expect.
@@ -36,7 +40,7 @@ class NetworkSpec:
     task: Task = "classify"
     backbone: str
     backbone_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
-    head: str = "classifier"
+    head: str = CLASSIFIER
     head_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
     labels: tuple[str, ...]
     preprocessing: Preprocessing

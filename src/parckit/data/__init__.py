@@ -1,13 +1,22 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
-from parckit.data.loader import MOST_WORKERS, Batch, Collate, collate_classes, image_loader, train_loader
+from parckit.data.loader import (
+    MOST_WORKERS,
+    Batch,
+    Collate,
+    collate_classes,
+    collate_labels,
+    image_loader,
+    train_loader,
+)
 from parckit.data.matching import match_classes, name_numbers, order_classes
 from parckit.data.sampling import Draw, Sampling, SeededBatches
 from parckit.data.sizes import BatchShape, MultiScale, OneSize, Progressive, Sizes
-from parckit.data.source import Source, name_source, open_images, open_table
+from parckit.data.source import OpenTable, Source, name_source, open_images, open_label_table, open_table
 from parckit.data.splits import Split
 from parckit.data.summary import describe_left_out, describe_run
+from parckit.data.targets import count_images
 from parckit.data.transforms import AugmentSettings, eval_transform, train_transform
 
 __all__ = [
@@ -22,6 +31,7 @@ __all__ = [
     "MultiScale",
     "OnError",
     "OneSize",
+    "OpenTable",
     "Progressive",
     "Sample",
     "Sampling",
@@ -34,6 +44,8 @@ __all__ = [
     "TrainTransform",
     "Transform",
     "collate_classes",
+    "collate_labels",
+    "count_images",
     "describe_left_out",
     "describe_run",
     "eval_transform",
@@ -42,6 +54,7 @@ __all__ = [
     "name_numbers",
     "name_source",
     "open_images",
+    "open_label_table",
     "open_table",
     "order_classes",
     "train_loader",

@@ -10,9 +10,10 @@ from parckit.data.datasets import Table
 from parckit.data.folder import FileTable
 from parckit.data.huggingface import SCHEME, HuggingFaceTable
 from parckit.data.shards import ShardTable, is_shard_folder
-from parckit.data.source import Source, name_source, open_table, refuse_shared
+from parckit.data.source import OpenTable, Source, name_source, open_table, refuse_shared
 from parckit.data.splits import NAMED
 from parckit.data.summary import describe_left_out, describe_split
+from parckit.data.targets import labels_at
 from parckit.processing import LeftOut, subfolders
 from parckit.processing.listing import walk
 
@@ -25,7 +26,7 @@ class Member:
         path: the file, `SHARD:KEY`, or split and row of a Hugging Face table.
         read: returns its bytes.
         split: the part of the source that it belongs to; empty if training and evaluation do not see it.
-        label: its class, or empty.
+        label: its class or classes, or empty.
     """
 
     path: Path
@@ -56,10 +57,14 @@ class Checklist:
         return [entry for entry in self.left_out if entry.cause in ("place", "link", "special")]
 
 
-def list_members(source: Source) -> Checklist:
+def list_members(source: Source, *, open_table: OpenTable = open_table) -> Checklist:
     """Return what a check of a source has to read.
 
     If a folder cannot be trained on at all, every file in it and its folders is a member.
+
+    Args:
+        source: the source.
+        open_table: opens a split of it, as the wanted task does.
 
     Raises:
         InputError: if there is nothing to check.
@@ -75,7 +80,7 @@ def list_members(source: Source) -> Checklist:
         if is_flat:
             checklist.lines.append(f"{folder}: has no class folders; all files are checked")
         else:
-            _add_tables(part, to=checklist)
+            _add_tables(part, to=checklist, open_table=open_table)
         if len(checklist.members) == before and folder.is_dir():
             _add_files(folder, to=checklist)
     if len(parts) > 1:
@@ -89,7 +94,7 @@ def list_members(source: Source) -> Checklist:
     return checklist
 
 
-def _add_tables(source: str, *, to: Checklist) -> None:
+def _add_tables(source: str, *, to: Checklist, open_table: OpenTable) -> None:
     """Add what training and evaluation see of a source."""
     served: set[str] = set()
     for split in NAMED:
@@ -120,7 +125,7 @@ def _members(table: Table, *, split: str) -> list[Member]:
             path=Path(table.name(index).removeprefix(SCHEME)),
             read=partial(table.read, index),
             split=split,
-            label=table.labels[int(table.targets[index])],
+            label=labels_at(table.targets, index, names=table.labels),
         )
         for index in range(len(table.targets))
     ]

@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from parckit.data.splits import Split, held_out
+from parckit.data.targets import ClassTargets, LabelTargets
 from parckit.processing import LeftOut
 
 SIDE = 32
@@ -29,13 +30,13 @@ class DigitsTable:
     Attributes:
         labels: "0" to "9".
         served: name of the split.
-        targets: class index of every image.
+        targets: class or labels of every image.
         pixels: (N, 8, 8) uint8, 0 background to 255 ink.
     """
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     pixels: NDArray[np.uint8]
 
     @property

@@ -17,6 +17,7 @@ from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.splits import NAMED, SPELLINGS, Named, Split, find_splits, join_labels, part_of, resolve_split
+from parckit.data.targets import ClassTargets, LabelTargets
 from parckit.processing import IMAGE_EXTENSIONS, LeftOut, load_image, pictures, refused_ending, subfolders
 from parckit.processing.listing import Listing
 
@@ -28,7 +29,7 @@ class FileTable:
     Attributes:
         labels: class names of the split by index, sorted.
         served: which part of the source serves as the split.
-        targets: class index of every image.
+        targets: class or labels of every image.
         paths: path of every image, as bytes in one array. A list of strings would be copied into the memory of every
             worker, because reading a string changes its reference count.
         left_out: what is not read.
@@ -36,7 +37,7 @@ class FileTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     paths: NDArray[np.bytes_]
     left_out: tuple[LeftOut, ...] = ()
 

@@ -3,7 +3,7 @@
 NAME is a data set on the hub. The library downloads it once into its cache. PATH is a local folder; see
 `parckit.data.tables`. If there are several columns of images or classes, `?image=COLUMN&label=COLUMN` chooses one, as
 in `hf://cifar100?label=fine_label`. The classes are a column of type `ClassLabel`, or of whole numbers or strings: then
-the classes are its values, sorted.
+the classes are its values, sorted. If images have several labels, the column holds lists of these.
 
 A split without labels counts as missing; the hub writes -1 for hidden labels, others leave the cell empty.
 `parckit.data.splits` says what serves as a missing split. If a part of `train` is held out, it is the same share as in
@@ -23,6 +23,7 @@ from PIL import Image
 from parckit.contract import InputError
 from parckit.data.splits import Named, Split, join_labels, part_of, resolve_split, sort_labels
 from parckit.data.tables import load_tables
+from parckit.data.targets import ClassTargets, LabelTargets, concatenate, have_several_labels, renumber
 from parckit.processing import LeftOut, decode_image, load_image
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class HuggingFaceTable:
     Attributes:
         labels: class names by index.
         served: which part of the source serves as the split.
-        targets: class index of every image.
+        targets: class or labels of every image.
         split: name of the split in errors.
         rows: the column of images, not decoded.
         numbers: row number of every image.
@@ -60,7 +61,7 @@ class HuggingFaceTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     split: str
     rows: "Dataset"
     numbers: NDArray[np.int64]
@@ -91,19 +92,20 @@ class HuggingFaceTable:
         return image["bytes"], image["path"] or ""
 
 
-def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
+def open_huggingface(source: str, *, split: Split, several_labels: bool = False) -> HuggingFaceTable:
     """Open a split of a data set.
 
     Args:
         source: `hf://...`, as described at the top of this module.
         split: the wanted split; see `parckit.data.splits`.
+        several_labels: an image may have any number of labels, not one class.
 
     Raises:
         InputError: if the package `datasets` is not installed, the data set cannot be loaded, or it does not have the
             wanted split or column.
     """
     left_out: list[LeftOut] = []
-    image, parts = _labelled_parts(source, left_out=left_out)
+    image, parts = _labelled_parts(source, several_labels=several_labels, left_out=left_out)
     if split == "all":
         used, served = parts, str(split)
         labels, targets = _join([(part.labels, part.targets) for part in parts.values()])
@@ -126,33 +128,33 @@ def open_huggingface(source: str, *, split: Split) -> HuggingFaceTable:
 
 
 class _Part(NamedTuple):
-    """A split: its rows, its class names, and the class index of every row; -1 if it is hidden."""
+    """A split: its rows, its class names, and the target of every row; class -1 is hidden."""
 
     rows: "Dataset"
     labels: tuple[str, ...]
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
 
 
-def _labelled_parts(source: str, *, left_out: list[LeftOut]) -> tuple[str, dict[Named, _Part]]:
+def _labelled_parts(source: str, *, several_labels: bool, left_out: list[LeftOut]) -> tuple[str, dict[Named, _Part]]:
     """Load all splits. Return the column of images, and the splits whose rows all have a class."""
     address, _, query = source.removeprefix(SCHEME).partition("?")
     tables = load_tables(address, source=source, left_out=left_out)
     first = next(iter(tables.values()))
-    image, label = _columns(first, query=query, source=source)
-    is_plain = _is_plain(first, label)
-    parts: dict[Named, _Part] = {
-        name: _Part(rows, *_classes(rows, label=label, is_plain=is_plain)) for name, rows in tables.items()
-    }
-    for name, part in parts.items():
-        if hidden := int((part.targets < 0).sum()):
-            left_out.append(LeftOut(name, "split", f"{hidden} of its {len(part.targets)} rows have no class"))
-    labelled: dict[Named, _Part] = {name: part for name, part in parts.items() if (part.targets >= 0).all()}
+    image, label = _columns(first, query=query, source=source, several_labels=several_labels)
+    # The columns of all splits are read alike, though a hidden one may be of another type.
+    read = _label_sets if _is_list(first, label) else _values if _is_plain(first, label) else _classes
+    parts: dict[Named, _Part] = {name: _Part(rows, *read(rows, label)) for name, rows in tables.items()}
+    hidden: dict[Named, int] = {name: _count_hidden(part.targets) for name, part in parts.items()}
+    for name, count in hidden.items():
+        if count:
+            left_out.append(LeftOut(name, "split", f"{count} of its {len(parts[name].targets)} rows have no class"))
+    labelled: dict[Named, _Part] = {name: part for name, part in parts.items() if not hidden[name]}
     if not labelled:
         raise InputError(f"{source}: no split has a class in column {label!r} for every row")
     return image, labelled
 
 
-def _columns(rows: "Dataset", *, query: str, source: str) -> tuple[str, str]:
+def _columns(rows: "Dataset", *, query: str, source: str, several_labels: bool) -> tuple[str, str]:
     """Return the names of the columns of images and of classes."""
     from datasets import ClassLabel, Image  # noqa: PLC0415
 
@@ -162,10 +164,11 @@ def _columns(rows: "Dataset", *, query: str, source: str) -> tuple[str, str]:
     images = [name for name, feature in rows.features.items() if isinstance(feature, Image)]
     classes = [name for name, feature in rows.features.items() if isinstance(feature, ClassLabel)]
     plain = [name for name in rows.features if _is_plain(rows, name)]
-    usual = classes or [name for name in plain if name in _USUAL]
+    lists = [name for name in rows.features if several_labels and _is_list(rows, name)]
+    usual = lists or classes or [name for name in plain if name in _USUAL]
     image = _one(wanted.get("image", images), among=images, option="image", kind="type Image", source=source)
-    kind = "type ClassLabel, or of whole numbers or strings,"
-    label = _one(wanted.get("label", usual), among=[*classes, *plain], option="label", kind=kind, source=source)
+    kind = f"type ClassLabel, or of whole numbers or strings, {'or of lists of these, ' * several_labels}"
+    label = _one(wanted.get("label", usual), among=[*lists, *classes, *plain], option="label", kind=kind, source=source)
     return image, label
 
 
@@ -178,19 +181,58 @@ def _one(names: Sequence[str], *, among: Sequence[str], option: str, kind: str, 
 
 def _is_plain(rows: "Dataset", name: str) -> bool:
     """Tell whether a column holds whole numbers or strings."""
+    return _is_plain_feature(rows.features[name])
+
+
+def _is_plain_feature(feature: object) -> bool:
     from datasets import Value  # noqa: PLC0415
 
-    feature = rows.features[name]
     return isinstance(feature, Value) and feature.dtype.startswith(_PLAIN)
 
 
-_Classes = tuple[tuple[str, ...], NDArray[np.int64]]
-"""The class names of a split, and the class index of every row; -1 if it is hidden."""
+def _is_list(rows: "Dataset", name: str) -> bool:
+    """Tell whether a column holds lists of classes, of whole numbers or of strings."""
+    from datasets import ClassLabel, LargeList, List  # noqa: PLC0415
+
+    feature = rows.features[name]
+    if not isinstance(feature, List | LargeList):
+        return False
+    return isinstance(feature.feature, ClassLabel) or _is_plain_feature(feature.feature)
 
 
-def _classes(rows: "Dataset", *, label: str, is_plain: bool) -> _Classes:
-    if not is_plain:
-        return tuple(rows.features[label].names), _targets(rows, label)
+_Classes = tuple[tuple[str, ...], ClassTargets | LabelTargets]
+"""The class names of a split, and the targets of every row; class -1 is hidden."""
+
+
+def _count_hidden(targets: ClassTargets | LabelTargets) -> int:
+    """Return the number of rows whose class is hidden; if no row has a label, all labels are hidden."""
+    if have_several_labels(targets):
+        return 0 if targets.any() else len(targets)
+    return int((targets < 0).sum())
+
+
+def _label_sets(rows: "Dataset", label: str) -> _Classes:
+    from datasets import ClassLabel  # noqa: PLC0415
+
+    cells = cast("list[list[str | int] | None]", list(rows.select_columns([label])[:][label]))
+    item = rows.features[label].feature
+    names = item.names if isinstance(item, ClassLabel) else None
+    values = [
+        [str(value).strip() if names is None else str(names[int(value)]) for value in cell or ()] for cell in cells
+    ]
+    labels = tuple(names) if names is not None else sort_labels(value for row in values for value in row)
+    index_of = {name: index for index, name in enumerate(labels)}
+    targets = np.zeros((len(values), len(labels)), dtype=np.bool_)
+    for number, row in enumerate(values):
+        targets[number, [index_of[value] for value in row]] = True
+    return labels, targets
+
+
+def _classes(rows: "Dataset", label: str) -> _Classes:
+    return tuple(rows.features[label].names), _targets(rows, label)
+
+
+def _values(rows: "Dataset", label: str) -> _Classes:
     values = _names(rows, label)
     labels = sort_labels({value for value in values if value is not None})
     index_of = {value: index for index, value in enumerate(labels)}
@@ -201,8 +243,11 @@ def _join(parts: Sequence[_Classes]) -> _Classes:
     """Join the rows of several splits, whose classes may differ."""
     labels = join_labels(names for names, _ in parts)
     index_of = {name: index for index, name in enumerate(labels)}
-    renumbered = [np.array([index_of[name] for name in names], dtype=np.int64)[targets] for names, targets in parts]
-    return labels, np.concatenate(renumbered)
+    renumbered = [
+        renumber(targets, np.array([index_of[name] for name in names], dtype=np.int64), classes=len(labels))
+        for names, targets in parts
+    ]
+    return labels, concatenate(renumbered)
 
 
 def _names(rows: "Dataset", label: str) -> list[str | None]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.datasets import Table
 from parckit.data.splits import join_labels
+from parckit.data.targets import ClassTargets, LabelTargets, concatenate, renumber
 from parckit.processing import LeftOut
 
 
@@ -26,13 +26,13 @@ class JoinedTable:
     Attributes:
         labels: class names by index.
         served: which parts of the sources serve as the split.
-        targets: class index of every picture.
+        targets: class or labels of every picture.
         tables: the tables.
     """
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     tables: tuple[Table, ...]
 
     @property
@@ -65,14 +65,16 @@ def join_tables(tables: Sequence[Table]) -> JoinedTable:
     labels = join_labels(table.labels for table in tables)
     index_of = {label: index for index, label in enumerate(labels)}
     targets = [
-        np.array([index_of[label] for label in table.labels], dtype=np.int64)[np.asarray(table.targets, dtype=np.int64)]
+        renumber(
+            table.targets, np.array([index_of[label] for label in table.labels], dtype=np.int64), classes=len(labels)
+        )
         for table in tables
     ]
     served = dict.fromkeys(table.served for table in tables)
     return JoinedTable(
         labels=labels,
         served=" and ".join(served),
-        targets=np.concatenate(targets),
+        targets=concatenate(targets),
         tables=tuple(tables),
     )
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -22,7 +23,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, 3, H, W) float32; (0, 3, 0, 0) if every image of the batch was broken.
-        targets: one per image; (B,) int64 for classification.
+        targets: one per image; (B,) int64 for classification, (B, classes) float32 for several labels an image.
         skipped: number of broken images that were left out of this batch.
         geometries: where the images lie in their pictures, one each; empty in training.
     """
@@ -39,11 +40,22 @@ Collate = Callable[[Sequence[Sample | None]], Batch]
 
 def collate_classes(samples: Sequence[Sample | None]) -> Batch:
     """Stack images and class indices. Broken samples are left out and counted."""
+    return _collate(samples, lambda targets: torch.tensor([int(target) for target in targets], dtype=torch.int64))
+
+
+def collate_labels(samples: Sequence[Sample | None]) -> Batch:
+    """Stack images and their labels: 1 for the classes that an image shows, else 0. See `collate_classes`."""
+    return _collate(samples, lambda targets: torch.from_numpy(np.asarray(targets, dtype=np.float32)))
+
+
+def _collate(samples: Sequence[Sample | None], join_targets: Callable[[list[Target]], Tensor]) -> Batch:
     intact = [sample for sample in samples if sample is not None]
-    images = torch.stack([sample.image for sample in intact]) if intact else torch.empty(0, 3, 0, 0)
-    targets = torch.tensor([int(sample.target) for sample in intact], dtype=torch.int64)
-    geometries = tuple(sample.geometry for sample in intact if sample.geometry is not None)
-    return Batch(images=images, targets=targets, skipped=len(samples) - len(intact), geometries=geometries)
+    return Batch(
+        images=torch.stack([sample.image for sample in intact]) if intact else torch.empty(0, 3, 0, 0),
+        targets=join_targets([sample.target for sample in intact]),
+        skipped=len(samples) - len(intact),
+        geometries=tuple(sample.geometry for sample in intact if sample.geometry is not None),
+    )
 
 
 def image_loader(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.datasets import Table
+from parckit.data.targets import ClassTargets, LabelTargets, count_images, have_several_labels, renumber
 from parckit.processing import LeftOut
 
 _MOST_NAMED = 5
@@ -26,14 +27,14 @@ class MatchedTable:
     Attributes:
         labels: class names by index.
         served: which part of the source serves as the split, and what was left out of it.
-        targets: class index of every picture.
+        targets: class or labels of every picture.
         table: the other table.
         indices: index of every picture in the other table.
     """
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     table: Table
     indices: NDArray[np.int64]
 
@@ -55,7 +56,8 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
     """Return a table whose targets are indices into the classes of a network.
 
     A class of the network without pictures stays: it has 0 images. Pictures of other classes are left out, with one
-    warning for all of them.
+    warning for all of them. Where pictures have several labels, an unknown label is an error, because such a picture is
+    neither right nor wrong as a whole.
 
     Args:
         table: pictures of a source.
@@ -64,7 +66,8 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
         only: classes of the network; leave out the pictures of all other classes; None leaves out none.
 
     Raises:
-        InputError: if the source has no picture of the network's classes, or of the classes in `only`.
+        InputError: if the source has no picture of the network's classes, or of the classes in `only`, or a picture
+            with several labels has an unknown one.
     """
     if tuple(table.labels) == tuple(labels) and only is None:
         return table
@@ -72,13 +75,15 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
     index_of = {label: index for index, label in enumerate(labels)}
     wanted = index_of if only is None else {label: index_of[label] for label in only}
     indices = np.array([wanted.get(label, -1) for label in table.labels], dtype=np.int64)
-    targets = indices[np.asarray(table.targets, dtype=np.int64)]
-    kept = np.flatnonzero(targets >= 0)
+    unknown = _count_unknown(table, index_of) if only is None else Counter[str]()
+    if unknown and have_several_labels(table.targets):
+        raise InputError(f"{source}: the network does not know the label {_told(unknown)}; it has {_listed(labels)}")
+    targets = renumber(table.targets, indices, classes=len(labels))
+    kept = np.arange(len(targets)) if targets.ndim > 1 else np.flatnonzero(targets >= 0)
     if not len(kept):
         sizes = f"{len(table.labels)} in the data ({_listed(table.labels)}), {len(labels)} in the model"
         lacking = "no picture is of the classes asked for" if only else "its classes are not the model's"
         raise InputError(f"{source}: {lacking}: {sizes} ({_listed(labels)})")
-    unknown = _count_unknown(table, index_of) if only is None else Counter[str]()
     if unknown:
         images = sum(unknown.values())
         _log.warning(
@@ -125,21 +130,20 @@ def name_numbers(table: Table, names: Sequence[str], *, source: str) -> Table:
     numbers = [int(label) for label in table.labels]
     if max(numbers) >= len(names):
         raise InputError(f"{source}: has class number {max(numbers)}, but class_names has only {len(names)} names")
-    targets = np.asarray(table.targets, dtype=np.int64)
     return MatchedTable(
         labels=tuple(names[number] for number in numbers),
         served=table.served,
-        targets=targets,
+        targets=renumber(table.targets, np.arange(len(numbers)), classes=len(numbers)),
         table=table,
-        indices=np.arange(len(targets)),
+        indices=np.arange(len(table.targets)),
     )
 
 
 def _count_unknown(table: Table, known: Collection[str]) -> Counter[str]:
     """Return the number of images of every class that is not known; classes without images do not matter."""
-    classes, counts = np.unique(np.asarray(table.targets, dtype=np.int64), return_counts=True)
-    named = {table.labels[index]: count for index, count in zip(classes.tolist(), counts.tolist(), strict=True)}
-    return Counter({label: count for label, count in named.items() if label not in known})
+    counts = count_images(table.targets, classes=len(table.labels)).tolist()
+    named = zip(table.labels, counts, strict=True)
+    return Counter({label: count for label, count in named if count and label not in known})
 
 
 def _served(table: Table, *, unknown: Counter[str], only: Collection[str] | None) -> str:

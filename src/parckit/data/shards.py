@@ -32,6 +32,7 @@ from parckit.data.shardlist import (
     parse_target,
 )
 from parckit.data.splits import Split
+from parckit.data.targets import ClassTargets, LabelTargets
 from parckit.processing import IMAGE_EXTENSIONS, LeftOut, decode_image, pictures, refused_ending, subfolders
 
 _LONGEST_LABEL = 32
@@ -66,7 +67,7 @@ class ShardTable:
     Attributes:
         labels: class names by index.
         served: which part of the source serves as the split.
-        targets: class index of every sample.
+        targets: class or labels of every sample.
         shards: paths of the shards.
         tars: paths of the same shards, unpacked.
         keys: key of every sample in its shard.
@@ -76,7 +77,7 @@ class ShardTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: NDArray[np.int64]
+    targets: ClassTargets | LabelTargets
     shards: tuple[Path, ...]
     tars: tuple[Path, ...]
     keys: NDArray[np.str_]

@@ -3,18 +3,20 @@
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Protocol, get_args
 
 from parckit.contract import InputError
 from parckit.data.datasets import IndexedImages, OnError, Table, Transform
-from parckit.data.digits import open_digits
-from parckit.data.folder import open_folder
-from parckit.data.huggingface import SCHEME, open_huggingface
+from parckit.data.digits import DigitsTable, open_digits
+from parckit.data.folder import FileTable, open_folder
+from parckit.data.huggingface import SCHEME, HuggingFaceTable, open_huggingface
 from parckit.data.joined import join_tables, refuse_shared_files
 from parckit.data.lists import is_list, open_list
-from parckit.data.shards import is_shard_folder, is_shard_pattern, list_shards, open_shards
+from parckit.data.shards import ShardTable, is_shard_folder, is_shard_pattern, list_shards, open_shards
 from parckit.data.splits import Split
+from parckit.data.targets import as_labels
 
 _ACCEPTED = (
     "accepted are 'digits', a folder of class folders, a folder with train/, val/, test/, a folder or pattern of"
@@ -56,8 +58,30 @@ def open_images(source: Source, *, split: Split, transform: Transform, on_error:
     return IndexedImages(open_table(source, split=split), transform=transform, on_error=on_error)
 
 
-def open_table(source: Source, *, split: Split) -> Table:
+class OpenTable(Protocol):
+    """Opens a split of a source, as a task needs it."""
+
+    def __call__(self, source: Source, *, split: Split) -> Table:
+        """Return the pictures and their targets."""
+        ...
+
+
+def open_label_table(source: Source, *, split: Split) -> Table:
+    """Open a split of pictures with any number of labels; in a source of classes every picture has one label.
+
+    Raises:
+        InputError: as `open_table`.
+    """
+    return open_table(source, split=split, several_labels=True)
+
+
+def open_table(source: Source, *, split: Split, several_labels: bool = False) -> Table:
     """Open a split of labelled pictures, as `open_images` does, without a transform.
+
+    Args:
+        source: as in `open_images`.
+        split: as in `open_images`.
+        several_labels: a picture may have any number of labels, not one class.
 
     Raises:
         InputError: if the source is of no accepted kind or malformed, or `split` is unknown.
@@ -65,18 +89,17 @@ def open_table(source: Source, *, split: Split) -> Table:
     if split not in get_args(Split):
         raise InputError(f"split={split!r}: choose from {get_args(Split)}")
     if not isinstance(source, str):
-        return _open_several(source, split=split)
-    if source == "digits":
-        return open_digits(split=split)
+        return _open_several(source, split=split, several_labels=several_labels)
     try:
-        return _open_address(source, split=split)
+        table = _open_address(source, split=split, several_labels=several_labels)
     except OSError as error:
         # For example: the name is too long, or a folder may not be read.
         where = f"{source:.200}" if error.filename is None or len(source) > _LONGEST else error.filename
         raise InputError(f"{where}: cannot be opened ({error.strerror})") from error
+    return replace(table, targets=as_labels(table.targets, classes=len(table.labels))) if several_labels else table
 
 
-def _open_several(sources: Sequence[str], *, split: Split) -> Table:
+def _open_several(sources: Sequence[str], *, split: Split, several_labels: bool) -> Table:
     if not sources:
         raise InputError(f"source={sources!r}: is empty; {_ACCEPTED}")
     # One folder can be written in several ways.
@@ -87,7 +110,7 @@ def _open_several(sources: Sequence[str], *, split: Split) -> Table:
     ]
     if repeated := [part for index, part in enumerate(sources) if places[index] in places[:index]]:
         raise InputError(f"source: names {repeated[0]} twice")
-    tables = [open_table(part, split=split) for part in sources]
+    tables = [open_table(part, split=split, several_labels=several_labels) for part in sources]
     if len(tables) == 1:
         return tables[0]
     refuse_shared(sources)
@@ -108,13 +131,13 @@ def _files(source: str) -> list[str]:
     if _holds_shards(source):
         return list(map(str, list_shards(source, left_out=[])))
     try:
-        tables = [_open_address(source, split="all")]
+        tables = [_open_address(source, split="all", several_labels=True)]
     except InputError:
         # For example, `test` has no class folders. A training uses only the other splits then.
         tables: list[Table] = []
         for split in ("train", "val"):
             with suppress(InputError):
-                tables.append(_open_address(source, split=split))
+                tables.append(_open_address(source, split=split, several_labels=True))
     return [table.name(index) for table in tables for index in range(len(table.targets))]
 
 
@@ -125,9 +148,13 @@ def _holds_shards(source: str) -> bool:
     return is_shard_pattern(source) and not is_list(source)
 
 
-def _open_address(source: str, *, split: Split) -> Table:
+def _open_address(
+    source: str, *, split: Split, several_labels: bool
+) -> DigitsTable | FileTable | HuggingFaceTable | ShardTable:
+    if source == "digits":
+        return open_digits(split=split)
     if source.startswith(SCHEME):
-        return open_huggingface(source, split=split)
+        return open_huggingface(source, split=split, several_labels=several_labels)
     if "://" in source:
         raise InputError(f"{source}: parckit reads shards from disk; {_how_to_copy(source)}, then give --data FOLDER")
     folder = Path(source).expanduser()
@@ -136,7 +163,7 @@ def _open_address(source: str, *, split: Split) -> Table:
     if folder.is_dir():
         return open_folder(folder, split=split)
     if is_list(source):
-        return open_list(source, split=split)
+        return open_list(source, split=split, several_labels=several_labels)
     problem = "not a folder" if folder.exists() else "no such folder"
     raise InputError(f"{source}: {problem}; {_ACCEPTED}")
 

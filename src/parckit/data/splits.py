@@ -12,12 +12,13 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError
+from parckit.data.targets import ClassTargets, LabelTargets, have_several_labels, strata_of
 
 _log = logging.getLogger(__name__)
 
@@ -124,29 +125,50 @@ def join_labels(groups: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 
 def part_of(
-    names: Sequence[str], *, targets: NDArray[np.int64], labels: Sequence[str], part: Part, source: str
+    names: Sequence[str],
+    *,
+    targets: ClassTargets | LabelTargets,
+    labels: Sequence[str],
+    part: Part,
+    source: str,
 ) -> NDArray[np.int64]:
     """Return the indices of the samples that belong to a part of a split, in order.
 
     Args:
         names: one name per sample, which decides what is held out; all names differ.
-        targets: class index of every sample.
+        targets: class or labels of every sample.
         labels: class names by index.
         part: the wanted part.
         source: name of the source in errors.
 
     Raises:
-        InputError: if a class has only one sample, which cannot be in both parts.
+        InputError: if a class has only one sample, which cannot be in both parts; or if samples have several labels,
+            and all samples are alone with their rarest label.
     """
     indices = np.arange(len(names))
     if part == "whole":
         return indices
+    if have_several_labels(targets):
+        outside = _held_out_of_labels(names, targets=cast("LabelTargets", targets), source=source)
+        return indices[np.isin(indices, list(outside)) == (part == "held_out")]
     lone = np.flatnonzero(np.bincount(targets) == 1)
     if len(lone):
         problem = f"class {labels[lone[0]]!r} has one image, which cannot be both trained on and held out"
         raise InputError(f"{source}: {problem}; add images, or use split 'all'")
     outside = held_out(names, classes=targets.tolist(), percent=_HOLDOUT_PERCENT, salt=_SALT)
     return indices[np.isin(indices, list(outside)) == (part == "held_out")]
+
+
+def _held_out_of_labels(names: Sequence[str], *, targets: LabelTargets, source: str) -> set[int]:
+    """Return the indices of the held-out samples, some of every stratum; a sample alone in its stratum stays."""
+    strata = strata_of(targets)
+    members: list[int] = np.flatnonzero(np.bincount(strata)[strata] > 1).tolist()
+    if not members:
+        raise InputError(f"{source}: has too few images to hold out some of every label; add images")
+    held = held_out(
+        [names[index] for index in members], classes=strata[members].tolist(), percent=_HOLDOUT_PERCENT, salt=_SALT
+    )
+    return {members[index] for index in held}
 
 
 def held_out(names: Sequence[str], *, classes: Sequence[int], percent: int, salt: str) -> set[int]:

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from parckit.contract import printable
 from parckit.data.datasets import Table
+from parckit.data.targets import count_images, count_unlabelled
 from parckit.processing import LeftOut
 from parckit.processing.listing import Cause
 
@@ -61,12 +60,14 @@ def describe_left_out(entries: Iterable[LeftOut]) -> str:
 
 def _count(table: Table) -> str:
     """Return the number of images, the part of the source and the images of the classes."""
-    counts = np.bincount(np.asarray(table.targets, dtype=np.int64), minlength=len(table.labels)).tolist()
+    counts = count_images(table.targets, classes=len(table.labels)).tolist()
     if len(counts) <= _MOST_CLASSES:
         spread = ", ".join(f"{label} {count}" for label, count in zip(table.labels, counts, strict=True))
     else:
         spread = f"{min(counts)} to {max(counts)} per class"
-    return f"{sum(counts)} images, {table.served} ({printable(spread)})"
+    if unlabelled := count_unlabelled(table.targets):
+        spread += f"; {unlabelled} without a label"
+    return f"{len(table.targets)} images, {table.served} ({printable(spread)})"
 
 
 def _listed(names: Sequence[str], *, most: int) -> str:

@@ -105,7 +105,7 @@ def _evaluate(picture: Image.Image, target: Target, *, preprocessing: Preprocess
 
 
 def train_transform(preprocessing: Preprocessing, *, augment: AugmentSettings) -> TrainTransform:
-    """Return a random transform for classification. It normalises as `eval_transform` does and keeps the class."""
+    """Return a random transform for classes and labels, which stay. It normalises as `eval_transform` does."""
     return _Train(preprocessing, augment=augment)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from parckit.contract import (
     CONTRACT_FILE,
     Contract,
+    DecoderSpec,
     InputError,
     NetworkSpec,
     find_leftovers,
@@ -22,6 +23,7 @@ from parckit.contract import (
 from parckit.deploy.convert import load_converter
 from parckit.deploy.errors import ExportError, ParityError
 from parckit.deploy.settings import ExportSettings
+from parckit.deploy.thresholds import read_thresholds
 from parckit.deploy.verify import check_artefact
 from parckit.measure import cost
 from parckit.measure.environment import versions
@@ -37,6 +39,7 @@ def export(
     *,
     size: tuple[int, int] | None = None,
     settings: ExportSettings = _USUAL,
+    thresholds: Path | str | None = None,
 ) -> Contract:
     """Fuse a checkpoint and write a verified bundle.
 
@@ -45,16 +48,21 @@ def export(
         out: folder of the bundle; a bundle that is already there is replaced only on success.
         size: (height, width) of the graph's input, pixels; by default the checkpoint's.
         settings: how to write the file.
+        thresholds: JSON file with the least probability of every class, for several labels an image; see
+            `read_thresholds`.
 
     Raises:
-        InputError: if the checkpoint cannot be opened, or the network takes no images of this size.
+        InputError: if the checkpoint or the thresholds cannot be opened, or the network takes no images of this size.
         ExportError: if the network cannot be exported, the exported file is not as requested, or its outputs differ
             from the network's.
     """
     network, spec = open_checkpoint(Path(checkpoint))
     spec = spec if size is None else spec.with_size(size)
     check_input(network, spec)
-    return export_bundle(network, spec, out=Path(out), settings=settings)
+    decoder = head_of(spec).decoder(spec)
+    if thresholds is not None:
+        decoder = read_thresholds(Path(thresholds), decoder, spec)
+    return export_bundle(network, spec, out=Path(out), settings=settings, decoder=decoder)
 
 
 def export_bundle(
@@ -63,6 +71,7 @@ def export_bundle(
     *,
     out: Path,
     settings: ExportSettings = _USUAL,
+    decoder: DecoderSpec | None = None,
     engine: str = "onnxruntime",
 ) -> Contract:
     """Write a verified bundle of a network, for the image size in its spec.
@@ -72,6 +81,7 @@ def export_bundle(
         spec: describes the network; the size of its preprocessing becomes the size of the graph's input.
         out: folder of the bundle; a bundle that is already there is replaced only on success.
         settings: how to write the file.
+        decoder: how outputs become an answer; None: as the head says.
         engine: the engine that shall run it, which has a converter in `parckit.deploy.convert`.
 
     Raises:
@@ -90,7 +100,8 @@ def export_bundle(
         folder.mkdir()
         fused = fuse(reference, size=spec.preprocessing.size)
         with TemporaryDirectory() as made_in, naming_full_disk(Path(made_in)):
-            made = converter.convert(fused, spec, folder=Path(made_in), settings=settings)
+            decoder = decoder or head_of(spec).decoder(spec)
+            made = converter.convert(fused, spec, decoder=decoder, folder=Path(made_in), settings=settings)
             artefact = place_artefact(made, made_in=Path(made_in), bundle=folder)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(reference, size=spec.preprocessing.size, channels=spec.preprocessing.channels)

@@ -22,17 +22,17 @@ _MAP_DIMS = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Activation:
-    """How strongly every pixel supports a class, and the probabilities of all classes.
+    """How strongly every pixel supports a class, and the network's output.
 
     Attributes:
         strength: (H, W), 0..1; the largest value is 1, or 0 if no pixel supports the class.
         target: index of the class.
-        probabilities: (num_classes,)
+        logits: (num_classes,)
     """
 
     strength: NDArray[np.float32]
     target: int
-    probabilities: NDArray[np.float32]
+    logits: NDArray[np.float32]
 
 
 def class_activation(model: nn.Module, image: Tensor, *, layer: str, target: int | None = None) -> Activation:
@@ -61,11 +61,11 @@ def class_activation(model: nn.Module, image: Tensor, *, layer: str, target: int
     with _submodule(model, layer).register_forward_hook(pass_through):
         # Predict the classes; this also shows whether the model uses the layer.
         with torch.no_grad():
-            probabilities = model(image[None])[0].softmax(0)
+            logits = model(image[None])[0]
         if not calls:
             raise InputError(f"layer={layer!r}: is not called when the model runs; choose another")
         # Let captum compute the Grad-CAM of the class at `watched`.
-        label = int(probabilities.argmax()) if target is None else target
+        label = int(logits.argmax()) if target is None else target
         cam = LayerGradCam(model, watched)
         positive = cast("Tensor", cam.attribute(image[None].requires_grad_(), label, relu_attributions=True))
     # Resize it to the image, and scale it to 0..1.
@@ -73,7 +73,7 @@ def class_activation(model: nn.Module, image: Tensor, *, layer: str, target: int
     return Activation(
         strength=(strength / strength.max().clamp_min(torch.finfo(strength.dtype).tiny)).numpy(),
         target=label,
-        probabilities=probabilities.numpy(),
+        logits=logits.numpy(),
     )
 
 

@@ -47,9 +47,9 @@ def class_rates(confusion: npt.NDArray[np.int64]) -> ClassRates:
     right, images, answers = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     return ClassRates(
         images=images,
-        precision=_percent(right, answers),
-        recall=_percent(right, images),
-        f1=np.where(images > 0, _percent(2 * right, images + answers), np.nan),
+        precision=percent(right, answers),
+        recall=percent(right, images),
+        f1=np.where(images > 0, percent(2 * right, images + answers), np.nan),
     )
 
 
@@ -63,7 +63,8 @@ def confusion_tables(confusion: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[
     return {"confusion": confusion, **{f"class_{name}": column for name, column in rates.items()}}
 
 
-def _percent(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def percent(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return shares in percent; NaN where the whole is 0."""
     return np.where(whole > 0, 100 * part / np.maximum(whole, 1), np.nan)
 
 

@@ -7,9 +7,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from parckit.contract import InputError, InputSpec, NetworkSpec, Preprocessing, Task
-from parckit.data import Collate, Source, Split, Table, Target, Transform, collate_classes, eval_transform, open_table
+from parckit.contract import InputError, InputSpec, NetworkSpec, Preprocessing, Setting, Task
+from parckit.data import (
+    Collate,
+    OpenTable,
+    Target,
+    Transform,
+    collate_classes,
+    collate_labels,
+    eval_transform,
+    open_label_table,
+    open_table,
+)
 from parckit.measure.classification import ClassificationMetric
+from parckit.measure.multilabel import LabelMetric
 
 
 class TaskMetric(Protocol):
@@ -33,10 +44,6 @@ class TaskMetric(Protocol):
         ...
 
 
-class _OpenTable(Protocol):
-    def __call__(self, source: Source, *, split: Split) -> Table: ...
-
-
 class _MakeTransform(Protocol):
     def __call__(self, preprocessing: Preprocessing, *, wanted: InputSpec = ...) -> Transform: ...
 
@@ -53,11 +60,11 @@ class Evaluator:
         decoding: the metric needs these values in place of the decoder's defaults.
     """
 
-    open_table: _OpenTable
+    open_table: OpenTable
     transform: _MakeTransform
     collate: Collate
     metric: Callable[[NetworkSpec], TaskMetric]
-    decoding: Mapping[str, int | float]
+    decoding: Mapping[str, Setting]
 
 
 EVALUATORS: Mapping[Task, Evaluator] = {
@@ -67,6 +74,13 @@ EVALUATORS: Mapping[Task, Evaluator] = {
         collate=collate_classes,
         metric=lambda spec: ClassificationMetric(len(spec.labels)),
         decoding={"top": 5, "threshold": 0.0},
+    ),
+    "multilabel": Evaluator(
+        open_table=open_label_table,
+        transform=eval_transform,
+        collate=collate_labels,
+        metric=lambda spec: LabelMetric(len(spec.labels)),
+        decoding={},
     ),
 }
 

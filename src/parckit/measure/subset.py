@@ -21,11 +21,14 @@ class SubsetSession:
         classes: names of the classes, in any order; the network's order stays.
 
     Raises:
-        InputError: if there are fewer than two classes, or the network lacks one of them.
+        InputError: if the network is no classifier, lacks one of the classes, or there are fewer than two.
     """
 
     def __init__(self, session: Session, classes: Collection[str]) -> None:
-        labels = session.spec.labels
+        labels, task = session.spec.labels, session.spec.task
+        if task != "classify":
+            reason = f"only classifiers can be evaluated on some of their classes, not task={task!r}"
+            raise InputError(f"--data.classes {','.join(classes)}: {reason}")
         if missing := [name for name in classes if name not in labels]:
             known = ", ".join(labels[:_MOST_NAMED]) + (", ..." if len(labels) > _MOST_NAMED else "")
             raise InputError(f"--data.classes: the network has no class {missing[0]!r} to evaluate; it has {known}")

@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec
+from parckit.contract import CLASSIFIER, DecoderSpec, InputError, NetworkSpec, OutputSpec
 from parckit.models import try_images
 from parckit.networks import classify
-from parckit.processing import CLASSIFY
+from parckit.processing import CLASSIFY, MULTILABEL
 
 
 class _Build(Protocol):
@@ -35,8 +35,11 @@ class Head:
 
 
 HEADS: Mapping[tuple[str, str], Head] = {
-    ("classify", "classifier"): Head(
+    ("classify", CLASSIFIER): Head(
         build=classify.build_classifier, outputs=lambda _: (classify.LOGITS,), decoder=lambda _: CLASSIFY
+    ),
+    ("multilabel", CLASSIFIER): Head(
+        build=classify.build_classifier, outputs=lambda _: (classify.LOGITS,), decoder=lambda _: MULTILABEL
     ),
 }
 """Every head by (task, name). A new head needs one entry here and one file in this folder."""

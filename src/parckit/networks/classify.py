@@ -1,4 +1,4 @@
-"""Classifiers: a timm backbone with its own classification head."""
+"""Classifiers, for one class a picture or several: a timm backbone with its own classification head."""
 
 from torch import nn
 

@@ -16,6 +16,7 @@ from parckit.processing.images import (
 )
 from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
 from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
+from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
 from parckit.processing.prediction import Prediction
 
 __all__ = [
@@ -24,12 +25,16 @@ __all__ = [
     "FLOAT_NCHW",
     "FORMAT_OF_EXTENSION",
     "IMAGE_EXTENSIONS",
+    "MULTILABEL",
     "UNKNOWN",
     "ClassDecoder",
     "ClassPrediction",
     "ClassScore",
     "Decoder",
     "Geometry",
+    "LabelDecoder",
+    "LabelPrediction",
+    "LabelScore",
     "LeftOut",
     "Picture",
     "Prediction",

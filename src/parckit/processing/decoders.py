@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parckit.contract import DecoderSpec, InputError, NetworkSpec, Task
+from parckit.contract import DecoderSpec, InputError, NetworkSpec, Setting, Task
 from parckit.processing.classify import CLASSIFY, ClassDecoder
 from parckit.processing.geometry import Geometry
+from parckit.processing.multilabel import MULTILABEL, LabelDecoder
 from parckit.processing.prediction import Prediction
 
 
@@ -42,7 +43,7 @@ class DecoderType(Protocol):
         ...
 
 
-DECODERS: Mapping[str, DecoderType] = {CLASSIFY.name: ClassDecoder}
+DECODERS: Mapping[str, DecoderType] = {CLASSIFY.name: ClassDecoder, MULTILABEL.name: LabelDecoder}
 
 
 Suppress = Callable[[NDArray[np.floating], NDArray[np.floating], float], NDArray[np.integer]]
@@ -55,7 +56,7 @@ def make_decoder(
     decoder: DecoderSpec,
     network: NetworkSpec,
     *,
-    overrides: Mapping[str, int | float] | None = None,
+    overrides: Mapping[str, Setting] | None = None,
     suppress: Suppress | None = None,
 ) -> Decoder:
     """Build the decoder that an artefact names.

@@ -1,14 +1,16 @@
-"""Evaluate a classifier and keep the pictures of its worst mistakes."""
+"""Evaluate a network and keep the pictures of its worst mistakes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from parckit.data import Batch
 from parckit.measure.evaluation import Evaluation, EvaluationData, Track, evaluate_session
-from parckit.processing import ClassPrediction, to_pixels
+from parckit.processing import to_pixels
+from parckit.report.results import result_view
 from parckit.runtimes import Session
 
 MOST = 24
@@ -24,20 +26,17 @@ class Answer:
 
     Attributes:
         pixels: the picture at the network's input size, (H, W, 3) RGB, uint8.
-        truth: the true class.
-        prediction: the predicted class.
-        confidence: probability that the network gives to its prediction, 0 to 1.
+        truth: the truth in words.
+        prediction: the answer in words.
+        confidence: how sure the network is of its answer, or of the worst part of a wrong one, 0 to 1.
+        is_right: whether the prediction is the truth.
     """
 
     pixels: npt.NDArray[np.uint8]
     truth: str
     prediction: str
     confidence: float
-
-    @property
-    def is_right(self) -> bool:
-        """Whether the prediction is the truth."""
-        return self.prediction == self.truth
+    is_right: bool
 
 
 def evaluate_with_mistakes(
@@ -55,10 +54,10 @@ def evaluate_with_mistakes(
 
 @dataclass(kw_only=True, slots=True)
 class _Watch:
-    """Observes an evaluation: it sees the images, the answers and the true classes of every batch.
+    """Observes an evaluation: it sees the images, the answers and the true answers of every batch.
 
     Attributes:
-        session: the classifier.
+        session: the network.
         mistakes: wrong answers, the highest confidence first.
         doubtful: right answers, the lowest confidence first.
     """
@@ -67,21 +66,25 @@ class _Watch:
     mistakes: list[Answer] = field(default_factory=list[Answer])
     doubtful: list[Answer] = field(default_factory=list[Answer])
 
-    def keep(self, batch: Batch, predictions: Sequence[ClassPrediction]) -> None:
+    def keep(self, batch: Batch, predictions: Sequence[Any]) -> None:
         """Keep a batch's answers if they are among the worst so far."""
-        truths = [self.session.spec.labels[index] for index in batch.targets.tolist()]
-        order = sorted(range(len(truths)), key=lambda index: predictions[index].probability)
-        wrong = [index for index in reversed(order) if predictions[index].label != truths[index]][:MOST]
-        unsure = [index for index in order if predictions[index].label == truths[index]][:_FEW]
+        spec = self.session.spec
+        judge = result_view(spec.task).judge
+        pairs = zip(predictions, batch.targets, strict=True)
+        judged = [judge(answer, target, spec.labels) for answer, target in pairs]
+        order = sorted(range(len(judged)), key=lambda index: judged[index].confidence)
+        wrong = [index for index in reversed(order) if not judged[index].is_right][:MOST]
+        unsure = [index for index in order if judged[index].is_right][:_FEW]
         images = batch.images.numpy()
 
         def answers(indices: Sequence[int]) -> list[Answer]:
             return [
                 Answer(
-                    pixels=to_pixels(images[index], self.session.spec.preprocessing, wanted=self.session.input),
-                    truth=truths[index],
-                    prediction=predictions[index].label,
-                    confidence=predictions[index].probability,
+                    pixels=to_pixels(images[index], spec.preprocessing, wanted=self.session.input),
+                    truth=judged[index].truth,
+                    prediction=judged[index].answer,
+                    confidence=judged[index].confidence,
+                    is_right=judged[index].is_right,
                 )
                 for index in indices
             ]

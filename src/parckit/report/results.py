@@ -1,19 +1,40 @@
 """How the results of a task's metric are shown: headings, the table of classes and a picture."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isnan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from parckit.contract import InputError, Task
-from parckit.report.plots import confusion_matrix
+from parckit.processing import ClassPrediction, LabelPrediction
+from parckit.report.plots import average_precisions, confusion_matrix
 
 Tables = Mapping[str, npt.NDArray[np.generic]]
 """The results of a metric that are not scalars, by name."""
+
+
+class Judgement(NamedTuple):
+    """An answer, compared with the truth.
+
+    Attributes:
+        truth: the truth in words.
+        answer: the answer in words.
+        confidence: how sure the network is of its answer, 0 to 1; of a wrong answer, how sure it is of its worst part.
+        is_right: whether the answer is the truth.
+    """
+
+    truth: str
+    answer: str
+    confidence: float
+    is_right: bool
+
+
+Judge = Callable[[Any, Any, Sequence[str]], Judgement]
+"""Takes an answer, its target and the class names. Only the task knows the types of the first two."""
 
 
 class ClassRow(NamedTuple):
@@ -23,11 +44,13 @@ class ClassRow(NamedTuple):
         label: the class.
         counted: what was counted, such as images of the class.
         rates: rates in percent, in the order of `ResultView.class_rates`; None if there was nothing to count.
+        values: other numbers, in the order of `ResultView.class_values`; None if there was nothing to count.
     """
 
     label: str
     counted: int
     rates: tuple[float | None, ...]
+    values: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,27 +61,36 @@ class ResultView:
         titles: name of a scalar -> its heading. The first scalar is the one that a page begins with.
         class_count: name of the table that counts something for every class, and its heading.
         class_rates: name of a table with a rate for every class -> its heading. The last rate says how good a class is.
+        class_values: name of a table with another number for every class -> its heading.
         picture: what `draw` shows, two words at most.
         draw: draws tables for class names.
         describe: says in a sentence what the picture shows, for readers who cannot see it.
+        judge: compares an answer with the truth, as the target of the picture holds it.
     """
 
     titles: Mapping[str, str]
     class_count: tuple[str, str]
     class_rates: Mapping[str, str]
+    class_values: Mapping[str, str] = field(default_factory=dict[str, str])
     picture: str
     draw: Callable[[Tables, Sequence[str]], Figure]
     describe: Callable[[Tables], str]
+    judge: Judge
 
     def class_rows(self, tables: Tables, labels: Sequence[str]) -> list[ClassRow]:
         """Return the results of every class, in the order of the classes."""
         counts = tables[self.class_count[0]].tolist()
-        rates = zip(*(map(_known, tables[name].tolist()) for name in self.class_rates), strict=True)
-        return [ClassRow(*row) for row in zip(labels, counts, rates, strict=True)]
+        return [
+            ClassRow(
+                label, counts[index], _row(tables, self.class_rates, index), _row(tables, self.class_values, index)
+            )
+            for index, label in enumerate(labels)
+        ]
 
 
-def _known(rate: float) -> float | None:
-    return None if isnan(rate) else rate
+def _row(tables: Tables, names: Iterable[str], index: int) -> tuple[float | None, ...]:
+    values = (float(tables[name][index]) for name in names)
+    return tuple(None if isnan(value) else value for value in values)
 
 
 def worst_rows(rows: Sequence[ClassRow], *, most: int) -> list[ClassRow]:
@@ -75,6 +107,37 @@ def _describe_confusion(tables: Tables) -> str:
     return f"{confusion.trace()} of {confusion.sum()} images lie on the diagonal."
 
 
+def _judge_class(answer: ClassPrediction, target: Any, labels: Sequence[str]) -> Judgement:  # noqa: ANN401 - see Judge
+    truth = labels[int(target)]
+    return Judgement(truth, answer.label, answer.probability, is_right=answer.label == truth)
+
+
+def _draw_precisions(tables: Tables, labels: Sequence[str]) -> Figure:
+    return average_precisions(tables["class_ap"].astype(np.float64), tables["class_images"].astype(np.int64), labels)
+
+
+def _describe_precisions(tables: Tables) -> str:
+    precisions = tables["class_ap"].astype(np.float64)
+    known = precisions[~np.isnan(precisions)]
+    return f"The average precision of {len(known)} classes lies between {known.min():.0f} and {known.max():.0f} %."
+
+
+def _judge_labels(answer: LabelPrediction, target: Any, labels: Sequence[str]) -> Judgement:  # noqa: ANN401 - see Judge
+    truth = [label for label, value in zip(labels, target, strict=True) if value]
+    sure = {score.label: score.probability if score.is_present else 1 - score.probability for score in answer.ranking}
+    wrong = set(truth) ^ set(answer.labels)
+    confidence = max(sure[label] for label in wrong) if wrong else min(sure.values())
+    told = [label for label in labels if label in answer.labels]
+    return Judgement(
+        truth=", ".join(truth) or _NO_LABEL,
+        answer=", ".join(told) or _NO_LABEL,
+        confidence=confidence,
+        is_right=not wrong,
+    )
+
+
+_NO_LABEL = "no label"
+
 RESULT_VIEWS: Mapping[Task, ResultView] = {
     "classify": ResultView(
         titles={"top1": "top-1", "top5": "top-5"},
@@ -83,6 +146,26 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
         picture="confusion matrix",
         draw=_draw_confusion,
         describe=_describe_confusion,
+        judge=_judge_class,
+    ),
+    "multilabel": ResultView(
+        titles={
+            "map": "mean average precision (mAP)",
+            "f1_macro": "mean F1 of the classes",
+            "f1_micro": "F1 of all labels",
+        },
+        class_count=("class_images", "images"),
+        class_rates={
+            "class_precision": "precision",
+            "class_recall": "recall",
+            "class_f1": "F1",
+            "class_ap": "average precision",
+        },
+        class_values={"class_best_threshold": "best threshold"},
+        picture="average precision",
+        draw=_draw_precisions,
+        describe=_describe_precisions,
+        judge=_judge_labels,
     ),
 }
 

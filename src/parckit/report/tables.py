@@ -75,15 +75,20 @@ def _classes(findings: Findings) -> Table:
         return Table(title="Classes", columns=(), rows=())
     view = result_view(findings.spec.task)
     rates = [rate[:1].upper() + rate[1:] for rate in view.class_rates.values()]
+    values = [value[:1].upper() + value[1:] for value in view.class_values.values()]
     every = view.class_rows(accuracy.tables, accuracy.labels)
     rows = worst_rows(every, most=_MOST_CLASSES)
     few = f"The {len(rows)} of {len(every)} classes with the lowest {rates[-1]}. " if len(every) > len(rows) else ""
     return Table(
         title="Classes",
-        columns=("Class", view.class_count[1].capitalize(), *(f"{rate}, %" for rate in rates)),
-        rows=tuple((row.label, str(row.counted), *map(_percent, row.rates)) for row in rows),
+        columns=("Class", view.class_count[1].capitalize(), *(f"{rate}, %" for rate in rates), *values),
+        rows=tuple((row.label, str(row.counted), *map(_percent, row.rates), *map(_number, row.values)) for row in rows),
         caption=few + describe_measurement(accuracy),
     )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _percent(rate: float | None) -> str:

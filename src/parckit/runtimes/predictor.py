@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parckit.contract import Precision
+from parckit.contract import Precision, Setting
 from parckit.processing import Picture, Prediction, make_decoder, open_picture, preprocess
 from parckit.runtimes.open import open_session
 from parckit.runtimes.protocol import Session
@@ -27,7 +27,7 @@ class Predictor:
         InputError: if the decoder has no such value, or refuses it.
     """
 
-    def __init__(self, session: Session, *, overrides: Mapping[str, float] | None = None) -> None:
+    def __init__(self, session: Session, *, overrides: Mapping[str, Setting] | None = None) -> None:
         self.session = session
         self.labels = session.spec.labels
         self._decoder = make_decoder(session.decoder, session.spec, overrides=overrides)
@@ -73,7 +73,7 @@ def load(
     precision: Precision | None = None,
     artefact: str | None = None,
     threads: int | None = None,
-    **overrides: float,
+    **overrides: Setting,
 ) -> Predictor:
     """Open a checkpoint or a bundle for predictions: `parckit.load("bundle")("photo.jpg")`.
 

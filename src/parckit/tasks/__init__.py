@@ -13,6 +13,7 @@ from parckit.tasks.guards import StopOnNaN
 from parckit.tasks.keywords import parse_recipe
 from parckit.tasks.mixing import MixingSettings
 from parckit.tasks.module import ModelSettings, TrainingModule
+from parckit.tasks.multilabel import Multilabel
 from parckit.tasks.optim import OptimizerSettings, RunLength, ScheduleSettings
 from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.quiet import quiet_lightning
@@ -35,6 +36,7 @@ __all__ = [
     "LostProcessError",
     "MixingSettings",
     "ModelSettings",
+    "Multilabel",
     "OptimizerSettings",
     "Position",
     "Resumable",

@@ -237,6 +237,8 @@ def _open_teacher(
                 f"teacher_weights={distillation.teacher_weights}: teacher={name} is a checkpoint and has weights"
             )
         model, teacher_spec = open_checkpoint(Path(name))
+        if teacher_spec.task != spec.task:
+            raise InputError(f"teacher={name}: its task is {teacher_spec.task!r}, not {spec.task!r}")
         preprocessing, names = teacher_spec.preprocessing, teacher_spec.labels
     else:
         model = _create_teacher(name, weights=distillation.teacher_weights, classes=len(spec.labels))

@@ -1,4 +1,4 @@
-"""What differs between classification, detection and segmentation in training."""
+"""What differs between the tasks in training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

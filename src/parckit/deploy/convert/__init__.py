@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from torch import nn
 
-from parckit.contract import Artefact, NetworkSpec, OutputSpec
+from parckit.contract import Artefact, DecoderSpec, NetworkSpec, OutputSpec
 from parckit.deploy.settings import ExportSettings
 
 CONVERTERS: Mapping[str, str] = {"onnxruntime": "parckit.deploy.convert.onnx"}
@@ -27,7 +27,15 @@ class Converter(Protocol):
         """Return the reason why the engine cannot run a network; None if it can."""
         ...
 
-    def convert(self, network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: ExportSettings) -> Artefact:
+    def convert(
+        self,
+        network: nn.Module,
+        spec: NetworkSpec,
+        *,
+        decoder: DecoderSpec,
+        folder: Path,
+        settings: ExportSettings,
+    ) -> Artefact:
         """Write a fused network to a folder, and return the artefact's description."""
         ...
 

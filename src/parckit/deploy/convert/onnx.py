@@ -18,6 +18,7 @@ from torch.onnx.errors import OnnxExporterError
 from parckit.contract import (
     VERSION,
     Artefact,
+    DecoderSpec,
     InputSpec,
     NetworkSpec,
     OutputSpec,
@@ -56,12 +57,15 @@ def refuses(spec: NetworkSpec, outputs: Sequence[OutputSpec]) -> str | None:
     return None
 
 
-def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: ExportSettings) -> Artefact:
+def convert(
+    network: nn.Module, spec: NetworkSpec, *, decoder: DecoderSpec, folder: Path, settings: ExportSettings
+) -> Artefact:
     """Write a fused network to an ONNX file with static shapes and all weights inside, and check the file.
 
     Args:
         network: the fused network in eval mode. It is changed: its convolutions along an axis get the exported form.
         spec: describes the network; the size of its preprocessing becomes the size of the graph's input.
+        decoder: how the outputs become an answer.
         folder: folder of the file.
         settings: how to write the file.
 
@@ -89,7 +93,7 @@ def convert(network: nn.Module, spec: NetworkSpec, *, folder: Path, settings: Ex
         files={FILE: ""},  # known when the description is in the file
         input=image,
         outputs=outputs,
-        decoder=head.decoder(spec),
+        decoder=decoder,
         options={"opset": settings.opset, "ir_version": settings.ir, "form": settings.form},
     )
     _describe(path, spec, artefact)
