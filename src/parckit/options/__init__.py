@@ -2,5 +2,16 @@
 
 from parckit.options.parser import Parser, verb_parser
 from parckit.options.values import ClassCount, Seed, Threads, beside, parse_counts, parse_size
+from parckit.options.yaml_file import read_yaml
 
-__all__ = ["ClassCount", "Parser", "Seed", "Threads", "beside", "parse_counts", "parse_size", "verb_parser"]
+__all__ = [
+    "ClassCount",
+    "Parser",
+    "Seed",
+    "Threads",
+    "beside",
+    "parse_counts",
+    "parse_size",
+    "read_yaml",
+    "verb_parser",
+]
