@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
 def _show(tuned: Tuned) -> None:
     keys = list(tuned.values)
     rows = [
-        (folder, "diverged" if value is None else f"{value:.6g}", *(json.dumps(values[key]) for key in keys))
+        (folder, "none" if value is None else f"{value:.6g}", *(json.dumps(values[key]) for key in keys))
         for folder, value, values in tuned.trials
     ]
     show(f"{len(rows)} trainings", ("training", tuned.monitor, *keys), rows)
