@@ -1,14 +1,14 @@
 """Which pictures have a class that a network doubts most: wrong labels are among them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.pool import ThreadPool
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 from typing import cast
 
 from parckit.contract import InputError
-from parckit.data import Sample, Source
+from parckit.data import IndexedImages, Sample, Source
 from parckit.measure.evaluation import EvaluationData
 from parckit.measure.evaluators import evaluator_of
 from parckit.processing import ClassPrediction, make_decoder
@@ -68,7 +68,7 @@ def find_doubts(
     decoder = make_decoder(session.decoder, session.spec, overrides={"top": len(labels), "threshold": 0.0})
     doubts: list[Doubt] = []
     with ThreadPool(threads) as pool:
-        samples = enumerate(track(pool.imap(dataset.__getitem__, range(len(dataset)))))
+        samples = enumerate(track(_decode(dataset, pool)))
         while chunk := list(islice(samples, _BATCH)):
             batch = collate([sample for _, sample in chunk])
             if not len(batch.targets):
@@ -82,6 +82,18 @@ def find_doubts(
                 if answer.label != label
             ]
     return sorted(doubts, key=lambda doubt: doubt.probability - doubt.confidence)[:most]
+
+
+def _decode(dataset: IndexedImages, pool: ThreadPool) -> Iterator[Sample | None]:
+    """Yield all samples in order. At most two batches are in memory: one is answered, and the next one is decoded."""
+    ahead: list[AsyncResult[list[Sample | None]]] = []
+    for start in range(0, len(dataset), _BATCH):
+        indices = range(start, min(start + _BATCH, len(dataset)))
+        ahead.append(pool.map_async(dataset.__getitem__, indices))
+        if len(ahead) > 1:
+            yield from ahead.pop(0).get()
+    for decoded in ahead:
+        yield from decoded.get()
 
 
 def _doubt(name: str, *, label: str, answer: ClassPrediction) -> Doubt:
