@@ -1,7 +1,8 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
-from parckit.data.loader import MOST_WORKERS, Batch, Collate, collate_classes, image_loader, train_loader
+from parckit.data.limits import check_broken, check_loading
+from parckit.data.loader import Batch, Collate, collate_classes, image_loader, train_loader
 from parckit.data.matching import match_classes, name_numbers, order_classes, read_class_names
 from parckit.data.sampling import Draw, Sampling, SeededBatches
 from parckit.data.sizes import BatchShape, Epoch, MultiScale, OneSize, Progressive, Sizes
@@ -11,7 +12,6 @@ from parckit.data.summary import describe_left_out, describe_run
 from parckit.data.transforms import AugmentSettings, Crop, CropInterpolation, eval_transform, train_transform
 
 __all__ = [
-    "MOST_WORKERS",
     "AugmentSettings",
     "Batch",
     "BatchShape",
@@ -36,6 +36,8 @@ __all__ = [
     "Target",
     "TrainTransform",
     "Transform",
+    "check_broken",
+    "check_loading",
     "collate_classes",
     "describe_left_out",
     "describe_run",
