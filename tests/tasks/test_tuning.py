@@ -13,7 +13,8 @@ from parckit.contract import InputError
 from parckit.tasks import tuning
 from parckit.tasks.errors import DivergedError
 from parckit.tasks.train import Run
-from parckit.tasks.tuning import JOURNAL, parse_space, read_space, tune
+from parckit.tasks.tuning import JOURNAL, tune
+from parckit.tasks.tuning_space import parse_space, read_space
 
 RECIPE = "classify/digits_parcnet_xxs"
 SPACE = {

@@ -9,7 +9,8 @@ from parckit.cli.tables import show, tell
 from parckit.contract import InputError
 from parckit.options import verb_parser
 from parckit.tasks import parse_command
-from parckit.tasks.tuning import Tuned, read_space, run_trials
+from parckit.tasks.tuning import Tuned, run_trials
+from parckit.tasks.tuning_space import read_space
 
 _DESCRIPTION = (
     "Train a recipe several times with other values of some keys (Optuna proposes them). "

@@ -146,7 +146,6 @@ def _naming_damage(
     return naming_damage(start.path, is_restoring=lambda: checkpoints.has_loaded and not begin.has_begun)
 
 
-@rank_zero_only
 def _tell_finished(out: Path, best: SaveBest, *, start: Resumable, steps: str, tell: Tell) -> None:
     """Tell that there was nothing left to train.
 
@@ -155,7 +154,7 @@ def _tell_finished(out: Path, best: SaveBest, *, start: Resumable, steps: str, t
     """
     finished = f"{start.path}: this training is finished, {steps}"
     if lies_in(out, start):
-        tell(finished)
+        rank_zero_only(tell)(finished)
         return
     path = start.path.parent / Path(best.best_model_path).name
     raise InputError(f"--resume {finished}" + (f"; its best checkpoint is {path}" if path.is_file() else ""))

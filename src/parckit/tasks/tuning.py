@@ -10,13 +10,12 @@ from typing import cast
 import optuna
 import yaml
 from jsonargparse import Namespace
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from parckit.contract import CONFIG, InputError, from_plain, replacing, to_plain
+from parckit.contract import CONFIG, InputError, replacing, to_plain
 from parckit.options import Parser, read_yaml
 from parckit.tasks.errors import DivergedError
 from parckit.tasks.keywords import named_as_keywords, parse_recipe
@@ -25,6 +24,7 @@ from parckit.tasks.recipe import build_task
 from parckit.tasks.registry import TASKS
 from parckit.tasks.train import run_training
 from parckit.tasks.trainer_options import check_trainer
+from parckit.tasks.tuning_space import Choices, Range, Space, parse_space
 
 _log = logging.getLogger(__name__)
 
@@ -35,61 +35,6 @@ BEST_RECIPE = "best.yaml"
 _STUDY = "parckit"
 _FOLDER = "folder"
 _SETTINGS = "settings"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Range:
-    """Numbers to try.
-
-    Attributes:
-        low: smallest value.
-        high: largest value.
-        log: draw from a logarithmic scale.
-        whole: draw whole numbers only.
-
-    Raises:
-        InputError: if `low` is not below `high`, or not positive where the scale is logarithmic.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-
-    def __post_init__(self) -> None:
-        if self.low >= self.high or (self.log and self.low <= 0):
-            raise InputError(f"low={self.low}, high={self.high}: low must be below high, and above 0 if log is true")
-        if self.whole and not (float(self.low).is_integer() and float(self.high).is_integer()):
-            raise InputError(f"low={self.low}, high={self.high}: must be whole numbers, because whole is true")
-
-    def distribution(self) -> BaseDistribution:
-        """Return Optuna's form of it."""
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choices:
-    """Values to try, of any kind that a recipe holds.
-
-    Raises:
-        InputError: if there are fewer than two.
-    """
-
-    choices: tuple[object, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.choices) < 2:
-            raise InputError(f"choices={list(self.choices)}: need at least two")
-
-    def distribution(self) -> BaseDistribution:
-        """Return Optuna's form of it: it stores only plain values, so each value is written as JSON."""
-        return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
-
-
-Space = Mapping[str, Range | Choices]
-"""Key of the recipe, such as `model.optimizer.lr` -> the values to try."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,35 +56,6 @@ class Tuned:
     value: float
     values: Mapping[str, object]
     trials: tuple[tuple[str, float | None, Mapping[str, object]], ...]
-
-
-def read_space(path: Path) -> Space:
-    """Read a YAML file: `KEY: {low: 1.0e-4, high: 1.0e-2, log: true}` or `KEY: {choices: [0.0, 0.1]}`.
-
-    Raises:
-        InputError: if the file is missing, or is not so.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    content = read_yaml(path)
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{path}: must name keys of the recipe, such as model.optimizer.lr: {{low: 1.0e-4, high: 1}}")
-    return parse_space(cast("Mapping[str, object]", content), name=str(path))
-
-
-def parse_space(space: Mapping[str, object], *, name: str = "space") -> Space:
-    """Check a space in plain form; see `read_space`.
-
-    Raises:
-        InputError: if a key has no values, or wrong ones.
-    """
-    parsed: dict[str, Range | Choices] = {}
-    for key, values in space.items():
-        is_choice = isinstance(values, Mapping) and "choices" in values
-        usual: Mapping[str, object] = {} if is_choice else {"log": False, "whole": False}
-        plain = {**usual, **cast("Mapping[str, object]", values)} if isinstance(values, Mapping) else values
-        parsed[str(key)] = from_plain(Choices if is_choice else Range, plain, name=f"{name}: {key}")
-    return parsed
 
 
 def tune(
