@@ -120,7 +120,7 @@ def test_classes_are_matched_by_name(bundle, digit_folder, parckit, evaluate, ca
 
 def test_a_subset_of_the_classes_is_evaluated(bundle, evaluate, mistake):
     digits = ("--data=digits", "--data.split=val")
-    values, same = (evaluate(bundle, *digits, f"--data.classes={classes}") for classes in ("7,3", "[3,7]"))
+    values, same = (evaluate(bundle, *digits, f"--data.classes={classes}") for classes in ("7, 3", "[3,7]"))
     assert (values["labels"], values["images"]) == (["3", "7"], sum(values["tables"]["class_images"]))
     assert same["tables"] == values["tables"]
     # Every answer is one of the two classes, so the images of both are right more often than among ten.
@@ -148,7 +148,7 @@ def test_a_loader_process_that_the_system_kills_is_told_in_one_line(bundle, mist
     [
         ([], "data.source"),
         (["--data=no/such/folder"], "no/such/folder"),
-        (["--data=digits", "--data.batch_size=0"], "--data.batch_size 0"),
+        (["--data=digits", "--data.batch_size=0"], "batch_size=0"),
         (["--data=digits", "--batch=3"], "--batch=3"),
         (["--data=digits", "--threads=0"], "threads=0"),
         (["--data=digits", "--runtime=tensorrt"], "runtime='tensorrt': choose from torch, onnxruntime"),

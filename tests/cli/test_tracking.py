@@ -132,9 +132,29 @@ def test_a_missing_package_is_named(start_training, tmp_path, mistake, monkeypat
 def test_a_damaged_file_of_identities_is_named(start, start_training, tmp_path, mistake):
     start()
     path = tmp_path / "run" / "tracked.json"
-    path.write_text("{")
     argv = (*start_training, "--logger=wandb", "--resume=auto", "--out", tmp_path / "run")
-    assert mistake(*argv).startswith(f"{path}: is damaged")
+    for content in ("{", '["wandb"]', '{"wandb": 3}'):
+        path.write_text(content)
+        assert mistake(*argv).startswith(f"{path}: is damaged")
+
+
+class Refusing(FakeMlflow):
+    """A logger of a tracker that refuses: a run was deleted, a key is missing, or a server cannot be reached."""
+
+    def tell(self, **values: object) -> None:
+        raise ConnectionError("no such run")
+
+
+def test_a_tracker_that_refuses_is_named_and_what_to_do(start, start_training, tmp_path, mistake, monkeypatch):
+    argv = (*start_training, "--logger=mlflow", "--resume=auto", "--trainer.max_epochs=2", "--out")
+    start()
+    monkeypatch.setattr(tracking, "MLFlowLogger", Refusing)
+    message = mistake(*argv, tmp_path / "run")
+    reason, path = "(ConnectionError: no such run)", tmp_path / "run" / "tracked.json"
+    run = json.loads(path.read_text())["mlflow"]
+    told = f"--logger mlflow: run {run} cannot be continued {reason}; if it does not exist any more, delete {path}"
+    assert message.startswith(told)
+    assert mistake(*argv, tmp_path / "new") == f"--logger mlflow: no run can begin {reason}"
 
 
 class TrackerError(Exception):

@@ -26,7 +26,7 @@ from parckit.tasks import TASKS, Classify
         (["--data.batch_size=0"], "batch_size=0"),
         (["--data.batch_size=5000"], "batch_size=5000"),
         (["--data.preprocessing.size=[0, 3]"], "size=(0, 3)"),
-        (["--trainer.limit_train_batches=0"], "--trainer.limit_train_batches 0.0: nothing would be learned"),
+        (["--trainer.limit_train_batches=0"], "0: nothing would be learned"),
         (["--trainer.check_val_every_n_epoch=0"], "--trainer.check_val_every_n_epoch 0"),
         (["--trainer.gradient_clip_val=-1"], "--trainer.gradient_clip_val -1"),
         (["--threads=99999999"], "--threads 99999999: must be"),

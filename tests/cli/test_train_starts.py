@@ -8,7 +8,9 @@ import pytest
 import torch
 import yaml
 
-from parckit.networks import open_checkpoint, save_weights
+from parckit.cli.main import main
+from parckit.networks import add_digest, open_checkpoint, save_weights
+from parckit.tasks import TrainingModule
 
 
 def monitored(checkpoint: Path) -> float:
@@ -100,7 +102,7 @@ def test_a_run_may_go_on_in_another_folder(start_training, begun, tmp_path, parc
         (["--model.optimizer.options={betas: [0.8, 0.9]}"], "only with --model.optimizer.options {}, not "),
         (["--ema=null"], "only with --ema given, not null"),
         (["--model.freeze=backbone"], "only with --model.freeze null, not backbone"),
-        (["--trainer.max_epochs=1"], "no epoch was both trained and validated"),
+        (["--monitor=val_top1"], "only with --monitor val_loss, not val_top1"),
     ],
     ids=str,
 )
@@ -109,12 +111,19 @@ def test_what_cannot_go_on_is_refused(options, named, start_training, begun, tmp
     assert named in mistake(*argv)
 
 
+def test_a_finished_training_of_another_folder_names_its_best_checkpoint(start_training, begun, tmp_path, mistake):
+    message = mistake(*start_training, "--out", tmp_path / "run", "--resume", begun / "last.ckpt")
+    finished = f"--resume {begun}/last.ckpt: this training is finished, 2 of 2 steps are done"
+    assert message == f"{finished}; its best checkpoint is {begun}/best.ckpt"
+    assert not (tmp_path / "run").exists()
+
+
 def test_other_images_of_the_same_classes_are_refused(start_training, begun, digit_folder, tmp_path, mistake):
     for split in ("train", "val"):
         shutil.copytree(digit_folder, tmp_path / "images" / split)
     options = ("--data", tmp_path / "images", "--data.batch_size=10", "--resume", begun / "last.ckpt")
     message = mistake(*start_training, *options, "--out", tmp_path / "run")
-    assert message.endswith("goes on only with a number of training images of 1255, not 10")
+    assert message.endswith("was trained on 1255 images, the data now have 10")
     assert not (tmp_path / "run").exists()
 
 
@@ -193,7 +202,28 @@ def test_a_checkpoint_that_lightning_cannot_restore_is_damaged(change, start_tra
     checkpoint = torch.load(begun / "last.ckpt", weights_only=True)
     change(checkpoint)
     path = tmp_path / "wrong.ckpt"
+    add_digest(checkpoint)
     torch.save(checkpoint, path)
     argv = (*start_training, "--trainer.max_epochs=2", "--out", tmp_path / "run", "--resume", path)
     assert f"{path}: damaged: its state of the training has" in mistake(*argv)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("prepare_data", RuntimeError("before the checkpoint is read")),
+        ("configure_optimizers", torch.cuda.OutOfMemoryError("CUDA out of memory")),
+    ],
+)
+def test_an_error_of_another_reason_does_not_blame_the_checkpoint(
+    method, error, start_training, begun, tmp_path, monkeypatch, capsys
+):
+    def fail(module: TrainingModule) -> None:
+        raise error
+
+    monkeypatch.setattr(TrainingModule, method, fail)
+    options = ("--trainer.max_epochs=2", "--out", tmp_path / "run", "--resume", begun / "last.ckpt")
+    with pytest.raises((RuntimeError, SystemExit)):
+        main([str(argument) for argument in (*start_training, *options)])
+    assert "damaged" not in capsys.readouterr().err

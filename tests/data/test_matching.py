@@ -69,6 +69,7 @@ def test_numbers_need_no_order_and_may_lack_some():
             lambda: match_classes(table(("cat",), [0]), ("cat", "dog"), source="photos", only=("dog",)),
             "asked for",
         ),
+        (lambda: match_classes(table(("cat",), [0]), ("cat",), source="photos", only=()), "asked for"),
         (lambda: name_numbers(table(("0", "1"), [0]), ("cat",), source="s"), "has class number 1, .* only 1"),
         (
             lambda: order_classes(table(("cat", "elk"), [0]), ("cat", "dog"), source="s"),

@@ -89,3 +89,19 @@ def test_the_images_channels_are_told_by_the_model(name, kwargs):
 def test_what_takes_no_images_is_told():
     with pytest.raises(InputError, match="class Linear: has no convolution"):
         image_channels(torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "crop_pct", "expected"),
+    [
+        ("squash", 1.0, {"fit": "stretch"}),
+        ("border", 1.0, {"fit": "contain", "fill": (128, 128, 128)}),
+        ("center", 0.9, {"fit": "cover", "crop_pct": 0.9}),
+        # The crop after squashing cannot be described.
+        ("squash", 0.9, {"fit": "cover", "crop_pct": 0.9}),
+    ],
+)
+def test_pictures_are_fitted_as_timm_fits_them(mode, crop_pct, expected):
+    model = timm.create_model("test_resnet", pretrained_cfg_overlay={"crop_mode": mode, "crop_pct": crop_pct})
+    preprocessing = preprocessing_of(model)
+    assert {name: getattr(preprocessing, name) for name in expected} == expected

@@ -1,3 +1,4 @@
+import json
 import pickle
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 
 from bundles import tiny_spec
 from parckit.contract import SPEC_KEY, InputError
-from parckit.networks import build_network, open_checkpoint, save_weights
+from parckit.networks import add_digest, build_network, open_checkpoint, save_weights
 from parckit.runtimes.torch import TorchSession
 
 SPEC = tiny_spec((32, 48))
@@ -27,8 +28,11 @@ def images() -> np.ndarray:
 
 def write_lightning(path: Path, model: torch.nn.Module, **changes: object) -> Path:
     state = {f"model.{key}": value for key, value in model.state_dict().items()}
-    checkpoint = {"state_dict": state, SPEC_KEY: SPEC.to_dict(), "epoch": 3} | changes
-    torch.save({key: value for key, value in checkpoint.items() if value is not None}, path)
+    content = {"state_dict": state, SPEC_KEY: SPEC.to_dict(), "epoch": 3} | changes
+    checkpoint = {key: value for key, value in content.items() if value is not None}
+    if "state_dict" in checkpoint:
+        add_digest(checkpoint)
+    torch.save(checkpoint, path)
     return path
 
 
@@ -94,13 +98,35 @@ def test_flipped_bytes_never_end_in_another_error(model, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])
 def test_altered_weights_are_refused(model, tmp_path, suffix):
-    """A byte in the middle of the file is a part of a weight."""
     path = tmp_path / f"altered{suffix}"
     save_weights(model, SPEC, path) if suffix == ".safetensors" else write_lightning(path, model)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[content.index(model.state_dict()["head.fc.weight"].numpy().tobytes())] ^= 1
     path.write_bytes(content)
     assert ("sha256 differs" if suffix == ".safetensors" else "checksum") in refusal(path)
+
+
+@pytest.mark.parametrize("has_digest", [True, False])
+def test_weights_that_another_program_saved_again_are_refused(model, tmp_path, has_digest):
+    """All checksums of the archive are right then; only the digest of the weights tells."""
+    path = write_lightning(tmp_path / "last.ckpt", model)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["state_dict"]["model.head.fc.weight"][0, 0] += 1
+    if not has_digest:
+        del checkpoint["parckit_sha256"]
+    torch.save(checkpoint, path)
+    assert ("sha256 differs" if has_digest else "sha256 is missing") in refusal(path)
+
+
+def test_safetensors_without_a_digest_are_refused_unless_they_are_of_0_1_0(model, tmp_path):
+    path, weights = tmp_path / "w.safetensors", {key: value.clone() for key, value in model.state_dict().items()}
+    save_file(weights, path, metadata={SPEC_KEY: json.dumps(SPEC.to_dict())})
+    assert "sha256 is missing" in refusal(path)
+    former = SPEC.to_dict()
+    former = {key: former[key] for key in ("labels", "preprocessing")}
+    former |= {"model": SPEC.backbone, "model_kwargs": dict(SPEC.backbone_kwargs)}
+    save_file(weights, path, metadata={SPEC_KEY: json.dumps(former)})
+    assert open_checkpoint(path)[1] == SPEC
 
 
 def test_an_altered_description_is_refused(model, tmp_path):

@@ -11,6 +11,7 @@ from backbones import as_if_trained
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.data import AugmentSettings
 from parckit.tasks import (
+    AtomicCheckpointIO,
     Classify,
     DataSettings,
     ModelSettings,
@@ -93,6 +94,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
                 callbacks=list(callbacks),
                 default_root_dir=tmp_path,
                 logger=False,
+                plugins=[AtomicCheckpointIO()],
                 enable_checkpointing=any(hasattr(callback, "best_model_path") for callback in callbacks),
                 enable_progress_bar=False,
                 enable_model_summary=False,

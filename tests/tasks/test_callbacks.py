@@ -166,7 +166,7 @@ def break_pictures(folder: Path, *, count: int) -> None:
         ("train", 4, 0.1, "4 of "),
         ("train", 30, 1.0, "30 of 30 training images of epoch 0 are broken"),
         ("val", 1, 0.2, None),
-        ("val", 1, 0.1, "1 of 6 validation images of epoch 0 are broken; --data.max_broken 0.1 is the largest share"),
+        ("val", 1, 0.1, "1 of 6 validation images of epoch 0 are broken; at most 10 % may be broken"),
         ("val", 6, 1.0, "6 of 6 validation images of epoch 0 are broken"),
     ],
 )

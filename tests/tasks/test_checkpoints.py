@@ -119,3 +119,22 @@ def test_best_checkpoints_that_were_not_copied_along_are_forgotten(tmp_path):
     assert best.best_model_path == str(tmp_path / "best-1.ckpt")
     assert best.best_model_score == 2
     assert best.check_monitor_top_k(run, torch.tensor(3.0))  # there is room for another
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_smaller_number_of_best_checkpoints_keeps_the_best_of_them(kept, tmp_path):
+    paths = [str(tmp_path / f"best-{number}-{number}.ckpt") for number in range(3)]
+    for path in paths:
+        Path(path).touch()
+    best = SaveBest(tmp_path, monitor="val_loss", save_top_k=kept)
+    scores = {path: torch.tensor(value) for path, value in zip(paths, (2.0, 1.0, 3.0), strict=True)}
+    state = best.state_dict() | {"best_k_models": scores, "kth_best_model_path": paths[2]}
+    strategy = SimpleNamespace(reduce_boolean_decision=bool)
+    run = SimpleNamespace(ckpt_path=str(tmp_path / "last.ckpt"), is_global_zero=True, global_step=3, strategy=strategy)
+    best.on_load_checkpoint(run, None, {"callbacks": {best.state_key: state}})
+    best.load_state_dict(state)
+    best.on_train_start(run, None)
+    assert {str(path) for path in tmp_path.iterdir()} == {paths[1], paths[0]} - {*paths[: 2 - kept]}
+    worst = (1.0, 2.0)[kept - 1]
+    assert best.check_monitor_top_k(run, torch.tensor(worst - 0.5))
+    assert not best.check_monitor_top_k(run, torch.tensor(worst + 0.5))

@@ -109,3 +109,21 @@ def test_class_weights_work_under_every_precision(precision, make_data, train):
     weighted.see_images(data._train._table, sampling="natural")
     trainer = train(data, limits={"max_steps": 1, "precision": precision}, task=weighted)
     assert trainer.global_step == 1
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_the_precision_of_the_network_does_not_round_weights_and_loss(precision, make_data, train):
+    weighted, data = Classify(class_weights={"red": 9.0}), make_data()
+    weighted.see_images(data._train._table, sampling="natural")
+    before = weighted._class_weights
+    train(data, limits={"max_steps": 1, "precision": precision}, task=weighted)
+    assert torch.equal(weighted._class_weights.float(), before)
+
+
+def test_a_loss_in_double_precision_stays_so():
+    logits, targets = torch.randn(7, 3, dtype=torch.float64), torch.arange(7) % 3
+    loss = task({"owl": 5.0}).loss(nn.Identity(), logits, targets)
+    assert loss.dtype is torch.float64
+    # The weights are float32.
+    weights = torch.tensor([1 / 1.4, 1 / 1.4, 5 / 1.4]).tolist()
+    assert loss.item() == pytest.approx(reference(logits, targets, weights=weights, smoothing=0.0), rel=1e-7)

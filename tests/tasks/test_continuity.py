@@ -1,13 +1,12 @@
 from pathlib import Path
 
 import pytest
-import torch
 from jsonargparse.typing import PositiveInt
 from lightning.pytorch import LightningModule, Trainer
 
 from checkpoint_files import content
 from parckit.contract import InputError
-from parckit.tasks import Continuity, Resumable, open_resumable
+from parckit.tasks import AtomicCheckpointIO, Continuity, Resumable, open_resumable
 from training_state import loops_at
 
 PATH = Path("last.ckpt")
@@ -23,7 +22,7 @@ def saved(folder: Path, *, batches: int) -> Resumable:
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     # A number as the command line has it, of a class that a file must not name.
     continuity(seed=PositiveInt(1)).on_save_checkpoint(trainer, LightningModule(), checkpoint)
-    torch.save(checkpoint, folder / PATH)
+    AtomicCheckpointIO().save_checkpoint(checkpoint, folder / PATH)
     return open_resumable(folder / PATH)
 
 

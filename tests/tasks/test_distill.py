@@ -19,7 +19,7 @@ from parckit.contract import SPEC_KEY, InputError, NetworkSpec, Preprocessing
 from parckit.data.digits import open_digits
 from parckit.models import preprocessing_of
 from parckit.networks import build_network, open_checkpoint, save_weights
-from parckit.tasks import distill
+from parckit.tasks import teacher as teachers
 from parckit.tasks.distill import DistillationSettings, Distiller
 
 DIGITS = tuple("0123456789")
@@ -156,7 +156,7 @@ def test_maps_are_compared_place_by_place(name, student, pictures, targets, tmp_
 def test_the_teacher_stays_as_it_is_and_out_of_sight(
     features, student, teacher, checkpoint, pictures, targets, monkeypatch
 ):
-    monkeypatch.setattr(distill, "open_checkpoint", lambda path: (teacher, TEACHER))
+    monkeypatch.setattr(teachers, "open_checkpoint", lambda path: (teacher, TEACHER))
     before = copy.deepcopy(teacher.state_dict())
     called = []
     distiller = Distiller(DistillationSettings(teacher=checkpoint, features=features), student=student, spec=STUDENT)
@@ -248,7 +248,7 @@ def test_a_named_model_takes_weights_from_a_file_and_is_normalised_as_timm_says(
 
 def test_pretrained_weights_of_other_classes_are_no_teacher(student, monkeypatch):
     # What timm does where there is a network.
-    monkeypatch.setattr(distill, "create_model", lambda name, **options: timm.create_model(name))
+    monkeypatch.setattr(teachers, "create_model", lambda name, **options: timm.create_model(name))
     with pytest.raises(InputError, match=r"teacher='test_resnet': has 1000 classes, the data have 10"):
         Distiller(DistillationSettings(teacher="test_resnet"), student=student, spec=STUDENT)
 
@@ -335,14 +335,14 @@ def test_a_checkpoint_of_other_classes_is_no_teacher(labels, checkpoint, student
 
 def test_a_teacher_that_cannot_take_the_images_is_named(checkpoint, student, monkeypatch):
     convnext = timm.create_model("test_convnext", num_classes=10)
-    monkeypatch.setattr(distill, "open_checkpoint", lambda path: (convnext, TEACHER))
+    monkeypatch.setattr(teachers, "open_checkpoint", lambda path: (convnext, TEACHER))
     with pytest.raises(InputError, match=r"teacher\.safetensors .*cannot take RGB images of size=\(16, 16\)"):
         Distiller(DistillationSettings(teacher=checkpoint), student=student, spec=STUDENT.with_size((16, 16)))
 
 
 def test_a_teacher_is_tried_on_the_sizes_that_training_draws(checkpoint, student, monkeypatch):
     convnext = timm.create_model("test_convnext", num_classes=10)
-    monkeypatch.setattr(distill, "open_checkpoint", lambda path: (convnext, TEACHER))
+    monkeypatch.setattr(teachers, "open_checkpoint", lambda path: (convnext, TEACHER))
     distiller = Distiller(DistillationSettings(teacher=checkpoint), student=student, spec=STUDENT.with_size((64, 64)))
     distiller.check_input((96, 96))
     with pytest.raises(InputError, match=r"teacher\.safetensors .*cannot take RGB images of size=\(16, 16\)"):

@@ -11,14 +11,14 @@ def test_the_weights_of_a_former_distillation_are_found_again(tmp_path, make_dat
     data = make_data()
     teacher = make_module(data)
     checkpoint = {"state_dict": teacher.state_dict(), SPEC_KEY: teacher.spec.to_dict()}
-    torch.save(checkpoint, tmp_path / "teacher.ckpt")
+    AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "teacher.ckpt")
     distillation = DistillationSettings(teacher=str(tmp_path / "teacher.ckpt"), features=1.0)
     pupil, other = (make_module(data, task=Classify(distillation=distillation)) for _ in range(2))
     weights = pupil.state_dict()
     former = {name.replace("task.distiller.", "distiller."): value for name, value in weights.items()}
     assert sorted(former.keys() - weights.keys()) == ["distiller.projection.bias", "distiller.projection.weight"]
     saved = {"state_dict": former, "current_model_state": former, SPEC_KEY: pupil.spec.to_dict(), "global_step": 3}
-    torch.save(saved, tmp_path / "last.ckpt")
+    AtomicCheckpointIO().save_checkpoint(saved, tmp_path / "last.ckpt")
     read = AtomicCheckpointIO().load_checkpoint(tmp_path / "last.ckpt")
     assert read["global_step"] == 3
     for entry in ("state_dict", "current_model_state"):

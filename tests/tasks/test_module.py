@@ -260,3 +260,20 @@ def test_the_memory_layout_does_not_change_the_logits(make_data, make_module):
 def test_mistakes_are_named(options, named, make_data, make_module):
     with pytest.raises(InputError, match=named):
         make_module(make_data(), **options)
+
+
+class Trial(Callback):
+    """Keep what the trial batches before the first epoch leave behind."""
+
+    def __init__(self) -> None:
+        self.left: list[object] = []
+
+    def on_sanity_check_end(self, trainer, pl_module) -> None:
+        self.left = [*trainer.callback_metrics, pl_module._val_loss.update_called, pl_module._metric.update_called]
+
+
+def test_trial_batches_are_not_measured(make_data, train):
+    """Of several processes one may have no intact trial batch; it would miss the exchange that a metric begins."""
+    trial = Trial()
+    train(make_data(), limits={"max_epochs": 1}, callbacks=[trial])
+    assert trial.left == [False, False]

@@ -129,3 +129,10 @@ def test_a_recipe_whose_former_keys_have_no_place_is_refused(task, message, tmp_
 def test_overrides_with_both_names_of_a_key_are_refused():
     with pytest.raises(InputError, match=r"model\.label_smoothing, task\.label_smoothing: "):
         parse_recipe(RECIPE, {"model": {"label_smoothing": 0}, "task": {"label_smoothing": 0.1}})
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/somewhere")
+    _, from_command = parse_command([f"--config={RECIPE}", "--out=~/a"])
+    _, from_python = parse_recipe(RECIPE, {"out": "~/a"})
+    assert (from_command.out, from_python.out) == ("/somewhere/a", "/somewhere/a")

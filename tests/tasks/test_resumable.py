@@ -27,7 +27,7 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_it_offered(share, 
     with caplog.at_level(logging.WARNING):
         assert find_resumable(tmp_path).path == tmp_path / "previous.ckpt"
     assert [message.split(" (")[0] for message in caplog.messages] == [
-        f"refused {last}: damaged, or not a .ckpt file with only weights"
+        f"refused {last}: damaged, or it holds objects other than tensors and plain values"
     ]
 
 

@@ -121,8 +121,16 @@ def test_it_waits_for_the_end_of_a_step(fit):
     assert fit(clock=hurried(), accumulate_grad_batches=3) == [1, 2]
 
 
-def test_it_waits_for_a_validation_that_is_due(fit):
-    assert fit(clock=hurried(), val_check_interval=2) == [1, 3, 5, 6]
+@pytest.mark.parametrize("every", [1, 2])
+def test_it_waits_for_a_validation_that_is_due(every, fit):
+    told = []
+
+    class Validated(Callback):
+        def on_validation_end(self, trainer: Trainer, *_: object) -> None:
+            told.append(trainer.global_step)
+
+    assert fit(Validated(), clock=hurried(), val_check_interval=every, num_sanity_val_steps=0) == [1, 2, 3, 4, 5, 6]
+    assert told == [*range(every, 7, every)]
 
 
 def test_an_epoch_without_validation_is_saved_too(fit):
@@ -132,7 +140,7 @@ def test_an_epoch_without_validation_is_saved_too(fit):
 def test_validation_by_batches_of_all_epochs_is_waited_for_too(fit):
     # Batches 4, 8 and 12 of all are validated after, batches 6 and 12 end an epoch.
     saved = fit(clock=hurried(), epochs=2, check_val_every_n_epoch=None, val_check_interval=4)
-    assert saved == [1, 2, 3, 5, 6, 7, 9, 10, 11, 12]
+    assert saved == [*range(1, 13)]
 
 
 @pytest.fixture
@@ -147,8 +155,22 @@ def of_a_terminal():
 
 @pytest.mark.usefixtures("of_a_terminal")
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_process_asked_to_end_saves_first(fit, signum):
-    assert fit(After(3, lambda: signal.raise_signal(signum)), clock=still) == [4, "ended"]
+@pytest.mark.parametrize("every", [None, 1])
+def test_a_process_asked_to_end_saves_first(every, signum, fit):
+    asked = After(3, lambda: signal.raise_signal(signum))
+    assert fit(asked, clock=still, val_check_interval=every) == [4, "ended"]
+
+
+def test_a_run_goes_on_after_the_validation_that_it_was_saved_behind(fit, tmp_path):
+    whole, rest = tmp_path / "whole.ckpt", tmp_path / "rest.ckpt"
+    torch.manual_seed(0)
+    fit(clock=still, val_check_interval=1)
+    (tmp_path / "last.ckpt").rename(whole)
+    torch.manual_seed(0)
+    fit(After(3, lambda: signal.raise_signal(signal.SIGTERM)), clock=still, val_check_interval=1)
+    (tmp_path / "last.ckpt").rename(rest)
+    fit(clock=still, val_check_interval=1, resume=rest)
+    assert_same(state_of(tmp_path / "last.ckpt"), state_of(whole))
 
 
 def test_a_run_that_outlives_its_terminal_is_left_alone(fit):

@@ -3,13 +3,18 @@
 import json
 from pathlib import Path
 
+import optuna
 import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from parckit.contract import InputError
 from parckit.tasks import tuning
 from parckit.tasks.errors import DivergedError
 from parckit.tasks.train import Run
-from parckit.tasks.tuning import JOURNAL, parse_space, read_space, tune
+from parckit.tasks.tuning import JOURNAL, tune
+from parckit.tasks.tuning_space import parse_space, read_space
 
 RECIPE = "classify/digits_parcnet_xxs"
 SPACE = {
@@ -55,10 +60,65 @@ def test_an_interrupted_tuning_goes_on_and_the_best_is_told(trained, tmp_path):
     assert 1e-4 <= result.values["model.optimizer.lr"] <= 1e-2
     assert result.values["task.augment.scale"] in ([0.1, 1.0], [0.5, 1.0])
     assert result.values["trainer.max_epochs"] in (1, 2, 3)
-    assert result.recipe.read_text() == (result.best / "config.yaml").read_text()
+    best, recipe = (yaml.safe_load(path.read_text()) for path in (result.best / "config.yaml", result.recipe))
+    assert best == {**recipe, "out": str(result.best)}, "the recipe leads to another folder"
     # A finished tuning trains nothing more.
     assert tune(RECIPE, SPACE, trials=6, out=tmp_path) == result
     assert len(trained) == 7
+
+
+@pytest.fixture
+def outcomes(monkeypatch) -> list[float | str]:
+    """Replace the training by what the list says, from its end: a value, `refused`, or an error after the beginning."""
+    coming: list[float | str] = []
+
+    def run(parser, config, *, tell) -> Run:
+        outcome, path = coming.pop(), Path(config.out)
+        if outcome == "refused":
+            raise InputError("batch_size=64: the data have 30 images")
+        path.mkdir(exist_ok=True)
+        parser.save(config, path / "config.yaml", overwrite=True)
+        if isinstance(outcome, str):
+            raise InputError(outcome)
+        return Run(best=path, last=path, average=None, metrics=path, config=path, monitor="val_loss", value=outcome)
+
+    monkeypatch.setattr(tuning, "run_training", run)
+    return coming
+
+
+def test_a_refused_trial_counts_and_two_in_a_row_end_the_tuning(outcomes, tmp_path):
+    outcomes[:] = [0.1, "refused", "refused", 0.2, "refused", 0.3]
+    with pytest.raises(InputError, match="the data have 30 images"):
+        tune(RECIPE, SPACE, trials=6, out=tmp_path)
+    result = tune(RECIPE, SPACE, trials=6, out=tmp_path)
+    assert [value for _, value, _ in result.trials] == [0.3, None, 0.2, None, None, 0.1]
+
+
+def test_a_training_that_failed_after_its_beginning_goes_on(outcomes, tmp_path):
+    outcomes[:] = [0.1, 0.2, "the disk is full"]
+    with pytest.raises(InputError, match="the disk is full"):
+        tune(RECIPE, SPACE, trials=2, out=tmp_path)
+    result = tune(RECIPE, SPACE, trials=2, out=tmp_path)
+    assert [(folder, value) for folder, value, _ in result.trials] == [("trial-000", 0.2), ("trial-002", 0.1)]
+
+
+def test_a_trial_that_was_killed_before_it_had_a_folder_does_not_count(outcomes, tmp_path):
+    outcomes[:] = [0.1, 0.2, 0.3]
+    tune(RECIPE, SPACE, trials=1, out=tmp_path)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
+    study = optuna.load_study(study_name="parckit", storage=storage)
+    study.ask({key: values.distribution() for key, values in parse_space(SPACE).items()})
+    result = tune(RECIPE, SPACE, trials=3, out=tmp_path)
+    assert [value for _, value, _ in result.trials] == [0.3, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"), [({"overwrite": True}, "overwrite=True"), ({"resume": "auto"}, 'resume="auto"')]
+)
+def test_what_a_tuning_decides_itself_is_refused(options, named, tmp_path):
+    with pytest.raises(InputError, match=f"^{named} is not for a tuning"):
+        tune(RECIPE, SPACE, trials=1, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_keeps_to_its_space(trained, tmp_path):
@@ -79,6 +139,9 @@ def test_a_folder_keeps_to_its_space(trained, tmp_path):
         ({"model.optimizer.lr": {"choices": [1]}}, "need at least two"),
         ({"model.optimizer.lr": 1}, "model.optimizer.lr: holds 1"),
         ({"model.optimizer.lr": {"choices": ["fast", "slow"]}}, "model.optimizer.lr"),
+        ({"model.optimizer.lr": {"low": 1e-9, "high": 1}}, "optimizer.lr=1e-09: is below schedule.min_lr"),
+        ({"task.label_smoothing": {"low": 0, "high": 1}}, "label_smoothing=1.0: must lie"),
+        ({"trainer.accumulate_grad_batches": {"choices": [0, 1]}}, "trainer.accumulate_grad_batches 0: must be"),
     ],
     ids=str,
 )

@@ -8,6 +8,7 @@ from parckit.contract import Check, Contract, check_place
 from parckit.deploy import ExportSettings, export
 from parckit.measure.cost import format_count
 from parckit.options import parse_size, verb_parser
+from parckit.report.checks import describe_check
 
 
 def main(argv: list[str]) -> None:
@@ -54,15 +55,8 @@ def show_bundle(contract: Contract, folder: Path) -> None:
 
 def _check_rows(check: Check) -> list[tuple[str, str]]:
     """Return the result of a check. Figures that the check does not have are left out."""
-    name, figures = f"comparison with torch, {check.version or check.engine}", check.figures
-    if check.passed is None:
-        return [(name, f"not run: {check.reason}")]
-    result = "equal" if check.passed else "differs"
-    if "max_abs" in figures:
-        result += f", largest difference {figures['max_abs']:.2e}"
-    if "tolerance" in figures:
-        result += f", accepted {figures['tolerance']:.2e}"
-    rows = [(name, result)]
-    if "peak_memory_bytes" in figures:
-        rows.append(("peak memory of one inference", f"{figures['peak_memory_bytes'] / 1e6:.0f} MB"))
-    return rows
+    text, name = describe_check(check), f"comparison with torch, {check.version or check.engine}"
+    difference = f", largest difference {text.difference}" if text.difference else ""
+    accepted = f", accepted {text.accepted}" if text.accepted else ""
+    rows = [(name, f"{text.result}{difference}{accepted}")]
+    return [*rows, ("peak memory of one inference", text.memory)] if text.memory else rows

@@ -12,6 +12,7 @@ from importlib import import_module
 
 from parckit.contract import (
     DISK_ERRORS,
+    SIGNAL_BASE,
     VERSION,
     MissingExtraError,
     ParckitError,
@@ -43,8 +44,6 @@ VERBS = {
 """Verb -> what it does, and the extra of parckit that installs what it needs."""
 
 _USER_ERROR = 2
-_SIGNAL_BASE = 128
-"""A process killed by signal N exits with 128 + N."""
 _SIGPIPE = 13
 """Windows has no such signal."""
 _PROCESS_NUMBERS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -74,11 +73,11 @@ def main(argv: list[str] | None = None) -> None:
         most_pixels()  # a mistake in the environment is told before the work
         import_module(f"parckit.cli.{verb.replace('-', '_')}").main(args[1:])
     except KeyboardInterrupt:
-        _fail("interrupted", code=_SIGNAL_BASE + signal.SIGINT)
+        _fail("interrupted", code=SIGNAL_BASE + signal.SIGINT)
     except BrokenPipeError:
         # Who reads the output, such as `head`, has gone. Python must not write what is left when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        raise SystemExit(_SIGNAL_BASE + _SIGPIPE) from None
+        raise SystemExit(SIGNAL_BASE + _SIGPIPE) from None
     except Exception as error:
         explained = None if os.environ.get("PARCKIT_TRACEBACK") else _explain(error, verb=verb)
         if explained is None:

@@ -9,7 +9,8 @@ from parckit.cli.tables import show, tell
 from parckit.contract import InputError
 from parckit.options import verb_parser
 from parckit.tasks import parse_command
-from parckit.tasks.tuning import Tuned, read_space, run_trials
+from parckit.tasks.tuning import Tuned, run_trials
+from parckit.tasks.tuning_space import read_space
 
 _DESCRIPTION = (
     "Train a recipe several times with other values of some keys (Optuna proposes them). "
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
 def _show(tuned: Tuned) -> None:
     keys = list(tuned.values)
     rows = [
-        (folder, "diverged" if value is None else f"{value:.6g}", *(json.dumps(values[key]) for key in keys))
+        (folder, "none" if value is None else f"{value:.6g}", *(json.dumps(values[key]) for key in keys))
         for folder, value, values in tuned.trials
     ]
     show(f"{len(rows)} trainings", ("training", tuned.monitor, *keys), rows)

@@ -19,7 +19,7 @@ from parckit.contract.bundle import (
     sha256_of,
     write_contract,
 )
-from parckit.contract.errors import InputError, MissingExtraError, ParckitError, last_message
+from parckit.contract.errors import SIGNAL_BASE, InputError, MissingExtraError, ParckitError, last_message
 from parckit.contract.files import (
     DISK_ERRORS,
     check_folder,
@@ -39,6 +39,7 @@ from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import LONGEST_SIDE, ChannelOrder, Fit, Interpolation, Preprocessing
 from parckit.contract.printing import printable, reading, tell_warnings
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
+from parckit.contract.schema1 import is_schema1_spec
 from parckit.contract.shipped import shipped_weights
 from parckit.contract.spec import CLASSIFIER, SPEC_KEY, NetworkSpec, Task, check_label_encoding
 from parckit.contract.version import VERSION
@@ -58,6 +59,7 @@ __all__ = [
     "MOST_CLASSES",
     "PIXELS_VARIABLE",
     "PREVIOUS",
+    "SIGNAL_BASE",
     "SPEC_KEY",
     "TRACKED",
     "VERSION",
@@ -87,6 +89,7 @@ __all__ = [
     "find_leftovers",
     "find_obstacle",
     "from_plain",
+    "is_schema1_spec",
     "last_message",
     "most_pixels",
     "naming_full_disk",

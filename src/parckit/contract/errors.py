@@ -6,6 +6,10 @@ _WORKER = "Caught "
 _TRACEBACK = "Traceback (most recent call last):"
 
 
+SIGNAL_BASE = 128
+"""A process that signal N has ended exits with 128 + N, as shells and SLURM report it."""
+
+
 def last_message(error_text: str) -> str:
     """Return the message in the text of an error.
 

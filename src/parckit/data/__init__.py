@@ -1,15 +1,8 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
-from parckit.data.loader import (
-    MOST_WORKERS,
-    Batch,
-    Collate,
-    collate_classes,
-    collate_labels,
-    image_loader,
-    train_loader,
-)
+from parckit.data.limits import check_broken, check_loading
+from parckit.data.loader import Batch, Collate, collate_classes, collate_labels, image_loader, train_loader
 from parckit.data.matching import match_classes, name_numbers, order_classes
 from parckit.data.sampling import Draw, Sampling, SeededBatches
 from parckit.data.sizes import BatchShape, MultiScale, OneSize, Progressive, Sizes
@@ -20,7 +13,6 @@ from parckit.data.targets import count_images
 from parckit.data.transforms import AugmentSettings, eval_transform, train_transform
 
 __all__ = [
-    "MOST_WORKERS",
     "AugmentSettings",
     "Batch",
     "BatchShape",
@@ -43,6 +35,8 @@ __all__ = [
     "Target",
     "TrainTransform",
     "Transform",
+    "check_broken",
+    "check_loading",
     "collate_classes",
     "collate_labels",
     "count_images",

@@ -14,9 +14,6 @@ from parckit.data.datasets import DrawnImages, IndexedImages, Sample, Target
 from parckit.data.sampling import SeededBatches
 from parckit.processing import Geometry
 
-MOST_WORKERS = 1024
-"""Most loader processes. A machine that is told to start millions hangs."""
-
 
 class Batch(NamedTuple):
     """Images and their targets.

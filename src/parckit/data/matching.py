@@ -82,7 +82,7 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
     kept = np.arange(len(targets)) if targets.ndim > 1 else np.flatnonzero(targets >= 0)
     if not len(kept):
         sizes = f"{len(table.labels)} in the data ({_listed(table.labels)}), {len(labels)} in the model"
-        lacking = "no picture is of the classes asked for" if only else "its classes are not the model's"
+        lacking = "no picture is of the classes asked for" if only is not None else "its classes are not the model's"
         raise InputError(f"{source}: {lacking}: {sizes} ({_listed(labels)})")
     if unknown:
         images = sum(unknown.values())

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.pool import ThreadPool
+from multiprocessing.pool import AsyncResult, ThreadPool
 from pathlib import Path
 from typing import cast
 
 from parckit.contract import InputError
-from parckit.data import Batch, Sample, Source, Table, collate_classes
+from parckit.data import Batch, IndexedImages, Sample, Source, Table, collate_classes
 from parckit.measure.evaluation import EvaluationData
 from parckit.processing import ClassPrediction, make_decoder
 from parckit.runtimes import Session, open_session
@@ -64,7 +64,7 @@ def find_doubts(
     dataset = data.open(session)
     doubts: list[Doubt] = []
     with ThreadPool(threads) as pool:
-        samples = enumerate(track(pool.imap(dataset.__getitem__, range(len(dataset)))))
+        samples = enumerate(track(_decode(dataset, pool)))
         for names, batch in _batches(samples, dataset.table):
             doubts += _doubts_of(batch, names, session)
     return sorted(doubts, key=lambda doubt: doubt.probability - doubt.confidence)[:most]
@@ -88,6 +88,18 @@ def _doubts_of(batch: Batch, names: Sequence[str], session: Session) -> list[Dou
         for name, label, answer in zip(names, truths, answers, strict=True)
         if answer.label != label
     ]
+
+
+def _decode(dataset: IndexedImages, pool: ThreadPool) -> Iterator[Sample | None]:
+    """Yield all samples in order. At most two batches are in memory: one is answered, and the next one is decoded."""
+    ahead: list[AsyncResult[list[Sample | None]]] = []
+    for start in range(0, len(dataset), _BATCH):
+        indices = range(start, min(start + _BATCH, len(dataset)))
+        ahead.append(pool.map_async(dataset.__getitem__, indices))
+        if len(ahead) > 1:
+            yield from ahead.pop(0).get()
+    for decoded in ahead:
+        yield from decoded.get()
 
 
 def _doubt(name: str, *, label: str, answer: ClassPrediction) -> Doubt:

@@ -3,18 +3,19 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from parckit.contract import InputError, Precision, Task, read_class_names
 from parckit.data import (
-    MOST_WORKERS,
     Batch,
     IndexedImages,
     OnError,
     Split,
+    check_broken,
+    check_loading,
     describe_left_out,
     image_loader,
     match_classes,
@@ -67,13 +68,13 @@ class EvaluationData:
     class_names: str | None = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or not 0 <= self.workers <= MOST_WORKERS:
-            values = f"--data.batch_size {self.batch_size}, --data.workers {self.workers}"
-            raise InputError(f"{values}: need at least 1 and from 0 to {MOST_WORKERS}")
-        if self.on_error not in get_args(OnError):
-            raise InputError(f"--data.on_error {self.on_error!r}: choose from {get_args(OnError)}")
-        if not 0 <= self.max_broken <= 1:
-            raise InputError(f"--data.max_broken {self.max_broken}: must lie in [0, 1]")
+        check_loading(
+            batch_size=self.batch_size,
+            least=1,
+            workers=self.workers,
+            on_error=self.on_error,
+            max_broken=self.max_broken,
+        )
 
     def limit(self, session: Session) -> Session:
         """Return a session that answers only with the classes that are evaluated.
@@ -87,7 +88,7 @@ class EvaluationData:
     def _only(self) -> list[str] | None:
         """The names in `classes`. YAML reads names such as 3 as numbers."""
         names = self.classes.split(",") if isinstance(self.classes, str) else self.classes
-        return None if names is None else list(map(str, names))
+        return None if names is None else [str(name).strip() for name in names]
 
     def open(self, session: Session) -> IndexedImages:
         """Open the images, preprocessed as a session expects. Images of classes that the network lacks are left out.
@@ -123,9 +124,14 @@ class EvaluationData:
         skipped = 0
         for batch in batches:
             skipped += batch.skipped
-            if skipped > self.max_broken * images:
-                accepted = f"--data.max_broken {self.max_broken:g} is the largest share"
-                raise InputError(f"--data {self.source}: {skipped} of {images} images are broken so far; {accepted}")
+            check_broken(
+                "images",
+                source=name_source(self.source),
+                skipped=skipped,
+                seen=images,
+                expected=images,
+                max_broken=self.max_broken,
+            )
             yield batch
 
 

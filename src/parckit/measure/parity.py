@@ -11,14 +11,14 @@ from parckit.contract import InputError
 from parckit.runtimes import Outputs
 
 RTOL = 1e-4
-"""Accepted difference, as a share of the reference's largest logit.
+"""Accepted difference, as a share of the reference's largest number.
 
 Engines fold batch norms, and they add the terms of a convolution in different orders. In float32 (unit roundoff 6e-8)
-this changed the logits of ParC-Nets, ResNet-18 and MobileNetV2 by 7e-8 to 9e-6 of the largest logit. The weights and
+this changed the outputs of ParC-Nets, ResNet-18 and MobileNetV2 by 7e-8 to 9e-6 of the largest number. The weights and
 norms were random. About ten times the largest change leaves room for deeper networks.
 """
 ATOL = 1e-6
-"""Accepted difference if all logits are near zero: a few rounding errors of numbers near 1 inside the network."""
+"""Accepted difference if all numbers are near zero: a few rounding errors of numbers near 1 inside the network."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

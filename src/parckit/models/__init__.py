@@ -15,6 +15,7 @@ from parckit.models.official import load_any_state_dict, load_official_state_dic
 from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcify
 from parckit.models.parcnet import ParCNet
 from parckit.models.parcnetv2 import ParCNetV2
+from parckit.models.stages import stages_of
 from parckit.models.state_dicts import compare_keys, describe_faults
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "load_official_state_dict",
     "parcify",
     "preprocessing_of",
+    "stages_of",
     "try_images",
 ]

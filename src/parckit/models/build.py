@@ -1,6 +1,7 @@
 """Build a backbone by its name, and read from a backbone which preprocessing its weights expect."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import timm
@@ -8,7 +9,7 @@ import torch
 from timm.layers import SpaceToDepth, to_2tuple
 from torch import Tensor, nn
 
-from parckit.contract import ChannelOrder, InputError, Interpolation, Preprocessing
+from parckit.contract import ChannelOrder, Fit, InputError, Interpolation, Preprocessing
 
 create_model = timm.create_model
 """`timm.create_model`; importing it from this package registers our models, too."""
@@ -18,6 +19,9 @@ _RESERVED = {
     "checkpoint_path": "opening a checkpoint would load it every time; set model.weights for training instead",
 }
 """Keywords of `timm.create_model` that a `NetworkSpec` must not contain -> the reason."""
+
+_FITS: Mapping[str, Fit] = {"squash": "stretch", "border": "contain"}
+"""timm's `crop_mode` -> our `fit`."""
 
 
 def build_backbone(
@@ -117,17 +121,27 @@ def image_channels(model: nn.Module) -> int:
 def preprocessing_of(model: nn.Module, *, size: tuple[int, int] | None = None) -> Preprocessing:
     """Return the preprocessing in a timm model's `pretrained_cfg`, at `size` or by default at the size stated there.
 
+    timm's `crop_mode` decides how pictures are fitted: `squash` is our `stretch`, `border` is our `contain`. With a
+    `crop_pct` below 1, both crop the picture after that, which we cannot describe. Then it is `cover`, which is the
+    same for square pictures.
+
     A model with one input channel gets grey images with the average of the channels' means and deviations: timm makes
     its first convolution by adding up the weights of the three channels.
     """
     config = cast("Mapping[str, object]", model.pretrained_cfg)
     _, height, width = cast("tuple[int, int, int]", config["input_size"])
+    mean, crop_pct = cast("tuple[float, float, float]", config["mean"]), cast("float", config["crop_pct"])
+    crop_mode = str(config.get("crop_mode")) if crop_pct == 1 else "center"
     preprocessing = Preprocessing(
         size=size or (height, width),
-        crop_pct=cast("float", config["crop_pct"]),
+        fit=_FITS.get(crop_mode, "cover"),
+        crop_pct=crop_pct,
         interpolation=cast("Interpolation", config["interpolation"]),
-        mean=cast("tuple[float, float, float]", config["mean"]),
+        mean=mean,
         std=cast("tuple[float, float, float]", config["std"]),
         channel_order=cast("ChannelOrder", config.get("channel_order", "rgb")),
     )
+    if preprocessing.fit == "contain":
+        red, green, blue = (round(255 * level) for level in mean)
+        preprocessing = replace(preprocessing, fill=(red, green, blue))
     return preprocessing.as_grey() if image_channels(model) == 1 else preprocessing

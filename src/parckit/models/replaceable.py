@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from parckit.contract import InputError
 from parckit.models.build import image_channels, try_images
+from parckit.models.stages import stages_of
 
 _Passes = set[tuple[torch.Size, torch.Size]]
 """The (input, output) shapes with which a convolution ran."""
@@ -96,25 +96,13 @@ def _obstacle(conv: nn.Conv2d, seen: _Passes) -> str | None:
 
 
 def _stages(model: nn.Module) -> dict[str, int]:
-    """Return the stage of every module that has a parameter and lies in a stage."""
-    matcher = getattr(model, "group_matcher", None)
-    if matcher is None:
-        raise InputError(
-            f"model of class {type(model).__name__}: has no group_matcher, so its stages are unknown; "
-            "must be a whole timm model, not one made with features_only or fused"
-        )
+    """Return the stage, counted from 0, of every module that has a parameter and lies in a stage."""
     try:
-        groups_by = matcher(coarse=True)
-    except AssertionError as error:
-        raise InputError(
-            f"model of class {type(model).__name__}: its group_matcher defines no stages: {error}"
-        ) from error
-    # No pattern matches the empty name, so timm puts it into the group of everything after the last stage.
-    names = [(name, None) for name, _ in model.named_parameters()] + [("", None)]
-    groups = cast("dict[str, int]", group_with_matcher(iter(names), groups_by, reverse=True))
-    after_stages = groups[""]
-    # Group 0 is the stem.
-    return {name.rpartition(".")[0]: group - 1 for name, group in groups.items() if 0 < group < after_stages}
+        stage_of, stages = stages_of(model)
+    except InputError as error:
+        needed = "must be a whole timm model, not one made with features_only or fused"
+        raise InputError(f"model of class {type(model).__name__}: {error}; {needed}") from error
+    return {name.rpartition(".")[0]: stage - 1 for name, stage in stage_of.items() if 1 <= stage <= stages}
 
 
 def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:

@@ -3,6 +3,7 @@
 from parckit.networks.build import HEADS, Head, build_network, check_input, head_of
 from parckit.networks.checkpoints import (
     NETWORK_PREFIX,
+    add_digest,
     damage_named,
     names_checkpoint,
     open_checkpoint,
@@ -14,6 +15,7 @@ __all__ = [
     "HEADS",
     "NETWORK_PREFIX",
     "Head",
+    "add_digest",
     "build_network",
     "check_input",
     "damage_named",

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from parckit.contract import SPEC_KEY, InputError, NetworkSpec, replacing, shipped_weights
+from parckit.contract import SPEC_KEY, InputError, NetworkSpec, is_schema1_spec, replacing, shipped_weights
 from parckit.models import compare_keys, describe_faults
 from parckit.networks.build import build_network
 
@@ -22,7 +22,7 @@ NETWORK_PREFIX = "model."
 """Prefix of the network's keys in the state dict of a LightningModule of `parckit.tasks`."""
 
 _DIGEST_KEY = "parckit_sha256"
-"""Key of the digest of spec and weights in the metadata of a `.safetensors` file."""
+"""Key of the digest of spec and weights in a `.ckpt` file, and in the metadata of a `.safetensors` file."""
 
 _SUFFIXES = (".ckpt", ".safetensors")
 
@@ -64,7 +64,7 @@ def read_training(path: Path) -> tuple[NetworkSpec, dict[str, object]]:
     No code in the file is executed: it is read with `weights_only=True`.
 
     Raises:
-        InputError: if the file is missing, damaged or not written by `parckit train`.
+        InputError: if the file is missing, damaged, not written by `parckit train`, or changed after that.
     """
     with damage_named(path), warnings.catch_warnings():
         # torch warns about pickle files that it did not write. They are refused anyway, by torch or below.
@@ -74,7 +74,15 @@ def read_training(path: Path) -> tuple[NetworkSpec, dict[str, object]]:
     if not isinstance(checkpoint, dict) or SPEC_KEY not in checkpoint or "state_dict" not in checkpoint:
         raise InputError(f"{path}: not written by `parckit train` (it lacks {SPEC_KEY!r} or 'state_dict')")
     content = cast("dict[str, object]", checkpoint)
-    return _decode_spec(content[SPEC_KEY], path), content
+    spec = _decode_spec(content[SPEC_KEY], path)
+    with damage_named(path):
+        _check_digest(path, content.get(_DIGEST_KEY), _digest_of_training(content), spec=content[SPEC_KEY])
+    return spec, content
+
+
+def add_digest(checkpoint: dict[str, object]) -> None:
+    """Add the digest of spec and weights to the content of a `.ckpt` file. `read_training` compares it."""
+    checkpoint[_DIGEST_KEY] = _digest_of_training(checkpoint)
 
 
 def save_weights(network: nn.Module, spec: NetworkSpec, path: Path) -> None:
@@ -108,8 +116,8 @@ def damage_named(path: Path) -> Generator[None]:
         raise
     # A damaged file can make torch raise almost any error: KeyError, EOFError, ...
     except Exception as error:
-        kind = f"{path.suffix or 'checkpoint'} file"
-        raise InputError(f"{path}: damaged, or not a {kind} with only weights ({type(error).__name__})") from error
+        reason = "damaged, or it holds objects other than tensors and plain values"
+        raise InputError(f"{path}: {reason} ({type(error).__name__})") from error
 
 
 def _read_lightning(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
@@ -130,10 +138,20 @@ def _read_safetensors(path: Path) -> tuple[NetworkSpec, dict[str, Tensor]]:
         if SPEC_KEY not in metadata:
             raise InputError(f"{path}: not written by parckit (its metadata lacks {SPEC_KEY!r})")
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # file is not a mapping
-    # parckit 0.1.0 wrote no digest.
-    if metadata.get(_DIGEST_KEY, digest := _digest_of(weights, metadata[SPEC_KEY])) != digest:
-        raise InputError(f"{path}: it was changed after parckit wrote it (sha256 differs)")
-    return _decode_spec(json.loads(metadata[SPEC_KEY]), path), weights
+    description: object = json.loads(metadata[SPEC_KEY])
+    _check_digest(path, metadata.get(_DIGEST_KEY), _digest_of(weights, metadata[SPEC_KEY]), spec=description)
+    return _decode_spec(description, path), weights
+
+
+def _check_digest(path: Path, stored: object, actual: str, *, spec: object) -> None:
+    """Compare the digest in a file with that of its content. Only parckit 0.1.0 wrote none.
+
+    Raises:
+        InputError: if the file was changed.
+    """
+    if stored != actual and not (stored is None and is_schema1_spec(spec)):
+        problem = "differs" if stored is not None else "is missing"
+        raise InputError(f"{path}: it was changed after parckit wrote it (sha256 {problem})")
 
 
 def _check_sums(path: Path) -> None:
@@ -147,12 +165,19 @@ def _check_sums(path: Path) -> None:
             raise InputError(f"{path}: damaged: the checksum of {changed!r} in it differs")
 
 
+def _digest_of_training(checkpoint: Mapping[str, object]) -> str:
+    state = checkpoint["state_dict"]
+    weights = cast("Mapping[str, object]", state) if isinstance(state, Mapping) else {}
+    tensors = {name: weight for name, weight in weights.items() if isinstance(weight, Tensor)}
+    return _digest_of(tensors, json.dumps(checkpoint.get(SPEC_KEY), default=str))
+
+
 def _digest_of(weights: Mapping[str, Tensor], description: str) -> str:
     """Return the SHA-256 digest of the spec, and of the weights' names, types, shapes and values."""
     digest = hashlib.sha256(description.encode())
     for name, weight in sorted(weights.items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
-        digest.update(weight.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

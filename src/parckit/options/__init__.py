@@ -2,6 +2,7 @@
 
 from parckit.options.parser import Parser, verb_parser
 from parckit.options.values import ClassCount, Seed, Threads, beside, parse_counts, parse_size, place_beside
+from parckit.options.yaml_file import read_yaml
 
 __all__ = [
     "ClassCount",
@@ -12,5 +13,6 @@ __all__ = [
     "parse_counts",
     "parse_size",
     "place_beside",
+    "read_yaml",
     "verb_parser",
 ]

@@ -98,7 +98,8 @@ def _keys(name: str, value: object) -> list[str]:
 
 def _read_group(value: str) -> dict[str, object]:
     """Return the keys of a group from YAML or JSON, or from a file with it; no keys if it is no group."""
-    with suppress(yaml.YAMLError, OSError):
+    # ValueError: for example a date that does not exist; RecursionError: very many brackets.
+    with suppress(yaml.YAMLError, ValueError, RecursionError, OSError):
         content = yaml.safe_load(value)
         if isinstance(content, str) and Path(content).is_file():
             content = yaml.safe_load(Path(content).read_bytes())

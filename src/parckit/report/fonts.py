@@ -26,7 +26,7 @@ _PREFERRED = (
     "Noto Sans",
     "Arial Unicode",
 )
-"""Beginnings of the names of fonts that look like the house's one. Any other font with the letters comes after them."""
+"""Beginnings of the names of fonts that look like matplotlib's default font. Others with the letters come later."""
 
 _PLACEHOLDERS = "Last Resort"
 """Beginning of the name of a font that has a box for every letter."""

@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-import yaml
-
 from parckit.contract import (
     AVERAGE,
     BEST,
@@ -26,6 +24,7 @@ from parckit.measure.environment import describe
 from parckit.measure.evaluation import EvaluationData, Track
 from parckit.measure.records import machine_name, read_records
 from parckit.networks import open_checkpoint
+from parckit.options import read_yaml
 from parckit.report.mistakes import Answer, evaluate_with_mistakes
 from parckit.report.recorded import Accuracy, Speed, accuracies_of, accuracy_of, speeds_of
 from parckit.runtimes import Session, open_session
@@ -142,10 +141,7 @@ def _read(path: Path) -> Findings:
 
 
 def _read_run(folder: Path) -> RunFolder:
-    try:
-        config: object = yaml.safe_load((folder / CONFIG).read_bytes())
-    except yaml.YAMLError as error:
-        raise InputError(f"{folder / CONFIG}: {' '.join(str(error).split())}") from error
+    config = read_yaml(folder / CONFIG)
     # If several of the best checkpoints were kept, there is no BEST, and their average comes first.
     checkpoints = [folder / name for name in (BEST, AVERAGE, LAST) if (folder / name).is_file()]
     return RunFolder(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from parckit.contract import Artefact, Check
+from parckit.report.checks import describe_check
 from parckit.report.gather import BundleFolder, Findings
 from parckit.report.page import Table
 from parckit.report.recorded import Accuracy, Speed, label_of
@@ -161,15 +162,8 @@ def _checks(bundles: Sequence[BundleFolder]) -> Table:
 
 
 def _check_cells(check: Check) -> tuple[str, str, str, str]:
-    result = f"not run: {check.reason}" if check.passed is None else "equal" if check.passed else "differs"
-    figures = check.figures
-    memory = figures.get("peak_memory_bytes")
-    return (
-        result,
-        f"{figures['max_abs']:.1e}" if "max_abs" in figures else "",
-        f"{figures['tolerance']:.1e}" if "tolerance" in figures else "",
-        "" if memory is None else f"{memory / 1e6:.0f} MB",
-    )
+    text = describe_check(check)
+    return text.result, text.difference, text.accepted, text.memory
 
 
 def artefact_label(bundle: BundleFolder, artefact: Artefact) -> str:

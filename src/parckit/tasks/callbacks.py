@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from parckit.contract import InputError
-from parckit.data import Batch
-from parckit.tasks.module import MIN_BATCH, TrainingModule
+from parckit.data import Batch, check_broken
+from parckit.tasks.module import MIN_BATCH, TrainingModule, has_loss
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class StepMetrics(Callback):
         self._batches += 1
         self._images += len(batch.targets) * trainer.world_size
         loss = cast("Mapping[str, Tensor]", outputs or {}).get("loss")
-        if loss is not None and len(batch.targets) < MIN_BATCH:
+        if not has_loss(batch):
             loss = None
         if loss is not None:
             # Lightning has divided the loss by the number of accumulated batches, and the module has weighted it.
@@ -150,8 +150,8 @@ class SkippedImages(Callback):
         """
         del pl_module, outputs, batch_idx
         self._training = self._training.plus(batch)
-        if self._training.skipped > self._max_broken * self._train_images:
-            self._refuse(self._training, f"training images of epoch {trainer.current_epoch}")
+        what = f"training images of epoch {trainer.current_epoch}"
+        self._check_share(self._training, what, expected=self._train_images)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the training images before a checkpoint becomes the best one, and count the validation from zero.
@@ -185,7 +185,10 @@ class SkippedImages(Callback):
         if trainer.sanity_checking:
             return
         counts = self._validation.summed(trainer, pl_module)
-        self._check_share(counts, f"validation images of epoch {trainer.current_epoch}", is_empty=not counts.images)
+        what = f"validation images of epoch {trainer.current_epoch}"
+        self._check_share(counts, what)
+        if not counts.images:
+            raise InputError(f"--data {self._source}: {counts.skipped} of {counts.total} {what} are broken")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check the epoch of all processes, and report the broken images of its training and last validation.
@@ -204,17 +207,21 @@ class SkippedImages(Callback):
         if counts.images or counts.skipped:  # a run that goes on from the end of an epoch has not counted
             what = f"training images of epoch {trainer.current_epoch}"
             if is_complete or not counts.losses:
-                self._check_share(counts, what, is_empty=not counts.losses)
+                self._check_share(counts, what)
+            if not counts.losses:
+                broken = f"{counts.skipped} of {counts.total} {what} are broken"
+                raise InputError(f"--data {self._source}: {broken}; no batch had {MIN_BATCH} intact images")
         return counts
 
-    def _check_share(self, counts: "_Counts", what: str, *, is_empty: bool) -> None:
-        if is_empty or counts.skipped > self._max_broken * (counts.images + counts.skipped):
-            self._refuse(counts, what)
-
-    def _refuse(self, counts: "_Counts", what: str) -> None:
-        total = counts.images + counts.skipped
-        accepted = f"--data.max_broken {self._max_broken:g} is the largest share"
-        raise InputError(f"--data {self._source}: {counts.skipped} of {total} {what} are broken; {accepted}")
+    def _check_share(self, counts: "_Counts", what: str, *, expected: int | None = None) -> None:
+        check_broken(
+            what,
+            source=self._source,
+            skipped=counts.skipped,
+            seen=counts.total,
+            expected=counts.total if expected is None else expected,
+            max_broken=self._max_broken,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,13 +232,17 @@ class _Counts:
     skipped: int = 0
     losses: int = 0
 
+    @property
+    def total(self) -> int:
+        """Number of all images, with the broken ones."""
+        return self.images + self.skipped
+
     def plus(self, batch: Batch) -> "_Counts":
         """Return the counts with one more batch."""
-        images = len(batch.targets)
         return _Counts(
-            images=self.images + images,
+            images=self.images + len(batch.targets),
             skipped=self.skipped + batch.skipped,
-            losses=self.losses + (images >= MIN_BATCH),
+            losses=self.losses + has_loss(batch),
         )
 
     def summed(self, trainer: Trainer, pl_module: LightningModule) -> "_Counts":

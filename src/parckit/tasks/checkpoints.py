@@ -22,7 +22,7 @@ from torch import Tensor
 
 from parckit.contract import LAST, PREVIOUS, InputError, remove_leftovers, replacing
 from parckit.data import Batch
-from parckit.networks import read_training
+from parckit.networks import add_digest, read_training
 from parckit.tasks.former import translate_training
 
 SETTINGS_KEY = "parckit_settings"
@@ -40,7 +40,13 @@ class AtomicCheckpointIO(CheckpointIO):
 
     A checkpoint is written to a temporary file, forced to the disk, and then renamed. So neither a kill nor a power cut
     leaves a partial file under the checkpoint's name. An old `last.ckpt` is renamed to `previous.ckpt`.
+
+    Attributes:
+        has_loaded: whether a checkpoint was read.
     """
+
+    def __init__(self) -> None:
+        self.has_loaded = False
 
     def save_checkpoint(self, checkpoint: dict[str, object], path: str | Path, storage_options: object = None) -> None:
         """Write a checkpoint. `storage_options` comes from Lightning and is not used.
@@ -50,6 +56,7 @@ class AtomicCheckpointIO(CheckpointIO):
         """
         del storage_options
         target = Path(path)
+        add_digest(checkpoint)
         # Not straight to the file: torch's error about a full disk does not say that the disk is full.
         content = io.BytesIO()
         torch.save(checkpoint, content)
@@ -75,7 +82,9 @@ class AtomicCheckpointIO(CheckpointIO):
             InputError: if the file is damaged, or not written by `parckit train`.
         """
         del map_location, weights_only
-        return translate_training(read_training(Path(path))[1])
+        checkpoint = translate_training(read_training(Path(path))[1])
+        self.has_loaded = True
+        return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete a checkpoint if it exists."""
@@ -100,9 +109,10 @@ class SaveBest(ModelCheckpoint):
         remembered = cast("dict[str, Tensor]", state["best_k_models"])
         moved = {folder / Path(path).name: score for path, score in remembered.items()}
         scores = {str(path): score for path, score in moved.items() if path.is_file()}
-        ranked = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")
+        # A smaller `--keep_best` keeps fewer of them; `on_train_start` removes the others.
+        ranked = sorted(scores, key=lambda path: float(scores[path]), reverse=self.mode == "max")[: self.save_top_k]
         state["dirpath"] = self.dirpath
-        state["best_k_models"] = scores
+        state["best_k_models"] = {path: scores[path] for path in ranked}
         state["best_model_path"] = ranked[0] if ranked else ""
         state["best_model_score"] = scores[ranked[0]] if ranked else None
         state["kth_best_model_path"] = ranked[-1] if len(ranked) == self.save_top_k else ""
@@ -178,13 +188,26 @@ class SaveLast(Checkpoint):
             KeyboardInterrupt: instead, in a process that Ctrl-C asked.
         """
         del pl_module, outputs, batch
-        if not _is_between_steps(trainer, batch_idx + 1):
-            return
+        if _is_between_steps(trainer, batch_idx + 1):
+            self._save_if_due(trainer)
+
+    def _save_if_due(self, trainer: Trainer) -> None:
         is_due = self._clock() - self._saved_at >= self._seconds
         one_says = partial(trainer.strategy.reduce_boolean_decision, all=False)
         if one_says(is_due or self.asked_by is not None):
             self._save(trainer)
             self._end_if_asked(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after a validation inside an epoch, as after a batch: if every step is validated, no batch is saved.
+
+        Raises:
+            SIGTERMException: in all processes, if one of them is asked to end.
+            KeyboardInterrupt: instead, in a process that Ctrl-C asked.
+        """
+        del pl_module
+        if not trainer.sanity_checking and not trainer.is_last_batch:
+            self._save_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the complete epoch, after its validation.

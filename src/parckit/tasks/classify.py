@@ -64,9 +64,9 @@ class Classify(TrainingTask):
         check_class_weights(class_weights)
         self._label_smoothing = label_smoothing
         self._wanted_weights: ClassWeights | None = class_weights
-        # The weights follow from the recipe and the data, so checkpoints do not hold them.
-        self.register_buffer("_class_weights", None, persistent=False)
-        self._class_weights: Tensor | None
+        # The weights follow from the recipe and the data, so checkpoints do not hold them. They are no buffer, because
+        # Lightning would round it to the precision of the network.
+        self._class_weights: Tensor | None = None
         self._notes: list[str] = []
         self._augment = augment
         self._mixing = mixing
@@ -142,12 +142,12 @@ class Classify(TrainingTask):
         """
         if self._class_weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=self._label_smoothing)
-        # A trainer with `*-true` precision changes the type of the weights; the loss is exact to float32 or better.
-        precise = torch.promote_types(logits.dtype, torch.float32)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        self._class_weights = self._class_weights.to(logits)
         losses = F.cross_entropy(
-            logits.to(precise),
-            targets.to(precise) if targets.is_floating_point() else targets,
-            weight=self._class_weights.to(precise),
+            logits,
+            targets.to(logits) if targets.is_floating_point() else targets,
+            weight=self._class_weights,
             label_smoothing=self._label_smoothing,
             reduction="none",
         )

@@ -10,6 +10,9 @@ from parckit.contract import InputError
 from parckit.tasks.checkpoints import SETTINGS_KEY
 from parckit.tasks.resumable import Resumable
 
+TRAIN_IMAGES = "a number of training images of"
+"""Key of the number of training images in a checkpoint: what 0.1.0 called it."""
+
 _PROCESSES = "processes"
 
 
@@ -58,6 +61,10 @@ class Continuity(Callback):
         compared = {**self._always, **({**self._within_epochs, _PROCESSES: processes} if is_within else {})}
         for name, value in compared.items():
             if trained.get(name, value) != value:
+                if name == TRAIN_IMAGES:
+                    raise InputError(
+                        f"{resumed.path}: was trained on {trained[name]} images, the data now have {value}"
+                    )
                 why = "was written inside an epoch and goes on" if name not in self._always else "goes on"
                 expected = f"{name} {_shown(trained[name])}, not {_shown(value)}"
                 raise InputError(f"{resumed.path}: {why} only with {expected}")

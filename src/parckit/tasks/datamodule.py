@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 
 from parckit.contract import InputError, Preprocessing, read_class_names
 from parckit.data import (
-    MOST_WORKERS,
     Batch,
     BatchShape,
     DrawnImages,
@@ -20,6 +19,7 @@ from parckit.data import (
     Sampling,
     SeededBatches,
     Sizes,
+    check_loading,
     describe_run,
     image_loader,
     match_classes,
@@ -42,8 +42,8 @@ class DataSettings:
             or `hf://NAME`; or a list of these.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         sizes: how training varies the images' size; None: it does not.
-        repeats: how often an epoch shows an image, each time augmented anew; it has as many steps, so shows only one
-            image in `repeats` (repeated augmentation, arXiv:1902.05509).
+        repeats: an epoch shows each image that it uses this many times, each time augmented anew. It has the same
+            number of steps, so it uses one image in `repeats` (repeated augmentation, arXiv:1902.05509).
         sampling: `natural` shows every image once in an epoch. `balanced` shows every class equally often: an image of
             a rare class several times, each time augmented anew, and only some of the images of frequent classes.
         batch_size: images per step and process; if sizes vary, at the base one.
@@ -69,15 +69,15 @@ class DataSettings:
     max_broken: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.batch_size < MIN_BATCH or not 0 <= self.workers <= MOST_WORKERS:
-            values = f"batch_size={self.batch_size}, workers={self.workers}"
-            raise InputError(f"{values}: need at least {MIN_BATCH} and from 0 to {MOST_WORKERS}")
-        if self.on_error not in get_args(OnError):
-            raise InputError(f"on_error={self.on_error!r}: choose from {get_args(OnError)}")
+        check_loading(
+            batch_size=self.batch_size,
+            least=MIN_BATCH,
+            workers=self.workers,
+            on_error=self.on_error,
+            max_broken=self.max_broken,
+        )
         if self.sampling not in get_args(Sampling):
             raise InputError(f"sampling={self.sampling!r}: choose from {get_args(Sampling)}")
-        if not 0 <= self.max_broken <= 1:
-            raise InputError(f"max_broken={self.max_broken}: must lie in [0, 1]")
 
 
 @final

@@ -1,9 +1,6 @@
 """Errors that end a training early."""
 
-from parckit.contract import ParckitError
-
-_SIGNAL_BASE = 128
-"""A process that was ended by signal N exits with 128 + N, as shells and SLURM report it."""
+from parckit.contract import SIGNAL_BASE, ParckitError
 
 
 class DivergedError(ParckitError, RuntimeError):
@@ -25,4 +22,4 @@ class TerminatedError(ParckitError, RuntimeError):
     def __init__(self, message: str, *, signum: int) -> None:
         super().__init__(message)
         self.signum = signum
-        self.exit_code = _SIGNAL_BASE + signum
+        self.exit_code = SIGNAL_BASE + signum

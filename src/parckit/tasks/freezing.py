@@ -1,11 +1,11 @@
 """Keeping a part of the network as it is while the rest is trained."""
 
-from typing import Literal, cast
+from typing import Literal
 
-from timm.models._manipulate import group_with_matcher
 from torch import nn
 
 from parckit.contract import InputError
+from parckit.models import stages_of
 from parckit.tasks.weights import classifier_prefixes
 
 Freeze = Literal["backbone"] | int
@@ -38,16 +38,13 @@ def _all_but_classifier(network: nn.Module) -> set[str]:
 
 
 def _first_stages(network: nn.Module, count: int, *, name: str) -> set[str]:
-    matcher = getattr(network, "group_matcher", None)
-    if matcher is None:
-        raise InputError(f"freeze={count}: {name} does not say what its stages are; only freeze=backbone is possible")
-    # Group 0 is what comes before the first stage. The classifier is in the last group.
-    named = iter([(key, None) for key in _names(network)])
-    groups = cast("dict[str, int]", group_with_matcher(named, matcher(coarse=True), reverse=True))
-    stages = max(groups.values()) - 1
+    try:
+        stage_of, stages = stages_of(network)
+    except InputError as error:
+        raise InputError(f"freeze={count}: {name}: {error}; only freeze=backbone is possible") from error
     if not 1 <= count <= stages:
         raise InputError(f"freeze={count}: {name} has {stages} stages; accepted are backbone and 1..{stages}")
-    return {key for key, group in groups.items() if group <= count}
+    return {key for key, stage in stage_of.items() if stage <= count}
 
 
 def _names(network: nn.Module) -> list[str]:

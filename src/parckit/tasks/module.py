@@ -32,6 +32,11 @@ MIN_BATCH = 2
 """Batch norms behind a global mean see one value per image and channel, and cannot train on a single one."""
 
 
+def has_loss(batch: Batch) -> bool:
+    """Return whether a training batch has a loss: enough images for the batch norms."""
+    return len(batch.targets) >= MIN_BATCH
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: jsonargparse reads a default instance with vars()
 class ModelSettings:
     """The network of a recipe, and how its weights change.
@@ -143,10 +148,9 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Return the loss; no loss where broken images left fewer than two, too few for the batch norms."""
         del batch_idx
-        is_large_enough = len(batch.targets) >= MIN_BATCH
-        images = len(batch.targets) if is_large_enough else 0
+        images = len(batch.targets) if has_loss(batch) else 0
         self._step.add(images=images, skipped=len(batch.targets) + batch.skipped - images)
-        if not is_large_enough:
+        if not images:
             return self._no_loss()
         pictures, targets = self.task.change_batch(batch.images, batch.targets)
         loss = self.task.loss(self.model, pictures.to(memory_format=self._memory_format), targets)
@@ -193,8 +197,10 @@ class TrainingModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the results over all processes' images; those that had none must take part, or the others would wait."""
         metric = cast("Metric", self._metric)
-        # The trial batches before the first epoch may all be broken.
-        if metric.update_called or not self.trainer.sanity_checking:
+        if self.trainer.sanity_checking:
+            # In one of the processes, the trial batches before the first epoch may all be broken.
+            self._val_loss.reset()
+        else:
             self.log("val_loss", self._val_loss, prog_bar=True)
             for name, value in self._metric.compute().items():
                 self.log(f"val_{name}", value, prog_bar=f"val_{name}" in self.task.monitors)

@@ -14,7 +14,8 @@ class Patience(EarlyStopping):
     """Lightning's early stopping, but it ends a run between two epochs, and remembers that the run has ended.
 
     A run that goes on from a stopped one ends at once, unless it has more patience. With Lightning's own class it would
-    train another epoch, with the former patience.
+    train another epoch, with the former patience. A run that may not end yet (`min_epochs`, `min_steps`) ends only if
+    patience is still over when it may.
 
     Args:
         patience: number of validations in a row without improvement after which the run ends.
@@ -51,7 +52,8 @@ class Patience(EarlyStopping):
         self._end_if_over(trainer)
 
     def _end_if_over(self, trainer: Trainer) -> None:
-        if self.wait_count >= self.patience:
-            trainer.should_stop = True
+        may_end = trainer.fit_loop._can_stop_early  # pyright: ignore[reportPrivateUsage]
+        trainer.should_stop = may_end and self.wait_count >= self.patience
+        if trainer.should_stop:
             best = f"{self.monitor} has not become better than {self.best_score:.4g}"
             rank_zero_only(self._tell)(f"ended: {best} in {self.wait_count} validations (--patience {self.patience})")

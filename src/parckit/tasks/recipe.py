@@ -1,6 +1,7 @@
 """The keys of recipes, and the search for a recipe's file."""
 
 import logging
+import os
 from collections.abc import Mapping
 from importlib.resources import files
 from itertools import zip_longest
@@ -13,7 +14,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Trainer
 
 from parckit.contract import InputError
-from parckit.options import Parser, Seed, Threads, verb_parser
+from parckit.options import Parser, Seed, Threads, read_yaml, verb_parser
 from parckit.tasks.averaging import AveragingSettings
 from parckit.tasks.datamodule import DataSettings
 from parckit.tasks.former import RENAMED_KEYS, translate_recipe
@@ -35,9 +36,6 @@ SHORTHANDS = {
 
 _TASK = "classify"
 """The task of a recipe that does not name one."""
-
-_MOST_VALUES = 100_000
-"""Most values of a recipe: a list of the weights of 20,000 classes is far below."""
 
 _SET_BY_PARCKIT = ("logger", "callbacks", "default_root_dir", "plugins")
 """Arguments of Lightning's trainer that a recipe cannot set."""
@@ -72,31 +70,10 @@ def read_recipe(path: Path) -> dict[str, object]:
 
 
 def _read_yaml(path: Path) -> Mapping[str, object]:
-    try:
-        content = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise InputError(f"--config {path}: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, name=f"--config {path}")
     if not isinstance(content, Mapping):
         raise InputError(f"--config {path}: holds {type(content).__name__}, not groups of keys")
-    _check_size(content, path)
     return cast("Mapping[str, object]", content)
-
-
-def _check_size(content: object, path: Path) -> None:
-    """Refuse YAML whose references make it endless, or millions of values of a few lines.
-
-    Raises:
-        InputError: if there are more values than any recipe has.
-    """
-    values, count = [content], 0
-    while values:
-        value, count = values.pop(), count + 1
-        if count > _MOST_VALUES:
-            raise InputError(f"--config {path}: holds more than {_MOST_VALUES} values; its references (*) repeat them")
-        if isinstance(value, Mapping):
-            values += cast("Mapping[object, object]", value).values()
-        elif isinstance(value, list):
-            values += cast("list[object]", value)
 
 
 class RecipeFile(ActionConfigFile):
@@ -181,6 +158,8 @@ def parse_command(argv: list[str]) -> tuple[Parser, Namespace]:
 def check_config(parser: Parser, config: Namespace) -> None:
     """Refuse what jsonargparse accepts: null where the type does not allow it, and a value in place of a group.
 
+    A `~` at the beginning of `out` is replaced here, because Lightning would replace it in some places only.
+
     Raises:
         InputError: naming the option.
     """
@@ -188,6 +167,7 @@ def check_config(parser: Parser, config: Namespace) -> None:
     parser.check(config)
     if not config.out:
         raise InputError("--out: is empty; name a folder")
+    config.out = os.path.expanduser(config.out)  # noqa: PTH111 - Path.expanduser fails for an unknown user
     if not isinstance(config.overwrite, bool):
         raise InputError(f"--overwrite: Expected bool. Got value: {config.overwrite}")
 

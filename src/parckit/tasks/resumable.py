@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from lightning.pytorch.utilities import rank_zero_only
+from torch.cuda import OutOfMemoryError
 
 from parckit.contract import BEST, LAST, PREVIOUS, InputError, NetworkSpec, ParckitError
 from parckit.networks import read_training
@@ -102,24 +103,24 @@ def open_resumable(path: Path) -> Resumable:
 
 
 @contextmanager
-def naming_damage(path: Path, *, is_restored: Callable[[], bool] = bool) -> Generator[None]:
+def naming_damage(path: Path, *, is_restoring: Callable[[], bool] = lambda: True) -> Generator[None]:
     """Turn errors that come from missing or wrong parts of a checkpoint into an `InputError` that names the file.
 
     Lightning takes the parts as they are, so that almost any error can come from them.
 
     Args:
         path: the checkpoint.
-        is_restored: whether everything has been read from it; later errors have other reasons.
+        is_restoring: whether the body is using the parts just now; errors before and after that have other reasons.
 
     Raises:
-        InputError: if the body fails before that.
+        InputError: if the body fails meanwhile, unless memory is full.
     """
     try:
         yield
-    except (ParckitError, OSError):
+    except (ParckitError, OSError, MemoryError, OutOfMemoryError):
         raise
     except Exception as error:
-        if is_restored():
+        if not is_restoring():
             raise
         reason = textwrap.shorten(f"{type(error).__name__}: {error}", _REASON_CHARS)
         raise InputError(f"{path}: damaged: its state of the training has missing or wrong parts ({reason})") from error

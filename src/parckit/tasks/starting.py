@@ -25,7 +25,7 @@ from parckit.contract import (
     replacing,
 )
 from parckit.options import Parser
-from parckit.tasks.continuity import Continuity
+from parckit.tasks.continuity import TRAIN_IMAGES, Continuity
 from parckit.tasks.module import TrainingModule
 from parckit.tasks.resumable import ACCUMULATED, Resumable, find_best, find_resumable, open_resumable
 from parckit.tasks.weights import expected_preprocessing
@@ -50,7 +50,7 @@ def find_start(config: Namespace) -> Resumable | None:
     else:
         start = None
     held = _held(out)
-    if held and not config.overwrite and not _lies_in(out, start):
+    if held and not config.overwrite and not lies_in(out, start):
         go_on = f"go on with --resume {held[0]}, or give" if held[0].name != AVERAGE else "replace it with"
         raise InputError(f"--out {out}: holds a training; {go_on} --overwrite")
     return start
@@ -85,7 +85,7 @@ def _named_resume() -> Generator[None]:
 def removing_unused_logs(logs: Path) -> Generator[None]:
     """If the body fails before the training begins, remove the log that its loggers began, and folders made for it.
 
-    `prepare` writes the configuration when the training begins.
+    `Begin` writes `config.yaml` when training begins. If that file is unchanged, training never began.
     """
     before, config = {*logs.glob("*")}, logs.parent / CONFIG
     written_at = _modified_at(config)
@@ -103,14 +103,15 @@ def _modified_at(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.is_file() else None
 
 
-def _lies_in(folder: Path, start: Resumable | None) -> bool:
+def lies_in(folder: Path, start: Resumable | None) -> bool:
+    """Return whether the checkpoint that the run goes on from lies in a folder."""
     return start is not None and start.path.resolve().parent == folder.resolve()
 
 
 def runs_go_on(config: Namespace, *, start: Resumable | None) -> bool:
     """Return whether OUT's training goes on, or was killed before its first checkpoint, so that its runs go on too."""
     out = Path(config.out)
-    return _lies_in(out, start) or (start is None and not _held(out))
+    return lies_in(out, start) or (start is None and not _held(out))
 
 
 def _held(out: Path) -> list[Path]:
@@ -129,9 +130,10 @@ def make_continuity(config: Namespace, *, train_images: int) -> Continuity:
         always={
             **{f"--model.optimizer.{name}": optimizer[name] for name in fixed},
             "--model.freeze": config.model.freeze,
+            "--monitor": config.monitor,
             "--ema": None if config.ema is None else "given",
             "--task.distillation.features of the teacher": teacher,
-            "a number of training images of": train_images,
+            TRAIN_IMAGES: train_images,
         },
         within_epochs={
             "--seed": config.seed,
@@ -241,7 +243,7 @@ def _prepare(parser: Parser, config: Namespace, *, start: Resumable | None) -> N
     """Delete the training that OUT holds, unless this training goes on with it, and write the configuration."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    for path in () if _lies_in(out, start) else _held(out):
+    for path in () if lies_in(out, start) else _held(out):
         path.unlink()
     saved = config.clone()
     for name in ("overwrite", "resume"):  # they are about this start, not about the training

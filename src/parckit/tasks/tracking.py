@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,11 @@ Tracker = Literal["wandb", "mlflow"]
 
 _PROJECT = "parckit"
 """Project or experiment of the runs, unless WANDB_PROJECT or MLFLOW_EXPERIMENT_NAME names another."""
+
+_REASON_CHARS = 200
+"""Characters of a tracker's error that a message shows."""
+
+_BEGIN_NEW_RUNS = "delete it to begin new runs at the trackers"
 
 
 @final
@@ -47,12 +53,34 @@ class TrackedRuns(Callback):
         names = [config.logger] if isinstance(config.logger, str) else config.logger or ()
         self._by_name = {name: self._make(name) for name in cast("Sequence[Tracker]", names)}
         self.loggers: Sequence[Logger] = tuple(self._by_name.values())
-        self._is_open = False
+        self._opened: list[Logger] = []
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note that Lightning has opened the runs. A training that was refused before has none."""
-        del trainer, pl_module, stage
-        self._is_open = True
+    @rank_zero_only
+    def open(self) -> None:
+        """Open the runs, in the first process; if the training goes on, they continue.
+
+        Lightning would open them too, but only inside `fit`, where an error of a tracker cannot be told from others.
+
+        Raises:
+            InputError: if a tracker refuses, for example because the run was deleted, or its server cannot be reached.
+        """
+        for name, logger in self._by_name.items():
+            # The packages have many kinds of errors, of their own and of the libraries they use.
+            try:
+                experiment = logger.experiment
+                if isinstance(logger, MLFlowLogger):
+                    # MLflow finds deleted runs too. It refuses them only when something is written.
+                    experiment.update_run(str(logger.version), status="RUNNING")
+            except Exception as error:
+                raise InputError(self._describe_refusal(name, error)) from error
+            self._opened.append(logger)
+
+    def _describe_refusal(self, name: str, error: Exception) -> str:
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", _REASON_CHARS)
+        if name not in self._known:
+            return f"--logger {name}: no run can begin ({reason})"
+        what_to_do = f"if it does not exist any more, delete {self._path} to begin a new one"
+        return f"--logger {name}: run {self._known[name]} cannot be continued ({reason}); {what_to_do}"
 
     def _make(self, name: Tracker) -> WandbLogger | MLFlowLogger:
         try:
@@ -90,8 +118,6 @@ class TrackedRuns(Callback):
         for name, logger in self._by_name.items():
             if name not in self._known:
                 logger.log_hyperparams(_plain(self._config))
-            if isinstance(logger, MLFlowLogger):
-                logger.experiment.update_run(identities[name], status="RUNNING")
 
     @contextmanager
     def closing(self) -> Generator[None]:
@@ -101,8 +127,8 @@ class TrackedRuns(Callback):
             yield
             code = 0
         finally:
-            for logger in self._by_name.values() if self._is_open else ():
-                if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0:  # pyright: ignore[reportFunctionMemberAccess]
+            for logger in self._opened:
+                if isinstance(logger, WandbLogger):
                     logger.experiment.finish(exit_code=code)
 
 
@@ -129,9 +155,12 @@ def _read_identities(path: Path) -> Mapping[str, str]:
         return {}
     try:
         content: object = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged; delete it to begin new runs at the trackers") from error
-    return cast("Mapping[str, str]", content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is damaged; {_BEGIN_NEW_RUNS}") from error
+    identities = cast("Mapping[str, object]", content) if isinstance(content, Mapping) else None
+    if identities is None or not all(isinstance(identity, str) for identity in identities.values()):
+        raise InputError(f"{path}: is damaged; {_BEGIN_NEW_RUNS}")
+    return cast("Mapping[str, str]", identities)
 
 
 def _plain(config: Namespace) -> dict[str, object]:

@@ -1,33 +1,25 @@
 """`parckit.train` and `parckit train`: a recipe, a data source, a folder of results."""
 
-import errno
 import logging
-import signal
-from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from parckit.contract import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, InputError, NetworkSpec, check_folder, to_plain
 from parckit.data import Source, name_source
 from parckit.options import Parser
-from parckit.tasks.allocator import keep_freed_memory
 from parckit.tasks.averaging import AveragingSettings, WeightEMA, average_checkpoints
 from parckit.tasks.callbacks import SkippedImages, StepMetrics
 from parckit.tasks.checkpoints import AtomicCheckpointIO, SaveBest, SaveLast
 from parckit.tasks.datamodule import TrainingData
-from parckit.tasks.distributed import SyncNorms, ending_together
-from parckit.tasks.errors import TerminatedError
-from parckit.tasks.guards import StopOnNaN, anomalies_named
+from parckit.tasks.fitting import fit, make_trainer
+from parckit.tasks.guards import StopOnNaN
 from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.module import ModelSettings, TrainingModule
 from parckit.tasks.patience import Patience
@@ -40,6 +32,7 @@ from parckit.tasks.starting import (
     Begin,
     check_resumed,
     find_start,
+    lies_in,
     make_continuity,
     match_weights,
     removing_unused_logs,
@@ -48,13 +41,9 @@ from parckit.tasks.starting import (
 from parckit.tasks.task import TrainingTask
 from parckit.tasks.threads import Threads
 from parckit.tasks.tracking import TrackedRuns
-from parckit.tasks.trainer_options import PROFILERS, align_validation, check_trainer
+from parckit.tasks.trainer_options import align_validation, check_trainer
 
 _log = logging.getLogger(__name__)
-
-_GO_ON = "--resume auto goes on from the last checkpoint"
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""The disk is full, the quota is used up, or the disk is read-only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,8 +117,9 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
     callbacks: list[Callback] = [begin, tracked, continuity, Announcement(start=start, tell=tell)]
     callbacks += [*_callbacks(config, ready.ema, task=task, tell=tell), _skipped_images(data), best, last]
     # Build the network and train it. The trainer knows how many processes there are, and so the size of the run.
+    checkpoints = AtomicCheckpointIO()
     with quiet_lightning(), tracked.closing():
-        trainer = _make_trainer(config, callbacks, [*_logs(out), *tracked.loggers])
+        trainer = make_trainer(config, callbacks, [*_logs(out), *tracked.loggers], checkpoints=checkpoints)
         _tell_data(data, source=config.data.source, tell=tell)
         plan = _plan(trainer, data, start=start)
         data.begin(plan)
@@ -138,13 +128,36 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
             check_resumed(start, spec, continuity, processes=trainer.world_size)
         sizes = data.training_sizes
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
-        restoring = nullcontext() if start is None else naming_damage(start.path, is_restored=lambda: begin.has_begun)
-        with removing_unused_logs(out / LOGS), restoring:
-            _fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
-    if start is not None and not begin.has_begun:
-        finished = f"{start.path}: this training is finished, {trainer.global_step} of {plan.steps} steps are done"
-        rank_zero_only(tell)(finished)
+        with removing_unused_logs(out / LOGS), _naming_damage(start, checkpoints=checkpoints, begin=begin):
+            tracked.open()
+            fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)
+            if start is not None and not begin.has_begun:
+                steps = f"{trainer.global_step} of {plan.steps} steps are done"
+                _tell_finished(out, best, start=start, steps=steps, tell=tell)
     return _finish(config, best, start=start)
+
+
+def _naming_damage(
+    start: Resumable | None, *, checkpoints: AtomicCheckpointIO, begin: Begin
+) -> AbstractContextManager[None]:
+    """Name the checkpoint in errors from the time when Lightning has read it to the beginning of the training."""
+    if start is None:
+        return nullcontext()
+    return naming_damage(start.path, is_restoring=lambda: checkpoints.has_loaded and not begin.has_begun)
+
+
+def _tell_finished(out: Path, best: SaveBest, *, start: Resumable, steps: str, tell: Tell) -> None:
+    """Tell that there was nothing left to train.
+
+    Raises:
+        InputError: if the finished training lies in another folder, so that there is nothing to write into OUT.
+    """
+    finished = f"{start.path}: this training is finished, {steps}"
+    if lies_in(out, start):
+        rank_zero_only(tell)(finished)
+        return
+    path = start.path.parent / Path(best.best_model_path).name
+    raise InputError(f"--resume {finished}" + (f"; its best checkpoint is {path}" if path.is_file() else ""))
 
 
 def _skipped_images(data: TrainingData) -> SkippedImages:
@@ -223,12 +236,17 @@ def _best(config: Namespace, task: TrainingTask) -> SaveBest:
         config.out,
         filename=Path(BEST).stem if config.keep_best == 1 else "best-{epoch}-{step}",
         monitor=config.monitor,
-        mode="max" if task.monitors[config.monitor] else "min",
+        mode=_mode(config, task),
         save_top_k=config.keep_best,
         auto_insert_metric_name=False,
         save_on_train_epoch_end=False,  # save after every validation; an epoch may have several or none
         enable_version_counter=False,
     )
+
+
+def _mode(config: Namespace, task: TrainingTask) -> str:
+    """Return whether a better result is larger, `"max"`, or smaller, `"min"`."""
+    return "max" if task.monitors[config.monitor] else "min"
 
 
 @rank_zero_only
@@ -243,71 +261,13 @@ def _callbacks(config: Namespace, ema: AveragingSettings | None, *, task: Traini
     metrics = StepMetrics()
     display = partial(progress_display, metrics, monitors=sorted(task.monitors), tell=tell)
     progress = [] if config.trainer.enable_progress_bar is False else [display()]
-    mode = "max" if task.monitors[config.monitor] else "min"
     if config.patience is not None:
         # A checkpoint holds it, and cannot hold the parser's own kinds of numbers.
-        progress.append(Patience(int(config.patience), monitor=config.monitor, mode=mode, tell=tell))
+        patience = int(config.patience)
+        progress.append(Patience(patience, monitor=config.monitor, mode=_mode(config, task), tell=tell))
     return [*threads, StopOnNaN(Path(config.out)), *averaging, metrics, *progress]
 
 
 def _logs(out: Path) -> list[Logger]:
     table = CSVLogger(out, name=LOGS)
     return [table, TensorBoardLogger(out, name=LOGS, version=table.version)]
-
-
-def _make_trainer(config: Namespace, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
-    arguments = config.trainer.as_dict()
-    # If none of our callbacks is a bar, Lightning would add its own.
-    arguments["enable_progress_bar"] = any(isinstance(callback, ProgressBar) for callback in callbacks)
-    if arguments["profiler"] is not None:
-        arguments["profiler"] = PROFILERS[arguments["profiler"]](dirpath=config.out, filename="profile")
-    sync = [SyncNorms()] if arguments.pop("sync_batchnorm") else []
-    try:
-        trainer = Trainer(
-            **arguments,
-            default_root_dir=config.out,
-            logger=loggers,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO(), *sync],
-        )
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise _refused(error) from error
-    if sync and trainer.world_size > 1 and isinstance(trainer.accelerator, CPUAccelerator):
-        raise InputError("--trainer.sync_batchnorm true: does not run on CPUs")
-    return trainer
-
-
-def _fit(
-    trainer: Trainer,
-    module: TrainingModule,
-    data: TrainingData,
-    *,
-    start: Resumable | None,
-    asked_by: Callable[[], int | None],
-) -> None:
-    if isinstance(trainer.accelerator, CPUAccelerator):
-        keep_freed_memory()
-    try:
-        with ending_together(trainer), anomalies_named(trainer):
-            trainer.fit(module, datamodule=data, ckpt_path=start and start.path, weights_only=True)
-    except MisconfigurationException as error:
-        raise _refused(error) from error
-    except ValueError as error:
-        # Only now does Lightning notice that the interval is longer than an epoch.
-        if "`val_check_interval`" in str(error):
-            raise _refused(error) from error
-        raise
-    except OSError as error:
-        # An error with a file name is clear by itself. An error without one comes from the logs.
-        if error.errno not in _UNWRITABLE or error.filename is not None:
-            raise
-        where = f"--out {trainer.default_root_dir}: {error.strerror}"
-        raise InputError(f"{where}; the checkpoints in it are intact, {_GO_ON}") from error
-    except SIGTERMException as error:
-        raise TerminatedError(f"asked to end; {_GO_ON}", signum=asked_by() or signal.SIGTERM) from error
-    except SystemExit as error:  # Lightning's answer to Ctrl-C
-        raise TerminatedError(f"interrupted; {_GO_ON}", signum=signal.SIGINT) from error
-
-
-def _refused(error: Exception) -> InputError:
-    return InputError(f"--trainer: {' '.join(str(error).split())}")

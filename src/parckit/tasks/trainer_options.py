@@ -83,7 +83,7 @@ def check_trainer(options: Namespace, *, has_ema: bool) -> None:
     for name, least in _LEAST.items():
         value = options[name]
         if value is not None and not least <= value < math.inf:
-            raise InputError(f"--trainer.{name} {value}: must be at least {least}")
+            raise InputError(f"--trainer.{name} {value}: must be a finite number, at least {least}")
     for name, value in options.as_dict().items():
         if isinstance(value, int) and value > _MOST:
             raise InputError(f"--trainer.{name} {value}: must be at most {_MOST}")

@@ -5,25 +5,26 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
 from typing import cast
 
 import optuna
 import yaml
 from jsonargparse import Namespace
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from parckit.contract import CONFIG, InputError, from_plain, replacing, to_plain
-from parckit.options import Parser
+from parckit.contract import CONFIG, InputError, replacing, to_plain
+from parckit.options import Parser, read_yaml
 from parckit.tasks.errors import DivergedError
 from parckit.tasks.keywords import named_as_keywords, parse_recipe
 from parckit.tasks.progress import Tell
+from parckit.tasks.recipe import build_task
 from parckit.tasks.registry import TASKS
 from parckit.tasks.train import run_training
+from parckit.tasks.trainer_options import check_trainer
+from parckit.tasks.tuning_space import Choices, Range, Space, parse_space
 
 _log = logging.getLogger(__name__)
 
@@ -37,71 +38,16 @@ _SETTINGS = "settings"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Range:
-    """Numbers to try.
-
-    Attributes:
-        low: smallest value.
-        high: largest value.
-        log: draw from a logarithmic scale.
-        whole: draw whole numbers only.
-
-    Raises:
-        InputError: if `low` is not below `high`, or not positive where the scale is logarithmic.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-
-    def __post_init__(self) -> None:
-        if self.low >= self.high or (self.log and self.low <= 0):
-            raise InputError(f"low={self.low}, high={self.high}: low must be below high, and above 0 if log is true")
-        if self.whole and not (float(self.low).is_integer() and float(self.high).is_integer()):
-            raise InputError(f"low={self.low}, high={self.high}: must be whole numbers, because whole is true")
-
-    def distribution(self) -> BaseDistribution:
-        """Return Optuna's form of it."""
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log)
-        return FloatDistribution(self.low, self.high, log=self.log)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choices:
-    """Values to try, of any kind that a recipe holds.
-
-    Raises:
-        InputError: if there are fewer than two.
-    """
-
-    choices: tuple[object, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.choices) < 2:
-            raise InputError(f"choices={list(self.choices)}: need at least two")
-
-    def distribution(self) -> BaseDistribution:
-        """Return Optuna's form of it: it stores only plain values, so each value is written as JSON."""
-        return CategoricalDistribution([json.dumps(choice) for choice in self.choices])
-
-
-Space = Mapping[str, Range | Choices]
-"""Key of the recipe, such as `model.optimizer.lr` -> the values to try."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Tuned:
     """What a tuning found.
 
     Attributes:
         best: folder of the best training.
-        recipe: YAML file with the best training's full recipe.
+        recipe: YAML file with the best training's full recipe, without `out`.
         monitor: what "best" is measured by.
         value: the best value.
         values: the best values of the keys.
-        trials: folder, value (None if the training diverged) and values of the keys of every trial.
+        trials: folder, value (None if the training diverged or was refused) and values of the keys of every trial.
     """
 
     best: Path
@@ -110,38 +56,6 @@ class Tuned:
     value: float
     values: Mapping[str, object]
     trials: tuple[tuple[str, float | None, Mapping[str, object]], ...]
-
-
-def read_space(path: Path) -> Space:
-    """Read a YAML file: `KEY: {low: 1.0e-4, high: 1.0e-2, log: true}` or `KEY: {choices: [0.0, 0.1]}`.
-
-    Raises:
-        InputError: if the file is missing, or is not so.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, Mapping) or not content:
-        raise InputError(f"{path}: must name keys of the recipe, such as model.optimizer.lr: {{low: 1.0e-4, high: 1}}")
-    return parse_space(cast("Mapping[str, object]", content), name=str(path))
-
-
-def parse_space(space: Mapping[str, object], *, name: str = "space") -> Space:
-    """Check a space in plain form; see `read_space`.
-
-    Raises:
-        InputError: if a key has no values, or wrong ones.
-    """
-    parsed: dict[str, Range | Choices] = {}
-    for key, values in space.items():
-        is_choice = isinstance(values, Mapping) and "choices" in values
-        usual: Mapping[str, object] = {} if is_choice else {"log": False, "whole": False}
-        plain = {**usual, **cast("Mapping[str, object]", values)} if isinstance(values, Mapping) else values
-        parsed[str(key)] = from_plain(Choices if is_choice else Range, plain, name=f"{name}: {key}")
-    return parsed
 
 
 def tune(
@@ -179,27 +93,47 @@ def run_trials(parser: Parser, config: Namespace, *, space: Space, trials: int, 
     """
     if trials < 1:
         raise InputError(f"trials={trials}: must be at least 1")
-    for key in space:
-        if key not in config or isinstance(config[key], Namespace):
-            raise InputError(f"{key}: is no key of the recipe that can be tuned")
-    _check_values(parser, config, space)
+    if config.overwrite or config.resume is not None:
+        option = "--overwrite" if config.overwrite else f"--resume {config.resume}"
+        why = "is not for a tuning, which always goes on with the trainings in OUT"
+        raise InputError(f"{option} {why}; delete OUT to begin a new one")
+    _check_space(parser, config, space)
     out = Path(config.out)
     study = _open_study(out, config, space=space)
+    was_refused = False
     while (finished := len(_finished(study))) < trials:
         trial = study.ask({key: values.distribution() for key, values in space.items()})
         folder = str(trial.user_attrs.get(_FOLDER, f"trial-{trial.number:03}"))
         trial.set_user_attr(_FOLDER, folder)
         values = _values_of(trial.params, space)
         tell(f"training {finished + 1} of {trials}, {out / folder}: {json.dumps(values)}")
-        study.tell(trial, *_train(parser, config, values, folder=out / folder, tell=tell))
+        try:
+            study.tell(trial, *_train(parser, config, values, folder=out / folder, tell=tell))
+            was_refused = False
+        except InputError as error:
+            # Only values can be the reason if the training never began. A training that began goes on at the next call.
+            if (out / folder / CONFIG).is_file():
+                raise
+            study.tell(trial, state=TrialState.FAIL)
+            # Two in a row may have another reason, such as missing data, which would spoil all other trials too.
+            if was_refused:
+                raise
+            was_refused = True
+            tell(f"refused: {error}")
     return _result(study, config, space=space)
 
 
-def _check_values(parser: Parser, config: Namespace, space: Space) -> None:
-    """Refuse values that the recipe does not take, before the first training."""
+def _check_space(parser: Parser, config: Namespace, space: Space) -> None:
+    """Refuse keys that the recipe does not have, and values that it does not take, before the first training."""
     for key, values in space.items():
+        if key not in config or isinstance(config[key], Namespace):
+            raise InputError(f"{key}: is no key of the recipe that can be tuned")
         for value in values.choices if isinstance(values, Choices) else _ends(values):
-            parser.check(_with_values(config, {key: value}))
+            changed = _with_values(config, {key: value})
+            parser.check(changed)
+            parser.build(changed)
+            build_task(changed)
+            check_trainer(changed.trainer, has_ema=changed.ema is not None)
 
 
 def _ends(values: Range) -> tuple[float, float]:
@@ -252,8 +186,12 @@ def _open_study(out: Path, config: Namespace, *, space: Space) -> Study:
 
 
 def _finished(study: Study) -> list[optuna.trial.FrozenTrial]:
-    """Return the trials that ended, one for each folder: a trial that was interrupted has a successor."""
-    ended = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
+    """Return the trials that ended, one for each folder: a trial that was interrupted has a successor.
+
+    A trial without a folder was interrupted before it had one. It has a successor too.
+    """
+    trials = study.get_trials(states=[TrialState.COMPLETE, TrialState.FAIL])
+    ended = [trial for trial in trials if _FOLDER in trial.user_attrs]
     waiting = {str(trial.user_attrs.get(_FOLDER)) for trial in study.get_trials(states=[TrialState.WAITING])}
     last = {str(trial.user_attrs.get(_FOLDER)): trial for trial in ended}
     return [trial for folder, trial in last.items() if folder not in waiting]
@@ -264,16 +202,22 @@ def _values_of(params: Mapping[str, object], space: Space) -> dict[str, object]:
     return {key: json.loads(str(value)) if isinstance(space[key], Choices) else value for key, value in params.items()}
 
 
+def _read_config(folder: Path) -> Mapping[str, object]:
+    return cast("Mapping[str, object]", read_yaml(folder / CONFIG))
+
+
 def _result(study: Study, config: Namespace, *, space: Space) -> Tuned:
     out, finished = Path(config.out), _finished(study)
     scored = [trial for trial in finished if trial.value is not None]
     if not scored:
-        raise InputError(f"--out {out}: every training diverged; try other values")
+        raise InputError(f"--out {out}: every training diverged or was refused; try other values")
     sign = -1 if study.direction is optuna.study.StudyDirection.MAXIMIZE else 1
     best = min(scored, key=lambda trial: sign * cast("float", trial.value))
     folder = out / str(best.user_attrs[_FOLDER])
+    # Without `out`: a training from this recipe belongs into another folder.
+    recipe = {key: value for key, value in _read_config(folder).items() if key != "out"}
     with replacing(out / BEST_RECIPE) as temporary:
-        copyfile(folder / CONFIG, temporary)
+        temporary.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     return Tuned(
         best=folder,
         recipe=out / BEST_RECIPE,

@@ -108,7 +108,12 @@ def _grey_stem(wanted: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> di
 def _compare_inputs(of_data: Preprocessing, of_weights: Preprocessing, *, weights: str) -> None:
     in_data, expected = ((side.mean, side.std, side.channel_order) for side in (of_data, of_weights))
     if in_data != expected:
-        _log.warning("%s expect mean, std and channel order %s, the data have %s", weights, expected, in_data)
+        _log.warning(
+            "%s expect mean, std and channel order %s, the data have %s; --match_weights true uses the weights' values",
+            weights,
+            expected,
+            in_data,
+        )
 
 
 def classifier_prefixes(model: nn.Module) -> tuple[str, ...]:
