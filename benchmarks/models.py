@@ -40,6 +40,7 @@ from parckit.layers import AxisConv2d, Form
 from parckit.measure import cost
 from parckit.measure.records import write_record
 from parckit.models import fuse
+from parckit.networks import head_of
 from parckit.runtimes.onnxruntime import load_graph
 from parckit.tasks.allocator import keep_freed_memory
 
@@ -131,7 +132,9 @@ def export(name: str, folder: Path, *, size: int, form: Form | None) -> Path:
         labels = tuple(map(str, range(model.num_classes)))
         spec = NetworkSpec(backbone=name, labels=labels, preprocessing=Preprocessing(size=(size, size)))
         fused = fuse(model, size=(size, size))
-        return folder / convert(fused, spec, folder=folder, settings=ExportSettings(opset=OPSET, form=form)).main_file
+        settings = ExportSettings(opset=OPSET, form=form)
+        artefact = convert(fused, spec, decoder=head_of(spec).decoder(spec), folder=folder, settings=settings)
+        return folder / artefact.main_file
     for module in model.modules():
         if isinstance(module, AxisConv2d):
             module.form = "conv"
