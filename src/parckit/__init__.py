@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from parckit.measure.evaluation import evaluate
     from parckit.measure.latency import benchmark
     from parckit.models import create_model, fuse, load_official_state_dict, parcify
+    from parckit.networks import create_detector
     from parckit.runtimes import load
     from parckit.tasks import train
 
@@ -22,6 +23,7 @@ __version__ = VERSION
 __all__ = [
     "__version__",
     "benchmark",
+    "create_detector",
     "create_model",
     "evaluate",
     "export",
@@ -34,6 +36,7 @@ __all__ = [
 
 _HOMES = {
     "benchmark": ("parckit.measure.latency", "onnxruntime"),
+    "create_detector": ("parckit.networks", "models"),
     "create_model": ("parckit.models", "models"),
     "evaluate": ("parckit.measure.evaluation", "eval"),
     "export": ("parckit.deploy", "export"),

@@ -9,6 +9,8 @@ from parckit.contract.artefact import (
     OutputSpec,
     Precision,
     Setting,
+    begin_with_batch,
+    image_groups,
 )
 from parckit.contract.bundle import (
     CONTRACT_FILE,
@@ -82,6 +84,7 @@ __all__ = [
     "Setting",
     "Task",
     "add_artefact",
+    "begin_with_batch",
     "check_folder",
     "check_label_encoding",
     "check_place",
@@ -89,6 +92,7 @@ __all__ = [
     "find_leftovers",
     "find_obstacle",
     "from_plain",
+    "image_groups",
     "is_schema1_spec",
     "last_message",
     "most_pixels",

@@ -1,7 +1,7 @@
 """An artefact: one form of a network, ready for an engine, with all that an engine's user must know of it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal, get_args
@@ -183,7 +183,17 @@ class Artefact:
     @property
     def runs_in_chunks(self) -> bool:
         """Whether all outputs begin with the batch, so that images can be run in groups of any size."""
-        return all(output.layout.startswith("N") for output in self.outputs)
+        return begin_with_batch(self.outputs)
+
+
+def begin_with_batch(outputs: Sequence[OutputSpec]) -> bool:
+    """Return whether all outputs begin with the batch. Where not, as with detections, images are run one by one."""
+    return all(output.layout.startswith("N") for output in outputs)
+
+
+def image_groups(outputs: Sequence[OutputSpec], *, count: int) -> list[slice]:
+    """Return which of `count` images a network with these outputs takes at once: all of them, or one by one."""
+    return [slice(0, count)] if begin_with_batch(outputs) else [slice(index, index + 1) for index in range(count)]
 
 
 def _check_choice(name: str, value: str, accepted: tuple[str, ...]) -> None:

@@ -11,7 +11,13 @@ from parckit.models.build import (
 )
 from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
-from parckit.models.official import load_any_state_dict, load_official_state_dict
+from parckit.models.official import (
+    check_official_keys,
+    load_any_state_dict,
+    load_official_state_dict,
+    rename_official_key,
+    unwrap_state_dict,
+)
 from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcify
 from parckit.models.parcnet import ParCNet
 from parckit.models.parcnetv2 import ParCNetV2
@@ -27,6 +33,7 @@ __all__ = [
     "Replacement",
     "build_backbone",
     "build_on_meta",
+    "check_official_keys",
     "compare_keys",
     "create_model",
     "describe_faults",
@@ -35,6 +42,8 @@ __all__ = [
     "load_official_state_dict",
     "parcify",
     "preprocessing_of",
+    "rename_official_key",
     "stages_of",
     "try_images",
+    "unwrap_state_dict",
 ]

@@ -76,7 +76,7 @@ def load_any_state_dict(model: nn.Module, state_dict: Mapping[str, object], *, e
         held = ", ".join(str(key) for key, value in state_dict.items() if isinstance(value, Mapping))
         raise InputError(f"entry={entry}: the file has no such group of weights; it has {held or 'none'}")
     name = entry or next((key for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), "")
-    weights = _unwrap(cast("Mapping[str, object]", state_dict[name]) if name else state_dict)
+    weights = unwrap_state_dict(cast("Mapping[str, object]", state_dict[name]) if name else state_dict)
     expected = model.state_dict()
     faults = compare_keys(expected, weights)
     config = cast("dict[str, object]", getattr(model, "pretrained_cfg", {}))
@@ -125,22 +125,27 @@ def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object])
     expected = model.state_dict()
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
-    for key, tensor in _unwrap(state_dict).items():
+    for key, tensor in unwrap_state_dict(state_dict).items():
         name = rename_official_key(key, model=architecture)
         if name is not None and not (model.num_classes == 0 and name.startswith(f"{config['classifier']}.")):
             # Our 1x1 convolution may replace a linear layer over channels, whose weight has two dimensions less.
             pointwise = name in expected and expected[name].shape == (*tensor.shape, 1, 1)
             ours[name] = tensor[..., None, None] if pointwise else tensor
             origin[name] = key
-    _check(expected, ours, origin)
+    check_official_keys(expected, ours, origin)
     model.load_state_dict(ours)
     config.update(_OF_MODEL[architecture].expected_input)
 
 
-def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
+def unwrap_state_dict(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
+    """Return the weights of a checkpoint's content, without wrappers' prefixes.
+
+    Raises:
+        InputError: if it is empty, or holds something other than named tensors.
+    """
     wrapper = next((key for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), None)
     if wrapper is not None:
-        return _unwrap(cast("Mapping[str, object]", state_dict[wrapper]))
+        return unwrap_state_dict(cast("Mapping[str, object]", state_dict[wrapper]))
     if not state_dict:
         raise InputError("state dict: is empty")
     # The dict comes from a file, so its keys and values may be anything.
@@ -152,7 +157,17 @@ def _unwrap(state_dict: Mapping[str, object]) -> dict[str, Tensor]:
     return {re.sub(r"^(module\.|_orig_mod\.)+", "", key): value for key, value in weights.items()}
 
 
-def _check(expected: Mapping[str, Tensor], ours: Mapping[str, Tensor], origin: Mapping[str, str]) -> None:
+def check_official_keys(expected: Mapping[str, Tensor], ours: Mapping[str, Tensor], origin: Mapping[str, str]) -> None:
+    """Compare renamed weights with a network's own.
+
+    Args:
+        expected: the network's state dict.
+        ours: the official weights under our names.
+        origin: our name -> official name.
+
+    Raises:
+        InputError: naming every weight that is missing, unexpected or has another shape.
+    """
     faults = compare_keys(expected, ours)
     messages = [f"missing {key}" for key in faults.get("missing", ())]
     messages += [f"unexpected {origin[key]}" for key in faults.get("unexpected", ())]

@@ -1,6 +1,6 @@
 """Networks, which are a backbone and a head for a task: build them from a spec, open and save their checkpoints."""
 
-from parckit.networks.build import HEADS, Head, build_network, check_input, head_of
+from parckit.networks.build import HEADS, Head, backbone_of, build_network, check_input, head_of
 from parckit.networks.checkpoints import (
     NETWORK_PREFIX,
     add_digest,
@@ -10,16 +10,25 @@ from parckit.networks.checkpoints import (
     read_training,
     save_weights,
 )
+from parckit.networks.create import create_detector
+from parckit.networks.official import load_official_network
+from parckit.networks.rcnn import RCNN
+from parckit.networks.transfer import copy_weights
 
 __all__ = [
     "HEADS",
     "NETWORK_PREFIX",
+    "RCNN",
     "Head",
     "add_digest",
+    "backbone_of",
     "build_network",
     "check_input",
+    "copy_weights",
+    "create_detector",
     "damage_named",
     "head_of",
+    "load_official_network",
     "names_checkpoint",
     "open_checkpoint",
     "read_training",

@@ -10,7 +10,8 @@ from torch import nn
 
 from parckit.contract import CLASSIFIER, DecoderSpec, InputError, NetworkSpec, OutputSpec
 from parckit.models import try_images
-from parckit.networks import classify
+from parckit.networks import classify, rcnn_build, ssd, tinydet
+from parckit.networks.features import BACKBONE
 from parckit.processing import CLASSIFY, MULTILABEL
 
 
@@ -27,20 +28,61 @@ class Head:
         outputs: returns the outputs of a spec's network, in order. The network itself returns a single output as a
             tensor, and several as a tuple.
         decoder: returns how the outputs become an answer.
+        backbone: where the network holds the timm model: the prefix of its weights' names. Empty if the network is the
+            timm model itself.
+        label_weights: returns the prefixes of the weights that depend on the classes.
+        has_masks: whether the network gives masks of objects, and is trained on them.
     """
 
     build: _Build
     outputs: Callable[[NetworkSpec], tuple[OutputSpec, ...]]
     decoder: Callable[[NetworkSpec], DecoderSpec]
+    backbone: str
+    label_weights: Callable[[nn.Module], tuple[str, ...]]
+    has_masks: bool = False
+
+
+def _two_stage(*, has_masks: bool) -> Head:
+    return Head(
+        build=rcnn_build.build_rcnn,
+        outputs=rcnn_build.outputs_of,
+        decoder=rcnn_build.decoder_of,
+        backbone=BACKBONE,
+        label_weights=rcnn_build.label_weights,
+        has_masks=has_masks,
+    )
+
+
+def _classifier(decoder: DecoderSpec) -> Head:
+    return Head(
+        build=classify.build_classifier,
+        outputs=lambda _: (classify.LOGITS,),
+        decoder=lambda _: decoder,
+        backbone="",
+        label_weights=classify.label_weights,
+    )
 
 
 HEADS: Mapping[tuple[str, str], Head] = {
-    ("classify", CLASSIFIER): Head(
-        build=classify.build_classifier, outputs=lambda _: (classify.LOGITS,), decoder=lambda _: CLASSIFY
+    ("classify", CLASSIFIER): _classifier(CLASSIFY),
+    ("multilabel", CLASSIFIER): _classifier(MULTILABEL),
+    ("detect", "ssd"): Head(
+        build=ssd.build_ssd,
+        outputs=lambda _: ssd.OUTPUTS,
+        decoder=ssd.decoder_of,
+        backbone=BACKBONE,
+        label_weights=ssd.label_weights,
     ),
-    ("multilabel", CLASSIFIER): Head(
-        build=classify.build_classifier, outputs=lambda _: (classify.LOGITS,), decoder=lambda _: MULTILABEL
+    ("detect", "tinydet"): Head(
+        build=tinydet.build_tinydet,
+        outputs=tinydet.outputs_of,
+        decoder=tinydet.decoder_of,
+        backbone=BACKBONE,
+        label_weights=tinydet.label_weights,
     ),
+    ("detect", rcnn_build.FASTER): _two_stage(has_masks=False),
+    ("detect", rcnn_build.MASK): _two_stage(has_masks=True),
+    ("detect", rcnn_build.CASCADE): _two_stage(has_masks=True),
 }
 """Every head by (task, name). A new head needs one entry here and one file in this folder."""
 
@@ -56,6 +98,11 @@ def head_of(spec: NetworkSpec) -> Head:
         known = ", ".join(f"{name} ({task})" for task, name in HEADS)
         raise InputError(f"task={spec.task!r}, head={spec.head!r}: this version knows {known}")
     return head
+
+
+def backbone_of(network: nn.Module, spec: NetworkSpec) -> nn.Module:
+    """Return the timm model inside a network."""
+    return network.get_submodule(head_of(spec).backbone.removesuffix("."))
 
 
 def build_network(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:

@@ -1,5 +1,8 @@
 """Classifiers, for one class a picture or several: a timm backbone with its own classification head."""
 
+from collections.abc import Mapping
+from typing import cast
+
 from torch import nn
 
 from parckit.contract import NetworkSpec, OutputSpec
@@ -16,3 +19,10 @@ def build_classifier(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Modul
         InputError: if timm has no such model or weights, or the model refuses a keyword or its value.
     """
     return build_backbone(spec.backbone, spec.backbone_kwargs, pretrained=pretrained, num_classes=len(spec.labels))
+
+
+def label_weights(network: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the weights that depend on the classes."""
+    config = cast("Mapping[str, object]", network.pretrained_cfg)
+    names = config["classifier"]
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else cast("list[str]", names)))

@@ -1,7 +1,10 @@
 """From a picture file to an array, and from an engine's outputs to an answer. numpy and Pillow are all it needs."""
 
+from parckit.processing.boxes import box_areas, box_iou, intersections, suppress, to_centres, to_corners
 from parckit.processing.classify import CLASSIFY, UNKNOWN, ClassDecoder, ClassPrediction, ClassScore, probabilities
 from parckit.processing.decoders import DECODERS, Decoder, make_decoder
+from parckit.processing.detect import COLOURS, BoxPrediction, best_boxes
+from parckit.processing.detections import DETECTIONS, DetectionsDecoder
 from parckit.processing.geometry import Geometry
 from parckit.processing.images import (
     FORMAT_OF_EXTENSION,
@@ -16,21 +19,35 @@ from parckit.processing.images import (
 )
 from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
 from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
+from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
 from parckit.processing.prediction import Prediction
+from parckit.processing.priors import CENTRE_VARIANCE, SIZE_VARIANCE, PriorSettings, decode_offsets
+from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
+from parckit.processing.tinydet import TINYDET, TinyDetDecoder, map_points
 
 __all__ = [
+    "BACKGROUND",
+    "CENTRE_VARIANCE",
     "CLASSIFY",
+    "COLOURS",
     "DECODERS",
+    "DETECTIONS",
     "FLOAT_NCHW",
     "FORMAT_OF_EXTENSION",
     "IMAGE_EXTENSIONS",
     "MULTILABEL",
+    "SIZE_VARIANCE",
+    "SSD",
+    "TINYDET",
     "UNKNOWN",
+    "BoxMasks",
+    "BoxPrediction",
     "ClassDecoder",
     "ClassPrediction",
     "ClassScore",
     "Decoder",
+    "DetectionsDecoder",
     "Geometry",
     "LabelDecoder",
     "LabelPrediction",
@@ -38,13 +55,22 @@ __all__ = [
     "LeftOut",
     "Picture",
     "Prediction",
+    "PriorSettings",
+    "SsdDecoder",
+    "TinyDetDecoder",
+    "best_boxes",
+    "box_areas",
+    "box_iou",
     "cover",
     "decode_image",
+    "decode_offsets",
     "find_format",
     "fit",
+    "intersections",
     "list_images",
     "load_image",
     "make_decoder",
+    "map_points",
     "open_picture",
     "pictures",
     "preprocess",
@@ -52,6 +78,9 @@ __all__ = [
     "readable_formats",
     "refused_ending",
     "subfolders",
+    "suppress",
     "to_array",
+    "to_centres",
+    "to_corners",
     "to_pixels",
 ]

@@ -1,6 +1,6 @@
 """The table of decoders: what turns an artefact's outputs into answers, by the name in its `DecoderSpec`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, Protocol
 
@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import DecoderSpec, InputError, NetworkSpec, Setting, Task
+from parckit.processing.boxes import Suppress
 from parckit.processing.classify import CLASSIFY, ClassDecoder
+from parckit.processing.detections import DETECTIONS, DetectionsDecoder
 from parckit.processing.geometry import Geometry
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder
 from parckit.processing.prediction import Prediction
+from parckit.processing.ssd import SSD, SsdDecoder
+from parckit.processing.tinydet import TINYDET, TinyDetDecoder
 
 
 class Decoder(Protocol):
@@ -43,11 +47,15 @@ class DecoderType(Protocol):
         ...
 
 
-DECODERS: Mapping[str, DecoderType] = {CLASSIFY.name: ClassDecoder, MULTILABEL.name: LabelDecoder}
+DECODERS: Mapping[str, DecoderType] = {
+    CLASSIFY.name: ClassDecoder,
+    MULTILABEL.name: LabelDecoder,
+    SSD: SsdDecoder,
+    TINYDET: TinyDetDecoder,
+    DETECTIONS: DetectionsDecoder,
+}
 
 
-Suppress = Callable[[NDArray[np.floating], NDArray[np.floating], float], NDArray[np.integer]]
-"""Boxes (N, 4), their scores (N,) and the largest accepted IoU -> indices of the boxes to keep, best first."""
 _SUPPRESS = "suppress"
 """Keyword of the decoders that suppress boxes. Only a caller may set it; a file may not."""
 

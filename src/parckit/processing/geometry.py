@@ -26,11 +26,12 @@ class Geometry(NamedTuple):
     scale: tuple[float, float]
     offset: tuple[float, float]
 
-    def boxes_to_picture(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return boxes in pixels of the picture, cut at its borders.
+    def boxes_to_picture(self, boxes: NDArray[np.floating], *, cut: bool = True) -> NDArray[np.float32]:
+        """Return boxes in pixels of the picture.
 
         Args:
             boxes: (left, top, right, bottom) in pixels of the input.
+            cut: cut them at the picture's borders.
 
         Shape:
             (N, 4) -> (N, 4)
@@ -39,7 +40,45 @@ class Geometry(NamedTuple):
         height, width = self.picture_size
         shift = np.array([offset_x, offset_y, offset_x, offset_y])
         moved = (boxes.reshape(-1, 4) + shift) / [scale_x, scale_y, scale_x, scale_y]
-        return moved.clip(0, [width, height, width, height]).astype(np.float32)
+        return (moved.clip(0, [width, height, width, height]) if cut else moved).astype(np.float32)
+
+    def boxes_to_input(self, boxes: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return boxes in pixels of the input. They are not cut at its borders.
+
+        Args:
+            boxes: (left, top, right, bottom) in pixels of the picture.
+
+        Shape:
+            (N, 4) -> (N, 4)
+        """
+        (scale_y, scale_x), (offset_y, offset_x) = self.scale, self.offset
+        moved = boxes.reshape(-1, 4) * [scale_x, scale_y, scale_x, scale_y] - [offset_x, offset_y, offset_x, offset_y]
+        return moved.astype(np.float32)
+
+    def masks_to_input(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return masks of the input's size; each of their pixels takes the value of the nearest pixel of the picture.
+
+        Pixels of the input that show padding are False.
+
+        Raises:
+            InputError: if the masks have another size than the picture.
+
+        Shape:
+            (N, H, W) of the picture -> (N, H, W) of the input
+        """
+        if masks.shape[1:] != self.picture_size:
+            raise InputError(
+                f"masks of shape {masks.shape}: must have the picture's (height, width) {self.picture_size}"
+            )
+        rows, columns = (
+            np.floor((np.arange(length) + 0.5 + offset) / scale).astype(np.int64)
+            for length, scale, offset in zip(self.input_size, self.scale, self.offset, strict=True)
+        )
+        height, width = self.picture_size
+        fitted = masks[:, rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]]
+        fitted[:, (rows < 0) | (rows >= height), :] = False
+        fitted[:, :, (columns < 0) | (columns >= width)] = False
+        return fitted
 
     def mask_to_picture(self, mask: NDArray[np.generic], *, outside: int) -> NDArray[np.generic]:
         """Return a mask of the picture's size; each of its pixels takes the value of the nearest pixel of the input.

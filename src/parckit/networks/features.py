@@ -1,0 +1,93 @@
+"""The backbone of a dense network: a timm model that returns its maps of some strides."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, cast, final
+
+import torch
+from timm.models._features import FeatureGetterNet
+from timm.models.byobnet import ByobNet
+from torch import Tensor, nn
+
+from parckit.contract import InputError
+from parckit.models import build_backbone
+
+BACKBONE = "backbone.model."
+"""Prefix of the timm model's weights in a network whose attribute `backbone` is a `Backbone`."""
+
+_SIDE = 64
+"""Side of the image that shows how wide the maps are, pixels."""
+
+
+class _ForwardIntermediates(Protocol):
+    def __call__(self, images: Tensor, *, indices: list[int], intermediates_only: bool) -> list[Tensor]: ...
+
+
+@final
+class Backbone(nn.Module):
+    """Maps of a timm model.
+
+    The weights have the same names as in the model itself, after `model.`.
+
+    Args:
+        name: the model's name in timm.
+        kwargs: further keywords of the model.
+        strides: pixels of the image per position of the wanted maps, the finest first.
+        pretrained: load the pretrained weights that timm has for the model.
+        without_coarser: leave out the strides that are coarser than the model's coarsest one.
+
+    Attributes:
+        channels: width of every map.
+        strides: the strides of the maps.
+
+    Raises:
+        InputError: if timm has no such model, or the model has no map of one of the strides.
+
+    Shape:
+        (B, 3, H, W) -> one (B, channels, H / stride, W / stride) for every stride
+    """
+
+    def __init__(
+        self,
+        name: str,
+        kwargs: Mapping[str, object],
+        *,
+        strides: Sequence[int],
+        pretrained: bool = False,
+        without_coarser: bool = False,
+    ) -> None:
+        super().__init__()
+        features = _build(name, kwargs, pretrained=pretrained)
+        reductions = features.feature_info.reduction()
+        if without_coarser:
+            strides = [stride for stride in strides if stride <= max(reductions)] or strides
+        if missing := [stride for stride in strides if stride not in reductions]:
+            raise InputError(f"backbone {name}: has no map of stride {missing[0]}; it has strides {reductions}")
+        # Of several maps with a stride, the last one has seen the most layers.
+        last = {stride: index for index, stride in enumerate(reductions)}
+        prune = cast("Callable[[list[int]], list[int]]", features.model.prune_intermediate_layers)
+        self._wanted = prune([last[stride] for stride in strides])
+        self.model: nn.Module = features.model
+        self.strides = tuple(strides)
+        self.channels: tuple[int, ...] = self._measure_channels(int(kwargs.get("in_chans", 3)))  # pyright: ignore[reportArgumentType]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the maps, in the order of `strides`."""
+        forward = cast("_ForwardIntermediates", self.model.forward_intermediates)
+        return forward(images, indices=self._wanted, intermediates_only=True)
+
+    def _measure_channels(self, in_chans: int) -> tuple[int, ...]:
+        """Return the width of every map, by running a copy without data."""
+        shadow = copy.deepcopy(self).to("meta").eval()
+        maps = shadow(torch.empty(1, in_chans, _SIDE, _SIDE, device="meta"))
+        return tuple(one.shape[1] for one in maps)
+
+
+def _build(name: str, kwargs: Mapping[str, object], *, pretrained: bool) -> FeatureGetterNet:
+    model = build_backbone(name, kwargs, pretrained=pretrained, features_only=True, feature_cls="getter")
+    features = cast("FeatureGetterNet", model)
+    if isinstance(features.model, ByobNet):
+        # timm's MobileViT widens its last map for the classifier, from 160 to 640 channels. The official detection
+        # and segmentation networks read the map before that.
+        features.model.final_conv = nn.Identity()
+    return features

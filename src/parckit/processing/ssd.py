@@ -1,0 +1,113 @@
+"""The decoder of SSD: from class logits and offsets to boxes (arXiv:1512.02325)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parckit.contract import InputError, Task
+from parckit.processing.boxes import Suppress, suppress_by_class
+from parckit.processing.boxes import suppress as numpy_suppress
+from parckit.processing.classify import probabilities
+from parckit.processing.detect import BoxPrediction, best_boxes
+from parckit.processing.geometry import Geometry
+from parckit.processing.limits import check_count, check_share
+from parckit.processing.priors import PriorSettings, decode_offsets
+
+SSD = "ssd"
+"""Name of the decoder."""
+
+BACKGROUND = 0
+"""Index of "no object" among SSD's classes. The network's class number c has the index c + 1."""
+
+
+class SsdDecoder:
+    """Turns SSD's outputs into boxes.
+
+    Args:
+        labels: class names by index, without the background.
+        strides: see `PriorSettings`.
+        scales: see `PriorSettings`.
+        ratios: see `PriorSettings`.
+        threshold: least score of a box, from 0 to 1.
+        overlap: of two boxes of a class whose intersection over union is larger, only the better one stays.
+        per_class: most boxes of a class in a picture.
+        most: most boxes of all classes in a picture.
+        suppress: drops overlapping boxes; by default `parckit.processing.suppress`.
+
+    Raises:
+        InputError: if a value is out of range.
+    """
+
+    task: ClassVar[Task] = "detect"
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        *,
+        strides: Sequence[int],
+        scales: Sequence[float],
+        ratios: Sequence[Sequence[float]],
+        threshold: float = 0.3,
+        overlap: float = 0.5,
+        per_class: int = 200,
+        most: int = 300,
+        suppress: Suppress = numpy_suppress,
+    ) -> None:
+        self._labels = tuple(labels)
+        self._priors = PriorSettings(strides=strides, scales=scales, ratios=ratios)
+        self._threshold = check_share("threshold", threshold)
+        self._overlap = check_share("overlap", overlap)
+        self._per_class = check_count("per_class", per_class)
+        self._most = check_count("most", most)
+        self._suppress = suppress
+
+    def __call__(self, outputs: Sequence[NDArray[np.generic]], geometries: Sequence[Geometry]) -> list[BoxPrediction]:
+        """Return the boxes of every image.
+
+        Args:
+            outputs: class logits, the background first, and offsets from the priors.
+            geometries: where the images lie in their pictures, one each.
+
+        Raises:
+            InputError: if the outputs have another shape, or a number is not finite.
+
+        Shape:
+            outputs: (B, priors, classes + 1) and (B, priors, 4)
+        """
+        logits, offsets = outputs
+        if not (np.isfinite(logits).all() and np.isfinite(offsets).all()):
+            raise InputError("the network's outputs are not finite numbers (nan or inf)")
+        answers: list[BoxPrediction] = []
+        for image_logits, image_offsets, geometry in zip(logits, offsets, geometries, strict=True):
+            priors = self._priors.priors(geometry.input_size)
+            wanted = (len(priors), len(self._labels) + 1)
+            if image_logits.shape != wanted or image_offsets.shape != (len(priors), 4):
+                shapes = f"{image_logits.shape} and {image_offsets.shape}"
+                raise InputError(f"outputs of shapes {shapes} for an image: must be {wanted} and {(len(priors), 4)}")
+            answers.append(self._decode(image_logits, image_offsets.astype(np.float32), priors, geometry))
+        return answers
+
+    def _decode(
+        self,
+        logits: NDArray[np.generic],
+        offsets: NDArray[np.float32],
+        priors: NDArray[np.float32],
+        geometry: Geometry,
+    ) -> BoxPrediction:
+        scores = probabilities(logits)[:, BACKGROUND + 1 :].astype(np.float32)
+        # Only boxes that may be shown are decoded.
+        candidates = np.flatnonzero((scores > self._threshold).any(axis=1))
+        scores, boxes = scores[candidates], decode_offsets(offsets[candidates], priors[candidates])
+        rows, classes = suppress_by_class(
+            boxes,
+            scores,
+            threshold=self._threshold,
+            overlap=self._overlap,
+            per_class=self._per_class,
+            suppress=self._suppress,
+        )
+        height, width = geometry.input_size
+        in_picture = geometry.boxes_to_picture(boxes[rows] * np.array([width, height] * 2, np.float32))
+        return best_boxes(in_picture, scores[rows, classes], classes, most=self._most, names=self._labels)
