@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from box_files import BCCD
 from parckit.contract import InputError
 from parckit.data import Batch
 
@@ -85,3 +87,11 @@ def shard(tmp_path: Path, picture: MakePicture) -> MakeShard:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bccd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the BCCD data: Pascal VOC and COCO files of the same pictures."""
+    folder = tmp_path_factory.mktemp("bccd")
+    shutil.unpack_archive(BCCD, folder)
+    return folder

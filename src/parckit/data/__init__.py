@@ -1,10 +1,18 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
+from parckit.data.box_checking import BoxProblem, BoxReport, check_boxes
+from parckit.data.box_faults import BoxFault, BoxFaults, describe_faults
+from parckit.data.box_records import BoxFormat
+from parckit.data.box_table import BoxTable
+from parckit.data.boxes import OnBoxFault, box_splits, open_box_table, open_boxes
+from parckit.data.converting import convert_boxes
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.limits import check_broken, check_loading
 from parckit.data.loader import Batch, Collate, collate_classes, collate_labels, image_loader, train_loader
 from parckit.data.matching import match_classes, name_numbers, order_classes
+from parckit.data.objects import Objects, Scene, collate_scenes
 from parckit.data.sampling import Draw, Sampling, SeededBatches
+from parckit.data.scene_transforms import SceneAugmentSettings, eval_scene_transform, train_scene_transform
 from parckit.data.sizes import BatchShape, MultiScale, OneSize, Progressive, Sizes
 from parckit.data.source import OpenTable, Source, name_source, open_images, open_label_table, open_table
 from parckit.data.splits import Split
@@ -16,17 +24,27 @@ __all__ = [
     "AugmentSettings",
     "Batch",
     "BatchShape",
+    "BoxFault",
+    "BoxFaults",
+    "BoxFormat",
+    "BoxProblem",
+    "BoxReport",
+    "BoxTable",
     "Collate",
     "Draw",
     "DrawnImages",
     "IndexedImages",
     "MultiScale",
+    "Objects",
+    "OnBoxFault",
     "OnError",
     "OneSize",
     "OpenTable",
     "Progressive",
     "Sample",
     "Sampling",
+    "Scene",
+    "SceneAugmentSettings",
     "SeededBatches",
     "Sizes",
     "Source",
@@ -35,22 +53,31 @@ __all__ = [
     "Target",
     "TrainTransform",
     "Transform",
+    "box_splits",
+    "check_boxes",
     "check_broken",
     "check_loading",
     "collate_classes",
     "collate_labels",
+    "collate_scenes",
+    "convert_boxes",
     "count_images",
+    "describe_faults",
     "describe_left_out",
     "describe_run",
+    "eval_scene_transform",
     "eval_transform",
     "image_loader",
     "match_classes",
     "name_numbers",
     "name_source",
+    "open_box_table",
+    "open_boxes",
     "open_images",
     "open_label_table",
     "open_table",
     "order_classes",
     "train_loader",
+    "train_scene_transform",
     "train_transform",
 ]

@@ -85,7 +85,7 @@ class Finding:
     """
 
     path: Path
-    problem: Problem
+    problem: Problem | str
     detail: str
 
 

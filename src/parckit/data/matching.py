@@ -4,14 +4,23 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data.datasets import Table
-from parckit.data.targets import ClassTargets, LabelTargets, count_images, have_several_labels, renumber
+from parckit.data.datasets import Table, Targets
+from parckit.data.targets import (
+    ClassTargets,
+    ObjectTargets,
+    RenumberedObjects,
+    count_classes,
+    have_several_labels,
+    known_pictures,
+    renumber,
+)
 from parckit.processing import LeftOut
 
 _MOST_NAMED = 5
@@ -34,7 +43,7 @@ class MatchedTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: ClassTargets | LabelTargets
+    targets: Targets
     table: Table
     indices: NDArray[np.int64]
 
@@ -78,8 +87,8 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
     unknown = _count_unknown(table, index_of) if only is None else Counter[str]()
     if unknown and have_several_labels(table.targets):
         raise InputError(f"{source}: the network does not know the label {_told(unknown)}; it has {_listed(labels)}")
-    targets = renumber(table.targets, indices, classes=len(labels))
-    kept = np.arange(len(targets)) if targets.ndim > 1 else np.flatnonzero(targets >= 0)
+    targets = _renumber(table.targets, indices, classes=len(labels))
+    kept = known_pictures(targets)
     if not len(kept):
         sizes = f"{len(table.labels)} in the data ({_listed(table.labels)}), {len(labels)} in the model"
         lacking = "no picture is of the classes asked for" if only is not None else "its classes are not the model's"
@@ -87,15 +96,26 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
     if unknown:
         images = sum(unknown.values())
         _log.warning(
-            "%s, %s: the network does not know %s; %d images are left out", source, table.served, _told(unknown), images
+            "%s, %s: the network does not know %s; %d %s are left out",
+            source,
+            table.served,
+            _told(unknown),
+            images,
+            "objects" if isinstance(table.targets, ObjectTargets) else "images",
         )
     return MatchedTable(
         labels=tuple(labels),
         served=_served(table, unknown=unknown, only=only),
-        targets=targets[kept],
+        targets=targets if len(kept) == len(targets) else cast("ClassTargets", targets)[kept],
         table=table,
         indices=kept,
     )
+
+
+def _renumber(targets: Targets, numbers: NDArray[np.int64], *, classes: int) -> Targets:
+    if isinstance(targets, ObjectTargets):
+        return RenumberedObjects(targets=targets, numbers=numbers)
+    return renumber(targets, numbers, classes=classes)
 
 
 def order_classes(table: Table, names: Sequence[str], *, source: str) -> Table:
@@ -133,7 +153,7 @@ def name_numbers(table: Table, names: Sequence[str], *, source: str) -> Table:
     return MatchedTable(
         labels=tuple(names[number] for number in numbers),
         served=table.served,
-        targets=renumber(table.targets, np.arange(len(numbers)), classes=len(numbers)),
+        targets=table.targets,
         table=table,
         indices=np.arange(len(table.targets)),
     )
@@ -141,7 +161,7 @@ def name_numbers(table: Table, names: Sequence[str], *, source: str) -> Table:
 
 def _count_unknown(table: Table, known: Collection[str]) -> Counter[str]:
     """Return the number of images of every class that is not known; classes without images do not matter."""
-    counts = count_images(table.targets, classes=len(table.labels)).tolist()
+    counts = count_classes(table.targets, classes=len(table.labels)).tolist()
     named = zip(table.labels, counts, strict=True)
     return Counter({label: count for label, count in named if count and label not in known})
 

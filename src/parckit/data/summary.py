@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parckit.contract import printable
 from parckit.data.datasets import Table
-from parckit.data.targets import count_images, count_unlabelled
+from parckit.data.targets import ObjectTargets, count_images, count_unlabelled
 from parckit.processing import LeftOut
 from parckit.processing.listing import Cause
 
@@ -60,6 +60,8 @@ def describe_left_out(entries: Iterable[LeftOut]) -> str:
 
 def _count(table: Table) -> str:
     """Return the number of images, the part of the source and the images of the classes."""
+    if isinstance(table.targets, ObjectTargets):
+        return f"{len(table.targets)} images, {table.served}{_count_objects(table, table.targets)}"
     counts = count_images(table.targets, classes=len(table.labels)).tolist()
     if len(counts) <= _MOST_CLASSES:
         spread = ", ".join(f"{label} {count}" for label, count in zip(table.labels, counts, strict=True))
@@ -68,6 +70,16 @@ def _count(table: Table) -> str:
     if unlabelled := count_unlabelled(table.targets):
         spread += f"; {unlabelled} without a label"
     return f"{len(table.targets)} images, {table.served} ({printable(spread)})"
+
+
+def _count_objects(table: Table, targets: ObjectTargets) -> str:
+    counts = targets.count_objects(classes=len(table.labels))
+    if counts is None:
+        return ""
+    if len(counts) > _MOST_CLASSES:
+        return f" ({counts.sum()} objects, {counts.min()} to {counts.max()} per class)"
+    spread = ", ".join(f"{label} {count}" for label, count in zip(table.labels, counts.tolist(), strict=True))
+    return f" ({counts.sum()} objects: {printable(spread)})"
 
 
 def _listed(names: Sequence[str], *, most: int) -> str:

@@ -1,16 +1,20 @@
 """What the targets of all pictures say about classes: the one place that knows how tasks hold their targets.
 
 The targets of a source are an array: `(N,)` whole numbers hold the class of every picture; `(N, classes)` truth values
-hold which labels every picture has. Sources, matching and summaries use the functions below, so they serve both.
+hold which labels every picture has. A source of boxes makes the objects of a picture when they are asked for. Sources,
+matching and summaries use the functions below, so they serve all of these.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from parckit.data.datasets import Targets
+from parckit.data.objects import Objects
 
 ClassTargets = NDArray[np.int64]
 """The class of every picture, (N,)."""
@@ -18,9 +22,53 @@ LabelTargets = NDArray[np.bool_]
 """Whether a picture (row) has a label (column), (N, classes)."""
 
 
+@runtime_checkable
+class ObjectTargets(Protocol):
+    """The objects of all pictures, by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Objects: ...
+
+    def count_objects(self, *, classes: int) -> NDArray[np.int64] | None:
+        """Return the number of objects of every class; None if all pictures would have to be drawn for it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenumberedObjects:
+    """The objects of other targets under other class numbers. Objects of unknown classes are left out.
+
+    Attributes:
+        targets: the other targets.
+        numbers: the new number of every old class; -1 if the class is unknown.
+    """
+
+    targets: ObjectTargets
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int, /) -> Objects:
+        objects = self.targets[index]
+        labels = torch.from_numpy(self.numbers)[objects.labels]
+        known = labels >= 0
+        masks = None if objects.masks is None else objects.masks[known]
+        return Objects(objects.boxes[known], labels[known], objects.crowd[known], masks)
+
+    def count_objects(self, *, classes: int) -> NDArray[np.int64] | None:
+        """Return the number of objects of every class."""
+        counts = self.targets.count_objects(classes=len(self.numbers))
+        if counts is None:
+            return None
+        known = self.numbers >= 0
+        return np.bincount(self.numbers[known], weights=counts[known], minlength=classes).astype(np.int64)
+
+
 def have_several_labels(targets: Targets) -> bool:
     """Return whether a picture may have any number of labels."""
-    return np.ndim(cast("NDArray[np.generic]", targets)) == 2
+    return isinstance(targets, np.ndarray) and targets.ndim == 2
 
 
 def as_labels(targets: Targets, *, classes: int) -> LabelTargets:
@@ -43,10 +91,21 @@ def labels_at(targets: Targets, index: int, *, names: Sequence[str]) -> str:
 
 
 def count_images(targets: Targets, *, classes: int) -> NDArray[np.int64]:
-    """Return the number of pictures of every class."""
+    """Return the number of pictures of every class. The targets are classes or labels."""
     if have_several_labels(targets):
         return cast("LabelTargets", targets).sum(axis=0, dtype=np.int64)
     return np.bincount(np.asarray(targets, dtype=np.int64), minlength=classes)
+
+
+def count_classes(targets: Targets, *, classes: int) -> NDArray[np.int64]:
+    """Return the number of pictures of every class, or of objects where pictures have objects.
+
+    Where counting would mean to draw all pictures, every class counts as one object.
+    """
+    if isinstance(targets, ObjectTargets):
+        counts = targets.count_objects(classes=classes)
+        return np.ones(classes, dtype=np.int64) if counts is None else counts
+    return count_images(targets, classes=classes)
 
 
 def count_unlabelled(targets: Targets) -> int:
@@ -55,7 +114,7 @@ def count_unlabelled(targets: Targets) -> int:
 
 
 def renumber(targets: Targets, numbers: NDArray[np.int64], *, classes: int) -> ClassTargets | LabelTargets:
-    """Return targets under other class numbers.
+    """Return classes or labels under other class numbers; `RenumberedObjects` does it with objects.
 
     Args:
         targets: under the old numbers.
@@ -71,6 +130,13 @@ def renumber(targets: Targets, numbers: NDArray[np.int64], *, classes: int) -> C
     new = np.zeros((len(old), classes), dtype=np.bool_)
     new[:, numbers[numbers >= 0]] = old[:, numbers >= 0]
     return new
+
+
+def known_pictures(targets: Targets) -> NDArray[np.int64]:
+    """Return the indices of the pictures that `renumber` did not make unknown."""
+    if isinstance(targets, np.ndarray) and targets.ndim == 1:
+        return np.flatnonzero(targets >= 0)
+    return np.arange(len(targets))
 
 
 def concatenate(parts: Sequence[ClassTargets | LabelTargets]) -> ClassTargets | LabelTargets:

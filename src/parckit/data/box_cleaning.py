@@ -1,0 +1,268 @@
+"""Brings the boxes of a source into pixels of the upright pictures, and drops, cuts and counts what is faulty."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parckit.contract import InputError
+from parckit.data.box_faults import DUPLICATE_IOU, NEAR_DUPLICATE_IOU, BoxFault, BoxFaults, FaultKind
+from parckit.data.box_records import BoxRecords, select_pictures
+from parckit.data.duplicates import find_overlaps, find_repeated
+from parckit.data.headers import Header, read_headers
+from parckit.data.segments import Segment, check_segment
+from parckit.data.turning import SWAPPING, UPRIGHT, turn_boxes, upright_size
+
+_FARTHEST = 1e9
+"""Pixels. Coordinates are bounded by this, so that float32 can hold them."""
+
+_ROUNDING = 0.05
+"""Pixels. A box may reach so far out of its picture without being a fault: numbers in text files are rounded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CleanBoxes:
+    """Pictures that can be read, and sound boxes in their pixels.
+
+    Attributes:
+        paths: files of the pictures.
+        sizes: width and height of the upright pictures.
+        orientations: EXIF orientation by which masks have to be turned; 1 if they are upright.
+        pictures: index of the picture of every box, ascending.
+        boxes: (left, top, right, bottom), pixels of the upright picture.
+        classes: class index of every box.
+        crowd: whether a box stands for many objects.
+        segments: the masks before they are turned; None if they are not wanted.
+        faults: everything that was wrong.
+
+    Shape:
+        sizes: (P, 2)
+        orientations: (P,)
+        boxes: (N, 4)
+        pictures, classes, crowd: (N,)
+    """
+
+    paths: list[str]
+    sizes: NDArray[np.int64]
+    orientations: NDArray[np.int64]
+    pictures: NDArray[np.int64]
+    boxes: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    segments: list[Segment] | None
+    faults: BoxFaults
+
+
+def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
+    """Return the sound boxes of a source.
+
+    A picture's boxes turn with it if the size that the file declares is the size of the stored picture and not that of
+    the upright one. They stay if it is the upright size, and if nothing tells the two apart: tools for drawing boxes
+    show pictures upright. So they stay for orientations that keep the size, for square pictures and without a declared
+    size; such pictures are counted as `"unclear turn"`.
+
+    Args:
+        records: what the files say.
+        masks: whether masks are wanted; an object without a usable mask is dropped then.
+
+    Raises:
+        InputError: if a box has numbers that are not finite, or all boxes have another unit.
+    """
+    _refuse_unusable(records)
+    faults = [noted.fault for noted in records.faults]
+    # Leave out pictures that cannot be read.
+    headers = read_headers(records.paths)
+    kept = _readable(records, headers, faults=faults)
+    records, headers = select_pictures(replace(records, faults=[]), kept), [headers[index] for index in kept]
+    sizes = [upright_size(header.width, header.height, orientation=header.orientation) for header in headers]
+    upright = np.array(sizes, dtype=np.int64).reshape(-1, 2)
+    # Bring all boxes into pixels of upright pictures.
+    orientations = _turns(records, headers, faults=faults)
+    boxes = _to_pixels(records, upright=upright, orientations=orientations)
+    # Drop what is faulty.
+    is_sound = np.ones(len(boxes), dtype=np.bool_)
+    segments = _check_masks(records, upright, orientations, is_sound=is_sound, faults=faults) if masks else None
+    rounded = _cut(boxes, records, upright=upright, is_sound=is_sound, faults=faults)
+    _drop_duplicates(rounded, records, is_sound=is_sound, faults=faults)
+    sound = np.flatnonzero(is_sound)
+    return CleanBoxes(
+        paths=records.paths,
+        sizes=upright,
+        orientations=orientations,
+        pictures=records.pictures[sound],
+        boxes=rounded[sound],
+        classes=records.classes[sound],
+        crowd=records.crowd[sound],
+        segments=None if segments is None else [segments[index] for index in sound.tolist()],
+        faults=BoxFaults(entries=tuple(sorted(faults, key=lambda fault: fault.kind))),
+    )
+
+
+def _refuse_unusable(records: BoxRecords) -> None:
+    """Refuse boxes that are no numbers, and a file whose boxes all have the wrong unit."""
+    broken = np.flatnonzero(~np.isfinite(records.boxes).all(axis=1))
+    if broken.size:
+        file = records.label_files[int(records.pictures[broken[0]])]
+        raise InputError(f"{file}: a box has the coordinates {records.boxes[broken[0]].tolist()}; all must be finite")
+    if len(records.boxes) and not records.is_relative and records.boxes.max() <= 1:
+        raise InputError(
+            f"{records.origin}: all coordinates of boxes are at most 1, as shares of the picture are; needs pixels"
+        )
+
+
+def _readable(records: BoxRecords, headers: Sequence[Header], *, faults: list[BoxFault]) -> list[int]:
+    """Return the pictures that can be read and have the declared size."""
+    kept: list[int] = []
+    for index, header in enumerate(headers):
+        path, declared = records.paths[index], tuple(records.sizes[index].tolist())
+        stored = (header.width, header.height)
+        if header.problem == "missing":
+            faults.append(BoxFault("missing picture", records.label_files[index], f"{path} does not exist"))
+        elif header.problem:
+            faults.append(BoxFault("broken picture", path, header.problem))
+        elif all(declared) and declared not in (stored, upright_size(*stored, orientation=header.orientation)):
+            detail = f"says {_size(declared)}, but the picture has {_size(stored)} pixels"
+            faults.append(BoxFault("wrong size", records.label_files[index], detail))
+        else:
+            kept.append(index)
+    return kept
+
+
+def _turns(records: BoxRecords, headers: Sequence[Header], *, faults: list[BoxFault]) -> NDArray[np.int64]:
+    """Return the orientation by which the boxes of every picture have to be turned."""
+    orientations = np.full(len(headers), UPRIGHT, dtype=np.int64)
+    with_boxes = {*records.pictures.tolist()}
+    for index, header in enumerate(headers):
+        # Tools that write shares of the picture read it upright, as ultralytics does.
+        if header.orientation == UPRIGHT or records.is_relative or index not in with_boxes:
+            continue
+        declared = tuple(records.sizes[index].tolist())
+        is_clear = header.orientation in SWAPPING and header.width != header.height and all(declared)
+        if is_clear and declared == (header.width, header.height):
+            orientations[index] = header.orientation
+        elif not is_clear:
+            detail = f"EXIF orientation {header.orientation}; its boxes are taken as drawn on the upright picture"
+            faults.append(BoxFault("unclear turn", records.paths[index], detail))
+    return orientations
+
+
+def _to_pixels(
+    records: BoxRecords, *, upright: NDArray[np.int64], orientations: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return all boxes in pixels of upright pictures."""
+    sizes = upright[records.pictures]
+    if records.is_relative:
+        return records.boxes * np.tile(sizes, 2)
+    boxes = records.boxes.copy()
+    of_boxes = orientations[records.pictures]
+    for orientation in np.unique(of_boxes).tolist():
+        turned = of_boxes == orientation
+        stored = sizes[turned][:, ::-1] if orientation in SWAPPING else sizes[turned]
+        boxes[turned] = turn_boxes(boxes[turned], sizes=stored, orientation=orientation)
+    return boxes
+
+
+def _check_masks(
+    records: BoxRecords,
+    upright: NDArray[np.int64],
+    orientations: NDArray[np.int64],
+    *,
+    is_sound: NDArray[np.bool_],
+    faults: list[BoxFault],
+) -> list[Segment | None]:
+    """Return the usable parts of all masks; objects without any are no longer sound.
+
+    Raises:
+        InputError: if no object has a mask.
+    """
+    if len(records.boxes) and not any(records.segments or ()):
+        raise InputError(f"{records.origin}: has no masks; COCO files, YOLO polygons and digit_scenes may have some")
+    checked: list[Segment | None] = []
+    for index, segment in enumerate(records.segments or ()):
+        picture = int(records.pictures[index])
+        width, height = upright[picture].tolist()
+        polygons = segment
+        if records.is_relative and segment:
+            polygons = [[x * (height if at % 2 else width) for at, x in enumerate(polygon)] for polygon in segment]
+        if int(orientations[picture]) in SWAPPING:
+            width, height = height, width
+        result = check_segment(polygons, width=width, height=height)
+        checked.append(result.segment)
+        if result.problem:
+            is_sound[index] &= result.segment is not None
+            faults.append(_fault("bad mask", records, index, result.problem))
+    return checked
+
+
+def _cut(
+    boxes: NDArray[np.float64],
+    records: BoxRecords,
+    *,
+    upright: NDArray[np.int64],
+    is_sound: NDArray[np.bool_],
+    faults: list[BoxFault],
+) -> NDArray[np.float32]:
+    """Return the boxes cut at the borders of their pictures; boxes of which nothing is left are no longer sound."""
+    limits = np.tile(upright[records.pictures], 2).astype(np.float64)
+    cut = boxes.clip(0, limits)
+    rounded = cut.astype(np.float32)
+    # A box without area is a fault by itself, whether it is in the picture or not.
+    is_empty = _is_empty(boxes.clip(-_FARTHEST, _FARTHEST).astype(np.float32))
+    # No object fits into the first pixel, but shares of a picture are like that.
+    is_share = ~is_empty & (records.boxes.max(axis=1, initial=0) <= 1) & (not records.is_relative)
+    is_outside = ~is_empty & ~is_share & _is_empty(rounded)
+    is_partly = ~is_empty & ~is_share & ~is_outside & (np.abs(boxes - cut).max(axis=1, initial=0) > _ROUNDING)
+    kinds: tuple[tuple[FaultKind, NDArray[np.bool_]], ...] = (
+        ("zero size", is_empty),
+        ("wrong unit", is_share),
+        ("outside", is_outside),
+        ("partly outside", is_partly),
+    )
+    for kind, is_faulty in kinds:
+        for index in np.flatnonzero(is_faulty & is_sound).tolist():
+            where = f"{_words(boxes[index])} in {_size(upright[records.pictures[index]].tolist())} pixels"
+            faults.append(_fault(kind, records, index, where))
+    is_sound &= ~is_empty & ~is_share & ~is_outside
+    return rounded
+
+
+def _drop_duplicates(
+    boxes: NDArray[np.float32], records: BoxRecords, *, is_sound: NDArray[np.bool_], faults: list[BoxFault]
+) -> None:
+    """Let boxes that repeat an earlier box be no longer sound. Boxes of crowds are not compared."""
+    compared = np.flatnonzero(is_sound & ~records.crowd)
+    keys = records.pictures * len(records.labels) + records.classes
+    # Equal boxes first: thousands of them would make millions of pairs.
+    originals = compared[find_repeated(boxes[compared], groups=keys[compared])]
+    for original, index in zip(originals.tolist(), compared.tolist(), strict=True):
+        if original != index:
+            faults.append(_fault("duplicate", records, index, f"{_words(boxes[original])}, twice"))
+            is_sound[index] = False
+    compared = compared[originals == compared]
+    for overlap in find_overlaps(boxes[compared], groups=keys[compared], smallest_iou=NEAR_DUPLICATE_IOU):
+        first, second = int(compared[overlap.first]), int(compared[overlap.second])
+        if not (is_sound[first] and is_sound[second]):
+            continue
+        is_same = overlap.iou > DUPLICATE_IOU
+        detail = f"{_words(boxes[first])} and {_words(boxes[second])}, IoU {overlap.iou:.2f}"
+        faults.append(_fault("duplicate" if is_same else "near duplicate", records, second, detail))
+        is_sound[second] &= not is_same
+
+
+def _is_empty(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+
+
+def _fault(kind: FaultKind, records: BoxRecords, index: int, detail: str) -> BoxFault:
+    """Return a fault of box `index`."""
+    label = records.labels[int(records.classes[index])]
+    return BoxFault(kind, records.label_files[int(records.pictures[index])], f"{label}: {detail}")
+
+
+def _words(box: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{float(edge):.6g}" for edge in box) + ")"
+
+
+def _size(size: Sequence[int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,108 @@
+"""What can be wrong with the boxes of a source: a record that counts the faults and names their files."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from parckit.contract import printable
+
+FaultKind = Literal[
+    "zero size",
+    "partly outside",
+    "outside",
+    "duplicate",
+    "near duplicate",
+    "unknown class",
+    "wrong unit",
+    "bad mask",
+    "missing picture",
+    "broken picture",
+    "wrong size",
+    "missing labels",
+    "no picture",
+    "background",
+    "unclear turn",
+]
+
+CONSEQUENCES: Mapping[FaultKind, str] = {
+    "zero size": "the box is dropped",
+    "partly outside": "the box is cut at the border of the picture",
+    "outside": "the box is dropped",
+    "duplicate": "the box is dropped",
+    "near duplicate": "both boxes stay",
+    "unknown class": "the box is dropped",
+    "wrong unit": "the box is dropped",
+    "bad mask": "the object is dropped if none of its mask is left",
+    "missing picture": "the picture is left out",
+    "broken picture": "the picture is left out",
+    "wrong size": "the picture is left out: nobody knows which picture its boxes belong to",
+    "missing labels": "the picture is left out: it may show objects",
+    "no picture": "the boxes are left out",
+    "background": "the picture stays, without objects",
+    "unclear turn": "the boxes stay as they are",
+}
+"""Kind of fault -> what happens if faulty boxes are dropped."""
+
+HARMLESS: frozenset[FaultKind] = frozenset({"near duplicate", "background", "unclear turn"})
+"""Kinds that may be intended. They are counted, but nothing is dropped, and they never raise."""
+
+DUPLICATE_IOU = 0.95
+"""Two boxes of a class whose IoU is larger show one object; no two objects overlap so much."""
+
+NEAR_DUPLICATE_IOU = 0.8
+"""Two boxes of a class whose IoU is larger probably show one object, such as a box that was shifted by 2 pixels. In
+crowded pictures they may show two objects, so both stay."""
+
+_FEW = 3
+"""Number of files in a line before "..."."""
+
+
+class BoxFault(NamedTuple):
+    """A fault of a box, of a picture or of a file of labels.
+
+    Attributes:
+        kind: kind of fault.
+        file: file of the labels, or the picture if one file holds the labels of all pictures.
+        detail: one line that describes it.
+    """
+
+    kind: FaultKind
+    file: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxFaults:
+    """The faults of a split.
+
+    Attributes:
+        entries: all faults, kind by kind.
+    """
+
+    entries: tuple[BoxFault, ...] = ()
+
+    @property
+    def counts(self) -> dict[FaultKind, int]:
+        """Return the number of faults of every kind that occurs."""
+        return dict(Counter(entry.kind for entry in self.entries))
+
+    @property
+    def harmful(self) -> tuple[BoxFault, ...]:
+        """Return the faults that change what is read."""
+        return tuple(entry for entry in self.entries if entry.kind not in HARMLESS)
+
+    def files(self, kind: FaultKind) -> list[str]:
+        """Return the files with faults of a kind, in order. A file with several of them comes several times."""
+        return [entry.file for entry in self.entries if entry.kind == kind]
+
+
+def describe_faults(entries: tuple[BoxFault, ...]) -> str:
+    """Return one line: how many faults of every kind there are, and the names of the first few files."""
+    parts: list[str] = []
+    for kind, count in Counter(entry.kind for entry in entries).items():
+        files = list(dict.fromkeys(Path(entry.file).name for entry in entries if entry.kind == kind))
+        listed = ", ".join(files[:_FEW]) + (", ..." if len(files) > _FEW else "")
+        parts.append(f"{count} {kind} ({listed})")
+    return printable("; ".join(parts)) or "nothing"

@@ -1,0 +1,161 @@
+"""The boxes of a split as the file of a format gives them, before anything is checked."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parckit.contract import InputError
+from parckit.data.box_faults import BoxFault
+from parckit.data.segments import Segment
+from parckit.data.splits import Named
+from parckit.processing.listing import list_folder
+
+BoxFormat = Literal["coco", "voc", "yolo"]
+
+
+class NotedFault(NamedTuple):
+    """A fault that a reader met.
+
+    Attributes:
+        picture: index of the picture that it belongs to; None if it belongs to no picture.
+        fault: the fault.
+    """
+
+    picture: int | None
+    fault: BoxFault
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxRecords:
+    """Pictures and their boxes as a file gives them.
+
+    Attributes:
+        origin: the file or folder that an error about all boxes names.
+        labels: class names by index.
+        names: different names of the pictures; they decide what is held out.
+        paths: files of the pictures; they may be missing.
+        label_files: the file that a fault of a picture's box names.
+        sizes: width and height of the pictures as the file declares them; 0 if it does not.
+        pictures: index of the picture of every box, ascending.
+        boxes: (left, top, right, bottom) in pixels, or in shares of the upright picture.
+        classes: class index of every box.
+        crowd: whether a box stands for many objects.
+        segments: the masks; None if the format has none.
+        is_relative: whether boxes and masks are in shares of the upright picture.
+        faults: what the reader met.
+
+    Shape:
+        sizes: (P, 2)
+        boxes: (N, 4)
+        pictures, classes, crowd: (N,)
+    """
+
+    origin: str
+    labels: tuple[str, ...]
+    names: list[str]
+    paths: list[str]
+    label_files: list[str]
+    sizes: NDArray[np.int64]
+    pictures: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    segments: Sequence[Segment | None] | None = None
+    is_relative: bool = False
+    faults: list[NotedFault] = field(default_factory=list[NotedFault])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxLayout:
+    """Where a source keeps what.
+
+    Attributes:
+        format: the format of the labels.
+        present: the splits that the source has.
+        read: reads the labels of one of them.
+    """
+
+    format: BoxFormat
+    present: tuple[Named, ...]
+    read: Callable[[Named], BoxRecords]
+
+
+def list_files(folder: Path, *, ending: str) -> list[Path]:
+    """Return the files of a folder with an ending, sorted, without hidden ones; nothing if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    names = list_folder(str(folder), left_out=[]).files
+    return [folder / name for name in names if name.lower().endswith(ending)]
+
+
+def select_pictures(records: BoxRecords, kept: Collection[int]) -> BoxRecords:
+    """Return some of the pictures, with their boxes and faults. Faults that belong to no picture stay."""
+    indices = sorted(kept)
+    position = np.full(len(records.names), -1, dtype=np.int64)
+    position[indices] = np.arange(len(indices))
+    boxes = np.flatnonzero(position[records.pictures] >= 0)
+    faults = [
+        NotedFault(None if noted.picture is None else int(position[noted.picture]), noted.fault)
+        for noted in records.faults
+        if noted.picture is None or position[noted.picture] >= 0
+    ]
+    return BoxRecords(
+        origin=records.origin,
+        labels=records.labels,
+        names=[records.names[index] for index in indices],
+        paths=[records.paths[index] for index in indices],
+        label_files=[records.label_files[index] for index in indices],
+        sizes=records.sizes[indices],
+        pictures=position[records.pictures[boxes]],
+        boxes=records.boxes[boxes],
+        classes=records.classes[boxes],
+        crowd=records.crowd[boxes],
+        segments=None if records.segments is None else [records.segments[index] for index in boxes.tolist()],
+        is_relative=records.is_relative,
+        faults=faults,
+    )
+
+
+def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
+    """Return the pictures of several splits of a source. Classes are joined by their names."""
+    labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
+    index_of = {label: index for index, label in enumerate(labels)}
+    starts = np.cumsum([0, *(len(part.names) for part in parts)]).tolist()
+    classes = [np.array([index_of[label] for label in part.labels], dtype=np.int64)[part.classes] for part in parts]
+    segments = [segment for part in parts for segment in part.segments or [None] * len(part.boxes)]
+    return BoxRecords(
+        origin=origin,
+        labels=labels,
+        names=[name for part in parts for name in part.names],
+        paths=[path for part in parts for path in part.paths],
+        label_files=[file for part in parts for file in part.label_files],
+        sizes=np.concatenate([part.sizes for part in parts]),
+        pictures=np.concatenate([part.pictures + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        boxes=np.concatenate([part.boxes for part in parts]),
+        classes=np.concatenate(classes),
+        crowd=np.concatenate([part.crowd for part in parts]),
+        segments=None if all(part.segments is None for part in parts) else segments,
+        is_relative=parts[0].is_relative,
+        faults=[
+            NotedFault(None if noted.picture is None else noted.picture + start, noted.fault)
+            for part, start in zip(parts, starts[:-1], strict=True)
+            for noted in part.faults
+        ],
+    )
+
+
+def refuse_repeated(names: Sequence[str], *, origin: str) -> None:
+    """Refuse a picture that is listed twice: it could be trained on and held out.
+
+    Raises:
+        InputError: if a name occurs twice.
+    """
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            raise InputError(f"{origin}: lists the picture {name} twice")
+        known.add(name)

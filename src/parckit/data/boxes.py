@@ -1,0 +1,190 @@
+"""Opening pictures with boxes: COCO, Pascal VOC and YOLO files, and `digit_scenes`.
+
+`parckit.data.splits` says what serves as a missing split. Without `val`, the pictures of `train` whose names have the
+lowest hashes are held out, a tenth of them.
+"""
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from parckit.contract import InputError
+from parckit.data.box_cleaning import CleanBoxes, clean_boxes
+from parckit.data.box_faults import CONSEQUENCES, describe_faults
+from parckit.data.box_records import BoxLayout, BoxRecords, join_records, select_pictures
+from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
+from parckit.data.coco import find_coco, find_coco_file
+from parckit.data.datasets import Table
+from parckit.data.digit_scenes import LABELS, make_digit_scenes
+from parckit.data.segments import mask_functions, pack_segments
+from parckit.data.source import Source
+from parckit.data.splits import NAMED, Named, Part, Split, part_of, resolve_split
+from parckit.data.voc import find_voc
+from parckit.data.yolo import find_yolo, find_yolo_file
+
+OnBoxFault = Literal["drop", "raise"]
+
+_SCENES = re.compile(r"digit_scenes(?::(\d{1,9}))?")
+
+_ACCEPTED = (
+    "accepted are 'digit_scenes', a COCO .json file, a folder with such files, a Pascal VOC folder, and a YOLO"
+    " data.yaml or its folder"
+)
+
+_log = logging.getLogger(__name__)
+
+
+def open_boxes(source: str, *, split: Split, masks: bool | None = False, on_box_fault: OnBoxFault = "drop") -> BoxTable:
+    """Open a split of pictures with boxes.
+
+    Args:
+        source: `"digit_scenes"` or `"digit_scenes:N"` with N training pictures (`parckit.data.digit_scenes`), or files
+            on disk: `parckit.data.coco`, `parckit.data.voc` and `parckit.data.yolo` say which. If a folder has files of
+            several formats, YOLO comes before COCO and COCO before VOC; name the folder `Annotations` for VOC.
+        split: `"train"`, `"val"`, `"test"`, or `"all"` for every picture.
+        masks: whether the objects need masks; None takes them if every object has one.
+        on_box_fault: `"drop"` drops or cuts faulty boxes and leaves out pictures that cannot be used, with a warning
+            that counts them; `"raise"` refuses the source and names the first fault.
+
+    Raises:
+        InputError: if the source is of no accepted kind or malformed, a box is faulty and `on_box_fault` is `"raise"`,
+            all boxes have a wrong unit, no picture can be used, or masks are wanted and there are none.
+    """
+    if on_box_fault not in get_args(OnBoxFault):
+        raise InputError(f"on_box_fault={on_box_fault!r}: choose from {get_args(OnBoxFault)}")
+    table = read_boxes(source, split=split, masks=masks)
+    if harmful := table.faults.harmful:
+        first = harmful[0]
+        if on_box_fault == "raise":
+            raise InputError(
+                f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
+            )
+        _log.warning("%s, %s: dropped, cut or left out: %s", source, table.served, describe_faults(harmful))
+    return table
+
+
+def open_box_table(source: Source, *, split: Split, masks: bool | None = False) -> Table:
+    """Open a split of pictures with boxes, as `open_boxes` does.
+
+    Raises:
+        InputError: as `open_boxes`, or if there are several sources.
+    """
+    (first, *others) = [source] if isinstance(source, str) else source
+    if others:
+        raise InputError(f"source: has {1 + len(others)} entries; boxes come from one source")
+    return open_boxes(first, split=split, masks=masks)
+
+
+def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
+    """Open a split as `open_boxes` does, but tell nobody about faults.
+
+    Args:
+        source: the source.
+        split: the split.
+        masks: whether masks are wanted; None takes them if every object has one.
+
+    Raises:
+        InputError: as `open_boxes`.
+    """
+    if split not in get_args(Split):
+        raise InputError(f"split={split!r}: choose from {get_args(Split)}")
+    if is_digit_scenes(source):
+        count = _scene_count(source)
+        scenes = make_digit_scenes(split=split, count=count, masks=masks is not False)
+        return BoxTable(labels=LABELS, served=split, targets=scenes, pictures=scenes)
+    layout = find_layout(source)
+    if split == "all":
+        records = join_records([layout.read(name) for name in layout.present], origin=source)
+        served = split
+    else:
+        resolved = resolve_split(split, present=layout.present, source=source)
+        records = layout.read(resolved.name)
+        served = str(resolved)
+        records = _take(records, part=resolved.part, source=source)
+    if not records.names:
+        raise InputError(f"{records.origin}: lists no pictures")
+    wants_masks = bool(records.segments) and all(records.segments or ()) if masks is None else masks
+    if wants_masks:
+        mask_functions()  # a missing package is told now, not after the first epoch
+    boxes = clean_boxes(records, masks=wants_masks)
+    if not boxes.paths:
+        raise InputError(f"{records.origin}: no picture can be used: {describe_faults(boxes.faults.harmful)}")
+    return _table(boxes, labels=records.labels, served=served)
+
+
+def box_splits(source: str) -> tuple[Named, ...]:
+    """Return the splits that a source has, and `val` if a part of `train` serves as it.
+
+    Raises:
+        InputError: if the source is of no accepted kind.
+    """
+    present = NAMED if is_digit_scenes(source) else find_layout(source).present
+    return tuple(name for name in NAMED if name in present or (name == "val" and "train" in present))
+
+
+def is_digit_scenes(source: str) -> bool:
+    """Tell whether a source is the built-in one. Write `"./digit_scenes"` for a folder that is called so."""
+    return source == "digit_scenes" or source.startswith("digit_scenes:")
+
+
+def _scene_count(source: str) -> int | None:
+    if (matched := _SCENES.fullmatch(source)) is None:
+        raise InputError(f"{source}: needs a number of pictures after the colon, such as digit_scenes:500")
+    return None if matched[1] is None else int(matched[1])
+
+
+def find_layout(source: str) -> BoxLayout:
+    """Find out in which format a source is.
+
+    Raises:
+        InputError: if it is of no accepted kind.
+    """
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir():
+            layout = find_yolo(path) or find_coco(path) or find_voc(path) or find_coco(path, is_named=False)
+            problem = "holds no files with boxes"
+        elif path.is_file():
+            ending = path.suffix.lower()
+            layout = find_coco_file(path) if ending == ".json" else None
+            layout = find_yolo_file(path) if ending in (".yaml", ".yml") else layout
+            problem = "is no file with boxes"
+        else:
+            layout, problem = None, "no such file or folder"
+    except OSError as error:
+        raise InputError(f"{error.filename or f'{source:.200}'}: cannot be opened ({error.strerror})") from error
+    if layout is None:
+        raise InputError(f"{source:.200}: {problem}; {_ACCEPTED}")
+    return layout
+
+
+def _take(records: BoxRecords, *, part: Part, source: str) -> BoxRecords:
+    """Return the pictures that belong to a part of a split."""
+    names = records.names
+    if part == "whole":
+        return records
+    if len(names) == 1:
+        raise InputError(f"{source}: one picture cannot be both trained on and held out; add pictures, or a val split")
+    # All pictures are of one class, because one may have objects of several.
+    of_one_class = np.zeros(len(names), dtype=np.int64)
+    return select_pictures(
+        records, part_of(names, targets=of_one_class, labels=("picture",), part=part, source=source).tolist()
+    )
+
+
+def _table(boxes: CleanBoxes, *, labels: tuple[str, ...], served: str) -> BoxTable:
+    files = BoxFiles(paths=np.array([os.fsencode(path) for path in boxes.paths]), sizes=boxes.sizes)
+    targets = StoredBoxes(
+        files=files,
+        starts=np.searchsorted(boxes.pictures, np.arange(len(boxes.paths) + 1)),
+        boxes=boxes.boxes,
+        labels=boxes.classes,
+        crowd=boxes.crowd,
+        segments=None if boxes.segments is None else pack_segments(boxes.segments),
+        orientations=boxes.orientations,
+    )
+    return BoxTable(labels=labels, served=served, targets=targets, pictures=files, faults=boxes.faults)

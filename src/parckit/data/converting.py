@@ -1,0 +1,144 @@
+"""Turns pictures with boxes from one format into another: COCO, Pascal VOC and YOLO.
+
+The files of pictures stay as they are; those of `digit_scenes` are drawn. COCO files get masks if every object of the
+source has one; VOC and YOLO files get boxes only. The part that is held out of `train` becomes `val`, so the new files
+give the same pictures for every split. YOLO has no boxes that stand for many objects; they are left out.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast, get_args
+
+import numpy as np
+
+from parckit.contract import InputError
+from parckit.data.box_faults import CONSEQUENCES, describe_faults
+from parckit.data.box_records import BoxFormat
+from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
+from parckit.data.box_writing import WRITERS, PlainPicture
+from parckit.data.boxes import OnBoxFault, box_splits, is_digit_scenes, read_boxes
+from parckit.data.objects import Objects
+from parckit.data.packing import Track, filling, untracked
+from parckit.data.segments import Segment, encode_mask
+from parckit.data.splits import Named
+from parckit.data.turning import UPRIGHT
+
+_log = logging.getLogger(__name__)
+
+
+def convert_boxes(
+    source: str, out: Path, *, to: BoxFormat, on_box_fault: OnBoxFault = "drop", track: Track = untracked
+) -> dict[Named, int]:
+    """Write the pictures and boxes of all splits in another format.
+
+    Args:
+        source: what `parckit.data.boxes.open_boxes` takes.
+        out: the new folder; must be new or empty. It appears when everything is written.
+        to: the format.
+        on_box_fault: `"drop"` leaves out what `open_boxes` drops; `"raise"` refuses a source with faults.
+        track: gets the pictures of every split while they are written.
+
+    Returns:
+        The number of pictures written per split.
+
+    Raises:
+        InputError: as `open_boxes`; or if `to` is unknown, `out` is not empty or is inside the source, or VOC cannot
+            hold the name of a class.
+    """
+    if to not in WRITERS:
+        raise InputError(f"to={to!r}: choose from {get_args(BoxFormat)}")
+    folder = Path(source).expanduser()
+    if not is_digit_scenes(source) and folder.exists() and out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out}: is inside {source}; choose a folder outside")
+    writer = WRITERS[to]
+    masks = None if to == "coco" else False
+    tables: dict[Named, BoxTable] = {
+        split: read_boxes(source, split=split, masks=masks) for split in box_splits(source)
+    }
+    labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.labels))
+    writer.check(labels)
+    _tell_faults(source, tables, on_box_fault=on_box_fault)
+    # Files in different folders may have the same name; VOC keeps the pictures of all splits in one folder.
+    names = _Names()
+    with filling(out) as temporary:
+        for split, table in tables.items():
+            pictures = temporary / writer.folder(split)
+            pictures.mkdir(parents=True, exist_ok=True)
+            written = [
+                _write_picture(table, index, folder=pictures, names=names, labels=labels, wants_masks=to == "coco")
+                for index in track(range(len(table.targets)))
+            ]
+            writer.write(temporary, split, written, labels)
+        writer.finish(temporary, list(tables), labels)
+    _tell_crowds(tables, to=to)
+    return {split: len(table.targets) for split, table in tables.items()}
+
+
+def _tell_faults(source: str, tables: Mapping[Named, BoxTable], *, on_box_fault: OnBoxFault) -> None:
+    harmful = tuple(fault for table in tables.values() for fault in table.faults.harmful)
+    if harmful and on_box_fault == "raise":
+        first = harmful[0]
+        raise InputError(
+            f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
+        )
+    if harmful:
+        _log.warning("%s: dropped, cut or left out: %s", source, describe_faults(harmful))
+
+
+def _tell_crowds(tables: Mapping[Named, BoxTable], *, to: BoxFormat) -> None:
+    stored = [table.targets for table in tables.values() if isinstance(table.targets, StoredBoxes)]
+    crowds = sum(int(boxes.crowd.sum()) for boxes in stored)
+    if crowds and to == "yolo":
+        _log.warning("%d boxes that stand for many objects are left out; YOLO files cannot mark them", crowds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Names:
+    """Gives out file names whose parts before the ending all differ."""
+
+    taken: set[str] = field(default_factory=set[str])
+
+    def take(self, name: str) -> str:
+        """Return the name, or one with a number in it if the name is taken."""
+        path = Path(name)
+        # Bytes of a name that are not UTF-8 cannot be written to a file of labels.
+        stem = path.stem.encode(errors="replace").decode()
+        number, free = 1, stem
+        while free.casefold() in self.taken:
+            number += 1
+            free = f"{stem}_{number}"
+        self.taken.add(free.casefold())
+        return free + path.suffix
+
+
+def _write_picture(
+    table: BoxTable, index: int, *, folder: Path, names: _Names, labels: tuple[str, ...], wants_masks: bool
+) -> PlainPicture:
+    """Copy or draw a picture, and return it with its objects."""
+    file = names.take(table.pictures.file_name(index))
+    if isinstance(table.pictures, BoxFiles):
+        shutil.copyfile(table.name(index), folder / file)
+    else:
+        table.load(index).save(folder / file)
+    objects = table.targets[index]
+    masks = objects.masks if wants_masks else None
+    return PlainPicture(
+        file=file,
+        size=table.size(index),
+        boxes=objects.boxes.numpy().astype(np.float64),
+        labels=[labels.index(table.labels[label]) for label in objects.labels.tolist()],
+        crowd=objects.crowd.tolist(),
+        segments=[] if masks is None else _segments(table, index, objects),
+        areas=[] if masks is None else masks.flatten(1).sum(dim=1).tolist(),
+    )
+
+
+def _segments(table: BoxTable, index: int, objects: Objects) -> list[Segment]:
+    """Return the masks of a picture: as the source has them, or as runs of pixels if they were turned."""
+    boxes = table.targets
+    if isinstance(boxes, StoredBoxes) and boxes.segments is not None and boxes.orientations[index] == UPRIGHT:
+        return [boxes.segments[number] for number in range(int(boxes.starts[index]), int(boxes.starts[index + 1]))]
+    return [cast("Segment", encode_mask(mask)) for mask in objects.masks.numpy()] if objects.masks is not None else []

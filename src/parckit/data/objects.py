@@ -1,0 +1,56 @@
+"""The ground truth of detection: the objects of a picture."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from parckit.data.datasets import Sample
+from parckit.data.loader import Batch
+
+
+class Objects(NamedTuple):
+    """The objects of one picture.
+
+    Attributes:
+        boxes: (left, top, right, bottom), pixels.
+        labels: class indices.
+        crowd: whether a box stands for many objects; such a box is not trained on, and nobody has to find it.
+        masks: which pixels belong to the objects; None if they are not known or not wanted.
+
+    Shape:
+        boxes: (N, 4) float32
+        labels: (N,) int64
+        crowd: (N,) bool
+        masks: (N, H, W) bool
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    crowd: Tensor
+    masks: Tensor | None = None
+
+
+class Scene(NamedTuple):
+    """The objects of one picture, twice.
+
+    Attributes:
+        objects: in pixels of the network's input; the loss needs them.
+        in_picture: in pixels of the picture; the metric needs them. None in training.
+    """
+
+    objects: Objects
+    in_picture: Objects | None = None
+
+
+def collate_scenes(samples: Sequence[Sample | None]) -> Batch:
+    """Stack images; the targets are a list with the `Scene` of every image. Broken samples are left out and counted."""
+    intact = [sample for sample in samples if sample is not None]
+    images = torch.stack([sample.image for sample in intact]) if intact else torch.empty(0, 3, 0, 0)
+    return Batch(
+        images=images,
+        targets=[sample.target for sample in intact],
+        skipped=len(samples) - len(intact),
+        geometries=tuple(sample.geometry for sample in intact if sample.geometry is not None),
+    )

@@ -1,0 +1,68 @@
+import pytest
+
+from box_files import NEAR_DUPLICATES, ZERO_SIZE, coco, needs_bccd, numbers_of, write_coco, write_picture, write_yolo
+from parckit.contract import InputError
+from parckit.data.box_checking import check_boxes
+
+CAT = "0 0.175 0.3 0.25 0.4\n"
+
+
+@needs_bccd
+def test_bccd_has_exactly_the_ten_known_problems(bccd):
+    report = check_boxes(str(bccd / "Annotations"))
+    by_kind = {
+        kind: numbers_of([problem.file for problem in report.problems if problem.problem == kind])
+        for kind in {problem.problem for problem in report.problems}
+    }
+    assert by_kind == {"near duplicate": sorted(NEAR_DUPLICATES), "zero size": sorted(ZERO_SIZE)}
+    assert report.pictures == 364
+    assert report.lines[0] == "train: 205 pictures, 2804 boxes, train (RBC 2381, WBC 214, Platelets 209)"
+    assert "2 zero size (BloodImage_00343.xml, BloodImage_00338.xml)" in report.lines[-1]
+
+
+def test_every_split_is_told_and_checked(tmp_path):
+    write_yolo(tmp_path, {"a": CAT + CAT, "b": CAT}, split="val")
+    write_yolo(tmp_path, {"a": CAT, "b": None, "c": "7 0.5 0.5 0.1 0.1\n"})
+    (tmp_path / "data.yaml").write_text(
+        "names: [cat, dog]\ntrain: images/train\nval: images/val\ntest: [images/val, images/nowhere]\n"
+    )
+    report = check_boxes(str(tmp_path))
+    assert report.lines[0] == "train: 3 pictures, 1 boxes, train (cat 1, dog 0)"
+    assert report.lines[2] == "val: 2 pictures, 2 boxes, val (cat 2, dog 0)"
+    kinds = [problem.problem for problem in report.problems]
+    assert kinds == ["empty class", "refused", "unknown class", "duplicate"]
+    assert "1 background (b.png)" in report.lines[-1]
+    assert "nowhere" in report.problems[1].detail
+    assert report.problems[0].detail == "train has no box of 'dog'"
+
+
+def test_pictures_in_two_splits_are_found(tmp_path):
+    path = write_yolo(tmp_path, {"a": CAT, "b": CAT})
+    path.write_text("names: [cat]\ntrain: images/train\nval: images/train\n")
+    problems = check_boxes(str(tmp_path)).problems
+    assert [(problem.problem, problem.detail) for problem in problems] == [("in two splits", "train and val")] * 2
+
+
+def test_masks_are_checked_if_all_objects_have_one(tmp_path):
+    write_picture(tmp_path / "train" / "a.png")
+    boxes = [
+        {"bbox": [2, 3, 10, 12], "segmentation": [[2, 3, 12, 3]]},
+        {"bbox": [20, 3, 10, 12], "segmentation": [[20, 3, 30, 3, 30, 15]]},
+    ]
+    write_coco(tmp_path / "annotations" / "train.json", coco(boxes))
+    write_picture(tmp_path / "val" / "a.png")
+    write_coco(tmp_path / "annotations" / "val.json", coco([{"bbox": [2, 3, 10, 12]}]))
+    assert [problem.problem for problem in check_boxes(str(tmp_path)).problems] == ["empty class", "bad mask"]
+
+
+def test_digit_scenes_are_sound():
+    report = check_boxes("digit_scenes:20")
+    assert report.problems == ()
+    assert report.lines[0].startswith("train: 20 pictures, ")
+    assert report.pictures == 26
+
+
+def test_a_source_of_which_nothing_can_be_used_is_refused(tmp_path):
+    write_yolo(tmp_path, {"a": "0 20 15 10 12\n"})
+    with pytest.raises(InputError, match="no box of train is in shares"):
+        check_boxes(str(tmp_path))

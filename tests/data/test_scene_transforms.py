@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from parckit.contract import InputError, Preprocessing
+from parckit.data import Objects, SceneAugmentSettings, collate_scenes, eval_scene_transform, train_scene_transform
+from parckit.data.datasets import seed_generators
+
+SIZE = (48, 64)
+WIDE = (60, 120)  # (height, width) of the pictures
+STRETCH = Preprocessing(size=SIZE, fit="stretch")
+
+
+def scene(*, crowd: bool = False) -> tuple[Image.Image, Objects]:
+    """Return a black picture with a white and a grey box, and where they are."""
+    pixels = np.zeros((*WIDE, 3), np.uint8)
+    pixels[10:40, 20:60] = 255
+    pixels[30:55, 80:110] = 128
+    boxes = torch.tensor([[20.0, 10, 60, 40], [80, 30, 110, 55]])
+    return Image.fromarray(pixels), Objects(boxes, torch.tensor([0, 1]), torch.tensor([False, crowd]))
+
+
+def brightest(image: torch.Tensor) -> list[int]:
+    """Return (left, top, right, bottom) of the white box in an image."""
+    rows, columns = (image.amin(0) > 0.75).nonzero(as_tuple=True)
+    return [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+
+
+@pytest.mark.parametrize("fit", ["stretch", "contain", "cover"])
+def test_boxes_move_with_the_picture(fit):
+    picture, objects = scene()
+    sample = eval_scene_transform(Preprocessing(size=SIZE, fit=fit))(picture, objects)
+    (white, *_) = sample.target.objects.boxes.tolist()
+    assert white == pytest.approx(brightest(sample.image), abs=1)
+    torch.testing.assert_close(sample.target.in_picture.boxes, objects.boxes)
+    back = sample.geometry.boxes_to_picture(sample.target.objects.boxes.numpy())
+    if fit != "cover":  # whose crop cuts boxes
+        np.testing.assert_allclose(back, objects.boxes, atol=1e-4)
+
+
+def test_boxes_outside_of_the_crop_are_left_out():
+    picture, objects = scene()
+    far = objects._replace(boxes=torch.tensor([[0.0, 10, 10, 40], [80, 30, 110, 55]]))
+    target = eval_scene_transform(Preprocessing(size=(60, 60)))(picture, far).target
+    assert target.objects.labels.tolist() == [1]
+    assert target.in_picture.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_changes_move_the_boxes_too(seed):
+    picture, objects = scene()
+    augment = SceneAugmentSettings(colour=0.0, zoom_out=0.5, flip=0.5, flip_vertical=0.5)
+    seed_generators(seed)
+    sample = train_scene_transform(STRETCH, augment=augment)(picture, objects, size=(96, 128), share=0.0)
+    assert sample.image.shape == (3, 96, 128)
+    boxes = sample.target.objects.boxes
+    assert (boxes[:, 0::2] >= 0).all()
+    assert (boxes[:, 0::2] <= 128).all()
+    for box, label in zip(boxes.tolist(), sample.target.objects.labels.tolist(), strict=True):
+        if label == 0:
+            # A resize with antialiasing blurs edges over some pixels, more of them after a zoom.
+            assert box == pytest.approx(brightest(sample.image), abs=3)
+
+
+def test_the_same_seed_gives_the_same_sample():
+    transform = train_scene_transform(STRETCH, augment=SceneAugmentSettings())
+    samples = []
+    for _ in range(2):
+        seed_generators(7)
+        samples.append(transform(*scene(), size=SIZE, share=0.0))
+    assert torch.equal(samples[0].image, samples[1].image)
+    assert torch.equal(samples[0].target.objects.boxes, samples[1].target.objects.boxes)
+
+
+@pytest.mark.parametrize("crowd", [False, True])
+def test_pictures_without_objects_or_with_crowds_alone_are_changed_too(crowd):
+    picture, objects = scene(crowd=crowd)
+    rows = slice(1, 2) if crowd else slice(0, 0)
+    few = Objects(objects.boxes[rows], objects.labels[rows], objects.crowd[rows])
+    for seed in range(5):
+        seed_generators(seed)
+        sample = train_scene_transform(STRETCH, augment=SceneAugmentSettings())(picture, few, size=SIZE, share=0.0)
+        assert sample.image.shape == (3, *SIZE)
+        assert len(sample.target.objects.boxes) == len(sample.target.objects.crowd) <= crowd
+
+
+def with_masks(objects: Objects) -> Objects:
+    masks = torch.zeros(len(objects.labels), *WIDE, dtype=torch.bool)
+    for mask, (left, top, right, bottom) in zip(masks, objects.boxes.int().tolist(), strict=True):
+        mask[top:bottom, left:right] = True
+    return objects._replace(masks=masks)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_changes_move_the_masks_too(seed):
+    picture, objects = scene()
+    augment = SceneAugmentSettings(colour=0.0, zoom_out=0.5, flip=0.5, flip_vertical=0.5)
+    seed_generators(seed)
+    sample = train_scene_transform(STRETCH, augment=augment)(picture, with_masks(objects), size=(96, 128), share=0.0)
+    moved = sample.target.objects
+    assert moved.masks.shape == (len(moved.labels), 96, 128)
+    assert moved.masks.dtype == torch.bool
+    for mask, box in zip(moved.masks, moved.boxes.tolist(), strict=True):
+        rows, columns = mask.nonzero(as_tuple=True)
+        edges = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
+        # A pixel of a picture that was cropped to a corner becomes up to some pixels of the input.
+        assert edges == pytest.approx(box, abs=3)
+
+
+def test_masks_in_padding_are_empty_and_evaluation_keeps_those_of_the_picture():
+    picture, objects = scene()
+    contain = Preprocessing(size=(96, 96), fit="contain")
+    augment = SceneAugmentSettings(crop="none", colour=0.0, flip=0.0)
+    sample = train_scene_transform(contain, augment=augment)(picture, with_masks(objects), size=(96, 96), share=0.0)
+    (white, _) = sample.target.objects.masks
+    bright = sample.image.amin(0) > 0.75
+    # The picture is blurred at the edges of the box, 2 (32 + 24) pixels long.
+    assert int((white != bright).sum()) <= 2 * 112
+    assert not white[:24].any()
+    evaluated = eval_scene_transform(contain)(picture, with_masks(objects)).target
+    assert evaluated.objects.masks is None
+    assert evaluated.in_picture.masks.shape == (2, *WIDE)
+
+
+def test_a_batch_keeps_the_objects_of_every_image_and_counts_broken_ones():
+    sample = eval_scene_transform(STRETCH)(*scene())
+    batch = collate_scenes([sample, None, sample])
+    assert (batch.images.shape, len(batch.targets), batch.skipped, len(batch.geometries)) == ((2, 3, *SIZE), 2, 1, 2)
+    assert collate_scenes([None]).targets == []
+
+
+@pytest.mark.parametrize("wrong", [{"crop": "jitter"}, {"flip": 1.5}, {"zoom_out": -1}])
+def test_wrong_settings_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=name):
+        SceneAugmentSettings(**wrong)
