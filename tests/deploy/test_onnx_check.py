@@ -62,6 +62,20 @@ def test_dynamic_shapes_are_refused(tmp_path, height):
         check(model_of([CONV], height=height), tmp_path)
 
 
+def test_an_output_may_have_a_free_first_dimension(tmp_path):
+    model = model_of([CONV])
+    dims = model.graph.output[0].type.tensor_type.shape.dim
+    dims[0].dim_param = "detections"
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ExportError, match="'logits' has a dynamic shape"):
+        check_file(tmp_path / "m.onnx", opset=13, ir_version=7)
+    check_file(tmp_path / "m.onnx", opset=13, ir_version=7, free=["logits"])
+    dims[1].dim_param = "classes"
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ExportError, match="'logits' has a dynamic shape"):
+        check_file(tmp_path / "m.onnx", opset=13, ir_version=7, free=["logits"])
+
+
 def test_another_opset_or_ir_than_asked_is_refused(tmp_path):
     with pytest.raises(ExportError, match=r"opsets \{'': 13\}, requested was only opset 12"):
         check(model_of([CONV]), tmp_path, opset=12)

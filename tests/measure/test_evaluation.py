@@ -67,8 +67,8 @@ def test_a_share_lies_between_0_and_1(max_broken):
 
 
 def test_a_task_without_a_metric_is_refused():
-    with pytest.raises(InputError, match="task='detect': this version evaluates classify"):
-        evaluator_of("detect")
+    with pytest.raises(InputError, match="task='segment': this version evaluates classify"):
+        evaluator_of("segment")
 
 
 @pytest.fixture

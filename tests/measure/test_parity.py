@@ -5,7 +5,7 @@ from torch import nn
 
 from bundles import tiny_spec
 from parckit.contract import InputError
-from parckit.measure.parity import ATOL, RTOL, compare, probe_pictures
+from parckit.measure.parity import ATOL, RTOL, compare, compare_detections, probe_pictures
 from parckit.processing import preprocess
 from parckit.runtimes.torch import TorchSession
 
@@ -92,3 +92,39 @@ def test_small_faults_of_an_engine_fail(fault):
     pictures = probe_pictures(spec.preprocessing.size)
     images = np.stack([preprocess(picture, spec.preprocessing)[0] for picture in pictures])
     assert not compare(good(images), bad(images), names=["logits"]).passed
+
+
+def detections(count: int = 100) -> tuple[np.ndarray, ...]:
+    corners = np.random.default_rng(0).uniform(0, 200, (count, 2)).astype(np.float32)
+    labels, masks = np.arange(count) % 3, np.full((count, 28, 28), 0.7, np.float32)
+    return (
+        np.concatenate([corners, corners + 30], axis=1),
+        np.linspace(0.9, 0.1, count, dtype=np.float32),
+        labels,
+        masks,
+    )
+
+
+def test_detections_are_compared_as_sets():
+    assert compare_detections(detections(), detections()).max_abs == 0
+    order = np.random.default_rng(1).permutation(100)
+    moved = tuple(output[order] for output in detections())
+    moved[0][:] += 0.01
+    moved[1][:] += 1e-5
+    assert compare_detections(detections(), moved).passed
+    one_less = tuple(output[:-1] for output in detections())
+    difference = compare_detections(detections(), one_less)
+    assert difference.max_abs == pytest.approx(1 / 199)
+    assert difference.passed
+    none = tuple(output[:0] for output in detections())
+    assert compare_detections(detections(), none).max_abs == 1
+    assert compare_detections(none, none).max_abs == 0
+
+
+@pytest.mark.parametrize(("index", "change"), [(0, 5), (1, 0.01), (2, 1), (3, 0.1)])
+def test_other_boxes_scores_classes_or_masks_are_differences(index, change):
+    other = detections()
+    other[index][:50] += other[index].dtype.type(change)
+    difference = compare_detections(detections(), other)
+    assert not difference.passed
+    assert difference.max_abs >= 0.4

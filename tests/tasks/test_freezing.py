@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from parckit.contract import InputError
+from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.tasks import AveragingSettings, WeightEMA
 from parckit.tasks.freezing import freeze
 from training_state import assert_same
@@ -48,6 +48,10 @@ def test_a_frozen_network_goes_on_to_the_same_bits(make_data, train, tmp_path):
     assert_same(resumed.lightning_module.state_dict(), whole.lightning_module.state_dict())
 
 
+def spec_of(name: str) -> NetworkSpec:
+    return NetworkSpec(backbone=name, labels=("a", "b", "c"), preprocessing=Preprocessing(size=(64, 64)))
+
+
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
@@ -60,10 +64,10 @@ def test_a_frozen_network_goes_on_to_the_same_bits(make_data, train, tmp_path):
 def test_the_first_stage_is_what_the_family_calls_so(name, parts):
     network = timm.create_model(name, num_classes=3)
     names = {id(module): key for key, module in network.named_modules()}
-    assert [names[id(module)] for module in freeze(network, 1, name=name)] == parts
+    assert [names[id(module)] for module in freeze(network, 1, spec=spec_of(name))] == parts
 
 
 @pytest.mark.parametrize("count", [0, -1, 7])
 def test_a_stage_that_is_not_there_is_refused(count):
     with pytest.raises(InputError, match=rf"freeze={count}: test_resnet has 4 stages; accepted are backbone and 1..4"):
-        freeze(timm.create_model("test_resnet"), count, name="test_resnet")
+        freeze(timm.create_model("test_resnet"), count, spec=spec_of("test_resnet"))

@@ -8,7 +8,7 @@ from torch import nn
 
 from parckit.contract import Artefact, Check, NetworkSpec, ParckitError
 from parckit.measure.memory import peak_memory
-from parckit.measure.parity import RTOL, compare, probe_pictures
+from parckit.measure.parity import RTOL, Comparison, compare, compare_detections, probe_pictures
 from parckit.processing import preprocess
 from parckit.runtimes import find_engine, load_engine
 from parckit.runtimes.torch import TorchSession
@@ -30,7 +30,8 @@ def check_artefact(
         rtol: accepted difference, as a share of the largest number of the network's output.
 
     Returns:
-        The figures. The check is passed if no output differs by more than the tolerance.
+        The figures. The check is passed if no output differs by more than the tolerance. For detections, the difference
+        is the largest share of an image's detections that only one of the two has; see `compare_detections`.
 
     Raises:
         ParckitError: if the engine cannot run the artefact.
@@ -44,8 +45,11 @@ def check_artefact(
         np.stack([preprocess(picture, spec.preprocessing, wanted=wanted)[0] for picture in pictures])
         for wanted in (network.input, artefact.input)
     )
-    expected, actual = network(images), session(prepared)
-    comparison = compare(expected, actual, names=names, rtol=rtol)
+    if artefact.runs_in_chunks:
+        comparison = compare(network(images), session(prepared), names=names, rtol=rtol)
+    else:
+        pairs = ((network(images[[index]]), session(prepared[[index]])) for index in range(len(images)))
+        comparison = Comparison(differences=tuple(compare_detections(*pair) for pair in pairs))
     worst = comparison.worst
     _log.info("parity with %s: max_abs %.3g, tolerance %.3g", session.engine, worst.max_abs, worst.tolerance)
     figures: dict[str, float] = {"max_abs": worst.max_abs, "tolerance": worst.tolerance, "images": len(images)}

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from parckit.contract import InputError, Precision, Task, read_class_names
+from parckit.contract import InputError, Precision, Task, image_groups, read_class_names
 from parckit.data import (
     Batch,
     IndexedImages,
@@ -97,7 +97,7 @@ class EvaluationData:
             InputError: if the data cannot be opened, or have no image of the network's classes.
         """
         spec = session.spec
-        evaluator = evaluator_of(spec.task)
+        evaluator = evaluator_of(spec.task, head=spec.head)
         table = evaluator.open_table(self.source, split=self.split)
         source = name_source(self.source)
         if self.class_names is not None:
@@ -108,7 +108,7 @@ class EvaluationData:
 
     def batches(self, dataset: IndexedImages, session: Session) -> Iterable[Batch]:
         """Load the images that `open` returned, in order."""
-        collate = evaluator_of(session.spec.task).collate
+        collate = evaluator_of(session.spec.task, head=session.spec.head).collate
         return image_loader(dataset, batch_size=self.batch_size, workers=self.workers, collate=collate)
 
     def check(self, batches: Iterable[Batch], *, images: int) -> Iterable[Batch]:
@@ -218,11 +218,13 @@ def evaluate_session(
         watch: gets every batch and its answers.
     """
     session = data.limit(session)
-    evaluator = evaluator_of(session.spec.task)
+    evaluator = evaluator_of(session.spec.task, head=session.spec.head)
     decoder = make_decoder(session.decoder, session.spec, overrides=evaluator.decoding)
 
     def predict(batch: Batch) -> Sequence[object]:
-        answers = decoder(session(batch.images.numpy()), batch.geometries)
+        images, geometries = batch.images.numpy(), batch.geometries
+        groups = image_groups(session.outputs, count=len(images))
+        answers = [answer for group in groups for answer in decoder(session(images[group]), geometries[group])]
         if watch is not None:
             watch(batch, answers)
         return answers

@@ -1,7 +1,8 @@
 """The table of evaluators: how the networks of a task are evaluated, in training and on every engine."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,12 +16,17 @@ from parckit.data import (
     Transform,
     collate_classes,
     collate_labels,
+    collate_scenes,
+    eval_scene_transform,
     eval_transform,
+    open_box_table,
     open_label_table,
     open_table,
 )
 from parckit.measure.classification import ClassificationMetric
+from parckit.measure.detection import detection_metric
 from parckit.measure.multilabel import LabelMetric
+from parckit.networks import HEADS
 
 
 class TaskMetric(Protocol):
@@ -82,15 +88,30 @@ EVALUATORS: Mapping[Task, Evaluator] = {
         metric=lambda spec: LabelMetric(len(spec.labels)),
         decoding={},
     ),
+    "detect": Evaluator(
+        open_table=open_box_table,
+        transform=eval_scene_transform,
+        collate=collate_scenes,
+        metric=detection_metric,
+        # COCO looks at the 100 best boxes of a picture, also at unlikely ones.
+        decoding={"threshold": 0.01, "most": 100},
+    ),
 }
 
 
-def evaluator_of(task: Task) -> Evaluator:
+def evaluator_of(task: Task, *, head: str | None = None) -> Evaluator:
     """Return the evaluator of a task.
+
+    Args:
+        task: the task.
+        head: the networks' head. If it gives masks, the source is opened with masks where every object has one.
 
     Raises:
         InputError: if this version cannot evaluate the task.
     """
     if task not in EVALUATORS:
         raise InputError(f"task={task!r}: this version evaluates {', '.join(EVALUATORS)}")
-    return EVALUATORS[task]
+    evaluator, known = EVALUATORS[task], HEADS.get((task, head or ""))
+    if known is None or not known.has_masks:
+        return evaluator
+    return replace(evaluator, open_table=partial(open_box_table, masks=None))

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from parckit.contract import InputError
+from parckit.processing import box_iou
 from parckit.runtimes import Outputs
 
 RTOL = 1e-4
@@ -19,6 +20,12 @@ norms were random. About ten times the largest change leaves room for deeper net
 """
 ATOL = 1e-6
 """Accepted difference if all numbers are near zero: a few rounding errors of numbers near 1 inside the network."""
+_SAME_BOX = 0.99
+"""Least intersection over union of the boxes of one detection from two engines."""
+_SAME_SCORE = 1e-3
+"""Accepted difference of scores, and mean difference of the probabilities of masks: some ten times the rounding."""
+_LONELY = 0.02
+"""Accepted share of detections that only one of two engines has: one or two of a hundred are borderline cases."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +89,29 @@ def compare(
         raise InputError("images: at least one is needed to compare two engines")
     triples = zip(names, reference, candidate, strict=True)
     return Comparison(differences=tuple(_difference(*triple, rtol=rtol, atol=atol) for triple in triples))
+
+
+def compare_detections(reference: Outputs, candidate: Outputs) -> Difference:
+    """Compare the detections of two engines for one image as sets.
+
+    Rounding may change the order of detections with nearly equal scores, and which of two boxes is suppressed whose
+    overlap is nearly the accepted one. So the difference is the share of all detections without a partner in the other
+    set: one of the same class whose box overlaps it by 0.99, with nearly the same score and mask.
+
+    Args:
+        reference: boxes, scores, labels and, with masks, the probabilities over every box.
+        candidate: the same from the other engine.
+    """
+    labels, others = reference[2], candidate[2]
+    boxes, scores, *masks = (output.astype(np.float64) for output in (*reference[:2], *reference[3:]))
+    other_boxes, other_scores, *other_masks = (output.astype(np.float64) for output in (*candidate[:2], *candidate[3:]))
+    alike = (box_iou(boxes, other_boxes) >= _SAME_BOX) & (labels[:, None] == others[None, :])
+    alike &= np.abs(scores[:, None] - other_scores[None, :]) <= _SAME_SCORE
+    for expected, actual in zip(masks, other_masks, strict=True):
+        for row, column in np.argwhere(alike).tolist():
+            alike[row, column] = np.abs(expected[row] - actual[column]).mean() <= _SAME_SCORE
+    lonely = int((~alike.any(axis=1)).sum() + (~alike.any(axis=0)).sum())
+    return Difference(output="detections", max_abs=lonely / max(1, sum(alike.shape)), tolerance=_LONELY)
 
 
 def _difference(

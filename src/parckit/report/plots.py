@@ -176,6 +176,10 @@ def average_precisions(
     return figure
 
 
+_LEGEND_COLUMNS = 3
+"""Most names side by side in the legend of a training curve."""
+
+
 @house_style()
 def training_curve(rows: Sequence[CurveRow]) -> Figure:
     """Draw losses, validation metrics and learning rate over the optimizer steps. Missing values are left out.
@@ -215,7 +219,7 @@ def _draw_panel(axes: Axes, lines: Mapping[str, Sequence[tuple[int, float]]], *,
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter("{x:g}")
     if len(lines) > 1:
-        axes.legend(loc="best", ncols=len(lines))
+        axes.legend(loc="best", ncols=min(len(lines), _LEGEND_COLUMNS))
     elif title == _VALIDATION:
         ((name, points),) = lines.items()
         step, best = max(points, key=lambda point: point[1])

@@ -10,7 +10,10 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from parckit.contract import InputError, Task
-from parckit.processing import ClassPrediction, LabelPrediction
+from parckit.data import Scene
+from parckit.measure.detection import count_confusion
+from parckit.processing import BoxPrediction, ClassPrediction, LabelPrediction
+from parckit.report.curves import precision_recall
 from parckit.report.plots import average_precisions, confusion_matrix
 
 Tables = Mapping[str, npt.NDArray[np.generic]]
@@ -138,6 +141,35 @@ def _judge_labels(answer: LabelPrediction, target: Any, labels: Sequence[str]) -
 
 _NO_LABEL = "no label"
 
+
+def _draw_curves(tables: Tables, labels: Sequence[str]) -> Figure:
+    return precision_recall(tables["precision"].astype(np.float64), tables["class_ap_50"].astype(np.float64), labels)
+
+
+def _describe_curves(tables: Tables) -> str:
+    average = tables["class_ap_50"].astype(np.float64)
+    known = average[~np.isnan(average)]
+    return f"The average precision of {len(known)} classes lies between {known.min():.0f} and {known.max():.0f} %."
+
+
+def _judge_boxes(answer: BoxPrediction, target: Scene, labels: Sequence[str]) -> Judgement:
+    truth = target.in_picture or target.objects
+    single = ~truth.crowd.numpy()
+    boxes, classes = truth.boxes.numpy()[single], truth.labels.numpy()[single]
+    confusion = count_confusion(answer, boxes=boxes, labels=classes, num_classes=len(labels))
+    is_right = int(confusion.trace()) == int(confusion.sum())
+    counts = (confusion[:-1].sum(axis=1), confusion[:, :-1].sum(axis=0))
+    texts = [
+        ", ".join(f"{count} {label}" for label, count in zip(labels, row.tolist(), strict=True) if count) or _NO_OBJECT
+        for row in counts
+    ]
+    # The picture with the most mistakes comes first.
+    mistakes = int(confusion.sum() - confusion.trace())
+    return Judgement(texts[0], texts[1], mistakes / max(1, int(confusion.sum())), is_right=is_right)
+
+
+_NO_OBJECT = "no object"
+
 RESULT_VIEWS: Mapping[Task, ResultView] = {
     "classify": ResultView(
         titles={"top1": "top-1", "top5": "top-5"},
@@ -166,6 +198,23 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
         draw=_draw_precisions,
         describe=_describe_precisions,
         judge=_judge_labels,
+    ),
+    "detect": ResultView(
+        titles={
+            "map": "mAP",
+            "map_50": "mAP at IoU 0.5",
+            "map_75": "mAP at IoU 0.75",
+            "map_small": "mAP, small objects",
+            "map_medium": "mAP, medium objects",
+            "map_large": "mAP, large objects",
+            "mar_100": "mean recall, 100 boxes",
+        },
+        class_count=("class_boxes", "objects"),
+        class_rates={"class_ap_50": "AP at IoU 0.5", "class_ap": "AP"},
+        picture="precision and recall",
+        draw=_draw_curves,
+        describe=_describe_curves,
+        judge=_judge_boxes,
     ),
 }
 

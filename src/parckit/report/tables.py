@@ -29,7 +29,13 @@ def make_tables(findings: Findings) -> tuple[Table, ...]:
 def metric_title(findings: Findings, name: str) -> str:
     """Return the name of a scalar as a heading."""
     title = name if findings.spec is None else result_view(findings.spec.task).titles.get(name, name)
-    return title[:1].upper() + title[1:]
+    return heading(title)
+
+
+def heading(text: str) -> str:
+    """Return a text with a capital first letter, unless its first word is a name such as mAP."""
+    is_word = text.partition(" ")[0].islower()
+    return text[:1].upper() + text[1:] if is_word else text
 
 
 def detailed(findings: Findings) -> Accuracy | None:
@@ -75,8 +81,8 @@ def _classes(findings: Findings) -> Table:
     if accuracy is None or findings.spec is None:
         return Table(title="Classes", columns=(), rows=())
     view = result_view(findings.spec.task)
-    rates = [rate[:1].upper() + rate[1:] for rate in view.class_rates.values()]
-    values = [value[:1].upper() + value[1:] for value in view.class_values.values()]
+    rates = [heading(rate) for rate in view.class_rates.values()]
+    values = [heading(value) for value in view.class_values.values()]
     every = view.class_rows(accuracy.tables, accuracy.labels)
     rows = worst_rows(every, most=_MOST_CLASSES)
     few = f"The {len(rows)} of {len(every)} classes with the lowest {rates[-1]}. " if len(every) > len(rows) else ""

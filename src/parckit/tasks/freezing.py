@@ -4,21 +4,21 @@ from typing import Literal
 
 from torch import nn
 
-from parckit.contract import InputError
+from parckit.contract import InputError, NetworkSpec
 from parckit.models import stages_of
-from parckit.tasks.weights import classifier_prefixes
+from parckit.networks import backbone_of, head_of
 
 Freeze = Literal["backbone"] | int
-"""`"backbone"`: everything but the classifier. A number N: the first N stages and everything before them."""
+"""`"backbone"`: everything but the head. A number N: the first N stages and everything before them."""
 
 
-def freeze(network: nn.Module, part: Freeze, *, name: str) -> list[nn.Module]:
+def freeze(network: nn.Module, part: Freeze, *, spec: NetworkSpec) -> list[nn.Module]:
     """Exclude a part of a network from training.
 
     Args:
-        network: a whole timm model.
+        network: the network.
         part: what is frozen.
-        name: name of the network in errors.
+        spec: its spec.
 
     Returns:
         The largest modules that are frozen as a whole. In eval mode, their norms keep their statistics.
@@ -26,25 +26,30 @@ def freeze(network: nn.Module, part: Freeze, *, name: str) -> list[nn.Module]:
     Raises:
         InputError: if the network does not have as many stages, or does not say what its stages are.
     """
-    frozen = _all_but_classifier(network) if part == "backbone" else _first_stages(network, int(part), name=name)
+    frozen = _whole_backbone(network, spec) if part == "backbone" else _first_stages(network, int(part), spec=spec)
     for key, weight in network.named_parameters():
         if key in frozen:
             weight.requires_grad = False
     return _whole_modules(network, frozen, prefix="")
 
 
-def _all_but_classifier(network: nn.Module) -> set[str]:
-    return {key for key in _names(network) if not key.startswith(classifier_prefixes(network))}
+def _whole_backbone(network: nn.Module, spec: NetworkSpec) -> set[str]:
+    """Return the weights of the backbone. A network that is a timm model itself trains only its classifier."""
+    head = head_of(spec)
+    fresh = () if head.backbone else head.label_weights(network)
+    return {key for key in _names(network) if key.startswith(head.backbone) and not key.startswith(fresh)}
 
 
-def _first_stages(network: nn.Module, count: int, *, name: str) -> set[str]:
+def _first_stages(network: nn.Module, count: int, *, spec: NetworkSpec) -> set[str]:
+    backbone, name = backbone_of(network, spec), spec.backbone
     try:
-        stage_of, stages = stages_of(network)
+        stage_of, stages = stages_of(backbone)
     except InputError as error:
         raise InputError(f"freeze={count}: {name}: {error}; only freeze=backbone is possible") from error
     if not 1 <= count <= stages:
         raise InputError(f"freeze={count}: {name} has {stages} stages; accepted are backbone and 1..{stages}")
-    return {key for key, stage in stage_of.items() if stage <= count}
+    prefix = head_of(spec).backbone
+    return {f"{prefix}{key}" for key, stage in stage_of.items() if stage <= count}
 
 
 def _names(network: nn.Module) -> list[str]:

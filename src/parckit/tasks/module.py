@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric
 
-from parckit.contract import SPEC_KEY, InputError, NetworkSpec
-from parckit.data import Batch
+from parckit.contract import SPEC_KEY, InputError, NetworkSpec, image_groups
+from parckit.data import Batch, Target
 from parckit.networks import check_input, head_of
-from parckit.processing import make_decoder
+from parckit.processing import Geometry, make_decoder
 from parckit.tasks.accumulation import StepWeights
 from parckit.tasks.distributed import is_distributed
 from parckit.tasks.errors import DivergedError
@@ -121,7 +121,7 @@ class TrainingModule(LightningModule):
         self._seed = seed
         self._memory_format = torch.channels_last if settings.channels_last else torch.contiguous_format
         self.model: nn.Module = initial_network(spec, weights=settings.weights).to(memory_format=self._memory_format)
-        self._frozen = [] if settings.freeze is None else freeze(self.model, settings.freeze, name=spec.backbone)
+        self._frozen = [] if settings.freeze is None else freeze(self.model, settings.freeze, spec=spec)
         task.begin(self.model, spec)
         self.task = task
         for size in {spec.preprocessing.size, *sizes}:
@@ -184,15 +184,21 @@ class TrainingModule(LightningModule):
             DivergedError: if an output is not finite.
         """
         del batch_idx
-        if not len(batch.targets):
-            return
-        outputs = [output.float() for output in cast("tuple[Tensor, ...]", self(batch.images))]
+        for group in image_groups(head_of(self.spec).outputs(self.spec), count=len(batch.targets)):
+            if group.stop > group.start:
+                self._validate(batch.images[group], batch.targets[group], batch.geometries[group])
+
+    def _validate(self, images: Tensor, targets: Target, geometries: Sequence[Geometry]) -> None:
+        """Add images that the network takes at once."""
+        raw = cast("tuple[Tensor, ...]", self(images))
+        outputs = [output.float() if output.is_floating_point() else output for output in raw]
         arrays = [output.cpu().numpy() for output in outputs]
         if not all(np.isfinite(array).all() for array in arrays):
             when = f"the validation after step {self.trainer.global_step} (epoch {self.trainer.current_epoch})"
             raise DivergedError(f"an output of the network is not finite in {when}; lower --model.optimizer.lr")
-        self._val_loss.update(self.task.validation_losses(outputs, batch.targets))
-        self._metric.update(self._decoder(arrays, batch.geometries), batch.targets)
+        if self.task.has_validation_loss:
+            self._val_loss.update(self.task.validation_losses(outputs, targets))
+        self._metric.update(self._decoder(arrays, geometries), targets)
 
     def on_validation_epoch_end(self) -> None:
         """Log the results over all processes' images; those that had none must take part, or the others would wait."""
@@ -201,7 +207,8 @@ class TrainingModule(LightningModule):
             # In one of the processes, the trial batches before the first epoch may all be broken.
             self._val_loss.reset()
         else:
-            self.log("val_loss", self._val_loss, prog_bar=True)
+            if self.task.has_validation_loss:
+                self.log("val_loss", self._val_loss, prog_bar=True)
             for name, value in self._metric.compute().items():
                 self.log(f"val_{name}", value, prog_bar=f"val_{name}" in self.task.monitors)
         metric.reset()

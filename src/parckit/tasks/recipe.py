@@ -192,7 +192,9 @@ def build_task(config: Namespace) -> TrainingTask:
     parser.add_class_arguments(TASKS[config.task.name], "task")
     settings = config.task.clone()
     settings.pop("name")
-    return parser.build(Namespace(task=settings)).task
+    task = cast("TrainingTask", parser.build(Namespace(task=settings)).task)
+    task.head = config.model.head or task.head
+    return task
 
 
 def task_of_recipe(recipe: Mapping[str, object]) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from parckit.tasks.classify import Classify
+from parckit.tasks.detect import Detect
 from parckit.tasks.multilabel import Multilabel
 from parckit.tasks.task import TrainingTask
 
-TASKS: Mapping[str, type[TrainingTask]] = {Classify.name: Classify, Multilabel.name: Multilabel}
+TASKS: Mapping[str, type[TrainingTask]] = {task.name: task for task in (Classify, Multilabel, Detect)}
 """A new task needs a line here and a file in this folder. The signature of its class is a recipe's group `task`."""

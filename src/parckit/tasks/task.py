@@ -21,18 +21,23 @@ class TrainingTask(nn.Module, ABC):
 
     Attributes:
         name: of the task.
-        head: the head that its networks have unless a recipe names another one.
+        head: the head that its networks have unless a recipe names another one; `build_task` sets that one.
         monitors: what "best" may mean: name of a validation result -> whether larger is better. The first is the usual.
     """
 
     name: ClassVar[Task]
-    head: ClassVar[str]
+    head: str
     monitors: ClassVar[Mapping[str, bool]]
+
+    @property
+    def has_validation_loss(self) -> bool:
+        """Whether the outputs for validation images tell a loss; known after `begin`."""
+        return True
 
     @property
     def evaluator(self) -> Evaluator:
         """How the task opens, prepares and measures validation data. Engines are evaluated in the same way."""
-        return evaluator_of(self.name)
+        return evaluator_of(self.name, head=self.head)
 
     @abstractmethod
     def check_labels(self, labels: Sequence[str], *, source: str) -> None:
@@ -101,4 +106,4 @@ class TrainingTask(nn.Module, ABC):
 
     @abstractmethod
     def validation_losses(self, outputs: Sequence[Tensor], targets: Target) -> Tensor:
-        """Return the loss of every validation image, (B,)."""
+        """Return the loss of every validation image, (B,). It is called only if `has_validation_loss`."""

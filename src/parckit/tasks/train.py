@@ -128,6 +128,9 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
             check_resumed(start, spec, continuity, processes=trainer.world_size)
         sizes = data.training_sizes
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
+        if config.monitor == "val_loss" and not task.has_validation_loss:
+            others = ", ".join(name for name in task.monitors if name != "val_loss")
+            raise InputError(f"monitor={config.monitor}: the head {spec.head} has no validation loss; use {others}")
         with removing_unused_logs(out / LOGS), _naming_damage(start, checkpoints=checkpoints, begin=begin):
             tracked.open()
             fit(trainer, module, data, start=start, asked_by=lambda: last.asked_by)

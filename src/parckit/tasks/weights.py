@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import cast
 
 from timm.data import ImageNetInfo, infer_imagenet_subset
-from torch import Tensor, nn
+from torch import nn
 
-from parckit.contract import InputError, NetworkSpec, Preprocessing
-from parckit.models import build_on_meta, compare_keys, describe_faults, preprocessing_of
-from parckit.networks import build_network, open_checkpoint
+from parckit.contract import NetworkSpec, Preprocessing
+from parckit.models import build_on_meta, preprocessing_of
+from parckit.networks import backbone_of, build_network, copy_weights, open_checkpoint
 
 PRETRAINED = "pretrained"
 
@@ -20,7 +20,8 @@ _log = logging.getLogger(__name__)
 def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
     """Build a spec's network with the weights that training starts from.
 
-    If the weights are for other classes, the classifier gets random weights.
+    If the weights are for other classes, what depends on the classes gets random weights. If they are for another kind
+    of network, such as a classifier's for a detector, only the backbone takes them.
 
     Args:
         spec: the network to train.
@@ -34,9 +35,11 @@ def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
         return build_network(spec)
     if weights == PRETRAINED:
         return _pretrained(spec)
-    model = build_network(spec)
-    _copy(model, spec, path=Path(weights))
-    return model
+    network = build_network(spec)
+    expected = copy_weights(network, spec, path=Path(weights)).preprocessing
+    expected = expected.as_grey() if spec.preprocessing.channels == 1 else expected
+    _compare_inputs(spec.preprocessing, expected, weights=weights)
+    return network
 
 
 def expected_preprocessing(model: str, kwargs: Mapping[str, object], *, weights: str) -> Preprocessing:
@@ -58,12 +61,13 @@ def expected_preprocessing(model: str, kwargs: Mapping[str, object], *, weights:
 
 
 def _pretrained(spec: NetworkSpec) -> nn.Module:
-    model = build_network(spec, pretrained=True)
-    _compare_inputs(spec.preprocessing, preprocessing_of(model), weights=f"{spec.backbone}'s pretrained weights")
+    network = build_network(spec, pretrained=True)
+    backbone = backbone_of(network, spec)
+    _compare_inputs(spec.preprocessing, preprocessing_of(backbone), weights=f"{spec.backbone}'s pretrained weights")
     # timm itself replaces the classifier only if the number of classes differs.
-    if pretrained_labels(model) != spec.labels:
-        model.reset_classifier(len(spec.labels))  # pyright: ignore[reportCallIssue] - a method of all of timm's models
-    return model
+    if backbone is network and pretrained_labels(network) != spec.labels:
+        network.reset_classifier(len(spec.labels))  # pyright: ignore[reportCallIssue] - a method of all of timm's models
+    return network
 
 
 def pretrained_labels(model: nn.Module) -> tuple[str, ...]:
@@ -75,36 +79,6 @@ def pretrained_labels(model: nn.Module) -> tuple[str, ...]:
     return () if subset is None else tuple(ImageNetInfo(subset).label_names())
 
 
-def _copy(model: nn.Module, spec: NetworkSpec, *, path: Path) -> None:
-    source, source_spec = open_checkpoint(path)
-    fresh = () if source_spec.labels == spec.labels else classifier_prefixes(model)
-    loaded = {key: value for key, value in source.state_dict().items() if not key.startswith(fresh)}
-    expected = {key: value for key, value in model.state_dict().items() if not key.startswith(fresh)}
-    loaded |= _grey_stem(expected, loaded)
-    if faults := compare_keys(expected, loaded):
-        made = f"made by {source_spec.backbone} {dict(source_spec.backbone_kwargs)}"
-        raise InputError(f"model.weights={path}: {made}; do not fit ({describe_faults(faults, shown=1)})")
-    model.load_state_dict(loaded, strict=False)
-    expected = source_spec.preprocessing
-    expected = expected.as_grey() if spec.preprocessing.channels == 1 else expected
-    _compare_inputs(spec.preprocessing, expected, weights=str(path))
-
-
-def _grey_stem(wanted: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the first convolution's weight for grey images, if that is what the two networks differ in.
-
-    It is the sum over the colours. timm does the same with pretrained weights.
-    """
-    return {
-        key: weight.sum(1, keepdim=True)
-        for key, weight in loaded.items()
-        if weight.ndim == 4
-        and weight.shape[1] == 3
-        and key in wanted
-        and wanted[key].shape == (weight.shape[0], 1, *weight.shape[2:])
-    }
-
-
 def _compare_inputs(of_data: Preprocessing, of_weights: Preprocessing, *, weights: str) -> None:
     in_data, expected = ((side.mean, side.std, side.channel_order) for side in (of_data, of_weights))
     if in_data != expected:
@@ -114,10 +88,3 @@ def _compare_inputs(of_data: Preprocessing, of_weights: Preprocessing, *, weight
             expected,
             in_data,
         )
-
-
-def classifier_prefixes(model: nn.Module) -> tuple[str, ...]:
-    """Return the prefixes of the parameters that depend on the number of classes."""
-    config = cast("Mapping[str, object]", model.pretrained_cfg)
-    names = config["classifier"]
-    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else cast("list[str]", names)))

@@ -1,4 +1,4 @@
-"""The converter to ONNX. It uses torch's new exporter, or the old one for the lower opsets that boards need."""
+"""The converter to ONNX. It uses torch's new exporter, or the old one for detections and for the lower opsets."""
 
 import json
 import textwrap
@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
-from onnxscript.optimizer import optimize_ir
+from onnxscript.optimizer import fold_constants, optimize_ir
 from torch import nn
 from torch.onnx.errors import OnnxExporterError
 
@@ -22,6 +22,7 @@ from parckit.contract import (
     InputSpec,
     NetworkSpec,
     OutputSpec,
+    begin_with_batch,
     sha256_of,
     to_plain,
     write_artefact_metadata,
@@ -35,6 +36,15 @@ from parckit.networks import head_of
 
 INPUT = "image"
 FILE = "model.onnx"
+_TRACED = (
+    "Converting a tensor to a Python",
+    "torch.tensor results are registered",
+    "Iterating over a tensor",
+    "Using len to get tensor shape",
+)
+"""Beginnings of the old exporter's warnings that we know."""
+_FREE = "detections"
+"""Name of the free dimension in the graphs of networks that return detections."""
 
 _REASON_CHARS = 300
 """Number of characters of the exporter's message that an error shows."""
@@ -73,18 +83,21 @@ def convert(
         The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
 
     Raises:
-        ExportError: if torch's exporter cannot write the network, or the file is not as requested.
+        ExportError: if torch's exporter cannot write the network, or the file is not as requested; or for detections,
+            if the settings ask for several images or the form matmul.
     """
     # Write the file, read it back and check it.
     head, path = head_of(spec), folder / FILE
-    names = [output.name for output in head.outputs(spec)]
+    described = head.outputs(spec)
     image_shape = (spec.preprocessing.channels, *spec.preprocessing.size)
-    _write(network, path, image_shape=image_shape, names=names, settings=settings)
-    graph = check_file(path, opset=settings.opset, ir_version=settings.ir).graph
+    _write(network, path, image_shape=image_shape, outputs=described, settings=settings)
+    free = [output.name for output in described if not begin_with_batch([output])]
+    graph = check_file(path, opset=settings.opset, ir_version=settings.ir, free=free).graph
     # Describe it by what the file says, in the file and for the bundle.
     image = InputSpec(name=INPUT, shape=shape_of(graph.input[0]))
     outputs = tuple(
-        replace(output, shape=shape_of(value)) for output, value in zip(head.outputs(spec), graph.output, strict=True)
+        replace(output, shape=tuple(size or None for size in shape_of(value)))
+        for output, value in zip(described, graph.output, strict=True)
     )
     artefact = Artefact(
         name="onnx-fp32",
@@ -116,10 +129,22 @@ def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
 
 
 def _write(
-    network: nn.Module, path: Path, *, image_shape: tuple[int, int, int], names: Sequence[str], settings: ExportSettings
+    network: nn.Module,
+    path: Path,
+    *,
+    image_shape: tuple[int, int, int],
+    outputs: Sequence[OutputSpec],
+    settings: ExportSettings,
 ) -> None:
-    set_axis_forms(network, settings.axis_form)
-    export = _export_dynamo if settings.uses_dynamo else _export_legacy
+    # The new exporter cannot write a number of boxes that depends on data: torchvision's suppression branches on it.
+    is_free = not begin_with_batch(outputs)
+    if is_free and (settings.batch_size != 1 or settings.form == "matmul"):
+        wrong = f"batch_size={settings.batch_size}, form={settings.form!r}"
+        raise ExportError(f"{wrong}: a network that returns detections needs batch_size 1, and the form auto or conv")
+    uses_dynamo = settings.uses_dynamo and not is_free
+    set_axis_forms(network, settings.axis_form if uses_dynamo else "conv")
+    export = _export_dynamo if uses_dynamo else _export_legacy
+    names = [output.name for output in outputs]
     example = torch.zeros(settings.batch_size, *image_shape, dtype=torch.float32, device="cpu")
     try:
         export(network, example, path, opset=settings.opset, names=names)
@@ -129,9 +154,16 @@ def _write(
     graph = ir.load(path)
     # The exporters leave computations of shapes in the graph. Boards cannot run them. Because shapes are static, the
     # results are constants.
-    optimize_ir(graph, should_fold=_does_not_repeat)
+    if is_free:
+        # The suppression of boxes has branches. The whole optimizer would leave inputs in them that nothing makes.
+        fold_constants(graph, should_fold=_does_not_repeat)
+    else:
+        optimize_ir(graph, should_fold=_does_not_repeat)
     graph = _CLEAN(PASSES(graph).model).model
     graph.ir_version = settings.ir
+    if is_free:
+        for value, output in zip(graph.graph.outputs, outputs, strict=True):
+            value.shape = ir.Shape([size or _FREE for size in output.shape])
     ir.save(graph, path)
 
 
@@ -176,10 +208,16 @@ def _export_legacy(model: nn.Module, example: torch.Tensor, path: Path, *, opset
 @contextmanager
 def _legacy_warnings_ignored() -> Generator[None]:
     with warnings.catch_warnings():
-        # We use the old exporter on purpose: only it can write these opsets.
+        # We use the old exporter on purpose: only it can write the lower opsets, and detections.
         warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning)
         # Branches and numbers of Python that depend on shapes are traced correctly, because shapes are static. A wrong
         # trace of anything else fails the parity check.
-        warnings.filterwarnings("ignore", "Converting a tensor to a Python", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
+        for message in _TRACED:
+            warnings.filterwarnings("ignore", message, torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
+        # These come from torchvision's parts of detectors.
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Exporting aten::index operator of advanced indexing", UserWarning)
         yield

@@ -1,6 +1,6 @@
 """Checks that an ONNX file is as requested. The file is read back from disk; the exporter is not trusted."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -13,8 +13,14 @@ _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLi
 """Operators whose output is not constant even if their inputs are."""
 
 
-def check_file(path: Path, *, opset: int, ir_version: int) -> ModelProto:
+def check_file(path: Path, *, opset: int, ir_version: int, free: Collection[str] = ()) -> ModelProto:
     """Return the file's model if it is valid and has the versions, static shapes, all weights and constant kernels.
+
+    Args:
+        path: the file.
+        opset: wanted version of the operators.
+        ir_version: wanted version of the format.
+        free: names of the outputs whose first dimension depends on the image.
 
     Raises:
         ExportError: if the file is not so; the message names the fault.
@@ -27,7 +33,7 @@ def check_file(path: Path, *, opset: int, ir_version: int) -> ModelProto:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{path.name}: not valid ONNX: {' '.join(str(error).split())}") from error
     _check_versions(model, opset, ir_version)
-    _check_static(model.graph)
+    _check_static(model.graph, free)
     _check_kernels(model.graph)
     return model
 
@@ -45,9 +51,11 @@ def _check_versions(model: ModelProto, opset: int, ir_version: int) -> None:
         raise ExportError(f"the file has IR version {model.ir_version}, requested was {ir_version}")
 
 
-def _check_static(graph: GraphProto) -> None:
+def _check_static(graph: GraphProto, free: Collection[str]) -> None:
     for value in (*graph.input, *graph.output):
         shape = shape_of(value)
+        if value.name in free and shape[:1] == (0,):
+            shape = (1, *shape[1:])
         if not shape or min(shape) < 1:
             raise ExportError(f"{value.name!r} has a dynamic shape {shape}, where 0 is a free dimension")
 

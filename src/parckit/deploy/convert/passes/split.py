@@ -19,9 +19,11 @@ def _pattern(op: OpsetPatternBuilder, y: ir.Value) -> object:
     return op.Split(y, _allow_other_inputs=True, _allow_other_attributes=True, _outputs=["first", "second"])
 
 
-def _check(context: MatchContext, y: ir.Value, first: ir.Value, second: ir.Value) -> MatchResult:
+def _check(context: MatchContext, y: ir.Value, first: ir.Value, second: ir.Value | None = None) -> MatchResult:
     del context
     split = cast("ir.Node", first.producer())
+    if second is None or len(split.outputs) != 2:
+        return MatchResult().fail(f"{y.name} is split into {len(split.outputs)} parts")
     if split.attributes.get_int("axis", 0) != 1:
         return MatchResult().fail(f"{y.name} is not split by channels")
     activation, conv = _producers(y)

@@ -1,0 +1,193 @@
+"""The metric of detection: COCO's average precision, and how often classes are confused."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.detection import MeanAveragePrecision
+
+from parckit.contract import InputError, NetworkSpec
+from parckit.data import Objects, Scene
+from parckit.networks import head_of
+from parckit.processing import BoxPrediction, box_iou
+
+_BACKEND = "faster_coco_eval"
+"""What computes COCO's numbers: the same algorithm as pycocotools, and many times faster."""
+_SCALARS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
+"""torchmetrics' names of the scalars that we keep."""
+_MASK_SCALARS = ("segm_map", "segm_map_50", "segm_map_75")
+"""Those of masks."""
+_HALF = 0.5
+"""Intersection over union from which a box counts as found, in the curves and in the confusion matrix."""
+_SURE = 0.3
+"""Least score of the boxes in the confusion matrix: what `parckit predict` shows by default."""
+
+
+class DetectionMetric(Metric):
+    """Average precision as COCO defines it (cocodataset.org/#detection-eval).
+
+    In training the boxes of all processes are gathered.
+
+    Args:
+        num_classes: number of classes.
+        masks: measure masks, too; the answers must have some.
+    """
+
+    full_state_update = False
+
+    def __init__(self, num_classes: int, *, masks: bool = False) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise InputError(f"num_classes={num_classes}: need at least 1")
+        self._classes = num_classes
+        kinds = ("bbox", "segm") if masks else ("bbox",)
+        self._coco = MeanAveragePrecision(iou_type=kinds, backend=_BACKEND, extended_summary=True)
+        # COCO never looks at more than 100 boxes of a picture, and torchmetrics would warn of more.
+        self._coco.warn_on_many_detections = False
+        self._has_masks = masks
+        # torchmetrics names results by their kind only if there are several.
+        self._prefix = "bbox_" if masks else ""
+        counts = torch.zeros(num_classes + 1, num_classes + 1, dtype=torch.int64)
+        self.add_state("_confusion", counts, dist_reduce_fx="sum")
+        self._confusion: Tensor
+        self.add_state("_without_masks", torch.tensor(0), dist_reduce_fx="sum")
+        self._without_masks: Tensor
+        self._results: dict[str, Tensor] | None = None
+
+    def update(self, predictions: Sequence[BoxPrediction], targets: Sequence[Scene]) -> None:
+        """Add the boxes of a batch.
+
+        Args:
+            predictions: boxes in pixels of the picture.
+            targets: ground truth; the objects in pixels of the picture count.
+
+        Raises:
+            ValueError: if a target has no objects in pixels of the picture.
+        """
+        self._results = None
+        for prediction, scene in zip(predictions, targets, strict=True):
+            objects = scene.in_picture
+            if objects is None:
+                raise ValueError("targets: have no objects in pixels of the picture")
+            answer = {
+                "boxes": torch.from_numpy(prediction.boxes),
+                "scores": torch.from_numpy(prediction.scores),
+                "labels": torch.from_numpy(prediction.labels),
+            }
+            wanted = {"boxes": objects.boxes.cpu(), "labels": objects.labels.cpu(), "iscrowd": objects.crowd.cpu()}
+            if self._has_masks:
+                self._add_masks(answer, wanted, prediction=prediction, objects=objects)
+            self._coco.update([answer], [wanted])
+            single = ~objects.crowd.cpu().numpy()
+            boxes, labels = objects.boxes.cpu().numpy()[single], objects.labels.cpu().numpy()[single]
+            self._confusion += torch.from_numpy(
+                count_confusion(prediction, boxes=boxes, labels=labels, num_classes=self._classes)
+            ).to(self._confusion.device)
+
+    def _add_masks(
+        self, answer: dict[str, Tensor], wanted: dict[str, Tensor], *, prediction: BoxPrediction, objects: Objects
+    ) -> None:
+        """Add the masks of a picture to what torchmetrics gets."""
+        masks = prediction.masks
+        if masks is None:
+            raise ValueError("predictions: have no masks")
+        height, width = masks.picture_size
+        grids = [masks.mask(index) for index in range(len(masks))]
+        answer["masks"] = torch.from_numpy(np.array(grids, dtype=np.bool_).reshape(-1, height, width))
+        if objects.masks is not None:
+            wanted["masks"] = objects.masks.cpu()
+        else:
+            self._without_masks += len(objects.labels)
+            wanted["masks"] = torch.zeros(len(objects.labels), height, width, dtype=torch.bool)
+        # The size of an object is that of its box, as in pictures without masks.
+        wanted["area"] = (wanted["boxes"][:, 2:] - wanted["boxes"][:, :2]).prod(dim=1)
+
+    def compute(self) -> dict[str, float]:
+        """Return COCO's scalars in percent: `map`, `map_50`, `map_75`, by size, and `mar_100`.
+
+        A scalar that has no object, such as `map_large` without large objects, is left out. Of masks there are
+        `segm_map`, `segm_map_50` and `segm_map_75`, if all objects have a mask.
+
+        Raises:
+            InputError: if there is no object at all.
+        """
+        results = self._summary()
+        values = {name: 100 * float(results[f"{self._prefix}{name}"]) for name in _SCALARS}
+        scalars = {name: value for name, value in values.items() if value >= 0}
+        if "map" not in scalars:
+            raise InputError("no object to evaluate: the pictures have no boxes")
+        if not self._has_masks or self._without_masks > 0:
+            return scalars
+        return scalars | {name: 100 * float(results[name]) for name in _MASK_SCALARS}
+
+    def tables(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the results of every class, the curves and the confusion matrix.
+
+        `class_boxes`, (classes,), is the number of objects. `class_ap` and `class_ap_50`, (classes,), are average
+        precisions in percent; NaN for a class without objects. `precision`, (101, classes), is the precision at the
+        recalls 0, 0.01, ... 1, for an intersection over union of 0.5; NaN without objects. `confusion`,
+        (classes + 1, classes + 1), counts objects by true class (row) and found class (column) for boxes with a score
+        of 0.3 or more; the last row and column stand for the background.
+        """
+        confusion = self._confusion.cpu().numpy()
+        # (IoU thresholds, recalls, classes that occur, areas, numbers of boxes): all areas, the largest number.
+        precision = self._summary()[f"{self._prefix}precision"].numpy()[..., 0, -1]
+        seen = np.atleast_1d(self._summary()["classes"].numpy())
+        whole = np.full((*precision.shape[:2], self._classes), np.nan)
+        whole[:, :, seen] = np.where(precision < 0, np.nan, precision)
+        return {
+            "class_boxes": confusion[:-1].sum(axis=1),
+            "class_ap": 100 * whole.mean(axis=(0, 1)),
+            "class_ap_50": 100 * whole[0].mean(axis=0),
+            "precision": whole[0],
+            "confusion": confusion,
+        }
+
+    def reset(self) -> None:
+        """Begin anew."""
+        super().reset()
+        self._coco.reset()
+        self._results = None
+
+    def _summary(self) -> dict[str, Tensor]:
+        if self._results is None:
+            self._results = cast("dict[str, Tensor]", self._coco.compute())
+        return self._results
+
+
+def detection_metric(spec: NetworkSpec) -> DetectionMetric:
+    """Return an empty metric for a network; it measures masks if the network gives some."""
+    return DetectionMetric(len(spec.labels), masks=head_of(spec).has_masks)
+
+
+def count_confusion(
+    prediction: BoxPrediction, *, boxes: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], num_classes: int
+) -> npt.NDArray[np.int64]:
+    """Return how often an object of a class (row) was found as one of a class (column); the last is the background.
+
+    Found boxes with a low score do not count. A found box and an object belong together if they overlap at least by
+    half; the pairs with the largest overlap are made first, whatever their classes.
+
+    Shape:
+        boxes: (N, 4)
+        labels: (N,)
+        returned: (num_classes + 1, num_classes + 1)
+    """
+    confusion = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
+    sure = prediction.scores >= _SURE
+    detected = prediction.labels[sure]
+    overlap = box_iou(boxes, prediction.boxes[sure])
+    rows, columns = np.nonzero(overlap >= _HALF)
+    is_free = np.ones(len(labels), dtype=np.bool_), np.ones(len(detected), dtype=np.bool_)
+    for index in np.argsort(-overlap[rows, columns], kind="stable").tolist():
+        row, column = rows[index], columns[index]
+        if is_free[0][row] and is_free[1][column]:
+            is_free[0][row] = is_free[1][column] = False
+            confusion[labels[row], detected[column]] += 1
+    confusion[:-1, -1] = np.bincount(labels[is_free[0]], minlength=num_classes)
+    confusion[-1, :-1] = np.bincount(detected[is_free[1]], minlength=num_classes)
+    return confusion

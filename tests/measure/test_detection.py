@@ -1,0 +1,155 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from parckit.contract import InputError
+from parckit.data import Objects, Scene
+from parckit.measure.detection import DetectionMetric, count_confusion
+from parckit.processing import BoxMasks, BoxPrediction
+
+NAMES = ("cat", "dog", "owl")
+
+
+def objects(boxes, labels, crowd=()) -> Objects:
+    return Objects(
+        boxes=torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        crowd=torch.tensor([index in crowd for index in range(len(labels))], dtype=torch.bool),
+    )
+
+
+def answer(boxes, labels, scores) -> BoxPrediction:
+    return BoxPrediction(
+        boxes=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.array(scores, np.float32),
+        labels=np.array(labels, np.int64),
+        names=NAMES,
+    )
+
+
+def metric_of(*pairs: tuple[BoxPrediction, Objects]) -> DetectionMetric:
+    metric = DetectionMetric(len(NAMES))
+    for prediction, truth in pairs:
+        metric.update([prediction], [Scene(truth, truth)])
+    return metric
+
+
+CAT, DOG = [10, 10, 50, 50], [60, 10, 100, 50]
+
+
+def test_perfect_answers_have_full_marks_and_absent_classes_none():
+    metric = metric_of((answer([CAT, DOG], [0, 1], [0.9, 0.8]), objects([CAT, DOG], [0, 1])))
+    scalars, tables = metric.compute(), metric.tables()
+    assert scalars["map"] == scalars["map_50"] == scalars["map_medium"] == 100
+    assert "map_large" not in scalars
+    np.testing.assert_array_equal(tables["class_ap"], [100, 100, np.nan])
+    np.testing.assert_array_equal(tables["class_boxes"], [1, 1, 0])
+    np.testing.assert_array_equal(tables["confusion"], np.diag([1, 1, 0, 0]))
+    assert tables["precision"].shape == (101, 3)
+
+
+def test_a_worse_box_counts_only_below_its_overlap():
+    shifted = [10, 10, 50, 66]  # an intersection over union of 40 / 56
+    scalars = metric_of((answer([shifted], [0], [0.9]), objects([CAT], [0]))).compute()
+    assert scalars["map_50"] == 100
+    assert scalars["map_75"] == 0
+    # It passes the thresholds 0.5, 0.55, 0.6, 0.65 and 0.7 of the ten.
+    assert scalars["map"] == pytest.approx(50)
+
+
+def test_a_false_alarm_before_the_object_halves_the_precision():
+    truth = objects([CAT], [0])
+    false_alarm = answer([DOG, CAT], [0, 0], [0.9, 0.8])
+    assert metric_of((false_alarm, truth)).compute()["map_50"] == pytest.approx(50)
+
+
+def test_crowds_need_not_be_found_and_forgive():
+    truth = objects([CAT, [60, 10, 100, 50]], [0, 0], crowd=[1])
+    metric = metric_of((answer([CAT, [62, 12, 80, 40]], [0, 0], [0.8, 0.9]), truth))
+    assert metric.compute()["map"] == 100
+    assert metric.tables()["class_boxes"].tolist() == [1, 0, 0]
+
+
+def test_pictures_without_objects_count_their_false_alarms():
+    nothing = objects([], [])
+    metric = metric_of((answer([DOG], [0], [0.95]), nothing), (answer([CAT], [0], [0.9]), objects([CAT], [0])))
+    assert metric.compute()["map_50"] == pytest.approx(50)
+    with pytest.raises(InputError, match="no object to evaluate"):
+        metric_of((answer([], [], []), nothing)).compute()
+
+
+def test_confusions_are_counted_with_the_background():
+    prediction = answer([CAT, DOG, [0, 60, 30, 90]], [1, 1, 0], [0.9, 0.5, 0.4])
+    truth = objects([CAT, DOG, [60, 60, 100, 100]], [0, 1, 2])
+    counts = count_confusion(prediction, boxes=truth.boxes.numpy(), labels=truth.labels.numpy(), num_classes=len(NAMES))
+    expected = np.zeros((4, 4), int)
+    expected[0, 1] = expected[1, 1] = 1  # the cat was taken for a dog
+    expected[2, 3] = 1  # the owl was not found
+    expected[3, 0] = 1  # a cat where there is nothing
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_a_metric_can_begin_anew():
+    metric = metric_of((answer([DOG], [0], [0.9]), objects([CAT], [0])))
+    assert metric.compute()["map"] == 0
+    metric.reset()
+    prediction, truth = answer([CAT], [0], [0.9]), objects([CAT], [0])
+    metric.update([prediction], [Scene(truth, truth)])
+    assert metric.compute()["map"] == 100
+    assert metric.tables()["confusion"].sum() == 1
+
+
+def with_masks(prediction: BoxPrediction, *, share: float = 1.0) -> BoxPrediction:
+    """Add masks that fill this share of their boxes, from the left."""
+    shares = np.zeros((len(prediction), 28, 28), np.float32)
+    shares[:, :, : round(28 * share)] = 1
+    return replace(prediction, masks=BoxMasks(shares=shares, boxes=prediction.boxes, picture_size=(60, 110)))
+
+
+def with_filled_masks(truth: Objects) -> Objects:
+    masks = torch.zeros(len(truth.labels), 60, 110, dtype=torch.bool)
+    for mask, (left, top, right, bottom) in zip(masks, truth.boxes.int().tolist(), strict=True):
+        mask[top:bottom, left:right] = True
+    return truth._replace(masks=masks)
+
+
+def mask_scalars(*pairs: tuple[BoxPrediction, Objects]) -> dict[str, float]:
+    metric = DetectionMetric(len(NAMES), masks=True)
+    for prediction, truth in pairs:
+        metric.update([prediction], [Scene(truth, truth)])
+    assert set(metric.tables()) == set(metric_of(pairs[0]).tables())
+    return metric.compute()
+
+
+def test_masks_are_measured_beside_boxes():
+    prediction, truth = answer([CAT, DOG], [0, 1], [0.9, 0.8]), objects([CAT, DOG], [0, 1])
+    scalars = mask_scalars((with_masks(prediction), with_filled_masks(truth)))
+    assert scalars["segm_map_50"] == scalars["segm_map_75"] == scalars["map"] == 100
+    boxes_alone = metric_of((prediction, truth)).compute()
+    assert {name: scalars[name] for name in boxes_alone} == boxes_alone
+    # A mask of the left 60 % of a box has an IoU of 0.6 with the whole box.
+    scalars = mask_scalars((with_masks(prediction, share=0.6), with_filled_masks(truth)))
+    assert scalars["map"] == scalars["segm_map_50"] == 100
+    assert scalars["segm_map_75"] == 0
+
+
+def test_masks_in_a_picture_without_objects_are_false_alarms():
+    prediction = with_masks(answer([CAT], [0], [0.9]))
+    none = objects([], [])._replace(masks=torch.zeros(0, 60, 110, dtype=torch.bool))
+    scalars = mask_scalars((prediction, none), (prediction, with_filled_masks(objects([CAT], [0]))))
+    assert scalars["segm_map_50"] == scalars["map_50"] == pytest.approx(50, abs=1)
+
+
+def test_no_masks_for_objects_score_nothing():
+    nothing = with_masks(answer([], [], []))
+    assert mask_scalars((nothing, with_filled_masks(objects([CAT], [0]))))["segm_map"] == 0
+
+
+def test_objects_without_masks_leave_the_boxes():
+    scalars = mask_scalars((with_masks(answer([CAT], [0], [0.9])), objects([CAT], [0])))
+    assert scalars["map"] == 100
+    assert "segm_map" not in scalars
+    with pytest.raises(ValueError, match="predictions: have no masks"):
+        mask_scalars((answer([CAT], [0], [0.9]), objects([CAT], [0])))
