@@ -79,6 +79,7 @@ SPLIT = Case(
     becomes=("Conv", "Relu", "Conv", "Relu", "Concat"),
     declines=(
         ("p, q = Split<axis = 1>(r, sizes)", "p, q = Split<axis = 2>(r, sizes)", "not split by channels"),
+        ("p, q = Split<axis = 1>(r, sizes)", "p = Split<axis = 1, num_outputs = 1>(r) q = Neg(p)", "into 1 parts"),
         ("r = Relu(c)", "r = Softmax(c)", "does not come from a convolution"),
         ("group = 1", "group = 2", "has groups"),
         ("c = Conv<group = 1>(x, w, b)", "v = Neg(w) c = Conv<group = 1>(x, v, b)", "weights that are not constant"),

@@ -18,8 +18,9 @@ from jsonargparse import Namespace
 
 from golden_fixtures import needs_shared, official_input, read_train_facts
 from parckit.contract import InputError, NetworkSpec, Preprocessing, from_plain
-from parckit.data import AugmentSettings, MultiScale
+from parckit.data import AugmentSettings, MultiScale, SceneAugmentSettings
 from parckit.networks import build_network
+from parckit.networks import head_of as network_head
 from parckit.options import Parser
 from parckit.tasks import (
     TASKS,
@@ -175,7 +176,8 @@ def test_its_parts_are_accepted(name, parse):
     config = parse(name)
     content = yaml.safe_load(text_of(name))
     assert preprocessing_of(config).size == tuple(content["data"]["preprocessing"]["size"])
-    assert AugmentSettings(**config.task.augment.as_dict()).crop == content["task"]["augment"]["crop"]
+    kind = SceneAugmentSettings if config.task.name == "detect" else AugmentSettings
+    assert kind(**config.task.augment.as_dict()).crop == content["task"]["augment"]["crop"]
     assert OptimizerSettings(**config.model.optimizer.as_dict()).lr == content["model"]["optimizer"]["lr"]
     assert ScheduleSettings(**config.model.schedule.as_dict()).min_lr == content["model"]["schedule"]["min_lr"]
     if "ema" in content:
@@ -210,11 +212,17 @@ def test_its_model_takes_its_images(name, parse):
         task=config.task.name,
         backbone=config.model.name,
         backbone_kwargs=kwargs,
+        head=config.model.head or TASKS[config.task.name].head,
+        head_kwargs=config.model.head_kwargs or {},
         labels=LABELS,
         preprocessing=preprocessing,
     )
     with torch.device("meta"):
-        assert build_network(spec)(torch.empty(2, 3, *preprocessing.size)).shape == (2, len(LABELS))
+        outputs = build_network(spec)(torch.empty(2, 3, *preprocessing.size))
+    outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    described = network_head(spec).outputs(spec)
+    assert [output.ndim for output in outputs] == [len(output.shape) for output in described]
+    assert outputs[0].shape[:2] == (2, len(LABELS))
 
 
 @every

@@ -1,18 +1,20 @@
-"""`parckit data`: pack, check and lay out images before training on them."""
+"""`parckit data`: pack, check, lay out and convert images before training on them."""
 
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
+from parckit.cli.data_convert import convert, convert_parser
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError, Task, check_place
-from parckit.data import name_source
+from parckit.data import check_boxes, name_source
 from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
 from parckit.data.checklist import list_members
 from parckit.data.imagenet import Form, lay_out_imagenet
@@ -30,7 +32,7 @@ _DOUBTFUL = 20
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("data", description="Pack, check and lay out images before training on them.")
+    parser = verb_parser("data", description="Pack, check, lay out and convert images before training on them.")
     actions = parser.add_subcommands(dest="action")
     for name, (action, _) in _ACTIONS.items():
         subparser = action()
@@ -55,7 +57,7 @@ def _check_parser() -> Parser:
     parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
     source = "what training takes: folders, shards, lists of files, hf://NAME; of other folders all files are checked"
     parser.add_argument("source", type=str, nargs="+", help=source)
-    task = "what the images are for; multilabel reads several labels an image"
+    task = "what the images are for: multilabel reads several labels an image, detect reads boxes"
     parser.add_argument("--task", type=Task, default="classify", help=task)
     smallest = "report images whose shorter side has fewer pixels as tiny"
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
@@ -111,38 +113,62 @@ def _print_counts(out: Path, counts: Mapping[Named, int]) -> None:
     tell(f"{out}: " + ", ".join(f"{count} {split} images" for split, count in counts.items()))
 
 
-def _check(args: Namespace) -> None:
-    from parckit.measure.evaluators import evaluator_of  # opens torchmetrics, which the other actions are spared
+class _Checked(NamedTuple):
+    """What a check found: lines about the source, problems, and the number of images."""
 
-    # Read everything that training and evaluation see.
-    checklist = list_members(args.source, open_table=evaluator_of(args.task).open_table)
-    members = checklist.members
-    inspected = track(inspect(members, threads=args.threads), description="checking", total=len(members))
-    images = [inspection for inspection in inspected if inspection is not None]
+    lines: list[str]
+    findings: list[Finding]
+    images: int
+
+
+def _check(args: Namespace) -> None:
+    lines, findings, images = _check_objects(args) if args.task == "detect" else _check_images(args)
     name = name_source(args.source)
-    if not images:
-        raise InputError(f"{name}: none of its {len(members)} files is an image")
-    findings = [*find_hidden_images(checklist), *find_problems(images, smallest=args.smallest)]
-    if args.model is not None:
-        findings += _doubtful(args)
-    # Show what there is and what is wrong with it.
     if args.json:
         plain = [
             {"file": str(finding.path), "problem": finding.problem, "detail": finding.detail} for finding in findings
         ]
         print(to_json(plain, indent=2))
     else:
-        for line in checklist.lines:
+        for line in lines:
             tell(line)
-        if len(images) > MOST:
-            tell(f"more than {MOST} images: those that look alike are not searched for")
         if findings:
             rows = [(_shorten(finding.path, args.source), finding.problem, finding.detail) for finding in findings]
             show(_summary(name, findings), ("file", "problem", "detail"), rows, unbroken=("problem",))
         else:
-            tell(f"{name}: no problems found in {len(images)} images")
+            tell(f"{name}: no problems found in {images} images")
     if findings:
         sys.exit(_FOUND)
+
+
+def _check_objects(args: Namespace) -> _Checked:
+    """Check boxes and the headers of their pictures."""
+    if args.model is not None or len(args.source) > 1:
+        raise InputError("data check --task detect: takes one source, and no --model")
+    report = check_boxes(args.source[0])
+    findings = [
+        Finding(path=Path(problem.file), problem=problem.problem, detail=problem.detail) for problem in report.problems
+    ]
+    return _Checked(list(report.lines), findings, report.pictures)
+
+
+def _check_images(args: Namespace) -> _Checked:
+    """Read every image that training and evaluation see."""
+    from parckit.measure.evaluators import evaluator_of  # opens torchmetrics, which the other actions are spared
+
+    checklist = list_members(args.source, open_table=evaluator_of(args.task).open_table)
+    members = checklist.members
+    inspected = track(inspect(members, threads=args.threads), description="checking", total=len(members))
+    images = [inspection for inspection in inspected if inspection is not None]
+    if not images:
+        raise InputError(f"{name_source(args.source)}: none of its {len(members)} files is an image")
+    findings = [*find_hidden_images(checklist), *find_problems(images, smallest=args.smallest)]
+    if args.model is not None:
+        findings += _doubtful(args)
+    lines = list(checklist.lines)
+    if len(images) > MOST:
+        lines.append(f"more than {MOST} images: those that look alike are not searched for")
+    return _Checked(lines, findings, len(images))
 
 
 def _doubtful(args: Namespace) -> list[Finding]:
@@ -180,4 +206,5 @@ _ACTIONS: Mapping[str, tuple[Callable[[], Parser], Callable[[Namespace], None]]]
     "pack": (_pack_parser, _pack),
     "check": (_check_parser, _check),
     "imagenet": (_imagenet_parser, _imagenet),
+    "convert": (convert_parser, convert),
 }
