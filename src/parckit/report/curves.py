@@ -53,5 +53,5 @@ def precision_recall(
     axes.plot(recall, precision[:, known].mean(axis=1), color=INK, linewidth=2.6, label=mean)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.set_title("boxes that overlap at least by half", color=MUTED, fontweight="normal")
-    axes.legend(loc="lower left", fontsize=8)
+    axes.legend(loc="best", fontsize=8)
     return figure
