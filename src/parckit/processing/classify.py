@@ -1,6 +1,5 @@
 """Classification: from logits to the most probable classes, as text, JSON and picture."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -12,6 +11,7 @@ from PIL import Image
 from parckit.contract import DecoderSpec, InputError, Task
 from parckit.processing.bars import Bar, draw_bars, html_bars, text_bars
 from parckit.processing.geometry import Geometry
+from parckit.processing.limits import check_count, check_share
 
 CLASSIFY = DecoderSpec(name="classify", defaults={"top": 3, "threshold": 0.0})
 """How logits become classes: the `top` most probable ones; below the probability `threshold` the answer is UNKNOWN."""
@@ -107,12 +107,9 @@ class ClassDecoder:
     task: ClassVar[Task] = "classify"
 
     def __init__(self, labels: Sequence[str], *, top: int = 3, threshold: float = 0.0) -> None:
-        check_top(top)
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold={threshold}: must be a probability, from 0 to 1")
         self._labels = tuple(labels)
-        self._top = min(int(top), len(self._labels))
-        self._threshold = threshold
+        self._top = min(check_count("top", top, of="classes"), len(self._labels))
+        self._threshold = check_share("threshold", threshold, what="probability")
 
     def __call__(self, outputs: Sequence[NDArray[np.generic]], geometries: Sequence[Geometry]) -> list[ClassPrediction]:
         """Return an answer for every image.
@@ -140,12 +137,6 @@ class ClassDecoder:
             )
             for row in rows
         ]
-
-
-def check_top(top: float) -> None:
-    """Raise InputError unless `top` is a number of classes."""
-    if not 1 <= top < math.inf or int(top) != top:
-        raise InputError(f"top={top}: must be a whole number of classes, at least 1")
 
 
 def read_logits(outputs: Sequence[NDArray[np.generic]], *, labels: Sequence[str]) -> NDArray[np.float64]:

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from parckit.processing.boxes import Suppress, suppress_by_class
+from parckit.processing.geometry import Geometry
 from parckit.processing.lettering import letter
+from parckit.processing.limits import check_count, check_share
 from parckit.processing.masks import BoxMasks
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#1c2530")
@@ -117,6 +120,75 @@ class BoxPrediction:
         head = "".join(f"<th>{column}</th>" for column in self.columns)
         rows = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.rows())
         return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxSelection:
+    """Which of many overlapping boxes become an answer.
+
+    Attributes:
+        threshold: least score of a box, from 0 to 1.
+        overlap: of two boxes of a class whose intersection over union is larger, only the better one stays.
+        per_class: most boxes of a class in a picture.
+        most: most boxes of all classes in a picture.
+        suppress: drops overlapping boxes of one class.
+
+    Raises:
+        InputError: if a value is out of range.
+    """
+
+    threshold: float
+    overlap: float
+    per_class: int
+    most: int
+    suppress: Suppress
+
+    def __post_init__(self) -> None:
+        check_share("threshold", self.threshold, what="probability")
+        check_share("overlap", self.overlap)
+        check_count("per_class", self.per_class, of="boxes")
+        check_count("most", self.most, of="boxes")
+
+    def may_stay(self, scores: NDArray[np.floating]) -> NDArray[np.intp]:
+        """Return the boxes that have a score above the threshold; the others need not be decoded.
+
+        Shape:
+            (N, classes) -> (K,)
+        """
+        return np.flatnonzero((scores > self.threshold).any(axis=1))
+
+    def answer(
+        self,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        *,
+        unit: tuple[float, float] = (1.0, 1.0),
+        geometry: Geometry,
+        names: Sequence[str],
+    ) -> BoxPrediction:
+        """Suppress boxes class by class, and bring those that stay to the picture.
+
+        Args:
+            boxes: (left, top, right, bottom) in the input.
+            scores: the score of every box for every class.
+            unit: (horizontal, vertical) unit of the boxes, in pixels of the input.
+            geometry: where the input lies in the picture.
+            names: class names by index.
+
+        Shape:
+            boxes: (N, 4)
+            scores: (N, classes)
+        """
+        rows, labels = suppress_by_class(
+            boxes,
+            scores,
+            threshold=self.threshold,
+            overlap=self.overlap,
+            per_class=int(self.per_class),
+            suppress=self.suppress,
+        )
+        in_picture = geometry.boxes_to_picture(boxes[rows] * np.array([*unit, *unit], np.float32))
+        return best_boxes(in_picture, scores[rows, labels], labels, most=int(self.most), names=names)
 
 
 def best_boxes(

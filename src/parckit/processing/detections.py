@@ -32,8 +32,8 @@ class DetectionsDecoder:
 
     def __init__(self, labels: Sequence[str], *, threshold: float = 0.3, most: int = 100) -> None:
         self._labels = tuple(labels)
-        self._threshold = check_share("threshold", threshold)
-        self._most = check_count("most", most)
+        self._threshold = check_share("threshold", threshold, what="probability")
+        self._most = check_count("most", most, of="boxes")
 
     def __call__(self, outputs: Sequence[NDArray[np.generic]], geometries: Sequence[Geometry]) -> list[BoxPrediction]:
         """Return the boxes of the image, and their masks if the network gives masks.

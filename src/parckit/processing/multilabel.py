@@ -10,8 +10,9 @@ from PIL import Image
 
 from parckit.contract import DecoderSpec, InputError, Task
 from parckit.processing.bars import Bar, draw_bars, html_bars, text_bars
-from parckit.processing.classify import check_top, read_logits
+from parckit.processing.classify import read_logits
 from parckit.processing.geometry import Geometry
+from parckit.processing.limits import check_count
 
 MULTILABEL = DecoderSpec(name="multilabel", defaults={"top": 3, "threshold": 0.5})
 """How logits become labels: those whose probability reaches `threshold`, which is one number or one for every class.
@@ -122,7 +123,7 @@ class LabelDecoder:
     task: ClassVar[Task] = "multilabel"
 
     def __init__(self, labels: Sequence[str], *, top: int = 3, threshold: float | Sequence[float] = 0.5) -> None:
-        check_top(top)
+        self._top = check_count("top", top, of="classes")
         thresholds = [threshold] * len(labels) if isinstance(threshold, int | float) else list(threshold)
         if len(thresholds) != len(labels):
             raise InputError(f"threshold: has {len(thresholds)} numbers; needs one, or one for each of {len(labels)}")
@@ -130,7 +131,6 @@ class LabelDecoder:
             if not 0 <= value <= 1:
                 raise InputError(f"threshold={value} of class {label!r}: must be a probability, from 0 to 1")
         self._labels = tuple(labels)
-        self._top = int(top)
         self._thresholds = tuple(map(float, thresholds))
 
     def __call__(self, outputs: Sequence[NDArray[np.generic]], geometries: Sequence[Geometry]) -> list[LabelPrediction]:

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError, Task
-from parckit.processing.boxes import Suppress, suppress_by_class
+from parckit.processing.boxes import Suppress
 from parckit.processing.boxes import suppress as numpy_suppress
 from parckit.processing.classify import probabilities
-from parckit.processing.detect import BoxPrediction, best_boxes
+from parckit.processing.detect import BoxPrediction, BoxSelection
 from parckit.processing.geometry import Geometry
-from parckit.processing.limits import check_count, check_share
 from parckit.processing.priors import PriorSettings, decode_offsets
 
 SSD = "ssd"
@@ -30,11 +29,11 @@ class SsdDecoder:
         strides: see `PriorSettings`.
         scales: see `PriorSettings`.
         ratios: see `PriorSettings`.
-        threshold: least score of a box, from 0 to 1.
-        overlap: of two boxes of a class whose intersection over union is larger, only the better one stays.
-        per_class: most boxes of a class in a picture.
-        most: most boxes of all classes in a picture.
-        suppress: drops overlapping boxes; by default `parckit.processing.suppress`.
+        threshold: see `BoxSelection`.
+        overlap: see `BoxSelection`.
+        per_class: see `BoxSelection`.
+        most: see `BoxSelection`.
+        suppress: see `BoxSelection`.
 
     Raises:
         InputError: if a value is out of range.
@@ -57,11 +56,9 @@ class SsdDecoder:
     ) -> None:
         self._labels = tuple(labels)
         self._priors = PriorSettings(strides=strides, scales=scales, ratios=ratios)
-        self._threshold = check_share("threshold", threshold)
-        self._overlap = check_share("overlap", overlap)
-        self._per_class = check_count("per_class", per_class)
-        self._most = check_count("most", most)
-        self._suppress = suppress
+        self._selection = BoxSelection(
+            threshold=threshold, overlap=overlap, per_class=per_class, most=most, suppress=suppress
+        )
 
     def __call__(self, outputs: Sequence[NDArray[np.generic]], geometries: Sequence[Geometry]) -> list[BoxPrediction]:
         """Return the boxes of every image.
@@ -97,17 +94,9 @@ class SsdDecoder:
         geometry: Geometry,
     ) -> BoxPrediction:
         scores = probabilities(logits)[:, BACKGROUND + 1 :].astype(np.float32)
-        # Only boxes that may be shown are decoded.
-        candidates = np.flatnonzero((scores > self._threshold).any(axis=1))
-        scores, boxes = scores[candidates], decode_offsets(offsets[candidates], priors[candidates])
-        rows, classes = suppress_by_class(
-            boxes,
-            scores,
-            threshold=self._threshold,
-            overlap=self._overlap,
-            per_class=self._per_class,
-            suppress=self._suppress,
-        )
+        candidates = self._selection.may_stay(scores)
+        boxes = decode_offsets(offsets[candidates], priors[candidates])
         height, width = geometry.input_size
-        in_picture = geometry.boxes_to_picture(boxes[rows] * np.array([width, height] * 2, np.float32))
-        return best_boxes(in_picture, scores[rows, classes], classes, most=self._most, names=self._labels)
+        return self._selection.answer(
+            boxes, scores[candidates], unit=(width, height), geometry=geometry, names=self._labels
+        )

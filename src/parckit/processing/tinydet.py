@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError, Task
-from parckit.processing.boxes import Suppress, suppress_by_class
+from parckit.processing.boxes import Suppress
 from parckit.processing.boxes import suppress as numpy_suppress
-from parckit.processing.detect import BoxPrediction, best_boxes
+from parckit.processing.detect import BoxPrediction, BoxSelection
 from parckit.processing.geometry import Geometry
-from parckit.processing.limits import check_count, check_share
+from parckit.processing.limits import check_count
 
 TINYDET = "tinydet"
 """Name of the decoder."""
@@ -37,11 +37,11 @@ class TinyDetDecoder:
     Args:
         labels: class names by index.
         strides: pixels of the input per position, for every map.
-        threshold: least score of a box, from 0 to 1.
-        overlap: of two boxes of a class whose intersection over union is larger, only the better one stays.
-        per_class: most boxes of a class in a picture.
-        most: most boxes of all classes in a picture.
-        suppress: drops overlapping boxes; by default `parckit.processing.suppress`.
+        threshold: see `BoxSelection`.
+        overlap: see `BoxSelection`.
+        per_class: see `BoxSelection`.
+        most: see `BoxSelection`.
+        suppress: see `BoxSelection`.
 
     Raises:
         InputError: if a value is out of range.
@@ -61,12 +61,10 @@ class TinyDetDecoder:
         suppress: Suppress = numpy_suppress,
     ) -> None:
         self._labels = tuple(labels)
-        self._strides = tuple(check_count("strides", stride) for stride in strides)
-        self._threshold = check_share("threshold", threshold)
-        self._overlap = check_share("overlap", overlap)
-        self._per_class = check_count("per_class", per_class)
-        self._most = check_count("most", most)
-        self._suppress = suppress
+        self._strides = tuple(check_count("strides", stride, of="pixels") for stride in strides)
+        self._selection = BoxSelection(
+            threshold=threshold, overlap=overlap, per_class=per_class, most=most, suppress=suppress
+        )
 
     def __call__(self, outputs: Sequence[NDArray[np.generic]], geometries: Sequence[Geometry]) -> list[BoxPrediction]:
         """Return the boxes of every image.
@@ -106,38 +104,28 @@ class TinyDetDecoder:
         self, logits: Sequence[NDArray[np.generic]], distances: Sequence[NDArray[np.generic]], geometry: Geometry
     ) -> BoxPrediction:
         parts = [
-            _candidates(image, sides, stride=stride, threshold=self._threshold)
+            self._candidates(image, sides, stride=stride)
             for image, sides, stride in zip(logits, distances, self._strides, strict=True)
         ]
         scores, boxes = (np.concatenate(group) for group in zip(*parts, strict=True))
-        rows, classes = suppress_by_class(
-            boxes,
-            scores,
-            threshold=self._threshold,
-            overlap=self._overlap,
-            per_class=self._per_class,
-            suppress=self._suppress,
-        )
-        in_picture = geometry.boxes_to_picture(boxes[rows])
-        return best_boxes(in_picture, scores[rows, classes], classes, most=self._most, names=self._labels)
+        return self._selection.answer(boxes, scores, geometry=geometry, names=self._labels)
 
+    def _candidates(
+        self, logits: NDArray[np.generic], distances: NDArray[np.generic], *, stride: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the scores and the boxes of the positions of a map with a score above the threshold.
 
-def _candidates(
-    logits: NDArray[np.generic], distances: NDArray[np.generic], *, stride: int, threshold: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the scores and the boxes of the positions of a map with a score above the threshold.
-
-    Shape:
-        logits: (classes, H, W)
-        distances: (4, H, W)
-        returned: (N, classes), (N, 4)
-    """
-    points = map_points(*logits.shape[1:], stride)
-    by_position = logits.reshape(len(logits), -1).T.astype(np.float32)
-    scores = 1 / (1 + np.exp(-by_position))
-    candidates = np.flatnonzero((scores > threshold).any(axis=1))
-    sides = distances.reshape(4, -1).T[candidates].astype(np.float32)
-    # Softplus: the logarithm of 1 + exp(x), without overflow.
-    sides = np.logaddexp(sides, 0) * stride
-    x_y = points[candidates]
-    return scores[candidates], np.concatenate([x_y - sides[:, :2], x_y + sides[:, 2:]], axis=1)
+        Shape:
+            logits: (classes, H, W)
+            distances: (4, H, W)
+            returned: (N, classes), (N, 4)
+        """
+        points = map_points(*logits.shape[1:], stride)
+        by_position = logits.reshape(len(logits), -1).T.astype(np.float32)
+        scores = 1 / (1 + np.exp(-by_position))
+        candidates = self._selection.may_stay(scores)
+        sides = distances.reshape(4, -1).T[candidates].astype(np.float32)
+        # Softplus: the logarithm of 1 + exp(x), without overflow.
+        sides = np.logaddexp(sides, 0) * stride
+        x_y = points[candidates]
+        return scores[candidates], np.concatenate([x_y - sides[:, :2], x_y + sides[:, 2:]], axis=1)
