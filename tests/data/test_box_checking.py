@@ -11,7 +11,7 @@ CAT = "0 0.175 0.3 0.25 0.4\n"
 def test_bccd_has_exactly_the_ten_known_problems(bccd):
     report = check_boxes(str(bccd / "Annotations"))
     by_kind = {
-        kind: numbers_of([problem.file for problem in report.problems if problem.problem == kind])
+        kind: numbers_of([str(problem.path) for problem in report.problems if problem.problem == kind])
         for kind in {problem.problem for problem in report.problems}
     }
     assert by_kind == {"near duplicate": sorted(NEAR_DUPLICATES), "zero size": sorted(ZERO_SIZE)}

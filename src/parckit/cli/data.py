@@ -146,10 +146,7 @@ def _check_objects(args: Namespace) -> _Checked:
     if args.model is not None or len(args.source) > 1:
         raise InputError("data check --task detect: takes one source, and no --model")
     report = check_boxes(args.source[0])
-    findings = [
-        Finding(path=Path(problem.file), problem=problem.problem, detail=problem.detail) for problem in report.problems
-    ]
-    return _Checked(list(report.lines), findings, report.pictures)
+    return _Checked(list(report.lines), list(report.problems), report.pictures)
 
 
 def _check_images(args: Namespace) -> _Checked:

@@ -1,6 +1,6 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
-from parckit.data.box_checking import BoxProblem, BoxReport, check_boxes
+from parckit.data.box_checking import BoxReport, check_boxes
 from parckit.data.box_faults import BoxFault, BoxFaults, describe_faults
 from parckit.data.box_records import BoxFormat
 from parckit.data.box_table import BoxTable
@@ -27,7 +27,6 @@ __all__ = [
     "BoxFault",
     "BoxFaults",
     "BoxFormat",
-    "BoxProblem",
     "BoxReport",
     "BoxTable",
     "Collate",

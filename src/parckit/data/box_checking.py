@@ -1,6 +1,7 @@
 """Finds what is wrong with the boxes of a source: faults of files, boxes and classes, split by split."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,24 +10,10 @@ from parckit.contract import InputError, printable
 from parckit.data.box_faults import BoxFault, describe_faults
 from parckit.data.box_table import BoxTable, StoredBoxes
 from parckit.data.boxes import box_splits, read_boxes
+from parckit.data.checking import Finding
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BoxProblem:
-    """A problem of a file, of a box or of a split.
-
-    Attributes:
-        file: the file, or the source.
-        problem: kind of problem.
-        detail: one line that describes it.
-    """
-
-    file: str
-    problem: str
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +27,7 @@ class BoxReport:
     """
 
     lines: tuple[str, ...]
-    problems: tuple[BoxProblem, ...]
+    problems: tuple[Finding, ...]
     pictures: int
 
 
@@ -51,7 +38,7 @@ def check_boxes(source: str) -> BoxReport:
         InputError: if the source is of no accepted kind, or none of its splits can be used.
     """
     lines: list[str] = []
-    problems: list[BoxProblem] = []
+    problems: list[Finding] = []
     entries: list[BoxFault] = []
     split_of: dict[str, str] = {}
     count = 0
@@ -59,7 +46,7 @@ def check_boxes(source: str) -> BoxReport:
         try:
             table = read_boxes(source, split=split, masks=None)
         except InputError as error:
-            problems.append(BoxProblem(file=source, problem="refused", detail=str(error)))
+            problems.append(Finding(path=Path(source), problem="refused", detail=str(error)))
             continue
         lines += [f"{split}: {_count(table)}", f"{split}: {_describe_sizes(table)}"]
         entries += table.faults.entries
@@ -71,7 +58,7 @@ def check_boxes(source: str) -> BoxReport:
     lines.append(f"faults: {describe_faults(tuple(entries))}")
     # Pictures without objects are counted above; many sources have them on purpose.
     problems += [
-        BoxProblem(file=fault.file, problem=fault.kind, detail=fault.detail)
+        Finding(path=Path(fault.file), problem=fault.kind, detail=fault.detail)
         for fault in entries
         if fault.kind != "background"
     ]
@@ -118,18 +105,20 @@ def _describe_sizes(table: BoxTable) -> str:
     )
 
 
-def _across_splits(table: BoxTable, *, split: str, split_of: dict[str, str]) -> list[BoxProblem]:
+def _across_splits(table: BoxTable, *, split: str, split_of: dict[str, str]) -> list[Finding]:
     """Return the pictures that are in another split too, and note those of this split."""
     names = [table.name(index) for index in range(len(table.targets))]
     repeated = [name for name in names if name in split_of]
     problems = [
-        BoxProblem(file=name, problem="in two splits", detail=f"{split_of[name]} and {split}") for name in repeated
+        Finding(path=Path(name), problem="in two splits", detail=f"{split_of[name]} and {split}") for name in repeated
     ]
     split_of.update(dict.fromkeys(names, split))
     return problems
 
 
-def _empty_classes(table: BoxTable, *, source: str) -> list[BoxProblem]:
+def _empty_classes(table: BoxTable, *, source: str) -> list[Finding]:
     counts = zip(table.labels, class_counts(table), strict=True)
     empty = [label for label, count in counts if not count]
-    return [BoxProblem(file=source, problem="empty class", detail=f"train has no box of {label!r}") for label in empty]
+    return [
+        Finding(path=Path(source), problem="empty class", detail=f"train has no box of {label!r}") for label in empty
+    ]

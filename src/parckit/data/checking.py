@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from PIL import ExifTags, Image
 
@@ -25,19 +25,6 @@ from parckit.processing import (
 
 SMALLEST = 32
 """An image is tiny if its shorter side has fewer pixels. The networks have a total stride of 32."""
-
-Problem = Literal[
-    "refused",
-    "left out",
-    "broken",
-    "wrong ending",
-    "tiny",
-    "rotated",
-    "same bytes",
-    "same pixels",
-    "looks alike",
-    "doubtful class",
-]
 
 _CHUNK = 16
 """Files that a thread takes at once: enough to make the overhead small, and few compared with a folder."""
@@ -85,7 +72,7 @@ class Finding:
     """
 
     path: Path
-    problem: Problem | str
+    problem: str
     detail: str
 
 
