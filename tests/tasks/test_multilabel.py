@@ -52,6 +52,20 @@ def test_balanced_weights_let_images_with_and_without_a_label_count_alike():
     torch.testing.assert_close(losses.double(), expected_loss(TARGETS, torch.ones(3)).mean(1), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_precision_of_the_network_does_not_round_weights_and_loss(dtype):
+    task = Multilabel(pos_weight="balanced")
+    targets = np.zeros((400, 3))
+    targets[:99, 0] = 1
+    task.see_images(table(targets), sampling="natural")
+    # The logits are whole numbers and halves, which bfloat16 holds; 301 / 99 it does not hold.
+    loss = task.loss(nn.Identity(), LOGITS.to(dtype), TARGETS.to(dtype))
+    expected = expected_loss(TARGETS, torch.tensor([301 / 99, 100.0, 100.0]).double()).mean()
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0)
+    losses = task.validation_losses([LOGITS], TARGETS.to(dtype))
+    torch.testing.assert_close(losses.double(), expected_loss(TARGETS, torch.ones(3)).mean(1), rtol=1e-6, atol=0)
+
+
 def test_mixed_labels_weigh_what_their_images_weigh():
     task = Multilabel(mixup=0.8)
     spec = NetworkSpec(task="multilabel", backbone="x", labels=LABELS, preprocessing=Preprocessing(size=(4, 4)))

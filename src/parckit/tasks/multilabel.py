@@ -65,9 +65,8 @@ class Multilabel(TrainingTask):
         self._wants_weights = pos_weight is not None
         self._mix: nn.Module | None = None
         self._notes: list[str] = []
-        # The weights follow from the recipe and the data, so checkpoints do not hold them.
-        self.register_buffer("_pos_weight", None, persistent=False)
-        self._pos_weight: Tensor | None
+        # Not a buffer: a trainer with `*-true` precision would round it.
+        self._pos_weight: Tensor | None = None
 
     def check_labels(self, labels: Sequence[str], *, source: str) -> None:
         """Refuse a single label: that would be two classes."""
@@ -123,10 +122,14 @@ class Multilabel(TrainingTask):
 
     def loss(self, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         """Return the mean over images and labels."""
-        smoothed = targets * (1 - self._label_smoothing) + self._label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(network(images), smoothed, pos_weight=self._pos_weight)
+        logits = network(images)
+        # In float32 or better, whatever the trainer's precision is.
+        precise = torch.promote_types(logits.dtype, torch.float32)
+        smoothed = targets.to(precise) * (1 - self._label_smoothing) + self._label_smoothing / 2
+        weight = None if self._pos_weight is None else self._pos_weight.to(logits.device, precise)
+        return F.binary_cross_entropy_with_logits(logits.to(precise), smoothed, pos_weight=weight)
 
     def validation_losses(self, outputs: Sequence[Tensor], targets: Tensor) -> Tensor:
         """Return the plain loss of every image, without smoothing and weights."""
         (logits,) = outputs
-        return F.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(dim=1)
+        return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").mean(dim=1)
