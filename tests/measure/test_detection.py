@@ -1,3 +1,5 @@
+import multiprocessing
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -153,3 +155,32 @@ def test_objects_without_masks_leave_the_boxes():
     assert "segm_map" not in scalars
     with pytest.raises(ValueError, match="predictions: have no masks"):
         mask_scalars((answer([CAT], [0], [0.9]), objects([CAT], [0])))
+
+
+def _share_of_pictures(process: int, share: list[int], file: str, results: dict) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=process, world_size=len(share))
+    metric = DetectionMetric(len(NAMES))
+    for _ in range(share[process]):
+        truth = objects([CAT, DOG], [0, 1])
+        metric.update([answer([CAT], [0], [0.9])], [Scene(truth, truth)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchmetrics warns of a process without pictures
+        results[process] = metric.compute()
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("share", [[2, 1], [2, 0]])
+def test_processes_with_different_numbers_of_pictures_have_the_same_result(share, tmp_path):
+    context = multiprocessing.get_context("fork")
+    with context.Manager() as manager:
+        results = manager.dict()
+        arguments = (share, str(tmp_path / "rendezvous"), results)
+        processes = [context.Process(target=_share_of_pictures, args=(rank, *arguments)) for rank in range(2)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+        assert [process.exitcode for process in processes] == [0, 0]
+        # Cats are found and dogs are not.
+        assert results[0] == results[1]
+        assert results[0]["map"] == pytest.approx(50)

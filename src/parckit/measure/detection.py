@@ -6,6 +6,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.detection import MeanAveragePrecision
@@ -23,8 +24,25 @@ _MASK_SCALARS = ("segm_map", "segm_map_50", "segm_map_75")
 """Those of masks."""
 _HALF = 0.5
 """Intersection over union from which a box counts as found, in the curves and in the confusion matrix."""
-_SURE = 0.3
-"""Least score of the boxes in the confusion matrix: what `parckit predict` shows by default."""
+SURE = 0.3
+"""Boxes with a larger score count in the confusion matrix: those that `parckit predict` shows by default."""
+
+
+class _Coco(MeanAveragePrecision):
+    """torchmetrics' metric, also where processes have different numbers of pictures.
+
+    torchmetrics gathers one tensor for every picture, and waits for ever, or ends, if a process has fewer.
+    """
+
+    def _sync_dist(self, dist_sync_fn: object = None, process_group: object = None) -> None:
+        """Gather the boxes of all processes at once."""
+        del dist_sync_fn
+        group = cast("dist.ProcessGroup | None", process_group)
+        states: dict[str, list[object]] = {name: getattr(self, name) for name in self._reductions}
+        gathered: list[dict[str, list[object]]] = [{} for _ in range(dist.get_world_size(group))]
+        dist.all_gather_object(gathered, states, group=group)
+        for name in states:
+            setattr(self, name, [entry for of_process in gathered for entry in of_process[name]])
 
 
 class DetectionMetric(Metric):
@@ -45,7 +63,7 @@ class DetectionMetric(Metric):
             raise InputError(f"num_classes={num_classes}: need at least 1")
         self._classes = num_classes
         kinds = ("bbox", "segm") if masks else ("bbox",)
-        self._coco = MeanAveragePrecision(iou_type=kinds, backend=_BACKEND, extended_summary=True)
+        self._coco = _Coco(iou_type=kinds, backend=_BACKEND, extended_summary=True)
         # COCO never looks at more than 100 boxes of a picture, and torchmetrics would warn of more.
         self._coco.warn_on_many_detections = False
         self._has_masks = masks
@@ -131,7 +149,7 @@ class DetectionMetric(Metric):
         precisions in percent; NaN for a class without objects. `precision`, (101, classes), is the precision at the
         recalls 0, 0.01, ... 1, for an intersection over union of 0.5; NaN without objects. `confusion`,
         (classes + 1, classes + 1), counts objects by true class (row) and found class (column) for boxes with a score
-        of 0.3 or more; the last row and column stand for the background.
+        above 0.3; the last row and column stand for the background.
         """
         confusion = self._confusion.cpu().numpy()
         # (IoU thresholds, recalls, classes that occur, areas, numbers of boxes): all areas, the largest number.
@@ -178,7 +196,7 @@ def count_confusion(
         returned: (num_classes + 1, num_classes + 1)
     """
     confusion = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
-    sure = prediction.scores >= _SURE
+    sure = prediction.scores > SURE
     detected = prediction.labels[sure]
     overlap = box_iou(boxes, prediction.boxes[sure])
     rows, columns = np.nonzero(overlap >= _HALF)

@@ -52,12 +52,12 @@ class LabelMetric(Metric):
         Shape:
             targets: (B, classes)
         """
-        answers = torch.zeros(len(predictions), _COLUMNS, self._num_classes)
+        table = np.zeros((len(predictions), _COLUMNS, self._num_classes), np.float32)
         for row, prediction in enumerate(predictions):
-            for score in prediction.ranking:
-                answers[row, 0, score.class_index] = score.probability
-                answers[row, 1, score.class_index] = score.is_present
-        answers = answers.to(targets.device)
+            places = [score.class_index for score in prediction.ranking]
+            table[row, 0, places] = [score.probability for score in prediction.ranking]
+            table[row, 1, places] = [score.is_present for score in prediction.ranking]
+        answers = torch.from_numpy(table).to(targets.device)
         answers[:, 2] = targets
         cast("list[Tensor]", self._answers).append(answers.flatten())
 
