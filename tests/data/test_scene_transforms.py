@@ -123,6 +123,16 @@ def test_masks_in_padding_are_empty_and_evaluation_keeps_those_of_the_picture():
     assert evaluated.in_picture.masks.shape == (2, *WIDE)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (20, 1), (1, 20), (3, 3), (20, 2)])
+def test_very_small_pictures_are_changed_too(size):
+    whole = Objects(torch.tensor([[0.0, 0, *size]]), torch.tensor([0]), torch.tensor([False]))
+    for seed in range(20):
+        seed_generators(seed)
+        transform = train_scene_transform(STRETCH, augment=SceneAugmentSettings())
+        sample = transform(Image.new("RGB", size), whole, size=SIZE, share=0.0)
+        assert sample.target.objects.labels.tolist() == [0]
+
+
 def test_a_batch_keeps_the_objects_of_every_image_and_counts_broken_ones():
     sample = eval_scene_transform(STRETCH)(*scene())
     batch = collate_scenes([sample, None, sample])

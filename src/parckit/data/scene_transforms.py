@@ -17,6 +17,8 @@ from parckit.processing import FLOAT_NCHW, Geometry, fit, preprocess, to_array
 
 SceneCrop = Literal["iou", "none"]
 
+_SMALLEST_CROPPED = 4
+"""Least side of a picture that is cropped, pixels: 0.3 of it is a whole pixel."""
 _SMALLEST_BOX = 1.0
 """Least width and height, in pixels of the input, of a box to train on. Smaller ones are left out."""
 
@@ -106,9 +108,10 @@ class _Train:
         }
         if target.masks is not None:
             scene["masks"] = tv_tensors.Mask(target.masks)  # pyright: ignore[reportCallIssue]
-        # SSD's crop looks for an object to keep; without objects it would look in vain.
-        has_objects = bool((~target.crowd).any())
-        steps = [self._colour, self._zoom_out, self._crop if has_objects else None, *self._flips]
+        # SSD's crop looks for an object to keep; without objects it would look in vain. It takes 0.3 of a side or more,
+        # which would be no pixel of a very small picture.
+        may_crop = bool((~target.crowd).any()) and min(picture.size) >= _SMALLEST_CROPPED
+        steps = [self._colour, self._zoom_out, self._crop if may_crop else None, *self._flips]
         for step in steps:
             if step is not None:
                 scene = step(scene)
