@@ -89,20 +89,15 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
         raise InputError(f"{source}: the network does not know the label {_told(unknown)}; it has {_listed(labels)}")
     targets = _renumber(table.targets, indices, classes=len(labels))
     kept = known_pictures(targets)
-    if not len(kept):
+    if not len(kept) or (indices < 0).all():
         sizes = f"{len(table.labels)} in the data ({_listed(table.labels)}), {len(labels)} in the model"
         lacking = "no picture is of the classes asked for" if only is not None else "its classes are not the model's"
         raise InputError(f"{source}: {lacking}: {sizes} ({_listed(labels)})")
     if unknown:
-        images = sum(unknown.values())
-        _log.warning(
-            "%s, %s: the network does not know %s; %d %s are left out",
-            source,
-            table.served,
-            _told(unknown),
-            images,
-            "objects" if isinstance(table.targets, ObjectTargets) else "images",
-        )
+        things = "objects" if isinstance(table.targets, ObjectTargets) else "images"
+        number = sum(unknown.values()) or "all their"
+        message = "%s, %s: the network does not know %s; %s %s are left out"
+        _log.warning(message, source, table.served, _told(unknown), number, things)
     return MatchedTable(
         labels=tuple(labels),
         served=_served(table, unknown=unknown, only=only),
@@ -160,9 +155,14 @@ def name_numbers(table: Table, names: Sequence[str], *, source: str) -> Table:
 
 
 def _count_unknown(table: Table, known: Collection[str]) -> Counter[str]:
-    """Return the number of images of every class that is not known; classes without images do not matter."""
-    counts = count_classes(table.targets, classes=len(table.labels)).tolist()
-    named = zip(table.labels, counts, strict=True)
+    """Return the number of images of every class that is not known; classes without images do not matter.
+
+    Where nobody has counted the objects, the number is 0.
+    """
+    counts = count_classes(table.targets, classes=len(table.labels))
+    if counts is None:
+        return Counter({label: 0 for label in table.labels if label not in known})
+    named = zip(table.labels, counts.tolist(), strict=True)
     return Counter({label: count for label, count in named if count and label not in known})
 
 
@@ -174,7 +174,7 @@ def _served(table: Table, *, unknown: Counter[str], only: Collection[str] | None
 
 def _told(counts: Counter[str]) -> str:
     """Return `fox (6), elk (2)`, the classes with the most images first."""
-    shown = [f"{label} ({count})" for label, count in counts.most_common(_MOST_NAMED)]
+    shown = [f"{label} ({count})" if count else label for label, count in counts.most_common(_MOST_NAMED)]
     return ", ".join(shown) + (f" and {len(counts) - _MOST_NAMED} more classes" if len(counts) > _MOST_NAMED else "")
 
 

@@ -97,14 +97,13 @@ def count_images(targets: Targets, *, classes: int) -> NDArray[np.int64]:
     return np.bincount(np.asarray(targets, dtype=np.int64), minlength=classes)
 
 
-def count_classes(targets: Targets, *, classes: int) -> NDArray[np.int64]:
+def count_classes(targets: Targets, *, classes: int) -> NDArray[np.int64] | None:
     """Return the number of pictures of every class, or of objects where pictures have objects.
 
-    Where counting would mean to draw all pictures, every class counts as one object.
+    None: all pictures would have to be drawn for it.
     """
     if isinstance(targets, ObjectTargets):
-        counts = targets.count_objects(classes=classes)
-        return np.ones(classes, dtype=np.int64) if counts is None else counts
+        return targets.count_objects(classes=classes)
     return count_images(targets, classes=classes)
 
 
