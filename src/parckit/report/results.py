@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from parckit.contract import InputError, Task
 from parckit.data import Scene
-from parckit.measure.detection import count_confusion
+from parckit.measure.detection import SURE, count_confusion
 from parckit.processing import BoxPrediction, ClassPrediction, LabelPrediction
 from parckit.report.curves import precision_recall
 from parckit.report.plots import average_precisions, confusion_matrix
@@ -163,9 +163,18 @@ def _judge_boxes(answer: BoxPrediction, target: Scene, labels: Sequence[str]) ->
         ", ".join(f"{count} {label}" for label, count in zip(labels, row.tolist(), strict=True) if count) or _NO_OBJECT
         for row in counts
     ]
-    # The picture with the most mistakes comes first.
-    mistakes = int(confusion.sum() - confusion.trace())
-    return Judgement(texts[0], texts[1], mistakes / max(1, int(confusion.sum())), is_right=is_right)
+    return Judgement(texts[0], texts[1], _confidence(answer.scores, is_right=is_right), is_right=is_right)
+
+
+def _confidence(scores: npt.NDArray[np.float32], *, is_right: bool) -> float:
+    """Return the score of the least sure box of a right answer, and of the surest box of a wrong one.
+
+    Of an answer without boxes, it is how sure the network is that there is no object.
+    """
+    sure = scores[scores > SURE]
+    if not len(sure):
+        return 1 - float(scores.max(initial=0))
+    return float(sure.min() if is_right else sure.max())
 
 
 _NO_OBJECT = "no object"
@@ -208,6 +217,9 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
             "map_medium": "mAP, medium objects",
             "map_large": "mAP, large objects",
             "mar_100": "mean recall, 100 boxes",
+            "segm_map": "mask mAP",
+            "segm_map_50": "mask mAP at IoU 0.5",
+            "segm_map_75": "mask mAP at IoU 0.75",
         },
         class_count=("class_boxes", "objects"),
         class_rates={"class_ap_50": "AP at IoU 0.5", "class_ap": "AP"},
