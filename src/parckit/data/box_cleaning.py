@@ -209,7 +209,7 @@ def _cut(
     rounded = cut.astype(np.float32)
     # A box without area is a fault by itself, whether it is in the picture or not.
     is_empty = _is_empty(boxes.clip(-_FARTHEST, _FARTHEST).astype(np.float32))
-    # No object fits into the first pixel, but shares of a picture are like that.
+    # A box inside the first pixel is no object; its numbers are probably shares of the picture.
     is_share = ~is_empty & (records.boxes.max(axis=1, initial=0) <= 1) & (not records.is_relative)
     is_outside = ~is_empty & ~is_share & _is_empty(rounded)
     is_partly = ~is_empty & ~is_share & ~is_outside & (np.abs(boxes - cut).max(axis=1, initial=0) > _ROUNDING)

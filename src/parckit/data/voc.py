@@ -252,7 +252,7 @@ def _objects(root: ET.Element, *, path: Path) -> Iterator[_Object]:
             raise InputError(f"{path}: an object needs a bndbox with the numbers {', '.join(_EDGES)}") from error
         if not label:
             raise InputError(f"{path}: an object has no name")
-        # One and the same corner is a click without a drag, although it could mean a single pixel.
+        # Two equal corners come from a click without a drag. They could mean one pixel, but count as an empty box.
         is_click = left == right and top == bottom
         box = (left - 1, top - 1, left - 1, top - 1) if is_click else (left - 1, top - 1, right, bottom)
         yield _Object(label, box, (item.findtext("difficult") or "").strip() == "1")

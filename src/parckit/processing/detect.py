@@ -127,7 +127,7 @@ class BoxSelection:
     """Which of many overlapping boxes become an answer.
 
     Attributes:
-        threshold: least score of a box, from 0 to 1.
+        threshold: only boxes with a larger score stay, from 0 to 1.
         overlap: of two boxes of a class whose intersection over union is larger, only the better one stays.
         per_class: most boxes of a class in a picture.
         most: most boxes of all classes in a picture.

@@ -21,7 +21,7 @@ class DetectionsDecoder:
 
     Args:
         labels: class names by index.
-        threshold: least score of a box, from 0 to 1.
+        threshold: only boxes with a larger score stay, from 0 to 1.
         most: most boxes in a picture.
 
     Raises:
@@ -54,7 +54,7 @@ class DetectionsDecoder:
         self._check(outputs)
         boxes, scores, labels = outputs[0].astype(np.float32), outputs[1].astype(np.float32), outputs[2]
         (geometry,) = geometries
-        keeps = scores >= self._threshold
+        keeps = scores > self._threshold
         boxes = boxes[keeps]
         masks = (
             BoxMasks(

@@ -30,7 +30,7 @@ class PriorSettings:
     Attributes:
         strides: pixels of the image per position, for every map; 0 stands for a map of one position.
         scales: sides of the squares as a share of the image's side; one more than there are maps.
-        ratios: aspect ratios of every map, each larger than 1.
+        ratios: aspect ratios of every map, larger than 0.
 
     Raises:
         InputError: if the numbers do not fit together, or one is out of range.

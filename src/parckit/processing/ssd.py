@@ -73,6 +73,9 @@ class SsdDecoder:
         Shape:
             outputs: (B, priors, classes + 1) and (B, priors, 4)
         """
+        if len(outputs) != 2 or any(output.ndim != 3 for output in outputs):
+            shapes = [output.shape for output in outputs]
+            raise InputError(f"outputs of shapes {shapes}: must be (B, priors, classes + 1) and (B, priors, 4)")
         logits, offsets = outputs
         if not (np.isfinite(logits).all() and np.isfinite(offsets).all()):
             raise InputError("the network's outputs are not finite numbers (nan or inf)")

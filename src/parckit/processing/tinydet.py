@@ -122,7 +122,8 @@ class TinyDetDecoder:
         """
         points = map_points(*logits.shape[1:], stride)
         by_position = logits.reshape(len(logits), -1).T.astype(np.float32)
-        scores = 1 / (1 + np.exp(-by_position))
+        # Beyond these limits the score is 0 or 1 in float32; exp would overflow.
+        scores = 1 / (1 + np.exp(-by_position.clip(-80, 80)))
         candidates = self._selection.may_stay(scores)
         sides = distances.reshape(4, -1).T[candidates].astype(np.float32)
         # Softplus: the logarithm of 1 + exp(x), without overflow.

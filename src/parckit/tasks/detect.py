@@ -100,8 +100,8 @@ class FromNetwork:
         return torch.stack(list(losses.values())).sum()
 
     def image_losses(self, outputs: Sequence[Tensor], objects: Sequence[Objects], *, size: tuple[int, int]) -> Tensor:
-        """Refuse: detections tell no loss."""
-        raise NotImplementedError("detections tell no loss")
+        """Refuse: a loss cannot be computed from detections."""
+        raise NotImplementedError("a loss cannot be computed from detections")
 
 
 TRAININGS: Mapping[str, Callable[[Mapping[str, object]], HeadTraining]] = {

@@ -50,7 +50,7 @@ class ModelSettings:
             .safetensors file of parckit's; a classifier for other classes is left out. None: fresh weights.
         optimizer: which one, its learning rate and weight decay.
         schedule: how the learning rate changes.
-        freeze: what keeps its weights and its norms' statistics: `backbone` for everything but the classifier, or N for
+        freeze: what keeps its weights and its norms' statistics: `backbone` for everything but the head, or N for
             everything up to the end of stage N, counted from 1. None: everything is trained.
         freeze_norms: batch norms keep the statistics they have, for fine-tuning with batches too small to renew them.
         channels_last: keep maps with channels innermost, the faster layout for most convolutions on CPUs and GPUs.

@@ -30,8 +30,8 @@ class Multilabel(TrainingTask):
     Args:
         label_smoothing: how far targets move from 0 and 1 towards 1/2, as a share of this distance, in training only.
         mixup: images are mixed in pairs, and their labels in the same proportion, drawn from Beta(alpha, alpha); this
-            is alpha (arXiv:1710.09412); 0: not at all. There is no CutMix: what it cuts off may be all that a label
-            stands for.
+            is alpha (arXiv:1710.09412); 0: not at all. There is no CutMix, because it may cut
+            away the only object that a label stands for.
         augment: random changes of the training images.
         pos_weight: `balanced` lets the images that have a label count as much as those that do not have it, up to 100
             times; None: all count the same.
