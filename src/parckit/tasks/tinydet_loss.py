@@ -15,6 +15,8 @@ _CANDIDATES = 13
 """Number of positions that are trained on an object, as in TOOD."""
 _SCORE_POWER, _IOU_POWER = 1.0, 6.0
 """How score and overlap make the alignment of a position with an object, as in TOOD: score^1 * IoU^6."""
+_FOCUS = 2.0
+"""Power of |score - wanted score| that weighs the classes' term, as in TOOD: what is right already counts little."""
 _BOX_WEIGHT = 2.0
 """Weight of the boxes' term beside the classes' term, as in TOOD and RTMDet."""
 
@@ -88,7 +90,9 @@ class TinyDetLoss:
 
 def _image_loss(logits: Tensor, boxes: Tensor, points: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
     target = assign(logits.detach().sigmoid(), boxes.detach(), points, objects)
-    classes = F.binary_cross_entropy_with_logits(logits, target.scores, reduction="sum")
+    with torch.no_grad():
+        focus = (logits.sigmoid() - target.scores).abs() ** _FOCUS
+    classes = (focus * F.binary_cross_entropy_with_logits(logits, target.scores, reduction="none")).sum()
     weights = target.scores.sum(dim=1)
     trained = weights > 0
     distance = generalized_box_iou_loss(boxes[trained], target.boxes[trained])
