@@ -111,12 +111,14 @@ class _Train:
         # SSD's crop looks for an object to keep; without objects it would look in vain. It takes 0.3 of a side or more,
         # which would be no pixel of a very small picture.
         may_crop = bool((~target.crowd).any()) and min(picture.size) >= _SMALLEST_CROPPED
-        steps = [self._colour, self._zoom_out, self._crop if may_crop else None, *self._flips]
-        for step in steps:
+        for step in (self._zoom_out, self._crop if may_crop else None, *self._flips):
             if step is not None:
                 scene = step(scene)
         scene = self._clean(scene)
         fitted, geometry = fit(scene["picture"], self._preprocessing.with_size(size))
+        # Colours change last, because the fitted picture is usually much smaller.
+        if self._colour is not None:
+            fitted = self._colour(fitted)
         masks = scene["masks"].as_subclass(Tensor) if "masks" in scene else None
         objects = Objects(scene["boxes"].as_subclass(Tensor), scene["labels"], scene["crowd"], masks)
         image = torch.from_numpy(to_array(fitted, self._preprocessing))
