@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+TASK ?= classify
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.parckit-installed
@@ -14,8 +15,8 @@ STAMP := $(VENV)/.parckit-installed
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
-quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart (one to four minutes on 2 cores)
-	$(BIN)/parckit quickstart --out runs/quickstart
+quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart_TASK; TASK=classify or detect
+	$(BIN)/parckit quickstart --task $(TASK)
 
 # Two workers of one thread each: on two cores that beats one worker of two threads, because the tests are many and small.
 test: $(STAMP) ## Run all tests; options for pytest go in ARGS="..."

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,18 @@ def brief_training(recipe, *, trainer, **options):
     return train(recipe, trainer={**trainer, "limit_train_batches": 4}, **options)
 
 
+def run_briefly(folder: Path, *options: str) -> None:
+    """Run all steps as for a user, but training takes a tenth of an epoch and timing is short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quickstart, "train", brief_training)
+        patch.setattr(quickstart, "benchmark", lambda path, **kwargs: benchmark(path, **kwargs | BRIEF))
+        main(["quickstart", "--max_epochs=1", f"--out={folder}", *options])
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quickstart") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        # All steps run as for a user, but training takes a tenth of an epoch and timing is short.
-        patch.setattr(quickstart, "train", brief_training)
-        patch.setattr(quickstart, "benchmark", lambda path, **options: benchmark(path, **options | BRIEF))
-        main(["quickstart", "--max_epochs=1", f"--out={folder}"])
+    run_briefly(folder)
     return folder
 
 
@@ -97,9 +102,22 @@ def test_the_folder_can_be_reported_on_again(out, page, tmp_path):
     assert ">Worst mistakes" not in again
 
 
+def test_a_detector_goes_through_all_steps(tmp_path, monkeypatch):
+    tour = replace(quickstart.TOURS["detect"], source="digit_scenes:30")
+    monkeypatch.setitem(quickstart.TOURS, "detect", tour)
+    run_briefly(tmp_path / "out", "--task=detect")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert [*summary] == ["map_torch", "map_onnxruntime", "parity_max_abs", "latency_ms_p50", "seconds"]
+    assert summary["map_onnxruntime"] == pytest.approx(summary["map_torch"], abs=0.01)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    for title in ("Training", "Precision and recall", "Latency", "Accuracy"):
+        assert f">{title}" in page
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
+        (["--task=segment"], "--task"),
         (["--max_epochs=0"], "--max_epochs"),
         (["--max_epochs=some"], "--max_epochs"),
         (["--seed=-1"], "--seed"),

@@ -23,6 +23,7 @@ _FROM_TIMM = {
     "convnext_femto": "arXiv:2201.03545",
     "convnext_pico": "arXiv:2201.03545",
     "convnext_nano": "arXiv:2201.03545",
+    "resnet10t": "arXiv:1512.03385",
     "resnet50": "arXiv:1512.03385",
     "mobilenetv2_100": "arXiv:1801.04381",
 }
