@@ -135,6 +135,12 @@ def test_masks_are_polygons_or_runs(folder):
     assert _open(folder, boxes).targets[0].masks is None
 
 
+def test_areas_are_those_of_the_file(folder):
+    areas = [77, None, -3, "x", 10**400]
+    boxes = [{"bbox": [2 + 7 * index, 3, 5, 4], "area": area} for index, area in enumerate(areas)]
+    assert _open(folder, boxes).targets[0].areas.tolist() == [77, 20, 20, 20, 20]
+
+
 def test_crowds_are_marked(folder):
     runs = {"size": [30, 40], "counts": _runs(_mask())}
     crowd = BOX | {"iscrowd": 1, "segmentation": runs, "category_id": 2}

@@ -34,13 +34,14 @@ class CleanBoxes:
         classes: class index of every box.
         crowd: whether a box stands for many objects.
         segments: the masks before they are turned; None if they are not wanted.
+        areas: pixels of the objects; None if the source does not give them.
         faults: everything that was wrong.
 
     Shape:
         sizes: (P, 2)
         orientations: (P,)
         boxes: (N, 4)
-        pictures, classes, crowd: (N,)
+        pictures, classes, crowd, areas: (N,)
     """
 
     paths: list[str]
@@ -51,6 +52,7 @@ class CleanBoxes:
     classes: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     segments: list[Segment] | None
+    areas: NDArray[np.float32] | None
     faults: BoxFaults
 
 
@@ -95,6 +97,7 @@ def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
         classes=records.classes[sound],
         crowd=records.crowd[sound],
         segments=None if segments is None else [segments[index] for index in sound.tolist()],
+        areas=None if records.areas is None else _areas(records.areas[sound], rounded[sound]),
         faults=BoxFaults(entries=tuple(sorted(faults, key=lambda fault: fault.kind))),
     )
 
@@ -248,6 +251,11 @@ def _drop_duplicates(
         detail = f"{_words(boxes[first])} and {_words(boxes[second])}, IoU {overlap.iou:.2f}"
         faults.append(_fault("duplicate" if is_same else "near duplicate", records, second, detail))
         is_sound[second] &= not is_same
+
+
+def _areas(areas: NDArray[np.float64], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the areas of objects; that of the box where the file gives none."""
+    return np.where(np.isnan(areas), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), areas).astype(np.float32)
 
 
 def _is_empty(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -45,13 +45,14 @@ class BoxRecords:
         classes: class index of every box.
         crowd: whether a box stands for many objects.
         segments: the masks; None if the format has none.
+        areas: pixels of the objects as the file gives them, NaN where it does not; None if the format has none.
         is_relative: whether boxes and masks are in shares of the upright picture.
         faults: what the reader met.
 
     Shape:
         sizes: (P, 2)
         boxes: (N, 4)
-        pictures, classes, crowd: (N,)
+        pictures, classes, crowd, areas: (N,)
     """
 
     origin: str
@@ -65,6 +66,7 @@ class BoxRecords:
     classes: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     segments: Sequence[Segment | None] | None = None
+    areas: NDArray[np.float64] | None = None
     is_relative: bool = False
     faults: list[NotedFault] = field(default_factory=list[NotedFault])
 
@@ -115,6 +117,7 @@ def select_pictures(records: BoxRecords, kept: Collection[int]) -> BoxRecords:
         classes=records.classes[boxes],
         crowd=records.crowd[boxes],
         segments=None if records.segments is None else [records.segments[index] for index in boxes.tolist()],
+        areas=None if records.areas is None else records.areas[boxes],
         is_relative=records.is_relative,
         faults=faults,
     )
@@ -126,6 +129,8 @@ def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
     index_of = {label: index for index, label in enumerate(labels)}
     starts = np.cumsum([0, *(len(part.names) for part in parts)]).tolist()
     classes = [np.array([index_of[label] for label in part.labels], dtype=np.int64)[part.classes] for part in parts]
+    # The parts are of one format, so all of them have areas, or none has.
+    areas = [part.areas for part in parts if part.areas is not None]
     segments = [segment for part in parts for segment in part.segments or [None] * len(part.boxes)]
     return BoxRecords(
         origin=origin,
@@ -139,6 +144,7 @@ def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
         classes=np.concatenate(classes),
         crowd=np.concatenate([part.crowd for part in parts]),
         segments=None if all(part.segments is None for part in parts) else segments,
+        areas=np.concatenate(areas) if areas else None,
         is_relative=parts[0].is_relative,
         faults=[
             NotedFault(None if noted.picture is None else noted.picture + start, noted.fault)

@@ -87,6 +87,7 @@ class StoredBoxes:
         labels: class indices.
         crowd: whether a box stands for many objects.
         segments: the masks before they are turned; None if they are not wanted.
+        areas: pixels of the objects; None if the source does not give them.
         orientations: EXIF orientation by which the masks of a picture have to be turned.
     """
 
@@ -96,6 +97,7 @@ class StoredBoxes:
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     segments: Segments | None
+    areas: NDArray[np.float32] | None
     orientations: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -114,6 +116,7 @@ class StoredBoxes:
             labels=torch.tensor(self.labels[start:end]),
             crowd=torch.tensor(self.crowd[start:end]),
             masks=None if self.segments is None else torch.tensor(self._masks(self.segments, index)),
+            areas=None if self.areas is None else torch.tensor(self.areas[start:end]),
         )
 
     def count_objects(self, *, classes: int) -> NDArray[np.int64]:

@@ -36,7 +36,7 @@ class PlainPicture:
         labels: class indices.
         crowd: whether a box stands for many objects.
         segments: the masks; empty if there are none.
-        areas: area of every mask, pixels; empty if there are none.
+        areas: pixels of every object; empty if only those of the boxes are known.
 
     Shape:
         boxes: (N, 4)

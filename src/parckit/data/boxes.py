@@ -185,6 +185,7 @@ def _table(boxes: CleanBoxes, *, labels: tuple[str, ...], served: str) -> BoxTab
         labels=boxes.classes,
         crowd=boxes.crowd,
         segments=None if boxes.segments is None else pack_segments(boxes.segments),
+        areas=boxes.areas,
         orientations=boxes.orientations,
     )
     return BoxTable(labels=labels, served=served, targets=targets, pictures=files, faults=boxes.faults)

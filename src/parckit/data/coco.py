@@ -12,6 +12,7 @@ in `JPEGImages/`, beside the json file and in the folder above `annotations/`.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -34,6 +35,9 @@ _OTHER_TASKS = frozenset({"keypoints", "captions", "stuff", "panoptic", "info", 
 _TRIED = 20
 """Pictures that are looked for in a folder before it counts as the folder of the pictures."""
 
+_LARGEST_AREA = 2**62
+"""Pixels; no picture has more."""
+
 Item = Any
 """An entry of a list in a COCO file."""
 
@@ -41,13 +45,14 @@ _LISTS = ("images", "annotations", "categories")
 
 
 class _Annotations(NamedTuple):
-    """The columns of the list `annotations`; picture and class are -1 if the file does not have them."""
+    """The columns of the list `annotations`; picture and class are -1, and areas NaN, if the file has none."""
 
     pictures: NDArray[np.int64]
     classes: NDArray[np.int64]
     boxes: NDArray[np.float64]
     crowd: NDArray[np.bool_]
     segments: list[Segment | None]
+    areas: NDArray[np.float64]
 
 
 def find_coco(folder: Path, *, is_named: bool = True) -> BoxLayout | None:
@@ -148,6 +153,7 @@ def read_coco(path: Path, *, split: Named) -> BoxRecords:
         classes=annotations.classes[order],
         crowd=annotations.crowd[order],
         segments=[annotations.segments[index] for index in order.tolist()],
+        areas=annotations.areas[order],
         faults=faults,
     )
 
@@ -218,7 +224,13 @@ def _annotations(
         boxes=boxes,
         crowd=np.array([bool(annotation.get("iscrowd")) for annotation in annotations], dtype=np.bool_),
         segments=[annotation.get("segmentation") or None for annotation in annotations],
+        areas=np.array([_area(annotation.get("area")) for annotation in annotations], dtype=np.float64),
     )
+
+
+def _area(area: Item) -> float:
+    """Return the area of an object, pixels; NaN if the file gives none that can be right."""
+    return area if isinstance(area, int | float) and 0 < area <= _LARGEST_AREA else math.nan
 
 
 def _column(key: str, *, annotations: list[Any], path: Path) -> list[Any]:

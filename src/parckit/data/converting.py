@@ -132,8 +132,15 @@ def _write_picture(
         labels=[labels.index(table.labels[label]) for label in objects.labels.tolist()],
         crowd=objects.crowd.tolist(),
         segments=[] if masks is None else _segments(table, index, objects),
-        areas=[] if masks is None else masks.flatten(1).sum(dim=1).tolist(),
+        areas=_areas(objects),
     )
+
+
+def _areas(objects: Objects) -> list[float]:
+    """Return the areas of objects, or nothing if only those of their boxes are known."""
+    if objects.areas is not None:
+        return objects.areas.tolist()
+    return [] if objects.masks is None else objects.masks.flatten(1).sum(dim=1).tolist()
 
 
 def _segments(table: BoxTable, index: int, objects: Objects) -> list[Segment]:
