@@ -5,7 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from box_files import NEAR_DUPLICATES, coco, needs_bccd, numbers_of, write_coco, write_picture
+from box_files import (
+    NEAR_DUPLICATES,
+    coco,
+    fault_counts,
+    fault_files,
+    needs_bccd,
+    numbers_of,
+    write_coco,
+    write_picture,
+)
 from parckit.contract import InputError, MissingExtraError
 from parckit.data.boxes import box_splits, open_boxes
 from parckit.data.segments import encode_mask
@@ -37,9 +46,9 @@ def test_bccd(bccd):
         1137,
         945,
     ]
-    near = [file for table in tables.values() for file in table.faults.files("near duplicate")]
+    near = [file for table in tables.values() for file in fault_files(table, "near duplicate")]
     assert numbers_of(near) == sorted(NEAR_DUPLICATES)
-    assert all({*table.faults.counts} == {"near duplicate"} for table in tables.values())
+    assert all({*fault_counts(table)} == {"near duplicate"} for table in tables.values())
     table = tables["val"]
     assert table.labels == ("RBC", "WBC", "Platelets")
     assert table.load(0).size == table.size(0) == (640, 480)
@@ -164,7 +173,7 @@ def test_bad_masks_drop_the_object_only_if_masks_are_wanted(folder, segment, sai
     boxes = [BOX | {"segmentation": segment}, {"bbox": [20, 3, 10, 12], "segmentation": [[20, 3, 30, 3, 30, 15]]}]
     table = _open(folder, boxes, masks=True)
     assert len(table.targets[0].labels) == 1
-    (fault,) = table.faults.entries
+    (fault,) = table.faults
     assert fault.kind == "bad mask"
     assert fault.file == table.name(0)
     with pytest.raises(InputError, match=said):
@@ -209,7 +218,7 @@ def test_faults_are_counted_with_their_files(folder):
     write_picture(folder / "train" / "b.png", size=(50, 30))
     images = {"a.png": (40, 30), "b.png": (40, 30), "missing.png": (40, 30)}
     table = _open(folder, boxes, images=images)
-    assert table.faults.counts == {
+    assert fault_counts(table) == {
         "zero size": 1,
         "partly outside": 1,
         "outside": 1,
@@ -223,13 +232,13 @@ def test_faults_are_counted_with_their_files(folder):
     objects = table.targets[0]
     assert objects.boxes.tolist() == [[2, 3, 12, 15], [2, 3, 12, 15], [35, 20, 40, 24]]
     assert objects.labels.tolist() == [0, 1, 0]
-    assert table.faults.files("wrong size") == [str(folder / "train" / "b.png")]
+    assert fault_files(table, "wrong size") == [str(folder / "train" / "b.png")]
     assert len(table.targets) == 1
 
 
 def test_rounded_coordinates_are_no_faults(folder):
     table = _open(folder, [{"bbox": [-0.01, 0, 40.02, 30.01]}])
-    assert table.faults.counts == {}
+    assert fault_counts(table) == {}
     assert table.targets[0].boxes.tolist() == [[0, 0, 40, 30]]
 
 

@@ -49,7 +49,7 @@ def check_boxes(source: str) -> BoxReport:
             problems.append(Finding(path=Path(source), problem="refused", detail=str(error)))
             continue
         lines += [f"{split}: {_count(table)}", f"{split}: {_describe_sizes(table)}"]
-        entries += table.faults.entries
+        entries += table.faults
         problems += _across_splits(table, split=split, split_of=split_of)
         problems += _empty_classes(table, source=source) if split == "train" else []
         count += len(table.targets)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError
-from parckit.data.box_faults import DUPLICATE_IOU, NEAR_DUPLICATE_IOU, BoxFault, BoxFaults, FaultKind
+from parckit.data.box_faults import DUPLICATE_IOU, NEAR_DUPLICATE_IOU, BoxFault, FaultKind
 from parckit.data.box_records import BoxRecords, select_pictures
 from parckit.data.duplicates import find_overlaps, find_repeated
 from parckit.data.headers import Header, read_headers
@@ -53,7 +53,7 @@ class CleanBoxes:
     crowd: NDArray[np.bool_]
     segments: list[Segment] | None
     areas: NDArray[np.float32] | None
-    faults: BoxFaults
+    faults: tuple[BoxFault, ...]
 
 
 def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
@@ -98,7 +98,7 @@ def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
         crowd=records.crowd[sound],
         segments=None if segments is None else [segments[index] for index in sound.tolist()],
         areas=None if records.areas is None else _areas(records.areas[sound], rounded[sound]),
-        faults=BoxFaults(entries=tuple(sorted(faults, key=lambda fault: fault.kind))),
+        faults=tuple(sorted(faults, key=lambda fault: fault.kind)),
     )
 
 

@@ -94,6 +94,18 @@ def list_files(folder: Path, *, ending: str) -> list[Path]:
     return [folder / name for name in names if name.lower().endswith(ending)]
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        InputError: if it cannot be read as UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
+
+
 def select_pictures(records: BoxRecords, kept: Collection[int]) -> BoxRecords:
     """Return some of the pictures, with their boxes and faults. Faults that belong to no picture stay."""
     indices = sorted(kept)

@@ -11,19 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data.box_faults import BoxFaults
+from parckit.data.box_faults import BoxFault
 from parckit.data.objects import Objects
 from parckit.data.segments import Segments, decode_segment
+from parckit.data.targets import ObjectTargets
 from parckit.data.turning import SWAPPING, turn_pixels
 from parckit.processing import LeftOut, load_image
-
-
-class BoxTargets(Protocol):
-    """The objects of all pictures, by index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Objects: ...
 
 
 class BoxPictures(Protocol):
@@ -153,9 +146,9 @@ class BoxTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: BoxTargets
+    targets: ObjectTargets
     pictures: BoxPictures
-    faults: BoxFaults = BoxFaults()  # noqa: RUF009 - frozen
+    faults: tuple[BoxFault, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
     def name(self, index: int) -> str:

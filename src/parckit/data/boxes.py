@@ -4,17 +4,16 @@
 lowest hashes are held out, a tenth of them.
 """
 
-import logging
 import os
 import re
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from parckit.contract import InputError
 from parckit.data.box_cleaning import CleanBoxes, clean_boxes
-from parckit.data.box_faults import CONSEQUENCES, describe_faults
+from parckit.data.box_faults import OnBoxFault, describe_faults, harmful_faults, tell_faults
 from parckit.data.box_records import BoxLayout, BoxRecords, join_records, select_pictures
 from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.coco import find_coco, find_coco_file
@@ -26,16 +25,12 @@ from parckit.data.splits import NAMED, Named, Part, Split, part_of, resolve_spli
 from parckit.data.voc import find_voc
 from parckit.data.yolo import find_yolo, find_yolo_file
 
-OnBoxFault = Literal["drop", "raise"]
-
 _SCENES = re.compile(r"digit_scenes(?::(\d{1,9}))?")
 
 _ACCEPTED = (
     "accepted are 'digit_scenes', a COCO .json file, a folder with such files, a Pascal VOC folder, and a YOLO"
     " data.yaml or its folder"
 )
-
-_log = logging.getLogger(__name__)
 
 
 def open_boxes(source: str, *, split: Split, masks: bool | None = False, on_box_fault: OnBoxFault = "drop") -> BoxTable:
@@ -57,13 +52,7 @@ def open_boxes(source: str, *, split: Split, masks: bool | None = False, on_box_
     if on_box_fault not in get_args(OnBoxFault):
         raise InputError(f"on_box_fault={on_box_fault!r}: choose from {get_args(OnBoxFault)}")
     table = read_boxes(source, split=split, masks=masks)
-    if harmful := table.faults.harmful:
-        first = harmful[0]
-        if on_box_fault == "raise":
-            raise InputError(
-                f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
-            )
-        _log.warning("%s, %s: dropped, cut or left out: %s", source, table.served, describe_faults(harmful))
+    tell_faults(table.faults, source=f"{source}, {table.served}", on_box_fault=on_box_fault)
     return table
 
 
@@ -112,7 +101,7 @@ def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
         mask_functions()  # a missing package is told now, not after the first epoch
     boxes = clean_boxes(records, masks=wants_masks)
     if not boxes.paths:
-        raise InputError(f"{records.origin}: no picture can be used: {describe_faults(boxes.faults.harmful)}")
+        raise InputError(f"{records.origin}: no picture can be used: {describe_faults(harmful_faults(boxes.faults))}")
     return _table(boxes, labels=records.labels, served=served)
 
 

@@ -15,11 +15,11 @@ from typing import cast, get_args
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.box_faults import CONSEQUENCES, describe_faults
+from parckit.data.box_faults import OnBoxFault, tell_faults
 from parckit.data.box_records import BoxFormat
 from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.box_writing import WRITERS, PlainPicture
-from parckit.data.boxes import OnBoxFault, box_splits, is_digit_scenes, read_boxes
+from parckit.data.boxes import box_splits, is_digit_scenes, read_boxes
 from parckit.data.objects import Objects
 from parckit.data.packing import Track, filling, untracked
 from parckit.data.segments import Segment, encode_mask
@@ -60,7 +60,8 @@ def convert_boxes(
     }
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.labels))
     writer.check(labels)
-    _tell_faults(source, tables, on_box_fault=on_box_fault)
+    faults = [fault for table in tables.values() for fault in table.faults]
+    tell_faults(faults, source=source, on_box_fault=on_box_fault)
     # Files in different folders may have the same name; VOC keeps the pictures of all splits in one folder.
     names = _Names()
     with filling(out) as temporary:
@@ -75,17 +76,6 @@ def convert_boxes(
         writer.finish(temporary, list(tables), labels)
     _tell_crowds(tables, to=to)
     return {split: len(table.targets) for split, table in tables.items()}
-
-
-def _tell_faults(source: str, tables: Mapping[Named, BoxTable], *, on_box_fault: OnBoxFault) -> None:
-    harmful = tuple(fault for table in tables.values() for fault in table.faults.harmful)
-    if harmful and on_box_fault == "raise":
-        first = harmful[0]
-        raise InputError(
-            f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
-        )
-    if harmful:
-        _log.warning("%s: dropped, cut or left out: %s", source, describe_faults(harmful))
 
 
 def _tell_crowds(tables: Mapping[Named, BoxTable], *, to: BoxFormat) -> None:

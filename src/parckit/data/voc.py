@@ -19,7 +19,7 @@ import numpy as np
 
 from parckit.contract import InputError
 from parckit.data.box_faults import BoxFault
-from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, refuse_repeated
+from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, read_text, refuse_repeated
 from parckit.data.splits import NAMED, SPELLINGS, Named, find_splits, sort_labels
 from parckit.processing import IMAGE_EXTENSIONS, subfolders
 from parckit.processing.listing import list_folder
@@ -124,7 +124,7 @@ def _lists(root: Path) -> dict[Named, Path]:
 def _names(path: Path) -> list[str]:
     """Return the names in a list of pictures, without endings."""
     names: list[str] = []
-    for line in _text(path).splitlines():
+    for line in read_text(path).splitlines():
         name, _, mark = line.strip().rpartition(" ")
         name = name.strip() if name and mark in _MARKS else line.strip()
         ending = Path(name).suffix
@@ -211,17 +211,10 @@ def _listed_classes(root: Path) -> tuple[str, ...]:
     path = next((root / name for name in CLASSES_FILES if (root / name).is_file()), None)
     if path is None:
         return ()
-    labels = tuple(line.strip() for line in _text(path).splitlines() if line.strip())
+    labels = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if len({*labels}) < len(labels):
         raise InputError(f"{path}: lists a class twice")
     return labels
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
 
 
 def _parse(path: Path) -> _Annotation:

@@ -129,12 +129,3 @@ def to_corners(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
     """
     centre, half = boxes[:, :2], boxes[:, 2:] / 2
     return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def to_centres(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Turn (left, top, right, bottom) into (centre x, centre y, width, height).
-
-    Shape:
-        (N, 4) -> (N, 4)
-    """
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)
