@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.contract import InputError
 from parckit.data.box_faults import BoxFault
 from parckit.data.objects import Objects
 from parckit.data.segments import Segments, decode_segment
@@ -97,11 +96,7 @@ class StoredBoxes:
         return len(self.starts) - 1
 
     def __getitem__(self, index: int, /) -> Objects:
-        """Return the objects of picture `index`.
-
-        Raises:
-            InputError: if a mask is broken.
-        """
+        """Return the objects of picture `index`."""
         index = range(len(self))[index]
         start, end = self.starts[index], self.starts[index + 1]
         return Objects(
@@ -122,10 +117,7 @@ class StoredBoxes:
         if orientation in SWAPPING:
             width, height = height, width
         numbers = range(int(self.starts[index]), int(self.starts[index + 1]))
-        try:
-            masks = [decode_segment(segments[number], width=width, height=height) for number in numbers]
-        except ValueError as error:
-            raise InputError(f"{self.files.name(index)}: {error}") from error
+        masks = [decode_segment(segments[number], width=width, height=height) for number in numbers]
         stacked = np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_)
         # A tensor cannot have the negative strides of a mirrored array.
         return np.ascontiguousarray(turn_pixels(stacked, orientation=orientation))

@@ -91,14 +91,25 @@ def check_segment(segment: Segment | None, *, width: int, height: int) -> Checke
         polygons = cast("list[object]", segment)
         usable = [polygon for polygon in polygons if _is_polygon(polygon, limit=_REACH * max(width, height))]
         problem = "" if len(usable) == len(polygons) else "has a polygon with less than 3 points near the picture"
-        return Checked(usable or None, problem)
+        return _check_pixels(usable, problem, width=width, height=height)
     if not isinstance(segment, dict) or not isinstance(counts := segment.get("counts"), list | str):
         return Checked(None, "has a mask that is neither polygons nor runs with size and counts")
     if segment.get("size") != [height, width]:
         return Checked(None, f"has a mask of [height, width] {segment.get('size')!r:.40}, not {[height, width]}")
     if isinstance(counts, list) and not _fills(cast("list[object]", counts), width * height):
         return Checked(None, "has a mask whose runs do not fill the picture")
-    return Checked({"size": [height, width], "counts": counts})
+    return _check_pixels({"size": [height, width], "counts": counts}, "", width=width, height=height)
+
+
+def _check_pixels(segment: Segment, problem: str, *, width: int, height: int) -> Checked:
+    """Return the segment and its problem; no segment if it cannot be decoded or has no pixel of the picture."""
+    if not segment:
+        return Checked(None, problem)
+    try:
+        has_pixels = decode_segment(segment, width=width, height=height).any()
+    except ValueError as error:
+        return Checked(None, f"has {error}")
+    return Checked(segment, problem) if has_pixels else Checked(None, problem or "has a mask without any pixel")
 
 
 def _is_polygon(polygon: object, *, limit: int) -> bool:
@@ -132,8 +143,8 @@ def decode_segment(segment: Segment, *, width: int, height: int) -> NDArray[np.b
         else:
             runs = {"size": [height, width], "counts": segment["counts"].encode()}
         return functions.decode(runs).astype(np.bool_)
-    except (RuntimeError, TypeError, IndexError) as error:
-        raise ValueError(f"a mask cannot be decoded ({error})") from error
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"a mask that cannot be decoded ({error})") from error
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> Mapping[str, object]:
