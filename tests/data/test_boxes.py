@@ -191,6 +191,14 @@ def test_all_splits_are_joined_by_the_names_of_classes(tmp_path):
     assert [objects.labels.tolist() for objects in table.targets] == [[0], [1]]
 
 
+def test_a_picture_in_two_splits_comes_once(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.5\n", "b": "1 0.5 0.5 0.5 0.5\n"})
+    path.write_text("names: [cat, dog]\ntrain: images/train\nval: [images/train]\n")
+    table = open_boxes(str(tmp_path), split="all")
+    assert [objects.labels.tolist() for objects in table.targets] == [[0], [1]]
+    assert [path[-5:] for path in fault_files(table, "in two splits")] == ["a.png", "b.png"]
+
+
 def test_faults_are_told_or_refused(several, caplog):
     (several / "train" / "d.png").unlink()
     (several / "train" / "c.png").write_bytes(b"")

@@ -24,6 +24,7 @@ FaultKind = Literal[
     "no picture",
     "background",
     "unclear turn",
+    "in two splits",
 ]
 
 OnBoxFault = Literal["drop", "raise"]
@@ -45,6 +46,7 @@ CONSEQUENCES: Mapping[FaultKind, str] = {
     "no picture": "the boxes are left out",
     "background": "the picture stays, without objects",
     "unclear turn": "the boxes stay as they are",
+    "in two splits": "the picture is taken once, from the first of them",
 }
 """Kind of fault -> what happens if faulty boxes are dropped."""
 

@@ -1,7 +1,7 @@
 """The boxes of a split as the file of a format gives them, before anything is checked."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -136,7 +136,26 @@ def select_pictures(records: BoxRecords, kept: Collection[int]) -> BoxRecords:
 
 
 def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
-    """Return the pictures of several splits of a source. Classes are joined by their names."""
+    """Return the pictures of several splits of a source. Classes are joined by their names.
+
+    A picture that is in two splits comes once, with the boxes of the first.
+    """
+    known: set[str] = set()
+    unique: list[BoxRecords] = []
+    repeated: list[NotedFault] = []
+    for part in parts:
+        again = [index for index, path in enumerate(part.paths) if path in known]
+        repeated += [
+            NotedFault(None, BoxFault("in two splits", part.paths[index], f"{part.origin} lists it again"))
+            for index in again
+        ]
+        unique.append(select_pictures(part, {*range(len(part.paths))}.difference(again)) if again else part)
+        known.update(part.paths)
+    joined = _concatenate(unique, origin=origin)
+    return replace(joined, faults=joined.faults + repeated)
+
+
+def _concatenate(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     index_of = {label: index for index, label in enumerate(labels)}
     starts = np.cumsum([0, *(len(part.names) for part in parts)]).tolist()
