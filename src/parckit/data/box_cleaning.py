@@ -32,7 +32,7 @@ class CleanBoxes:
         pictures: index of the picture of every box, ascending.
         boxes: (left, top, right, bottom), pixels of the upright picture.
         classes: class index of every box.
-        crowd: whether a box stands for many objects.
+        crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks before they are turned; None if they are not wanted.
         areas: pixels of the objects; None if the source does not give them.
         faults: everything that was wrong.

@@ -43,7 +43,7 @@ class BoxRecords:
         pictures: index of the picture of every box, ascending.
         boxes: (left, top, right, bottom) in pixels, or in shares of the upright picture.
         classes: class index of every box.
-        crowd: whether a box stands for many objects.
+        crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks; None if the format has none.
         areas: pixels of the objects as the file gives them, NaN where it does not; None if the format has none.
         is_relative: whether boxes and masks are in shares of the upright picture.
@@ -145,10 +145,9 @@ def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
     repeated: list[NotedFault] = []
     for part in parts:
         again = [index for index, path in enumerate(part.paths) if path in known]
-        repeated += [
-            NotedFault(None, BoxFault("in two splits", part.paths[index], f"{part.origin} lists it again"))
-            for index in again
-        ]
+        for index in again:
+            detail = f"{part.origin} lists it again"
+            repeated.append(NotedFault(None, BoxFault("in two splits", part.paths[index], detail)))
         unique.append(select_pictures(part, {*range(len(part.paths))}.difference(again)) if again else part)
         known.update(part.paths)
     joined = _concatenate(unique, origin=origin)

@@ -77,7 +77,7 @@ class StoredBoxes:
         starts: where the objects of every picture begin, and where the last ones end.
         boxes: (left, top, right, bottom), pixels of the upright picture.
         labels: class indices.
-        crowd: whether a box stands for many objects.
+        crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks before they are turned; None if they are not wanted.
         areas: pixels of the objects; None if the source does not give them.
         orientations: EXIF orientation by which the masks of a picture have to be turned.
@@ -108,7 +108,7 @@ class StoredBoxes:
         )
 
     def count_objects(self, *, classes: int) -> NDArray[np.int64]:
-        """Return the number of objects of every class, without crowds."""
+        """Return the number of objects of every class, without those that nobody has to find."""
         return np.bincount(self.labels[~self.crowd], minlength=classes)
 
     def _masks(self, segments: Segments, index: int) -> NDArray[np.bool_]:

@@ -6,6 +6,9 @@ lowest hashes are held out, a tenth of them.
 
 import os
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -68,13 +71,14 @@ def open_box_table(source: Source, *, split: Split, masks: bool | None = False) 
     return open_boxes(first, split=split, masks=masks)
 
 
-def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
+def read_boxes(source: str, *, split: Split, masks: bool | None, layout: BoxLayout | None = None) -> BoxTable:
     """Open a split as `open_boxes` does, but tell nobody about faults.
 
     Args:
         source: the source.
         split: the split.
         masks: whether masks are wanted; None takes them if every object has one.
+        layout: where the source keeps what; None finds it out.
 
     Raises:
         InputError: as `open_boxes`.
@@ -85,15 +89,7 @@ def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
         count = _scene_count(source)
         scenes = make_digit_scenes(split=split, count=count, masks=masks is not False)
         return BoxTable(labels=LABELS, served=split, targets=scenes, pictures=scenes)
-    layout = find_layout(source)
-    if split == "all":
-        records = join_records([layout.read(name) for name in layout.present], origin=source)
-        served = split
-    else:
-        resolved = resolve_split(split, present=layout.present, source=source)
-        records = layout.read(resolved.name)
-        served = str(resolved)
-        records = _take(records, part=resolved.part, source=source)
+    records, served = _read(source, split=split, layout=layout or find_layout(source))
     if not records.names:
         raise InputError(f"{records.origin}: lists no pictures")
     wants_masks = bool(records.segments) and all(records.segments or ()) if masks is None else masks
@@ -105,14 +101,41 @@ def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
     return _table(boxes, labels=records.labels, served=served)
 
 
+def read_splits(source: str) -> dict[Named, Callable[[bool | None], BoxTable]]:
+    """Return every split of a source and a function that reads it; see `read_boxes`, whose argument `masks` it takes.
+
+    The splits are those of the source, and `val` if a part of `train` serves as it. The files are looked for once, and
+    read once if they serve as two splits.
+
+    Raises:
+        InputError: if the source is of no accepted kind.
+    """
+    layout = None if is_digit_scenes(source) else find_layout(source)
+    present = NAMED
+    if layout is not None:
+        layout, present = replace(layout, read=cache(layout.read)), layout.present
+
+    def reader(split: Named) -> Callable[[bool | None], BoxTable]:
+        return lambda masks: read_boxes(source, split=split, masks=masks, layout=layout)
+
+    return {name: reader(name) for name in NAMED if name in present or (name == "val" and "train" in present)}
+
+
 def box_splits(source: str) -> tuple[Named, ...]:
     """Return the splits that a source has, and `val` if a part of `train` serves as it.
 
     Raises:
         InputError: if the source is of no accepted kind.
     """
-    present = NAMED if is_digit_scenes(source) else find_layout(source).present
-    return tuple(name for name in NAMED if name in present or (name == "val" and "train" in present))
+    return tuple(read_splits(source))
+
+
+def _read(source: str, *, split: Split, layout: BoxLayout) -> tuple[BoxRecords, str]:
+    """Return the pictures of a split as its files give them, and which part of the source they are."""
+    if split == "all":
+        return join_records([layout.read(name) for name in layout.present], origin=source), split
+    resolved = resolve_split(split, present=layout.present, source=source)
+    return _take(layout.read(resolved.name), part=resolved.part, source=source), str(resolved)
 
 
 def is_digit_scenes(source: str) -> bool:
@@ -160,9 +183,12 @@ def _take(records: BoxRecords, *, part: Part, source: str) -> BoxRecords:
         raise InputError(f"{source}: one picture cannot be both trained on and held out; add pictures, or a val split")
     # All pictures are of one class, because one may have objects of several.
     of_one_class = np.zeros(len(names), dtype=np.int64)
-    return select_pictures(
-        records, part_of(names, targets=of_one_class, labels=("picture",), part=part, source=source).tolist()
-    )
+    kept = part_of(names, targets=of_one_class, labels=("picture",), part=part, source=source).tolist()
+    taken = select_pictures(records, kept)
+    if part == "kept":
+        return taken
+    # Faults that belong to no picture are those of the part that stays in training.
+    return replace(taken, faults=[noted for noted in taken.faults if noted.picture is not None])
 
 
 def _table(boxes: CleanBoxes, *, labels: tuple[str, ...], served: str) -> BoxTable:

@@ -2,7 +2,8 @@
 
 The files of pictures stay as they are; those of `digit_scenes` are drawn. COCO files get masks if every object of the
 source has one; VOC and YOLO files get boxes only. The part that is held out of `train` becomes `val`, so the new files
-give the same pictures for every split. YOLO has no boxes that stand for many objects; they are left out.
+give the same pictures for every split. Boxes that nobody has to find become `iscrowd` in COCO, the only mark that
+COCO's metric heeds, and `difficult` in VOC. YOLO cannot mark them; they are left out.
 """
 
 import logging
@@ -19,7 +20,7 @@ from parckit.data.box_faults import OnBoxFault, tell_faults
 from parckit.data.box_records import BoxFormat
 from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.box_writing import WRITERS, PlainPicture
-from parckit.data.boxes import box_splits, is_digit_scenes, read_boxes
+from parckit.data.boxes import is_digit_scenes, read_splits
 from parckit.data.objects import Objects
 from parckit.data.packing import Track, filling, untracked
 from parckit.data.segments import Segment, encode_mask
@@ -55,9 +56,7 @@ def convert_boxes(
         raise InputError(f"{out}: is inside {source}; choose a folder outside")
     writer = WRITERS[to]
     masks = None if to == "coco" else False
-    tables: dict[Named, BoxTable] = {
-        split: read_boxes(source, split=split, masks=masks) for split in box_splits(source)
-    }
+    tables: dict[Named, BoxTable] = {split: read(masks) for split, read in read_splits(source).items()}
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.labels))
     writer.check(labels)
     faults = [fault for table in tables.values() for fault in table.faults]
@@ -74,15 +73,15 @@ def convert_boxes(
             ]
             writer.write(temporary, split, written, labels)
         writer.finish(temporary, list(tables), labels)
-    _tell_crowds(tables, to=to)
+    _tell_ignored(tables, to=to)
     return {split: len(table.targets) for split, table in tables.items()}
 
 
-def _tell_crowds(tables: Mapping[Named, BoxTable], *, to: BoxFormat) -> None:
+def _tell_ignored(tables: Mapping[Named, BoxTable], *, to: BoxFormat) -> None:
     stored = [table.targets for table in tables.values() if isinstance(table.targets, StoredBoxes)]
-    crowds = sum(int(boxes.crowd.sum()) for boxes in stored)
-    if crowds and to == "yolo":
-        _log.warning("%d boxes that stand for many objects are left out; YOLO files cannot mark them", crowds)
+    ignored = sum(int(boxes.crowd.sum()) for boxes in stored)
+    if ignored and to == "yolo":
+        _log.warning("%d boxes of crowds or difficult objects are left out; YOLO files cannot mark them", ignored)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

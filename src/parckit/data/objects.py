@@ -16,7 +16,7 @@ class Objects(NamedTuple):
     Attributes:
         boxes: (left, top, right, bottom), pixels.
         labels: class indices.
-        crowd: whether a box stands for many objects; such a box is not trained on, and nobody has to find it.
+        crowd: objects that are not trained on, and that nobody has to find: crowds in COCO, difficult objects in VOC.
         masks: which pixels belong to the objects; None if they are not known or not wanted.
         areas: number of pixels of the objects, by which COCO calls them small, medium or large; None: of their boxes.
 

@@ -4,7 +4,8 @@ Accepted are a folder with `Annotations/`, `JPEGImages/` and `ImageSets/Main/{tr
 `Annotations`; a folder above it, such as `VOCdevkit/VOC2007`; and folders `train/`, `valid/`, `test/` with xml files
 beside the pictures, as Roboflow writes them.
 
-Coordinates count pixels from 1, and the last pixel belongs to the box. Without lists of splits, all files are `train`.
+Objects marked `difficult` are not trained on, and nobody has to find them, as in VOC's own evaluation. Coordinates
+count pixels from 1, and the last pixel belongs to the box. Without lists of splits, all files are `train`.
 `trainval.txt` serves as `train` if there is no `train.txt`. `classes.txt`, if there is one, gives the order of the
 classes; otherwise they are sorted by name.
 """
