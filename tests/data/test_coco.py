@@ -248,13 +248,16 @@ WRONG = {
     "a list": ([], "is no COCO file"),
     "no list": ({"images": {}, "annotations": [], "categories": []}, "needs the lists images"),
     "no file name": ({"images": [{"id": 1}], "annotations": [], "categories": []}, "needs id, file_name"),
-    "no category": (coco([BOX], categories={}), "has no categories"),
+    "no category": (coco([BOX], categories={}), "categories: is empty"),
     "one name twice": (coco([BOX], categories={1: "cat", 2: "cat"}), "the same id or name"),
-    "three numbers": (coco([{"bbox": [1, 2, 3]}]), "must be four numbers"),
-    "a text": (coco([{"bbox": ["a", 2, 3, 4]}]), "must be four numbers"),
-    "no box": (coco([{}]), "needs image_id, category_id and bbox"),
-    "a list as id": (coco([BOX | {"image_id": [1]}]), "needs image_id, category_id and bbox"),
-    "not a number": (coco([{"bbox": [1, 2, float("nan"), 4]}]), "must be finite"),
+    "a category without name": ({"images": [], "annotations": [], "categories": [{"id": 1}]}, "categories: each needs"),
+    "three numbers": (coco([BOX, {"bbox": [1, 2, 3]}]), r"annotation 1: bbox is \[1, 2, 3\]; must be four numbers"),
+    "a text": (coco([{"bbox": ["a", 2, 3, 4]}]), "annotation 0: bbox is .* must be four numbers"),
+    "no box": (coco([BOX, {}]), "annotation 1: has no bbox"),
+    "a list as id": (coco([BOX | {"image_id": [1]}]), r"annotation 0: image_id is \[1\]; must be an id"),
+    "a list as category": (coco([BOX | {"category_id": [1]}]), r"annotation 0: category_id is \[1\]"),
+    "no annotation": (coco([BOX]) | {"annotations": [7]}, r"annotations\[0\] is 7; must be a mapping"),
+    "not a number": (coco([BOX, {"bbox": [1, 2, float("nan"), 4]}]), r"train\.json: annotation 1: .*must be finite"),
     "too large": (coco([{"bbox": [1e308, 2, 1e308, 4]}]), "must be finite"),
     "a huge picture": (coco([BOX], images={"a.png": (10**30, 30)}), "needs id, file_name"),
     "shares": (coco([{"bbox": [0.1, 0.2, 0.3, 0.4]}, {"bbox": [0.5, 0.5, 0.5, 0.5]}]), "as shares of the picture"),
@@ -269,7 +272,23 @@ def test_wrong_files_are_named(folder, content, said):
     with pytest.raises(InputError, match=said) as caught:
         open_boxes(str(path), split="all")
     assert len(str(caught.value).splitlines()) == 1
-    assert str(folder) in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_faults_name_the_picture_and_the_annotation(folder):
+    write_picture(folder / "train" / "b.png", size=(50, 30))
+    boxes = [BOX, {"bbox": [5, 5, 0, 4]}, BOX | {"category_id": 9}, BOX | {"image_id": 77}]
+    table = _open(folder, boxes, images={"a.png": (40, 30), "b.png": (40, 30)})
+    told = {fault.kind: (Path(fault.file).name, fault.detail) for fault in table.faults}
+    assert told == {
+        "no picture": ("instances_train.json", "annotation 3 has the image_id 77, which is not listed"),
+        "unknown class": ("a.png", "the category_id 9 is not listed (instances_train.json, annotation 2)"),
+        "wrong size": (
+            "b.png",
+            "the labels say 40x30, but the picture has 50x30 pixels (instances_train.json)",
+        ),
+        "zero size": ("a.png", "cat: (5, 5, 5, 9) in 40x30 pixels (instances_train.json, annotation 1)"),
+    }
 
 
 def test_an_image_that_is_listed_twice_is_refused(folder):

@@ -38,7 +38,7 @@ class BoxRecords:
         labels: class names by index.
         names: different names of the pictures; they decide what is held out.
         paths: files of the pictures; they may be missing.
-        label_files: the file that a fault of a picture's box names.
+        label_files: the file with the labels of every picture.
         sizes: width and height of the pictures as the file declares them; 0 if it does not.
         pictures: index of the picture of every box, ascending.
         boxes: (left, top, right, bottom) in pixels, or in shares of the upright picture.
@@ -47,6 +47,7 @@ class BoxRecords:
         segments: the masks; None if the format has none.
         areas: pixels of the objects as the file gives them, NaN where it does not; None if the format has none.
         is_relative: whether boxes and masks are in shares of the upright picture.
+        marks: where a file with the labels of many pictures has a box, in words; None if every picture has a file.
         faults: what the reader met.
 
     Shape:
@@ -68,6 +69,7 @@ class BoxRecords:
     segments: Sequence[Segment | None] | None = None
     areas: NDArray[np.float64] | None = None
     is_relative: bool = False
+    marks: Sequence[str] | None = None
     faults: list[NotedFault] = field(default_factory=list[NotedFault])
 
 
@@ -131,6 +133,7 @@ def select_pictures(records: BoxRecords, kept: Collection[int]) -> BoxRecords:
         segments=None if records.segments is None else [records.segments[index] for index in boxes.tolist()],
         areas=None if records.areas is None else records.areas[boxes],
         is_relative=records.is_relative,
+        marks=None if records.marks is None else [records.marks[int(index)] for index in boxes],
         faults=faults,
     )
 
@@ -176,6 +179,7 @@ def _concatenate(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
         segments=None if all(part.segments is None for part in parts) else segments,
         areas=np.concatenate(areas) if areas else None,
         is_relative=parts[0].is_relative,
+        marks=[mark for part in parts for mark in part.marks or ()] or None,
         faults=[
             NotedFault(None if noted.picture is None else noted.picture + start, noted.fault)
             for part, start in zip(parts, starts[:-1], strict=True)
