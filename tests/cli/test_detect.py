@@ -79,6 +79,33 @@ def test_mistakes_are_named(run, mistake, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_source_without_objects_is_refused_before_the_first_step(run, tmp_path, mistake):
+    images = dict.fromkeys(("a.png", "b.png"), (40, 30))
+    for split in ("train", "val"):
+        for name in images:
+            write_picture(tmp_path / split / name)
+        boxes = [{"bbox": [1, 1, 9, 9]}] if split == "train" else []
+        write_coco(tmp_path / f"{split}.json", coco(boxes, images=images))
+    said = mistake(*TRAIN, "--data", tmp_path, "--data.batch_size=2", "--out", tmp_path / "x")
+    assert said == f"{tmp_path}, val: none of its 2 pictures has an object"
+    assert not (tmp_path / "x").exists()
+    assert "none of its 2 pictures has an object" in mistake("eval", run / "bundle", "--data", tmp_path / "val.json")
+
+
+def test_faulty_boxes_can_be_refused(run, tmp_path, mistake, parckit):
+    for name in ("train", "val"):
+        write_picture(tmp_path / name / "a.png")
+        boxes = [{"bbox": [1, 1, 9, 9]}, {"bbox": [5, 5, 0, 3]}]
+        write_coco(tmp_path / f"{name}.json", coco(boxes, categories={1: "1", 2: "2"}))
+    faulty = (f"--data={tmp_path}", "--data.on_box_fault=raise")
+    assert "a.png: zero size: 1: (5, 5, 5, 8)" in mistake(*TRAIN, *faulty, "--out", tmp_path / "x")
+    assert "a.png: zero size: 1: (5, 5, 5, 8)" in mistake("eval", run / "bundle", *faulty)
+    assert "images" in parckit("eval", run / "bundle", faulty[0])
+    assert "on_box_fault=raise: only boxes have such faults" in mistake(
+        "train", "--config=classify/digits_parcnet_xxs", "--data.on_box_fault=raise", "--out", tmp_path / "x"
+    )
+
+
 def test_boxes_are_checked(tmp_path, parckit, mistake):
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / "cells" / "train" / name)

@@ -59,16 +59,22 @@ def open_boxes(source: str, *, split: Split, masks: bool | None = False, on_box_
     return table
 
 
-def open_box_table(source: Source, *, split: Split, masks: bool | None = False) -> Table:
-    """Open a split of pictures with boxes, as `open_boxes` does.
+def open_box_table(
+    source: Source, *, split: Split, masks: bool | None = False, on_box_fault: OnBoxFault = "drop"
+) -> Table:
+    """Open a split of pictures with boxes, as `open_boxes` does, for training or evaluation.
 
     Raises:
-        InputError: as `open_boxes`, or if there are several sources.
+        InputError: as `open_boxes`, or if there are several sources, or no picture has an object.
     """
     (first, *others) = [source] if isinstance(source, str) else source
     if others:
         raise InputError(f"source: has {1 + len(others)} entries; boxes come from one source")
-    return open_boxes(first, split=split, masks=masks)
+    table = open_boxes(first, split=split, masks=masks, on_box_fault=on_box_fault)
+    counts = table.targets.count_objects(classes=len(table.labels))
+    if counts is not None and not counts.any():
+        raise InputError(f"{first}, {table.served}: none of its {len(table.targets)} pictures has an object")
+    return table
 
 
 def read_boxes(source: str, *, split: Split, masks: bool | None, layout: BoxLayout | None = None) -> BoxTable:
