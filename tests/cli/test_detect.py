@@ -106,7 +106,7 @@ def test_faulty_boxes_can_be_refused(run, tmp_path, mistake, parckit):
     )
 
 
-def test_boxes_are_checked(tmp_path, parckit, mistake):
+def test_boxes_are_checked(tmp_path, parckit, mistake, capsys):
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / "cells" / "train" / name)
     boxes = [
@@ -115,7 +115,15 @@ def test_boxes_are_checked(tmp_path, parckit, mistake):
     ]
     content = coco(boxes, images={"a.png": (40, 30), "b.png": (40, 30)}, categories={1: "cell"})
     write_coco(tmp_path / "cells" / "annotations" / "instances_train.json", content)
-    with pytest.raises(SystemExit, match="1"):
-        parckit("data", "check", tmp_path / "cells" / "annotations" / "instances_train.json", "--task=detect")
+    source = tmp_path / "cells" / "annotations" / "instances_train.json"
+    for options, problems in (((), ["tiny", "tiny"]), (("--smallest=30",), [])):
+        with pytest.raises(SystemExit, match="1"):
+            parckit("data", "check", source, "--task=detect", "--json", *options)
+        told = sorted(entry["problem"] for entry in json.loads(capsys.readouterr().out))
+        # The picture that stays in train has no object.
+        assert told == ["empty class", *problems, "zero size"]
     assert "takes one source" in mistake("data", "check", "a", "b", "--task=detect")
+    for option in ("--threads=2", "--doubtful=3", "--model=x"):
+        said = f"{option.replace('=', ' ')}: data check --task detect has no such option"
+        assert mistake("data", "check", source, "--task=detect", option) == said
     assert re.search("no such|accepted are", mistake("data", "check", tmp_path / "none", "--task=detect"))

@@ -38,7 +38,7 @@ def test_every_split_is_told_and_checked(tmp_path):
     (tmp_path / "data.yaml").write_text(
         "names: [cat, dog]\ntrain: images/train\nval: images/val\ntest: [images/val, images/nowhere]\n"
     )
-    report = check_boxes(str(tmp_path))
+    report = check_boxes(str(tmp_path), smallest=1)
     assert report.lines[0] == "train: 3 pictures, 1 boxes, train (cat 1, dog 0)"
     assert report.lines[2] == "val: 2 pictures, 2 boxes, val (cat 2, dog 0)"
     kinds = [problem.problem for problem in report.problems]
@@ -51,7 +51,7 @@ def test_every_split_is_told_and_checked(tmp_path):
 def test_pictures_in_two_splits_are_found(tmp_path):
     path = write_yolo(tmp_path, {"a": CAT, "b": CAT})
     path.write_text("names: [cat]\ntrain: images/train\nval: images/train\n")
-    problems = check_boxes(str(tmp_path)).problems
+    problems = check_boxes(str(tmp_path), smallest=1).problems
     assert [(problem.problem, problem.detail) for problem in problems] == [("in two splits", "train and val")] * 2
 
 
@@ -64,7 +64,10 @@ def test_masks_are_checked_if_all_objects_have_one(tmp_path):
     write_coco(tmp_path / "annotations" / "train.json", coco(boxes))
     write_picture(tmp_path / "val" / "a.png")
     write_coco(tmp_path / "annotations" / "val.json", coco([{"bbox": [2, 3, 10, 12]}]))
-    assert [problem.problem for problem in check_boxes(str(tmp_path)).problems] == ["empty class", "bad mask"]
+    assert [problem.problem for problem in check_boxes(str(tmp_path), smallest=1).problems] == [
+        "empty class",
+        "bad mask",
+    ]
 
 
 def test_difficult_objects_are_told_apart_as_training_does(tmp_path):
@@ -74,7 +77,7 @@ def test_difficult_objects_are_told_apart_as_training_does(tmp_path):
     (tmp_path / "ImageSets").mkdir()
     (tmp_path / "ImageSets" / "train.txt").write_text("a\nb\n")
     (tmp_path / "ImageSets" / "val.txt").write_text("")
-    report = check_boxes(str(tmp_path))
+    report = check_boxes(str(tmp_path), smallest=1)
     told = "train: 2 pictures, 1 boxes, train (cat 1, dog 0); 2 crowds or difficult ones are not counted"
     assert report.lines[0] == told
     assert "0 to 1 boxes in a picture, 1 pictures without" in report.lines[1]
@@ -92,7 +95,7 @@ def test_files_that_serve_as_two_splits_are_read_once(tmp_path, monkeypatch):
         return parse(path)
 
     monkeypatch.setattr(voc, "_parse", note)
-    report = check_boxes(str(tmp_path))
+    report = check_boxes(str(tmp_path), smallest=1)
     assert len(read) == 12
     assert report.pictures == 12
     assert [problem.problem for problem in report.problems] == ["missing labels"]
@@ -116,4 +119,4 @@ def test_digit_scenes_are_sound_and_drawn_once(monkeypatch):
 def test_a_source_of_which_nothing_can_be_used_is_refused(tmp_path):
     write_yolo(tmp_path, {"a": "0 20 15 10 12\n"})
     with pytest.raises(InputError, match="no box of train is in shares"):
-        check_boxes(str(tmp_path))
+        check_boxes(str(tmp_path), smallest=1)

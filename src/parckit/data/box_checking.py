@@ -11,7 +11,7 @@ from parckit.contract import InputError, printable
 from parckit.data.box_faults import BoxFault, describe_faults
 from parckit.data.box_table import BoxTable, StoredBoxes
 from parckit.data.boxes import read_splits
-from parckit.data.checking import Finding
+from parckit.data.checking import SMALLEST, Finding
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""
@@ -32,8 +32,12 @@ class BoxReport:
     pictures: int
 
 
-def check_boxes(source: str) -> BoxReport:
+def check_boxes(source: str, *, smallest: int = SMALLEST) -> BoxReport:
     """Check all splits of a source. Pictures are not decoded: only their headers are read.
+
+    Args:
+        source: the source.
+        smallest: report pictures whose shorter side has fewer pixels as tiny.
 
     Raises:
         InputError: if the source is of no accepted kind, or none of its splits can be used.
@@ -53,6 +57,7 @@ def check_boxes(source: str) -> BoxReport:
         lines += [f"{split}: {_count(table, columns)}", f"{split}: {_describe_sizes(columns)}"]
         entries += table.faults
         problems += _across_splits(table, split=split, split_of=split_of)
+        problems += _tiny(table, smallest=smallest)
         problems += _empty_classes(table, columns, source=source) if split == "train" else []
         count += len(table.targets)
     if not lines:
@@ -136,6 +141,15 @@ def _across_splits(table: BoxTable, *, split: str, split_of: dict[str, str]) -> 
     ]
     split_of.update(dict.fromkeys(names, split))
     return problems
+
+
+def _tiny(table: BoxTable, *, smallest: int) -> list[Finding]:
+    sides = ((index, min(table.size(index))) for index in range(len(table.targets)))
+    return [
+        Finding(path=Path(table.name(index)), problem="tiny", detail=f"shorter side of {side} pixels")
+        for index, side in sides
+        if side < smallest
+    ]
 
 
 def _empty_classes(table: BoxTable, columns: _Columns, *, source: str) -> list[Finding]:
