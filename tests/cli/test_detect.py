@@ -5,9 +5,11 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from box_files import coco, write_coco, write_picture
+from parckit import create_detector
 from parckit.cli.main import main
 
 TRAIN = (
@@ -104,6 +106,22 @@ def test_faulty_boxes_can_be_refused(run, tmp_path, mistake, parckit):
     assert "on_box_fault=raise: only boxes have such faults" in mistake(
         "train", "--config=classify/digits_parcnet_xxs", "--data.on_box_fault=raise", "--out", tmp_path / "x"
     )
+
+
+def test_fitted_priors_are_keywords_of_the_head(parckit, mistake):
+    command = ("data", "priors", "digit_scenes:40", "--size=96x64", "--fit=contain")
+    printed = parckit(*command)
+    options = [line for line in printed.splitlines() if line.startswith("--model.head_kwargs=")]
+    keywords = json.loads(options[0].removeprefix("--model.head_kwargs=").strip("'"))
+    assert keywords == json.loads(
+        parckit("data", "priors", "digit_scenes:40", "--size=96x64", "--fit=contain", "--json")
+    )
+    network = create_detector("ssd_test_resnet", num_classes=10, **keywords).eval()
+    usual = create_detector("ssd_test_resnet", num_classes=10).eval()
+    images = torch.zeros(1, 3, 96, 64)
+    assert [tuple(one.shape) for one in network(images)] == [tuple(one.shape) for one in usual(images)]
+    assert "nowhere: no such file or folder" in mistake("data", "priors", "nowhere")
+    assert "--size x" in mistake("data", "priors", "digit_scenes", "--size=x")
 
 
 def test_boxes_are_checked(tmp_path, parckit, mistake, capsys):

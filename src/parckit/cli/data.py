@@ -1,4 +1,4 @@
-"""`parckit data`: pack, check, lay out and convert images before training on them."""
+"""`parckit data`: pack, check, lay out and convert images before training on them, and fit prior boxes to them."""
 
 import sys
 from collections import Counter
@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from parckit.cli.data_convert import convert, convert_parser
+from parckit.cli.data_priors import priors, priors_parser
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError, Task, check_place
@@ -209,4 +210,5 @@ _ACTIONS: Mapping[str, tuple[Callable[[], Parser], Callable[[Namespace], None]]]
     "check": (_check_parser, _check),
     "imagenet": (_imagenet_parser, _imagenet),
     "convert": (convert_parser, convert),
+    "priors": (priors_parser, priors),
 }
