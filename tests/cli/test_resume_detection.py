@@ -15,7 +15,7 @@ HEADS = {"tinydet": "{width: 8, depth: 1}", "ssd": "{}", "mask_rcnn": RCNN}
 # An epoch has six steps, so the kill after eight lies in the second.
 OPTIONS = (
     "--config=detect/digit_scenes_tinydet",
-    "--task.augment={crop: iou, zoom_out: 0.5, colour: 0.5, flip: 0.5}",
+    "--task.augment={crop: iou, scale: [0.5, 2.0], zoom_out: 0.5, colour: 0.5, flip: 0.5}",
     "--model.name=test_resnet",
     "--model.kwargs={}",
     "--data.source=digit_scenes:24",
