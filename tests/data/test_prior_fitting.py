@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+import torch
+from torchvision.ops import box_convert, box_iou
 
 from box_files import coco, needs_bccd, write_coco, write_picture
 from parckit.contract import InputError, Preprocessing
 from parckit.data.prior_fitting import best_overlaps, fit_priors
 from parckit.networks.ssd import SsdSettings
-from parckit.processing import box_iou, to_corners
 
 START = SsdSettings().priors
 
@@ -14,9 +15,11 @@ def test_the_best_prior_is_that_of_all_pairs():
     rng = np.random.default_rng(0)
     sides = rng.uniform(0.02, 0.9, (200, 2))
     boxes = np.concatenate([rng.uniform(sides / 2, 1 - sides / 2), sides], axis=1)
-    every = box_iou(to_corners(boxes), to_corners(START.priors((192, 320)).astype(np.float64)))
+    both = (torch.from_numpy(side.astype(np.float64)) for side in (boxes, START.priors((192, 320))))
+    corners = [box_convert(side, "cxcywh", "xyxy") for side in both]
     # The priors are float32.
-    np.testing.assert_allclose(best_overlaps(START, boxes, size=(192, 320)), every.max(axis=1), atol=1e-6)
+    expected = box_iou(*corners).amax(dim=1)
+    np.testing.assert_allclose(best_overlaps(START, boxes, size=(192, 320)), expected, atol=1e-6)
 
 
 @needs_bccd

@@ -14,7 +14,6 @@ from parckit.processing import (
     make_decoder,
     map_points,
     suppress,
-    to_corners,
 )
 
 NAMES = ("cat", "dog", "owl")
@@ -43,10 +42,6 @@ def test_overlap_is_torchvisions_and_nothing_of_empty_boxes():
     np.testing.assert_allclose(box_iou(first, second), expected, rtol=1e-5)  # a few float32 roundings
     empty = np.array([[1, 1, 1, 1]], np.float32)
     assert box_iou(empty, empty).tolist() == [[0]]
-
-
-def test_a_centre_and_a_size_have_corners():
-    assert to_corners(np.array([[5.0, 4, 2, 6]])).tolist() == [[4, 1, 6, 7]]
 
 
 def test_points_are_the_centres_of_positions():
