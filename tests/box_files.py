@@ -1,6 +1,7 @@
 """Small files of boxes in the formats COCO, Pascal VOC and YOLO, and the real BCCD data."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+
+from parckit.data import BoxTable
 
 BCCD = Path(__file__).parents[2] / "shared" / "data" / "bccd.zip"
 needs_bccd = pytest.mark.skipif(not BCCD.is_file(), reason="needs ../shared/data/bccd.zip, which a clone does not have")
@@ -21,6 +24,16 @@ ZERO_SIZE = {"00338", "00343"}
 def numbers_of(files: Sequence[str]) -> list[str]:
     """Return the numbers in names like BloodImage_00013.xml, sorted."""
     return sorted(Path(file).stem.removeprefix("BloodImage_") for file in files)
+
+
+def fault_counts(table: BoxTable) -> dict[str, int]:
+    """Return the number of faults of every kind that occurs."""
+    return dict(Counter(fault.kind for fault in table.faults))
+
+
+def fault_files(table: BoxTable, kind: str) -> list[str]:
+    """Return the files with faults of a kind, in order. A file with several of them comes several times."""
+    return [fault.file for fault in table.faults if fault.kind == kind]
 
 
 def write_picture(path: Path, *, size: tuple[int, int] = (40, 30), orientation: int = 1, seed: int = 0) -> Path:

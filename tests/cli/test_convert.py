@@ -131,7 +131,7 @@ def test_crowds_stay_where_the_format_has_them(tmp_path, parckit, caplog):
     assert open_boxes(str(tmp_path / "voc"), split="val").targets[0].crowd.tolist() == [False, True]
     assert open_boxes(str(tmp_path / "yolo"), split="val").targets[0].crowd.tolist() == [False]
     assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-        "2 boxes that stand for many objects are left out; YOLO files cannot mark them"
+        "2 boxes of crowds or difficult objects are left out; YOLO files cannot mark them"
     ]
 
 

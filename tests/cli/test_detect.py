@@ -5,9 +5,11 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from box_files import coco, write_coco, write_picture
+from parckit import create_detector
 from parckit.cli.main import main
 
 TRAIN = (
@@ -79,7 +81,50 @@ def test_mistakes_are_named(run, mistake, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
-def test_boxes_are_checked(tmp_path, parckit, mistake):
+def test_a_source_without_objects_is_refused_before_the_first_step(run, tmp_path, mistake):
+    images = dict.fromkeys(("a.png", "b.png"), (40, 30))
+    for split in ("train", "val"):
+        for name in images:
+            write_picture(tmp_path / split / name)
+        boxes = [{"bbox": [1, 1, 9, 9]}] if split == "train" else []
+        write_coco(tmp_path / f"{split}.json", coco(boxes, images=images))
+    said = mistake(*TRAIN, "--data", tmp_path, "--data.batch_size=2", "--out", tmp_path / "x")
+    assert said == f"{tmp_path}, val: none of its 2 pictures has an object"
+    assert not (tmp_path / "x").exists()
+    assert "none of its 2 pictures has an object" in mistake("eval", run / "bundle", "--data", tmp_path / "val.json")
+
+
+def test_faulty_boxes_can_be_refused(run, tmp_path, mistake, parckit):
+    for name in ("train", "val"):
+        write_picture(tmp_path / name / "a.png")
+        boxes = [{"bbox": [1, 1, 9, 9]}, {"bbox": [5, 5, 0, 3]}]
+        write_coco(tmp_path / f"{name}.json", coco(boxes, categories={1: "1", 2: "2"}))
+    faulty = (f"--data={tmp_path}", "--data.on_box_fault=raise")
+    assert "a.png: zero size: 1: (5, 5, 5, 8)" in mistake(*TRAIN, *faulty, "--out", tmp_path / "x")
+    assert "a.png: zero size: 1: (5, 5, 5, 8)" in mistake("eval", run / "bundle", *faulty)
+    assert "images" in parckit("eval", run / "bundle", faulty[0])
+    assert "on_box_fault=raise: only boxes have such faults" in mistake(
+        "train", "--config=classify/digits_parcnet_xxs", "--data.on_box_fault=raise", "--out", tmp_path / "x"
+    )
+
+
+def test_fitted_priors_are_keywords_of_the_head(parckit, mistake):
+    command = ("data", "priors", "digit_scenes:40", "--size=96x64", "--fit=contain")
+    printed = parckit(*command)
+    options = [line for line in printed.splitlines() if line.startswith("--model.head_kwargs=")]
+    keywords = json.loads(options[0].removeprefix("--model.head_kwargs=").strip("'"))
+    assert keywords == json.loads(
+        parckit("data", "priors", "digit_scenes:40", "--size=96x64", "--fit=contain", "--json")
+    )
+    network = create_detector("ssd_test_resnet", num_classes=10, **keywords).eval()
+    usual = create_detector("ssd_test_resnet", num_classes=10).eval()
+    images = torch.zeros(1, 3, 96, 64)
+    assert [tuple(one.shape) for one in network(images)] == [tuple(one.shape) for one in usual(images)]
+    assert "nowhere: no such file or folder" in mistake("data", "priors", "nowhere")
+    assert "--size x" in mistake("data", "priors", "digit_scenes", "--size=x")
+
+
+def test_boxes_are_checked(tmp_path, parckit, mistake, capsys):
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / "cells" / "train" / name)
     boxes = [
@@ -88,7 +133,15 @@ def test_boxes_are_checked(tmp_path, parckit, mistake):
     ]
     content = coco(boxes, images={"a.png": (40, 30), "b.png": (40, 30)}, categories={1: "cell"})
     write_coco(tmp_path / "cells" / "annotations" / "instances_train.json", content)
-    with pytest.raises(SystemExit, match="1"):
-        parckit("data", "check", tmp_path / "cells" / "annotations" / "instances_train.json", "--task=detect")
+    source = tmp_path / "cells" / "annotations" / "instances_train.json"
+    for options, problems in (((), ["tiny", "tiny"]), (("--smallest=30",), [])):
+        with pytest.raises(SystemExit, match="1"):
+            parckit("data", "check", source, "--task=detect", "--json", *options)
+        told = sorted(entry["problem"] for entry in json.loads(capsys.readouterr().out))
+        # The picture that stays in train has no object.
+        assert told == ["empty class", *problems, "zero size"]
     assert "takes one source" in mistake("data", "check", "a", "b", "--task=detect")
+    for option in ("--threads=2", "--doubtful=3", "--model=x"):
+        said = f"{option.replace('=', ' ')}: data check --task detect has no such option"
+        assert mistake("data", "check", source, "--task=detect", option) == said
     assert re.search("no such|accepted are", mistake("data", "check", tmp_path / "none", "--task=detect"))

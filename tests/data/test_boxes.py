@@ -5,10 +5,20 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from box_files import coco, needs_bccd, voc_object, write_coco, write_picture, write_voc, write_yolo
+from box_files import (
+    coco,
+    fault_counts,
+    fault_files,
+    needs_bccd,
+    voc_object,
+    write_coco,
+    write_picture,
+    write_voc,
+    write_yolo,
+)
 from parckit.contract import InputError
 from parckit.data import DrawnImages, IndexedImages, Sample
-from parckit.data.box_faults import NEAR_DUPLICATE_IOU
+from parckit.data.box_faults import NEAR_DUPLICATE_IOU, harmful_faults
 from parckit.data.boxes import box_splits, open_boxes
 from parckit.data.duplicates import find_overlaps
 from parckit.data.objects import collate_scenes
@@ -65,7 +75,7 @@ def test_boxes_and_masks_turn_with_the_picture_if_they_were_drawn_on_stored_pixe
     assert table.load(0).size == table.size(0) == (40, 30)
     assert objects.boxes.tolist() == [_patch(table.load(0))] == [[3, 5, 15, 11]]
     assert (objects.masks[0].numpy() == (np.asarray(table.load(0))[..., 0] > 128)).all()
-    assert table.faults.counts == ({"unclear turn": 1} if orientation in (2, 3, 4) else {})
+    assert fault_counts(table) == ({"unclear turn": 1} if orientation in (2, 3, 4) else {})
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -80,8 +90,8 @@ def test_boxes_of_square_pictures_and_of_undeclared_sizes_stay(tmp_path, orienta
     upright, _ = _write_turned(tmp_path / "train", orientation, size=(30, 30))
     table = _open_turned(tmp_path, upright, masks=False)
     assert table.targets[0].boxes.tolist() == [_patch(table.load(0))]
-    assert table.faults.files("unclear turn") == [table.name(0)]
-    assert table.faults.harmful == ()
+    assert fault_files(table, "unclear turn") == [table.name(0)]
+    assert harmful_faults(table.faults) == ()
     _write_turned(tmp_path / "JPEGImages", orientation)
     write_voc(tmp_path, "b", [])
     (tmp_path / "Annotations" / "b.xml").rename(tmp_path / "Annotations" / "a.xml")
@@ -181,6 +191,14 @@ def test_all_splits_are_joined_by_the_names_of_classes(tmp_path):
     assert [objects.labels.tolist() for objects in table.targets] == [[0], [1]]
 
 
+def test_a_picture_in_two_splits_comes_once(tmp_path):
+    path = write_yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.5\n", "b": "1 0.5 0.5 0.5 0.5\n"})
+    path.write_text("names: [cat, dog]\ntrain: images/train\nval: [images/train]\n")
+    table = open_boxes(str(tmp_path), split="all")
+    assert [objects.labels.tolist() for objects in table.targets] == [[0], [1]]
+    assert [path[-5:] for path in fault_files(table, "in two splits")] == ["a.png", "b.png"]
+
+
 def test_faults_are_told_or_refused(several, caplog):
     (several / "train" / "d.png").unlink()
     (several / "train" / "c.png").write_bytes(b"")
@@ -229,7 +247,7 @@ def test_five_thousand_boxes_in_one_picture_are_fast(tmp_path):
         objects = table.targets[0]
     # It takes 0.1 s. Comparing all pairs of boxes would take several seconds.
     assert time.process_time() - start < 1
-    assert len(objects.labels) + len(table.faults.files("duplicate")) == 5000
+    assert len(objects.labels) + len(fault_files(table, "duplicate")) == 5000
 
 
 def test_overlaps_are_those_of_all_pairs():
@@ -250,7 +268,7 @@ def test_equal_boxes_are_kept_once(tmp_path):
     path = write_coco(tmp_path / "train.json", coco(boxes, images={"a.png": (640, 480)}))
     table = open_boxes(str(path), split="all")
     assert len(table.targets[0].labels) == 1
-    assert table.faults.counts == {"duplicate": 1499}
+    assert fault_counts(table) == {"duplicate": 1499}
 
 
 @needs_bccd
@@ -270,4 +288,4 @@ def test_files_that_macos_leaves_are_ignored(tmp_path):
         (file.parent / f"._{file.name}").write_bytes(b"\0\5\26\7")
     for name in ("coco", "voc", "yolo"):
         table = open_boxes(str(tmp_path / name), split="all")
-        assert (len(table.targets), table.faults.counts) == (1, {})
+        assert (len(table.targets), fault_counts(table)) == (1, {})

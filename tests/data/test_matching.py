@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from box_files import coco, write_coco, write_picture
 from parckit.contract import InputError, read_class_names
-from parckit.data import match_classes, name_numbers, order_classes
+from parckit.data import match_classes, name_numbers, open_boxes, order_classes
+
+ANIMALS = {1: "cat", 2: "dog", 3: "owl"}
 
 
 def table(labels, targets):
@@ -41,6 +44,17 @@ def test_a_subset_is_asked_for_and_not_warned_of(caplog):
     matched = match_classes(table(("cat", "dog", "fox"), [0, 1, 2]), ("dog", "cat"), source="photos", only=("dog",))
     assert (matched.labels, matched.targets.tolist(), matched.served) == (("dog", "cat"), [0], "test, only dog")
     assert not caplog.records
+
+
+def test_objects_of_other_classes_are_left_out_and_nothing_but_them_refused(tmp_path):
+    write_picture(tmp_path / "a.png")
+    content = coco([{"bbox": [1, 1, 5, 5], "area": 7}, {"bbox": [9, 9, 5, 5], "category_id": 2}], categories=ANIMALS)
+    boxes = open_boxes(str(write_coco(tmp_path / "boxes.json", content)), split="all")
+    objects = match_classes(boxes, ("owl", "cat"), source="photos").targets[0]
+    assert (objects.labels.tolist(), objects.areas.tolist()) == ([1], [7])
+    # The source knows owls, but none of its objects is one.
+    with pytest.raises(InputError, match="photos: its classes are not the model's"):
+        match_classes(boxes, ("owl", "cow"), source="photos")
 
 
 def test_numbers_get_names_and_names_an_order():

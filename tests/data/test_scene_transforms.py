@@ -47,6 +47,30 @@ def test_boxes_outside_of_the_crop_are_left_out():
     assert target.in_picture.labels.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("fit", ["stretch", "contain"])
+@pytest.mark.parametrize("scale", [(0.1, 1.0), (1.0, 2.0), (0.5, 0.5), (2.0, 2.0)])
+def test_large_scale_jitter_moves_boxes_and_masks(fit, scale):
+    picture, objects = scene()
+    augment = SceneAugmentSettings(crop="none", scale=scale, colour=0.0, flip=0.0)
+    transform = train_scene_transform(Preprocessing(size=SIZE, fit=fit), augment=augment)
+    sides = []
+    for seed in range(12):
+        seed_generators(seed)
+        sample = transform(picture, with_masks(objects), size=(96, 128), share=0.0)
+        assert sample.image.shape == (3, 96, 128)
+        moved = sample.target.objects
+        for mask, box, label in zip(moved.masks, moved.boxes.tolist(), moved.labels.tolist(), strict=True):
+            if label == 0 and min(box[2] - box[0], box[3] - box[1]) > 6:
+                assert box == pytest.approx(brightest(sample.image), abs=3)
+                sides.append(box[2] - box[0])
+            rows, columns = mask.nonzero(as_tuple=True)
+            if len(rows):
+                assert [int(columns.min()), int(rows.min())] == pytest.approx(box[:2], abs=2)
+    # The white box is 40 of 120 pixels wide, so 128 / 3 pixels of the input at a factor of 1.
+    assert max(sides) <= 128 / 3 * scale[1] + 2
+    assert len({round(side) for side in sides}) > 2 or scale[0] == scale[1]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_random_changes_move_the_boxes_too(seed):
     picture, objects = scene()
@@ -140,7 +164,9 @@ def test_a_batch_keeps_the_objects_of_every_image_and_counts_broken_ones():
     assert collate_scenes([None]).targets == []
 
 
-@pytest.mark.parametrize("wrong", [{"crop": "jitter"}, {"flip": 1.5}, {"zoom_out": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"crop": "jitter"}, {"flip": 1.5}, {"zoom_out": -1}, {"scale": (2.0, 1.0)}, {"scale": (0.0, 1.0)}]
+)
 def test_wrong_settings_are_refused(wrong):
     (name,) = wrong
     with pytest.raises(InputError, match=name):

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from box_files import write_picture, write_yolo
+from box_files import fault_counts, fault_files, write_picture, write_yolo
 from parckit.contract import InputError
+from parckit.data.box_faults import harmful_faults
 from parckit.data.boxes import box_splits, open_boxes
 
 CAT = "0 0.175 0.3 0.25 0.4\n"
@@ -24,8 +25,8 @@ def test_shares_become_pixels_and_pictures_without_file_are_background(tmp_path)
         assert table.targets[0].boxes.numpy() == pytest.approx(np.array([[2, 3, 12, 15], [0, 0, 40, 30]]), abs=1e-5)
         assert table.targets[0].labels.tolist() == [0, 1]
         assert [len(table.targets[index].labels) for index in range(3)] == [2, 0, 0]
-        assert table.faults.files("background") == [str(tmp_path / "images" / "train" / "c.png")]
-        assert table.faults.harmful == ()
+        assert fault_files(table, "background") == [str(tmp_path / "images" / "train" / "c.png")]
+        assert harmful_faults(table.faults) == ()
         assert table.targets[1].boxes.shape == (0, 4)
 
 
@@ -71,7 +72,7 @@ def test_text_files_list_pictures(tmp_path):
     tables = {split: open_boxes(source, split=split) for split in ("train", "val")}
     assert [Path(table.name(0)).stem for table in tables.values()] == ["a", "b"]
     # The labels of c belong to a picture, though to none of the lists.
-    assert tables["train"].faults.counts == {}
+    assert fault_counts(tables["train"]) == {}
 
 
 def test_what_is_held_out_depends_on_names_alone(tmp_path):
@@ -92,7 +93,7 @@ def test_faults(tmp_path):
     orphan.write_text(CAT)
     (tmp_path / "labels" / "train" / "classes.txt").write_text("cat\ndog\n")
     table = open_boxes(str(tmp_path), split="all")
-    assert table.faults.counts == {
+    assert fault_counts(table) == {
         "duplicate": 1,
         "unknown class": 1,
         "wrong unit": 1,
@@ -100,8 +101,8 @@ def test_faults(tmp_path):
         "zero size": 1,
         "no picture": 1,
     }
-    assert table.faults.files("no picture") == [str(orphan)]
-    assert table.faults.files("wrong unit") == [str(tmp_path / "labels" / "train" / "a.txt")]
+    assert fault_files(table, "no picture") == [str(orphan)]
+    assert fault_files(table, "wrong unit") == [str(tmp_path / "labels" / "train" / "a.txt")]
     assert table.targets[0].boxes.numpy() == pytest.approx(np.array([[2, 3, 12, 15], [34, 13.5, 40, 16.5]]), abs=1e-5)
 
 

@@ -1,4 +1,6 @@
+import contextlib
 import multiprocessing
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -6,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from box_files import BCCD, needs_bccd
 from parckit.contract import InputError
-from parckit.data import Objects, Scene
+from parckit.data import BoxTable, Objects, Scene, convert_boxes, open_boxes
 from parckit.measure.detection import DetectionMetric, count_confusion
 from parckit.processing import BoxMasks, BoxPrediction
 
@@ -155,6 +158,60 @@ def test_objects_without_masks_leave_the_boxes():
     assert "segm_map" not in scalars
     with pytest.raises(ValueError, match="predictions: have no masks"):
         mask_scalars((answer([CAT], [0], [0.9]), objects([CAT], [0])))
+
+
+def noisy_answers(table: BoxTable, *, seed: int = 0) -> list[BoxPrediction]:
+    """Return boxes near those of the table, some of a wrong class, and some where there is nothing."""
+    rng = np.random.default_rng(seed)
+    answers = []
+    for index, truth in enumerate(table.targets):
+        boxes, labels = truth.boxes.numpy(), truth.labels.numpy()
+        sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        moved = boxes + rng.normal(0, 0.08, boxes.shape) * sides
+        lost = rng.random(len(boxes)) < 0.2
+        moved[lost] = rng.uniform(0, min(table.size(index)) / 2, (int(lost.sum()), 2)).repeat(2, axis=1)
+        moved[lost, 2:] += 40
+        wrong = rng.integers(0, len(table.labels), len(boxes))
+        answers.append(
+            BoxPrediction(
+                boxes=moved.astype(np.float32),
+                scores=rng.random(len(boxes)).astype(np.float32),
+                labels=np.where(rng.random(len(boxes)) < 0.1, wrong, labels),
+                names=table.labels,
+            )
+        )
+    return answers
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools and numpy 2
+@pytest.mark.parametrize("source", ["digit_scenes:60", pytest.param("bccd", marks=needs_bccd)])
+def test_pycocotools_gives_the_same_numbers_for_every_size(source, tmp_path):
+    coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    if source == "bccd":
+        shutil.unpack_archive(BCCD, tmp_path / "data")
+    else:
+        convert_boxes(source, tmp_path / "data", to="coco")
+    file = tmp_path / "data" / "annotations" / "instances_train.json"
+    table = open_boxes(str(file), split="all")
+    answers = noisy_answers(table)
+    metric = DetectionMetric(len(table.labels))
+    metric.update(answers, [Scene(truth, truth) for truth in table.targets])
+    with contextlib.redirect_stdout(None):
+        index = coco.COCO(str(file))
+        number_of = {image["file_name"]: number for number, image in index.imgs.items()}
+        rows = [
+            [number_of[table.pictures.file_name(picture)], *box[:2], *(box[2:] - box[:2]), score, label + 1]
+            for picture, entry in enumerate(answers)
+            for box, score, label in zip(entry.boxes, entry.scores, entry.labels, strict=True)
+        ]
+        reference = evaluation.COCOeval(index, index.loadRes(np.array(rows, np.float64)), "bbox")
+        reference.evaluate()
+        reference.accumulate()
+        reference.summarize()
+    names = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large")
+    scalars = metric.compute()
+    # Both compute in float64; only torchmetrics' results are rounded to float32.
+    assert [scalars.get(name, -100.0) for name in names] == pytest.approx(list(100 * reference.stats[:6]), abs=1e-4)
 
 
 def _share_of_pictures(process: int, share: list[int], file: str, results: dict) -> None:

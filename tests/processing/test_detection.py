@@ -14,8 +14,6 @@ from parckit.processing import (
     make_decoder,
     map_points,
     suppress,
-    to_centres,
-    to_corners,
 )
 
 NAMES = ("cat", "dog", "owl")
@@ -44,11 +42,6 @@ def test_overlap_is_torchvisions_and_nothing_of_empty_boxes():
     np.testing.assert_allclose(box_iou(first, second), expected, rtol=1e-5)  # a few float32 roundings
     empty = np.array([[1, 1, 1, 1]], np.float32)
     assert box_iou(empty, empty).tolist() == [[0]]
-
-
-def test_corners_and_centres_are_inverse():
-    boxes = random_boxes(9)
-    np.testing.assert_allclose(to_corners(to_centres(boxes)), boxes, rtol=1e-5)
 
 
 def test_points_are_the_centres_of_positions():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.transforms import v2
 
 from parckit.contract import InputError, InputSpec, Preprocessing
@@ -121,6 +122,16 @@ def test_boxes_end_at_the_pictures_borders():
     _, geometry = preprocess(noise(50, 100), Preprocessing(size=(64, 64), fit="contain"))
     boxes = geometry.boxes_to_picture(np.array([[-5.0, 0.0, 70.0, 64.0]]))
     np.testing.assert_array_equal(boxes, [[0, 0, 100, 50]])
+
+
+@pytest.mark.parametrize("size", [(480, 640), (427, 640), (300, 900), (1200, 1600), (500, 500)])
+def test_contain_is_the_papers_resize_by_the_shortest_side_for_landscape_pictures(size):
+    reference = GeneralizedRCNNTransform(min_size=800, max_size=1333, image_mean=[0.0], image_std=[1.0])
+    resized, _ = reference.resize(torch.zeros(3, *size), None)
+    _, geometry = preprocess(noise(*size), Preprocessing(size=(800, 1333), fit="contain"))
+    inner = [scale * side for scale, side in zip(geometry.scale, size, strict=True)]
+    # Both sides are rounded down to whole pixels, from numbers that differ in the last bit.
+    assert inner == pytest.approx(resized.shape[-2:], abs=1)
 
 
 def test_contain_pads_with_its_colour_and_keeps_the_aspect():

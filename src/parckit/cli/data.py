@@ -1,4 +1,4 @@
-"""`parckit data`: pack, check, lay out and convert images before training on them."""
+"""`parckit data`: pack, check, lay out and convert images before training on them, and fit prior boxes to them."""
 
 import sys
 from collections import Counter
@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import PositiveInt
 
 from parckit.cli.data_convert import convert, convert_parser
+from parckit.cli.data_priors import priors, priors_parser
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError, Task, check_place
@@ -61,11 +62,12 @@ def _check_parser() -> Parser:
     parser.add_argument("--task", type=Task, default="classify", help=task)
     smallest = "report images whose shorter side has fewer pixels as tiny"
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
-    parser.add_argument("--threads", type=Threads, default=usable_cores(), help="number of files read at once")
+    threads = "number of files read at once; null: one for each core"
+    parser.add_argument("--threads", type=Threads | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
     model = "a classifier of these classes: also list the images whose class it doubts most"
     parser.add_argument("--model", type=Path | None, default=None, help=model)
-    doubtful = "number of images whose class is doubted that are listed"
-    parser.add_argument("--doubtful", type=PositiveInt, default=_DOUBTFUL, help=doubtful)
+    doubtful = f"number of images whose class is doubted that are listed; null: {_DOUBTFUL}"
+    parser.add_argument("--doubtful", type=PositiveInt | None, default=None, help=doubtful)  # pyright: ignore[reportOperatorIssue]
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
 
@@ -143,9 +145,12 @@ def _check(args: Namespace) -> None:
 
 def _check_objects(args: Namespace) -> _Checked:
     """Check boxes and the headers of their pictures."""
-    if args.model is not None or len(args.source) > 1:
-        raise InputError("data check --task detect: takes one source, and no --model")
-    report = check_boxes(args.source[0])
+    if len(args.source) > 1:
+        raise InputError("data check --task detect: takes one source")
+    for option in ("model", "doubtful", "threads"):
+        if args[option] is not None:
+            raise InputError(f"--{option} {args[option]}: data check --task detect has no such option")
+    report = check_boxes(args.source[0], smallest=args.smallest)
     return _Checked(list(report.lines), list(report.problems), report.pictures)
 
 
@@ -155,7 +160,8 @@ def _check_images(args: Namespace) -> _Checked:
 
     checklist = list_members(args.source, open_table=evaluator_of(args.task).open_table)
     members = checklist.members
-    inspected = track(inspect(members, threads=args.threads), description="checking", total=len(members))
+    inspected = inspect(members, threads=args.threads or usable_cores())
+    inspected = track(inspected, description="checking", total=len(members))
     images = [inspection for inspection in inspected if inspection is not None]
     if not images:
         raise InputError(f"{name_source(args.source)}: none of its {len(members)} files is an image")
@@ -174,8 +180,8 @@ def _doubtful(args: Namespace) -> list[Finding]:
     doubts = find_doubts(
         args.model,
         args.source if len(args.source) > 1 else args.source[0],
-        most=args.doubtful,
-        threads=args.threads,
+        most=args.doubtful or _DOUBTFUL,
+        threads=args.threads or usable_cores(),
         track=partial(track, description="asking the network"),
     )
     return [
@@ -204,4 +210,5 @@ _ACTIONS: Mapping[str, tuple[Callable[[], Parser], Callable[[Namespace], None]]]
     "check": (_check_parser, _check),
     "imagenet": (_imagenet_parser, _imagenet),
     "convert": (convert_parser, convert),
+    "priors": (priors_parser, priors),
 }

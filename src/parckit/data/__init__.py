@@ -1,10 +1,10 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
 from parckit.data.box_checking import BoxReport, check_boxes
-from parckit.data.box_faults import BoxFault, BoxFaults, describe_faults
+from parckit.data.box_faults import BoxFault, OnBoxFault, describe_faults
 from parckit.data.box_records import BoxFormat
 from parckit.data.box_table import BoxTable
-from parckit.data.boxes import OnBoxFault, box_splits, open_box_table, open_boxes
+from parckit.data.boxes import box_splits, open_box_table, open_boxes
 from parckit.data.converting import convert_boxes
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.limits import check_broken, check_loading
@@ -25,7 +25,6 @@ __all__ = [
     "Batch",
     "BatchShape",
     "BoxFault",
-    "BoxFaults",
     "BoxFormat",
     "BoxReport",
     "BoxTable",

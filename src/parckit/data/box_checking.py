@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,8 @@ from numpy.typing import NDArray
 from parckit.contract import InputError, printable
 from parckit.data.box_faults import BoxFault, describe_faults
 from parckit.data.box_table import BoxTable, StoredBoxes
-from parckit.data.boxes import box_splits, read_boxes
-from parckit.data.checking import Finding
+from parckit.data.boxes import read_splits
+from parckit.data.checking import SMALLEST, Finding
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""
@@ -31,8 +32,12 @@ class BoxReport:
     pictures: int
 
 
-def check_boxes(source: str) -> BoxReport:
+def check_boxes(source: str, *, smallest: int = SMALLEST) -> BoxReport:
     """Check all splits of a source. Pictures are not decoded: only their headers are read.
+
+    Args:
+        source: the source.
+        smallest: report pictures whose shorter side has fewer pixels as tiny.
 
     Raises:
         InputError: if the source is of no accepted kind, or none of its splits can be used.
@@ -42,16 +47,18 @@ def check_boxes(source: str) -> BoxReport:
     entries: list[BoxFault] = []
     split_of: dict[str, str] = {}
     count = 0
-    for split in box_splits(source):
+    for split, read in read_splits(source).items():
         try:
-            table = read_boxes(source, split=split, masks=None)
+            table = read(None)
         except InputError as error:
             problems.append(Finding(path=Path(source), problem="refused", detail=str(error)))
             continue
-        lines += [f"{split}: {_count(table)}", f"{split}: {_describe_sizes(table)}"]
-        entries += table.faults.entries
+        columns = _columns(table)
+        lines += [f"{split}: {_count(table, columns)}", f"{split}: {_describe_sizes(columns)}"]
+        entries += table.faults
         problems += _across_splits(table, split=split, split_of=split_of)
-        problems += _empty_classes(table, source=source) if split == "train" else []
+        problems += _tiny(table, smallest=smallest)
+        problems += _empty_classes(table, columns, source=source) if split == "train" else []
         count += len(table.targets)
     if not lines:
         raise InputError(problems[0].detail)
@@ -65,35 +72,55 @@ def check_boxes(source: str) -> BoxReport:
     return BoxReport(lines=tuple(lines), problems=tuple(problems), pictures=count)
 
 
-def _count(table: BoxTable) -> str:
+class _Columns(NamedTuple):
+    """The objects of a table, without those that nobody has to find.
+
+    Attributes:
+        boxes: (left, top, right, bottom), pixels.
+        per_class: number of objects of every class.
+        per_picture: number of objects of every picture.
+        ignored: number of objects that nobody has to find.
+    """
+
+    boxes: NDArray[np.float32]
+    per_class: list[int]
+    per_picture: NDArray[np.int64]
+    ignored: int
+
+
+def _columns(table: BoxTable) -> _Columns:
+    """Return the objects of a table. `digit_scenes` has to draw its pictures for that, so call it once."""
+    targets = table.targets
+    if isinstance(targets, StoredBoxes):
+        boxes, labels, crowd = targets.boxes, targets.labels, targets.crowd
+        pictures = np.repeat(np.arange(len(targets)), np.diff(targets.starts))
+    else:
+        objects = [targets[index] for index in range(len(targets))]
+        boxes = np.concatenate([entry.boxes.numpy() for entry in objects])
+        labels = np.concatenate([entry.labels.numpy() for entry in objects])
+        crowd = np.concatenate([entry.crowd.numpy() for entry in objects])
+        pictures = np.repeat(np.arange(len(targets)), [len(entry.labels) for entry in objects])
+    return _Columns(
+        boxes=boxes[~crowd],
+        per_class=np.bincount(labels[~crowd], minlength=len(table.labels)).tolist(),
+        per_picture=np.bincount(pictures[~crowd], minlength=len(targets)),
+        ignored=int(crowd.sum()),
+    )
+
+
+def _count(table: BoxTable, columns: _Columns) -> str:
     """Return the number of pictures and boxes, the part of the source and the boxes of the classes."""
-    counts = class_counts(table)
+    counts = columns.per_class
     if len(counts) <= _MOST_CLASSES:
         spread = ", ".join(f"{label} {count}" for label, count in zip(table.labels, counts, strict=True))
     else:
         spread = f"{min(counts)} to {max(counts)} per class"
-    return f"{len(table.targets)} pictures, {sum(counts)} boxes, {table.served} ({printable(spread)})"
+    ignored = f"; {columns.ignored} crowds or difficult ones are not counted" if columns.ignored else ""
+    return f"{len(table.targets)} pictures, {sum(counts)} boxes, {table.served} ({printable(spread)}){ignored}"
 
 
-def class_counts(table: BoxTable) -> list[int]:
-    """Return the number of boxes of every class. `digit_scenes` has to draw its pictures for that."""
-    labels = _columns(table)[1]
-    return np.bincount(labels, minlength=len(table.labels)).tolist()
-
-
-def _columns(table: BoxTable) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return boxes and class indices of all pictures, and the number of objects of every picture."""
-    targets = table.targets
-    if isinstance(targets, StoredBoxes):
-        return targets.boxes, targets.labels, np.diff(targets.starts)
-    objects = [targets[index] for index in range(len(targets))]
-    boxes = np.concatenate([entry.boxes.numpy() for entry in objects])
-    labels = np.concatenate([entry.labels.numpy() for entry in objects])
-    return boxes, labels, np.array([len(entry.labels) for entry in objects])
-
-
-def _describe_sizes(table: BoxTable) -> str:
-    boxes, _, numbers = _columns(table)
+def _describe_sizes(columns: _Columns) -> str:
+    boxes, numbers = columns.boxes, columns.per_picture
     if not len(boxes):
         return "no boxes"
     sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
@@ -116,8 +143,17 @@ def _across_splits(table: BoxTable, *, split: str, split_of: dict[str, str]) -> 
     return problems
 
 
-def _empty_classes(table: BoxTable, *, source: str) -> list[Finding]:
-    counts = zip(table.labels, class_counts(table), strict=True)
+def _tiny(table: BoxTable, *, smallest: int) -> list[Finding]:
+    sides = ((index, min(table.size(index))) for index in range(len(table.targets)))
+    return [
+        Finding(path=Path(table.name(index)), problem="tiny", detail=f"shorter side of {side} pixels")
+        for index, side in sides
+        if side < smallest
+    ]
+
+
+def _empty_classes(table: BoxTable, columns: _Columns, *, source: str) -> list[Finding]:
+    counts = zip(table.labels, columns.per_class, strict=True)
     empty = [label for label, count in counts if not count]
     return [
         Finding(path=Path(source), problem="empty class", detail=f"train has no box of {label!r}") for label in empty

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError
-from parckit.data.box_faults import DUPLICATE_IOU, NEAR_DUPLICATE_IOU, BoxFault, BoxFaults, FaultKind
+from parckit.data.box_faults import DUPLICATE_IOU, NEAR_DUPLICATE_IOU, BoxFault, FaultKind
 from parckit.data.box_records import BoxRecords, select_pictures
 from parckit.data.duplicates import find_overlaps, find_repeated
 from parckit.data.headers import Header, read_headers
@@ -32,15 +33,16 @@ class CleanBoxes:
         pictures: index of the picture of every box, ascending.
         boxes: (left, top, right, bottom), pixels of the upright picture.
         classes: class index of every box.
-        crowd: whether a box stands for many objects.
+        crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks before they are turned; None if they are not wanted.
+        areas: pixels of the objects; None if the source does not give them.
         faults: everything that was wrong.
 
     Shape:
         sizes: (P, 2)
         orientations: (P,)
         boxes: (N, 4)
-        pictures, classes, crowd: (N,)
+        pictures, classes, crowd, areas: (N,)
     """
 
     paths: list[str]
@@ -51,7 +53,8 @@ class CleanBoxes:
     classes: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     segments: list[Segment] | None
-    faults: BoxFaults
+    areas: NDArray[np.float32] | None
+    faults: tuple[BoxFault, ...]
 
 
 def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
@@ -95,7 +98,8 @@ def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
         classes=records.classes[sound],
         crowd=records.crowd[sound],
         segments=None if segments is None else [segments[index] for index in sound.tolist()],
-        faults=BoxFaults(entries=tuple(sorted(faults, key=lambda fault: fault.kind))),
+        areas=None if records.areas is None else _areas(records.areas[sound], rounded[sound]),
+        faults=tuple(sorted(faults, key=lambda fault: fault.kind)),
     )
 
 
@@ -103,8 +107,9 @@ def _refuse_unusable(records: BoxRecords) -> None:
     """Refuse boxes that are no numbers, and a file whose boxes all have the wrong unit."""
     broken = np.flatnonzero(~np.isfinite(records.boxes).all(axis=1))
     if broken.size:
-        file = records.label_files[int(records.pictures[broken[0]])]
-        raise InputError(f"{file}: a box has the coordinates {records.boxes[broken[0]].tolist()}; all must be finite")
+        file, box = records.label_files[int(records.pictures[broken[0]])], int(broken[0])
+        subject = "a box" if records.marks is None else f"{records.marks[box]}: the box"
+        raise InputError(f"{file}: {subject} has the coordinates {records.boxes[box].tolist()}; all must be finite")
     if len(records.boxes) and not records.is_relative and records.boxes.max() <= 1:
         raise InputError(
             f"{records.origin}: all coordinates of boxes are at most 1, as shares of the picture are; needs pixels"
@@ -118,12 +123,12 @@ def _readable(records: BoxRecords, headers: Sequence[Header], *, faults: list[Bo
         path, declared = records.paths[index], tuple(records.sizes[index].tolist())
         stored = (header.width, header.height)
         if header.problem == "missing":
-            faults.append(BoxFault("missing picture", records.label_files[index], f"{path} does not exist"))
+            faults.append(_fault("missing picture", records, f"{path} does not exist", picture=index))
         elif header.problem:
             faults.append(BoxFault("broken picture", path, header.problem))
         elif all(declared) and declared not in (stored, upright_size(*stored, orientation=header.orientation)):
-            detail = f"says {_size(declared)}, but the picture has {_size(stored)} pixels"
-            faults.append(BoxFault("wrong size", records.label_files[index], detail))
+            detail = f"the labels say {_size(declared)}, but the picture has {_size(stored)} pixels"
+            faults.append(_fault("wrong size", records, detail, picture=index))
         else:
             kept.append(index)
     return kept
@@ -191,7 +196,7 @@ def _check_masks(
         checked.append(result.segment)
         if result.problem:
             is_sound[index] &= result.segment is not None
-            faults.append(_fault("bad mask", records, index, result.problem))
+            faults.append(_fault("bad mask", records, result.problem, box=index))
     return checked
 
 
@@ -222,7 +227,7 @@ def _cut(
     for kind, is_faulty in kinds:
         for index in np.flatnonzero(is_faulty & is_sound).tolist():
             where = f"{_words(boxes[index])} in {_size(upright[records.pictures[index]].tolist())} pixels"
-            faults.append(_fault(kind, records, index, where))
+            faults.append(_fault(kind, records, where, box=index))
     is_sound &= ~is_empty & ~is_share & ~is_outside
     return rounded
 
@@ -237,7 +242,7 @@ def _drop_duplicates(
     originals = compared[find_repeated(boxes[compared], groups=keys[compared])]
     for original, index in zip(originals.tolist(), compared.tolist(), strict=True):
         if original != index:
-            faults.append(_fault("duplicate", records, index, f"{_words(boxes[original])}, twice"))
+            faults.append(_fault("duplicate", records, f"{_words(boxes[original])}, twice", box=index))
             is_sound[index] = False
     compared = compared[originals == compared]
     for overlap in find_overlaps(boxes[compared], groups=keys[compared], smallest_iou=NEAR_DUPLICATE_IOU):
@@ -246,18 +251,31 @@ def _drop_duplicates(
             continue
         is_same = overlap.iou > DUPLICATE_IOU
         detail = f"{_words(boxes[first])} and {_words(boxes[second])}, IoU {overlap.iou:.2f}"
-        faults.append(_fault("duplicate" if is_same else "near duplicate", records, second, detail))
+        faults.append(_fault("duplicate" if is_same else "near duplicate", records, detail, box=second))
         is_sound[second] &= not is_same
+
+
+def _areas(areas: NDArray[np.float64], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the areas of objects; that of the box where the file gives none."""
+    return np.where(np.isnan(areas), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), areas).astype(np.float32)
 
 
 def _is_empty(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
     return (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
 
 
-def _fault(kind: FaultKind, records: BoxRecords, index: int, detail: str) -> BoxFault:
-    """Return a fault of box `index`."""
-    label = records.labels[int(records.classes[index])]
-    return BoxFault(kind, records.label_files[int(records.pictures[index])], f"{label}: {detail}")
+def _fault(kind: FaultKind, records: BoxRecords, detail: str, *, picture: int = -1, box: int | None = None) -> BoxFault:
+    """Return a fault of a picture, or of a box."""
+    where = ""
+    if box is not None:
+        picture = int(records.pictures[box])
+        detail = f"{records.labels[int(records.classes[box])]}: {detail}"
+        where = "" if records.marks is None else f", {records.marks[box]}"
+    file = records.label_files[picture]
+    if records.marks is None:
+        return BoxFault(kind, file, detail)
+    # The name of a file with the labels of all pictures would not help.
+    return BoxFault(kind, records.paths[picture], f"{detail} ({Path(file).name}{where})")
 
 
 def _words(box: Iterable[float]) -> str:

@@ -1,12 +1,12 @@
 """What can be wrong with the boxes of a source: a record that counts the faults and names their files."""
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from parckit.contract import printable
+from parckit.contract import InputError, printable
 
 FaultKind = Literal[
     "zero size",
@@ -24,7 +24,11 @@ FaultKind = Literal[
     "no picture",
     "background",
     "unclear turn",
+    "in two splits",
 ]
+
+OnBoxFault = Literal["drop", "raise"]
+"""What happens to faulty boxes."""
 
 CONSEQUENCES: Mapping[FaultKind, str] = {
     "zero size": "the box is dropped",
@@ -42,6 +46,7 @@ CONSEQUENCES: Mapping[FaultKind, str] = {
     "no picture": "the boxes are left out",
     "background": "the picture stays, without objects",
     "unclear turn": "the boxes stay as they are",
+    "in two splits": "the picture is taken once, from the first of them",
 }
 """Kind of fault -> what happens if faulty boxes are dropped."""
 
@@ -54,6 +59,8 @@ DUPLICATE_IOU = 0.95
 NEAR_DUPLICATE_IOU = 0.8
 """Two boxes of a class whose IoU is larger probably show one object, such as a box that was shifted by 2 pixels. In
 crowded pictures they may show two objects, so both stay."""
+
+_log = logging.getLogger(__name__)
 
 _FEW = 3
 """Number of files in a line before "..."."""
@@ -73,29 +80,25 @@ class BoxFault(NamedTuple):
     detail: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BoxFaults:
-    """The faults of a split.
+def harmful_faults(entries: Iterable[BoxFault]) -> tuple[BoxFault, ...]:
+    """Return the faults that change what is read."""
+    return tuple(entry for entry in entries if entry.kind not in HARMLESS)
 
-    Attributes:
-        entries: all faults, kind by kind.
+
+def tell_faults(entries: Iterable[BoxFault], *, source: str, on_box_fault: OnBoxFault) -> None:
+    """Warn of the faults of a source that change what is read, or refuse it.
+
+    Raises:
+        InputError: naming the first fault, if `on_box_fault` is `"raise"`.
     """
-
-    entries: tuple[BoxFault, ...] = ()
-
-    @property
-    def counts(self) -> dict[FaultKind, int]:
-        """Return the number of faults of every kind that occurs."""
-        return dict(Counter(entry.kind for entry in self.entries))
-
-    @property
-    def harmful(self) -> tuple[BoxFault, ...]:
-        """Return the faults that change what is read."""
-        return tuple(entry for entry in self.entries if entry.kind not in HARMLESS)
-
-    def files(self, kind: FaultKind) -> list[str]:
-        """Return the files with faults of a kind, in order. A file with several of them comes several times."""
-        return [entry.file for entry in self.entries if entry.kind == kind]
+    harmful = harmful_faults(entries)
+    if harmful and on_box_fault == "raise":
+        first = harmful[0]
+        raise InputError(
+            f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
+        )
+    if harmful:
+        _log.warning("%s: dropped, cut or left out: %s", source, describe_faults(harmful))
 
 
 def describe_faults(entries: tuple[BoxFault, ...]) -> str:

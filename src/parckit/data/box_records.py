@@ -1,7 +1,7 @@
 """The boxes of a split as the file of a format gives them, before anything is checked."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -38,20 +38,22 @@ class BoxRecords:
         labels: class names by index.
         names: different names of the pictures; they decide what is held out.
         paths: files of the pictures; they may be missing.
-        label_files: the file that a fault of a picture's box names.
+        label_files: the file with the labels of every picture.
         sizes: width and height of the pictures as the file declares them; 0 if it does not.
         pictures: index of the picture of every box, ascending.
         boxes: (left, top, right, bottom) in pixels, or in shares of the upright picture.
         classes: class index of every box.
-        crowd: whether a box stands for many objects.
+        crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks; None if the format has none.
+        areas: pixels of the objects as the file gives them, NaN where it does not; None if the format has none.
         is_relative: whether boxes and masks are in shares of the upright picture.
+        marks: where a file with the labels of many pictures has a box, in words; None if every picture has a file.
         faults: what the reader met.
 
     Shape:
         sizes: (P, 2)
         boxes: (N, 4)
-        pictures, classes, crowd: (N,)
+        pictures, classes, crowd, areas: (N,)
     """
 
     origin: str
@@ -65,7 +67,9 @@ class BoxRecords:
     classes: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     segments: Sequence[Segment | None] | None = None
+    areas: NDArray[np.float64] | None = None
     is_relative: bool = False
+    marks: Sequence[str] | None = None
     faults: list[NotedFault] = field(default_factory=list[NotedFault])
 
 
@@ -92,6 +96,18 @@ def list_files(folder: Path, *, ending: str) -> list[Path]:
     return [folder / name for name in names if name.lower().endswith(ending)]
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file.
+
+    Raises:
+        InputError: if it cannot be read as UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
+
+
 def select_pictures(records: BoxRecords, kept: Collection[int]) -> BoxRecords:
     """Return some of the pictures, with their boxes and faults. Faults that belong to no picture stay."""
     indices = sorted(kept)
@@ -115,17 +131,39 @@ def select_pictures(records: BoxRecords, kept: Collection[int]) -> BoxRecords:
         classes=records.classes[boxes],
         crowd=records.crowd[boxes],
         segments=None if records.segments is None else [records.segments[index] for index in boxes.tolist()],
+        areas=None if records.areas is None else records.areas[boxes],
         is_relative=records.is_relative,
+        marks=None if records.marks is None else [records.marks[int(index)] for index in boxes],
         faults=faults,
     )
 
 
 def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
-    """Return the pictures of several splits of a source. Classes are joined by their names."""
+    """Return the pictures of several splits of a source. Classes are joined by their names.
+
+    A picture that is in two splits comes once, with the boxes of the first.
+    """
+    known: set[str] = set()
+    unique: list[BoxRecords] = []
+    repeated: list[NotedFault] = []
+    for part in parts:
+        again = [index for index, path in enumerate(part.paths) if path in known]
+        for index in again:
+            detail = f"{part.origin} lists it again"
+            repeated.append(NotedFault(None, BoxFault("in two splits", part.paths[index], detail)))
+        unique.append(select_pictures(part, {*range(len(part.paths))}.difference(again)) if again else part)
+        known.update(part.paths)
+    joined = _concatenate(unique, origin=origin)
+    return replace(joined, faults=joined.faults + repeated)
+
+
+def _concatenate(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
     labels = tuple(dict.fromkeys(label for part in parts for label in part.labels))
     index_of = {label: index for index, label in enumerate(labels)}
     starts = np.cumsum([0, *(len(part.names) for part in parts)]).tolist()
     classes = [np.array([index_of[label] for label in part.labels], dtype=np.int64)[part.classes] for part in parts]
+    # The parts are of one format, so all of them have areas, or none has.
+    areas = [part.areas for part in parts if part.areas is not None]
     segments = [segment for part in parts for segment in part.segments or [None] * len(part.boxes)]
     return BoxRecords(
         origin=origin,
@@ -139,7 +177,9 @@ def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
         classes=np.concatenate(classes),
         crowd=np.concatenate([part.crowd for part in parts]),
         segments=None if all(part.segments is None for part in parts) else segments,
+        areas=np.concatenate(areas) if areas else None,
         is_relative=parts[0].is_relative,
+        marks=[mark for part in parts for mark in part.marks or ()] or None,
         faults=[
             NotedFault(None if noted.picture is None else noted.picture + start, noted.fault)
             for part, start in zip(parts, starts[:-1], strict=True)

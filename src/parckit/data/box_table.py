@@ -10,20 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.contract import InputError
-from parckit.data.box_faults import BoxFaults
+from parckit.data.box_faults import BoxFault
 from parckit.data.objects import Objects
 from parckit.data.segments import Segments, decode_segment
+from parckit.data.targets import ObjectTargets
 from parckit.data.turning import SWAPPING, turn_pixels
 from parckit.processing import LeftOut, load_image
-
-
-class BoxTargets(Protocol):
-    """The objects of all pictures, by index."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Objects: ...
 
 
 class BoxPictures(Protocol):
@@ -85,8 +77,9 @@ class StoredBoxes:
         starts: where the objects of every picture begin, and where the last ones end.
         boxes: (left, top, right, bottom), pixels of the upright picture.
         labels: class indices.
-        crowd: whether a box stands for many objects.
+        crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks before they are turned; None if they are not wanted.
+        areas: pixels of the objects; None if the source does not give them.
         orientations: EXIF orientation by which the masks of a picture have to be turned.
     """
 
@@ -96,17 +89,14 @@ class StoredBoxes:
     labels: NDArray[np.int64]
     crowd: NDArray[np.bool_]
     segments: Segments | None
+    areas: NDArray[np.float32] | None
     orientations: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def __getitem__(self, index: int, /) -> Objects:
-        """Return the objects of picture `index`.
-
-        Raises:
-            InputError: if a mask is broken.
-        """
+        """Return the objects of picture `index`."""
         index = range(len(self))[index]
         start, end = self.starts[index], self.starts[index + 1]
         return Objects(
@@ -114,10 +104,11 @@ class StoredBoxes:
             labels=torch.tensor(self.labels[start:end]),
             crowd=torch.tensor(self.crowd[start:end]),
             masks=None if self.segments is None else torch.tensor(self._masks(self.segments, index)),
+            areas=None if self.areas is None else torch.tensor(self.areas[start:end]),
         )
 
     def count_objects(self, *, classes: int) -> NDArray[np.int64]:
-        """Return the number of objects of every class, without crowds."""
+        """Return the number of objects of every class, without those that nobody has to find."""
         return np.bincount(self.labels[~self.crowd], minlength=classes)
 
     def _masks(self, segments: Segments, index: int) -> NDArray[np.bool_]:
@@ -126,10 +117,7 @@ class StoredBoxes:
         if orientation in SWAPPING:
             width, height = height, width
         numbers = range(int(self.starts[index]), int(self.starts[index + 1]))
-        try:
-            masks = [decode_segment(segments[number], width=width, height=height) for number in numbers]
-        except ValueError as error:
-            raise InputError(f"{self.files.name(index)}: {error}") from error
+        masks = [decode_segment(segments[number], width=width, height=height) for number in numbers]
         stacked = np.stack(masks) if masks else np.zeros((0, height, width), dtype=np.bool_)
         # A tensor cannot have the negative strides of a mirrored array.
         return np.ascontiguousarray(turn_pixels(stacked, orientation=orientation))
@@ -150,9 +138,9 @@ class BoxTable:
 
     labels: tuple[str, ...]
     served: str
-    targets: BoxTargets
+    targets: ObjectTargets
     pictures: BoxPictures
-    faults: BoxFaults = BoxFaults()  # noqa: RUF009 - frozen
+    faults: tuple[BoxFault, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
     def name(self, index: int) -> str:

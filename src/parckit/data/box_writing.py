@@ -34,9 +34,9 @@ class PlainPicture:
         size: width and height of the upright picture, pixels.
         boxes: (left, top, right, bottom), pixels.
         labels: class indices.
-        crowd: whether a box stands for many objects.
+        crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks; empty if there are none.
-        areas: area of every mask, pixels; empty if there are none.
+        areas: pixels of every object; empty if only those of the boxes are known.
 
     Shape:
         boxes: (N, 4)

@@ -4,17 +4,19 @@
 lowest hashes are held out, a tenth of them.
 """
 
-import logging
 import os
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from parckit.contract import InputError
 from parckit.data.box_cleaning import CleanBoxes, clean_boxes
-from parckit.data.box_faults import CONSEQUENCES, describe_faults
+from parckit.data.box_faults import OnBoxFault, describe_faults, harmful_faults, tell_faults
 from parckit.data.box_records import BoxLayout, BoxRecords, join_records, select_pictures
 from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.coco import find_coco, find_coco_file
@@ -26,16 +28,12 @@ from parckit.data.splits import NAMED, Named, Part, Split, part_of, resolve_spli
 from parckit.data.voc import find_voc
 from parckit.data.yolo import find_yolo, find_yolo_file
 
-OnBoxFault = Literal["drop", "raise"]
-
 _SCENES = re.compile(r"digit_scenes(?::(\d{1,9}))?")
 
 _ACCEPTED = (
     "accepted are 'digit_scenes', a COCO .json file, a folder with such files, a Pascal VOC folder, and a YOLO"
     " data.yaml or its folder"
 )
-
-_log = logging.getLogger(__name__)
 
 
 def open_boxes(source: str, *, split: Split, masks: bool | None = False, on_box_fault: OnBoxFault = "drop") -> BoxTable:
@@ -57,35 +55,36 @@ def open_boxes(source: str, *, split: Split, masks: bool | None = False, on_box_
     if on_box_fault not in get_args(OnBoxFault):
         raise InputError(f"on_box_fault={on_box_fault!r}: choose from {get_args(OnBoxFault)}")
     table = read_boxes(source, split=split, masks=masks)
-    if harmful := table.faults.harmful:
-        first = harmful[0]
-        if on_box_fault == "raise":
-            raise InputError(
-                f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
-            )
-        _log.warning("%s, %s: dropped, cut or left out: %s", source, table.served, describe_faults(harmful))
+    tell_faults(table.faults, source=f"{source}, {table.served}", on_box_fault=on_box_fault)
     return table
 
 
-def open_box_table(source: Source, *, split: Split, masks: bool | None = False) -> Table:
-    """Open a split of pictures with boxes, as `open_boxes` does.
+def open_box_table(
+    source: Source, *, split: Split, masks: bool | None = False, on_box_fault: OnBoxFault = "drop"
+) -> Table:
+    """Open a split of pictures with boxes, as `open_boxes` does, for training or evaluation.
 
     Raises:
-        InputError: as `open_boxes`, or if there are several sources.
+        InputError: as `open_boxes`, or if there are several sources, or no picture has an object.
     """
     (first, *others) = [source] if isinstance(source, str) else source
     if others:
         raise InputError(f"source: has {1 + len(others)} entries; boxes come from one source")
-    return open_boxes(first, split=split, masks=masks)
+    table = open_boxes(first, split=split, masks=masks, on_box_fault=on_box_fault)
+    counts = table.targets.count_objects(classes=len(table.labels))
+    if counts is not None and not counts.any():
+        raise InputError(f"{first}, {table.served}: none of its {len(table.targets)} pictures has an object")
+    return table
 
 
-def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
+def read_boxes(source: str, *, split: Split, masks: bool | None, layout: BoxLayout | None = None) -> BoxTable:
     """Open a split as `open_boxes` does, but tell nobody about faults.
 
     Args:
         source: the source.
         split: the split.
         masks: whether masks are wanted; None takes them if every object has one.
+        layout: where the source keeps what; None finds it out.
 
     Raises:
         InputError: as `open_boxes`.
@@ -96,15 +95,7 @@ def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
         count = _scene_count(source)
         scenes = make_digit_scenes(split=split, count=count, masks=masks is not False)
         return BoxTable(labels=LABELS, served=split, targets=scenes, pictures=scenes)
-    layout = find_layout(source)
-    if split == "all":
-        records = join_records([layout.read(name) for name in layout.present], origin=source)
-        served = split
-    else:
-        resolved = resolve_split(split, present=layout.present, source=source)
-        records = layout.read(resolved.name)
-        served = str(resolved)
-        records = _take(records, part=resolved.part, source=source)
+    records, served = _read(source, split=split, layout=layout or find_layout(source))
     if not records.names:
         raise InputError(f"{records.origin}: lists no pictures")
     wants_masks = bool(records.segments) and all(records.segments or ()) if masks is None else masks
@@ -112,8 +103,28 @@ def read_boxes(source: str, *, split: Split, masks: bool | None) -> BoxTable:
         mask_functions()  # a missing package is told now, not after the first epoch
     boxes = clean_boxes(records, masks=wants_masks)
     if not boxes.paths:
-        raise InputError(f"{records.origin}: no picture can be used: {describe_faults(boxes.faults.harmful)}")
+        raise InputError(f"{records.origin}: no picture can be used: {describe_faults(harmful_faults(boxes.faults))}")
     return _table(boxes, labels=records.labels, served=served)
+
+
+def read_splits(source: str) -> dict[Named, Callable[[bool | None], BoxTable]]:
+    """Return every split of a source and a function that reads it; see `read_boxes`, whose argument `masks` it takes.
+
+    The splits are those of the source, and `val` if a part of `train` serves as it. The files are looked for once, and
+    read once if they serve as two splits.
+
+    Raises:
+        InputError: if the source is of no accepted kind.
+    """
+    layout = None if is_digit_scenes(source) else find_layout(source)
+    present = NAMED
+    if layout is not None:
+        layout, present = replace(layout, read=cache(layout.read)), layout.present
+
+    def reader(split: Named) -> Callable[[bool | None], BoxTable]:
+        return lambda masks: read_boxes(source, split=split, masks=masks, layout=layout)
+
+    return {name: reader(name) for name in NAMED if name in present or (name == "val" and "train" in present)}
 
 
 def box_splits(source: str) -> tuple[Named, ...]:
@@ -122,8 +133,15 @@ def box_splits(source: str) -> tuple[Named, ...]:
     Raises:
         InputError: if the source is of no accepted kind.
     """
-    present = NAMED if is_digit_scenes(source) else find_layout(source).present
-    return tuple(name for name in NAMED if name in present or (name == "val" and "train" in present))
+    return tuple(read_splits(source))
+
+
+def _read(source: str, *, split: Split, layout: BoxLayout) -> tuple[BoxRecords, str]:
+    """Return the pictures of a split as its files give them, and which part of the source they are."""
+    if split == "all":
+        return join_records([layout.read(name) for name in layout.present], origin=source), split
+    resolved = resolve_split(split, present=layout.present, source=source)
+    return _take(layout.read(resolved.name), part=resolved.part, source=source), str(resolved)
 
 
 def is_digit_scenes(source: str) -> bool:
@@ -171,9 +189,12 @@ def _take(records: BoxRecords, *, part: Part, source: str) -> BoxRecords:
         raise InputError(f"{source}: one picture cannot be both trained on and held out; add pictures, or a val split")
     # All pictures are of one class, because one may have objects of several.
     of_one_class = np.zeros(len(names), dtype=np.int64)
-    return select_pictures(
-        records, part_of(names, targets=of_one_class, labels=("picture",), part=part, source=source).tolist()
-    )
+    kept = part_of(names, targets=of_one_class, labels=("picture",), part=part, source=source).tolist()
+    taken = select_pictures(records, kept)
+    if part == "kept":
+        return taken
+    # Faults that belong to no picture are those of the part that stays in training.
+    return replace(taken, faults=[noted for noted in taken.faults if noted.picture is not None])
 
 
 def _table(boxes: CleanBoxes, *, labels: tuple[str, ...], served: str) -> BoxTable:
@@ -185,6 +206,7 @@ def _table(boxes: CleanBoxes, *, labels: tuple[str, ...], served: str) -> BoxTab
         labels=boxes.classes,
         crowd=boxes.crowd,
         segments=None if boxes.segments is None else pack_segments(boxes.segments),
+        areas=boxes.areas,
         orientations=boxes.orientations,
     )
     return BoxTable(labels=labels, served=served, targets=targets, pictures=files, faults=boxes.faults)

@@ -12,9 +12,9 @@ in `JPEGImages/`, beside the json file and in the folder above `annotations/`.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -34,6 +34,9 @@ _OTHER_TASKS = frozenset({"keypoints", "captions", "stuff", "panoptic", "info", 
 _TRIED = 20
 """Pictures that are looked for in a folder before it counts as the folder of the pictures."""
 
+_LARGEST_AREA = 2**62
+"""Pixels; no picture has more."""
+
 Item = Any
 """An entry of a list in a COCO file."""
 
@@ -41,13 +44,14 @@ _LISTS = ("images", "annotations", "categories")
 
 
 class _Annotations(NamedTuple):
-    """The columns of the list `annotations`; picture and class are -1 if the file does not have them."""
+    """The columns of the list `annotations`; picture and class are -1, and areas NaN, if the file has none."""
 
     pictures: NDArray[np.int64]
     classes: NDArray[np.int64]
     boxes: NDArray[np.float64]
     crowd: NDArray[np.bool_]
     segments: list[Segment | None]
+    areas: NDArray[np.float64]
 
 
 def find_coco(folder: Path, *, is_named: bool = True) -> BoxLayout | None:
@@ -124,16 +128,16 @@ def read_coco(path: Path, *, split: Named) -> BoxRecords:
     position_of = {identifier: position for position, (identifier, _, _) in enumerate(images)}
     if len(position_of) < len(images):
         raise InputError(f"{path}: two of its images have the same id")
-    categories = _categories(content["categories"], annotations=content["annotations"], path=path)
+    entries = content["annotations"]
+    numbers = _column("category_id", annotations=entries, path=path)
+    categories = _categories(content["categories"], used={*numbers}, path=path)
+    class_of = {identifier: index for index, identifier in enumerate(categories)}
     annotations = _annotations(
-        content["annotations"],
-        position_of=position_of,
-        class_of={identifier: index for index, identifier in enumerate(categories)},
-        path=path,
+        entries, position_of=position_of, classes=[class_of.get(number, -1) for number in numbers], path=path
     )
     folder = _picture_folder(path, names=names, split=split)
     paths = [str(folder / name) for name in names]
-    faults = _unknown(annotations, content["annotations"], paths=paths, path=path)
+    faults = _unknown(annotations, entries, paths=paths, path=path)
     known = np.flatnonzero((annotations.pictures >= 0) & (annotations.classes >= 0))
     order = known[np.argsort(annotations.pictures[known], kind="stable")]
     return BoxRecords(
@@ -141,13 +145,15 @@ def read_coco(path: Path, *, split: Named) -> BoxRecords:
         labels=tuple(categories.values()),
         names=names,
         paths=paths,
-        label_files=paths,
+        label_files=[str(path)] * len(paths),
         sizes=np.array([size for _, _, size in images], dtype=np.int64).reshape(-1, 2),
         pictures=annotations.pictures[order],
         boxes=annotations.boxes[order],
         classes=annotations.classes[order],
         crowd=annotations.crowd[order],
         segments=[annotations.segments[index] for index in order.tolist()],
+        areas=annotations.areas[order],
+        marks=[_mark(entries, index) for index in order.tolist()],
         faults=faults,
     )
 
@@ -159,6 +165,10 @@ def _load(path: Path) -> dict[str, list[Any]]:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in _LISTS):
         raise InputError(f"{path}: is no COCO file; it needs the lists {', '.join(_LISTS)}")
+    for name in _LISTS:
+        for index, entry in enumerate(content[name]):
+            if not isinstance(entry, dict):
+                raise InputError(f"{path}: {name}[{index}] is {entry!r:.40}; must be a mapping")
     return cast("dict[str, list[Any]]", content)
 
 
@@ -177,39 +187,36 @@ def _image(image: Item, *, path: Path) -> tuple[Any, str, tuple[int, int]]:
     return identifier, name.replace("\\", "/"), size
 
 
-def _categories(categories: list[Any], *, annotations: list[Any], path: Path) -> dict[Any, str]:
-    """Return id -> name, in the order of the ids.
+def _categories(categories: list[Any], *, used: set[Any], path: Path) -> dict[Any, str]:
+    """Return id -> name, in the order of the ids; `used` are those of the annotations.
 
     Roboflow writes the name of the project as a category above all others, which no box has. It is no class.
     """
     try:
         names = {category["id"]: category["name"] for category in sorted(categories, key=lambda item: item["id"])}
         parents = {category["id"]: category.get("supercategory") for category in categories}
-        used = {annotation.get("category_id") for annotation in annotations}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: every category needs a number as id, and a name") from error
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: categories: each needs a number as id, and a name") from error
     if not names or not all(isinstance(name, str) and name for name in names.values()):
-        raise InputError(f"{path}: has no categories, or one without a name")
+        raise InputError(f"{path}: categories: is empty, or has one without a name")
     for identifier, name in list(names.items()):
         others = [parent for other, parent in parents.items() if other != identifier]
         if others and identifier not in used and all(parent == name for parent in others):
             del names[identifier]
     if len({*names.values()}) < len(names) or len(parents) < len(categories):
-        raise InputError(f"{path}: two categories have the same id or name")
+        raise InputError(f"{path}: categories: two have the same id or name")
     return names
 
 
 def _annotations(
-    annotations: list[Any], *, position_of: Mapping[Any, int], class_of: Mapping[Any, int], path: Path
+    annotations: list[Any], *, position_of: Mapping[Any, int], classes: list[int], path: Path
 ) -> _Annotations:
-    column = partial(_column, annotations=annotations, path=path)
-    pictures = [position_of.get(picture, -1) for picture in column("image_id")]
-    classes = [class_of.get(category, -1) for category in column("category_id")]
-    plain = column("bbox")
+    pictures = [position_of.get(picture, -1) for picture in _column("image_id", annotations=annotations, path=path)]
+    plain = _column("bbox", annotations=annotations, path=path)
     try:
         boxes = np.array(plain, dtype=np.float64).reshape(len(annotations), 4)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: {_first_bad_box(plain)}") from error
+        raise InputError(f"{path}: {_first_bad_box(annotations)}") from error
     with np.errstate(over="ignore"):
         boxes[:, 2:] += boxes[:, :2]
     return _Annotations(
@@ -218,26 +225,41 @@ def _annotations(
         boxes=boxes,
         crowd=np.array([bool(annotation.get("iscrowd")) for annotation in annotations], dtype=np.bool_),
         segments=[annotation.get("segmentation") or None for annotation in annotations],
+        areas=np.array([_area(annotation.get("area")) for annotation in annotations], dtype=np.float64),
     )
 
 
+def _area(area: Item) -> float:
+    """Return the area of an object, pixels; NaN if the file gives none that can be right."""
+    return area if isinstance(area, int | float) and 0 < area <= _LARGEST_AREA else math.nan
+
+
+def _mark(annotations: list[Any], index: int) -> str:
+    """Return how errors call an annotation."""
+    return f"annotation {annotations[index]['id']}" if "id" in annotations[index] else f"annotations[{index}]"
+
+
 def _column(key: str, *, annotations: list[Any], path: Path) -> list[Any]:
-    try:
-        column = [annotation[key] for annotation in annotations]
-        if key != "bbox":
-            # Numbers and texts can be looked up; a list cannot.
-            list(map(hash, column))
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: every annotation needs image_id, category_id and bbox") from error
-    return column
+    """Return a key of all annotations.
+
+    Raises:
+        InputError: if one lacks the key, or has a list where an id is needed.
+    """
+    for index, annotation in enumerate(annotations):
+        if key not in annotation:
+            raise InputError(f"{path}: {_mark(annotations, index)}: has no {key}")
+        if key != "bbox" and isinstance(annotation[key], list | dict):
+            raise InputError(f"{path}: {_mark(annotations, index)}: {key} is {annotation[key]!r:.40}; must be an id")
+    return [annotation[key] for annotation in annotations]
 
 
-def _first_bad_box(boxes: list[Any]) -> str:
-    for box in boxes:
+def _first_bad_box(annotations: list[Any]) -> str:
+    for index, annotation in enumerate(annotations):
+        box = annotation["bbox"]
         is_box = isinstance(box, list) and len(cast("list[object]", box)) == 4
         if not is_box or not all(isinstance(number, int | float) for number in box):
-            return f"the bbox {box!r:.60} must be four numbers: left, top, width, height"
-    return "a bbox must be four numbers: left, top, width, height"
+            return f"{_mark(annotations, index)}: bbox is {box!r:.60}; must be four numbers: left, top, width, height"
+    return "annotations: every bbox must be four numbers: left, top, width, height"
 
 
 def _unknown(annotations: _Annotations, plain: list[Any], *, paths: Sequence[str], path: Path) -> list[NotedFault]:
@@ -246,10 +268,11 @@ def _unknown(annotations: _Annotations, plain: list[Any], *, paths: Sequence[str
     for index in np.flatnonzero((annotations.pictures < 0) | (annotations.classes < 0)).tolist():
         picture = int(annotations.pictures[index])
         if picture < 0:
-            detail = f"an annotation belongs to the image {plain[index]['image_id']!r:.40}, which is not listed"
+            detail = f"{_mark(plain, index)} has the image_id {plain[index]['image_id']!r:.40}, which is not listed"
             faults.append(NotedFault(None, BoxFault("no picture", str(path), detail)))
         else:
-            detail = f"a box has the category {plain[index]['category_id']!r:.40}, which is not listed"
+            number = plain[index]["category_id"]
+            detail = f"the category_id {number!r:.40} is not listed ({path.name}, {_mark(plain, index)})"
             faults.append(NotedFault(picture, BoxFault("unknown class", paths[picture], detail)))
     return faults
 

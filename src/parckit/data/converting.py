@@ -2,7 +2,8 @@
 
 The files of pictures stay as they are; those of `digit_scenes` are drawn. COCO files get masks if every object of the
 source has one; VOC and YOLO files get boxes only. The part that is held out of `train` becomes `val`, so the new files
-give the same pictures for every split. YOLO has no boxes that stand for many objects; they are left out.
+give the same pictures for every split. Boxes that nobody has to find become `iscrowd` in COCO, the only mark that
+COCO's metric heeds, and `difficult` in VOC. YOLO cannot mark them; they are left out.
 """
 
 import logging
@@ -15,11 +16,11 @@ from typing import cast, get_args
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.box_faults import CONSEQUENCES, describe_faults
+from parckit.data.box_faults import OnBoxFault, tell_faults
 from parckit.data.box_records import BoxFormat
 from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.box_writing import WRITERS, PlainPicture
-from parckit.data.boxes import OnBoxFault, box_splits, is_digit_scenes, read_boxes
+from parckit.data.boxes import is_digit_scenes, read_splits
 from parckit.data.objects import Objects
 from parckit.data.packing import Track, filling, untracked
 from parckit.data.segments import Segment, encode_mask
@@ -55,12 +56,11 @@ def convert_boxes(
         raise InputError(f"{out}: is inside {source}; choose a folder outside")
     writer = WRITERS[to]
     masks = None if to == "coco" else False
-    tables: dict[Named, BoxTable] = {
-        split: read_boxes(source, split=split, masks=masks) for split in box_splits(source)
-    }
+    tables: dict[Named, BoxTable] = {split: read(masks) for split, read in read_splits(source).items()}
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.labels))
     writer.check(labels)
-    _tell_faults(source, tables, on_box_fault=on_box_fault)
+    faults = [fault for table in tables.values() for fault in table.faults]
+    tell_faults(faults, source=source, on_box_fault=on_box_fault)
     # Files in different folders may have the same name; VOC keeps the pictures of all splits in one folder.
     names = _Names()
     with filling(out) as temporary:
@@ -73,26 +73,15 @@ def convert_boxes(
             ]
             writer.write(temporary, split, written, labels)
         writer.finish(temporary, list(tables), labels)
-    _tell_crowds(tables, to=to)
+    _tell_ignored(tables, to=to)
     return {split: len(table.targets) for split, table in tables.items()}
 
 
-def _tell_faults(source: str, tables: Mapping[Named, BoxTable], *, on_box_fault: OnBoxFault) -> None:
-    harmful = tuple(fault for table in tables.values() for fault in table.faults.harmful)
-    if harmful and on_box_fault == "raise":
-        first = harmful[0]
-        raise InputError(
-            f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
-        )
-    if harmful:
-        _log.warning("%s: dropped, cut or left out: %s", source, describe_faults(harmful))
-
-
-def _tell_crowds(tables: Mapping[Named, BoxTable], *, to: BoxFormat) -> None:
+def _tell_ignored(tables: Mapping[Named, BoxTable], *, to: BoxFormat) -> None:
     stored = [table.targets for table in tables.values() if isinstance(table.targets, StoredBoxes)]
-    crowds = sum(int(boxes.crowd.sum()) for boxes in stored)
-    if crowds and to == "yolo":
-        _log.warning("%d boxes that stand for many objects are left out; YOLO files cannot mark them", crowds)
+    ignored = sum(int(boxes.crowd.sum()) for boxes in stored)
+    if ignored and to == "yolo":
+        _log.warning("%d boxes of crowds or difficult objects are left out; YOLO files cannot mark them", ignored)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,8 +121,15 @@ def _write_picture(
         labels=[labels.index(table.labels[label]) for label in objects.labels.tolist()],
         crowd=objects.crowd.tolist(),
         segments=[] if masks is None else _segments(table, index, objects),
-        areas=[] if masks is None else masks.flatten(1).sum(dim=1).tolist(),
+        areas=_areas(objects),
     )
+
+
+def _areas(objects: Objects) -> list[float]:
+    """Return the areas of objects, or nothing if only those of their boxes are known."""
+    if objects.areas is not None:
+        return objects.areas.tolist()
+    return [] if objects.masks is None else objects.masks.flatten(1).sum(dim=1).tolist()
 
 
 def _segments(table: BoxTable, index: int, objects: Objects) -> list[Segment]:

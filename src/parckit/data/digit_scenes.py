@@ -108,6 +108,7 @@ class DigitScenes:
             labels=torch.tensor(scene.labels),
             crowd=torch.zeros(len(scene.labels), dtype=torch.bool),
             masks=torch.tensor(scene.masks) if self._masks else None,
+            areas=torch.tensor(scene.masks.sum((1, 2)), dtype=torch.float32),
         )
 
     def count_objects(self, *, classes: int) -> None:

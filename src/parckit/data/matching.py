@@ -75,8 +75,8 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
         only: classes of the network; leave out the pictures of all other classes; None leaves out none.
 
     Raises:
-        InputError: if the source has no picture of the network's classes, or of the classes in `only`, or a picture
-            with several labels has an unknown one.
+        InputError: if the source has no picture or object of the network's classes, or of the classes in `only`, or a
+            picture with several labels has an unknown one.
     """
     if tuple(table.labels) == tuple(labels) and only is None:
         return table
@@ -89,7 +89,7 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
         raise InputError(f"{source}: the network does not know the label {_told(unknown)}; it has {_listed(labels)}")
     targets = _renumber(table.targets, indices, classes=len(labels))
     kept = known_pictures(targets)
-    if not len(kept) or (indices < 0).all():
+    if not len(kept) or (indices < 0).all() or _has_no_object(targets, classes=len(labels)):
         sizes = f"{len(table.labels)} in the data ({_listed(table.labels)}), {len(labels)} in the model"
         lacking = "no picture is of the classes asked for" if only is not None else "its classes are not the model's"
         raise InputError(f"{source}: {lacking}: {sizes} ({_listed(labels)})")
@@ -111,6 +111,11 @@ def _renumber(targets: Targets, numbers: NDArray[np.int64], *, classes: int) -> 
     if isinstance(targets, ObjectTargets):
         return RenumberedObjects(targets=targets, numbers=numbers)
     return renumber(targets, numbers, classes=classes)
+
+
+def _has_no_object(targets: Targets, *, classes: int) -> bool:
+    counts = count_classes(targets, classes=classes) if isinstance(targets, ObjectTargets) else None
+    return counts is not None and not counts.any()
 
 
 def order_classes(table: Table, names: Sequence[str], *, source: str) -> Table:

@@ -17,8 +17,12 @@ from parckit.processing import FLOAT_NCHW, Geometry, fit, preprocess, to_array
 
 SceneCrop = Literal["iou", "none"]
 
+_GREY = (114, 114, 114)
+"""Colour of padding if a network is not told the mean colour of pictures."""
 _SMALLEST_CROPPED = 4
 """Least side of a picture that is cropped, pixels: 0.3 of it is a whole pixel."""
+_LARGEST_SCALE = 4.0
+"""The largest factor of `scale`; at 4, a picture has 16 times the pixels of the input before it is cropped."""
 _SMALLEST_BOX = 1.0
 """Least width and height, in pixels of the input, of a box to train on. Smaller ones are left out."""
 
@@ -30,6 +34,9 @@ class SceneAugmentSettings:
     Attributes:
         crop: `"iou"` crops the picture so that an object keeps a random share of its overlap, as SSD does; `"none"`
             takes the whole picture.
+        scale: large-scale jitter (arXiv:2012.07177, section 3): the picture is made larger by a random factor between
+            these two, and then cropped or padded at random to the input's size. `[1.0, 1.0]` changes nothing; the paper
+            has `[0.1, 2.0]`, with `crop: none`.
         zoom_out: probability that the picture is put on a larger canvas, up to four times as wide, before the crop.
         colour: probability of each change of brightness, contrast, saturation, hue and of the order of the channels.
         flip: probability of a left-right flip.
@@ -37,6 +44,7 @@ class SceneAugmentSettings:
     """
 
     crop: SceneCrop = "iou"
+    scale: tuple[float, float] = (1.0, 1.0)
     zoom_out: float = 0.0
     colour: float = 0.5
     flip: float = 0.5
@@ -45,6 +53,11 @@ class SceneAugmentSettings:
     def __post_init__(self) -> None:
         if self.crop not in get_args(SceneCrop):
             raise InputError(f"crop={self.crop!r}: choose from {get_args(SceneCrop)}")
+        low, high = self.scale
+        if not 0 < low <= high <= _LARGEST_SCALE:
+            raise InputError(
+                f"scale={list(self.scale)}: must be two ascending factors, from above 0 to {_LARGEST_SCALE}"
+            )
         for name in ("zoom_out", "colour", "flip", "flip_vertical"):
             if not 0 <= (value := cast("float", getattr(self, name))) <= 1:
                 raise InputError(f"{name}={value}: must lie in 0..1")
@@ -83,8 +96,9 @@ class _Train:
 
     def __init__(self, preprocessing: Preprocessing, *, augment: SceneAugmentSettings) -> None:
         self._preprocessing = preprocessing
-        fill = tuple(round(255 * level) for level in preprocessing.mean) if any(preprocessing.mean) else (114, 114, 114)
-        fills = {Image.Image: fill, tv_tensors.Mask: 0}
+        self._fill = tuple(round(255 * level) for level in preprocessing.mean) if any(preprocessing.mean) else _GREY
+        self._scale = augment.scale
+        fills = {Image.Image: self._fill, tv_tensors.Mask: 0}
         self._zoom_out = v2.RandomZoomOut(fill=fills, p=augment.zoom_out) if augment.zoom_out else None  # pyright: ignore[reportArgumentType]
         self._crop = v2.RandomIoUCrop() if augment.crop == "iou" else None
         self._colour = v2.RandomPhotometricDistort(p=augment.colour) if augment.colour else None
@@ -115,7 +129,7 @@ class _Train:
             if step is not None:
                 scene = step(scene)
         scene = self._clean(scene)
-        fitted, geometry = fit(scene["picture"], self._preprocessing.with_size(size))
+        fitted, geometry = self._fit(scene["picture"], size)
         # Colours change last, because the fitted picture is usually much smaller.
         if self._colour is not None:
             fitted = self._colour(fitted)
@@ -123,6 +137,24 @@ class _Train:
         objects = Objects(scene["boxes"].as_subclass(Tensor), scene["labels"], scene["crowd"], masks)
         image = torch.from_numpy(to_array(fitted, self._preprocessing))
         return Sample(image, Scene(objects=move_to_input(objects, geometry)))
+
+    def _fit(self, picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, Geometry]:
+        """Fit a picture to a size as evaluation does, larger or smaller by a random factor if that is wanted."""
+        low, high = self._scale
+        if low == high == 1:
+            return fit(picture, self._preprocessing.with_size(size))
+        factor = low + (high - low) * float(torch.rand(()))
+        height, width = (max(1, round(factor * side)) for side in size)
+        fitted, geometry = fit(picture, self._preprocessing.with_size((height, width)))
+        # Pixels cut off at the top and on the left; negative for padding.
+        cut = [
+            int(torch.randint(min(0, before - after), max(0, before - after) + 1, ()))
+            for before, after in zip((height, width), size, strict=True)
+        ]
+        canvas = Image.new("RGB", (size[1], size[0]), self._fill)
+        canvas.paste(fitted, (-cut[1], -cut[0]))
+        offset = (geometry.offset[0] + cut[0], geometry.offset[1] + cut[1])
+        return canvas, geometry._replace(input_size=size, offset=offset)
 
 
 def _rows(scene: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,8 @@ class _MaskFunctions(Protocol):
 
     def merge(self, runs: Runs) -> Runs: ...
 
+    def area(self, runs: Runs) -> int: ...
+
     def decode(self, runs: Runs) -> NDArray[np.uint8]: ...
 
     def encode(self, mask: NDArray[np.uint8]) -> Runs: ...
@@ -91,14 +93,29 @@ def check_segment(segment: Segment | None, *, width: int, height: int) -> Checke
         polygons = cast("list[object]", segment)
         usable = [polygon for polygon in polygons if _is_polygon(polygon, limit=_REACH * max(width, height))]
         problem = "" if len(usable) == len(polygons) else "has a polygon with less than 3 points near the picture"
-        return Checked(usable or None, problem)
+        return _check_pixels(usable, problem, width=width, height=height)
     if not isinstance(segment, dict) or not isinstance(counts := segment.get("counts"), list | str):
         return Checked(None, "has a mask that is neither polygons nor runs with size and counts")
     if segment.get("size") != [height, width]:
         return Checked(None, f"has a mask of [height, width] {segment.get('size')!r:.40}, not {[height, width]}")
     if isinstance(counts, list) and not _fills(cast("list[object]", counts), width * height):
         return Checked(None, "has a mask whose runs do not fill the picture")
-    return Checked({"size": [height, width], "counts": counts})
+    return _check_pixels({"size": [height, width], "counts": counts}, "", width=width, height=height)
+
+
+def _check_pixels(segment: Segment, problem: str, *, width: int, height: int) -> Checked:
+    """Return the segment and its problem; no segment if it cannot be decoded or has no pixel of the picture."""
+    if not segment:
+        return Checked(None, problem)
+    try:
+        if isinstance(segment, list):
+            # Polygons cannot be broken, and counting their pixels takes a twentieth of the time of decoding them.
+            has_pixels = mask_functions().area(_runs(segment, width=width, height=height)) > 0
+        else:
+            has_pixels = decode_segment(segment, width=width, height=height).any()
+    except ValueError as error:
+        return Checked(None, f"has {error}")
+    return Checked(segment, problem) if has_pixels else Checked(None, problem or "has a mask without any pixel")
 
 
 def _is_polygon(polygon: object, *, limit: int) -> bool:
@@ -123,17 +140,19 @@ def decode_segment(segment: Segment, *, width: int, height: int) -> NDArray[np.b
     Shape:
         (H, W)
     """
-    functions = mask_functions()
     try:
-        if isinstance(segment, list):
-            runs = functions.merge(functions.frPyObjects(segment, height, width))
-        elif isinstance(segment["counts"], list):
-            runs = functions.frPyObjects(segment, height, width)
-        else:
-            runs = {"size": [height, width], "counts": segment["counts"].encode()}
-        return functions.decode(runs).astype(np.bool_)
-    except (RuntimeError, TypeError, IndexError) as error:
-        raise ValueError(f"a mask cannot be decoded ({error})") from error
+        return mask_functions().decode(_runs(segment, width=width, height=height)).astype(np.bool_)
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(f"a mask that cannot be decoded ({error})") from error
+
+
+def _runs(segment: Segment, *, width: int, height: int) -> Runs:
+    functions = mask_functions()
+    if isinstance(segment, list):
+        return functions.merge(functions.frPyObjects(segment, height, width))
+    if isinstance(segment["counts"], list):
+        return functions.frPyObjects(segment, height, width)
+    return {"size": [height, width], "counts": segment["counts"].encode()}
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> Mapping[str, object]:

@@ -53,9 +53,7 @@ class RenumberedObjects:
     def __getitem__(self, index: int, /) -> Objects:
         objects = self.targets[index]
         labels = torch.from_numpy(self.numbers)[objects.labels]
-        known = labels >= 0
-        masks = None if objects.masks is None else objects.masks[known]
-        return Objects(objects.boxes[known], labels[known], objects.crowd[known], masks)
+        return objects._replace(labels=labels).select(labels >= 0)
 
     def count_objects(self, *, classes: int) -> NDArray[np.int64] | None:
         """Return the number of objects of every class."""

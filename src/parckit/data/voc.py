@@ -4,7 +4,8 @@ Accepted are a folder with `Annotations/`, `JPEGImages/` and `ImageSets/Main/{tr
 `Annotations`; a folder above it, such as `VOCdevkit/VOC2007`; and folders `train/`, `valid/`, `test/` with xml files
 beside the pictures, as Roboflow writes them.
 
-Coordinates count pixels from 1, and the last pixel belongs to the box. Without lists of splits, all files are `train`.
+Objects marked `difficult` are not trained on, and nobody has to find them, as in VOC's own evaluation. Coordinates
+count pixels from 1, and the last pixel belongs to the box. Without lists of splits, all files are `train`.
 `trainval.txt` serves as `train` if there is no `train.txt`. `classes.txt`, if there is one, gives the order of the
 classes; otherwise they are sorted by name.
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from parckit.contract import InputError
 from parckit.data.box_faults import BoxFault
-from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, refuse_repeated
+from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, read_text, refuse_repeated
 from parckit.data.splits import NAMED, SPELLINGS, Named, find_splits, sort_labels
 from parckit.processing import IMAGE_EXTENSIONS, subfolders
 from parckit.processing.listing import list_folder
@@ -124,7 +125,7 @@ def _lists(root: Path) -> dict[Named, Path]:
 def _names(path: Path) -> list[str]:
     """Return the names in a list of pictures, without endings."""
     names: list[str] = []
-    for line in _text(path).splitlines():
+    for line in read_text(path).splitlines():
         name, _, mark = line.strip().rpartition(" ")
         name = name.strip() if name and mark in _MARKS else line.strip()
         ending = Path(name).suffix
@@ -211,17 +212,10 @@ def _listed_classes(root: Path) -> tuple[str, ...]:
     path = next((root / name for name in CLASSES_FILES if (root / name).is_file()), None)
     if path is None:
         return ()
-    labels = tuple(line.strip() for line in _text(path).splitlines() if line.strip())
+    labels = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if len({*labels}) < len(labels):
         raise InputError(f"{path}: lists a class twice")
     return labels
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error})") from error
 
 
 def _parse(path: Path) -> _Annotation:

@@ -18,7 +18,7 @@ import yaml
 
 from parckit.contract import InputError
 from parckit.data.box_faults import BoxFault
-from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, refuse_repeated
+from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, read_text, refuse_repeated
 from parckit.data.splits import NAMED, SPELLINGS, Named
 from parckit.processing import IMAGE_EXTENSIONS, pictures
 from parckit.processing.listing import list_folder
@@ -196,7 +196,7 @@ def _pictures(place: str, *, root: Path, origin: str) -> Iterator[str]:
         return
     if not path.is_file() or path.suffix.lower() != ".txt":
         raise InputError(f"{origin} is {place}, but {path} is neither a folder nor a text file with paths")
-    for line in _text(path).splitlines():
+    for line in read_text(path).splitlines():
         if name := line.strip():
             yield str(path.parent / name if (path.parent / name).exists() else root / name)
 
@@ -237,7 +237,7 @@ def _short(paths: Sequence[str], *, folder: Path) -> list[str]:
 
 
 def _rows(file: str) -> Iterator[_Row]:
-    for index, line in enumerate(_text(Path(file)).splitlines()):
+    for index, line in enumerate(read_text(Path(file)).splitlines()):
         cells = line.split()
         if not cells:
             continue
@@ -257,10 +257,3 @@ def _box(values: Sequence[float]) -> Shares:
         return values[0], values[1], values[2], values[3]
     left, right, top, bottom = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error})") from error

@@ -18,6 +18,10 @@ from parckit.processing import BoxPrediction, box_iou
 
 _BACKEND = "faster_coco_eval"
 """What computes COCO's numbers: the same algorithm as pycocotools, and many times faster."""
+_OVERLAPS = np.linspace(0.5, 0.95, 10).tolist()
+_RECALLS = np.linspace(0, 1, 101).tolist()
+"""COCO's thresholds in float64, as pycocotools has them. torchmetrics' own are rounded to float32; a recall of exactly
+0.6 does not reach the rounded 0.6."""
 _SCALARS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "mar_100")
 """torchmetrics' names of the scalars that we keep."""
 _MASK_SCALARS = ("segm_map", "segm_map_50", "segm_map_75")
@@ -63,7 +67,13 @@ class DetectionMetric(Metric):
             raise InputError(f"num_classes={num_classes}: need at least 1")
         self._classes = num_classes
         kinds = ("bbox", "segm") if masks else ("bbox",)
-        self._coco = _Coco(iou_type=kinds, backend=_BACKEND, extended_summary=True)
+        self._coco = _Coco(
+            iou_type=kinds,
+            iou_thresholds=_OVERLAPS,
+            rec_thresholds=_RECALLS,
+            backend=_BACKEND,
+            extended_summary=True,
+        )
         # COCO never looks at more than 100 boxes of a picture, and torchmetrics would warn of more.
         self._coco.warn_on_many_detections = False
         self._has_masks = masks
@@ -97,6 +107,9 @@ class DetectionMetric(Metric):
                 "labels": torch.from_numpy(prediction.labels),
             }
             wanted = {"boxes": objects.boxes.cpu(), "labels": objects.labels.cpu(), "iscrowd": objects.crowd.cpu()}
+            # COCO sorts objects into small, medium and large by their masks, also where boxes are measured.
+            sides = wanted["boxes"][:, 2:] - wanted["boxes"][:, :2]
+            wanted["area"] = sides.prod(dim=1) if objects.areas is None else objects.areas.cpu()
             if self._has_masks:
                 self._add_masks(answer, wanted, prediction=prediction, objects=objects)
             self._coco.update([answer], [wanted])
@@ -121,8 +134,6 @@ class DetectionMetric(Metric):
         else:
             self._without_masks += len(objects.labels)
             wanted["masks"] = torch.zeros(len(objects.labels), height, width, dtype=torch.bool)
-        # The size of an object is that of its box, as in pictures without masks.
-        wanted["area"] = (wanted["boxes"][:, 2:] - wanted["boxes"][:, :2]).prod(dim=1)
 
     def compute(self) -> dict[str, float]:
         """Return COCO's scalars in percent: `map`, `map_50`, `map_75`, by size, and `mar_100`.

@@ -12,6 +12,7 @@ from parckit.contract import InputError, Precision, Task, image_groups, read_cla
 from parckit.data import (
     Batch,
     IndexedImages,
+    OnBoxFault,
     OnError,
     Split,
     check_broken,
@@ -42,11 +43,14 @@ class EvaluationData:
 
     Attributes:
         source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
-            or `hf://NAME`; or a list of these.
+            or `hf://NAME`; or a list of these. Detection takes one source with boxes: `digit_scenes`, a COCO .json
+            file, a YOLO data.yaml, or a folder of COCO, Pascal VOC or YOLO files.
         split: part of the source. If there is no test part, val or a held-out part of train serves as test, with a
             warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         max_broken: if more than this share of the images is broken, `skip` stops too.
+        on_box_fault: `drop` drops or cuts faulty boxes, and tells how many there were; `raise` refuses a source with
+            faulty boxes, and names the first.
         batch_size: images per batch.
         workers: number of loader processes; 0 loads the images in this process.
         classes: evaluate only the images of these classes, a list or names with commas between, and let only these
@@ -62,6 +66,7 @@ class EvaluationData:
     split: Split = "test"
     on_error: OnError = "raise"
     max_broken: float = 0.1
+    on_box_fault: OnBoxFault = "drop"
     batch_size: int = 64
     workers: int = 0
     classes: list[str | int] | str | None = None
@@ -97,7 +102,7 @@ class EvaluationData:
             InputError: if the data cannot be opened, or have no image of the network's classes.
         """
         spec = session.spec
-        evaluator = evaluator_of(spec.task, head=spec.head)
+        evaluator = evaluator_of(spec.task, head=spec.head, on_box_fault=self.on_box_fault)
         table = evaluator.open_table(self.source, split=self.split)
         source = name_source(self.source)
         if self.class_names is not None:

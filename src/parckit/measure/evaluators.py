@@ -11,6 +11,7 @@ import numpy.typing as npt
 from parckit.contract import InputError, InputSpec, NetworkSpec, Preprocessing, Setting, Task
 from parckit.data import (
     Collate,
+    OnBoxFault,
     OpenTable,
     Target,
     Transform,
@@ -99,19 +100,23 @@ EVALUATORS: Mapping[Task, Evaluator] = {
 }
 
 
-def evaluator_of(task: Task, *, head: str | None = None) -> Evaluator:
+def evaluator_of(task: Task, *, head: str | None = None, on_box_fault: OnBoxFault = "drop") -> Evaluator:
     """Return the evaluator of a task.
 
     Args:
         task: the task.
         head: the networks' head. If it gives masks, the source is opened with masks where every object has one.
+        on_box_fault: what happens to faulty boxes of the source.
 
     Raises:
-        InputError: if this version cannot evaluate the task.
+        InputError: if this version cannot evaluate the task, or faulty boxes are asked about where there are none.
     """
     if task not in EVALUATORS:
         raise InputError(f"task={task!r}: this version evaluates {', '.join(EVALUATORS)}")
-    evaluator, known = EVALUATORS[task], HEADS.get((task, head or ""))
-    if known is None or not known.has_masks:
-        return evaluator
-    return replace(evaluator, open_table=partial(open_box_table, masks=None))
+    if task != "detect":
+        if on_box_fault != "drop":
+            raise InputError(f"on_box_fault={on_box_fault}: only boxes have such faults; the task {task} has none")
+        return EVALUATORS[task]
+    known = HEADS.get((task, head or ""))
+    masks = None if known is not None and known.has_masks else False
+    return replace(EVALUATORS[task], open_table=partial(open_box_table, masks=masks, on_box_fault=on_box_fault))

@@ -1,6 +1,6 @@
 """From a picture file to an array, and from an engine's outputs to an answer. numpy and Pillow are all it needs."""
 
-from parckit.processing.boxes import box_areas, box_iou, intersections, suppress, to_centres, to_corners
+from parckit.processing.boxes import box_areas, box_iou, intersections, suppress
 from parckit.processing.classify import CLASSIFY, UNKNOWN, ClassDecoder, ClassPrediction, ClassScore, probabilities
 from parckit.processing.decoders import DECODERS, Decoder, make_decoder
 from parckit.processing.detect import COLOURS, BoxPrediction, best_boxes
@@ -80,7 +80,5 @@ __all__ = [
     "subfolders",
     "suppress",
     "to_array",
-    "to_centres",
-    "to_corners",
     "to_pixels",
 ]

@@ -119,22 +119,3 @@ def suppress_by_class(
         indices.append(of_class[kept])
         classes.append(np.full(len(kept), label, dtype=np.int64))
     return np.concatenate(indices), np.concatenate(classes)
-
-
-def to_corners(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Turn (centre x, centre y, width, height) into (left, top, right, bottom).
-
-    Shape:
-        (N, 4) -> (N, 4)
-    """
-    centre, half = boxes[:, :2], boxes[:, 2:] / 2
-    return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def to_centres(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Turn (left, top, right, bottom) into (centre x, centre y, width, height).
-
-    Shape:
-        (N, 4) -> (N, 4)
-    """
-    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], axis=1)

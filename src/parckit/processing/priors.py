@@ -53,6 +53,19 @@ class PriorSettings:
         """Number of priors at a position of every map."""
         return tuple(2 + 2 * len(row) for row in self.ratios)
 
+    @property
+    def shapes(self) -> tuple[tuple[tuple[float, float], ...], ...]:
+        """(width, height) of the priors at a position of every map, as shares of the image's sides."""
+        shapes: list[tuple[tuple[float, float], ...]] = []
+        for scale, following, aspects in zip(self.scales, self.scales[1:], self.ratios, strict=False):
+            middle = sqrt(scale * following)
+            of_map = [(scale, scale), (middle, middle)]
+            for aspect in aspects:
+                root = sqrt(aspect)
+                of_map += [(scale * root, scale / root), (scale / root, scale * root)]
+            shapes.append(tuple(of_map))
+        return tuple(shapes)
+
     def map_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
         """Return (height, width) of the maps for an image of `size` (height, width), pixels."""
         return [(ceil(size[0] / stride), ceil(size[1] / stride)) if stride else (1, 1) for stride in self.strides]
@@ -66,20 +79,15 @@ class PriorSettings:
         Shape:
             (N, 4)
         """
-        ratios = tuple(tuple(row) for row in self.ratios)
-        return _priors(tuple(self.map_sizes(size)), tuple(self.scales), ratios)
+        return _priors(tuple(self.map_sizes(size)), self.shapes)
 
 
 @lru_cache(maxsize=32)
 def _priors(
-    maps: tuple[tuple[int, int], ...], scales: tuple[float, ...], ratios: tuple[tuple[float, ...], ...]
+    maps: tuple[tuple[int, int], ...], shapes: tuple[tuple[tuple[float, float], ...], ...]
 ) -> NDArray[np.float32]:
     parts: list[NDArray[np.float64]] = []
-    for (height, width), scale, following, aspects in zip(maps, scales, scales[1:], ratios, strict=False):
-        middle = sqrt(scale * following)
-        sizes = [(scale, scale), (middle, middle)]
-        for aspect in aspects:
-            sizes += [(scale * sqrt(aspect), scale / sqrt(aspect)), (scale / sqrt(aspect), scale * sqrt(aspect))]
+    for (height, width), sizes in zip(maps, shapes, strict=True):
         y, x = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
         centres = np.stack([x, y], axis=-1).reshape(-1, 1, 2)
         boxes = np.concatenate(

@@ -13,6 +13,7 @@ from parckit.data import (
     DrawnImages,
     IndexedImages,
     MultiScale,
+    OnBoxFault,
     OnError,
     OneSize,
     Progressive,
@@ -28,6 +29,7 @@ from parckit.data import (
     order_classes,
     train_loader,
 )
+from parckit.measure.evaluators import evaluator_of
 from parckit.tasks.module import MIN_BATCH
 from parckit.tasks.plan import RunPlan
 from parckit.tasks.task import TrainingTask
@@ -39,7 +41,8 @@ class DataSettings:
 
     Attributes:
         source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
-            or `hf://NAME`; or a list of these.
+            or `hf://NAME`; or a list of these. Detection takes one source with boxes: `digit_scenes`, a COCO .json
+            file, a YOLO data.yaml, or a folder of COCO, Pascal VOC or YOLO files.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         sizes: how training varies the images' size; None: it does not.
         repeats: an epoch shows each image that it uses this many times, each time augmented anew. It has the same
@@ -49,6 +52,8 @@ class DataSettings:
         batch_size: images per step and process; if sizes vary, at the base one.
         workers: loader processes; 0 loads in the training process.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        on_box_fault: `drop` drops or cuts faulty boxes, and tells how many there were; `raise` refuses a source with
+            faulty boxes, and names the first.
         class_names: text file with one class name per line, in the order of the network's outputs. It names the classes
             of a source that has only numbers. None: the source's names and their order.
         max_broken: if more than this share of the images of an epoch or a validation is broken, `skip` stops too.
@@ -65,6 +70,7 @@ class DataSettings:
     batch_size: int = 64
     workers: int = 2
     on_error: OnError = "raise"
+    on_box_fault: OnBoxFault = "drop"
     class_names: str | None = None
     max_broken: float = 0.1
 
@@ -109,7 +115,8 @@ class TrainingData(LightningDataModule):
         preprocessing = settings.preprocessing
         transform = task.train_transform(preprocessing)
         names = None if settings.class_names is None else read_class_names(settings.class_names)
-        table = task.evaluator.open_table(settings.source, split="train")
+        evaluator = evaluator_of(task.name, head=task.head, on_box_fault=settings.on_box_fault)
+        table = evaluator.open_table(settings.source, split="train")
         source = name_source(settings.source)
         table = table if names is None else order_classes(table, names, source=source)
         task.check_labels(table.labels, source=source)
@@ -118,11 +125,11 @@ class TrainingData(LightningDataModule):
         self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)
         self.labels, self.train_images = table.labels, len(self._train)
         self._make_batches()
-        held_out = task.evaluator.open_table(settings.source, split="val")
+        held_out = evaluator.open_table(settings.source, split="val")
         held_out = held_out if names is None else name_numbers(held_out, names, source=source)
         held_out = match_classes(held_out, table.labels, source=source)
         self.summary = describe_run(table, held_out)
-        eval_transform = task.evaluator.transform(preprocessing)
+        eval_transform = evaluator.transform(preprocessing)
         self._val = IndexedImages(held_out, transform=eval_transform, on_error=settings.on_error)
 
     def batches_per_epoch(self, *, processes: int) -> int:

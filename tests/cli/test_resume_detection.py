@@ -1,0 +1,47 @@
+"""Detectors resume as classifiers do: a killed training ends with the weights of one that was not disturbed."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from training_moments import Moment, train, train_until
+from training_processes import fork
+from training_state import assert_same, state_of
+
+RCNN = "{width: 8, hidden: 16, mask_width: 8, anchors: [8, 16, 32, 64, 128], proposals: 20, samples: 8}"
+HEADS = {"tinydet": "{width: 8, depth: 1}", "ssd": "{}", "mask_rcnn": RCNN}
+# An epoch has six steps, so the kill after eight lies in the second.
+OPTIONS = (
+    "--config=detect/digit_scenes_tinydet",
+    "--task.augment={crop: iou, scale: [0.5, 2.0], zoom_out: 0.5, colour: 0.5, flip: 0.5}",
+    "--model.name=test_resnet",
+    "--model.kwargs={}",
+    "--data.source=digit_scenes:24",
+    "--data.preprocessing.size=[64, 64]",
+    "--data.batch_size=4",
+    "--trainer.max_epochs=2",
+    "--trainer.limit_val_batches=1",
+    "--trainer.enable_progress_bar=false",
+    "--save_minutes=1e-6",
+    "--resume=auto",
+)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_killed_detector_ends_with_the_weights_of_an_undisturbed_one(head: str, tmp_path: Path):
+    options = [*OPTIONS, f"--model.head={head}", f"--model.head_kwargs={HEADS[head]}"]
+    process = fork(train, [*options, f"--out={tmp_path / 'whole'}"])
+    process.join()
+    assert process.exitcode == 0
+    killed = [*options, f"--out={tmp_path / 'killed'}"]
+    process = fork(train_until, Moment(action="step", count=8), [*killed, "--data.workers=1"])
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] == 7
+    process = fork(train, killed)
+    process.join()
+    assert process.exitcode == 0
+    for name in ("last.ckpt", "best.ckpt"):
+        assert_same(state_of(tmp_path / "whole" / name), state_of(tmp_path / "killed" / name))
