@@ -24,7 +24,7 @@ from parckit.networks.rcnn_parts import (
     SharedBoxPredictor,
     iou_of_few,
 )
-from parckit.processing import DETECTIONS
+from parckit.processing import DETECTIONS, DetectionsDecoder, usual_settings
 
 FASTER, MASK, CASCADE = "faster_rcnn", "mask_rcnn", "cascade_mask_rcnn"
 """Names of the heads."""
@@ -109,7 +109,7 @@ def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
 
 def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the outputs of a spec's network become an answer."""
-    return DecoderSpec(name=DETECTIONS, defaults={"threshold": 0.3, "most": settings_of(spec).most})
+    return DecoderSpec(name=DETECTIONS, defaults={**usual_settings(DetectionsDecoder), "most": settings_of(spec).most})
 
 
 def build_rcnn(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:

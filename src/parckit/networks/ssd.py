@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from parckit.contract import DecoderSpec, NetworkSpec, OutputSpec, from_plain, to_plain
 from parckit.networks.features import Backbone
-from parckit.processing import SSD, PriorSettings
+from parckit.processing import SSD, PriorSettings, SsdDecoder, usual_settings
 
 OUTPUTS = (
     OutputSpec(name="logits", dtype="float32", layout="NPC", shape=(None, None, None)),
@@ -78,11 +78,7 @@ def settings_of(spec: NetworkSpec) -> SsdSettings:
 
 def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the outputs of a spec's network become boxes."""
-    return DecoderSpec(
-        name=SSD,
-        parameters=to_plain(settings_of(spec).priors),
-        defaults={"threshold": 0.3, "overlap": 0.5, "per_class": 200, "most": 300},
-    )
+    return DecoderSpec(name=SSD, parameters=to_plain(settings_of(spec).priors), defaults=usual_settings(SsdDecoder))
 
 
 def build_ssd(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec, from_plain, to_plain
 from parckit.networks.features import Backbone
-from parckit.processing import TINYDET
+from parckit.processing import TINYDET, TinyDetDecoder, usual_settings
 
 _KERNEL = 5
 """Side of the depthwise kernels: PicoDet found 5 to be more accurate than 3 for nearly the same time."""
@@ -79,7 +79,7 @@ def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     return DecoderSpec(
         name=TINYDET,
         parameters={"strides": list(settings_of(spec).strides)},
-        defaults={"threshold": 0.3, "overlap": 0.6, "per_class": 200, "most": 300},
+        defaults=usual_settings(TinyDetDecoder),
     )
 
 

@@ -25,8 +25,10 @@ from parckit.processing import (
     SIZE_VARIANCE,
     SSD,
     TINYDET,
+    DetectionsDecoder,
     PriorSettings,
     map_points,
+    usual_settings,
 )
 
 _FREE = "detections"
@@ -116,7 +118,9 @@ def add_suppression(
         name=f"{artefact.name}-nms",
         files={FILE: ""},  # known when the description is in the file
         outputs=_OUTPUTS,
-        decoder=DecoderSpec(name=DETECTIONS, defaults={name: decoder.defaults[name] for name in ("threshold", "most")}),
+        decoder=DecoderSpec(
+            name=DETECTIONS, defaults={name: decoder.defaults[name] for name in usual_settings(DetectionsDecoder)}
+        ),
         options={**artefact.options, "nms": True},
         checks=(),
     )
