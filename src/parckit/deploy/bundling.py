@@ -25,7 +25,7 @@ from parckit.contract import (
     replacing,
     write_contract,
 )
-from parckit.deploy.convert import load_converter
+from parckit.deploy.convert import load_converter, refusal
 from parckit.deploy.convert.suppression import add_suppression, check_can_suppress
 from parckit.deploy.errors import ExportError, ParityError
 from parckit.deploy.settings import ExportSettings
@@ -100,7 +100,7 @@ def export_bundle(
     # Check what can be checked before the work.
     _refuse_foreign(out)
     converter, decoder = load_converter(engine), decoder or head_of(spec).decoder(spec)
-    if reason := converter.refuses(spec, head_of(spec).outputs(spec)):
+    if reason := refusal(engine, spec, head_of(spec).outputs(spec)):
         raise ExportError(f"{spec.backbone}: {engine} cannot run it: {reason}")
     if settings.nms:
         check_can_suppress(decoder)
