@@ -4,6 +4,7 @@ SSD: arXiv:1512.02325. The separable heads are those of SSDLite (arXiv:1801.0438
 results are in its paper (arXiv:2203.03952, section 4.2).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast, final
@@ -137,6 +138,10 @@ class SSDNetwork(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
+        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
+        return self.backbone.layer_of(coarse=coarse)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class logits and the offsets of all priors, in the order of `PriorSettings.priors`."""

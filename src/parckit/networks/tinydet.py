@@ -6,7 +6,7 @@ arXiv:2107.08430), and distances from a point to the four sides of its box (FCOS
 convolutions, batch norms, hardswish and nearest-neighbour resizing, so that every engine and quantizer takes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -137,6 +137,10 @@ class TinyDet(nn.Module):
                 last = cast("nn.Conv2d", cast("nn.Sequential", branch)[-1])
                 nn.init.normal_(last.weight, std=0.01)
                 nn.init.constant_(cast("Tensor", last.bias), bias)
+
+    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
+        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
+        return self.backbone.layer_of(coarse=coarse)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the class logits and the distances of all maps; `TinyDetDecoder` says what they mean."""
