@@ -1,6 +1,7 @@
 """What every engine promises: the network's numbers, and an extra that installs it."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from backbones import images, make
 from bundles import tiny_spec
 from parckit.contract import place_artefact
 from parckit.deploy import ExportSettings
-from parckit.deploy.convert import CONVERTERS, load_converter
+from parckit.deploy.convert import CONVERTERS, load_converter, refusal
 from parckit.measure.parity import RTOL
 from parckit.models import fuse
 from parckit.networks import head_of
@@ -50,6 +51,15 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, tmp
         # Norms are folded and sums have another order, in float32.
         assert np.abs(logits - expected).max() <= RTOL * np.abs(expected).max()
         assert session.spec == spec
+
+
+def test_two_stage_detectors_are_refused_by_engines_that_do_not_promise_them():
+    spec = replace(tiny_spec((32, 48)), task="detect", backbone="test_resnet", head="mask_rcnn")
+    outputs = head_of(spec).outputs(spec)
+    assert refusal("onnxruntime", spec, outputs) is None
+    assert "head mask_rcnn needs sizes that depend on the image; it runs on onnxruntime" in refusal(
+        "new", spec, outputs
+    )
 
 
 @every_engine

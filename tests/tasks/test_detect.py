@@ -8,6 +8,7 @@ import torch
 import yaml
 
 import parckit
+from box_files import coco, write_coco, write_picture
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.data import Objects, Scene
 from parckit.networks import build_network
@@ -85,3 +86,16 @@ def test_a_two_stage_detector_trains_and_is_validated_image_by_image(recipe, tmp
 def test_a_loss_that_a_head_lacks_cannot_be_monitored(recipe, tmp_path):
     with pytest.raises(InputError, match="monitor=val_loss: the head mask_rcnn has no validation loss; use val_map"):
         parckit.train(recipe, out=tmp_path / "run", monitor="val_loss")
+
+
+def test_a_source_without_masks_is_refused_before_the_first_step(recipe, tmp_path):
+    names = [f"{number}.png" for number in range(20)]
+    for number, name in enumerate(names):
+        write_picture(tmp_path / "cells" / "train" / name, seed=number)
+    boxes = [{"image_id": number, "bbox": [1, 2, 20, 12]} for number in range(len(names))]
+    content = coco(boxes, images=dict.fromkeys(names, (40, 30)))
+    write_coco(tmp_path / "cells" / "annotations" / "instances_train.json", content)
+    with pytest.raises(InputError, match=r"head=mask_rcnn: needs a mask of every object.*cells.*png") as error:
+        parckit.train(recipe, out=tmp_path / "run", data={"source": str(tmp_path / "cells")})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ from torch import nn
 
 from parckit.contract import InputError
 from parckit.models import create_model
+from parckit.networks import create_detector
 from parckit.tasks import OptimizerSettings, RunLength, ScheduleSettings
 from parckit.tasks.optim import set_lr
 
@@ -62,6 +63,11 @@ def test_the_last_epochs_cool_down():
     assert lrs[20:] == pytest.approx([0.1] * 21, **CLOSE)
 
 
+def test_drops_take_the_place_of_the_cosine():
+    lrs = rates(ScheduleSettings(warmup_lr=0.1, warmup=2, warmup_unit="steps", drops=(2, 3)), steps=20, epochs=4)
+    assert lrs[:20] == pytest.approx([0.1, 0.55] + [1.0] * 8 + [0.1] * 5 + [0.01] * 5, **CLOSE)
+
+
 def test_the_rate_stays_at_its_end():
     late = SCHEDULE.lr_at(150, epoch=1, peak=1.0, run=RunLength(steps=100, epochs=1))
     assert late == pytest.approx(SCHEDULE.min_lr, **CLOSE)
@@ -111,6 +117,18 @@ def test_early_layers_learn_more_slowly_with_layer_decay():
     assert ordered[0] < 0.2 / 8
 
 
+@pytest.mark.parametrize("name", ["ssd_test_resnet", "tinydet_test_resnet", "faster_rcnn_test_resnet"])
+def test_the_layers_of_a_detectors_backbone_learn_more_slowly_than_its_head(name):
+    model = create_detector(name, num_classes=2)
+    groups = OptimizerSettings(layer_decay=0.5).build(model, lr=1.0).param_groups
+    scale = {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
+    names = dict(model.named_parameters())
+    assert len(scale) == len(names)
+    assert {scale[value] for key, value in names.items() if not key.startswith("backbone.")} == {1.0}
+    ordered = [scale[names[f"backbone.model.{key}"]] for key in ("conv1.0.weight", "layer1.0.conv1.weight")]
+    assert 0 < ordered[0] < ordered[1] < 1
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon", "sgd", "lamb"])
 def test_optimizers_by_name_take_a_step(name):
     torch.manual_seed(0)
@@ -138,6 +156,8 @@ def test_optimizers_by_name_take_a_step(name):
         (ScheduleSettings, {"cosine": "none"}, "cosine='none'"),
         (ScheduleSettings, {"per": "day"}, "per='day'"),
         (ScheduleSettings, {"cooldown_epochs": -1}, "cooldown_epochs=-1"),
+        (ScheduleSettings, {"drops": (0,)}, r"drops=\(0,\)"),
+        (ScheduleSettings, {"drops": (3,), "cooldown_epochs": 1}, r"drops=\(3,\)"),
     ],
 )
 def test_impossible_values_are_refused(make, options, named):

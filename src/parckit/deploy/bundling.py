@@ -1,14 +1,19 @@
 """The export: fuse, convert, check and compare. A bundle is written only if every step succeeds."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from torch import nn
 
 from parckit.contract import (
     CONTRACT_FILE,
+    Artefact,
+    Check,
     Contract,
     DecoderSpec,
     InputError,
@@ -20,13 +25,15 @@ from parckit.contract import (
     replacing,
     write_contract,
 )
-from parckit.deploy.convert import load_converter
+from parckit.deploy.convert import load_converter, refusal
+from parckit.deploy.convert.suppression import add_suppression, check_can_suppress
 from parckit.deploy.errors import ExportError, ParityError
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
-from parckit.deploy.verify import check_artefact
+from parckit.deploy.verify import check_artefact, check_suppression
 from parckit.measure import cost
 from parckit.measure.environment import versions
+from parckit.measure.evaluators import evaluator_of
 from parckit.models import fuse
 from parckit.networks import check_input, head_of, open_checkpoint
 
@@ -85,24 +92,26 @@ def export_bundle(
         engine: the engine that shall run it, which has a converter in `parckit.deploy.convert`.
 
     Raises:
-        InputError: if `out` has other content than a bundle, or the network has not as many outputs as labels.
+        InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, or the
+            settings ask for NMS inside and the network has no boxes that need it.
         ExportError: if the engine refuses the network, or the file cannot be written or is not as requested.
         ParityError: if the outputs of the engine differ from torch's by more than the tolerance.
     """
     # Check what can be checked before the work.
     _refuse_foreign(out)
-    converter = load_converter(engine)
-    if reason := converter.refuses(spec, head_of(spec).outputs(spec)):
+    converter, decoder = load_converter(engine), decoder or head_of(spec).decoder(spec)
+    if reason := refusal(engine, spec, head_of(spec).outputs(spec)):
         raise ExportError(f"{spec.backbone}: {engine} cannot run it: {reason}")
+    if settings.nms:
+        check_can_suppress(decoder)
     out = out.resolve() if out.is_symlink() else out
     reference = deepcopy(network).cpu().float().eval()
     with replacing(out) as folder:
         folder.mkdir()
         fused = fuse(reference, size=spec.preprocessing.size)
-        with TemporaryDirectory() as made_in, naming_full_disk(Path(made_in)):
-            decoder = decoder or head_of(spec).decoder(spec)
-            made = converter.convert(fused, spec, decoder=decoder, folder=Path(made_in), settings=settings)
-            artefact = place_artefact(made, made_in=Path(made_in), bundle=folder)
+        with _workplace() as made_in:
+            made = converter.convert(fused, spec, decoder=decoder, folder=made_in, settings=settings)
+            artefact = place_artefact(made, made_in=made_in, bundle=folder)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(reference, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
@@ -110,26 +119,60 @@ def export_bundle(
         )
         # Compare the engine with torch, and add the result to the contract.
         check = check_artefact(reference, spec, artefact, folder=folder, engine=engine)
-        if not check.passed:
-            figures = check.figures
-            by = f"{figures['max_abs']:.3g}"
-            differs = f"an output differs from torch by {by}"
-            if not artefact.runs_in_chunks:
-                differs = f"of the detections, {by} of all have no partner among torch's,"
-            raise ParityError(
-                f"{check.engine} {check.version}: {differs} over {figures['images']:.0f} images, accepted is "
-                f"{figures['tolerance']:.3g}; no bundle was written"
-            )
-        contract = replace(contract, artefacts=(replace(artefact, checks=(check,)),))
+        _refuse_difference(check, artefact, other="torch")
+        artefacts = (replace(artefact, checks=(check,)),)
+        if settings.nms:
+            artefacts = (*artefacts, _add_nms(artefact, spec, folder=folder, settings=settings, engine=engine))
+        contract = replace(contract, artefacts=artefacts)
         write_contract(contract, folder)
     return contract
+
+
+def _add_nms(artefact: Artefact, spec: NetworkSpec, *, folder: Path, settings: ExportSettings, engine: str) -> Artefact:
+    """Add an artefact with NMS inside to a bundle, and compare its boxes with those of the artefact of raw maps.
+
+    The evaluation looks at boxes with low scores. The graph returns these too, so that it can be evaluated.
+
+    Raises:
+        ParityError: if the boxes differ.
+    """
+    threshold = cast("float", evaluator_of(spec.task).decoding["threshold"])
+    with _workplace() as made_in:
+        path = folder / artefact.main_file
+        made = add_suppression(path, artefact, spec, threshold=threshold, folder=made_in, settings=settings)
+        suppressed = place_artefact(made, made_in=made_in, bundle=folder)
+    check = check_suppression(suppressed, artefact, spec, folder=folder, engine=engine, threshold=threshold)
+    _refuse_difference(check, suppressed, other="the raw maps decoded in numpy")
+    return replace(suppressed, checks=(check,))
+
+
+@contextmanager
+def _workplace() -> Generator[Path]:
+    """Give a temporary folder for the files of an artefact. If its disk is full, the error says so."""
+    with TemporaryDirectory() as folder, naming_full_disk(Path(folder)):
+        yield Path(folder)
+
+
+def _refuse_difference(check: Check, artefact: Artefact, *, other: str) -> None:
+    """Raise ParityError if an artefact did not pass its check."""
+    if check.passed:
+        return
+    figures = check.figures
+    by = f"{figures['max_abs']:.3g}"
+    differs = f"an output differs from {other} by {by}"
+    if not artefact.runs_in_chunks:
+        differs = f"{by} of all detections have no partner among those of {other},"
+    raise ParityError(
+        f"{check.engine} {check.version}: {differs} over {figures['images']:.0f} images, accepted is "
+        f"{figures['tolerance']:.3g}; no bundle was written"
+    )
 
 
 def _refuse_foreign(out: Path) -> None:
     """Refuse an existing `out` unless an export may replace it, because replacing a folder deletes all files in it.
 
     Raises:
-        InputError: if `out` is a file, or a folder with files that are not those of one exported artefact.
+        InputError: if `out` is a file, or a folder with files that are not those of an export.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"out={out}: is a file; a bundle is a folder")
@@ -141,12 +184,12 @@ def _refuse_foreign(out: Path) -> None:
     if out / CONTRACT_FILE not in files:
         raise InputError(f"out={out}: must be a new folder, an empty folder or a bundle; it has no {CONTRACT_FILE}")
     try:
-        first, *others = read_contract(out, check_files=False).artefacts
+        artefacts = read_contract(out, check_files=False).artefacts
     except InputError as error:
         raise InputError(f"{error}. Delete the folder to export into it") from error
-    if others:
-        names = ", ".join(artefact.name for artefact in (first, *others))
+    if any(not artefact.options.get("nms") for artefact in artefacts[1:]):
+        names = ", ".join(artefact.name for artefact in artefacts)
         raise InputError(f"out={out}: has the artefacts {names}, which an export would delete; name another folder")
-    listed = {out / CONTRACT_FILE, *(out / file for file in first.files)}
+    listed = {out / CONTRACT_FILE, *(out / file for artefact in artefacts for file in artefact.files)}
     for stranger in sorted(files - listed):
         raise InputError(f"out={out}: an export would delete {stranger}, which is no part of the bundle; move it away")

@@ -31,6 +31,7 @@ class ExportSettings:
         batch_size: number of images that the graph takes at once.
         form: form of convolutions along an axis. `"auto"` takes the form that is fastest in ONNX Runtime for the length
             of the axis. In other engines `"conv"` or `"matmul"` may be faster; `"matmul"` needs opset 18 or above.
+        nms: for detectors: add a second artefact with the decoding of boxes and the suppression (NMS) inside.
 
     Raises:
         InputError: if a value is not accepted, or two values do not fit together.
@@ -40,6 +41,7 @@ class ExportSettings:
     ir_version: int | None = None
     batch_size: int = 1
     form: Form = "auto"
+    nms: bool = False
 
     def __post_init__(self) -> None:
         if not LOWEST_OPSET <= self.opset <= HIGHEST_OPSET:
@@ -55,6 +57,9 @@ class ExportSettings:
             raise InputError(
                 f"form='matmul': needs opset {DYNAMO_OPSET} or above, not {self.opset}; choose auto or conv"
             )
+
+        if self.nms and self.batch_size != 1:
+            raise InputError(f"nms=True, batch_size={self.batch_size}: a graph with NMS inside takes one image")
 
     @property
     def lowest_ir(self) -> int:

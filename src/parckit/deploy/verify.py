@@ -1,7 +1,9 @@
 """The check that every export must pass: an artefact must give the same outputs as the network."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from torch import nn
@@ -9,8 +11,8 @@ from torch import nn
 from parckit.contract import Artefact, Check, NetworkSpec, ParckitError
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import RTOL, Comparison, compare, compare_detections, probe_pictures
-from parckit.processing import preprocess
-from parckit.runtimes import find_engine, load_engine
+from parckit.processing import BoxPrediction, make_decoder, preprocess
+from parckit.runtimes import Outputs, Session, find_engine, load_engine
 from parckit.runtimes.torch import TorchSession
 
 _log = logging.getLogger(__name__)
@@ -36,7 +38,7 @@ def check_artefact(
     Raises:
         ParckitError: if the engine cannot run the artefact.
     """
-    session = load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=None)
+    session = _open(artefact, spec, folder=folder, engine=engine)
     names = [output.name for output in artefact.outputs]
     # Both see the same pictures, prepared as their inputs ask for.
     network = TorchSession(reference, spec)
@@ -48,17 +50,57 @@ def check_artefact(
     if artefact.runs_in_chunks:
         comparison = compare(network(images), session(prepared), names=names, rtol=rtol)
     else:
-        pairs = [(network(images[[index]]), session(prepared[[index]])) for index in range(len(images))]
-        if not any(len(expected[0]) for expected, _ in pairs):
-            _log.warning("the network detects nothing in the pictures of the check, so no detections were compared")
-        comparison = Comparison(differences=tuple(compare_detections(*pair) for pair in pairs))
-    worst = comparison.worst
+        comparison = _compare_detections(
+            (network(images[[index]]), session(prepared[[index]])) for index in range(len(images))
+        )
+    return _result(session, comparison, file=folder / artefact.main_file, images=len(images))
+
+
+def check_suppression(
+    artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, folder: Path, engine: str, threshold: float
+) -> Check:
+    """Compare the boxes of an artefact with NMS inside with those that the decoder in numpy makes of the raw maps.
+
+    Args:
+        artefact: the artefact.
+        raw: the artefact of the raw maps, which was compared with torch.
+        spec: describes the network.
+        folder: the bundle with the files of both.
+        engine: name of the engine.
+        threshold: least score of the boxes that are compared.
+
+    Returns:
+        The figures; the difference is that of `compare_detections`.
+    """
+    sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
+    decoders = [make_decoder(session.decoder, spec, overrides={"threshold": threshold}) for session in sessions]
+    pairs: list[list[Outputs]] = []
+    for picture in probe_pictures(spec.preprocessing.size):
+        image, geometry = preprocess(picture, spec.preprocessing, wanted=artefact.input)
+        answers = [decode(session(image[None]), [geometry]) for session, decode in zip(sessions, decoders, strict=True)]
+        pairs.append([(one.boxes, one.scores, one.labels) for (one,) in cast("list[list[BoxPrediction]]", answers)])
+    comparison = _compare_detections((expected, actual) for expected, actual in pairs)
+    return _result(sessions[1], comparison, file=folder / artefact.main_file, images=len(pairs))
+
+
+def _open(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Session:
+    return load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=None)
+
+
+def _compare_detections(pairs: Iterable[tuple[Outputs, Outputs]]) -> Comparison:
+    """Compare the detections of images one by one."""
+    pairs = list(pairs)
+    if not any(len(expected[0]) for expected, _ in pairs):
+        _log.warning("the network detects nothing in the pictures of the check, so no detections were compared")
+    return Comparison(differences=tuple(compare_detections(*pair) for pair in pairs))
+
+
+def _result(session: Session, comparison: Comparison, *, file: Path, images: int) -> Check:
+    """Return the figures of a comparison."""
+    worst, (engine, _, version) = comparison.worst, session.engine.partition(" ")
     _log.info("parity with %s: max_abs %.3g, tolerance %.3g", session.engine, worst.max_abs, worst.tolerance)
-    figures: dict[str, float] = {"max_abs": worst.max_abs, "tolerance": worst.tolerance, "images": len(images)}
-    figures |= _measure_memory(folder / artefact.main_file)
-    return Check(
-        engine=engine, version=session.engine.removeprefix(f"{engine} "), passed=comparison.passed, figures=figures
-    )
+    figures: dict[str, float] = {"max_abs": worst.max_abs, "tolerance": worst.tolerance, "images": images}
+    return Check(engine=engine, version=version, passed=comparison.passed, figures=figures | _measure_memory(file))
 
 
 def _measure_memory(file: Path) -> dict[str, float]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from parckit.contract import InputError, NetworkSpec, Preprocessing, Task
+from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.networks.build import HEADS, build_network
 from parckit.networks.transfer import copy_weights
 
@@ -31,17 +31,11 @@ def create_detector(
     Raises:
         InputError: if there is no such head, backbone or weights, or the head refuses a keyword.
     """
-    return _create("detect", name, num_classes=num_classes, pretrained_backbone=pretrained_backbone, **head_kwargs)
-
-
-def _create(
-    task: Task, name: str, *, num_classes: int, pretrained_backbone: bool | Path | str, **head_kwargs: object
-) -> nn.Module:
     if num_classes < 1:
         raise InputError(f"num_classes={num_classes}: need at least 1")
-    head, backbone = _split(task, name)
+    head, backbone = _split(name)
     spec = NetworkSpec(
-        task=task,
+        task="detect",
         backbone=backbone,
         head=head,
         head_kwargs=head_kwargs,
@@ -55,9 +49,9 @@ def _create(
     return network
 
 
-def _split(task: Task, name: str) -> tuple[str, str]:
+def _split(name: str) -> tuple[str, str]:
     """Return head and backbone. One head's name may begin with another's, so the longest one counts."""
-    heads = sorted((head for of_task, head in HEADS if of_task == task), key=len, reverse=True)
+    heads = sorted((head for task, head in HEADS if task == "detect"), key=len, reverse=True)
     for head in heads:
         if name.startswith(f"{head}_"):
             return head, name.removeprefix(f"{head}_")

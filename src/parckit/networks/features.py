@@ -2,9 +2,11 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from typing import Protocol, cast, final
 
 import torch
+from timm.models import group_parameters
 from timm.models._features import FeatureGetterNet
 from timm.models.byobnet import ByobNet
 from torch import Tensor, nn
@@ -75,6 +77,15 @@ class Backbone(nn.Module):
         """Return the maps, in the order of `strides`."""
         forward = cast("_ForwardIntermediates", self.model.forward_intermediates)
         return forward(images, indices=self._wanted, intermediates_only=True)
+
+    def layer_of(self, *, coarse: bool) -> Callable[[str], float]:
+        """Return a function from the name of a network's weight to its layer, which timm's layer decay asks for.
+
+        The layers of the model are numbered from 0. All other weights of the network come after them.
+        """
+        matcher = cast("Callable[..., object]", self.model.group_matcher)
+        layers = cast("dict[str, int]", group_parameters(self.model, matcher(coarse=coarse), reverse=True))  # pyright: ignore[reportArgumentType]
+        return lambda name: layers.get(name.removeprefix(BACKBONE), inf) if name.startswith(BACKBONE) else inf
 
     def _measure_channels(self, in_chans: int) -> tuple[int, ...]:
         """Return the width of every map, by running a copy without data."""

@@ -6,7 +6,7 @@ network, because its second half runs on them: the outputs are detections, and t
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast, final
 
 import torch
@@ -100,6 +100,10 @@ class RCNN(nn.Module):
             return boxes, scores, labels - 1
         logits = self.mask_branch(maps, [boxes], [size])
         return boxes, scores, labels - 1, self.mask_branch.probabilities(logits, labels)
+
+    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
+        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
+        return self.backbone.layer_of(coarse=coarse)
 
     def losses(self, images: Tensor, objects: Sequence[GroundTruth]) -> dict[str, Tensor]:
         """Return the losses of a training batch, whose sum is to be minimised. Crowds are left out.

@@ -9,7 +9,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
-from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec, from_plain, to_plain
@@ -20,11 +20,11 @@ from parckit.networks.rcnn_parts import (
     Anchors,
     MaskBranch,
     ProposalHead,
+    RoiPool,
     SharedBoxPredictor,
     iou_of_few,
-    roi_pool,
 )
-from parckit.processing import DETECTIONS
+from parckit.processing import DETECTIONS, DetectionsDecoder, usual_settings
 
 FASTER, MASK, CASCADE = "faster_rcnn", "mask_rcnn", "cascade_mask_rcnn"
 """Names of the heads."""
@@ -109,7 +109,7 @@ def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
 
 def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the outputs of a spec's network become an answer."""
-    return DecoderSpec(name=DETECTIONS, defaults={"threshold": 0.3, "most": settings_of(spec).most})
+    return DecoderSpec(name=DETECTIONS, defaults={**usual_settings(DetectionsDecoder), "most": settings_of(spec).most})
 
 
 def build_rcnn(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
@@ -167,7 +167,7 @@ def _rpn(settings: RcnnSettings) -> RegionProposalNetwork:
 def _stage(settings: RcnnSettings, *, classes: int, least_iou: float, factor: float, shared: bool) -> RoIHeads:
     predictor = SharedBoxPredictor if shared else FastRCNNPredictor
     return RoIHeads(
-        roi_pool(_POOLED_FOR_BOX, strides=STRIDES),
+        cast("MultiScaleRoIAlign", RoiPool(_POOLED_FOR_BOX, strides=STRIDES)),
         TwoMLPHead(settings.width * _POOLED_FOR_BOX**2, settings.hidden),
         predictor(settings.hidden, classes),
         fg_iou_thresh=least_iou,

@@ -9,7 +9,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import MultiScaleRoIAlign, box_iou, roi_align
+from torchvision.ops import box_iou, roi_align
+from torchvision.ops.poolers import LevelMapper
 
 _MASK_LAYERS = 4
 """Number of convolutions of the mask branch, as in Mask R-CNN."""
@@ -28,18 +29,45 @@ _BETA = 1 / 9
 """Error of an offset from which its loss grows linearly, as in torchvision."""
 
 
-def roi_pool(side: int, *, strides: tuple[int, ...]) -> MultiScaleRoIAlign:
-    """Return a part that cuts (side, side) maps of boxes out of the maps of some strides.
+@final
+class RoiPool(nn.Module):
+    """Cut (side, side) maps of boxes out of the maps of some strides, the map of each box by its size.
 
-    torchvision guesses the strides from the first image that it sees; a small odd one makes it guess wrong. So it gets
-    an image here that all strides divide.
+    It equals torchvision's `MultiScaleRoIAlign`, except for two things. torchvision guesses the strides from the first
+    image, and a small odd one makes it guess wrong. And it searches for the boxes of a map twice: the ONNX exporter
+    merges the two searches and then cannot write them.
+
+    Args:
+        side: of the parts, in positions.
+        strides: of the maps, each twice the one before.
+
+    Attributes:
+        output_size: (side, side).
+
+    Shape:
+        N boxes of all images -> (N, channels, side, side)
     """
-    pool = MultiScaleRoIAlign([str(index) for index in range(len(strides))], side, _SAMPLES)
-    size = strides[-1]
-    with torch.device("cpu"):  # also where a network without data is built
-        maps = {str(index): torch.zeros(1, 1, size // stride, size // stride) for index, stride in enumerate(strides)}
-        pool(maps, [torch.zeros(0, 4)], [(size, size)])
-    return pool
+
+    def __init__(self, side: int, *, strides: tuple[int, ...]) -> None:
+        super().__init__()
+        self.output_size = (side, side)
+        self._strides = strides
+        coarsest = strides[-1].bit_length() - 1
+        self._mapper = LevelMapper(coarsest - len(strides) + 1, coarsest)
+
+    def forward(self, maps: dict[str, Tensor], boxes: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
+        """Return the parts of the boxes of all images; the images' sizes do not matter."""
+        del sizes
+        images = torch.cat([torch.full_like(one[:, :1], index) for index, one in enumerate(boxes)])
+        rois = torch.cat([images, torch.cat(boxes)], dim=1)
+        levels = self._mapper(boxes)
+        parts: list[Tensor] = []
+        rows: list[Tensor] = []
+        for level, stride in enumerate(self._strides):
+            (of_level,) = torch.where(levels == level)
+            rows.append(of_level)
+            parts.append(roi_align(maps[str(level)], rois[of_level], self.output_size, 1 / stride, _SAMPLES))
+        return torch.cat(parts)[torch.cat(rows).argsort()]
 
 
 @final
@@ -139,7 +167,7 @@ class MaskBranch(nn.Module):
 
     def __init__(self, before: int, *, width: int, classes: int, strides: tuple[int, ...]) -> None:
         super().__init__()
-        self.pool = roi_pool(_POOLED_FOR_MASK, strides=strides)
+        self.pool = RoiPool(_POOLED_FOR_MASK, strides=strides)
         self.layers = MaskRCNNHeads(before, (width,) * _MASK_LAYERS, dilation=1)
         self.predictor = MaskRCNNPredictor(width, width, classes)
 

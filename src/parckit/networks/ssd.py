@@ -4,6 +4,7 @@ SSD: arXiv:1512.02325. The separable heads are those of SSDLite (arXiv:1801.0438
 results are in its paper (arXiv:2203.03952, section 4.2).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast, final
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from parckit.contract import DecoderSpec, NetworkSpec, OutputSpec, from_plain, to_plain
 from parckit.networks.features import Backbone
-from parckit.processing import SSD, PriorSettings
+from parckit.processing import SSD, PriorSettings, SsdDecoder, usual_settings
 
 OUTPUTS = (
     OutputSpec(name="logits", dtype="float32", layout="NPC", shape=(None, None, None)),
@@ -78,11 +79,7 @@ def settings_of(spec: NetworkSpec) -> SsdSettings:
 
 def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the outputs of a spec's network become boxes."""
-    return DecoderSpec(
-        name=SSD,
-        parameters=to_plain(settings_of(spec).priors),
-        defaults={"threshold": 0.3, "overlap": 0.5, "per_class": 200, "most": 300},
-    )
+    return DecoderSpec(name=SSD, parameters=to_plain(settings_of(spec).priors), defaults=usual_settings(SsdDecoder))
 
 
 def build_ssd(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
@@ -141,6 +138,10 @@ class SSDNetwork(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
+        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
+        return self.backbone.layer_of(coarse=coarse)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class logits and the offsets of all priors, in the order of `PriorSettings.priors`."""

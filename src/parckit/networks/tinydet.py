@@ -6,7 +6,7 @@ arXiv:2107.08430), and distances from a point to the four sides of its box (FCOS
 convolutions, batch norms, hardswish and nearest-neighbour resizing, so that every engine and quantizer takes them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec, from_plain, to_plain
 from parckit.networks.features import Backbone
-from parckit.processing import TINYDET
+from parckit.processing import TINYDET, TinyDetDecoder, usual_settings
 
 _KERNEL = 5
 """Side of the depthwise kernels: PicoDet found 5 to be more accurate than 3 for nearly the same time."""
@@ -79,7 +79,7 @@ def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     return DecoderSpec(
         name=TINYDET,
         parameters={"strides": list(settings_of(spec).strides)},
-        defaults={"threshold": 0.3, "overlap": 0.6, "per_class": 200, "most": 300},
+        defaults=usual_settings(TinyDetDecoder),
     )
 
 
@@ -137,6 +137,10 @@ class TinyDet(nn.Module):
                 last = cast("nn.Conv2d", cast("nn.Sequential", branch)[-1])
                 nn.init.normal_(last.weight, std=0.01)
                 nn.init.constant_(cast("Tensor", last.bias), bias)
+
+    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
+        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
+        return self.backbone.layer_of(coarse=coarse)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the class logits and the distances of all maps; `TinyDetDecoder` says what they mean."""

@@ -23,6 +23,7 @@ from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
 from parckit.processing.prediction import Prediction
 from parckit.processing.priors import CENTRE_VARIANCE, SIZE_VARIANCE, PriorSettings, decode_offsets
+from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
 from parckit.processing.tinydet import TINYDET, TinyDetDecoder, map_points
 
@@ -81,4 +82,5 @@ __all__ = [
     "suppress",
     "to_array",
     "to_pixels",
+    "usual_settings",
 ]

@@ -12,9 +12,7 @@ from parckit.contract import DecoderSpec, InputError, Task
 from parckit.processing.bars import Bar, draw_bars, html_bars, text_bars
 from parckit.processing.geometry import Geometry
 from parckit.processing.limits import check_count, check_share
-
-CLASSIFY = DecoderSpec(name="classify", defaults={"top": 3, "threshold": 0.0})
-"""How logits become classes: the `top` most probable ones; below the probability `threshold` the answer is UNKNOWN."""
+from parckit.processing.settings import usual_settings
 
 UNKNOWN = "unknown"
 """The answer where no class is probable enough."""
@@ -137,6 +135,10 @@ class ClassDecoder:
             )
             for row in rows
         ]
+
+
+CLASSIFY = DecoderSpec(name="classify", defaults=usual_settings(ClassDecoder))
+"""How logits become classes: the `top` most probable ones; below the probability `threshold` the answer is UNKNOWN."""
 
 
 def read_logits(outputs: Sequence[NDArray[np.generic]], *, labels: Sequence[str]) -> NDArray[np.float64]:

@@ -13,12 +13,7 @@ from parckit.processing.bars import Bar, draw_bars, html_bars, text_bars
 from parckit.processing.classify import read_logits
 from parckit.processing.geometry import Geometry
 from parckit.processing.limits import check_count
-
-MULTILABEL = DecoderSpec(name="multilabel", defaults={"top": 3, "threshold": 0.5})
-"""How logits become labels: those whose probability reaches `threshold`, which is one number or one for every class.
-
-The answer also shows the `top` most probable classes.
-"""
+from parckit.processing.settings import usual_settings
 
 
 class LabelScore(NamedTuple):
@@ -157,6 +152,13 @@ class LabelDecoder:
             )
             for order, row in zip(orders, sigmoid(logits).tolist(), strict=True)
         ]
+
+
+MULTILABEL = DecoderSpec(name="multilabel", defaults=usual_settings(LabelDecoder))
+"""How logits become labels: those whose probability reaches `threshold`, which is one number or one for every class.
+
+The answer also shows the `top` most probable classes.
+"""
 
 
 def sigmoid(logits: NDArray[np.generic]) -> NDArray[np.float64]:

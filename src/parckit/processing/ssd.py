@@ -20,6 +20,9 @@ SSD = "ssd"
 BACKGROUND = 0
 """Index of "no object" among SSD's classes. The network's class number c has the index c + 1."""
 
+_ROUNDING = 1e-3
+"""Far more than the rounding of a difference of logits in float32."""
+
 
 class SsdDecoder:
     """Turns SSD's outputs into boxes.
@@ -96,10 +99,27 @@ class SsdDecoder:
         priors: NDArray[np.float32],
         geometry: Geometry,
     ) -> BoxPrediction:
-        scores = probabilities(logits)[:, BACKGROUND + 1 :].astype(np.float32)
+        rows = _hopeful(logits, threshold=self._selection.threshold)
+        scores = probabilities(logits[rows])[:, BACKGROUND + 1 :].astype(np.float32)
         candidates = self._selection.may_stay(scores)
-        boxes = decode_offsets(offsets[candidates], priors[candidates])
+        rows = rows[candidates]
+        boxes = decode_offsets(offsets[rows], priors[rows])
         height, width = geometry.input_size
         return self._selection.answer(
             boxes, scores[candidates], unit=(width, height), geometry=geometry, names=self._labels
         )
+
+
+def _hopeful(logits: NDArray[np.generic], *, threshold: float) -> NDArray[np.intp]:
+    """Return the priors that may have a score above the threshold, so that the others need no exact probabilities.
+
+    A probability is at most exp(its logit - the largest logit).
+
+    Shape:
+        (priors, classes + 1) -> (K,)
+    """
+    if threshold <= 0:
+        return np.arange(len(logits))
+    exact = logits.astype(np.float32, copy=False)
+    best = exact[:, BACKGROUND + 1 :].max(axis=1)
+    return np.flatnonzero(best - np.maximum(best, exact[:, BACKGROUND]) >= np.log(threshold) - _ROUNDING)

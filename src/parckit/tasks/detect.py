@@ -18,7 +18,7 @@ from parckit.data import (
     TrainTransform,
     train_scene_transform,
 )
-from parckit.networks import RCNN, head_of
+from parckit.networks import HEADS, RCNN, head_of
 from parckit.processing import DETECTIONS, SSD, TINYDET, PriorSettings
 from parckit.tasks.ssd_loss import SsdLoss
 from parckit.tasks.task import TrainingTask
@@ -141,7 +141,16 @@ class Detect(TrainingTask):
         raise InputError("data.sampling=balanced: a picture can have objects of several classes; only natural works")
 
     def see_images(self, table: Table, *, sampling: Sampling) -> None:
-        """Need nothing of the training images."""
+        """Check that the objects have masks if the head is trained on masks.
+
+        Raises:
+            InputError: if they have none.
+        """
+        del sampling
+        head = HEADS.get((self.name, self.head))
+        if head is not None and head.has_masks and table.targets[0].masks is None:
+            some = f"{table.name(0)} and the other pictures to train on"
+            raise InputError(f"head={self.head}: needs a mask of every object, and not all objects of {some} have one")
 
     @property
     def notes(self) -> Sequence[str]:

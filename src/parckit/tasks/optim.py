@@ -18,6 +18,8 @@ Per = Literal["step", "epoch"]
 
 _FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose whole step torch can compute in one kernel."""
+_DROP = 0.1
+"""Factor of the learning rate at a drop, as detectors are trained."""
 _NEED_PACKAGES = ("bnb*", "fused*")
 """Optimizers that need CUDA and an additional package (bitsandbytes, Apex)."""
 
@@ -103,7 +105,7 @@ class RunLength(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)  # no slots: as above
 class ScheduleSettings:
-    """A cosine with a linear warm-up. It depends only on step and epoch, so a checkpoint needs no state of it.
+    """A linear warm-up, then a cosine or drops. It depends on step and epoch alone, so a checkpoint needs no state.
 
     Attributes:
         min_lr: learning rate at the end.
@@ -115,6 +117,8 @@ class ScheduleSettings:
         per: whether the learning rate changes with every `"step"` or every `"epoch"`. In a warm-up whose unit is not
             epochs, it always changes with every step.
         cooldown_epochs: number of epochs at `min_lr` at the end of the run.
+        drops: epochs, counted from 0, from which the learning rate is a tenth of what it was before. If there are any,
+            they take the place of the cosine; `min_lr` is then only the usual `warmup_lr`.
     """
 
     min_lr: float = 1e-5
@@ -124,6 +128,7 @@ class ScheduleSettings:
     cosine: Cosine = "rest"
     per: Per = "step"
     cooldown_epochs: int = 0
+    drops: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, accepted in (
@@ -141,6 +146,8 @@ class ScheduleSettings:
             )
         if self.cooldown_epochs < 0:
             raise InputError(f"schedule.cooldown_epochs={self.cooldown_epochs}: must be at least 0")
+        if self.drops and (min(self.drops) < 1 or self.cooldown_epochs):
+            raise InputError(f"schedule.drops={self.drops}: must be epochs from 1, without cooldown_epochs")
 
     def lr_at(self, step: int, *, epoch: int, peak: float, run: RunLength) -> float:
         """Return the learning rate of an optimizer step and epoch, both counted from 0."""
@@ -151,6 +158,8 @@ class ScheduleSettings:
         if warmed < warmup_steps:
             first = self.min_lr if self.warmup_lr is None else self.warmup_lr
             return first + (peak - first) * warmed / warmup_steps
+        if self.drops:
+            return peak * _DROP ** sum(epoch >= drop for drop in self.drops)
         begin = warmup_steps if self.cosine == "rest" else 0
         end = run.steps - self.cooldown_epochs * steps_per_epoch
         now = by_epoch if self.per == "epoch" else step

@@ -109,11 +109,11 @@ def convert(
         decoder=decoder,
         options={"opset": settings.opset, "ir_version": settings.ir, "form": settings.form},
     )
-    _describe(path, spec, artefact)
+    describe_file(path, spec, artefact)
     return replace(artefact, files={FILE: sha256_of(path)})
 
 
-def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
+def describe_file(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
     """Write a description into the file's metadata, so that the file can be used without its bundle."""
     model = ir.load(path)
     entries = {

@@ -1,0 +1,166 @@
+"""Detectors with NMS inside the graph, from a network to ONNX Runtime."""
+
+import logging
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from bundles import tiny_spec
+from parckit.contract import InputError, NetworkSpec, Preprocessing, read_contract
+from parckit.deploy import ExportSettings, ParityError, export_bundle
+from parckit.measure.parity import compare_detections
+from parckit.networks import build_network, head_of
+from parckit.processing import BoxPrediction, Geometry, make_decoder
+from parckit.runtimes import open_session
+
+SIZE = (64, 96)
+NMS = ExportSettings(nms=True)
+OLD = replace(NMS, opset=13)  # the older exporter is quicker
+GEOMETRY = Geometry(picture_size=SIZE, input_size=SIZE, scale=(1.0, 1.0), offset=(0.0, 0.0))
+
+
+def spec_of(head: str) -> NetworkSpec:
+    return NetworkSpec(
+        task="detect",
+        backbone="test_resnet",
+        head=head,
+        labels=("a", "b", "c"),
+        preprocessing=Preprocessing(size=SIZE),
+    )
+
+
+def network_of(spec: NetworkSpec) -> nn.Module:
+    """Return a network whose scores and boxes depend on the image: fresh last layers have weights near zero."""
+    torch.manual_seed(0)
+    network = build_network(spec).eval()
+    generator = torch.Generator().manual_seed(2)
+    for name, weight in network.named_parameters():
+        if not name.startswith("backbone.") and weight.ndim > 1:
+            weight.data = 2 * torch.randn(weight.shape, generator=generator) / weight[0].numel() ** 0.5
+    return network
+
+
+def images(count: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return (np.linspace(0, 3, count)[:, None, None, None] * rng.standard_normal((count, 3, *SIZE))).astype(np.float32)
+
+
+def answers(bundle: Path, image: np.ndarray, *, threshold: float) -> list[BoxPrediction]:
+    """Return the boxes of the raw maps, decoded in numpy, and those of the graph with NMS inside."""
+    sessions = [open_session(bundle, artefact=name) for name in ("onnx-fp32", "onnx-fp32-nms")]
+    decoders = [make_decoder(one.decoder, one.spec, overrides={"threshold": threshold}) for one in sessions]
+    return [decode(run(image[None]), [GEOMETRY])[0] for run, decode in zip(sessions, decoders, strict=True)]
+
+
+def assert_same(expected: BoxPrediction, actual: BoxPrediction) -> None:
+    """The same maps, decoded in float32 by two libraries. Rounding may swap boxes of nearly equal scores."""
+    assert len(actual) == len(expected)
+    np.testing.assert_allclose(actual.scores, expected.scores, rtol=0, atol=1e-5)
+    pairs = [(one.boxes, one.scores, one.labels) for one in (expected, actual)]
+    assert compare_detections(*pairs).max_abs == 0
+
+
+@pytest.fixture(scope="module", params=["ssd", "tinydet"])
+def bundle(request, tmp_path_factory):
+    out = tmp_path_factory.mktemp("nms") / "bundle"
+    spec = spec_of(request.param)
+    return export_bundle(network_of(spec), spec, out=out, settings=NMS), out
+
+
+def test_a_bundle_holds_both_artefacts(bundle):
+    contract, out = bundle
+    assert read_contract(out) == contract
+    raw, suppressed = contract.artefacts
+    assert (raw.name, suppressed.name) == ("onnx-fp32", "onnx-fp32-nms")
+    assert raw.runs_in_chunks
+    assert not suppressed.runs_in_chunks
+    assert [output.name for output in suppressed.outputs] == ["boxes", "scores", "labels"]
+    assert suppressed.decoder.name == "detections"
+    assert suppressed.decoder.defaults == {name: raw.decoder.defaults[name] for name in ("threshold", "most")}
+    assert suppressed.options == {**raw.options, "nms": True}
+    assert all(artefact.checks[0].passed for artefact in contract.artefacts)
+    operators = [node.op_type for node in onnx.load(out / suppressed.main_file).graph.node]
+    assert operators.count("NonMaxSuppression") == 1
+    assert not {"If", "Loop"} & {*operators}
+
+
+@pytest.mark.parametrize("threshold", [0.01, 0.3, 0.9])
+def test_its_boxes_are_those_of_the_decoder_in_numpy(bundle, threshold):
+    _, out = bundle
+    pairs = [answers(out, image, threshold=threshold) for image in images(6)]
+    for expected, actual in pairs:
+        assert_same(expected, actual)
+    assert max(len(expected) for expected, _ in pairs) > 5
+
+
+@pytest.mark.parametrize("limits", [{"per_class": 2, "most": 4}, {"overlap": 0.1}, {"overlap": 1.0}], ids=str)
+@pytest.mark.parametrize("head", ["ssd", "tinydet"])
+def test_overlap_and_counts_are_the_decoders(head, limits, tmp_path):
+    spec = spec_of(head)
+    decoder = head_of(spec).decoder(spec)
+    decoder = replace(decoder, defaults={**decoder.defaults, **limits})
+    export_bundle(network_of(spec), spec, out=tmp_path / "b", settings=OLD, decoder=decoder)
+    expected, actual = answers(tmp_path / "b", images(6)[5], threshold=0.05)
+    assert_same(expected, actual)
+    assert len(expected) == limits.get("most", len(expected)) > 1
+
+
+def test_an_image_without_objects_has_no_boxes(tmp_path, caplog):
+    spec = spec_of("tinydet")
+    network = network_of(spec)
+    for branch in network.class_branches:
+        branch[-1].weight.data.zero_()
+        branch[-1].bias.data.fill_(-9)
+    with caplog.at_level(logging.WARNING):
+        export_bundle(network, spec, out=tmp_path / "b", settings=OLD)
+    assert "no detections were compared" in caplog.text
+    session = open_session(tmp_path / "b", artefact="onnx-fp32-nms")
+    assert [output.shape for output in session(images(1))] == [(0, 4), (0,), (0,)]
+
+
+def test_the_file_alone_answers(bundle, tmp_path):
+    contract, out = bundle
+    path = out / contract.artefacts[1].main_file
+    alone = open_session(path)
+    assert alone.decoder == contract.artefacts[1].decoder
+    assert alone.outputs == contract.artefacts[1].outputs
+
+
+def test_an_export_replaces_both_artefacts(tmp_path):
+    spec = spec_of("tinydet")
+    for nms, count in ((True, 2), (False, 1)):
+        contract = export_bundle(network_of(spec), spec, out=tmp_path / "b", settings=replace(OLD, nms=nms))
+        assert len(contract.artefacts) == count
+    assert not (tmp_path / "b" / "onnx-fp32-nms").exists()
+
+
+@pytest.mark.parametrize("opset", [11, 21])
+def test_every_opset_has_the_same_boxes(opset, tmp_path):
+    spec = spec_of("ssd")
+    contract = export_bundle(network_of(spec), spec, out=tmp_path / "b", settings=ExportSettings(opset=opset, nms=True))
+    assert contract.artefacts[1].checks[0].figures["max_abs"] == 0
+
+
+def test_a_graph_with_other_boxes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(import_module("parckit.deploy.convert.suppression"), "SIZE_VARIANCE", 0.4)
+    spec = spec_of("ssd")
+    with pytest.raises(ParityError, match="have no partner among those of the raw maps decoded in numpy"):
+        export_bundle(network_of(spec), spec, out=tmp_path / "b", settings=OLD)
+    assert not (tmp_path / "b").exists()
+
+
+def test_what_has_no_boxes_to_suppress_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nms=True, batch_size=2: a graph with NMS inside takes one image"):
+        ExportSettings(nms=True, batch_size=2)
+    spec = tiny_spec((8, 12))
+    with pytest.raises(InputError, match="nms=True: only the heads ssd, tinydet"):
+        export_bundle(build_network(spec), spec, out=tmp_path / "b", settings=NMS)
+    spec = replace(spec_of("faster_rcnn"), head_kwargs={"width": 16})
+    with pytest.raises(InputError, match="nms=True: two-stage detectors suppress boxes themselves"):
+        export_bundle(build_network(spec), spec, out=tmp_path / "b", settings=NMS)
