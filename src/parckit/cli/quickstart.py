@@ -26,8 +26,6 @@ from parckit.report.results import result_view
 from parckit.report.story import Story
 from parckit.tasks import train
 
-
-
 QuickstartTask = Literal["classify", "detect"]
 
 
