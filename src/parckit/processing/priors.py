@@ -103,12 +103,19 @@ def _priors(
     return priors
 
 
+LARGEST_OFFSET = 100.0
+"""With it, a box is e^20 times as wide as its prior, and lies 10 widths away from it."""
+
+
 def decode_offsets(offsets: NDArray[np.floating], priors: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the boxes that lie at offsets from priors, as (left, top, right, bottom) shares of the image's sides.
+
+    Offsets beyond `LARGEST_OFFSET`, which only an untrained network gives, count as it: exp would overflow.
 
     Shape:
         (N, 4), (N, 4) -> (N, 4)
     """
+    offsets = offsets.clip(-LARGEST_OFFSET, LARGEST_OFFSET)
     centres = offsets[:, :2] * CENTRE_VARIANCE * priors[:, 2:] + priors[:, :2]
     half = np.exp(offsets[:, 2:] * SIZE_VARIANCE) * priors[:, 2:] / 2
     return np.concatenate([centres - half, centres + half], axis=1)
