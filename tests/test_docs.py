@@ -52,6 +52,20 @@ def test_parameters_and_multiply_adds_are_the_counted_ones(name, size, params, m
     assert (f"{entry['params']:,}", f"{entry['madds']:,}") == (params, madds)
 
 
+def test_what_a_size_costs_is_recorded():
+    rows = re.findall(
+        r"^\| (\d+)x(\d+) \| ([\d.]+) s \| ([\d.]+) GB \| ([\d.]+) s \| ([\d.]+) GB \|$",
+        (DOCS / "detect.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    recorded = {(row["mode"], *row["size"]): row for row in record_of("two_stage_sizes")["rows"]}
+    assert len(recorded) == 2 * len(rows)
+    for height, width, *figures in rows:
+        costs = [recorded[mode, int(height), int(width)] for mode in ("eval", "train")]
+        expected = [text for cost in costs for text in (f"{cost['seconds']:.1f}", f"{cost['peak_bytes'] / 1e9:.2f}")]
+        assert figures == expected
+
+
 @pytest.mark.parametrize("block", PYTHON)
 def test_its_python_runs(block):
     names: dict[str, object] = {}

@@ -37,15 +37,16 @@ def peak_memory(file: Path) -> int:
 
 
 def _probe(file: Path) -> int:
-    before = _peak_resident()
+    before = peak_resident()
     graph = load_graph(file, threads=1)
     image = graph.get_inputs()[0]
     sizes = [size if isinstance(size, int) else 1 for size in image.shape]
     graph.run(None, {image.name: np.zeros(sizes, np.uint8 if image.type == "tensor(uint8)" else np.float32)})
-    return _peak_resident() - before
+    return peak_resident() - before
 
 
-def _peak_resident() -> int:
+def peak_resident() -> int:
+    """Return the largest resident memory that this process has had so far, in bytes."""
     status = Path("/proc/self/status")
     if status.is_file():
         # On Linux, ru_maxrss of a new process starts at its parent's peak. VmHWM starts anew.

@@ -90,7 +90,7 @@ def convert(
     head, path = head_of(spec), folder / FILE
     described = head.outputs(spec)
     image_shape = (spec.preprocessing.channels, *spec.preprocessing.size)
-    _write(network, path, image_shape=image_shape, outputs=described, settings=settings)
+    write_graph(network, path, image_shape=image_shape, outputs=described, settings=settings)
     free = [output.name for output in described if not begin_with_batch([output])]
     graph = check_file(path, opset=settings.opset, ir_version=settings.ir, free=free).graph
     # Describe it by what the file says, in the file and for the bundle.
@@ -128,7 +128,7 @@ def describe_file(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
     ir.save(model, path)
 
 
-def _write(
+def write_graph(
     network: nn.Module,
     path: Path,
     *,
@@ -136,6 +136,18 @@ def _write(
     outputs: Sequence[OutputSpec],
     settings: ExportSettings,
 ) -> None:
+    """Write a fused network to an ONNX file, without a description.
+
+    Args:
+        network: see `convert`.
+        path: the file.
+        image_shape: (channels, height, width) of an image, pixels.
+        outputs: what the network returns, in order.
+        settings: how to write the file.
+
+    Raises:
+        ExportError: as `convert`.
+    """
     # The new exporter cannot write a number of boxes that depends on data: torchvision's suppression branches on it.
     is_free = not begin_with_batch(outputs)
     if is_free and (settings.batch_size != 1 or settings.form == "matmul"):
