@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/bccd.py --out DIR [--ship]
 
-The data are ../shared/data/bccd.zip: 205 pictures of blood cells for training, 87 that choose the best epoch, 72 for the
-test. `tinydet` and `ssd` are trained by `parckit train` from parckit's CIFAR-10 weights. torchvision's
+The data are ../shared/data/bccd.zip: 205 pictures of blood cells for training, 87 that choose the best epoch, 72 for
+the test. `tinydet` and `ssd` are trained by `parckit train` from parckit's CIFAR-10 weights. torchvision's
 `ssdlite320_mobilenet_v3_large` is trained from fresh weights by the loop below, with the same pictures, changes of
 pictures and averaging of weights, and for as many seconds as `tinydet`.
 A training that is finished in DIR is not repeated; one that was cut off goes on. pycocotools scores the boxes of
@@ -25,7 +25,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -62,16 +61,8 @@ OPTIONS: dict[str, list[str]] = {
     # SSD has a size of its own, and needs a map of stride 32 from the backbone.
     "ssd": [
         *("--model.head", "ssd", "--model.head_kwargs", "{}", "--model.kwargs", json.dumps(SSD_KWARGS)),
-        *(
-            "--model.optimizer.lr",
-            "1e-3",
-            "--data.preprocessing.fit",
-            "stretch",
-            "--trainer.max_epochs",
-            "55",
-            "--trainer.gradient_clip_val",
-            "10",
-        ),
+        *("--model.optimizer.lr", "1e-3", "--trainer.gradient_clip_val", "10"),
+        *("--data.preprocessing.fit", "stretch", "--trainer.max_epochs", "55"),
     ],
 }
 """Network -> options of `parckit train` beside those of the recipe."""
@@ -159,7 +150,7 @@ def class_ap_50(tables: Mapping[str, Any], labels: Sequence[str]) -> dict[str, f
 
 
 def score_with_pycocotools(model: Path, source: Path) -> tuple[Evaluation, dict[str, float]]:
-    """Evaluate a network, and let pycocotools score the same boxes, written as COCO json, against the data's own file."""
+    """Evaluate a network, and let pycocotools score the same boxes against the data's own COCO file."""
     truth = COCO(source / "annotations" / "instances_test.json")
     session = open_session(model)
     categories = {category["name"]: category["id"] for category in truth.loadCats(truth.getCatIds())}
@@ -171,19 +162,17 @@ def score_with_pycocotools(model: Path, source: Path) -> tuple[Evaluation, dict[
     results: list[dict[str, Any]] = []
     for index, answer in enumerate(answers):
         picture = pictures[Path(table.name(index)).name]
-        for box, score, label in zip(
-            answer.boxes.tolist(), answer.scores.tolist(), answer.labels.tolist(), strict=True
-        ):
-            left, top, right, bottom = box
+        columns = (answer.boxes.tolist(), answer.scores.tolist(), answer.labels.tolist())
+        for (left, top, right, bottom), confidence, label in zip(*columns, strict=True):
             results.append(
                 {
                     "image_id": picture,
                     "category_id": categories[answer.names[label]],
                     "bbox": [left, top, right - left, bottom - top],
-                    "score": score,
+                    "score": confidence,
                 }
             )
-    scorer = COCOeval(truth, truth.loadRes(results), "bbox")
+    scorer = COCOeval(truth, truth.loadRes(results), "bbox")  # pyright: ignore[reportArgumentType] - a list is fine
     scorer.evaluate()
     scorer.accumulate()
     scorer.summarize()
@@ -196,7 +185,6 @@ def train_ssdlite(source: Path, out: Path, *, seconds: float) -> None:
     """Train torchvision's small SSD from fresh weights for a time, and test its best epoch."""
     keep_freed_memory()
     torch.manual_seed(SEED)
-    np.random.seed(SEED)
     whole = Preprocessing(size=SSDLITE_SIZE, fit="stretch", mean=(0, 0, 0), std=(1, 1, 1))  # ssdlite normalises itself
     augment = SceneAugmentSettings(zoom_out=0.3, colour=0.3, flip_vertical=0.5)
     settings = DataSettings(source=str(source), batch_size=BATCH, workers=0, preprocessing=whole)
