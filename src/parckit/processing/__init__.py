@@ -25,6 +25,15 @@ from parckit.processing.prediction import Prediction
 from parckit.processing.priors import CENTRE_VARIANCE, SIZE_VARIANCE, PriorSettings, decode_offsets
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
 from parckit.processing.tinydet import TINYDET, TinyDetDecoder, map_points
+from parckit.processing.video import (
+    VIDEO_EXTENSIONS,
+    VideoFacts,
+    VideoFrame,
+    VideoWriter,
+    describe_video,
+    is_video,
+    read_video,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -41,6 +50,7 @@ __all__ = [
     "SSD",
     "TINYDET",
     "UNKNOWN",
+    "VIDEO_EXTENSIONS",
     "BoxMasks",
     "BoxPrediction",
     "ClassDecoder",
@@ -58,15 +68,20 @@ __all__ = [
     "PriorSettings",
     "SsdDecoder",
     "TinyDetDecoder",
+    "VideoFacts",
+    "VideoFrame",
+    "VideoWriter",
     "best_boxes",
     "box_areas",
     "box_iou",
     "cover",
     "decode_image",
     "decode_offsets",
+    "describe_video",
     "find_format",
     "fit",
     "intersections",
+    "is_video",
     "list_images",
     "load_image",
     "make_decoder",
@@ -75,6 +90,7 @@ __all__ = [
     "pictures",
     "preprocess",
     "probabilities",
+    "read_video",
     "readable_formats",
     "refused_ending",
     "subfolders",
