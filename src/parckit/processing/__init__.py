@@ -24,6 +24,7 @@ from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPredict
 from parckit.processing.prediction import Prediction
 from parckit.processing.priors import CENTRE_VARIANCE, SIZE_VARIANCE, PriorSettings, decode_offsets
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
+from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
 from parckit.processing.tinydet import TINYDET, TinyDetDecoder, map_points
 from parckit.processing.video import (
     VIDEO_EXTENSIONS,
@@ -67,6 +68,7 @@ __all__ = [
     "Prediction",
     "PriorSettings",
     "SsdDecoder",
+    "TileSettings",
     "TinyDetDecoder",
     "VideoFacts",
     "VideoFrame",
@@ -75,6 +77,7 @@ __all__ = [
     "box_areas",
     "box_iou",
     "cover",
+    "cut_tiles",
     "decode_image",
     "decode_offsets",
     "describe_video",
@@ -86,6 +89,7 @@ __all__ = [
     "load_image",
     "make_decoder",
     "map_points",
+    "merge_tiles",
     "open_picture",
     "pictures",
     "preprocess",
