@@ -18,6 +18,7 @@ from parckit.processing.images import (
     readable_formats,
 )
 from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
+from parckit.processing.lettering import letter
 from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
 from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
@@ -85,6 +86,7 @@ __all__ = [
     "fit",
     "intersections",
     "is_video",
+    "letter",
     "list_images",
     "load_image",
     "make_decoder",
