@@ -78,7 +78,7 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument("--annotations", type=Path | None, default=None, help=annotations)
     parser.add_argument("--every", type=int, default=1, help="answer every so many frames of a video")
     tiles = "find boxes in overlapping tiles of large pictures: HEIGHTxWIDTH or one number, pixels of the picture; "
-    tiles += "without a value, the size of the network's input"
+    tiles += "alone, behind the pictures, it means the size of the network's input"
     parser.add_argument("--tiles", type=str | None, nargs="?", const=_INPUT_SIZE, default=None, help=tiles)
     overlap = "least share of a tile that the next one shows, too"
     parser.add_argument("--tile_overlap", type=float | None, default=None, help=overlap)
