@@ -2,6 +2,8 @@
 
 import json
 import re
+from base64 import b64decode
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -67,11 +69,16 @@ def test_predict_gives_boxes_in_pixels_of_the_picture(run, photo, parckit, tmp_p
         assert drawn.size == (120, 90)
 
 
-def test_the_report_shows_curves(run, parckit):
+def test_the_report_shows_curves_confusion_and_drawn_boxes(run, parckit):
     parckit("report", run, "--data", "digit_scenes:32", "--data.split=val")
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Precision and recall" in page
     assert "mAP at IoU 0.5" in page
+    assert "Confusion matrix" in page
+    assert 'class="tiles large"' in page
+    first = re.search(r'class="heading".*?<img src="data:image/webp;base64,([^"]+)"', page, re.DOTALL)
+    with Image.open(BytesIO(b64decode(first[1]))) as tile:
+        assert max(tile.size) > 64  # the input's size; boxes are drawn larger
 
 
 def test_mistakes_are_named(run, mistake, tmp_path):

@@ -89,6 +89,8 @@ def test_run_lengths_are_those_of_coco():
         assert run_lengths["size"] == [60, 80]
         decoded = coco.decode(coco.frPyObjects(run_lengths, 60, 80)).astype(np.bool_)
         np.testing.assert_array_equal(decoded, masks.mask(index))
+        compressed = coco.encode(np.asfortranarray(masks.mask(index).astype(np.uint8)))
+        assert masks.compressed_rle(index)["counts"] == compressed["counts"].decode()
     full = BoxMasks(
         shares=np.ones((1, 28, 28), np.float32), boxes=np.array([[-9, -9, 90, 90]], np.float32), picture_size=(6, 8)
     )

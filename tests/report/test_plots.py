@@ -42,6 +42,17 @@ def test_confusion_matrix_says_as_much_as_fits(classes, named, counted, tmp_path
     assert ("30" in seen and seen.count("70") == classes) == counted
 
 
+def test_the_background_of_a_detector_has_a_row_and_no_rates(tmp_path):
+    # Of 10 cats 8 were found; 2 of the 10 boxes with a cat show none.
+    confusion = np.array([[8, 0, 2], [0, 3, 0], [2, 0, 0]])
+    seen = words(plots.confusion_matrix(confusion, ("cat", "dog"), has_background=True), tmp_path)
+    assert seen.count("background") == seen.count("cat") == 2
+    rates = [word.split() for word in seen if word.count("\u2007") or word.count("100") == 3]
+    assert rates == [["80", "80", "80"], ["100", "100", "100"]]
+    with pytest.raises(ValueError, match="3 labels"):
+        plots.confusion_matrix(confusion[:2, :2], ("cat", "dog"), has_background=True)
+
+
 def test_average_precisions_show_the_worst_classes_first(tmp_path):
     precisions, images = np.array([90.0, np.nan, 40.5]), np.array([7, 0, 3])
     seen = words(plots.average_precisions(precisions, images, ("cat", "dog", "owl")), tmp_path)

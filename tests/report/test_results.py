@@ -27,7 +27,7 @@ def test_classes_have_a_row_and_the_worst_come_first():
 
 
 def test_the_picture_is_described_in_words():
-    assert result_view("classify").describe(TABLES) == "2 of 6 images lie on the diagonal."
+    assert result_view("classify").pictures[0].describe(TABLES) == "2 of 6 images lie on the diagonal."
 
 
 def test_rows_of_labels_have_further_numbers():
@@ -35,7 +35,7 @@ def test_rows_of_labels_have_further_numbers():
     tables |= {"class_images": np.array([4, 0]), "class_best_threshold": np.array([0.25, np.nan])}
     rows = result_view("multilabel").class_rows(tables, ("cat", "dog"))
     assert [row.values for row in rows] == [(0.25,), (None,)]
-    assert "1 classes lies between 50 and 50 %" in result_view("multilabel").describe(tables)
+    assert "1 classes lies between 50 and 50 %" in result_view("multilabel").pictures[0].describe(tables)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,14 @@ def test_an_answer_with_several_labels_is_as_bad_as_its_worst_part(target, judge
     shares = {"cat": 0.9, "dog": 0.8, "owl": 0.3}
     answer = LabelPrediction(ranking=tuple(LabelScore(*pair, i, 0.5) for i, pair in enumerate(shares.items())))
     assert result_view("multilabel").judge(answer, torch.tensor(target), tuple(shares)) == pytest.approx(judgement)
+
+
+def test_the_confusion_matrix_of_a_detector_is_drawn_and_described():
+    tables = {"confusion": np.array([[5, 1, 2], [0, 3, 1], [4, 0, 0]])}
+    _, picture = result_view("detect").pictures
+    assert picture.describe(tables) == "8 of 12 objects lie on the diagonal; 3 were missed, 4 invented."
+    axes, *_ = picture.draw(tables, ("cat", "dog")).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "background"]
 
 
 def test_a_task_without_a_view_is_refused():

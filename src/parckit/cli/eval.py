@@ -48,7 +48,8 @@ def main(argv: list[str]) -> None:
         values = record_values(evaluation, model=args.model)
         write_record(args.record, "eval", values, seed=None, threads=args.threads)
     if obstacle is None:
-        save_figure(result_view(evaluation.task).draw(evaluation.score.tables, evaluation.labels), picture)
+        drawn_first = result_view(evaluation.task).pictures[0]
+        save_figure(drawn_first.draw(evaluation.score.tables, evaluation.labels), picture)
 
 
 def show_evaluation(evaluation: Evaluation, *, title: str, picture: str) -> None:
@@ -56,7 +57,7 @@ def show_evaluation(evaluation: Evaluation, *, title: str, picture: str) -> None
     score, view = evaluation.score, result_view(evaluation.task)
     rows = [(f"{view.titles.get(name, name)} %", f"{value:.2f}") for name, value in score.scalars.items()]
     rows += [("images", str(score.images)), ("skipped", str(score.skipped)), ("left out", evaluation.left_out)]
-    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), (view.picture, picture)]
+    rows += [("artefact", evaluation.artefact), ("engine", evaluation.engine), (view.pictures[0].title, picture)]
     show(title, ("measure", "value"), rows)
     _show_classes(evaluation)
 

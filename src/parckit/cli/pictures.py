@@ -1,4 +1,4 @@
-"""Which pictures a command line means: files, folders, patterns and lists."""
+"""Which pictures and videos a command line means: files, folders, patterns and lists."""
 
 import codecs
 import os
@@ -8,18 +8,18 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from parckit.contract import InputError
-from parckit.processing import list_images
+from parckit.processing import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, list_images
 
-HELP = "picture files, folders of them, patterns such as 'photos/*.jpg', or @LIST: a file with one of these per line"
+HELP = "pictures, videos, folders of them, patterns such as 'photos/*.jpg', or @LIST: a file with one of these per line"
 
 
 def find_pictures(names: Sequence[str]) -> list[Path]:
-    """Return the picture files that arguments name, in the order of the arguments.
+    """Return the files of pictures and videos that arguments name, in the order of the arguments.
 
     Args:
-        names: a file; a folder, which stands for its images and those of its subfolders; a pattern with `*`, `?`, `[]`
-            or `**`; or `@LIST`, a text file with a file, folder or pattern in every line. `@-` reads the list from
-            standard input. A name that begins with `@` can be written as `./@name`.
+        names: a file; a folder, which stands for its images and videos and those of its subfolders; a pattern with
+            `*`, `?`, `[]` or `**`; or `@LIST`, a text file with a file, folder or pattern in every line. `@-` reads the
+            list from standard input. A name that begins with `@` can be written as `./@name`.
 
     Raises:
         InputError: if a folder holds no images, a pattern matches nothing or a list is empty. A missing file is no
@@ -31,13 +31,17 @@ def find_pictures(names: Sequence[str]) -> list[Path]:
 def _named(name: str) -> list[Path]:
     path = Path(name)
     if path.is_dir():
-        return list_images(path)
+        return _inside(path)
     if path.exists() or not has_magic(name):
         return [path]
     matching = [Path(match) for match in sorted(glob(name, recursive=True))]  # noqa: PTH207  # Path.glob refuses absolute ones
     if not matching:
         raise InputError(f"{name}: matches no file")
-    return [file for match in matching for file in (list_images(match) if match.is_dir() else [match])]
+    return [file for match in matching for file in (_inside(match) if match.is_dir() else [match])]
+
+
+def _inside(folder: Path) -> list[Path]:
+    return list_images(folder, endings=(*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS))
 
 
 def _listed(name: str) -> Iterator[Path]:

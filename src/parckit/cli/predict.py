@@ -1,113 +1,177 @@
-"""`parckit predict`: answers for pictures."""
+"""`parckit predict`: answers for pictures and for the frames of videos."""
 
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
-from parckit.cli.answers import STREAMED, Format, Outcome, show_answers
+from parckit.cli.answers import Format, Outcome, show_answers
 from parckit.cli.choice import add_choice, choice
+from parckit.cli.coco_answers import CocoNumbers
+from parckit.cli.drawings import Drawings
 from parckit.cli.pictures import HELP, find_pictures
 from parckit.cli.progress import track
-from parckit.contract import InputError, check_folder, replacing
-from parckit.options import verb_parser
-from parckit.processing import Prediction, open_picture
+from parckit.contract import InputError, check_folder
+from parckit.options import Parser, parse_size, verb_parser
+from parckit.processing import TileSettings, describe_video, is_video, open_picture, read_video
 from parckit.runtimes import Predictor, open_session
 
 _MOST_NAMED = 10
-"""Pictures that the error at the end names. Format `jsonl` tells the reason for every picture."""
+"""Files that the error at the end names. Format `jsonl` tells the reason for every one."""
+_INPUT_SIZE = "input"
+"""What `--tiles` alone means: tiles as large as the network's input."""
 
 
 def main(argv: list[str]) -> None:
     """Run the verb.
 
     Raises:
-        InputError: at the end, if some pictures cannot be read. The answers for the others have been shown.
+        InputError: at the end, if some files cannot be read. The answers for the others have been shown.
     """
-    parser = verb_parser("predict", description="Answers for pictures.")
-    parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or parcnet_xs.cifar10")
-    parser.add_argument("images", type=str, nargs="+", help=HELP)
-    add_choice(parser)
-    parser.add_argument("--top", type=int | None, default=None, help="classes to show for each picture; 3 by default")
-    threshold = "least probability, 0 to 1: of an answer, else it is 'unknown'; of several labels, of every label"
-    parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
-    parser.add_argument("--draw", type=Path | None, default=None, help="folder for pictures with their answers")
-    form = "how answers are printed; jsonl and csv print each one at once"
-    parser.add_argument("--format", type=Format | None, default=None, help=form)
-    parser.add_argument("--json", action="store_true", help="short for --format json")
+    parser = verb_parser("predict", description="Answers for pictures, and for the frames of videos.")
+    _add_options(parser)
     args = parser.read(argv)
     if args.json and args.format not in (None, "json"):
         raise InputError(f"--json, --format {args.format}: give one of them")
     form = "json" if args.json else args.format or "table"
     if args.draw is not None:
         check_folder(args.draw, option="--draw")
+    if args.every < 1:
+        raise InputError(f"--every {args.every}: must be a whole number of frames, at least 1")
+    tiles = _tiles(args.tiles, overlap=args.tile_overlap)
     files = find_pictures(args.images)
+    if form == "json":  # an object has every name once
+        files = list(dict.fromkeys(files))
     # Answer every picture that can be read, and name the others.
     overrides: dict[str, float] = {name: args[name] for name in ("top", "threshold") if args[name] is not None}
-    predictor = Predictor(open_session(args.model, **choice(args)), overrides=overrides)
-    # A bar would be drawn between the lines of a stream.
-    work = _Work(predictor, files, drawings=args.draw, bar=form not in STREAMED or not sys.stdout.isatty())
+    predictor = Predictor(open_session(args.model, **choice(args)), overrides=overrides, tiles=tiles)
+    numbers = CocoNumbers.of(predictor.session.spec, args.annotations, files=files) if form == "coco" else None
+    if args.annotations is not None and numbers is None:
+        raise InputError(f"--annotations {args.annotations}: is for --format coco")
+    has_videos = any(map(is_video, files))
+    # A bar would be drawn between the lines that are printed meanwhile.
+    bar = not sys.stdout.isatty() or (form == "table" and not has_videos)
+    work = _Work(predictor, files, every=args.every, drawings=args.draw, bar=bar)
     title = f"{args.model} ({predictor.session.artefact} on {predictor.session.engine})"
-    show_answers(work, form=form, title=title)
+    show_answers(work, form=form, title=title, has_videos=has_videos, numbers=numbers)
     if work.broken:
         raise InputError(_describe(work.broken))
 
 
+def _add_options(parser: Parser) -> None:
+    parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or parcnet_xs.cifar10")
+    parser.add_argument("images", type=str, nargs="+", help=HELP)
+    add_choice(parser)
+    top = "classes to show for each picture; 3 by default. For classifiers"
+    parser.add_argument("--top", type=int | None, default=None, help=top)
+    threshold = "least probability, 0 to 1: of one class, else the answer is 'unknown'; of every label; of every box"
+    parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
+    draw = "folder for pictures and videos with their answers, such as boxes"
+    parser.add_argument("--draw", type=Path | None, default=None, help=draw)
+    form = "how answers are printed: csv has a line for each class or box; coco is what pycocotools' loadRes reads"
+    parser.add_argument("--format", type=Format | None, default=None, help=form)
+    parser.add_argument("--json", action="store_true", help="short for --format json")
+    annotations = "for --format coco: COCO file whose numbers of images and categories are used; a new one is written"
+    parser.add_argument("--annotations", type=Path | None, default=None, help=annotations)
+    parser.add_argument("--every", type=int, default=1, help="answer every so many frames of a video")
+    tiles = "find boxes in overlapping tiles of large pictures: HEIGHTxWIDTH or one number, pixels of the picture; "
+    tiles += "alone, behind the pictures, it means the size of the network's input"
+    parser.add_argument("--tiles", type=str | None, nargs="?", const=_INPUT_SIZE, default=None, help=tiles)
+    overlap = "least share of a tile that the next one shows, too"
+    parser.add_argument("--tile_overlap", type=float | None, default=None, help=overlap)
+
+
+def _tiles(size: str | None, *, overlap: float | None) -> TileSettings | None:
+    if size is None:
+        if overlap is not None:
+            raise InputError(f"--tile_overlap {overlap}: is for --tiles")
+        return None
+    parsed = None if size == _INPUT_SIZE else parse_size(size, option="--tiles")
+    return TileSettings(size=parsed) if overlap is None else TileSettings(size=parsed, overlap=overlap)
+
+
 def _describe(broken: Mapping[Path, str]) -> str:
-    """Return the reason for the first picture without an answer, and the names of others."""
+    """Return the reason for the first file that cannot be read, and the names of others."""
     (_, reason), *others = broken.items()
     names = ", ".join(str(path) for path, _ in others[:_MOST_NAMED]) + (", ..." if len(others) > _MOST_NAMED else "")
     return f"{reason}; {len(others)} more cannot be read: {names}" if others else reason
 
 
+class _Shot(NamedTuple):
+    """A picture or a frame that waits for its answer; in place of a broken one is the reason."""
+
+    path: Path
+    picture: Image.Image | str
+    frame: int | None = None
+    seconds: float | None = None
+
+
 class _Work:
-    """Goes through picture files and gives their answers.
+    """Goes through picture and video files and gives their answers.
 
     Attributes:
-        broken: files that cannot be read, and why.
+        broken: files that cannot be read, or only in part, and why.
     """
 
-    def __init__(self, predictor: Predictor, files: Sequence[Path], *, drawings: Path | None, bar: bool) -> None:
+    def __init__(
+        self, predictor: Predictor, files: Sequence[Path], *, every: int, drawings: Path | None, bar: bool
+    ) -> None:
         self.broken: dict[Path, str] = {}
         self._predictor = predictor
         self._files = files
+        self._every = every
         self._drawings = drawings
         self._bar = bar
-        self._times_drawn = Counter[str]()
-        # The predictor takes several pictures before it gives their answers. In place of a broken one is the reason.
-        self._waiting = deque[tuple[Path, Image.Image | str]]()
+        # The predictor takes several pictures before it gives their answers.
+        self._waiting = deque[_Shot]()
 
     def __iter__(self) -> Iterator[Outcome]:
-        for answer in self._predictor.predict(self._pictures()):
-            yield from self._broken_ones()
-            path, picture = self._waiting.popleft()
-            if self._drawings is not None and not isinstance(picture, str):
-                self._draw(answer, path, picture, folder=self._drawings)
-            yield path, answer
-        yield from self._broken_ones()
+        with Drawings(self._drawings, every=self._every) as drawings:
+            for answer in self._predictor.predict(self._pictures()):
+                yield from self._broken_ones(drawings)
+                path, picture, frame, seconds = self._waiting.popleft()
+                assert isinstance(picture, Image.Image)  # noqa: S101 - the broken ones have been given
+                drawings.add(answer.draw, path, picture, seconds=seconds, is_first=frame == 0)
+                yield Outcome(path, answer, picture.size, frame, seconds)
+            yield from self._broken_ones(drawings)
 
-    def _broken_ones(self) -> Iterator[Outcome]:
-        """Give the broken pictures before the next answer."""
-        while self._waiting and isinstance(reason := self._waiting[0][1], str):
-            yield self._waiting.popleft()[0], reason
+    def _broken_ones(self, drawings: Drawings) -> Iterator[Outcome]:
+        """Give the broken files before the next answer."""
+        while self._waiting and isinstance(reason := self._waiting[0].picture, str):
+            drawings.finish_video()
+            yield Outcome(self._waiting.popleft().path, reason)
 
     def _pictures(self) -> Iterator[Image.Image]:
-        for path in track(self._files, description="predicting") if self._bar else self._files:
-            try:
-                picture = open_picture(path)
-            except InputError as error:
-                self.broken[path] = str(error)
-                self._waiting.append((path, str(error)))
-                continue
-            self._waiting.append((path, picture))
-            yield picture
+        for shot in track(self._shots(), description="predicting", total=self._count()) if self._bar else self._shots():
+            self._waiting.append(shot)
+            if isinstance(shot.picture, str):
+                self.broken[shot.path] = shot.picture
+            else:
+                yield shot.picture
 
-    def _draw(self, answer: Prediction, path: Path, picture: Image.Image, *, folder: Path) -> None:
-        # Pictures of different folders may have the same name.
-        self._times_drawn[path.name] += 1
-        times = self._times_drawn[path.name]
-        name = f"{path.name}.answer.png" if times == 1 else f"{path.name}.{times}.answer.png"
-        with replacing(folder / name) as temporary:
-            answer.draw(picture).save(temporary, format="PNG")
+    def _shots(self) -> Iterator[_Shot]:
+        for path in self._files:
+            try:
+                if not is_video(path):
+                    yield _Shot(path, open_picture(path))
+                    continue
+                for frame in read_video(path, every=self._every):
+                    yield _Shot(path, frame.picture, frame.number, frame.seconds)
+            except InputError as error:
+                yield _Shot(path, str(error))
+
+    def _count(self) -> int | None:
+        """Return the number of pictures and frames; None if a video does not tell."""
+        count = 0
+        for path in self._files:
+            try:
+                frames = describe_video(path).frames if is_video(path) else self._every
+            except InputError:
+                continue
+            if frames is None:
+                return None
+            count += -(-frames // self._every)
+        return count

@@ -225,8 +225,7 @@ def count_confusion(
 ) -> npt.NDArray[np.int64]:
     """Return how often an object of a class (row) was found as one of a class (column); the last is the background.
 
-    Found boxes with a low score do not count. A found box and an object belong together if they overlap at least by
-    half; the pairs with the largest overlap are made first, whatever their classes.
+    Found boxes with a low score do not count. `pair_boxes` says which box and object belong together.
 
     Shape:
         boxes: (N, 4)
@@ -236,14 +235,30 @@ def count_confusion(
     confusion = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
     sure = prediction.scores > SURE
     detected = prediction.labels[sure]
-    overlap = box_iou(boxes, prediction.boxes[sure])
+    rows, columns = pair_boxes(boxes, prediction.boxes[sure])
+    np.add.at(confusion, (labels[rows], detected[columns]), 1)
+    confusion[:-1, -1] = np.bincount(np.delete(labels, rows), minlength=num_classes)
+    confusion[-1, :-1] = np.bincount(np.delete(detected, columns), minlength=num_classes)
+    return confusion
+
+
+def pair_boxes(
+    true: npt.NDArray[np.float32], detected: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return which true box belongs to which found box: the indices of both, pair by pair.
+
+    They overlap at least by half. The pairs with the largest overlap are made first, whatever their classes.
+
+    Shape:
+        (N, 4), (M, 4) -> (K,), (K,)
+    """
+    overlap = box_iou(true, detected)
     rows, columns = np.nonzero(overlap >= _HALF)
-    is_free = np.ones(len(labels), dtype=np.bool_), np.ones(len(detected), dtype=np.bool_)
+    is_free = np.ones(len(true), dtype=np.bool_), np.ones(len(detected), dtype=np.bool_)
+    pairs: list[int] = []
     for index in np.argsort(-overlap[rows, columns], kind="stable").tolist():
         row, column = rows[index], columns[index]
         if is_free[0][row] and is_free[1][column]:
             is_free[0][row] = is_free[1][column] = False
-            confusion[labels[row], detected[column]] += 1
-    confusion[:-1, -1] = np.bincount(labels[is_free[0]], minlength=num_classes)
-    confusion[-1, :-1] = np.bincount(detected[is_free[1]], minlength=num_classes)
-    return confusion
+            pairs.append(index)
+    return rows[pairs], columns[pairs]

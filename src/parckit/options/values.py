@@ -13,14 +13,18 @@ Threads = restricted_number_type("Threads", int, [(">=", 1), ("<=", 1024)], docs
 ClassCount = restricted_number_type("ClassCount", int, [(">=", 1), ("<=", 10**6)], docstring="classes of a network")
 
 
-def parse_size(text: str) -> tuple[int, int]:
+def parse_size(text: str, *, option: str = "--size") -> tuple[int, int]:
     """Turn `256x192` or `256` into (height, width), pixels.
+
+    Args:
+        text: the value of the option.
+        option: what an error calls it.
 
     Raises:
         InputError: for any other text.
     """
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
-        raise InputError(f"--size {text}: must be HEIGHTxWIDTH in pixels, or one number for a square")
+        raise InputError(f"{option} {text}: must be HEIGHTxWIDTH in pixels, or one number for a square")
     numbers = [int(part) for part in text.split("x")]
     return numbers[0], numbers[-1]
 

@@ -18,6 +18,7 @@ from parckit.processing.images import (
     readable_formats,
 )
 from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
+from parckit.processing.lettering import letter
 from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
 from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
@@ -25,7 +26,17 @@ from parckit.processing.prediction import Prediction
 from parckit.processing.priors import CENTRE_VARIANCE, SIZE_VARIANCE, PriorSettings, decode_offsets
 from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
+from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
 from parckit.processing.tinydet import TINYDET, TinyDetDecoder, map_points
+from parckit.processing.video import (
+    VIDEO_EXTENSIONS,
+    VideoFacts,
+    VideoFrame,
+    VideoWriter,
+    describe_video,
+    is_video,
+    read_video,
+)
 
 __all__ = [
     "BACKGROUND",
@@ -42,6 +53,7 @@ __all__ = [
     "SSD",
     "TINYDET",
     "UNKNOWN",
+    "VIDEO_EXTENSIONS",
     "BoxMasks",
     "BoxPrediction",
     "ClassDecoder",
@@ -58,24 +70,34 @@ __all__ = [
     "Prediction",
     "PriorSettings",
     "SsdDecoder",
+    "TileSettings",
     "TinyDetDecoder",
+    "VideoFacts",
+    "VideoFrame",
+    "VideoWriter",
     "best_boxes",
     "box_areas",
     "box_iou",
     "cover",
+    "cut_tiles",
     "decode_image",
     "decode_offsets",
+    "describe_video",
     "find_format",
     "fit",
     "intersections",
+    "is_video",
+    "letter",
     "list_images",
     "load_image",
     "make_decoder",
     "map_points",
+    "merge_tiles",
     "open_picture",
     "pictures",
     "preprocess",
     "probabilities",
+    "read_video",
     "readable_formats",
     "refused_ending",
     "subfolders",

@@ -1,6 +1,6 @@
 """Decoding: any picture that a user may have becomes an upright RGB image, or an error that names it."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -90,19 +90,23 @@ def load_image(path: str | Path) -> Image.Image:
     return _decode(path, name=str(path))
 
 
-def list_images(folder: Path) -> list[Path]:
+def list_images(folder: Path, *, endings: Sequence[str] = IMAGE_EXTENSIONS) -> list[Path]:
     """Return the image files of a folder and of all folders in it, sorted. The files are not opened.
 
     Hidden files and files that a system left there are not images: see `parckit.processing.listing`.
+
+    Args:
+        folder: the folder.
+        endings: of the files, lower case.
 
     Raises:
         InputError: if there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
-    paths = sorted(map(Path, pictures(str(folder), endings=IMAGE_EXTENSIONS, left_out=[])))
+    paths = sorted(map(Path, pictures(str(folder), endings=endings, left_out=[])))
     if not paths:
-        raise InputError(f"{folder}: holds no images; accepted endings are {', '.join(IMAGE_EXTENSIONS)}")
+        raise InputError(f"{folder}: holds no images; accepted endings are {', '.join(endings)}")
     return paths
 
 

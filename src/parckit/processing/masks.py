@@ -1,5 +1,6 @@
 """Masks of objects: small as the network gives them, and in full size only when they are asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,18 @@ class BoxMasks:
     def __getitem__(self, rows: "NDArray[np.integer] | slice") -> "BoxMasks":
         """Return some of the masks."""
         return BoxMasks(shares=self.shares[rows], boxes=self.boxes[rows], picture_size=self.picture_size)
+
+    def joined(self, groups: "Sequence[NDArray[np.integer]]") -> "BoxMasks":
+        """Return one mask for each group of masks: where any of them is, on a grid over all their boxes."""
+        firsts = np.array([group[0] for group in groups], dtype=np.int64)
+        shares, boxes = self.shares[firsts], self.boxes[firsts]
+        for number, group in enumerate(groups):
+            if len(group) > 1:
+                boxes[number, :2] = self.boxes[group, :2].min(axis=0)
+                boxes[number, 2:] = self.boxes[group, 2:].max(axis=0)
+                parts = [_on_other_box(self.shares[row], self.boxes[row], boxes[number]) for row in group.tolist()]
+                shares[number] = np.max(parts, axis=0)
+        return BoxMasks(shares=shares, boxes=boxes, picture_size=self.picture_size)
 
     def mask(self, index: int) -> NDArray[np.bool_]:
         """Return which pixels of the picture belong to an object.
@@ -79,6 +92,51 @@ class BoxMasks:
         counts = np.diff(np.concatenate([[0], changes, [len(pixels)]])).tolist()
         begins_inside = bool(len(pixels) and pixels[0])
         return {"size": list(self.picture_size), "counts": [0, *counts] if begins_inside else counts}
+
+    def compressed_rle(self, index: int) -> dict[str, object]:
+        """Return a mask in COCO's run-length encoding, compressed, as result files hold it."""
+        plain = self.rle(index)
+        return {"size": plain["size"], "counts": _compress(plain["counts"])}
+
+
+def _compress(counts: Sequence[int]) -> str:
+    """Return run lengths as pycocotools writes them.
+
+    From the fourth on, a run is stored as the difference from the run two before it. Each number is split into groups
+    of five bits, the lowest first. A sixth bit tells that another group follows. 48 is added to get a printable letter.
+    """
+    letters: list[int] = []
+    for index, count in enumerate(counts):
+        rest, follows = count - counts[index - 2] if index > 2 else count, True
+        while follows:
+            group, rest = rest & 31, rest >> 5
+            # The highest bit of the last group is the sign.
+            follows = rest != (-1 if group & 16 else 0)
+            letters.append(48 + group + 32 * follows)
+    return bytes(letters).decode()
+
+
+def _on_other_box(
+    grid: NDArray[np.float32], box: NDArray[np.float32], other: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return a mask on a grid over another box; it is 0 outside of its own box.
+
+    Shape:
+        (side, side), (4,), (4,) -> (side, side)
+    """
+    side = len(grid)
+    centres = (np.arange(side) + 0.5) / side
+    columns, rows = (
+        (
+            (other[axis] + centres * (other[axis + 2] - other[axis]) - box[axis]) / (box[axis + 2] - box[axis]) * side
+            + 0.5
+        )
+        .clip(0, side + 1)
+        .astype(np.float32)
+        for axis in (0, 1)
+    )
+    padded = np.pad(grid, 1)
+    return _between(_between(padded, rows).T, columns).T
 
 
 def _inside(first: int, last: int, *, length: int, points: int) -> tuple[int, NDArray[np.float32]]:

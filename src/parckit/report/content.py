@@ -11,7 +11,7 @@ from parckit.report.gather import Findings
 from parckit.report.mistakes import Answer
 from parckit.report.page import Gallery, Headline, Picture, Report, Tile, write_report
 from parckit.report.recorded import Accuracy
-from parckit.report.results import ResultView, result_view
+from parckit.report.results import ResultPicture, result_view
 from parckit.report.story import Story
 from parckit.report.tables import describe_measurement, detailed, make_tables, metric_title
 
@@ -123,18 +123,18 @@ def _pictures(findings: Findings) -> tuple[Picture, ...]:
         )
     accuracy = detailed(findings)
     if accuracy is not None and findings.spec is not None:
-        pictures.append(_result(accuracy, result_view(findings.spec.task)))
+        pictures += [_result(accuracy, picture) for picture in result_view(findings.spec.task).pictures]
     if findings.speeds:
         pictures.append(_latency(findings))
     return tuple(pictures)
 
 
-def _result(accuracy: Accuracy, view: ResultView) -> Picture:
+def _result(accuracy: Accuracy, picture: ResultPicture) -> Picture:
     return Picture(
-        title=view.picture.capitalize(),
-        figure=view.draw(accuracy.tables, accuracy.labels),
-        alt=view.describe(accuracy.tables),
-        caption=describe_measurement(accuracy),
+        title=picture.title.capitalize(),
+        figure=picture.draw(accuracy.tables, accuracy.labels),
+        alt=picture.describe(accuracy.tables),
+        caption=picture.note + describe_measurement(accuracy),
     )
 
 
@@ -168,13 +168,15 @@ def _gallery(findings: Findings) -> Gallery | None:
     parts = ["mistakes with the highest confidence"] * bool(mistakes)
     parts += ["right answers with the lowest confidence"] * bool(doubtful)
     accuracy = findings.accuracies[0]
+    legend = result_view(findings.spec.task).legend if findings.spec else ""
     return Gallery(
         title="Worst mistakes" if mistakes else "Least sure answers",
         tiles=tuple(map(_tile, findings.answers)),
         caption=(
             f"The network's inputs: {', then '.join(parts)}. The percentage is the confidence. Network: "
-            f"{accuracy.label} with {accuracy.engine}."
-        ),
+            f"{accuracy.label} with {accuracy.engine}. {legend}"
+        ).strip(),
+        is_large=bool(legend),
     )
 
 

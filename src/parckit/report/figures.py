@@ -75,6 +75,8 @@ _DPI = 144
 
 _LARGEST_SIDE = 192
 """Longer side of a thumbnail, pixels: twice its size on the page in CSS pixels, for dense displays."""
+LARGE_SIDE = 416
+"""Longer side of a large thumbnail, pixels."""
 _SMALL_SIDE = 64
 """Pictures up to this side, in pixels, are stored without loss. They are enlarged on the page, so losses would show."""
 
@@ -122,15 +124,20 @@ def data_uri(figure: Figure) -> str:
     return f"data:image/webp;base64,{b64encode(_render(figure, 'webp')).decode()}"
 
 
-def picture_uri(pixels: npt.NDArray[np.uint8]) -> str:
-    """Return a picture as a `data:` URI for an HTML page. A large picture is shrunk.
+def picture_uri(pixels: npt.NDArray[np.uint8], *, is_large: bool = False) -> str:
+    """Return a picture as a `data:` URI for an HTML page. A picture with too many pixels is shrunk.
+
+    Args:
+        pixels: the picture.
+        is_large: whether the page shows it large.
 
     Shape:
         pixels: (H, W, 3) RGB
     """
     picture = Image.fromarray(pixels)
     is_small = max(picture.size) <= _SMALL_SIDE
-    picture.thumbnail((_LARGEST_SIDE, _LARGEST_SIDE))
+    side = LARGE_SIDE if is_large else _LARGEST_SIDE
+    picture.thumbnail((side, side))
     file = io.BytesIO()
     picture.save(file, format="webp", lossless=is_small, quality=80)
     return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"

@@ -25,7 +25,7 @@ class Answer:
     """A picture and the network's answer.
 
     Attributes:
-        pixels: the picture at the network's input size, (H, W, 3) RGB, uint8.
+        pixels: the picture at the network's input size, (H, W, 3) RGB, uint8. With boxes it may be larger.
         truth: the truth in words.
         prediction: the answer in words.
         confidence: how sure the network is of its answer, or of the worst part of a wrong one, 0 to 1.
@@ -69,7 +69,8 @@ class _Watch:
     def keep(self, batch: Batch, predictions: Sequence[Any]) -> None:
         """Keep a batch's answers if they are among the worst so far."""
         spec = self.session.spec
-        judge = result_view(spec.task).judge
+        view = result_view(spec.task)
+        judge, mark = view.judge, view.mark
         pairs = zip(predictions, batch.targets, strict=True)
         judged = [judge(answer, target, spec.labels) for answer, target in pairs]
         order = sorted(range(len(judged)), key=lambda index: judged[index].confidence)
@@ -77,10 +78,16 @@ class _Watch:
         unsure = [index for index in order if judged[index].is_right][:_FEW]
         images = batch.images.numpy()
 
+        def show(index: int) -> npt.NDArray[np.uint8]:
+            pixels = to_pixels(images[index], spec.preprocessing, wanted=self.session.input)
+            if mark is None:
+                return pixels
+            return mark(pixels, predictions[index], batch.targets[index], batch.geometries[index])
+
         def answers(indices: Sequence[int]) -> list[Answer]:
             return [
                 Answer(
-                    pixels=to_pixels(images[index], spec.preprocessing, wanted=self.session.input),
+                    pixels=show(index),
                     truth=judged[index].truth,
                     prediction=judged[index].answer,
                     confidence=judged[index].confidence,

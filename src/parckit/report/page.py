@@ -99,11 +99,13 @@ class Gallery:
         title: heading.
         tiles: the pictures.
         caption: sentence below the pictures.
+        is_large: whether the pictures are shown large, because something small is drawn in them.
     """
 
     title: str
     tiles: tuple[Tile, ...]
     caption: str
+    is_large: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

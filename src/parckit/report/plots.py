@@ -38,12 +38,17 @@ _FAINTEST = 0.25
 _NAME_LENGTH = 16
 """Letters of a class name that are shown."""
 
+_BACKGROUND = "background"
+"""What is no object, in the confusion matrix of a detector."""
+
 _MAX_NAMED_CLASSES = 40
 """With up to this number of classes, a class name at 6.5 points fits the height of its row."""
 
 
 @house_style()
-def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> Figure:
+def confusion_matrix(
+    confusion: npt.NDArray[np.int64], labels: Sequence[str], *, has_background: bool = False
+) -> Figure:
     """Draw a confusion matrix. The strength of a cell's colour is the square root of its share of the row.
 
     The square root keeps rare mistakes visible. With up to 20 classes the cells show counts. With up to 40 classes the
@@ -51,15 +56,18 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
     classes only the pattern is shown.
 
     Args:
-        confusion: number of images by true class (row) and predicted class (column).
+        confusion: number of images or objects by true class (row) and predicted class (column).
         labels: class names by index.
+        has_background: whether a last row and column stand for the background: boxes around nothing, missed objects.
 
     Shape:
-        confusion: (C, C)
+        confusion: (C, C), or (C + 1, C + 1) with the background
 
     Raises:
-        ValueError: if `confusion` does not have one row and one column per label.
+        ValueError: if `confusion` has another number of rows or columns.
     """
+    named = len(labels)
+    labels = (*labels, _BACKGROUND) if has_background else labels
     classes = len(labels)
     if confusion.shape != (classes, classes):
         raise ValueError(f"confusion has shape {confusion.shape}; {classes} labels need ({classes}, {classes})")
@@ -83,7 +91,7 @@ def confusion_matrix(confusion: npt.NDArray[np.int64], labels: Sequence[str]) ->
     axes.grid(visible=False)
     if is_named:
         _name_classes(axes, labels)
-        _write_rates(axes, confusion, labels)
+        _write_rates(axes, confusion, classes=named)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -105,13 +113,13 @@ def _name_classes(axes: Axes, labels: Sequence[str]) -> None:
     axes.grid(which="minor", axis="both", linewidth=0.6)
 
 
-def _write_rates(axes: Axes, confusion: npt.NDArray[np.int64], labels: Sequence[str]) -> None:
-    """Write precision, recall and F1 of every class at the right end of its row."""
-    size = 8 if len(labels) <= _MAX_COUNTED_CLASSES else 6.5
+def _write_rates(axes: Axes, confusion: npt.NDArray[np.int64], *, classes: int) -> None:
+    """Write precision, recall and F1 of every class at the right end of its row. The background has none."""
+    size = 8 if classes <= _MAX_COUNTED_CLASSES else 6.5
     _, *rates = class_rates(confusion)
-    shown = ["  ".join(map(_aligned, row)) for row in zip(*rates, strict=True)]
+    shown = ["  ".join(map(_aligned, row)) for row in zip(*rates, strict=True)][:classes]
     right = axes.secondary_yaxis("right")
-    right.set_yticks(range(len(labels)), shown, fontsize=size)
+    right.set_yticks(range(classes), shown, fontsize=size)
     right.set_ylabel("precision, recall and F1, %", labelpad=8)
     right.spines[:].set_visible(False)
 

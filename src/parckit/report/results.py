@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from parckit.contract import InputError, Task
 from parckit.data import Scene
 from parckit.measure.detection import SURE, count_confusion
-from parckit.processing import BoxPrediction, ClassPrediction, LabelPrediction
+from parckit.processing import BoxPrediction, ClassPrediction, Geometry, LabelPrediction
+from parckit.report.box_marks import mark_boxes, single_objects
 from parckit.report.curves import precision_recall
 from parckit.report.plots import average_precisions, confusion_matrix
 
@@ -56,6 +57,26 @@ class ClassRow(NamedTuple):
     values: tuple[float | None, ...] = ()
 
 
+class ResultPicture(NamedTuple):
+    """A picture of results.
+
+    Attributes:
+        title: what it shows, two words at most.
+        draw: draws tables for class names.
+        describe: says in a sentence what the picture shows, for readers who cannot see it.
+        note: how to read it, in a sentence; may be empty.
+    """
+
+    title: str
+    draw: Callable[[Tables, Sequence[str]], Figure]
+    describe: Callable[[Tables], str]
+    note: str = ""
+
+
+Mark = Callable[[npt.NDArray[np.uint8], Any, Any, Geometry], npt.NDArray[np.uint8]]
+"""Takes a network's input as pixels, an answer, its target and where the input lies in the picture."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultView:
     """How the results of a task are shown.
@@ -65,20 +86,20 @@ class ResultView:
         class_count: name of the table that counts something for every class, and its heading.
         class_rates: name of a table with a rate for every class -> its heading. The last rate says how good a class is.
         class_values: name of a table with another number for every class -> its heading.
-        picture: what `draw` shows, two words at most.
-        draw: draws tables for class names.
-        describe: says in a sentence what the picture shows, for readers who cannot see it.
+        pictures: what is drawn of the tables; `parckit eval` draws the first one.
         judge: compares an answer with the truth, as the target of the picture holds it.
+        mark: draws an answer and the truth on a picture; None if words say all.
+        legend: what `mark` draws, in a sentence.
     """
 
     titles: Mapping[str, str]
     class_count: tuple[str, str]
     class_rates: Mapping[str, str]
     class_values: Mapping[str, str] = field(default_factory=dict[str, str])
-    picture: str
-    draw: Callable[[Tables, Sequence[str]], Figure]
-    describe: Callable[[Tables], str]
+    pictures: tuple[ResultPicture, ...]
     judge: Judge
+    mark: Mark | None = None
+    legend: str = ""
 
     def class_rows(self, tables: Tables, labels: Sequence[str]) -> list[ClassRow]:
         """Return the results of every class, in the order of the classes."""
@@ -152,15 +173,24 @@ def _describe_curves(tables: Tables) -> str:
     return f"The average precision of {len(known)} classes lies between {known.min():.0f} and {known.max():.0f} %."
 
 
+def _draw_box_confusion(tables: Tables, labels: Sequence[str]) -> Figure:
+    return confusion_matrix(tables["confusion"].astype(np.int64), labels, has_background=True)
+
+
+def _describe_box_confusion(tables: Tables) -> str:
+    confusion = tables["confusion"].astype(np.int64)
+    objects, missed, invented = confusion[:-1].sum(), confusion[:-1, -1].sum(), confusion[-1].sum()
+    return f"{confusion.trace()} of {objects} objects lie on the diagonal; {missed} were missed, {invented} invented."
+
+
 def _judge_boxes(answer: BoxPrediction, target: Scene, labels: Sequence[str]) -> Judgement:
-    truth = target.in_picture or target.objects
-    single = ~truth.crowd.numpy()
-    boxes, classes = truth.boxes.numpy()[single], truth.labels.numpy()[single]
+    boxes, classes = single_objects(target)
     confusion = count_confusion(answer, boxes=boxes, labels=classes, num_classes=len(labels))
     is_right = int(confusion.trace()) == int(confusion.sum())
     counts = (confusion[:-1].sum(axis=1), confusion[:, :-1].sum(axis=0))
     texts = [
-        ", ".join(f"{count} {label}" for label, count in zip(labels, row.tolist(), strict=True) if count) or _NO_OBJECT
+        ", ".join(f"{count} × {label}" for label, count in zip(labels, row.tolist(), strict=True) if count)
+        or _NO_OBJECT
         for row in counts
     ]
     return Judgement(texts[0], texts[1], _confidence(answer.scores, is_right=is_right), is_right=is_right)
@@ -184,9 +214,7 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
         titles={"top1": "top-1", "top5": "top-5"},
         class_count=("class_images", "images"),
         class_rates={"class_precision": "precision", "class_recall": "recall", "class_f1": "F1"},
-        picture="confusion matrix",
-        draw=_draw_confusion,
-        describe=_describe_confusion,
+        pictures=(ResultPicture("confusion matrix", _draw_confusion, _describe_confusion),),
         judge=_judge_class,
     ),
     "multilabel": ResultView(
@@ -203,9 +231,7 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
             "class_ap": "average precision",
         },
         class_values={"class_best_threshold": "best threshold"},
-        picture="average precision",
-        draw=_draw_precisions,
-        describe=_describe_precisions,
+        pictures=(ResultPicture("average precision", _draw_precisions, _describe_precisions),),
         judge=_judge_labels,
     ),
     "detect": ResultView(
@@ -223,10 +249,21 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
         },
         class_count=("class_boxes", "objects"),
         class_rates={"class_ap_50": "AP at IoU 0.5", "class_ap": "AP"},
-        picture="precision and recall",
-        draw=_draw_curves,
-        describe=_describe_curves,
+        pictures=(
+            ResultPicture("precision and recall", _draw_curves, _describe_curves),
+            ResultPicture(
+                "confusion matrix",
+                _draw_box_confusion,
+                _describe_box_confusion,
+                f"Boxes with a score above {SURE} count for the object that they overlap at least by half. ",
+            ),
+        ),
         judge=_judge_boxes,
+        mark=mark_boxes,
+        legend=(
+            "Dashed: the true boxes. Solid: the boxes found. Blue: right. Orange: wrong or missed; the word is the "
+            "class that was found."
+        ),
     ),
 }
 

@@ -3,11 +3,23 @@
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from PIL import Image
 
-from parckit.contract import Precision, Setting
-from parckit.processing import Picture, Prediction, make_decoder, open_picture, preprocess
+from parckit.contract import InputError, Precision, Setting
+from parckit.processing import (
+    BoxPrediction,
+    Picture,
+    Prediction,
+    TileSettings,
+    cut_tiles,
+    make_decoder,
+    merge_tiles,
+    open_picture,
+    preprocess,
+)
 from parckit.runtimes.open import open_session
 from parckit.runtimes.protocol import Session
 
@@ -18,19 +30,30 @@ class Predictor:
     Args:
         session: a network loaded into an engine.
         overrides: values in place of the decoder's defaults, such as `top` and `threshold` of a classifier.
+        tiles: cut pictures that are larger than a tile into tiles, answer each, and the whole picture too; only for
+            detectors. None answers whole pictures only.
 
     Attributes:
         session: as given.
         labels: class names by index.
 
     Raises:
-        InputError: if the decoder has no such value, or refuses it.
+        InputError: if the decoder has no such value, or refuses it, or the network does not detect objects in tiles.
     """
 
-    def __init__(self, session: Session, *, overrides: Mapping[str, Setting] | None = None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        overrides: Mapping[str, Setting] | None = None,
+        tiles: TileSettings | None = None,
+    ) -> None:
+        if tiles is not None and session.spec.task != "detect":
+            raise InputError(f"tiles: only detectors answer tiles; this network's task is {session.spec.task!r}")
         self.session = session
         self.labels = session.spec.labels
         self._decoder = make_decoder(session.decoder, session.spec, overrides=overrides)
+        self._tiles = tiles
 
     def __call__(self, picture: Picture) -> Prediction:
         """Return the answer for one picture.
@@ -50,6 +73,25 @@ class Predictor:
         Raises:
             InputError: at the first picture that cannot be read.
         """
+        if self._tiles is None:
+            yield from self._answers(pictures)
+            return
+        for picture in pictures:
+            yield self._tiled(open_picture(picture), self._tiles)
+
+    def _tiled(self, picture: Image.Image, tiles: TileSettings) -> Prediction:
+        size = (picture.height, picture.width)
+        windows = cut_tiles(size, size=tiles.size or self.session.spec.preprocessing.size, overlap=tiles.overlap)
+        whole = (0, 0, picture.width, picture.height)
+        if windows == [whole]:
+            return next(self._answers([picture]))
+        # In the whole picture are the objects that no tile shows completely.
+        windows.append(whole)
+        answers = [cast("BoxPrediction", answer) for answer in self._answers(map(picture.crop, windows))]
+        return merge_tiles(answers, windows, picture_size=size)
+
+    def _answers(self, pictures: Iterable[Picture]) -> Iterator[Prediction]:
+        """Return the answers for whole pictures or for tiles, in order."""
         remaining = iter(pictures)
         while group := list(islice(remaining, self.session.batch_size)):
             prepared = [
@@ -73,6 +115,7 @@ def load(
     precision: Precision | None = None,
     artefact: str | None = None,
     threads: int | None = None,
+    tiles: TileSettings | None = None,
     **overrides: Setting,
 ) -> Predictor:
     """Open a checkpoint or a bundle for predictions: `parckit.load("bundle")("photo.jpg")`.
@@ -83,10 +126,11 @@ def load(
         precision: choose among a bundle's artefacts by their precision.
         artefact: choose a bundle's artefact by its name.
         threads: threads of one inference; None leaves the number to the engine.
+        tiles: cut large pictures into tiles, such as `parckit.processing.TileSettings(size=(320, 320))`; for detectors.
         overrides: values in place of the decoder's defaults; a classifier has `top` and `threshold`.
 
     Raises:
         InputError: if there is nothing usable at `path`, or nothing in it fits what was asked for.
     """
     session = open_session(path, runtime=runtime, precision=precision, artefact=artefact, threads=threads)
-    return Predictor(session, overrides=overrides)
+    return Predictor(session, overrides=overrides, tiles=tiles)

@@ -1,0 +1,86 @@
+"""Pictures and videos with their answers drawn, in a folder."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+from PIL import Image
+
+from parckit.contract import replacing
+from parckit.processing import VideoWriter, describe_video
+
+
+class Drawings:
+    """Writes `NAME.answer.png` for pictures and `NAME.answer.mp4` for videos. Use it in a `with` block.
+
+    Args:
+        folder: where to; None writes nothing.
+        every: only every so many frames of videos are added; the video is as long as before.
+    """
+
+    def __init__(self, folder: Path | None, *, every: int) -> None:
+        self._folder = folder
+        self._every = every
+        self._times_drawn = Counter[str]()
+        self._video: tuple[VideoWriter, ExitStack] | None = None
+
+    def __enter__(self) -> "Drawings":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._video is not None:
+            _, stack = self._video
+            stack.__exit__(kind, error, at)
+
+    def add(
+        self,
+        draw: Callable[[Image.Image], Image.Image],
+        path: Path,
+        picture: Image.Image,
+        *,
+        seconds: float | None,
+        is_first: bool,
+    ) -> None:
+        """Draw an answer.
+
+        Args:
+            draw: draws it on the picture.
+            path: the file of the picture or video.
+            picture: the picture or frame.
+            seconds: time of a frame; None for pictures.
+            is_first: whether it is the first frame of a video.
+        """
+        if self._folder is None:
+            return
+        if seconds is None or is_first:
+            self.finish_video()
+        if seconds is None:
+            with replacing(self._name(self._folder, path, ending="png")) as temporary:
+                draw(picture).save(temporary, format="PNG")
+            return
+        if self._video is None:
+            self._video = self._begin_video(self._name(self._folder, path, ending="mp4"), path)
+        self._video[0].write(draw(picture), seconds=seconds)
+
+    def finish_video(self) -> None:
+        """Complete the video of the frames so far. If there is none, do nothing."""
+        if self._video is not None:
+            _, stack = self._video
+            self._video = None
+            stack.close()
+
+    def _begin_video(self, target: Path, path: Path) -> tuple[VideoWriter, ExitStack]:
+        rate = Fraction(describe_video(path).rate, self._every)
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(target))
+            writer = stack.enter_context(VideoWriter(temporary, rate=rate))
+            return writer, stack.pop_all()
+
+    def _name(self, folder: Path, path: Path, *, ending: str) -> Path:
+        # Files of different folders may have the same name.
+        self._times_drawn[path.name] += 1
+        times = self._times_drawn[path.name]
+        return folder / (f"{path.name}.answer.{ending}" if times == 1 else f"{path.name}.{times}.answer.{ending}")

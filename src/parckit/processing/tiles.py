@@ -1,0 +1,206 @@
+"""Large pictures in overlapping tiles: where the tiles lie, and one answer from the answers for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parckit.contract import InputError
+from parckit.processing.boxes import box_areas
+from parckit.processing.detect import BoxPrediction, best_boxes
+from parckit.processing.limits import check_count
+from parckit.processing.masks import BoxMasks
+
+Window = tuple[int, int, int, int]
+"""A part of a picture: (left, top, right, bottom), pixels."""
+
+_LARGEST_OVERLAP = 0.9
+"""With a larger overlap there would be more than a hundred tiles over every pixel."""
+_SAME = 0.5
+"""Two boxes show the same object if their IoU is larger, inside of what both windows show.
+
+A box of the whole picture that a tile shows completely only needs a larger share of the smaller box."""
+_NEAR = 0.02
+"""A box that comes so near to the border of its tile, as a share of the tile's side, may be cut there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TileSettings:
+    """How large pictures are cut into tiles.
+
+    Attributes:
+        size: (height, width) of a tile, pixels of the picture; None takes the size of the network's input.
+        overlap: least share of its sides by which a tile overlaps the next one. Objects up to this size lie completely
+            in some tile.
+
+    Raises:
+        InputError: if a value is out of range.
+    """
+
+    size: tuple[int, int] | None = None
+    overlap: float = 0.2
+
+    def __post_init__(self) -> None:
+        for side in self.size or ():
+            check_count("tiles", side, of="pixels")
+        if not 0 <= self.overlap <= _LARGEST_OVERLAP:
+            raise InputError(f"tile overlap {self.overlap}: must be a share from 0 to {_LARGEST_OVERLAP}")
+
+
+def cut_tiles(picture_size: tuple[int, int], *, size: tuple[int, int], overlap: float) -> list[Window]:
+    """Return tiles that cover a picture, row by row. They lie evenly, and none reaches beyond the picture.
+
+    Args:
+        picture_size: (height, width) of the picture, pixels.
+        size: (height, width) of a tile; a smaller picture has one tile, the whole picture.
+        overlap: see `TileSettings`.
+    """
+    rows, columns = (_spans(*lengths, overlap=overlap) for lengths in zip(picture_size, size, strict=True))
+    return [(left, top, right, bottom) for top, bottom in rows for left, right in columns]
+
+
+def _spans(length: int, tile: int, *, overlap: float) -> list[tuple[int, int]]:
+    """Return first and last pixel + 1 of the tiles along an axis."""
+    if length <= tile:
+        return [(0, length)]
+    step = max(1, int(tile * (1 - overlap)))
+    gaps = -(-(length - tile) // step)
+    return [(start, start + tile) for start in (round(number * (length - tile) / gaps) for number in range(gaps + 1))]
+
+
+def merge_tiles(
+    answers: Sequence[BoxPrediction], windows: Sequence[Window], *, picture_size: tuple[int, int]
+) -> BoxPrediction:
+    """Move the boxes of tiles to their picture, and merge those that show the same object.
+
+    Two boxes of a class from different windows show the same object if they overlap inside of the part of the picture
+    that both windows show. So the part of an object in one tile is compared with the same part of it in another tile.
+    A box that is complete in its tile is kept in place of one that a tile's border cuts. If all boxes of an object are
+    cut, they are joined. A window may be the whole picture; complete boxes of smaller windows are more exact than its.
+
+    Args:
+        answers: what was found in every window, in pixels of the window; at least one.
+        windows: where they lie.
+        picture_size: (height, width) of the picture, pixels.
+    """
+    labels = np.concatenate([answer.labels for answer in answers])
+    places = np.repeat(np.array(windows, np.float32).reshape(-1, 4), [len(answer) for answer in answers], axis=0)
+    boxes = np.concatenate([answer.boxes for answer in answers]) + places[:, [0, 1, 0, 1]]
+    scores = np.concatenate([answer.scores for answer in answers])
+    masks = _moved_masks(answers, windows, picture_size=picture_size)
+    is_cut = _are_cut(boxes, places, picture_size=picture_size)
+    is_whole = (places == [0, 0, picture_size[1], picture_size[0]]).all(axis=1)
+    candidates = _Candidates(boxes=boxes, windows=places, is_cut=is_cut, is_whole=is_whole)
+    # Complete boxes of tiles first, then those of the whole picture, then those that are cut; the best ones first.
+    order = np.lexsort((-scores, 2 * is_cut + is_whole))
+    of_classes = [order[labels[order] == label] for label in np.unique(labels)]
+    groups = [group for of_class in of_classes for group in candidates.groups(of_class)]
+    firsts = np.array([group[0] for group in groups], dtype=np.int64)
+    return best_boxes(
+        np.array([_hull(boxes[group]) for group in groups], dtype=np.float32).reshape(-1, 4),
+        scores[firsts],
+        labels[firsts],
+        most=max(1, len(groups)),
+        names=answers[0].names,
+        masks=None if masks is None else masks.joined(groups),
+    )
+
+
+def _hull(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the smallest box around some boxes.
+
+    Shape:
+        (N, 4) -> (4,)
+    """
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def _moved_masks(
+    answers: Sequence[BoxPrediction], windows: Sequence[Window], *, picture_size: tuple[int, int]
+) -> BoxMasks | None:
+    pairs = [
+        (answer.masks, window) for answer, window in zip(answers, windows, strict=True) if answer.masks is not None
+    ]
+    if len(pairs) < len(answers):
+        return None
+    return BoxMasks(
+        shares=np.concatenate([masks.shares for masks, _ in pairs]),
+        boxes=np.concatenate(
+            [masks.boxes + np.array([*window[:2], *window[:2]], np.float32) for masks, window in pairs]
+        ),
+        picture_size=picture_size,
+    )
+
+
+def _are_cut(
+    boxes: NDArray[np.float32], windows: NDArray[np.float32], *, picture_size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Return which boxes come near to a border of their window inside of the picture."""
+    height, width = picture_size
+    sides = windows[:, 2:] - windows[:, :2]
+    near = np.concatenate([sides, sides], axis=1) * _NEAR
+    is_inside = windows != np.array([0, 0, width, height])
+    return (is_inside & (np.abs(boxes - windows) <= near)).any(axis=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Candidates:
+    """Boxes of all windows in pixels of the picture.
+
+    Shape:
+        boxes: (N, 4)
+        windows: (N, 4), the window of every box
+        is_cut: (N,)
+        is_whole: (N,), whether the window is the whole picture
+    """
+
+    boxes: NDArray[np.float32]
+    windows: NDArray[np.float32]
+    is_cut: NDArray[np.bool_]
+    is_whole: NDArray[np.bool_]
+
+    def groups(self, order: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        """Return the boxes to keep, the first of `order` first. A group of several is to be joined.
+
+        Args:
+            order: indices of boxes of one class; the cut ones come last.
+        """
+        kept: list[NDArray[np.intp]] = []
+        while order.size:
+            first, order = order[:1], order[1:]
+            if not self.is_cut[first[0]]:
+                order = order[~self._same(first[0], order)]
+                kept.append(first)
+                continue
+            # All boxes that are left are cut. An object can lie in more than two tiles.
+            group, waiting = [first[0]], [first[0]]
+            while waiting and order.size:
+                is_same = self._same(waiting.pop(), order)
+                group += order[is_same].tolist()
+                waiting += order[is_same].tolist()
+                order = order[~is_same]
+            kept.append(np.array(group))
+        return kept
+
+    def _same(self, index: int, others: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return which other boxes show the same object as a box."""
+        seen = _overlap(self.windows[index], self.windows[others])
+        first, second = _overlap(self.boxes[index], seen), _overlap(self.boxes[others], seen)
+        shared = box_areas(_overlap(first, second))
+        areas = box_areas(first), box_areas(second)
+        # The whole picture is seen small, so its boxes of small objects are inexact. The tile saw the object better.
+        window = self.windows[index]
+        is_inexact = self.is_whole[others] & (_overlap(self.boxes[others], window) == self.boxes[others]).all(axis=1)
+        limit = np.where(is_inexact, np.minimum(*areas), areas[0] + areas[1] - shared)
+        return (self.windows[others] != window).any(axis=1) & (shared > _SAME * limit)
+
+
+def _overlap(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the common part of boxes, row by row; without area if there is none.
+
+    Shape:
+        (N, 4) or (4,), (N, 4) or (4,) -> (N, 4)
+    """
+    corner = np.maximum(first[..., :2], second[..., :2])
+    return np.concatenate([corner, np.maximum(corner, np.minimum(first[..., 2:], second[..., 2:]))], axis=-1)
