@@ -12,6 +12,7 @@ A training that is finished in DIR is not repeated; one that was cut off goes on
 
 import argparse
 import copy
+import hashlib
 import json
 import math
 import shlex
@@ -98,6 +99,7 @@ def main() -> None:
     evaluation, values["tinydet"]["pycocotools"] = score_with_pycocotools(half, source)
     values["tinydet"]["test_half"] = scalars(evaluation)
     values["tinydet"]["half_bytes"] = half.stat().st_size
+    values["tinydet"]["half_sha256"] = hashlib.sha256(half.read_bytes()).hexdigest()
     print(json.dumps(values, indent=2))
     write_record(RECORD, "bccd", values, seed=SEED, threads=torch.get_num_threads())
     if arguments.ship:  # the record is written: its commit is the one that was measured

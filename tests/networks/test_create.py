@@ -27,6 +27,11 @@ def test_a_detector_takes_the_backbone_of_a_classifier(name, classifier):
             assert torch.equal(copied[f"backbone.model.{key}"], value)
 
 
+def test_the_backbone_takes_keywords():
+    detector = create_detector("tinydet_resnet10t", num_classes=3, backbone_kwargs={"channels": (8, 16, 24, 32)})
+    assert detector.backbone.channels == (16, 24, 32)
+
+
 @pytest.mark.parametrize("head", ["ssd", "tinydet"])
 def test_a_detector_for_other_classes_gives_everything_but_the_last_layers(head, tmp_path):
     spec = replace(CLASSIFIER, task="detect", head=head)
@@ -66,6 +71,7 @@ def test_another_backbone_is_refused(classifier):
         ("ssd_parcnet_xs", {"num_classes": 0}, "num_classes=0"),
         ("tinydet_parcnet_xs", {"width": "wide"}, "width"),
         ("tinydet_parcnet_xs", {"strides": [8, 32]}, "twice the one before"),
+        ("tinydet_parcnet_xs", {"backbone_kwargs": {"wide": True}}, "wide"),
     ],
 )
 def test_what_cannot_be_built_is_refused(name, options, message):

@@ -62,7 +62,10 @@ def main(argv: list[str]) -> None:
 
 
 def _add_options(parser: Parser) -> None:
-    parser.add_argument("model", type=Path, help="a bundle's folder, a checkpoint, or parcnet_xs.cifar10")
+    shipped = "parcnet_xs.cifar10 (ten classes) or tinydet_parcnet_xs.bccd (boxes of blood cells)"
+    parser.add_argument(
+        "model", type=Path, help=f"a bundle's folder, a checkpoint, or weights of the package: {shipped}"
+    )
     parser.add_argument("images", type=str, nargs="+", help=HELP)
     add_choice(parser)
     top = "classes to show for each picture; 3 by default. For classifiers"

@@ -1,5 +1,6 @@
 """Detectors by one short name, for other people's code."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -13,7 +14,12 @@ _ANY_SIZE = Preprocessing(size=(320, 320))
 
 
 def create_detector(
-    name: str, *, num_classes: int, pretrained_backbone: bool | Path | str = False, **head_kwargs: object
+    name: str,
+    *,
+    num_classes: int,
+    pretrained_backbone: bool | Path | str = False,
+    backbone_kwargs: Mapping[str, object] | None = None,
+    **head_kwargs: object,
 ) -> nn.Module:
     """Build a detector: `create_detector("ssd_parcnet_s", num_classes=80)`.
 
@@ -26,10 +32,11 @@ def create_detector(
         num_classes: number of classes, without the background.
         pretrained_backbone: True for the weights that timm has for the backbone, which may be downloaded; or a
             checkpoint of parckit's, such as that of a classifier. False: random weights.
+        backbone_kwargs: further keywords of the backbone, such as `img_size` of a ParC-Net.
         head_kwargs: further keywords of the head, such as `width` of `tinydet`.
 
     Raises:
-        InputError: if there is no such head, backbone or weights, or the head refuses a keyword.
+        InputError: if there is no such head, backbone or weights, or one of them refuses a keyword.
     """
     if num_classes < 1:
         raise InputError(f"num_classes={num_classes}: need at least 1")
@@ -37,6 +44,7 @@ def create_detector(
     spec = NetworkSpec(
         task="detect",
         backbone=backbone,
+        backbone_kwargs=dict(backbone_kwargs or {}),
         head=head,
         head_kwargs=head_kwargs,
         labels=tuple(map(str, range(num_classes))),
