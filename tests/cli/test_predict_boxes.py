@@ -154,6 +154,15 @@ def test_csv_has_a_line_for_every_box(photos, parckit):
     ]
 
 
+@pytest.mark.parametrize("masks", [False, True])
+def test_csv_has_the_same_header_if_nothing_is_found(masks, photos, session, parckit):
+    session.masks = masks
+    (header,) = csv.reader(parckit("predict", "model", photos / "b.png", "--format=csv").splitlines())
+    first, *_ = csv.reader(parckit("predict", "model", photos, "--format=csv").splitlines())
+    assert header == first
+    assert ("mask" in header) == masks
+
+
 def test_the_table_also_names_pictures_without_objects(photos, parckit):
     (line,) = (line for line in parckit("predict", "model", photos).splitlines() if "b.png" in line)
     assert line.split("│")[2].strip() == "-"
