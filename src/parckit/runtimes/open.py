@@ -74,7 +74,7 @@ def _fitting(
 ) -> list[tuple[Artefact, Engine]]:
     """Return the artefacts that fit, each with its engines, in the contract's and the table's order.
 
-    Artefacts with NMS inside are for other programs. They give the same boxes as the raw maps, so they fit only by name.
+    Artefacts with NMS inside are for other programs and give the same boxes as the raw maps. So they fit only by name.
     """
     without_nms = tuple(artefact for artefact in contract.artefacts if not artefact.options.get("nms"))
     artefacts = without_nms if name is None else (contract.artefact(name),)
