@@ -1,6 +1,6 @@
 """Names in drawings: a font that has their letters, and names that are short enough."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -37,7 +37,7 @@ def letter(name: str, *, size: int, width: int) -> tuple[str, Font]:
     font = _find_font(name, size)
     text = name
     if font is None:
-        text, font = name.encode("ascii", "backslashreplace").decode(), ImageFont.load_default(size)
+        text, font = name.encode("ascii", "backslashreplace").decode(), _default_font(size)
     if font.getlength(text) <= width:
         return text, font
     while text and font.getlength(text + _ELLIPSIS) > width:
@@ -45,9 +45,9 @@ def letter(name: str, *, size: int, width: int) -> tuple[str, Font]:
     return text + _ELLIPSIS, font
 
 
-@cache
+@lru_cache(maxsize=1024)  # texts with scores are many
 def _find_font(text: str, size: int) -> Font | None:
-    default = ImageFont.load_default(size)
+    default = _default_font(size)
     if _has_letters(default, text):
         return default
     for file in _FONTS:
@@ -58,6 +58,10 @@ def _find_font(text: str, size: int) -> Font | None:
         if _has_letters(font, text):
             return font
     return None
+
+
+_default_font = cache(ImageFont.load_default)
+"""Pillow's own font by size. Pillow reads it anew for every font object, which takes 50 kB."""
 
 
 def _has_letters(font: Font, text: str) -> bool:
