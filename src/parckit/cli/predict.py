@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
         raise InputError(f"--every {args.every}: must be a whole number of frames, at least 1")
     tiles = _tiles(args.tiles, overlap=args.tile_overlap)
     files = find_pictures(args.images)
-    if form == "json":  # an object has every name once
+    if form in ("json", "coco"):  # an object has every name once; boxes that come twice would count as wrong
         files = list(dict.fromkeys(files))
     # Answer every picture that can be read, and name the others.
     overrides: dict[str, float] = {name: args[name] for name in ("top", "threshold") if args[name] is not None}
