@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
 def show_answers(
     outcomes: Iterable[Outcome], *, form: Format, title: str, has_videos: bool, numbers: CocoNumbers | None
 ) -> None:
-    """Print the answers. All forms but the table print every answer at once.
+    """Print the answers. All forms but the table print every answer as soon as it is there.
 
     Args:
         outcomes: pictures and frames with their answers. Those of a video follow one another.
@@ -160,7 +160,7 @@ def _flat(entry: Mapping[str, object]) -> dict[str, object]:
 
 
 def _write_rows(rows: Iterable[Sequence[str]]) -> None:
-    """Write rows at once. A terminal gets printable names. A file or a pipe gets the true names, in UTF-8.
+    """Write rows without delay. A terminal gets printable names. A file or a pipe gets the true names, in UTF-8.
 
     A name of a file that is not UTF-8 is written as the bytes that it has.
     """

@@ -66,7 +66,7 @@ def _check_parser() -> Parser:
     parser.add_argument("--threads", type=Threads | None, default=None, help=threads)  # pyright: ignore[reportOperatorIssue]
     model = "a classifier of these classes: also list the images whose class it doubts most"
     parser.add_argument("--model", type=Path | None, default=None, help=model)
-    doubtful = f"number of images whose class is doubted that are listed; null: {_DOUBTFUL}"
+    doubtful = f"how many of the images with a doubtful class are listed; null: {_DOUBTFUL}"
     parser.add_argument("--doubtful", type=PositiveInt | None, default=None, help=doubtful)  # pyright: ignore[reportOperatorIssue]
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser

@@ -18,7 +18,7 @@ class Drawings:
 
     Args:
         folder: where to; None writes nothing.
-        every: only every so many frames of videos are added; the video is as long as before.
+        every: N means that only every Nth frame of a video is added; the drawn video lasts as long as the original.
     """
 
     def __init__(self, folder: Path | None, *, every: int) -> None:

@@ -110,7 +110,7 @@ LARGEST_OFFSET = 100.0
 def decode_offsets(offsets: NDArray[np.floating], priors: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the boxes that lie at offsets from priors, as (left, top, right, bottom) shares of the image's sides.
 
-    Offsets beyond `LARGEST_OFFSET`, which only an untrained network gives, count as it: exp would overflow.
+    Offsets beyond `LARGEST_OFFSET` are set to it, because exp would overflow. Only untrained networks give them.
 
     Shape:
         (N, 4), (N, 4) -> (N, 4)

@@ -32,9 +32,9 @@ VIDEO_EXTENSIONS = (
 """File endings, lower case, that count as videos."""
 
 _MISSING_SECONDS = 0.5
-"""A video that ends so long before the end that its header promises was cut off. Some formats do not tell otherwise."""
+"""A video was cut off if it ends more than this before the end in its header. Some formats give no other sign."""
 _TICKS = 90_000
-"""Units of time per second in a written video, as MPEG has them: a frame of all usual rates lasts a whole number."""
+"""Units of time per second in a written video, as in MPEG: at all usual rates, a frame lasts a whole number of them."""
 _ROUNDED = 0.002
 """Seconds by which the times of frames may be inexact: Matroska and WebM round them to milliseconds."""
 _CODECS = {"libx264": {"preset": "veryfast", "crf": "20"}, "mpeg4": {"qscale": "3"}}
@@ -96,11 +96,11 @@ def read_video(path: Path, *, every: int = 1) -> Iterator[VideoFrame]:
 
     Args:
         path: the file.
-        every: give only every so many frames, beginning with the first one.
+        every: N gives only every Nth frame, beginning with the first one.
 
     Raises:
-        InputError: if the file is missing, is no video, is damaged or ends too early. All frames that can be read
-            before have been given then.
+        InputError: if the file is missing, is no video, is damaged or ends too early. The frames before the fault have
+            been given by then.
         MissingExtraError: if PyAV is not installed.
     """
     if every < 1:
@@ -187,7 +187,7 @@ def _after_start(frame: Any, stream: Any) -> float:  # noqa: ANN401 - PyAV is op
 
 
 def _promised_seconds(container: Any, stream: Any) -> float | None:  # noqa: ANN401 - PyAV is optional
-    """Return how long the video lasts by its header; None if the header does not tell, or means the sound, too."""
+    """Return how long the video lasts by its header; None if it does not say so for the pictures alone."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     is_alone = len(container.streams) == 1
