@@ -17,8 +17,6 @@ from parckit.processing import FLOAT_NCHW, Geometry, fit, preprocess, to_array
 
 SceneCrop = Literal["iou", "none"]
 
-_GREY = (114, 114, 114)
-"""Colour of padding if a network is not told the mean colour of pictures."""
 _SMALLEST_CROPPED = 4
 """Least side of a picture that is cropped, pixels: 0.3 of it is a whole pixel."""
 _LARGEST_SCALE = 4.0
@@ -96,9 +94,8 @@ class _Train:
 
     def __init__(self, preprocessing: Preprocessing, *, augment: SceneAugmentSettings) -> None:
         self._preprocessing = preprocessing
-        self._fill = tuple(round(255 * level) for level in preprocessing.mean) if any(preprocessing.mean) else _GREY
         self._scale = augment.scale
-        fills = {Image.Image: self._fill, tv_tensors.Mask: 0}
+        fills = {Image.Image: preprocessing.fill, tv_tensors.Mask: 0}
         self._zoom_out = v2.RandomZoomOut(fill=fills, p=augment.zoom_out) if augment.zoom_out else None  # pyright: ignore[reportArgumentType]
         self._crop = v2.RandomIoUCrop() if augment.crop == "iou" else None
         self._colour = v2.RandomPhotometricDistort(p=augment.colour) if augment.colour else None
@@ -151,7 +148,7 @@ class _Train:
             int(torch.randint(min(0, before - after), max(0, before - after) + 1, ()))
             for before, after in zip((height, width), size, strict=True)
         ]
-        canvas = Image.new("RGB", (size[1], size[0]), self._fill)
+        canvas = Image.new("RGB", (size[1], size[0]), self._preprocessing.fill)
         canvas.paste(fitted, (-cut[1], -cut[0]))
         offset = (geometry.offset[0] + cut[0], geometry.offset[1] + cut[1])
         return canvas, geometry._replace(input_size=size, offset=offset)
