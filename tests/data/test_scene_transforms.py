@@ -188,3 +188,18 @@ def test_random_changes_pad_with_the_colour_of_the_preprocessing(changes, colour
     padding = torch.tensor(expected) / 255 - torch.tensor(means)
     # The picture is small, so most of the image is padding.
     torch.testing.assert_close(image.flatten(1).median(dim=1).values, padding)
+
+
+def test_a_zoom_out_of_a_large_picture_needs_no_huge_canvas():
+    picture, objects = scene()
+    picture = picture.resize((2400, 1200), Image.Resampling.NEAREST)
+    objects = objects._replace(boxes=20 * objects.boxes)
+    augment = SceneAugmentSettings(crop="none", zoom_out=1.0, colour=0.0, flip=0.0)
+    transform = train_scene_transform(STRETCH, augment=augment)
+    canvases = []
+    transform._zoom_out.register_forward_hook(lambda _, inputs, output: canvases.append(output["picture"].size))
+    seed_generators(0)
+    sample = transform(picture, objects, size=(96, 128), share=0.0)
+    # The shorter side is four times the longer side of the input before the canvas becomes up to four times as wide.
+    assert max(canvases[0]) <= 4 * 2 * 4 * 128
+    assert sample.target.objects.boxes[0].tolist() == pytest.approx(brightest(sample.image), abs=2)

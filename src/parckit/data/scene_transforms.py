@@ -19,6 +19,10 @@ SceneCrop = Literal["iou", "none"]
 
 _SMALLEST_CROPPED = 4
 """Least side of a picture that is cropped, pixels: 0.3 of it is a whole pixel."""
+_ZOOMED_SIDE = 4
+"""A picture is shrunk before a zoom out if its shorter side is more than this many times the input's longer side. The
+canvas of a zoom out may have 16 times the pixels of the picture. A crop keeps at least 0.3 of a side, so it still has
+more pixels than the input."""
 _LARGEST_SCALE = 4.0
 """The largest factor of `scale`; at 4, a picture has 16 times the pixels of the input before it is cropped."""
 _SMALLEST_BOX = 1.0
@@ -122,7 +126,9 @@ class _Train:
         # SSD's crop looks for an object to keep; without objects it would look in vain. It takes 0.3 of a side or more,
         # which would be no pixel of a very small picture.
         may_crop = bool((~target.crowd).any()) and min(picture.size) >= _SMALLEST_CROPPED
-        for step in (self._zoom_out, self._crop if may_crop else None, *self._flips):
+        longest = _ZOOMED_SIDE * max(size)
+        shrink = v2.Resize(longest) if self._zoom_out is not None and min(picture.size) > longest else None
+        for step in (shrink, self._zoom_out, self._crop if may_crop else None, *self._flips):
             if step is not None:
                 scene = step(scene)
         scene = self._clean(scene)
