@@ -50,12 +50,12 @@ def photos(tmp_path):
 def truth(tmp_path):
     """Return a COCO file with numbers of its own, and a category that the network lacks."""
     images = [
-        {"id": number, "file_name": f"photos/{name}", "width": SIZE[1], "height": SIZE[0]}
+        {"id": number, "file_name": f"./photos/{name}", "width": SIZE[1], "height": SIZE[0]}
         for number, name in zip((70, 3, 12, 9), ("c.png", "b.png", "a.png", "other.png"), strict=True)
     ]
     annotations = []
     for image in images[:3]:
-        for colour, (left, top, right, bottom) in PATCHES[image["file_name"].removeprefix("photos/")]:
+        for colour, (left, top, right, bottom) in PATCHES[image["file_name"].removeprefix("./photos/")]:
             width, height = right - left, bottom - top
             polygon = [left, top, right, top, right, bottom, left, bottom]
             annotations.append(
@@ -103,7 +103,7 @@ def test_without_annotations_new_numbers_are_written_and_used_again(photos, parc
     content = json.loads(numbers.read_text())
     names = {image["id"]: image["file_name"] for image in content["images"]}
     assert names == {index: str(photos / name) for index, name in enumerate(PATCHES, start=1)}
-    assert content["images"][0]["width"], content["images"][0]["height"] == (64, 48)
+    assert (content["images"][0]["width"], content["images"][0]["height"]) == (64, 48)
     assert [entry["name"] for entry in content["categories"]] == ["red", "green"]
     assert [names[entry["image_id"]] for entry in json.loads(first)] == [
         str(photos / name) for name in ("a.png", "a.png", "c.png")
@@ -152,6 +152,15 @@ def test_csv_has_a_line_for_every_box(photos, parckit):
         (str(photos / "a.png"), "green", 30, 10, 60, 40),
         (str(photos / "c.png"), "green", 2, 2, 50, 12),
     ]
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_csv_has_the_same_header_if_nothing_is_found(masks, photos, session, parckit):
+    session.masks = masks
+    (header,) = csv.reader(parckit("predict", "model", photos / "b.png", "--format=csv").splitlines())
+    first, *_ = csv.reader(parckit("predict", "model", photos, "--format=csv").splitlines())
+    assert header == first
+    assert ("mask" in header) == masks
 
 
 def test_the_table_also_names_pictures_without_objects(photos, parckit):

@@ -90,6 +90,19 @@ def test_a_bundle_holds_both_artefacts(bundle):
     assert not {"If", "Loop"} & {*operators}
 
 
+def test_the_raw_maps_run_unless_the_other_is_named(bundle, caplog):
+    _, out = bundle
+    assert open_session(out).artefact == "onnx-fp32"
+    assert not caplog.records
+
+
+def test_wild_maps_have_the_same_boxes(bundle):
+    _, out = bundle
+    expected, actual = answers(out, 1e4 * images(2)[1], threshold=0.3)
+    assert_same(expected, actual)
+    assert len(expected) > 5
+
+
 @pytest.mark.parametrize("threshold", [0.01, 0.3, 0.9])
 def test_its_boxes_are_those_of_the_decoder_in_numpy(bundle, threshold):
     _, out = bundle

@@ -134,6 +134,13 @@ def test_a_complete_box_is_kept_in_place_of_a_surer_cut_one():
     assert merged(boxes_of([[85, 10, 100, 40]], [0.9]), boxes_of([[5, 10, 35, 40]], [0.4])) == [[85, 10, 115, 40]]
 
 
+def test_an_object_larger_than_a_tile_comes_from_the_whole_picture():
+    # The tile in the middle shows only the object, and takes a part of it for all of it.
+    windows = [(0, 0, 100, 100), (80, 0, 180, 100), (160, 0, 260, 100), (0, 0, 260, 100)]
+    answers = [boxes_of([]), boxes_of([[5, 5, 95, 95]], [0.4]), boxes_of([]), boxes_of([[60, 2, 220, 98]], [0.9])]
+    assert merge_tiles(answers, windows, picture_size=(100, 260)).boxes.tolist() == [[60, 2, 220, 98]]
+
+
 def test_parts_of_an_object_that_every_tile_cuts_are_joined():
     assert merged(boxes_of([[20, 10, 100, 40]], [0.4]), boxes_of([[0, 10, 70, 40]], [0.9])) == [[20, 10, 150, 40]]
 

@@ -56,7 +56,8 @@ def test_an_answer_with_several_labels_is_as_bad_as_its_worst_part(target, judge
 
 def test_the_confusion_matrix_of_a_detector_is_drawn_and_described():
     tables = {"confusion": np.array([[5, 1, 2], [0, 3, 1], [4, 0, 0]])}
-    _, picture = result_view("detect").pictures
+    curves, picture = result_view("detect").pictures
+    assert "2 classes lies between 40 and 60 %" in curves.describe({"class_ap_50": np.array([60.0, np.nan, 40.0])})
     assert picture.describe(tables) == "8 of 12 objects lie on the diagonal; 3 were missed, 4 invented."
     axes, *_ = picture.draw(tables, ("cat", "dog")).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog", "background"]

@@ -82,7 +82,7 @@ class CocoNumbers:
         fitting = [
             entry
             for entry in self.by_name.get((path.name, place.get("frame")), ())
-            if f"/{whole}".endswith(f"/{entry['file_name']}")
+            if f"/{whole}".endswith(f"/{PurePosixPath(str(entry['file_name']))}")  # leaves out "./"
         ]
         if not fitting:
             frame = f", frame {place['frame']}" if place else ""

@@ -13,12 +13,14 @@ from parckit.data.box_records import BoxFormat
 from parckit.data.converting import convert_boxes
 from parckit.options import Parser, verb_parser
 
+SOURCE = "digit_scenes, digit_scenes:N, a COCO .json file or folder, a VOC folder, a YOLO data.yaml or its folder"
+"""What a source of pictures with boxes may be."""
+
 
 def convert_parser() -> Parser:
     """Return the parser of the action."""
     parser = verb_parser("data convert", description="Write pictures with boxes as COCO, Pascal VOC or YOLO files.")
-    source = "digit_scenes, digit_scenes:N, a COCO .json file or folder, a VOC folder, a YOLO data.yaml or its folder"
-    parser.add_argument("source", type=str, help=source)
+    parser.add_argument("source", type=str, help=SOURCE)
     parser.add_argument("--to", type=BoxFormat, required=True, help="format of the new files")
     parser.add_argument("--out", type=Path, required=True, help="new folder; appears when all files are written")
     fault = "drop or cut faulty boxes and tell their number, or refuse a source that has some"

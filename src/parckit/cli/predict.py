@@ -70,20 +70,20 @@ def _add_options(parser: Parser) -> None:
     add_choice(parser)
     top = "classes to show for each picture; 3 by default. For classifiers"
     parser.add_argument("--top", type=int | None, default=None, help=top)
-    threshold = "least probability, 0 to 1: of one class, else the answer is 'unknown'; of every label; of every box"
+    threshold = "least probability, 0 to 1, of a label or box that is shown; below it, a classifier answers 'unknown'"
     parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
     draw = "folder for pictures and videos with their answers, such as boxes"
     parser.add_argument("--draw", type=Path | None, default=None, help=draw)
     form = "how answers are printed: csv has a line for each class or box; coco is what pycocotools' loadRes reads"
     parser.add_argument("--format", type=Format | None, default=None, help=form)
     parser.add_argument("--json", action="store_true", help="short for --format json")
-    annotations = "for --format coco: COCO file whose numbers of images and categories are used; a new one is written"
+    annotations = "for --format coco: COCO file with the numbers of images and categories; written if it does not exist"
     parser.add_argument("--annotations", type=Path | None, default=None, help=annotations)
-    parser.add_argument("--every", type=int, default=1, help="answer every so many frames of a video")
-    tiles = "find boxes in overlapping tiles of large pictures: HEIGHTxWIDTH or one number, pixels of the picture; "
-    tiles += "alone, behind the pictures, it means the size of the network's input"
+    parser.add_argument("--every", type=int, default=1, help="N: answer every Nth frame of a video")
+    tiles = "cut large pictures into overlapping tiles: HEIGHTxWIDTH or one number, pixels of the picture; "
+    tiles += "--tiles without a size, after the pictures, takes the size of the network's input"
     parser.add_argument("--tiles", type=str | None, nargs="?", const=_INPUT_SIZE, default=None, help=tiles)
-    overlap = "least share of a tile that the next one shows, too"
+    overlap = f"least share of a tile's sides by which it overlaps the next one; {TileSettings().overlap} by default"
     parser.add_argument("--tile_overlap", type=float | None, default=None, help=overlap)
 
 

@@ -57,7 +57,6 @@ class ExportSettings:
             raise InputError(
                 f"form='matmul': needs opset {DYNAMO_OPSET} or above, not {self.opset}; choose auto or conv"
             )
-
         if self.nms and self.batch_size != 1:
             raise InputError(f"nms=True, batch_size={self.batch_size}: a graph with NMS inside takes one image")
 

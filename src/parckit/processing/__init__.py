@@ -23,7 +23,13 @@ from parckit.processing.listing import LeftOut, pictures, refused_ending, subfol
 from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
 from parckit.processing.prediction import Prediction
-from parckit.processing.priors import CENTRE_VARIANCE, SIZE_VARIANCE, PriorSettings, decode_offsets
+from parckit.processing.priors import (
+    CENTRE_VARIANCE,
+    LARGEST_OFFSET,
+    SIZE_VARIANCE,
+    PriorSettings,
+    decode_offsets,
+)
 from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
 from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
@@ -48,6 +54,7 @@ __all__ = [
     "FLOAT_NCHW",
     "FORMAT_OF_EXTENSION",
     "IMAGE_EXTENSIONS",
+    "LARGEST_OFFSET",
     "MULTILABEL",
     "SIZE_VARIANCE",
     "SSD",

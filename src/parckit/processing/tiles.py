@@ -77,7 +77,8 @@ def merge_tiles(
     Two boxes of a class from different windows show the same object if they overlap inside of the part of the picture
     that both windows show. So the part of an object in one tile is compared with the same part of it in another tile.
     A box that is complete in its tile is kept in place of one that a tile's border cuts. If all boxes of an object are
-    cut, they are joined. A window may be the whole picture; complete boxes of smaller windows are more exact than its.
+    cut, they are joined. A window may be the whole picture. Its boxes are inexact, because it is seen small: they are
+    replaced by the complete boxes of tiles, except for boxes that are larger than a tile.
 
     Args:
         answers: what was found in every window, in pixels of the window; at least one.
@@ -91,9 +92,13 @@ def merge_tiles(
     masks = _moved_masks(answers, windows, picture_size=picture_size)
     is_cut = _are_cut(boxes, places, picture_size=picture_size)
     is_whole = (places == [0, 0, picture_size[1], picture_size[0]]).all(axis=1)
+    # No tile shows these objects completely, so what a tile found there is only a part.
+    tile = np.min([(right - left, bottom - top) for left, top, right, bottom in windows], axis=0)
+    is_larger = is_whole & (boxes[:, 2:] - boxes[:, :2] > tile).any(axis=1)
     candidates = _Candidates(boxes=boxes, windows=places, is_cut=is_cut, is_whole=is_whole)
-    # Complete boxes of tiles first, then those of the whole picture, then those that are cut; the best ones first.
-    order = np.lexsort((-scores, 2 * is_cut + is_whole))
+    # Boxes that are larger than a tile come first, then complete boxes of tiles, then the other boxes of the whole
+    # picture, and last those that are cut. Of each kind, the best ones come first.
+    order = np.lexsort((-scores, 2 * is_cut + is_whole - 2 * is_larger))
     of_classes = [order[labels[order] == label] for label in np.unique(labels)]
     groups = [group for of_class in of_classes for group in candidates.groups(of_class)]
     firsts = np.array([group[0] for group in groups], dtype=np.int64)
@@ -166,21 +171,30 @@ class _Candidates:
         Args:
             order: indices of boxes of one class; the cut ones come last.
         """
+        left, top, right, bottom = np.ascontiguousarray(self.boxes[order].T)
+        is_waiting = np.ones(len(order), dtype=np.bool_)
+
+        def take_same(place: int) -> list[int]:
+            """Return which waiting boxes show the same object as a box; they wait no longer."""
+            touches = (left < right[place]) & (right > left[place]) & (top < bottom[place]) & (bottom > top[place])
+            near = np.flatnonzero(is_waiting & touches)
+            same = near[self._same(order[place], order[near])]
+            is_waiting[same] = False
+            return same.tolist()
+
         kept: list[NDArray[np.intp]] = []
-        while order.size:
-            first, order = order[:1], order[1:]
-            if not self.is_cut[first[0]]:
-                order = order[~self._same(first[0], order)]
-                kept.append(first)
+        for place in range(len(order)):
+            if not is_waiting[place]:
                 continue
-            # All boxes that are left are cut. An object can lie in more than two tiles.
-            group, waiting = [first[0]], [first[0]]
-            while waiting and order.size:
-                is_same = self._same(waiting.pop(), order)
-                group += order[is_same].tolist()
-                waiting += order[is_same].tolist()
-                order = order[~is_same]
-            kept.append(np.array(group))
+            is_waiting[place] = False
+            group = [place]
+            if not self.is_cut[order[place]]:
+                take_same(place)
+            else:
+                # All boxes that are left are cut. An object can lie in more than two tiles, so the group grows.
+                for part in group:
+                    group += take_same(part)
+            kept.append(order[group])
         return kept
 
     def _same(self, index: int, others: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -203,7 +203,8 @@ def _upright(frame: Any) -> Image.Image:  # noqa: ANN401 - PyAV is optional
 class VideoWriter:
     """Writes pictures as an MP4 file, as they come. Use it in a `with` block.
 
-    All frames have the size of the first picture. Larger pictures are cut, smaller ones get a black border.
+    All frames have the size of the first picture; an odd side gets one pixel more. Larger pictures are cut, and smaller
+    ones get a black border.
 
     Args:
         path: the file.
@@ -232,8 +233,10 @@ class VideoWriter:
     def write(self, picture: Image.Image, *, seconds: float) -> None:
         """Add a picture that is shown at a time."""
         if self._stream is None:
-            self._size, self._first_seconds = picture.size, seconds
-            self._stream = self._add_stream(*picture.size)
+            # Players want colours at half the resolution, which needs even sides.
+            self._size = (picture.width + picture.width % 2, picture.height + picture.height % 2)
+            self._first_seconds = seconds
+            self._stream = self._add_stream(*self._size)
         if picture.size != self._size:
             whole = Image.new("RGB", self._size)
             whole.paste(picture)
@@ -252,8 +255,6 @@ class VideoWriter:
     def _add_stream(self, width: int, height: int) -> Any:  # noqa: ANN401 - PyAV is optional
         codec, options = next((name, options) for name, options in _CODECS.items() if name in self._av.codecs_available)
         stream = self._container.add_stream(codec, rate=self._rate, options=options)
-        stream.width, stream.height = width, height
-        # Most players want colours at half the resolution, which needs even sides.
-        stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, _TICKS)
         return stream

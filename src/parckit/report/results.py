@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isnan
 from typing import Any, NamedTuple
 
@@ -140,8 +141,8 @@ def _draw_precisions(tables: Tables, labels: Sequence[str]) -> Figure:
     return average_precisions(tables["class_ap"].astype(np.float64), tables["class_images"].astype(np.int64), labels)
 
 
-def _describe_precisions(tables: Tables) -> str:
-    precisions = tables["class_ap"].astype(np.float64)
+def _describe_precisions(tables: Tables, *, name: str = "class_ap") -> str:
+    precisions = tables[name].astype(np.float64)
     known = precisions[~np.isnan(precisions)]
     return f"The average precision of {len(known)} classes lies between {known.min():.0f} and {known.max():.0f} %."
 
@@ -165,12 +166,6 @@ _NO_LABEL = "no label"
 
 def _draw_curves(tables: Tables, labels: Sequence[str]) -> Figure:
     return precision_recall(tables["precision"].astype(np.float64), tables["class_ap_50"].astype(np.float64), labels)
-
-
-def _describe_curves(tables: Tables) -> str:
-    average = tables["class_ap_50"].astype(np.float64)
-    known = average[~np.isnan(average)]
-    return f"The average precision of {len(known)} classes lies between {known.min():.0f} and {known.max():.0f} %."
 
 
 def _draw_box_confusion(tables: Tables, labels: Sequence[str]) -> Figure:
@@ -250,7 +245,7 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
         class_count=("class_boxes", "objects"),
         class_rates={"class_ap_50": "AP at IoU 0.5", "class_ap": "AP"},
         pictures=(
-            ResultPicture("precision and recall", _draw_curves, _describe_curves),
+            ResultPicture("precision and recall", _draw_curves, partial(_describe_precisions, name="class_ap_50")),
             ResultPicture(
                 "confusion matrix",
                 _draw_box_confusion,

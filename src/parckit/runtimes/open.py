@@ -72,8 +72,12 @@ def _open_bundle(
 def _fitting(
     contract: Contract, *, engine: Engine | None, precision: Precision | None, name: str | None
 ) -> list[tuple[Artefact, Engine]]:
-    """Return the artefacts that fit, each with its engines, in the contract's and the table's order."""
-    artefacts = contract.artefacts if name is None else (contract.artefact(name),)
+    """Return the artefacts that fit, each with its engines, in the contract's and the table's order.
+
+    Artefacts with NMS inside are for other programs and give the same boxes as the raw maps. So they fit only by name.
+    """
+    without_nms = tuple(artefact for artefact in contract.artefacts if not artefact.options.get("nms"))
+    artefacts = without_nms if name is None else (contract.artefact(name),)
     return [
         (artefact, candidate)
         for artefact in artefacts

@@ -22,6 +22,7 @@ from parckit.processing import (
     BACKGROUND,
     CENTRE_VARIANCE,
     DETECTIONS,
+    LARGEST_OFFSET,
     SIZE_VARIANCE,
     SSD,
     TINYDET,
@@ -145,6 +146,7 @@ def _decode_ssd(
 ) -> tuple[ir.Value, ir.Value]:
     """Do what `SsdDecoder` does: softmax without the background, and boxes at offsets from priors."""
     logits, offsets = outputs
+    offsets = graph.add("Clip", offsets, np.array(-LARGEST_OFFSET, np.float32), np.array(LARGEST_OFFSET, np.float32))
     shares = graph.add("Softmax", logits, axis=2)
     classes = cast("int", cast("ir.Shape", logits.shape)[2])
     scores = graph.add("Transpose", graph.slice(shares, BACKGROUND + 1, classes, axis=2), perm=[0, 2, 1])
