@@ -171,3 +171,35 @@ def test_wrong_settings_are_refused(wrong):
     (name,) = wrong
     with pytest.raises(InputError, match=name):
         SceneAugmentSettings(**wrong)
+
+
+@pytest.mark.parametrize("changes", [{"zoom_out": 1.0}, {"scale": (0.3, 0.3)}])
+@pytest.mark.parametrize("colours", [{}, {"channel_order": "bgr"}, {"channel_order": "grey"}])
+def test_random_changes_pad_with_the_colour_of_the_preprocessing(changes, colours):
+    picture, objects = scene()
+    means = (0.1,) if "grey" in colours.values() else (0.1, 0.2, 0.3)
+    preprocessing = Preprocessing(
+        size=SIZE, fit="contain", fill=(10, 20, 30), mean=means, std=(1.0,) * len(means), **colours
+    )
+    augment = SceneAugmentSettings(crop="none", colour=0.0, flip=0.0, **changes)
+    seed_generators(0)
+    image = train_scene_transform(preprocessing, augment=augment)(picture, objects, size=SIZE, share=0.0).image
+    expected = {"rgb": (10, 20, 30), "bgr": (30, 20, 10), "grey": (18,)}[preprocessing.channel_order]
+    padding = torch.tensor(expected) / 255 - torch.tensor(means)
+    # The picture is small, so most of the image is padding.
+    torch.testing.assert_close(image.flatten(1).median(dim=1).values, padding)
+
+
+def test_a_zoom_out_of_a_large_picture_needs_no_huge_canvas():
+    picture, objects = scene()
+    picture = picture.resize((2400, 1200), Image.Resampling.NEAREST)
+    objects = objects._replace(boxes=20 * objects.boxes)
+    augment = SceneAugmentSettings(crop="none", zoom_out=1.0, colour=0.0, flip=0.0)
+    transform = train_scene_transform(STRETCH, augment=augment)
+    canvases = []
+    transform._zoom_out.register_forward_hook(lambda _, inputs, output: canvases.append(output["picture"].size))
+    seed_generators(0)
+    sample = transform(picture, objects, size=(96, 128), share=0.0)
+    # The shorter side is four times the longer side of the input before the canvas becomes up to four times as wide.
+    assert max(canvases[0]) <= 4 * 2 * 4 * 128
+    assert sample.target.objects.boxes[0].tolist() == pytest.approx(brightest(sample.image), abs=2)

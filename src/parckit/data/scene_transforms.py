@@ -17,10 +17,12 @@ from parckit.processing import FLOAT_NCHW, Geometry, fit, preprocess, to_array
 
 SceneCrop = Literal["iou", "none"]
 
-_GREY = (114, 114, 114)
-"""Colour of padding if a network is not told the mean colour of pictures."""
 _SMALLEST_CROPPED = 4
 """Least side of a picture that is cropped, pixels: 0.3 of it is a whole pixel."""
+_ZOOMED_SIDE = 4
+"""A picture is shrunk before a zoom out if its shorter side is more than this many times the input's longer side. The
+canvas of a zoom out may have 16 times the pixels of the picture. A crop keeps at least 0.3 of a side, so it still has
+more pixels than the input."""
 _LARGEST_SCALE = 4.0
 """The largest factor of `scale`; at 4, a picture has 16 times the pixels of the input before it is cropped."""
 _SMALLEST_BOX = 1.0
@@ -96,9 +98,8 @@ class _Train:
 
     def __init__(self, preprocessing: Preprocessing, *, augment: SceneAugmentSettings) -> None:
         self._preprocessing = preprocessing
-        self._fill = tuple(round(255 * level) for level in preprocessing.mean) if any(preprocessing.mean) else _GREY
         self._scale = augment.scale
-        fills = {Image.Image: self._fill, tv_tensors.Mask: 0}
+        fills = {Image.Image: preprocessing.fill, tv_tensors.Mask: 0}
         self._zoom_out = v2.RandomZoomOut(fill=fills, p=augment.zoom_out) if augment.zoom_out else None  # pyright: ignore[reportArgumentType]
         self._crop = v2.RandomIoUCrop() if augment.crop == "iou" else None
         self._colour = v2.RandomPhotometricDistort(p=augment.colour) if augment.colour else None
@@ -125,7 +126,9 @@ class _Train:
         # SSD's crop looks for an object to keep; without objects it would look in vain. It takes 0.3 of a side or more,
         # which would be no pixel of a very small picture.
         may_crop = bool((~target.crowd).any()) and min(picture.size) >= _SMALLEST_CROPPED
-        for step in (self._zoom_out, self._crop if may_crop else None, *self._flips):
+        longest = _ZOOMED_SIDE * max(size)
+        shrink = v2.Resize(longest) if self._zoom_out is not None and min(picture.size) > longest else None
+        for step in (shrink, self._zoom_out, self._crop if may_crop else None, *self._flips):
             if step is not None:
                 scene = step(scene)
         scene = self._clean(scene)
@@ -151,7 +154,7 @@ class _Train:
             int(torch.randint(min(0, before - after), max(0, before - after) + 1, ()))
             for before, after in zip((height, width), size, strict=True)
         ]
-        canvas = Image.new("RGB", (size[1], size[0]), self._fill)
+        canvas = Image.new("RGB", (size[1], size[0]), self._preprocessing.fill)
         canvas.paste(fitted, (-cut[1], -cut[0]))
         offset = (geometry.offset[0] + cut[0], geometry.offset[1] + cut[1])
         return canvas, geometry._replace(input_size=size, offset=offset)
