@@ -11,7 +11,8 @@ import torch
 from box_files import BCCD, needs_bccd
 from parckit.contract import InputError
 from parckit.data import BoxTable, Objects, Scene, convert_boxes, open_boxes
-from parckit.measure.detection import DetectionMetric, count_confusion
+from parckit.measure.box_pairs import compare_boxes
+from parckit.measure.detection import DetectionMetric
 from parckit.processing import BoxMasks, BoxPrediction
 
 NAMES = ("cat", "dog", "owl")
@@ -74,7 +75,12 @@ def test_crowds_need_not_be_found_and_forgive():
     truth = objects([CAT, [60, 10, 100, 50]], [0, 0], crowd=[1])
     metric = metric_of((answer([CAT, [62, 12, 80, 40]], [0, 0], [0.8, 0.9]), truth))
     assert metric.compute()["map"] == 100
-    assert metric.tables()["class_boxes"].tolist() == [1, 0, 0]
+    tables = metric.tables()
+    assert tables["class_boxes"].tolist() == [1, 0, 0]
+    # The second box lies on the crowd, so it is no mistake. A box of another class there is one.
+    assert tables["confusion"].sum() == 1
+    other = metric_of((answer([[62, 12, 80, 40]], [1], [0.9]), truth))
+    assert other.tables()["confusion"][-1].tolist() == [0, 1, 0, 0]
 
 
 def test_pictures_without_objects_count_their_false_alarms():
@@ -88,7 +94,7 @@ def test_pictures_without_objects_count_their_false_alarms():
 def test_confusions_are_counted_with_the_background():
     prediction = answer([CAT, DOG, [0, 60, 30, 90]], [1, 1, 0], [0.9, 0.5, 0.4])
     truth = objects([CAT, DOG, [60, 60, 100, 100]], [0, 1, 2])
-    counts = count_confusion(prediction, boxes=truth.boxes.numpy(), labels=truth.labels.numpy(), num_classes=len(NAMES))
+    counts = compare_boxes(prediction, truth).confusion(len(NAMES))
     expected = np.zeros((4, 4), int)
     expected[0, 1] = expected[1, 1] = 1  # the cat was taken for a dog
     expected[2, 3] = 1  # the owl was not found

@@ -30,8 +30,8 @@ class Preprocessing:
             `"contain"`: resized with its aspect ratio kept so that it just fits into `size`; the rest is filled with
             `fill`, equally on both sides.
         crop_pct: only for `"cover"`: share of the resized picture's side that the crop keeps, in (0, 1].
-        fill: RGB colour of the padding, 0 to 255: of `"contain"`, and of random changes when a detector is trained. Grey
-            114 is what YOLO's letterbox uses.
+        fill: RGB colour of the padding, 0 to 255: of `"contain"`, and of random changes when a detector is trained.
+            Grey 114 is what YOLO's letterbox uses.
         interpolation: resampling filter of the resize, antialiased.
         mean: per channel, of values between 0 and 1.
         std: per channel, of values between 0 and 1.

@@ -15,8 +15,9 @@ from torchmetrics.detection.helpers import CocoBackend
 
 from parckit.contract import InputError, NetworkSpec
 from parckit.data import Objects, Scene
+from parckit.measure.box_pairs import compare_boxes, objects_in_picture
 from parckit.networks import head_of
-from parckit.processing import BoxPrediction, box_iou
+from parckit.processing import BoxPrediction
 
 _BACKEND = "faster_coco_eval"
 """What computes COCO's numbers: the same algorithm as pycocotools, and many times faster."""
@@ -28,10 +29,6 @@ _SCALARS = ("map", "map_50", "map_75", "map_small", "map_medium", "map_large", "
 """torchmetrics' names of the scalars that we keep."""
 _MASK_SCALARS = ("segm_map", "segm_map_50", "segm_map_75")
 """Those of masks."""
-_HALF = 0.5
-"""Intersection over union from which a box counts as found, in the curves and in the confusion matrix."""
-SURE = 0.3
-"""Boxes with a larger score count in the confusion matrix: those that `parckit predict` shows by default."""
 
 
 class _Scorer(COCOeval_faster):
@@ -125,9 +122,7 @@ class DetectionMetric(Metric):
         """
         self._results = None
         for prediction, scene in zip(predictions, targets, strict=True):
-            objects = scene.in_picture
-            if objects is None:
-                raise ValueError("targets: have no objects in pixels of the picture")
+            objects = objects_in_picture(scene)
             answer = {
                 "boxes": torch.from_numpy(prediction.boxes),
                 "scores": torch.from_numpy(prediction.scores),
@@ -140,11 +135,8 @@ class DetectionMetric(Metric):
             if self._has_masks:
                 self._add_masks(answer, wanted, prediction=prediction, objects=objects)
             self._coco.update([answer], [wanted])
-            single = ~objects.crowd.cpu().numpy()
-            boxes, labels = objects.boxes.cpu().numpy()[single], objects.labels.cpu().numpy()[single]
-            self._confusion += torch.from_numpy(
-                count_confusion(prediction, boxes=boxes, labels=labels, num_classes=self._classes)
-            ).to(self._confusion.device)
+            confusion = compare_boxes(prediction, objects).confusion(self._classes)
+            self._confusion += torch.from_numpy(confusion).to(self._confusion.device)
 
     def _add_masks(
         self, answer: dict[str, Tensor], wanted: dict[str, Tensor], *, prediction: BoxPrediction, objects: Objects
@@ -218,47 +210,3 @@ class DetectionMetric(Metric):
 def detection_metric(spec: NetworkSpec) -> DetectionMetric:
     """Return an empty metric for a network; it measures masks if the network gives some."""
     return DetectionMetric(len(spec.labels), masks=head_of(spec).has_masks)
-
-
-def count_confusion(
-    prediction: BoxPrediction, *, boxes: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], num_classes: int
-) -> npt.NDArray[np.int64]:
-    """Return how often an object of a class (row) was found as one of a class (column); the last is the background.
-
-    Found boxes with a low score do not count. `pair_boxes` says which box and object belong together.
-
-    Shape:
-        boxes: (N, 4)
-        labels: (N,)
-        returned: (num_classes + 1, num_classes + 1)
-    """
-    confusion = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
-    sure = prediction.scores > SURE
-    detected = prediction.labels[sure]
-    rows, columns = pair_boxes(boxes, prediction.boxes[sure])
-    np.add.at(confusion, (labels[rows], detected[columns]), 1)
-    confusion[:-1, -1] = np.bincount(np.delete(labels, rows), minlength=num_classes)
-    confusion[-1, :-1] = np.bincount(np.delete(detected, columns), minlength=num_classes)
-    return confusion
-
-
-def pair_boxes(
-    true: npt.NDArray[np.float32], detected: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return which true box belongs to which found box: the indices of both, pair by pair.
-
-    They overlap at least by half. The pairs with the largest overlap are made first, whatever their classes.
-
-    Shape:
-        (N, 4), (M, 4) -> (K,), (K,)
-    """
-    overlap = box_iou(true, detected)
-    rows, columns = np.nonzero(overlap >= _HALF)
-    is_free = np.ones(len(true), dtype=np.bool_), np.ones(len(detected), dtype=np.bool_)
-    pairs: list[int] = []
-    for index in np.argsort(-overlap[rows, columns], kind="stable").tolist():
-        row, column = rows[index], columns[index]
-        if is_free[0][row] and is_free[1][column]:
-            is_free[0][row] = is_free[1][column] = False
-            pairs.append(index)
-    return rows[pairs], columns[pairs]

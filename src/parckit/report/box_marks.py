@@ -7,7 +7,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from parckit.data import Scene
-from parckit.measure.detection import SURE, pair_boxes
+from parckit.measure.box_pairs import compare_boxes, objects_in_picture
 from parckit.processing import BoxPrediction, Geometry, letter
 from parckit.report.figures import BLUE, LARGE_SIDE, ON_BLUE, ORANGE
 
@@ -15,13 +15,6 @@ _LINE, _DASH, _LETTERS = 3, 9, 15
 """Width of lines, length of dashes and height of letters, pixels of the drawing."""
 _HALO = "#ffffff"
 """Colour between the dashes of the true boxes, so that they can be seen on any picture."""
-
-
-def single_objects(scene: Scene) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return the boxes and classes of the true objects in pixels of the picture, without crowds."""
-    truth = scene.in_picture or scene.objects
-    single = ~truth.crowd.numpy()
-    return truth.boxes.numpy()[single], truth.labels.numpy()[single]
 
 
 def mark_boxes(
@@ -41,27 +34,24 @@ def mark_boxes(
         pixels: (H, W, 3); the drawing is larger if the input is small
     """
     # Pair the boxes, and tell the right ones from the wrong ones.
-    sure = answer.scores > SURE
-    boxes, labels = answer.boxes[sure], answer.labels[sure]
-    true_boxes, true_labels = single_objects(scene)
-    rows, columns = pair_boxes(true_boxes, boxes)
-    is_right = true_labels[rows] == labels[columns]
-    right, right_true = set(columns[is_right].tolist()), set(rows[is_right].tolist())
+    pairs = compare_boxes(answer, objects_in_picture(scene))
+    is_right = pairs.true_labels[pairs.rows] == pairs.labels[pairs.columns]
+    right, right_true = set(pairs.columns[is_right].tolist()), set(pairs.rows[is_right].tolist())
     # Lines have the same width on the page, whatever the size of the input.
     picture = Image.fromarray(pixels)
     scale = LARGE_SIDE / max(picture.size)
     picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
     pen = ImageDraw.Draw(picture)
     # The worst come last, on top.
-    for index, box in enumerate((geometry.boxes_to_input(true_boxes) * scale).tolist()):
+    for index, box in enumerate((geometry.boxes_to_input(pairs.true_boxes) * scale).tolist()):
         _draw_dashed(pen, box, colour=BLUE if index in right_true else ORANGE)
-    drawn = list(enumerate((geometry.boxes_to_input(boxes) * scale).tolist()))
+    drawn = list(enumerate((geometry.boxes_to_input(pairs.boxes) * scale).tolist()))
     for index, box in sorted(drawn, key=lambda pair: pair[0] not in right):
         left, top, right_side, bottom = box
         colour = BLUE if index in right else ORANGE
         pen.rectangle((left, top, max(left, right_side), max(top, bottom)), outline=colour, width=_LINE)
         if index not in right:
-            _write(pen, answer.names[labels[index]], at=(left, top), width=picture.width)
+            _write(pen, answer.names[pairs.labels[index]], at=(left, top), width=picture.width)
     return np.asarray(picture)
 
 

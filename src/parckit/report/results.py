@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from parckit.contract import InputError, Task
 from parckit.data import Scene
-from parckit.measure.detection import SURE, count_confusion
+from parckit.measure.box_pairs import SURE, compare_boxes, objects_in_picture
 from parckit.processing import BoxPrediction, ClassPrediction, Geometry, LabelPrediction
-from parckit.report.box_marks import mark_boxes, single_objects
+from parckit.report.box_marks import mark_boxes
 from parckit.report.curves import precision_recall
 from parckit.report.plots import average_precisions, confusion_matrix
 
@@ -179,8 +179,7 @@ def _describe_box_confusion(tables: Tables) -> str:
 
 
 def _judge_boxes(answer: BoxPrediction, target: Scene, labels: Sequence[str]) -> Judgement:
-    boxes, classes = single_objects(target)
-    confusion = count_confusion(answer, boxes=boxes, labels=classes, num_classes=len(labels))
+    confusion = compare_boxes(answer, objects_in_picture(target)).confusion(len(labels))
     is_right = int(confusion.trace()) == int(confusion.sum())
     counts = (confusion[:-1].sum(axis=1), confusion[:, :-1].sum(axis=0))
     texts = [
