@@ -198,7 +198,7 @@ def _categories(categories: list[Any], *, used: set[Any], path: Path) -> dict[An
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: categories: each needs a number as id, and a name") from error
     if not names or not all(isinstance(name, str) and name for name in names.values()):
-        raise InputError(f"{path}: categories: is empty, or has one without a name")
+        raise InputError(f"{path}: categories: is empty, or has a name that is no text")
     for identifier, name in list(names.items()):
         others = [parent for other, parent in parents.items() if other != identifier]
         if others and identifier not in used and all(parent == name for parent in others):
