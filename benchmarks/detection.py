@@ -154,7 +154,7 @@ def measure_networks(seconds: float) -> dict[str, object]:
             times = interleave(runs, seconds=seconds)
         medians = {name: statistics.median(of_run) for name, of_run in times.items()}
         row: dict[str, object] = {"picture": kind, **compared(times["theirs nms inside"], times["ours nms inside"])}
-        row["time_of_theirs"] = 1 / cast("float", row["speedup"])
+        row["share_of_their_time"] = 1 / cast("float", row["speedup"])
         for side in sides:
             whole, raw, backbone = (medians[f"{side} {part}"] for part in ("nms inside", "raw maps", "backbone"))
             row[side] = {

@@ -1,6 +1,6 @@
 """Run `parckit quickstart` and record what it found.
 
-python benchmarks/quickstart.py --out DIR
+python benchmarks/quickstart.py --out DIR [--task detect]
 """
 
 import argparse
@@ -11,23 +11,28 @@ from pathlib import Path
 
 from parckit.measure.records import write_record
 
-RECORD = Path(__file__).parent / "records" / "quickstart.json"
+RECORDS = Path(__file__).parent / "records"
+NAMES = {"classify": "quickstart", "detect": "quickstart_detect"}
+"""Task -> name of its record."""
 
 
 def main() -> None:
     """Run and record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the quickstart")
+    parser.add_argument("--task", choices=[*NAMES], default="classify", help="task of the quickstart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one run each")
     args = parser.parse_args()
     runs: dict[str, object] = {}
     for seed in args.seeds:
         out = args.out / f"seed{seed}"
-        command = [sys.executable, "-m", "parckit.cli.main", "quickstart", "--out", str(out), "--seed", str(seed)]
+        command = [sys.executable, "-m", "parckit.cli.main", "quickstart", "--task", args.task, "--out", str(out)]
+        command += ["--seed", str(seed)]
         subprocess.run(command, check=True)
         runs[f"seed{seed}"] = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     # The recipe trains with one thread, and the latency is that of one.
-    write_record(RECORD, "quickstart", {"runs": runs}, seed=args.seeds[0], threads=1)
+    name = NAMES[args.task]
+    write_record(RECORDS / f"{name}.json", name, {"runs": runs}, seed=args.seeds[0], threads=1)
     print(json.dumps(runs, indent=2))
 
 

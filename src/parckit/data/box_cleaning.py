@@ -61,9 +61,9 @@ def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
     """Return the sound boxes of a source.
 
     A picture's boxes turn with it if the size that the file declares is the size of the stored picture and not that of
-    the upright one. They stay if it is the upright size, and if nothing tells the two apart: tools for drawing boxes
-    show pictures upright. So they stay for orientations that keep the size, for square pictures and without a declared
-    size; such pictures are counted as `"unclear turn"`.
+    the upright one. They are not turned if it is the upright size. They are not turned either if the two sizes cannot
+    be told apart, because tools for drawing boxes show pictures upright: this is so for orientations that keep the
+    size, for square pictures and without a declared size. Such pictures are counted as `"unclear turn"`.
 
     Args:
         records: what the files say.

@@ -75,7 +75,7 @@ class BoxRecords:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BoxLayout:
-    """Where a source keeps what.
+    """Which splits a source has, and how they are read.
 
     Attributes:
         format: the format of the labels.

@@ -22,7 +22,7 @@ _HALF = 0.5
 """Intersection over union from which a box is matched with a prior in training."""
 
 _ENOUGH = 0.55
-"""A larger overlap counts as this one. A box is matched from 0.5 on; the rest is reserve."""
+"""A larger overlap counts as this one. A box is matched from 0.5 on; the additional 0.05 is a safety margin."""
 
 _MOST_PICTURES = 2000
 """Pictures whose boxes are looked at."""

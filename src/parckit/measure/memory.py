@@ -20,7 +20,8 @@ _BYTES_PER_KIB = 1024
 def peak_memory(file: Path) -> int:
     """Return the peak resident memory that loading a network and one inference add to a process, in bytes.
 
-    It is measured with ONNX Runtime and one thread. The libraries of ONNX Runtime are loaded before and not counted.
+    It is measured with ONNX Runtime and one thread. ONNX Runtime's libraries are loaded before the measurement, so
+    their memory does not count.
 
     Raises:
         ParckitError: if the file cannot be loaded or run.

@@ -19,7 +19,7 @@ Per = Literal["step", "epoch"]
 _FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose whole step torch can compute in one kernel."""
 _DROP = 0.1
-"""Factor of the learning rate at a drop, as detectors are trained."""
+"""A drop multiplies the learning rate by this, as is usual for detectors."""
 _NEED_PACKAGES = ("bnb*", "fused*")
 """Optimizers that need CUDA and an additional package (bitsandbytes, Apex)."""
 
