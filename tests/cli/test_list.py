@@ -14,6 +14,7 @@ FROM_TIMM = {
     "convnext_femto",
     "convnext_pico",
     "convnext_nano",
+    "resnet10t",
     "resnet50",
     "mobilenetv2_100",
 }

@@ -1,7 +1,7 @@
 """The metric of detection: COCO's average precision, and how often classes are confused."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,9 +58,17 @@ class _Coco(MeanAveragePrecision):
     torchmetrics gathers one tensor for every picture, and waits for ever, or ends, if a process has fewer.
     """
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - torchmetrics names and checks them
-        super().__init__(**options)
+    def __init__(self, kinds: tuple[Literal["bbox", "segm"], ...]) -> None:
+        super().__init__(
+            iou_type=kinds,
+            iou_thresholds=_OVERLAPS,
+            rec_thresholds=_RECALLS,
+            backend=_BACKEND,
+            extended_summary=True,
+        )
         self._coco_backend = _Backend(_BACKEND)
+        # COCO never looks at more than 100 boxes of a picture, and torchmetrics would warn of more.
+        self.warn_on_many_detections = False
 
     def _sync_dist(self, dist_sync_fn: object = None, process_group: object = None) -> None:
         """Gather the boxes of all processes at once."""
@@ -90,16 +98,7 @@ class DetectionMetric(Metric):
         if num_classes < 1:
             raise InputError(f"num_classes={num_classes}: need at least 1")
         self._classes = num_classes
-        kinds = ("bbox", "segm") if masks else ("bbox",)
-        self._coco = _Coco(
-            iou_type=kinds,
-            iou_thresholds=_OVERLAPS,
-            rec_thresholds=_RECALLS,
-            backend=_BACKEND,
-            extended_summary=True,
-        )
-        # COCO never looks at more than 100 boxes of a picture, and torchmetrics would warn of more.
-        self._coco.warn_on_many_detections = False
+        self._coco = _Coco(("bbox", "segm") if masks else ("bbox",))
         self._has_masks = masks
         # torchmetrics names results by their kind only if there are several.
         self._prefix = "bbox_" if masks else ""

@@ -15,7 +15,9 @@ from parckit.models.parcifying import build_hybrid, hybrid_cfg, official_parc_na
 default_cfgs = generate_default_cfgs(
     {
         "parc_resnet50.untrained": hybrid_cfg(first_conv="conv1", classifier="fc"),
-        "parc_resnet10t.untrained": hybrid_cfg(first_conv="conv1.0", classifier="fc", license=None),
+        "parc_resnet10t.untrained": hybrid_cfg(
+            first_conv="conv1.0", classifier="fc", license=None, input_size=(3, 176, 176), pool_size=(6, 6)
+        ),
     }
 )
 
@@ -37,7 +39,7 @@ def parc_resnet50(pretrained: bool = False, **kwargs: object) -> ResNet:
 
 @register_model
 def parc_resnet10t(pretrained: bool = False, **kwargs: object) -> ResNet:
-    """ParC-ResNet-10-T, 3.9 M parameters: timm's `resnet10t` with ParC in the last block of its last two stages.
+    """ParC-ResNet-10-T, 3.6 M parameters: timm's `resnet10t` with ParC in the last block of its last two stages.
 
     The paper does not have it. With few `channels`, it is a network that a CPU trains in minutes.
     """
