@@ -100,6 +100,26 @@ def test_its_commands_mean_the_same_in_every_shell():
     assert [code for code in arguments if re.search(r"[\[?]", re.sub(r"\"[^\"]*\"|'[^']*'", "", code))] == []
 
 
+def test_the_detectors_of_blood_cells_are_the_recorded_ones():
+    text, rows = (DOCS / "detect.md").read_text(encoding="utf-8"), record_of("bccd")
+    for name in ("tinydet", "ssd", "ssdlite320_mobilenet_v3_large"):
+        scalars, classes = rows[name]["test_torch"], rows[name]["test_class_ap_50"]
+        figures = [scalars["map"], scalars["map_50"], *classes.values()]
+        cells = [f"{rows[name]['params'] / 1e6:.2f} M", *(f"{figure:.1f}" for figure in figures)]
+        assert f" | {' | '.join(cells)} |" in text
+
+
+def test_the_quickstart_of_a_detector_is_the_recorded_one():
+    text, summary = (DOCS / "detect.md").read_text(encoding="utf-8"), record_of("quickstart_detect")["runs"]["seed0"]
+    for figure in (
+        f"{summary['map_torch']:.1f} % mAP",
+        f"{summary['latency_ms_p50']:.2f} ms",
+        f"{summary['seconds']:.0f} seconds",
+    ):
+        assert figure in text
+    assert f"{summary['seconds']:.0f} seconds" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("record", ["receptive_field_512", "receptive_field_224"])
 def test_receptive_fields_are_the_recorded_ones(record):
     values = record_of(record)
