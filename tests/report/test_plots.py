@@ -96,12 +96,13 @@ def test_training_curve_draws_only_values_that_are_there():
 
 
 def test_training_curve_draws_any_metrics_of_validation(tmp_path):
-    values = {"val_map": 30.0, "val_map50": 50.0, "lr": 0.1}
+    values = {"val_map_small": 20.0, "val_map_75": 40.0, "val_map": 30.0, "val_map_50": 50.0, "lr": 0.1}
     figure = plots.training_curve([CurveRow(step=step, values=values) for step in (0, 9)])
     metrics, _ = figure.axes
-    assert [line.get_label() for line in metrics.lines] == ["val_map", "val_map50"]
-    assert len({line.get_linestyle() for line in metrics.lines}) == 2
-    assert {"val_map", "val_map50"} <= set(words(figure, tmp_path))
+    drawn = ["val_map", "val_map_50", "val_map_75"]
+    assert [line.get_label() for line in metrics.lines] == drawn
+    assert len({line.get_linestyle() for line in metrics.lines}) == len(drawn)
+    assert {*drawn} <= set(words(figure, tmp_path))
 
 
 def test_training_curve_refuses_rows_without_values():

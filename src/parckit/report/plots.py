@@ -192,14 +192,19 @@ _LEGEND_COLUMNS = 3
 def training_curve(rows: Sequence[CurveRow]) -> Figure:
     """Draw losses, validation metrics and learning rate over the optimizer steps. Missing values are left out.
 
-    Every value `val_NAME` other than `val_loss` is a validation metric; higher is better.
+    Every value `val_NAME` other than `val_loss` is a validation metric; higher is better. If there are many, those with
+    the shortest names are drawn.
 
     Raises:
         ValueError: if the rows have none of these values.
     """
     # Collect the points of every line, and the lines of every panel.
     names = {name for row in rows for name in row.values}
-    metrics = sorted(name for name in names if name.startswith("val_") and name != "val_loss")
+    # As many metrics as there are styles: `val_map` comes before `val_map_50` and `val_map_small`.
+    metrics = sorted(
+        (name for name in names if name.startswith("val_") and name != "val_loss"), key=lambda x: (len(x), x)
+    )
+    metrics = metrics[: len(_METRIC_STYLES)]
     titles = {"loss": ["train_loss", "val_loss"], _VALIDATION: metrics, "learning rate": ["lr"]}
     lines = {
         title: {name: points for name in columns if (points := _points(rows, name))}
