@@ -46,3 +46,8 @@ def test_crowds_and_classes_without_boxes_do_not_matter(tmp_path):
     write_coco(tmp_path / "train.json", coco(boxes[-1:], images=images))
     with pytest.raises(InputError, match=r"train\.json, .*: has no box to fit priors to"):
         fit_priors(source, preprocessing=Preprocessing(size=(64, 64)), start=START)
+
+
+def test_priors_that_would_match_fewer_boxes_are_not_taken():
+    fitted = fit_priors("digit_scenes:40", preprocessing=Preprocessing(size=(96, 96), fit="stretch"), start=START)
+    assert np.mean([*fitted.after.values()]) >= np.mean([*fitted.before.values()])

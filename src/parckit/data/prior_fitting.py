@@ -58,7 +58,7 @@ def fit_priors(source: str, *, preprocessing: Preprocessing, start: PriorSetting
 
     One number after the other is made a little larger or smaller, and the change stays if boxes overlap their best
     priors more, up to an overlap of 0.55. Every class counts the same, however many boxes it has. Coarser maps keep
-    larger scales.
+    larger scales. The priors at the start are returned if the fitted ones overlap fewer boxes by half.
 
     Args:
         source: what `open_boxes` takes.
@@ -79,6 +79,8 @@ def fit_priors(source: str, *, preprocessing: Preprocessing, start: PriorSetting
 
     fitted = _search(start, score=score)
     before, after = (best_overlaps(priors, boxes, size=preprocessing.size) >= _HALF for priors in (start, fitted))
+    if after @ of_box < before @ of_box:
+        fitted, after = start, before
     members = {labels[label]: classes == label for label in present.tolist()}
     return PriorFit(
         priors=fitted,
