@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from box_files import coco, write_coco
 from parckit.cli.main import main
 from parckit.data.imagenet import TRAIN_ARCHIVE
 from parckit.data.shards import open_shards
@@ -33,6 +34,13 @@ def test_a_sound_folder_passes(folder, parckit):
     assert parckit("data", "check", folder, "--smallest=20").splitlines()[-1] == (
         f"{folder}: no problems found in 12 images"
     )
+
+
+def test_a_folder_with_boxes_is_told_apart(folder, capsys):
+    write_coco(folder / "annotations" / "instances_train.json", coco([{"bbox": [1, 2, 20, 10]}]))
+    with pytest.raises(SystemExit):
+        main(["data", "check", str(folder)])
+    assert "--task detect" in capsys.readouterr().out
 
 
 def test_a_check_says_what_a_training_says(folder, parckit, tmp_path):

@@ -16,6 +16,7 @@ from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError, Task, check_place
 from parckit.data import check_boxes, name_source
+from parckit.data.boxes import find_layout
 from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
 from parckit.data.checklist import list_members
 from parckit.data.imagenet import Form, lay_out_imagenet
@@ -169,9 +170,20 @@ def _check_images(args: Namespace) -> _Checked:
     if args.model is not None:
         findings += _doubtful(args)
     lines = list(checklist.lines)
+    lines += [
+        f"{source}: holds boxes, too; --task detect checks them" for source in args.source if _holds_boxes(source)
+    ]
     if len(images) > MOST:
         lines.append(f"more than {MOST} images: those that look alike are not searched for")
     return _Checked(lines, findings, len(images))
+
+
+def _holds_boxes(source: str) -> bool:
+    try:
+        find_layout(source)
+    except InputError:
+        return False
+    return True
 
 
 def _doubtful(args: Namespace) -> list[Finding]:
