@@ -76,4 +76,8 @@ def test_a_box_beyond_the_border_and_long_names_can_be_drawn():
     prediction = BoxPrediction(
         boxes=prediction.boxes, scores=prediction.scores, labels=prediction.labels, names=("c" * 200, "dog")
     )
-    draw(prediction, scene(boxes=[], labels=[]))
+    drawing = draw(prediction, scene(boxes=[], labels=[]))
+    # Only the names can be seen. The long one is cut at the width of the picture.
+    rows, columns = np.nonzero(drawing.any(axis=2))
+    assert 10 < rows.max() < 30
+    assert (columns.min(), columns.max()) == (0, LARGE_SIDE - 1)
