@@ -21,7 +21,7 @@ from parckit.data import DrawnImages, IndexedImages, Sample
 from parckit.data.box_faults import NEAR_DUPLICATE_IOU, harmful_faults
 from parckit.data.boxes import box_splits, open_boxes
 from parckit.data.duplicates import find_overlaps
-from parckit.data.objects import collate_scenes
+from parckit.data.loader import collate_listed
 from parckit.data.turning import turn_boxes, turn_pixels
 from parckit.processing import box_iou
 
@@ -158,7 +158,7 @@ def test_tables_serve_the_datasets_of_training_and_evaluation(several):
         return Sample(torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1), target)
 
     table = open_boxes(str(several), split="all")
-    batch = collate_scenes([IndexedImages(table, transform=transform)[index] for index in range(4)])
+    batch = collate_listed([IndexedImages(table, transform=transform)[index] for index in range(4)])
     assert batch.images.shape == (4, 3, 30, 40)
     assert len(batch.targets[0].labels) == 2
     assert len(DrawnImages(table, transform=transform)) == 4

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from parckit.contract import InputError, Preprocessing
-from parckit.data import Objects, SceneAugmentSettings, collate_scenes, eval_scene_transform, train_scene_transform
+from parckit.data import Objects, SceneAugmentSettings, collate_listed, eval_scene_transform, train_scene_transform
 from parckit.data.datasets import seed_generators
 
 SIZE = (48, 64)
@@ -159,9 +159,9 @@ def test_very_small_pictures_are_changed_too(size):
 
 def test_a_batch_keeps_the_objects_of_every_image_and_counts_broken_ones():
     sample = eval_scene_transform(STRETCH)(*scene())
-    batch = collate_scenes([sample, None, sample])
+    batch = collate_listed([sample, None, sample])
     assert (batch.images.shape, len(batch.targets), batch.skipped, len(batch.geometries)) == ((2, 3, *SIZE), 2, 1, 2)
-    assert collate_scenes([None]).targets == []
+    assert collate_listed([None]).targets == []
 
 
 @pytest.mark.parametrize(

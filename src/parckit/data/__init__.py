@@ -8,9 +8,18 @@ from parckit.data.boxes import box_splits, open_box_table, open_boxes
 from parckit.data.converting import convert_boxes
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
 from parckit.data.limits import check_broken, check_loading
-from parckit.data.loader import Batch, Collate, collate_classes, collate_labels, image_loader, train_loader
+from parckit.data.loader import (
+    Batch,
+    Collate,
+    collate_classes,
+    collate_labels,
+    collate_listed,
+    image_loader,
+    train_loader,
+)
 from parckit.data.matching import match_classes, name_numbers, order_classes
-from parckit.data.objects import Objects, Scene, collate_scenes
+from parckit.data.objects import Objects, Scene
+from parckit.data.pixel_classes import PixelClasses
 from parckit.data.sampling import Draw, Sampling, SeededBatches
 from parckit.data.scene_transforms import SceneAugmentSettings, eval_scene_transform, train_scene_transform
 from parckit.data.sizes import BatchShape, MultiScale, OneSize, Progressive, Sizes
@@ -38,6 +47,7 @@ __all__ = [
     "OnError",
     "OneSize",
     "OpenTable",
+    "PixelClasses",
     "Progressive",
     "Sample",
     "Sampling",
@@ -57,7 +67,7 @@ __all__ = [
     "check_loading",
     "collate_classes",
     "collate_labels",
-    "collate_scenes",
+    "collate_listed",
     "convert_boxes",
     "count_images",
     "describe_faults",

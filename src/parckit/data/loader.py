@@ -20,7 +20,8 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (B, 3, H, W) float32; (0, 3, 0, 0) if every image of the batch was broken.
-        targets: one per image; (B,) int64 for classification, (B, classes) float32 for several labels an image.
+        targets: one per image; (B,) int64 for classification, (B, classes) float32 for several labels an image, a list
+            for all other tasks.
         skipped: number of broken images that were left out of this batch.
         geometries: where the images lie in their pictures, one each; empty in training.
     """
@@ -45,7 +46,12 @@ def collate_labels(samples: Sequence[Sample | None]) -> Batch:
     return _collate(samples, lambda targets: torch.from_numpy(np.asarray(targets, dtype=np.float32)))
 
 
-def _collate(samples: Sequence[Sample | None], join_targets: Callable[[list[Target]], Tensor]) -> Batch:
+def collate_listed(samples: Sequence[Sample | None]) -> Batch:
+    """Stack images; the targets of the images become a list. See `collate_classes`."""
+    return _collate(samples, lambda targets: targets)
+
+
+def _collate(samples: Sequence[Sample | None], join_targets: Callable[[list[Target]], Target]) -> Batch:
     intact = [sample for sample in samples if sample is not None]
     return Batch(
         images=torch.stack([sample.image for sample in intact]) if intact else torch.empty(0, 3, 0, 0),

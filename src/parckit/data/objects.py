@@ -1,13 +1,8 @@
 """The ground truth of detection: the objects of a picture."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
-
-from parckit.data.datasets import Sample
-from parckit.data.loader import Batch
 
 
 class Objects(NamedTuple):
@@ -50,15 +45,3 @@ class Scene(NamedTuple):
 
     objects: Objects
     in_picture: Objects | None = None
-
-
-def collate_scenes(samples: Sequence[Sample | None]) -> Batch:
-    """Stack images; the targets are a list with the `Scene` of every image. Broken samples are left out and counted."""
-    intact = [sample for sample in samples if sample is not None]
-    images = torch.stack([sample.image for sample in intact]) if intact else torch.empty(0, 3, 0, 0)
-    return Batch(
-        images=images,
-        targets=[sample.target for sample in intact],
-        skipped=len(samples) - len(intact),
-        geometries=tuple(sample.geometry for sample in intact if sample.geometry is not None),
-    )

@@ -17,7 +17,7 @@ from parckit.data import (
     Transform,
     collate_classes,
     collate_labels,
-    collate_scenes,
+    collate_listed,
     eval_scene_transform,
     eval_transform,
     open_box_table,
@@ -92,7 +92,7 @@ EVALUATORS: Mapping[Task, Evaluator] = {
     "detect": Evaluator(
         open_table=open_box_table,
         transform=eval_scene_transform,
-        collate=collate_scenes,
+        collate=collate_listed,
         metric=detection_metric,
         # COCO looks at the 100 best boxes of a picture, also at unlikely ones.
         decoding={"threshold": 0.01, "most": 100},

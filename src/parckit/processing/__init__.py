@@ -30,6 +30,7 @@ from parckit.processing.priors import (
     PriorSettings,
     decode_offsets,
 )
+from parckit.processing.segment import IGNORED
 from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
 from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
@@ -53,6 +54,7 @@ __all__ = [
     "DETECTIONS",
     "FLOAT_NCHW",
     "FORMAT_OF_EXTENSION",
+    "IGNORED",
     "IMAGE_EXTENSIONS",
     "LARGEST_OFFSET",
     "MULTILABEL",
