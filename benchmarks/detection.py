@@ -61,8 +61,8 @@ TINYDETS: Mapping[str, Mapping[str, object]] = {
     "mobilenetv2_050": {},
     "parc_resnet10t": {"img_size": SIDE, "channels": [24, 48, 96, 192], "stem_width": 16},
 }
-"""Backbones of the small detector, and their keywords: the first one is that of `detect/finetune_small_tinydet`, the last
-one that of `detect/digit_scenes_tinydet`."""
+"""Backbones of the small detector, and their keywords: the first one is that of `detect/finetune_small_tinydet`, the
+last one that of `detect/digit_scenes_tinydet`."""
 
 
 def main() -> None:
