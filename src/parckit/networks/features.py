@@ -18,6 +18,9 @@ from parckit.models import build_backbone
 BACKBONE = "backbone.model."
 """Prefix of the timm model's weights in a network whose attribute `backbone` is a `Backbone`."""
 
+MAP_NORMS = f"{BACKBONE}feature_norms."
+"""Prefix of the weights of norms on a backbone's maps. A classifier has none."""
+
 _SIDE = 64
 """Side of the image that shows how wide the maps are, pixels."""
 

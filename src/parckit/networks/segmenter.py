@@ -13,6 +13,9 @@ from parckit.networks.features import Backbone, DenseNetwork
 
 SEGMENT = DecoderSpec(name="segment")
 
+AUXILIARY = "auxiliary."
+"""Prefix of the weights of the auxiliary head."""
+
 _CLASSIFIER_STD = 0.01
 """Standard deviation of fresh weights of the last layers, so that all classes are about equally likely at first."""
 
@@ -97,7 +100,7 @@ class Segmenter(DenseNetwork, ABC):
 
     def last_layers(self) -> tuple[str, ...]:
         """Return the names of all layers that give logits."""
-        return (*self.classifiers, *(() if self.auxiliary is None else (f"auxiliary.{len(self.auxiliary) - 1}",)))
+        return (*self.classifiers, *(() if self.auxiliary is None else (f"{AUXILIARY}{len(self.auxiliary) - 1}",)))
 
     def init_weights(self) -> None:
         """Draw the weights of the heads anew; the backbone keeps its weights."""
