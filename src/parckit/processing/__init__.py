@@ -20,8 +20,10 @@ from parckit.processing.images import (
 from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
 from parckit.processing.lettering import letter
 from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
+from parckit.processing.mask_prediction import IGNORED, MaskPrediction
 from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
+from parckit.processing.palette import class_colours
 from parckit.processing.prediction import Prediction
 from parckit.processing.priors import (
     CENTRE_VARIANCE,
@@ -30,7 +32,7 @@ from parckit.processing.priors import (
     PriorSettings,
     decode_offsets,
 )
-from parckit.processing.segment import IGNORED
+from parckit.processing.segment import CLASS_MAP, SEGMENT, ClassMapDecoder, SegmentDecoder
 from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
 from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
@@ -49,6 +51,7 @@ __all__ = [
     "BACKGROUND",
     "CENTRE_VARIANCE",
     "CLASSIFY",
+    "CLASS_MAP",
     "COLOURS",
     "DECODERS",
     "DETECTIONS",
@@ -58,6 +61,7 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "LARGEST_OFFSET",
     "MULTILABEL",
+    "SEGMENT",
     "SIZE_VARIANCE",
     "SSD",
     "TINYDET",
@@ -66,6 +70,7 @@ __all__ = [
     "BoxMasks",
     "BoxPrediction",
     "ClassDecoder",
+    "ClassMapDecoder",
     "ClassPrediction",
     "ClassScore",
     "Decoder",
@@ -75,9 +80,11 @@ __all__ = [
     "LabelPrediction",
     "LabelScore",
     "LeftOut",
+    "MaskPrediction",
     "Picture",
     "Prediction",
     "PriorSettings",
+    "SegmentDecoder",
     "SsdDecoder",
     "TileSettings",
     "TinyDetDecoder",
@@ -87,6 +94,7 @@ __all__ = [
     "best_boxes",
     "box_areas",
     "box_iou",
+    "class_colours",
     "cover",
     "cut_tiles",
     "decode_image",

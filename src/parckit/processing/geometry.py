@@ -1,11 +1,13 @@
 """Where the pixels of a network's input lie in the picture that it was made of."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 class Geometry(NamedTuple):
@@ -70,17 +72,44 @@ class Geometry(NamedTuple):
             raise InputError(
                 f"masks of shape {masks.shape}: must have the picture's (height, width) {self.picture_size}"
             )
-        rows, columns = (
-            np.floor((np.arange(length) + 0.5 + offset) / scale).astype(np.int64)
-            for length, scale, offset in zip(self.input_size, self.scale, self.offset, strict=True)
-        )
+        rows, columns = self._nearest()
         height, width = self.picture_size
         fitted = masks[:, rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]]
         fitted[:, (rows < 0) | (rows >= height), :] = False
         fitted[:, :, (columns < 0) | (columns >= width)] = False
         return fitted
 
-    def mask_to_picture(self, mask: NDArray[np.generic], *, outside: int) -> NDArray[np.generic]:
+    def mask_to_input(self, mask: NDArray[Scalar], *, outside: int) -> NDArray[Scalar]:
+        """Return a mask of the input's size; each of its pixels takes the value of the nearest pixel of the picture.
+
+        Args:
+            mask: class numbers, one for each pixel of the picture.
+            outside: value for pixels of the input that show padding.
+
+        Raises:
+            InputError: if the mask has another size than the picture.
+
+        Shape:
+            (H, W) of the picture -> (H, W) of the input
+        """
+        if mask.shape != self.picture_size:
+            raise InputError(f"mask of shape {mask.shape}: must have the picture's (height, width) {self.picture_size}")
+        rows, columns = self._nearest()
+        height, width = mask.shape
+        fitted = mask[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]]
+        fitted[(rows < 0) | (rows >= height), :] = outside
+        fitted[:, (columns < 0) | (columns >= width)] = outside
+        return fitted
+
+    def _nearest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows and columns of the picture that lie under those of the input; some may lie outside."""
+        rows, columns = (
+            np.floor((np.arange(length) + 0.5 + offset) / scale).astype(np.int64)
+            for length, scale, offset in zip(self.input_size, self.scale, self.offset, strict=True)
+        )
+        return rows, columns
+
+    def mask_to_picture(self, mask: NDArray[Scalar], *, outside: int) -> NDArray[Scalar]:
         """Return a mask of the picture's size; each of its pixels takes the value of the nearest pixel of the input.
 
         Args:
