@@ -17,7 +17,7 @@ from parckit.processing.images import (
     open_picture,
     readable_formats,
 )
-from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
+from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels, whole_picture
 from parckit.processing.lettering import letter
 from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
 from parckit.processing.mask_prediction import IGNORED, MaskPrediction
@@ -32,7 +32,7 @@ from parckit.processing.priors import (
     PriorSettings,
     decode_offsets,
 )
-from parckit.processing.segment import CLASS_MAP, SEGMENT, ClassMapDecoder, SegmentDecoder
+from parckit.processing.segment import CLASS_MAP, SEGMENT, ClassMapDecoder, SegmentDecoder, read_maps
 from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
 from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
@@ -46,6 +46,7 @@ from parckit.processing.video import (
     is_video,
     read_video,
 )
+from parckit.processing.windows import WindowSettings, classes_in_windows
 
 __all__ = [
     "BACKGROUND",
@@ -91,10 +92,12 @@ __all__ = [
     "VideoFacts",
     "VideoFrame",
     "VideoWriter",
+    "WindowSettings",
     "best_boxes",
     "box_areas",
     "box_iou",
     "class_colours",
+    "classes_in_windows",
     "cover",
     "cut_tiles",
     "decode_image",
@@ -114,6 +117,7 @@ __all__ = [
     "pictures",
     "preprocess",
     "probabilities",
+    "read_maps",
     "read_video",
     "readable_formats",
     "refused_ending",
@@ -122,4 +126,5 @@ __all__ = [
     "to_array",
     "to_pixels",
     "usual_settings",
+    "whole_picture",
 ]

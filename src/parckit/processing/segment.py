@@ -1,6 +1,6 @@
 """Segmentation: from maps of logits to the class of every pixel."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import ClassVar
 
@@ -126,14 +126,25 @@ def best_classes(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np
     """
     winners = np.zeros(size, np.uint8)
     for first, last, planes in resize_in_bands(maps, size):
-        # A running maximum needs one plane at a time; all planes of the input's size would not stay in the cache.
-        best = np.full((last - first, size[1]), -np.inf, np.float32)
-        is_better = np.empty(best.shape, np.bool_)
-        for number, plane in enumerate(planes):
-            np.greater(plane, best, out=is_better)
-            np.copyto(winners[first:last], np.uint8(number), where=is_better)
-            np.maximum(plane, best, out=best)
+        running_argmax(planes, out=winners[first:last])
     return winners
+
+
+def running_argmax(planes: Iterable[NDArray[np.float32]], *, out: NDArray[np.uint8]) -> None:
+    """Write the number of the plane with the largest value at every pixel; of equal ones, the first.
+
+    It needs one plane at a time; all planes of a picture's size would not stay in the cache.
+
+    Shape:
+        planes: (H, W) each
+        out: (H, W)
+    """
+    best = np.full(out.shape, -np.inf, np.float32)
+    is_better = np.empty(out.shape, np.bool_)
+    for number, plane in enumerate(planes):
+        np.greater(plane, best, out=is_better)
+        np.copyto(out, np.uint8(number), where=is_better)
+        np.maximum(plane, best, out=best)
 
 
 def resize_in_bands(
@@ -164,17 +175,32 @@ def resize_in_bands(
 
 @lru_cache(maxsize=16)
 def _weights(length: int, wanted: int) -> NDArray[np.float32]:
-    """Return the matrix that resizes an axis linearly; the ends of the axis are the outer borders of its pixels.
+    """Return the matrix that resizes an axis linearly.
 
     Shape:
         (wanted, length)
     """
+    before, after, share = linear_places(length, wanted)
+    matrix, rows = np.zeros((wanted, length), np.float32), np.arange(wanted)
+    matrix[rows, before] = 1 - share
+    # At the end of the axis, both are the same pixel.
+    matrix[rows, after] += share
+    return matrix
+
+
+def linear_places(length: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return how an axis is resized linearly; the outer borders of its first and last pixel stay where they are.
+
+    Args:
+        length: pixels of the axis.
+        wanted: pixels of the resized axis.
+
+    Returns:
+        For every pixel of the resized axis, the pixels before and after it, and the share of the latter.
+
+    Shape:
+        (wanted,) each
+    """
     places = ((np.arange(wanted) + 0.5) * (length / wanted) - 0.5).clip(0, length - 1)
     before = places.astype(np.int64)
-    share = places - before
-    matrix = np.zeros((wanted, length))
-    rows = np.arange(wanted)
-    matrix[rows, before] = 1 - share
-    # Where the next pixel is beyond the end, its share is 0.
-    matrix[rows, (before + 1).clip(max=length - 1)] += share
-    return matrix.astype(np.float32)
+    return before, (before + 1).clip(max=length - 1), (places - before).astype(np.float32)
