@@ -203,7 +203,7 @@ def _refuse_foreign(out: Path) -> None:
         artefacts = read_contract(out, check_files=False).artefacts
     except InputError as error:
         raise InputError(f"{error}. Delete the folder to export into it") from error
-    if any(not (artefact.options.get("nms") or artefact.options.get("argmax")) for artefact in artefacts[1:]):
+    if not all(artefact.decodes_inside for artefact in artefacts[1:]):
         names = ", ".join(artefact.name for artefact in artefacts)
         raise InputError(f"out={out}: has the artefacts {names}, which an export would delete; name another folder")
     listed = {out / CONTRACT_FILE, *(out / file for artefact in artefacts for file in artefact.files)}
