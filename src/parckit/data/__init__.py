@@ -17,6 +17,10 @@ from parckit.data.loader import (
     image_loader,
     train_loader,
 )
+from parckit.data.mask_faults import MaskFault, OnMaskFault
+from parckit.data.mask_table import MaskTable
+from parckit.data.mask_transforms import MaskAugmentSettings, eval_mask_transform, train_mask_transform
+from parckit.data.masks import open_mask_table
 from parckit.data.matching import match_classes, name_numbers, order_classes
 from parckit.data.objects import Objects, Scene
 from parckit.data.pixel_classes import PixelClasses
@@ -26,7 +30,7 @@ from parckit.data.sizes import BatchShape, MultiScale, OneSize, Progressive, Siz
 from parckit.data.source import OpenTable, Source, name_source, open_images, open_label_table, open_table
 from parckit.data.splits import Split
 from parckit.data.summary import describe_left_out, describe_run
-from parckit.data.targets import count_images
+from parckit.data.targets import PixelTargets, count_images
 from parckit.data.transforms import AugmentSettings, eval_transform, train_transform
 
 __all__ = [
@@ -41,13 +45,18 @@ __all__ = [
     "Draw",
     "DrawnImages",
     "IndexedImages",
+    "MaskAugmentSettings",
+    "MaskFault",
+    "MaskTable",
     "MultiScale",
     "Objects",
     "OnBoxFault",
     "OnError",
+    "OnMaskFault",
     "OneSize",
     "OpenTable",
     "PixelClasses",
+    "PixelTargets",
     "Progressive",
     "Sample",
     "Sampling",
@@ -73,6 +82,7 @@ __all__ = [
     "describe_faults",
     "describe_left_out",
     "describe_run",
+    "eval_mask_transform",
     "eval_scene_transform",
     "eval_transform",
     "image_loader",
@@ -83,9 +93,11 @@ __all__ = [
     "open_boxes",
     "open_images",
     "open_label_table",
+    "open_mask_table",
     "open_table",
     "order_classes",
     "train_loader",
+    "train_mask_transform",
     "train_scene_transform",
     "train_transform",
 ]

@@ -2,9 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from parckit.contract import InputError, printable
 
@@ -101,7 +101,21 @@ def tell_faults(entries: Iterable[BoxFault], *, source: str, on_box_fault: OnBox
         _log.warning("%s: dropped, cut or left out: %s", source, describe_faults(harmful))
 
 
-def describe_faults(entries: tuple[BoxFault, ...]) -> str:
+class Fault(Protocol):
+    """A fault of any kind of labels."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of fault."""
+        ...
+
+    @property
+    def file(self) -> str:
+        """The file that it is in."""
+        ...
+
+
+def describe_faults(entries: Sequence[Fault]) -> str:
     """Return one line: how many faults of every kind there are, and the names of the first few files."""
     parts: list[str] = []
     for kind, count in Counter(entry.kind for entry in entries).items():

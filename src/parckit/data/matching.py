@@ -15,7 +15,9 @@ from parckit.data.datasets import Table, Targets
 from parckit.data.targets import (
     ClassTargets,
     ObjectTargets,
+    PixelTargets,
     RenumberedObjects,
+    RenumberedPixels,
     count_classes,
     have_several_labels,
     known_pictures,
@@ -94,10 +96,9 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
         lacking = "no picture is of the classes asked for" if only is not None else "its classes are not the model's"
         raise InputError(f"{source}: {lacking}: {sizes} ({_listed(labels)})")
     if unknown:
-        things = "objects" if isinstance(table.targets, ObjectTargets) else "images"
-        number = sum(unknown.values()) or "all their"
-        message = "%s, %s: the network does not know %s; %s %s are left out"
-        _log.warning(message, source, table.served, _told(unknown), number, things)
+        _log.warning(
+            "%s, %s: the network does not know %s; %s", source, table.served, _told(unknown), _loss(table, unknown)
+        )
     return MatchedTable(
         labels=tuple(labels),
         served=_served(table, unknown=unknown, only=only),
@@ -110,7 +111,17 @@ def match_classes(table: Table, labels: Sequence[str], *, source: str, only: Col
 def _renumber(targets: Targets, numbers: NDArray[np.int64], *, classes: int) -> Targets:
     if isinstance(targets, ObjectTargets):
         return RenumberedObjects(targets=targets, numbers=numbers)
+    if isinstance(targets, PixelTargets):
+        return RenumberedPixels(targets=targets, numbers=numbers)
     return renumber(targets, numbers, classes=classes)
+
+
+def _loss(table: Table, unknown: Counter[str]) -> str:
+    """Return what happens to the pictures, objects or pixels of unknown classes."""
+    if isinstance(table.targets, PixelTargets):
+        return "their pixels are ignored"
+    things = "objects" if isinstance(table.targets, ObjectTargets) else "images"
+    return f"{sum(unknown.values()) or 'all their'} {things} are left out"
 
 
 def _has_no_object(targets: Targets, *, classes: int) -> bool:

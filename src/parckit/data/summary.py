@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parckit.contract import printable
 from parckit.data.datasets import Table
-from parckit.data.targets import ObjectTargets, count_images, count_unlabelled
+from parckit.data.targets import ObjectTargets, PixelTargets, count_images, count_unlabelled
 from parckit.processing import LeftOut
 from parckit.processing.listing import Cause
 
@@ -62,6 +62,8 @@ def _count(table: Table) -> str:
     """Return the number of images, the part of the source and the images of the classes."""
     if isinstance(table.targets, ObjectTargets):
         return f"{len(table.targets)} images, {table.served}{_count_objects(table, table.targets)}"
+    if isinstance(table.targets, PixelTargets):
+        return f"{len(table.targets)} images, {table.served}"
     counts = count_images(table.targets, classes=len(table.labels)).tolist()
     if len(counts) <= _MOST_CLASSES:
         spread = ", ".join(f"{label} {count}" for label, count in zip(table.labels, counts, strict=True))

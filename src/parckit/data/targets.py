@@ -2,7 +2,8 @@
 
 The targets of a source are an array: `(N,)` whole numbers hold the class of every picture; `(N, classes)` truth values
 hold which labels every picture has. A source of boxes makes the objects of a picture when they are asked for. Sources,
-matching and summaries use the functions below, so they serve all of these.
+matching and summaries use the functions below, so they serve all of these. A source of masks reads the class of every
+pixel when it is asked for.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from parckit.data.datasets import Targets
 from parckit.data.objects import Objects
+from parckit.processing import IGNORED
 
 ClassTargets = NDArray[np.int64]
 """The class of every picture, (N,)."""
@@ -64,6 +66,51 @@ class RenumberedObjects:
         return np.bincount(self.numbers[known], weights=counts[known], minlength=classes).astype(np.int64)
 
 
+@runtime_checkable
+class PixelTargets(Protocol):
+    """The class of every pixel of all pictures, by index."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        """Return the classes of the pixels of picture `index`, (H, W); `IGNORED` where there is none."""
+        ...
+
+    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
+        """Return the number of pixels of every class. It reads all masks."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenumberedPixels:
+    """The pixels of other targets under other class numbers. Pixels of unknown classes are ignored.
+
+    Attributes:
+        targets: the other targets.
+        numbers: the new number of every old class; -1 if the class is unknown.
+    """
+
+    targets: PixelTargets
+    numbers: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        table = np.full(IGNORED + 1, IGNORED, dtype=np.uint8)
+        known = np.flatnonzero(self.numbers >= 0)
+        table[known] = self.numbers[known]
+        return table[self.targets[index]]
+
+    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
+        """Return the number of pixels of every class. It reads all masks."""
+        counts = self.targets.count_pixels(classes=len(self.numbers))
+        known = self.numbers >= 0
+        total = np.zeros(classes, dtype=np.int64)
+        total[self.numbers[known]] = counts[known]
+        return total
+
+
 def have_several_labels(targets: Targets) -> bool:
     """Return whether a picture may have any number of labels."""
     return isinstance(targets, np.ndarray) and targets.ndim == 2
@@ -98,8 +145,10 @@ def count_images(targets: Targets, *, classes: int) -> NDArray[np.int64]:
 def count_classes(targets: Targets, *, classes: int) -> NDArray[np.int64] | None:
     """Return the number of pictures of every class, or of objects where pictures have objects.
 
-    None: all pictures would have to be drawn for it.
+    None: all pictures would have to be drawn, or all masks read for it.
     """
+    if isinstance(targets, PixelTargets):
+        return None
     if isinstance(targets, ObjectTargets):
         return targets.count_objects(classes=classes)
     return count_images(targets, classes=classes)
@@ -111,7 +160,9 @@ def count_unlabelled(targets: Targets) -> int:
 
 
 def renumber(targets: Targets, numbers: NDArray[np.int64], *, classes: int) -> ClassTargets | LabelTargets:
-    """Return classes or labels under other class numbers; `RenumberedObjects` does it with objects.
+    """Return classes or labels under other class numbers.
+
+    `RenumberedObjects` does it with objects, and `RenumberedPixels` with masks.
 
     Args:
         targets: under the old numbers.

@@ -1,0 +1,156 @@
+"""Class tables: files that say which number or colour in a mask means which class.
+
+- `classes.txt` (or `labels.txt`): a name in a line, in the order of the numbers; or `NUMBER NAME`, or
+  `NUMBER NAME R,G,B`, with tabs, commas or spaces between them.
+- `class_dict.csv` (or `classes.csv`): `name,r,g,b`, with or without a line of headings, as CamVid has it.
+- `label_colors.txt`: `R G B NAME`, as CamVid has it.
+- `_classes.csv`: `Pixel Value, Class`, as Roboflow writes it.
+
+A class that is called void, unlabelled, unlabeled, ignore or ignored is no class: its pixels are ignored.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from parckit.contract import InputError
+from parckit.data.box_records import read_text
+from parckit.data.mask_coding import Colour, MaskCoding, make_coding
+from parckit.processing import IGNORED
+
+TABLE_FILES = ("classes.txt", "labels.txt", "class_dict.csv", "classes.csv", "label_colors.txt", "_classes.csv")
+"""Names of class tables; the first one that is there is taken."""
+
+VOID = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored"})
+"""Names of what is no class, lower case."""
+
+_NUMBERED = re.compile(r"(\d+)[\s,;:]+(\S.*?)(?:[\s,;]+(\d+)[\s,]+(\d+)[\s,]+(\d+))?")
+_COLOUR_FIRST = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\D.*)")
+_BYTE = 255
+
+
+class ClassEntry(NamedTuple):
+    """A line of a class table.
+
+    Attributes:
+        number: value of the pixels; None if only the colour counts.
+        name: name of the class.
+        colour: red, green and blue; None if there is none.
+    """
+
+    number: int | None
+    name: str
+    colour: Colour | None = None
+
+
+class ClassTable(NamedTuple):
+    """The classes of a source.
+
+    Attributes:
+        labels: class names by index, without void.
+        coding: what the pixels mean.
+    """
+
+    labels: tuple[str, ...]
+    coding: MaskCoding
+
+
+def find_class_table(*folders: Path) -> Path | None:
+    """Return the first class table in one of the folders."""
+    paths = (folder / name for folder in folders for name in TABLE_FILES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_class_table(path: Path) -> ClassTable:
+    """Read a class table.
+
+    Raises:
+        InputError: if it is malformed, or has no class.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: is empty; needs a class in every line")
+    entries = _csv_entries(lines, path=path) if path.suffix == ".csv" else _text_entries(lines)
+    return make_class_table(entries, origin=str(path))
+
+
+def make_class_table(entries: Sequence[ClassEntry], *, origin: str) -> ClassTable:
+    """Return the classes of entries; `origin` names the file in errors.
+
+    Raises:
+        InputError: if a number, a name or a colour comes twice, is out of range, or all classes are void.
+    """
+    columns: dict[str, list[object]] = {
+        "number": [entry.number for entry in entries if entry.number is not None],
+        "class": [entry.name for entry in entries if entry.name.casefold() not in VOID],
+        "colour": [entry.colour for entry in entries if entry.colour is not None],
+    }
+    for what, values in columns.items():
+        if len({*values}) < len(values):
+            repeated = next(value for value in values if values.count(value) > 1)
+            raise InputError(f"{origin}: has the {what} {repeated} twice")
+    parts = [part for entry in entries for part in (entry.number or 0, *(entry.colour or ()))]
+    if max(parts) > _BYTE:
+        raise InputError(f"{origin}: has the number {max(parts)}; numbers and colours must lie in 0..255")
+    if all(entry.number is not None for entry in entries):
+        entries = sorted(entries, key=lambda entry: entry.number or 0)
+    labels = tuple(entry.name for entry in entries if entry.name.casefold() not in VOID)
+    if not labels or len(labels) > IGNORED:
+        raise InputError(f"{origin}: has {len(labels)} classes; accepted are 1 to {IGNORED}")
+    class_of = {name: index for index, name in enumerate(labels)}
+    return ClassTable(labels, _coding(entries, classes=[class_of.get(entry.name, IGNORED) for entry in entries]))
+
+
+def _coding(entries: Sequence[ClassEntry], *, classes: Sequence[int]) -> MaskCoding:
+    has_numbers = entries[0].number is not None
+    colours = [(entry.colour, number) for entry, number in zip(entries, classes, strict=True) if entry.colour]
+    numbers = {
+        index if entry.number is None else entry.number: number
+        for index, (entry, number) in enumerate(zip(entries, classes, strict=True))
+    }
+    if not has_numbers and colours and all(len({*colour}) == 1 for colour, _ in colours):
+        # Black, white and greys: a grey mask holds the colours themselves.
+        numbers = {colour[0]: number for colour, number in colours}
+    return make_coding(numbers, colours=colours, by_colour=not has_numbers and bool(colours))
+
+
+def _text_entries(lines: Sequence[str]) -> list[ClassEntry]:
+    coloured = [_COLOUR_FIRST.fullmatch(line) for line in lines]
+    if all(coloured):
+        return [ClassEntry(None, line[4].strip(), _colour(line.groups()[:3])) for line in coloured if line]
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    if all(numbered):
+        return [
+            ClassEntry(int(line[1]), line[2].strip(), _colour(line.groups()[2:]) if line[3] else None)
+            for line in numbered
+            if line
+        ]
+    return [ClassEntry(index, line) for index, line in enumerate(lines)]
+
+
+def _csv_entries(lines: Sequence[str], *, path: Path) -> list[ClassEntry]:
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=";" if ";" in lines[0] else ",")]
+    heading = [cell.casefold() for cell in rows[0]]
+    if heading == ["pixel value", "class"]:
+        rows, columns = rows[1:], (1,)
+    else:
+        has_heading = {"r", "g", "b"} <= {*heading} and ("name" in heading or "class" in heading)
+        names = heading if has_heading else ["name", "r", "g", "b"]
+        rows = rows[1:] if has_heading else rows
+        first = names.index("name") if "name" in names else names.index("class")
+        columns = (first, *(names.index(channel) for channel in "rgb"))
+    try:
+        if len(columns) == 1:
+            return [ClassEntry(int(row[0]), row[1]) for row in rows]
+        return [ClassEntry(None, row[columns[0]], _colour([row[at] for at in columns[1:]])) for row in rows]
+    except (IndexError, ValueError) as error:
+        raise InputError(
+            f"{path}: needs the columns name,r,g,b, with a name and three numbers in every line"
+        ) from error
+
+
+def _colour(cells: Sequence[str]) -> Colour:
+    red, green, blue = map(int, cells)
+    return red, green, blue

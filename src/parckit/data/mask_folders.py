@@ -1,0 +1,128 @@
+"""Masks beside pictures in folders: `images/` and `masks/`, and the layouts of CamVid.
+
+Accepted are, with `SPLIT` for `train`, `val` or `test` (or another usual spelling):
+
+- `images/` and `masks/`, with or without folders `SPLIT/` in both of them, or both inside of every `SPLIT/`;
+- `SPLIT/` and `SPLITannot/` (or `SPLIT_labels/`, `SPLIT_masks/`), as CamVid has it;
+- `SPLIT/` with pictures and masks in one folder, where the names of masks end in `_mask`, as Roboflow writes it.
+
+A mask has the name of its picture, or this name with `_mask`, `_label`, `_labels`, `_seg`, `_gt` or `_L` at its end.
+A class table lies beside these folders, in them, or in a folder of masks: see `parckit.data.mask_classes`.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from parckit.contract import InputError
+from parckit.data.mask_classes import TABLE_FILES, find_class_table, read_class_table
+from parckit.data.mask_records import MaskLayout, MaskPairs, files_by_stem, pair_up, splits_in_order
+from parckit.data.splits import Named, find_splits
+from parckit.processing import LeftOut, subfolders
+
+_PICTURES = ("images", "image", "imgs", "img", "jpegimages")
+_MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "gt")
+_BESIDE = ("annot", "_labels", "_masks", "_annotations", "_label", "_mask", "labels", "masks")
+"""What the folder of a split's masks has after the split's name."""
+
+_SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt", "_l")
+"""What the name of a mask has after that of its picture, lower case."""
+
+
+class _Place(NamedTuple):
+    """The folders of a split."""
+
+    pictures: Path
+    masks: Path
+
+
+def find_mask_folders(folder: Path) -> MaskLayout | None:
+    """Return the pictures and masks of a folder; None if there are none.
+
+    Raises:
+        InputError: if there is no class table, or two folders mean the same split.
+    """
+    places = _beside(folder) or _inside(folder) or _above(folder) or _mixed(folder)
+    if not places:
+        return None
+    inner = [path for place in places.values() for path in (place.masks, place.masks.parent, place.pictures)]
+    table = find_class_table(folder, *inner)
+    if table is None:
+        wanted = f"write {folder / TABLE_FILES[0]} with a name in every line, in the order of the numbers in the masks"
+        raise InputError(f"{folder}: holds masks, but none of the class tables {', '.join(TABLE_FILES)}; {wanted}")
+    labels, coding = read_class_table(table)
+    return MaskLayout(
+        origin=str(folder),
+        labels=labels,
+        coding=coding,
+        present=splits_in_order(places),
+        read=partial(_read, places),
+    )
+
+
+def _beside(folder: Path) -> dict[Named, _Place]:
+    """Return `train/` and `trainannot/` of every split."""
+    names = subfolders(str(folder), left_out=[]).folders
+    spelled = {name.casefold(): name for name in names}
+    splits = find_splits([name for name in names if _masks_beside(name, spelled)], source=str(folder))
+    return {split: _Place(folder / name, folder / _masks_beside(name, spelled)) for split, name in splits.items()}
+
+
+def _masks_beside(name: str, spelled: Mapping[str, str]) -> str:
+    return next((spelled[name.casefold() + end] for end in _BESIDE if name.casefold() + end in spelled), "")
+
+
+def _inside(folder: Path) -> dict[Named, _Place]:
+    """Return `images/` and `masks/`, with or without folders of splits in them."""
+    place = _pair_of_folders(folder)
+    if place is None:
+        return {}
+    splits_of = [find_splits(subfolders(str(inner), left_out=[]).folders, source=str(inner)) for inner in place]
+    both: dict[Named, _Place] = {
+        split: _Place(place.pictures / name, place.masks / splits_of[1][split])
+        for split, name in splits_of[0].items()
+        if split in splits_of[1]
+    }
+    return both or {"train": place}
+
+
+def _above(folder: Path) -> dict[Named, _Place]:
+    """Return `train/images/` and `train/masks/` of every split."""
+    splits = find_splits(subfolders(str(folder), left_out=[]).folders, source=str(folder))
+    places: dict[Named, _Place | None] = {split: _pair_of_folders(folder / name) for split, name in splits.items()}
+    return {split: place for split, place in places.items() if place is not None}
+
+
+def _mixed(folder: Path) -> dict[Named, _Place]:
+    """Return `train/` with pictures and masks, which `_mask` in their names tells apart."""
+    splits = find_splits(subfolders(str(folder), left_out=[]).folders, source=str(folder))
+    paths: dict[Named, Path] = {split: folder / name for split, name in splits.items()} or {"train": folder}
+    return {split: _Place(path, path) for split, path in paths.items() if next(path.glob("*_mask.png"), None)}
+
+
+def _pair_of_folders(folder: Path) -> _Place | None:
+    spelled = {name.casefold(): name for name in subfolders(str(folder), left_out=[]).folders}
+    names = [next((spelled[name] for name in accepted if name in spelled), None) for accepted in (_PICTURES, _MASKS)]
+    return None if names[0] is None or names[1] is None else _Place(folder / names[0], folder / names[1])
+
+
+def _read(places: Mapping[Named, _Place], split: Named) -> MaskPairs:
+    place = places[split]
+    left_out: list[LeftOut] = []
+    pictures = files_by_stem(place.pictures, left_out=left_out)
+    if place.pictures == place.masks:
+        masks = {stem[: -len("_mask")]: path for stem, path in pictures.items() if stem.lower().endswith("_mask")}
+        pictures = {stem: path for stem, path in pictures.items() if not stem.lower().endswith("_mask")}
+    else:
+        masks = files_by_stem(place.masks, left_out=left_out)
+        masks = {_partner(stem, pictures): path for stem, path in masks.items()}
+    pairs = pair_up(pictures, masks, folder=split)
+    kept = [entry for entry in left_out if Path(entry.path).name not in TABLE_FILES]
+    return MaskPairs(pairs=pairs.pairs, faults=pairs.faults, left_out=kept)
+
+
+def _partner(stem: str, pictures: Mapping[str, str]) -> str:
+    """Return the stem of the picture that a mask belongs to; the mask's own stem if there is none."""
+    shorter = [stem[: len(stem) - len(suffix)] for suffix in _SUFFIXES if stem.lower().endswith(suffix)]
+    return next((name for name in (stem, *shorter) if name in pictures), stem)

@@ -1,0 +1,224 @@
+"""Pictures and the class of every pixel, by index: the table that every source of masks is opened as."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
+from typing import Protocol, cast, final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from parckit.contract import InputError
+from parckit.data.mask_coding import MaskCoding, ReadMask, read_mask
+from parckit.data.mask_faults import MaskFault, OnMaskFault, refusal
+from parckit.data.targets import ObjectTargets, PixelTargets
+from parckit.data.turning import SWAPPING, turn_pixels
+from parckit.processing import IGNORED, LeftOut
+
+_THREADS = 8
+_MOST_TOLD = 3
+"""Masks with a fault that every process tells of. `parckit data check` tells of all."""
+
+_log = logging.getLogger(__name__)
+
+
+class MaskPictures(Protocol):
+    """The pictures of a table, by index."""
+
+    def name(self, index: int) -> str:
+        """Return what errors call a picture."""
+        ...
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return width and height of a picture after turning it upright."""
+        ...
+
+    def load(self, index: int) -> Image.Image:
+        """Decode a picture to upright RGB."""
+        ...
+
+
+@final
+class StoredMasks:
+    """The masks of all pictures, read when they are asked for.
+
+    Attributes:
+        paths: path of every mask, as bytes in one array.
+        sizes: width and height of the upright pictures.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        sizes: NDArray[np.int64],
+        orientations: NDArray[np.int64],
+        coding: MaskCoding,
+        on_mask_fault: OnMaskFault = "drop",
+    ) -> None:
+        self.paths = np.array([os.fsencode(path) for path in paths])
+        self.sizes = sizes
+        self._orientations = orientations
+        self._coding = coding
+        self._on_mask_fault: OnMaskFault = on_mask_fault
+        self._told: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        """Return the classes of picture `index`. Values and colours of no class are ignored, or refused.
+
+        Raises:
+            InputError: if the mask is broken or has another size than its picture; if it has values or colours of no
+                class, and faults are refused.
+        """
+        index = range(len(self))[index]
+        mask = self.read(index)
+        if mask.fault is not None:
+            self._tell(mask.fault, index)
+        return mask.classes
+
+    def name(self, index: int) -> str:
+        """Return the path of mask `index`."""
+        return os.fsdecode(cast("bytes", self.paths[index]))
+
+    def read(self, index: int) -> ReadMask:
+        """Return the classes of picture `index`, and what is wrong with its mask.
+
+        Raises:
+            InputError: if the mask is broken, or has another size than its picture.
+        """
+        mask = read_mask(self.name(index), self._coding)
+        orientation = int(self._orientations[index])
+        classes = np.ascontiguousarray(turn_pixels(mask.classes, orientation=orientation))
+        width, height = self.sizes[index].tolist()
+        if classes.shape != (height, width):
+            size = f"{classes.shape[1]}x{classes.shape[0]} pixels"
+            raise InputError(f"{self.name(index)}: has {size}, but its picture has {width}x{height}")
+        return ReadMask(classes, mask.fault)
+
+    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
+        """Return the number of pixels of every class. It reads all masks.
+
+        Raises:
+            InputError: as `__getitem__`.
+        """
+
+        def count(index: int) -> NDArray[np.int64]:
+            return _count(self[index], classes=classes)
+
+        total = np.zeros(classes, dtype=np.int64)
+        with ThreadPool(_THREADS) as pool:
+            for counts in pool.imap_unordered(count, range(len(self)), chunksize=16):
+                total += counts
+        return total
+
+    def _tell(self, fault: MaskFault, index: int) -> None:
+        """Refuse a fault, or warn of it once; the first few only, because a source may have thousands."""
+        if self._on_mask_fault == "raise":
+            raise refusal(fault)
+        if index in self._told or len(self._told) >= _MOST_TOLD:
+            return
+        self._told.add(index)
+        last = "; more masks may have such pixels, parckit data check --task segment finds all of them"
+        more = last if len(self._told) == _MOST_TOLD else ""
+        _log.warning("%s: %s: %s; they are ignored%s", fault.file, fault.kind, fault.detail, more)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaintedObjects:
+    """The class of every pixel, painted from the masks of objects.
+
+    Larger objects are painted first, so that small ones in front of them stay visible. Crowds are ignored where no
+    other object is. Every other pixel is background.
+
+    Attributes:
+        objects: the objects, with masks.
+        pictures: the pictures; their sizes are needed.
+        numbers: the class of the objects of every label.
+        background: the class of all other pixels.
+    """
+
+    objects: ObjectTargets
+    pictures: MaskPictures
+    numbers: NDArray[np.uint8]
+    background: int = 0
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
+        """Return the classes of picture `index`."""
+        objects = self.objects[index]
+        width, height = self.pictures.size(index)
+        classes = np.full((height, width), self.background, dtype=np.uint8)
+        if objects.masks is None:
+            return classes
+        masks, crowd = objects.masks.numpy(), objects.crowd.numpy()
+        values = np.where(crowd, IGNORED, self.numbers[objects.labels.numpy()])
+        areas = masks.sum((1, 2))
+        for number in np.lexsort((-areas, ~crowd)).tolist():
+            classes[masks[number]] = values[number]
+        return classes
+
+    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
+        """Return the number of pixels of every class. It paints all masks."""
+        total = np.zeros(classes, dtype=np.int64)
+        for index in range(len(self)):
+            total += _count(self[index], classes=classes)
+        return total
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskTable:
+    """Pictures and the class of every pixel.
+
+    Attributes:
+        labels: class names by index.
+        served: which part of the source serves as the split.
+        targets: the classes of every picture, (H, W), in pixels of the upright picture.
+        pictures: the pictures.
+        faults: what is wrong with the source as far as file names and headers tell.
+        left_out: what the source holds and does not read.
+    """
+
+    labels: tuple[str, ...]
+    served: str
+    targets: PixelTargets
+    pictures: MaskPictures
+    faults: tuple[MaskFault, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    def name(self, index: int) -> str:
+        """Return the path of picture `index`, or what else errors call it."""
+        return self.pictures.name(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return width and height of picture `index` after turning it upright."""
+        return self.pictures.size(index)
+
+    def load(self, index: int) -> Image.Image:
+        """Decode picture `index` to upright RGB."""
+        return self.pictures.load(index)
+
+
+def mask_orientation(mask: tuple[int, int], *, picture: tuple[int, int], orientation: int) -> int | None:
+    """Return by which EXIF orientation a mask has to be turned; None if its size fits in no way.
+
+    Args:
+        mask: width and height of the upright mask.
+        picture: width and height of the stored picture.
+        orientation: EXIF orientation of the picture.
+    """
+    upright = picture[::-1] if orientation in SWAPPING else picture
+    if mask == upright:
+        return 1
+    return orientation if mask == picture else None
+
+
+def _count(mask: NDArray[np.uint8], *, classes: int) -> NDArray[np.int64]:
+    return np.bincount(mask.ravel(), minlength=IGNORED + 1)[:classes]
