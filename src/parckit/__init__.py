@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from parckit.measure.evaluation import evaluate
     from parckit.measure.latency import benchmark
     from parckit.models import create_model, fuse, load_official_state_dict, parcify
-    from parckit.networks import create_detector
+    from parckit.networks import create_detector, create_segmenter
     from parckit.runtimes import load
     from parckit.tasks import train
 
@@ -25,6 +25,7 @@ __all__ = [
     "benchmark",
     "create_detector",
     "create_model",
+    "create_segmenter",
     "evaluate",
     "export",
     "fuse",
@@ -38,6 +39,7 @@ _HOMES = {
     "benchmark": ("parckit.measure.latency", "onnxruntime"),
     "create_detector": ("parckit.networks", "models"),
     "create_model": ("parckit.models", "models"),
+    "create_segmenter": ("parckit.networks", "models"),
     "evaluate": ("parckit.measure.evaluation", "eval"),
     "export": ("parckit.deploy", "export"),
     "fuse": ("parckit.models", "models"),

@@ -12,6 +12,7 @@ from onnxscript.rewriter import MatchingTracer, RewritePass, RewriteRule
 
 from parckit.deploy.convert.passes.gelu import GELU_ORDER
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
+from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
 
 
@@ -71,6 +72,19 @@ MEAN_BEFORE_OPSET_18 = Case(
     declines=(("[2, 3]", "[0, 1]", "not over height and width"),),
     tolerance=1e-6,
 )
+RESIZE = Case(
+    rule=SAME_SIZE,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <int64[4] sizes = {1, 2, 3, 4}>
+    { r = Resize<mode = "linear", coordinate_transformation_mode = "half_pixel">(x, , , sizes) y = Neg(r) }""",
+    becomes=("Identity", "Neg"),
+    declines=(
+        ("half_pixel", "tf_crop_and_resize", "may be a part of x"),
+        ("sizes = {1, 2, 3, 4}", "sizes = {1, 2, 6, 4}", "has another size than x"),
+        ("float[1, 2, 3, 4] x", "float[1, 2, h, 4] x", "is unknown"),
+    ),
+    tolerance=0.0,
+)
 SPLIT = Case(
     rule=SPLIT_CONVOLUTION,
     fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 3, 3, 4] y)
@@ -94,7 +108,7 @@ SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3,
      int64[2] one = {1, 2}, int64[2] two = {2, 1}>
     { c = Conv(x, w, b) p, q = Split<axis = 1>(c, one) z = Neg(x) d = Conv(z, w, b) r, s = Split<axis = 1>(d, two)
       y = Concat<axis = 1>(q, p, s, r) }"""
-CASES = {"gelu": GELU, "mean": MEAN, "mean before opset 18": MEAN_BEFORE_OPSET_18, "split": SPLIT}
+CASES = {"gelu": GELU, "mean": MEAN, "mean before opset 18": MEAN_BEFORE_OPSET_18, "resize": RESIZE, "split": SPLIT}
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 

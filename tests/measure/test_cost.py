@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import parckit.models  # noqa: F401  # registers the models
-from parckit.layers import CircularConv2d
+from parckit.layers import CircularConv2d, TrainingOnly
 from parckit.measure.cost import count, format_count
 
 
@@ -23,6 +23,14 @@ def test_circular_convolutions_count_all_taps_whatever_form_runs(form):
     conv.form = form
     # At a height of 10 the 8 taps become 10.
     assert count(nn.Sequential(conv), size=(10, 12)).madds == 3 * 10 * 10 * 12
+
+
+def test_what_runs_in_training_only_is_not_counted():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1))
+    expected = count(model, size=(4, 4))
+    model[0].beside = TrainingOnly(nn.Conv2d(4, 5, 1))
+    assert count(model, size=(4, 4)) == expected
+    assert model[0].beside is not None
 
 
 def test_shared_parameters_count_once():

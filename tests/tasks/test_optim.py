@@ -5,7 +5,7 @@ from torch import nn
 
 from parckit.contract import InputError
 from parckit.models import create_model
-from parckit.networks import create_detector
+from parckit.networks import create_detector, create_segmenter
 from parckit.tasks import OptimizerSettings, RunLength, ScheduleSettings
 from parckit.tasks.optim import set_lr
 
@@ -117,9 +117,15 @@ def test_early_layers_learn_more_slowly_with_layer_decay():
     assert ordered[0] < 0.2 / 8
 
 
-@pytest.mark.parametrize("name", ["ssd_test_resnet", "tinydet_test_resnet", "faster_rcnn_test_resnet"])
-def test_the_layers_of_a_detectors_backbone_learn_more_slowly_than_its_head(name):
-    model = create_detector(name, num_classes=2)
+@pytest.mark.parametrize(
+    ("create", "name"),
+    [
+        *((create_detector, f"{head}_test_resnet") for head in ("ssd", "tinydet", "faster_rcnn")),
+        *((create_segmenter, f"{head}_test_resnet") for head in ("deeplabv3", "upernet", "lraspp")),
+    ],
+)
+def test_the_layers_of_a_networks_backbone_learn_more_slowly_than_its_head(create, name):
+    model = create(name, num_classes=2)
     groups = OptimizerSettings(layer_decay=0.5).build(model, lr=1.0).param_groups
     scale = {parameter: group["lr_scale"] for group in groups for parameter in group["params"]}
     names = dict(model.named_parameters())

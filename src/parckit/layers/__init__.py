@@ -24,6 +24,7 @@ from parckit.layers.parcv2 import (
     ParCV2Downsample,
     ParCV2Stem,
 )
+from parckit.layers.training_only import TrainingOnly, remove_training_only
 
 __all__ = [
     "FORMS",
@@ -54,6 +55,8 @@ __all__ = [
     "PatchEmbedding",
     "PositionEmbedding",
     "SparseAttention",
+    "TrainingOnly",
     "axis_conv",
+    "remove_training_only",
     "resize_along",
 ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from parckit.layers import AxisConv2d
+from parckit.layers import AxisConv2d, remove_training_only
 
 _MAP_DIMS = 4
 
@@ -42,7 +42,8 @@ class Cost:
     """The parameters and multiply-adds of a model.
 
     Attributes:
-        params: number of learned numbers; a parameter with several names is counted once.
+        params: number of learned numbers; a parameter with several names is counted once. What runs in training only,
+            such as an auxiliary head, is left out.
         madds: multiply-adds for one image in convolutions, linear layers and matrix products. Circular convolutions are
             counted in their convolution form with all taps.
         stages: the backbone's stages. Left out are stages whose output is no (B, C, H, W) map, as in transformers, and
@@ -60,6 +61,7 @@ def count(model: nn.Module, *, size: tuple[int, int], channels: int = 3) -> Cost
     The model is not changed or run. A copy on the meta device, which has no data, is run instead.
     """
     shadow = deepcopy(model).to("meta").eval()
+    remove_training_only(shadow)
     for module in shadow.modules():
         if isinstance(module, AxisConv2d):
             module.form = "conv"
@@ -75,7 +77,7 @@ def count(model: nn.Module, *, size: tuple[int, int], channels: int = 3) -> Cost
     flops = {name: sum(by_operator.values()) for name, by_operator in counter.get_flop_counts().items()}
     mapped = [entry for entry in info if str(entry["module"]) in sizes]
     return Cost(
-        params=_params(model),
+        params=_params(shadow),
         madds=counter.get_total_flops() // 2,
         stages=tuple(_stage(model, entry, size=sizes[str(entry["module"])], flops=flops) for entry in mapped),
     )

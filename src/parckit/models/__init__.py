@@ -1,6 +1,7 @@
 """Backbones, registered with timm by importing this package; folding for deployment; official weights."""
 
 import parckit.models.folding_parc  # noqa: F401  # registers folding rules  # pyright: ignore[reportUnusedImport]
+import parckit.models.folding_pool  # noqa: F401  # registers folding rules  # pyright: ignore[reportUnusedImport]
 import parckit.models.folding_v2  # noqa: F401  # registers folding rules  # pyright: ignore[reportUnusedImport]
 from parckit.models.build import (
     build_backbone,

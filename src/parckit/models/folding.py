@@ -18,7 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from parckit.layers import AxisConv2d, CircularConv2d, ConstantAxisConv2d, OversizedConv2d
+from parckit.layers import (
+    AxisConv2d,
+    CircularConv2d,
+    ConstantAxisConv2d,
+    OversizedConv2d,
+    remove_training_only,
+)
 from parckit.models.build import check_size, image_channels
 from parckit.models.folding_norms import fold_norms
 from parckit.models.folding_trace import Trace, watch
@@ -67,8 +73,8 @@ def fuse(model: nn.Module, *, size: tuple[int, int]) -> Fused:
     the one exception. If the channels at a position, minus their mean, form a vector shorter than 1e-6, the original
     norm leaves it shorter than 1, but the LayerNorm in the copy stretches it to length 1.
 
-    The original is unchanged. If the model has parallel branches, as RepViT does, first merge them with timm's
-    `reparameterize_model`.
+    The copy lacks what runs in training only, such as an auxiliary head. The original is unchanged. If the model has
+    parallel branches, as RepViT does, first merge them with timm's `reparameterize_model`.
 
     Args:
         model: any model that takes images; layers that cannot be folded, such as layer norms, stay as they are.
@@ -80,6 +86,7 @@ def fuse(model: nn.Module, *, size: tuple[int, int]) -> Fused:
     """
     check_size(size)
     twin = copy.deepcopy(model).eval()
+    remove_training_only(twin)
     images = torch.zeros(1, image_channels(twin), *size)
     trace = watch(twin, images.to(next(twin.parameters())))
     fold_norms(twin, trace)

@@ -91,7 +91,13 @@ def load_any_state_dict(model: nn.Module, state_dict: Mapping[str, object], *, e
 
 
 def rename_official_key(key: str, *, model: str) -> str | None:
-    """Return our name for a key in a model's official state dict, or None for an alias."""
+    """Return our name for a key in a model's official state dict, or None for an alias.
+
+    Raises:
+        InputError: if there are no official weights of the model.
+    """
+    if model not in _OF_MODEL:
+        raise InputError(f"backbone={model!r}: official weights exist for {', '.join(_OF_MODEL)}")
     family = _OF_MODEL[model]
     if key.startswith(family.aliases):
         return None

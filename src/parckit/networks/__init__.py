@@ -10,9 +10,10 @@ from parckit.networks.checkpoints import (
     read_training,
     save_weights,
 )
-from parckit.networks.create import create_detector
+from parckit.networks.create import create_detector, create_segmenter
 from parckit.networks.official import load_official_network
 from parckit.networks.rcnn import RCNN
+from parckit.networks.segmenter import Segmenter
 from parckit.networks.transfer import copy_weights
 
 __all__ = [
@@ -20,12 +21,14 @@ __all__ = [
     "NETWORK_PREFIX",
     "RCNN",
     "Head",
+    "Segmenter",
     "add_digest",
     "backbone_of",
     "build_network",
     "check_input",
     "copy_weights",
     "create_detector",
+    "create_segmenter",
     "damage_named",
     "head_of",
     "load_official_network",

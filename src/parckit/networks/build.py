@@ -10,7 +10,7 @@ from torch import nn
 
 from parckit.contract import CLASSIFIER, DecoderSpec, InputError, NetworkSpec, OutputSpec
 from parckit.models import try_images
-from parckit.networks import classify, rcnn_build, ssd, tinydet
+from parckit.networks import classify, deeplabv3, lraspp, rcnn_build, segmenter, ssd, tinydet, upernet
 from parckit.networks.features import BACKBONE
 from parckit.processing import CLASSIFY, MULTILABEL
 
@@ -53,6 +53,16 @@ def _two_stage(*, has_masks: bool) -> Head:
     )
 
 
+def _segmenter(build: _Build) -> Head:
+    return Head(
+        build=build,
+        outputs=segmenter.outputs_of,
+        decoder=lambda _: segmenter.SEGMENT,
+        backbone=BACKBONE,
+        label_weights=segmenter.label_weights,
+    )
+
+
 def _classifier(decoder: DecoderSpec) -> Head:
     return Head(
         build=classify.build_classifier,
@@ -83,6 +93,9 @@ HEADS: Mapping[tuple[str, str], Head] = {
     ("detect", rcnn_build.FASTER): _two_stage(has_masks=False),
     ("detect", rcnn_build.MASK): _two_stage(has_masks=True),
     ("detect", rcnn_build.CASCADE): _two_stage(has_masks=True),
+    ("segment", "deeplabv3"): _segmenter(deeplabv3.build_deeplabv3),
+    ("segment", "lraspp"): _segmenter(lraspp.build_lraspp),
+    ("segment", "upernet"): _segmenter(upernet.build_upernet),
 }
 """Every head by (task, name). A new head needs one entry here and one file in this folder."""
 

@@ -7,11 +7,14 @@ from torch import nn
 
 from parckit.contract import InputError, NetworkSpec
 from parckit.models import check_official_keys, rename_official_key, unwrap_state_dict
-from parckit.networks import ssd
+from parckit.networks import deeplabv3, ssd
 from parckit.networks.features import BACKBONE
 
 _ENCODER = "encoder."
-_HEAD_NAMES: Mapping[str, Sequence[tuple[str, str]]] = {"ssd": ssd.OFFICIAL_NAMES}
+_HEAD_NAMES: Mapping[str, Sequence[tuple[str, str]]] = {
+    "ssd": ssd.OFFICIAL_NAMES,
+    "deeplabv3": deeplabv3.OFFICIAL_NAMES,
+}
 """Name of a head -> patterns and replacements for the official names of its weights."""
 
 

@@ -6,7 +6,7 @@ network, because its second half runs on them: the outputs are detections, and t
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, cast, final
 
 import torch
@@ -17,7 +17,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import FeaturePyramidNetwork, clip_boxes_to_image
 
 from parckit.contract import InputError
-from parckit.networks.features import Backbone
+from parckit.networks.features import Backbone, DenseNetwork
 from parckit.networks.rcnn_parts import MaskBranch, box_losses
 
 STRIDES = (4, 8, 16, 32)
@@ -44,7 +44,7 @@ class GroundTruth(Protocol):
 
 
 @final
-class RCNN(nn.Module):
+class RCNN(DenseNetwork):
     """A backbone, a feature pyramid, a network for proposals, stages that refine boxes, and a mask branch.
 
     In training, call `losses`. In eval mode, the network takes one image and returns detections, the best first: boxes
@@ -75,8 +75,7 @@ class RCNN(nn.Module):
         stages: Sequence[RoIHeads],
         mask_branch: MaskBranch | None,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.pyramid = pyramid
         self.rpn = rpn
         self.stages = nn.ModuleList(stages)
@@ -100,10 +99,6 @@ class RCNN(nn.Module):
             return boxes, scores, labels - 1
         logits = self.mask_branch(maps, [boxes], [size])
         return boxes, scores, labels - 1, self.mask_branch.probabilities(logits, labels)
-
-    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
-        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
-        return self.backbone.layer_of(coarse=coarse)
 
     def losses(self, images: Tensor, objects: Sequence[GroundTruth]) -> dict[str, Tensor]:
         """Return the losses of a training batch, whose sum is to be minimised. Crowds are left out.

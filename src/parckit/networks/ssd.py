@@ -4,7 +4,6 @@ SSD: arXiv:1512.02325. The separable heads are those of SSDLite (arXiv:1801.0438
 results are in its paper (arXiv:2203.03952, section 4.2).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast, final
@@ -14,7 +13,7 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from parckit.contract import DecoderSpec, NetworkSpec, OutputSpec, from_plain, to_plain
-from parckit.networks.features import Backbone
+from parckit.networks.features import Backbone, DenseNetwork
 from parckit.processing import SSD, PriorSettings, SsdDecoder, usual_settings
 
 OUTPUTS = (
@@ -99,7 +98,7 @@ def label_weights(network: nn.Module) -> tuple[str, ...]:
 
 
 @final
-class SSDNetwork(nn.Module):
+class SSDNetwork(DenseNetwork):
     """A backbone, four further maps, and a prediction for every prior box.
 
     Args:
@@ -112,8 +111,7 @@ class SSDNetwork(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, *, num_classes: int, priors: PriorSettings) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.num_classes = num_classes
         widths = (backbone.channels[-1], *_EXTRA_WIDTHS.values())
         self.extra = nn.ModuleList(SeparableConv(before, after, stride=2) for before, after in pairwise(widths))
@@ -133,15 +131,11 @@ class SSDNetwork(nn.Module):
 
     def init_weights(self) -> None:
         """Draw the weights of the head anew, as the official code does; the backbone keeps its weights."""
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d) and not name.startswith("backbone."):
+        for module in self.head_modules():
+            if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-
-    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
-        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
-        return self.backbone.layer_of(coarse=coarse)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the class logits and the offsets of all priors, in the order of `PriorSettings.priors`."""

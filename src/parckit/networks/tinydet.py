@@ -6,7 +6,7 @@ arXiv:2107.08430), and distances from a point to the four sides of its box (FCOS
 convolutions, batch norms, hardswish and nearest-neighbour resizing, so that every engine and quantizer takes them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -18,7 +18,7 @@ from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
 from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec, from_plain, to_plain
-from parckit.networks.features import Backbone
+from parckit.networks.features import Backbone, DenseNetwork
 from parckit.processing import TINYDET, TinyDetDecoder, usual_settings
 
 _KERNEL = 5
@@ -103,7 +103,7 @@ def label_weights(network: nn.Module) -> tuple[str, ...]:
 
 
 @final
-class TinyDet(nn.Module):
+class TinyDet(DenseNetwork):
     """A backbone, a feature pyramid, and class logits and distances at every position of its maps.
 
     Args:
@@ -116,8 +116,7 @@ class TinyDet(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, *, num_classes: int, settings: TinyDetSettings) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         maps = len(settings.strides)
         self.pyramid = Pyramid(backbone.channels, width=settings.width, maps=maps)
         width, depth = settings.width, settings.depth
@@ -127,8 +126,8 @@ class TinyDet(nn.Module):
 
     def init_weights(self) -> None:
         """Draw the weights of pyramid and heads anew; the backbone keeps its weights."""
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d) and not name.startswith("backbone."):
+        for module in self.head_modules():
+            if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         # The last layers: small weights, and biases that give the first score and the first distance.
         score = log(_FIRST_SCORE / (1 - _FIRST_SCORE))
@@ -137,10 +136,6 @@ class TinyDet(nn.Module):
                 last = cast("nn.Conv2d", cast("nn.Sequential", branch)[-1])
                 nn.init.normal_(last.weight, std=0.01)
                 nn.init.constant_(cast("Tensor", last.bias), bias)
-
-    def group_matcher(self, *, coarse: bool = False) -> Callable[[str], float]:
-        """Return the layer of a weight by its name; timm's optimizers ask for it when layers learn at several rates."""
-        return self.backbone.layer_of(coarse=coarse)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the class logits and the distances of all maps; `TinyDetDecoder` says what they mean."""

@@ -9,13 +9,19 @@ from parckit.contract import InputError, NetworkSpec
 from parckit.models import compare_keys, describe_faults
 from parckit.networks.build import head_of
 from parckit.networks.checkpoints import open_checkpoint
+from parckit.networks.features import MAP_NORMS
+from parckit.networks.segmenter import AUXILIARY
+
+_OPTIONAL = (AUXILIARY, MAP_NORMS)
+"""Prefixes of weights that a network works without."""
 
 
 def copy_weights(network: nn.Module, spec: NetworkSpec, *, path: Path) -> NetworkSpec:
     """Copy the weights of a checkpoint, and return its spec.
 
     If the checkpoint is for other classes, the weights that depend on the classes stay as they are. If it is of another
-    kind of network, such as a classifier for a detector, only the backbone's weights are copied.
+    kind of network, such as a classifier for a detector, only the backbone's weights are copied. An auxiliary head and
+    norms on the backbone's maps may be in only one of the two networks; fresh ones stay as they are.
 
     Args:
         network: gets the weights.
@@ -38,6 +44,10 @@ def copy_weights(network: nn.Module, spec: NetworkSpec, *, path: Path) -> Networ
         names = {key: source_head.backbone + key.removeprefix(head.backbone) for key in expected}
         # The other network may have more weights, such as those of its classifier.
         loaded = {key: weights[name] for key, name in names.items() if name in weights}
+    expected, loaded = (
+        {key: value for key, value in one.items() if key in other or not key.startswith(_OPTIONAL)}
+        for one, other in ((expected, loaded), (loaded, expected))
+    )
     loaded |= _grey_stem(expected, loaded)
     if faults := compare_keys(expected, loaded):
         made = f"made by {source_spec.backbone} {dict(source_spec.backbone_kwargs)}"
