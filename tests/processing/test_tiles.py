@@ -90,10 +90,10 @@ def test_tiles_have_the_wanted_size_and_overlap(mosaic):
         TileSettings(overlap=0.95)
 
 
-def test_only_detectors_take_tiles():
+def test_classifiers_take_no_tiles():
     session = ColourSession((64, 64))
     session.spec = replace(session.spec, task="classify", head="classify")
-    with pytest.raises(InputError, match="only detectors"):
+    with pytest.raises(InputError, match="are for detectors and networks that segment"):
         Predictor(session, tiles=TileSettings())
 
 

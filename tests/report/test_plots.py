@@ -45,12 +45,12 @@ def test_confusion_matrix_says_as_much_as_fits(classes, named, counted, tmp_path
 def test_the_background_of_a_detector_has_a_row_and_no_rates(tmp_path):
     # Of 10 cats 8 were found; 2 of the 10 boxes with a cat show none.
     confusion = np.array([[8, 0, 2], [0, 3, 0], [2, 0, 0]])
-    seen = words(plots.confusion_matrix(confusion, ("cat", "dog"), has_background=True), tmp_path)
+    seen = words(plots.confusion_matrix(confusion, ("cat", "dog"), extra="background"), tmp_path)
     assert seen.count("background") == seen.count("cat") == 2
     rates = [word.split() for word in seen if word.count("\u2007") or word.count("100") == 3]
     assert rates == [["80", "80", "80"], ["100", "100", "100"]]
     with pytest.raises(ValueError, match="3 labels"):
-        plots.confusion_matrix(confusion[:2, :2], ("cat", "dog"), has_background=True)
+        plots.confusion_matrix(confusion[:2, :2], ("cat", "dog"), extra="background")
 
 
 def test_average_precisions_show_the_worst_classes_first(tmp_path):

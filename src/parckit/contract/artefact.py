@@ -185,6 +185,11 @@ class Artefact:
         """Whether all outputs begin with the batch, so that images can be run in groups of any size."""
         return begin_with_batch(self.outputs)
 
+    @property
+    def decodes_inside(self) -> bool:
+        """Whether it is the copy of an artefact of raw maps with their decoding inside the graph: NMS, or argmax."""
+        return any(self.options.get(name) is True for name in ("nms", "argmax"))
+
 
 def begin_with_batch(outputs: Sequence[OutputSpec]) -> bool:
     """Return whether all outputs begin with the batch. Where not, as with detections, images are run one by one."""

@@ -1,9 +1,10 @@
 """The export: fuse, convert, check and compare. A bundle is written only if every step succeeds."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -26,16 +27,19 @@ from parckit.contract import (
     write_contract,
 )
 from parckit.deploy.convert import load_converter, refusal
-from parckit.deploy.convert.suppression import add_suppression, check_can_suppress
+from parckit.deploy.convert.class_maps import check_has_maps, class_map_decoding
+from parckit.deploy.convert.decoding import add_decoding
+from parckit.deploy.convert.suppression import check_can_suppress, suppression_decoding
 from parckit.deploy.errors import ExportError, ParityError
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
-from parckit.deploy.verify import check_artefact, check_suppression
+from parckit.deploy.verify import check_artefact, check_class_map, check_suppression
 from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
 from parckit.models import fuse
 from parckit.networks import check_input, head_of, open_checkpoint
+from parckit.processing import CLASS_MAP
 
 _USUAL = ExportSettings()
 
@@ -93,7 +97,7 @@ def export_bundle(
 
     Raises:
         InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, or the
-            settings ask for NMS inside and the network has no boxes that need it.
+            settings ask for NMS or argmax inside and the network has no boxes or maps for it.
         ExportError: if the engine refuses the network, or the file cannot be written or is not as requested.
         ParityError: if the outputs of the engine differ from torch's by more than the tolerance.
     """
@@ -104,6 +108,8 @@ def export_bundle(
         raise ExportError(f"{spec.backbone}: {engine} cannot run it: {reason}")
     if settings.nms:
         check_can_suppress(decoder)
+    if settings.argmax:
+        check_has_maps(decoder)
     out = out.resolve() if out.is_symlink() else out
     reference = deepcopy(network).cpu().float().eval()
     with replacing(out) as folder:
@@ -120,30 +126,38 @@ def export_bundle(
         # Compare the engine with torch, and add the result to the contract.
         check = check_artefact(reference, spec, artefact, folder=folder, engine=engine)
         _refuse_difference(check, artefact, other="torch")
-        artefacts = (replace(artefact, checks=(check,)),)
-        if settings.nms:
-            artefacts = (*artefacts, _add_nms(artefact, spec, folder=folder, settings=settings, engine=engine))
-        contract = replace(contract, artefacts=artefacts)
+        artefact = replace(artefact, checks=(check,))
+        decoded = _add_decoded(artefact, spec, folder=folder, settings=settings, engine=engine)
+        contract = replace(contract, artefacts=(artefact, *decoded))
         write_contract(contract, folder)
     return contract
 
 
-def _add_nms(artefact: Artefact, spec: NetworkSpec, *, folder: Path, settings: ExportSettings, engine: str) -> Artefact:
-    """Add an artefact with NMS inside to a bundle, and compare its boxes with those of the artefact of raw maps.
+def _add_decoded(
+    artefact: Artefact, spec: NetworkSpec, *, folder: Path, settings: ExportSettings, engine: str
+) -> tuple[Artefact, ...]:
+    """Add an artefact with NMS or argmax inside to a bundle, if wanted, and compare it with the one of raw maps.
 
     The evaluation looks at boxes with low scores. The graph returns these too, so that it can be evaluated.
 
     Raises:
-        ParityError: if the boxes differ.
+        ParityError: if the answers differ.
     """
-    threshold = cast("float", evaluator_of(spec.task).decoding["threshold"])
+    if not (settings.nms or settings.argmax):
+        return ()
+    check: Callable[..., Check] = check_class_map
+    decoding = None if settings.nms else class_map_decoding(artefact)
+    if decoding is None:
+        threshold = cast("float", evaluator_of(spec.task).decoding["threshold"])
+        decoding = suppression_decoding(artefact, spec, threshold=threshold)
+        check = partial(check_suppression, threshold=threshold)
     with _workplace() as made_in:
         path = folder / artefact.main_file
-        made = add_suppression(path, artefact, spec, threshold=threshold, folder=made_in, settings=settings)
-        suppressed = place_artefact(made, made_in=made_in, bundle=folder)
-    check = check_suppression(suppressed, artefact, spec, folder=folder, engine=engine, threshold=threshold)
-    _refuse_difference(check, suppressed, other="the raw maps decoded in numpy")
-    return replace(suppressed, checks=(check,))
+        made = add_decoding(path, artefact, spec, decoding, folder=made_in, settings=settings)
+        decoded = place_artefact(made, made_in=made_in, bundle=folder)
+    result = check(decoded, artefact, spec, folder=folder, engine=engine)
+    _refuse_difference(result, decoded, other="the raw maps decoded in numpy")
+    return (replace(decoded, checks=(result,)),)
 
 
 @contextmanager
@@ -162,6 +176,8 @@ def _refuse_difference(check: Check, artefact: Artefact, *, other: str) -> None:
     differs = f"an output differs from {other} by {by}"
     if not artefact.runs_in_chunks:
         differs = f"{by} of all detections have no partner among those of {other},"
+    elif artefact.decoder.name == CLASS_MAP:
+        differs = f"{by} of all pixels have another class than those of {other},"
     raise ParityError(
         f"{check.engine} {check.version}: {differs} over {figures['images']:.0f} images, accepted is "
         f"{figures['tolerance']:.3g}; no bundle was written"
@@ -187,7 +203,7 @@ def _refuse_foreign(out: Path) -> None:
         artefacts = read_contract(out, check_files=False).artefacts
     except InputError as error:
         raise InputError(f"{error}. Delete the folder to export into it") from error
-    if any(not artefact.options.get("nms") for artefact in artefacts[1:]):
+    if not all(artefact.decodes_inside for artefact in artefacts[1:]):
         names = ", ".join(artefact.name for artefact in artefacts)
         raise InputError(f"out={out}: has the artefacts {names}, which an export would delete; name another folder")
     listed = {out / CONTRACT_FILE, *(out / file for artefact in artefacts for file in artefact.files)}

@@ -32,6 +32,8 @@ class ExportSettings:
         form: form of convolutions along an axis. `"auto"` takes the form that is fastest in ONNX Runtime for the length
             of the axis. In other engines `"conv"` or `"matmul"` may be faster; `"matmul"` needs opset 18 or above.
         nms: for detectors: add a second artefact with the decoding of boxes and the suppression (NMS) inside.
+        argmax: for networks that segment: add a second artefact with the resizing to the input's size and the argmax
+            inside; it returns the class of every pixel.
 
     Raises:
         InputError: if a value is not accepted, or two values do not fit together.
@@ -42,6 +44,7 @@ class ExportSettings:
     batch_size: int = 1
     form: Form = "auto"
     nms: bool = False
+    argmax: bool = False
 
     def __post_init__(self) -> None:
         if not LOWEST_OPSET <= self.opset <= HIGHEST_OPSET:

@@ -11,8 +11,8 @@ from torch import nn
 
 from parckit.contract import Artefact, Check, NetworkSpec, ParckitError
 from parckit.measure.memory import peak_memory
-from parckit.measure.parity import RTOL, Comparison, compare, compare_detections, probe_pictures
-from parckit.processing import BoxPrediction, make_decoder, preprocess
+from parckit.measure.parity import RTOL, Comparison, compare, compare_class_maps, compare_detections, probe_pictures
+from parckit.processing import BoxPrediction, Geometry, MaskPrediction, make_decoder, preprocess
 from parckit.runtimes import Outputs, Session, find_engine, load_engine
 from parckit.runtimes.torch import TorchSession
 
@@ -82,6 +82,32 @@ def check_suppression(
         pairs.append([(one.boxes, one.scores, one.labels) for (one,) in cast("list[list[BoxPrediction]]", answers)])
     comparison = _compare_detections((expected, actual) for expected, actual in pairs)
     return _result(sessions[1], comparison, file=folder / artefact.main_file, images=len(pairs))
+
+
+def check_class_map(artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Check:
+    """Compare the classes of an artefact with argmax inside with those that the decoder in numpy makes of the logits.
+
+    Args:
+        artefact: the artefact.
+        raw: the artefact of the logits, which was compared with torch.
+        spec: describes the network.
+        folder: the bundle with the files of both.
+        engine: name of the engine.
+
+    Returns:
+        The figures; the difference is that of `compare_class_maps`.
+    """
+    sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
+    size = spec.preprocessing.size
+    images = [preprocess(picture, spec.preprocessing, wanted=artefact.input)[0] for picture in probe_pictures(size)]
+    # The pixels of the input are compared.
+    geometries = [Geometry(picture_size=size, input_size=size, scale=(1.0, 1.0), offset=(0.0, 0.0))] * len(images)
+    expected, actual = (
+        np.stack([answer.mask for answer in cast("list[MaskPrediction]", answers)])
+        for answers in (make_decoder(one.decoder, spec)(one(np.stack(images)), geometries) for one in sessions)
+    )
+    comparison = Comparison(differences=(compare_class_maps(expected, actual),))
+    return _result(sessions[1], comparison, file=folder / artefact.main_file, images=len(images))
 
 
 def _open(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Session:

@@ -18,15 +18,18 @@ from parckit.data import (
     collate_classes,
     collate_labels,
     collate_listed,
+    eval_mask_transform,
     eval_scene_transform,
     eval_transform,
     open_box_table,
     open_label_table,
+    open_mask_table,
     open_table,
 )
 from parckit.measure.classification import ClassificationMetric
 from parckit.measure.detection import detection_metric
 from parckit.measure.multilabel import LabelMetric
+from parckit.measure.segmentation import SegmentationMetric
 from parckit.networks import HEADS
 
 
@@ -96,6 +99,13 @@ EVALUATORS: Mapping[Task, Evaluator] = {
         metric=detection_metric,
         # COCO looks at the 100 best boxes of a picture, also at unlikely ones.
         decoding={"threshold": 0.01, "most": 100},
+    ),
+    "segment": Evaluator(
+        open_table=open_mask_table,
+        transform=eval_mask_transform,
+        collate=collate_listed,
+        metric=lambda spec: SegmentationMetric(len(spec.labels)),
+        decoding={},
     ),
 }
 

@@ -30,6 +30,9 @@ _SAME_SCORE = 1e-3
 _LONELY = 0.02
 """Accepted share of detections that only one of two engines has: 2 % of the detections of both together."""
 
+_OTHER_CLASS = 1e-3
+"""Accepted share of pixels with another class: rounding decides where the two best logits are nearly equal."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
@@ -120,6 +123,12 @@ def compare_detections(reference: Outputs, candidate: Outputs) -> Difference:
     rows, columns = linear_sum_assignment(alike, maximize=True)
     lonely = sum(alike.shape) - 2 * int(alike[rows, columns].sum())
     return Difference(output="detections", max_abs=lonely / max(1, sum(alike.shape)), tolerance=_LONELY)
+
+
+def compare_class_maps(reference: npt.NDArray[np.uint8], candidate: npt.NDArray[np.uint8]) -> Difference:
+    """Compare the classes of all pixels. The difference is the share of pixels with another class."""
+    share = float((reference != candidate).mean())
+    return Difference(output="classes", max_abs=share, tolerance=_OTHER_CLASS)
 
 
 def _difference(

@@ -17,11 +17,13 @@ from parckit.processing.images import (
     open_picture,
     readable_formats,
 )
-from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels
+from parckit.processing.inputs import FLOAT_NCHW, cover, fit, preprocess, to_array, to_pixels, whole_picture
 from parckit.processing.lettering import letter
 from parckit.processing.listing import LeftOut, pictures, refused_ending, subfolders
+from parckit.processing.mask_prediction import IGNORED, MaskPrediction
 from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
+from parckit.processing.palette import class_colours
 from parckit.processing.prediction import Prediction
 from parckit.processing.priors import (
     CENTRE_VARIANCE,
@@ -30,7 +32,7 @@ from parckit.processing.priors import (
     PriorSettings,
     decode_offsets,
 )
-from parckit.processing.segment import IGNORED
+from parckit.processing.segment import CLASS_MAP, SEGMENT, ClassMapDecoder, SegmentDecoder, read_maps
 from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
 from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
@@ -44,11 +46,13 @@ from parckit.processing.video import (
     is_video,
     read_video,
 )
+from parckit.processing.windows import WindowSettings, classes_in_windows
 
 __all__ = [
     "BACKGROUND",
     "CENTRE_VARIANCE",
     "CLASSIFY",
+    "CLASS_MAP",
     "COLOURS",
     "DECODERS",
     "DETECTIONS",
@@ -58,6 +62,7 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "LARGEST_OFFSET",
     "MULTILABEL",
+    "SEGMENT",
     "SIZE_VARIANCE",
     "SSD",
     "TINYDET",
@@ -66,6 +71,7 @@ __all__ = [
     "BoxMasks",
     "BoxPrediction",
     "ClassDecoder",
+    "ClassMapDecoder",
     "ClassPrediction",
     "ClassScore",
     "Decoder",
@@ -75,18 +81,23 @@ __all__ = [
     "LabelPrediction",
     "LabelScore",
     "LeftOut",
+    "MaskPrediction",
     "Picture",
     "Prediction",
     "PriorSettings",
+    "SegmentDecoder",
     "SsdDecoder",
     "TileSettings",
     "TinyDetDecoder",
     "VideoFacts",
     "VideoFrame",
     "VideoWriter",
+    "WindowSettings",
     "best_boxes",
     "box_areas",
     "box_iou",
+    "class_colours",
+    "classes_in_windows",
     "cover",
     "cut_tiles",
     "decode_image",
@@ -106,6 +117,7 @@ __all__ = [
     "pictures",
     "preprocess",
     "probabilities",
+    "read_maps",
     "read_video",
     "readable_formats",
     "refused_ending",
@@ -114,4 +126,5 @@ __all__ = [
     "to_array",
     "to_pixels",
     "usual_settings",
+    "whole_picture",
 ]

@@ -14,6 +14,7 @@ from parckit.processing.detections import DETECTIONS, DetectionsDecoder
 from parckit.processing.geometry import Geometry
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder
 from parckit.processing.prediction import Prediction
+from parckit.processing.segment import CLASS_MAP, SEGMENT, ClassMapDecoder, SegmentDecoder
 from parckit.processing.ssd import SSD, SsdDecoder
 from parckit.processing.tinydet import TINYDET, TinyDetDecoder
 
@@ -53,6 +54,8 @@ DECODERS: Mapping[str, DecoderType] = {
     SSD: SsdDecoder,
     TINYDET: TinyDetDecoder,
     DETECTIONS: DetectionsDecoder,
+    SEGMENT: SegmentDecoder,
+    CLASS_MAP: ClassMapDecoder,
 }
 
 

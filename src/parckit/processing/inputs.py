@@ -51,6 +51,15 @@ def fitted_geometry(size: tuple[int, int], preprocessing: Preprocessing) -> Geom
     return Geometry(picture_size=size, input_size=preprocessing.size, scale=scale, offset=offset)
 
 
+def whole_picture(
+    picture: Image.Image, preprocessing: Preprocessing, *, wanted: InputSpec
+) -> tuple[NDArray[np.generic], Geometry]:
+    """Return a picture at its own size, for sessions that take pictures of any size; otherwise as `preprocess` does."""
+    size = (picture.height, picture.width)
+    geometry = Geometry(picture_size=size, input_size=size, scale=(1.0, 1.0), offset=(0.0, 0.0))
+    return to_array(picture, preprocessing, wanted=wanted), geometry
+
+
 def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resampling) -> Image.Image:
     """Resize with the aspect ratio kept so that `size` (height, width) is just covered; the longer side rounds down.
 

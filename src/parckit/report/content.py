@@ -165,18 +165,18 @@ def _gallery(findings: Findings) -> Gallery | None:
         return None
     mistakes = sum(not answer.is_right for answer in findings.answers)
     doubtful = len(findings.answers) - mistakes
-    parts = ["mistakes with the highest confidence"] * bool(mistakes)
-    parts += ["right answers with the lowest confidence"] * bool(doubtful)
+    view = result_view("classify" if findings.spec is None else findings.spec.task)
+    parts = [f"mistakes with the highest {view.percentage}"] * bool(mistakes)
+    parts += [f"right answers with the lowest {view.percentage}"] * bool(doubtful)
     accuracy = findings.accuracies[0]
-    legend = result_view(findings.spec.task).legend if findings.spec else ""
     return Gallery(
         title="Worst mistakes" if mistakes else "Least sure answers",
         tiles=tuple(map(_tile, findings.answers)),
         caption=(
-            f"The network's inputs: {', then '.join(parts)}. The percentage is the confidence. Network: "
-            f"{accuracy.label} with {accuracy.engine}. {legend}"
+            f"The network's inputs: {', then '.join(parts)}. The percentage is the {view.percentage}. Network: "
+            f"{accuracy.label} with {accuracy.engine}. {view.legend}"
         ).strip(),
-        is_large=bool(legend),
+        is_large=bool(view.legend),
     )
 
 

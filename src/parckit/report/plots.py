@@ -38,36 +38,39 @@ _FAINTEST = 0.25
 _NAME_LENGTH = 16
 """Letters of a class name that are shown."""
 
-_BACKGROUND = "background"
-"""What is no object, in the confusion matrix of a detector."""
-
 _MAX_NAMED_CLASSES = 40
 """With up to this number of classes, a class name at 6.5 points fits the height of its row."""
 
 
 @house_style()
 def confusion_matrix(
-    confusion: npt.NDArray[np.int64], labels: Sequence[str], *, has_background: bool = False
+    confusion: npt.NDArray[np.int64],
+    labels: Sequence[str],
+    *,
+    extra: str | None = None,
+    in_percent: bool = False,
 ) -> Figure:
     """Draw a confusion matrix. The strength of a cell's colour is the square root of its share of the row.
 
-    The square root keeps rare mistakes visible. With up to 20 classes the cells show counts. With up to 40 classes the
+    The square root keeps rare mistakes visible. With up to 20 classes the cells show numbers. With up to 40 classes the
     rows and columns have names, and precision, recall and F1 of the class, in percent, stand beside the row. With more
     classes only the pattern is shown.
 
     Args:
-        confusion: number of images or objects by true class (row) and predicted class (column).
+        confusion: number of images, objects or pixels by true class (row) and predicted class (column).
         labels: class names by index.
-        has_background: whether a last row and column stand for the background: boxes around nothing, missed objects.
+        extra: what a last row and column stand for, such as the background of boxes around nothing and missed objects;
+            None if there are none.
+        in_percent: the cells show whole percents of their row in place of counts.
 
     Shape:
-        confusion: (C, C), or (C + 1, C + 1) with the background
+        confusion: (C, C), or (C + 1, C + 1) with an extra row and column
 
     Raises:
         ValueError: if `confusion` has another number of rows or columns.
     """
     named = len(labels)
-    labels = (*labels, _BACKGROUND) if has_background else labels
+    labels = labels if extra is None else (*labels, extra)
     classes = len(labels)
     if confusion.shape != (classes, classes):
         raise ValueError(f"confusion has shape {confusion.shape}; {classes} labels need ({classes}, {classes})")
@@ -96,7 +99,8 @@ def confusion_matrix(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if classes <= _MAX_COUNTED_CLASSES:
-        _write_counts(axes, confusion, strength=strength)
+        numbers = (100 * share).round().astype(np.int64) if in_percent else confusion
+        _write_numbers(axes, numbers, strength=strength)
     return figure
 
 
@@ -129,13 +133,13 @@ def _aligned(rate: float) -> str:
     return ("–" if np.isnan(rate) else f"{rate:.0f}").rjust(3, "\u2007")
 
 
-def _write_counts(axes: Axes, confusion: npt.NDArray[np.int64], *, strength: npt.NDArray[np.float64]) -> None:
+def _write_numbers(axes: Axes, numbers: npt.NDArray[np.int64], *, strength: npt.NDArray[np.float64]) -> None:
     # With 20 classes the font has 6 points.
-    size = min(9.0, 120 / len(confusion))
-    for row, column in np.argwhere(confusion):
+    size = min(9.0, 120 / len(numbers))
+    for row, column in np.argwhere(numbers):
         # On strong colours white is easier to read.
         color = ON_BLUE if strength[row, column] > 0.8 else INK
-        axes.text(column, row, str(confusion[row, column]), color=color, fontsize=size, ha="center", va="center")
+        axes.text(column, row, str(numbers[row, column]), color=color, fontsize=size, ha="center", va="center")
 
 
 @house_style()

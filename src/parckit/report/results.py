@@ -16,26 +16,12 @@ from parckit.measure.box_pairs import SURE, compare_boxes, objects_in_picture
 from parckit.processing import BoxPrediction, ClassPrediction, Geometry, LabelPrediction
 from parckit.report.box_marks import mark_boxes
 from parckit.report.curves import precision_recall
+from parckit.report.judgement import Judgement
+from parckit.report.pixel_marks import judge_pixels, mark_pixels
 from parckit.report.plots import average_precisions, confusion_matrix
 
 Tables = Mapping[str, npt.NDArray[np.generic]]
 """The results of a metric that are not scalars, by name."""
-
-
-class Judgement(NamedTuple):
-    """An answer, compared with the truth.
-
-    Attributes:
-        truth: the truth in words.
-        answer: the answer in words.
-        confidence: how sure the network is of its answer, 0 to 1; of a wrong answer, how sure it is of its worst part.
-        is_right: whether the answer is the truth.
-    """
-
-    truth: str
-    answer: str
-    confidence: float
-    is_right: bool
 
 
 Judge = Callable[[Any, Any, Sequence[str]], Judgement]
@@ -91,6 +77,7 @@ class ResultView:
         judge: compares an answer with the truth, as the target of the picture holds it.
         mark: draws an answer and the truth on a picture; None if words say all.
         legend: what `mark` draws, in a sentence.
+        percentage: what `Judgement.confidence` says; wrong answers with a high one are the worst.
     """
 
     titles: Mapping[str, str]
@@ -101,6 +88,7 @@ class ResultView:
     judge: Judge
     mark: Mark | None = None
     legend: str = ""
+    percentage: str = "confidence"
 
     def class_rows(self, tables: Tables, labels: Sequence[str]) -> list[ClassRow]:
         """Return the results of every class, in the order of the classes."""
@@ -169,7 +157,7 @@ def _draw_curves(tables: Tables, labels: Sequence[str]) -> Figure:
 
 
 def _draw_box_confusion(tables: Tables, labels: Sequence[str]) -> Figure:
-    return confusion_matrix(tables["confusion"].astype(np.int64), labels, has_background=True)
+    return confusion_matrix(tables["confusion"].astype(np.int64), labels, extra="background")
 
 
 def _describe_box_confusion(tables: Tables) -> str:
@@ -202,6 +190,20 @@ def _confidence(scores: npt.NDArray[np.float32], *, is_right: bool) -> float:
 
 
 _NO_OBJECT = "no object"
+
+
+def _draw_pixel_confusion(tables: Tables, labels: Sequence[str]) -> Figure:
+    confusion = tables["confusion"].astype(np.int64)
+    if not confusion[:, -1].any():
+        return confusion_matrix(confusion[:, :-1], labels, in_percent=True)
+    square = np.pad(confusion, ((0, 1), (0, 0)))  # pixels without a true class do not count
+    return confusion_matrix(square, labels, extra="no answer", in_percent=True)
+
+
+def _describe_pixel_confusion(tables: Tables) -> str:
+    confusion = tables["confusion"].astype(np.int64)
+    return f"{confusion.trace():,} of {confusion.sum():,} pixels lie on the diagonal."
+
 
 RESULT_VIEWS: Mapping[Task, ResultView] = {
     "classify": ResultView(
@@ -257,6 +259,31 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
         legend=(
             "Dashed: the true boxes. Solid: the boxes found. Blue: right. Orange: wrong or missed; the word is the "
             "class that was found."
+        ),
+    ),
+    "segment": ResultView(
+        titles={
+            "miou": "mean IoU",
+            "mean_accuracy": "mean accuracy of the classes",
+            "pixel_accuracy": "pixel accuracy",
+            "boundary_iou": "mean IoU near boundaries",
+        },
+        class_count=("class_pixels", "pixels"),
+        class_rates={"class_boundary_iou": "IoU near boundaries", "class_accuracy": "accuracy", "class_iou": "IoU"},
+        pictures=(
+            ResultPicture(
+                "confusion matrix",
+                _draw_pixel_confusion,
+                _describe_pixel_confusion,
+                "The cells show which percentage of the pixels of a class (row) got which answer (column). ",
+            ),
+        ),
+        judge=judge_pixels,
+        mark=mark_pixels,
+        percentage="share of wrong pixels",
+        legend=(
+            "First the answer, then the truth. Wrong pixels have the full colour of their class, right ones are "
+            "translucent. White: nobody knows the class."
         ),
     ),
 }

@@ -4,6 +4,7 @@ from parckit.runtimes.engines import CHECKPOINT, ENGINES, Engine, EngineModule, 
 from parckit.runtimes.open import open_session
 from parckit.runtimes.predictor import Predictor, load
 from parckit.runtimes.protocol import Images, Outputs, Session
+from parckit.runtimes.windows import WindowSession
 
 __all__ = [
     "CHECKPOINT",
@@ -14,6 +15,7 @@ __all__ = [
     "Outputs",
     "Predictor",
     "Session",
+    "WindowSession",
     "find_engine",
     "load",
     "load_engine",

@@ -74,10 +74,11 @@ def _fitting(
 ) -> list[tuple[Artefact, Engine]]:
     """Return the artefacts that fit, each with its engines, in the contract's and the table's order.
 
-    Artefacts with NMS inside are for other programs and give the same boxes as the raw maps. So they fit only by name.
+    Artefacts with NMS or argmax inside are for other programs and give the same answers as the raw maps. So they fit
+    only by name.
     """
-    without_nms = tuple(artefact for artefact in contract.artefacts if not artefact.options.get("nms"))
-    artefacts = without_nms if name is None else (contract.artefact(name),)
+    raw = tuple(artefact for artefact in contract.artefacts if not artefact.decodes_inside)
+    artefacts = raw if name is None else (contract.artefact(name),)
     return [
         (artefact, candidate)
         for artefact in artefacts

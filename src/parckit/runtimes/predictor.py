@@ -6,22 +6,27 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError, Precision, Setting
 from parckit.processing import (
     BoxPrediction,
+    Geometry,
     Picture,
     Prediction,
     TileSettings,
+    WindowSettings,
     cut_tiles,
     make_decoder,
     merge_tiles,
     open_picture,
     preprocess,
+    whole_picture,
 )
 from parckit.runtimes.open import open_session
 from parckit.runtimes.protocol import Session
+from parckit.runtimes.windows import WindowSession
 
 
 class Predictor:
@@ -30,15 +35,17 @@ class Predictor:
     Args:
         session: a network loaded into an engine.
         overrides: values in place of the decoder's defaults, such as `top` and `threshold` of a classifier.
-        tiles: cut pictures that are larger than a tile into tiles, answer each, and the whole picture too; only for
-            detectors. None answers whole pictures only.
+        tiles: cut large pictures into tiles; only for detectors and networks that segment. A detector answers the tiles
+            and the whole picture, and the boxes are merged. A network that segments sees the picture through the tiles
+            at its own size, also a small one; where tiles overlap, their logits are averaged. None answers whole
+            pictures only.
 
     Attributes:
         session: as given.
         labels: class names by index.
 
     Raises:
-        InputError: if the decoder has no such value, or refuses it, or the network does not detect objects in tiles.
+        InputError: if the decoder has no such value, or refuses it, or the network cannot answer tiles.
     """
 
     def __init__(
@@ -48,12 +55,15 @@ class Predictor:
         overrides: Mapping[str, Setting] | None = None,
         tiles: TileSettings | None = None,
     ) -> None:
-        if tiles is not None and session.spec.task != "detect":
-            raise InputError(f"tiles: only detectors answer tiles; this network's task is {session.spec.task!r}")
+        task = session.spec.task
+        if tiles is not None and task not in ("detect", "segment"):
+            raise InputError(f"tiles: are for detectors and networks that segment; this network's task is {task!r}")
         self.session = session
         self.labels = session.spec.labels
-        self._decoder = make_decoder(session.decoder, session.spec, overrides=overrides)
-        self._tiles = tiles
+        self._session, self._tiles = session, tiles
+        if tiles is not None and task == "segment":
+            self._session, self._tiles = WindowSession(session, WindowSettings(tiles=tiles)), None
+        self._decoder = make_decoder(self._session.decoder, session.spec, overrides=overrides)
 
     def __call__(self, picture: Picture) -> Prediction:
         """Return the answer for one picture.
@@ -93,13 +103,14 @@ class Predictor:
     def _answers(self, pictures: Iterable[Picture]) -> Iterator[Prediction]:
         """Return the answers for whole pictures or for tiles, in order."""
         remaining = iter(pictures)
-        while group := list(islice(remaining, self.session.batch_size)):
-            prepared = [
-                preprocess(open_picture(picture), self.session.spec.preprocessing, wanted=self.session.input)
-                for picture in group
-            ]
-            outputs = self.session(np.stack([array for array, _ in prepared]))
+        while group := list(islice(remaining, self._session.batch_size)):
+            prepared = [self._prepare(open_picture(picture)) for picture in group]
+            outputs = self._session(np.stack([array for array, _ in prepared]))
             yield from self._decoder(outputs, [geometry for _, geometry in prepared])
+
+    def _prepare(self, picture: Image.Image) -> tuple[NDArray[np.generic], Geometry]:
+        prepare = whole_picture if isinstance(self._session, WindowSession) else preprocess
+        return prepare(picture, self._session.spec.preprocessing, wanted=self._session.input)
 
     def __repr__(self) -> str:
         spec = self.session.spec
@@ -126,7 +137,8 @@ def load(
         precision: choose among a bundle's artefacts by their precision.
         artefact: choose a bundle's artefact by its name.
         threads: threads of one inference; None leaves the number to the engine.
-        tiles: cut large pictures into tiles, such as `parckit.processing.TileSettings(size=(320, 320))`; for detectors.
+        tiles: cut large pictures into tiles, such as `parckit.processing.TileSettings(size=(320, 320))`; see
+            `Predictor`.
         overrides: values in place of the decoder's defaults; a classifier has `top` and `threshold`.
 
     Raises:

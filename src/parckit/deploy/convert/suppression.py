@@ -1,23 +1,13 @@
-"""An ONNX file of a detector with the decoding of boxes and the suppression (NMS) inside the graph.
-
-It is the file of the raw maps with nodes after them that do what the decoder in `parckit.processing` does. So both
-files compute the same maps, in every opset.
-"""
+"""The decoding of boxes and the suppression (NMS) inside the graph of a detector."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
-from onnx_ir.tape import Tape
 
-from parckit.contract import Artefact, DecoderSpec, InputError, NetworkSpec, OutputSpec, Setting, sha256_of
-from parckit.deploy.convert.onnx import FILE, describe_file
-from parckit.deploy.convert.onnx_check import check_file
-from parckit.deploy.settings import ExportSettings
+from parckit.contract import Artefact, DecoderSpec, InputError, NetworkSpec, OutputSpec, Setting
+from parckit.deploy.convert.decoding import Decoding, Graph
 from parckit.processing import (
     BACKGROUND,
     CENTRE_VARIANCE,
@@ -32,9 +22,6 @@ from parckit.processing import (
     usual_settings,
 )
 
-_FREE = "detections"
-"""Name of the free dimension: the number of boxes depends on the image."""
-_TYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64}
 _OUTPUTS = (
     OutputSpec(name="boxes", dtype="float32", layout="DC", shape=(None, 4)),
     OutputSpec(name="scores", dtype="float32", layout="D", shape=(None,)),
@@ -43,90 +30,32 @@ _OUTPUTS = (
 """Boxes (left, top, right, bottom) in pixels of the input, scores and class indices; the best box comes first."""
 
 
-class _Graph:
-    """Adds nodes and constants to a graph."""
-
-    def __init__(self, graph: ir.Graph) -> None:
-        self._graph = graph
-        self._tape = Tape(graph)
-        self._count = 0
-
-    def add(self, operator: str, *inputs: ir.Value | NDArray[np.generic], **attributes: int | list[int]) -> ir.Value:
-        """Add a node; arrays among its inputs become constants."""
-        values = [one if isinstance(one, ir.Value) else self._constant(one) for one in inputs]
-        return self._tape.op(operator, values, attributes)
-
-    def add_two(self, operator: str, *inputs: ir.Value) -> Sequence[ir.Value]:
-        """Add a node with two outputs."""
-        return self._tape.op_multi_out(operator, inputs, num_outputs=2)
-
-    def slice(self, x: ir.Value, begin: int, end: int, *, axis: int) -> ir.Value:
-        """Return x[begin:end] along an axis."""
-        return self.add("Slice", x, *(np.array([number], np.int64) for number in (begin, end, axis)))
-
-    def reshape(self, x: ir.Value, *shape: int) -> ir.Value:
-        """Return x in another shape."""
-        return self.add("Reshape", x, np.array(shape, np.int64))
-
-    def _constant(self, array: NDArray[np.generic]) -> ir.Value:
-        self._count += 1
-        return self._tape.initializer(ir.tensor(array, name=f"decoding_{self._count}"))
-
-
-_Decode = Callable[[_Graph, Sequence[ir.Value], Mapping[str, object], tuple[int, int]], tuple[ir.Value, ir.Value]]
+_Decode = Callable[[Graph, Sequence[ir.Value], Mapping[str, object], tuple[int, int]], tuple[ir.Value, ir.Value]]
 """Adds the nodes from a network's outputs to boxes (1, N, 4) in pixels and scores (1, classes, N)."""
 
 
-def add_suppression(
-    path: Path,
-    artefact: Artefact,
-    spec: NetworkSpec,
-    *,
-    threshold: float,
-    folder: Path,
-    settings: ExportSettings,
-) -> Artefact:
-    """Write a copy of an ONNX file of raw maps that returns boxes, scores and labels instead.
+def suppression_decoding(artefact: Artefact, spec: NetworkSpec, *, threshold: float) -> Decoding:
+    """Return what turns the raw maps of an artefact into boxes, scores and labels.
 
     Args:
-        path: the file of the raw maps.
-        artefact: describes it. Its decoder says how the maps become boxes, and the defaults of overlap and counts.
+        artefact: its decoder says how the maps become boxes, and the defaults of overlap and counts.
         spec: the network.
         threshold: boxes with a lower score never leave the graph. Callers may ask for a higher threshold.
-        folder: folder of the new file.
-        settings: how the file of the raw maps was written.
-
-    Returns:
-        The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
-
-    Raises:
-        ExportError: if the file is not valid.
     """
-    model = ir.load(path)
-    graph, decoder = _Graph(model.graph), artefact.decoder
-    boxes, scores = _DECODES[decoder.name](graph, model.graph.outputs, decoder.parameters, spec.preprocessing.size)
-    results = _suppress(graph, boxes, scores, threshold=threshold, limits=decoder.defaults)
-    model.graph.outputs.clear()
-    for value, output in zip(results, _OUTPUTS, strict=True):
-        value.name, value.dtype = output.name, _TYPES[output.dtype]
-        value.shape = ir.Shape([size or _FREE for size in output.shape])
-        model.graph.outputs.append(value)
-    target = folder / FILE
-    ir.save(model, target)
-    check_file(target, opset=settings.opset, ir_version=settings.ir, free=[output.name for output in _OUTPUTS])
-    suppressed = replace(
-        artefact,
-        name=f"{artefact.name}-nms",
-        files={FILE: ""},  # known when the description is in the file
+    decoder = artefact.decoder
+
+    def add(graph: Graph, outputs: Sequence[ir.Value]) -> Sequence[ir.Value]:
+        boxes, scores = _DECODES[decoder.name](graph, outputs, decoder.parameters, spec.preprocessing.size)
+        return _suppress(graph, boxes, scores, threshold=threshold, limits=decoder.defaults)
+
+    return Decoding(
+        option="nms",
+        add=add,
         outputs=_OUTPUTS,
         decoder=DecoderSpec(
             name=DETECTIONS, defaults={name: decoder.defaults[name] for name in usual_settings(DetectionsDecoder)}
         ),
-        options={**artefact.options, "nms": True},
-        checks=(),
     )
-    describe_file(target, spec, suppressed)
-    return replace(suppressed, files={FILE: sha256_of(target)})
 
 
 def check_can_suppress(decoder: DecoderSpec) -> None:
@@ -142,7 +71,7 @@ def check_can_suppress(decoder: DecoderSpec) -> None:
 
 
 def _decode_ssd(
-    graph: _Graph, outputs: Sequence[ir.Value], parameters: Mapping[str, object], size: tuple[int, int]
+    graph: Graph, outputs: Sequence[ir.Value], parameters: Mapping[str, object], size: tuple[int, int]
 ) -> tuple[ir.Value, ir.Value]:
     """Do what `SsdDecoder` does: softmax without the background, and boxes at offsets from priors."""
     logits, offsets = outputs
@@ -163,7 +92,7 @@ def _decode_ssd(
 
 
 def _decode_tinydet(
-    graph: _Graph, outputs: Sequence[ir.Value], parameters: Mapping[str, object], size: tuple[int, int]
+    graph: Graph, outputs: Sequence[ir.Value], parameters: Mapping[str, object], size: tuple[int, int]
 ) -> tuple[ir.Value, ir.Value]:
     """Do what `TinyDetDecoder` does: a sigmoid, and boxes at distances from the points of the maps."""
     del size
@@ -192,7 +121,7 @@ _DECODES: Mapping[str, _Decode] = {SSD: _decode_ssd, TINYDET: _decode_tinydet}
 
 
 def _suppress(
-    graph: _Graph, boxes: ir.Value, scores: ir.Value, *, threshold: float, limits: Mapping[str, Setting]
+    graph: Graph, boxes: ir.Value, scores: ir.Value, *, threshold: float, limits: Mapping[str, Setting]
 ) -> tuple[ir.Value, ir.Value, ir.Value]:
     """Do what `BoxSelection` does: suppress class by class, then take the best boxes of all classes.
 
