@@ -118,9 +118,7 @@ class Segment(TrainingTask):
     def check_size(self, size: tuple[int, int]) -> None:
         """Accept every size that the network accepts."""
 
-    def change_batch(
-        self, images: Tensor, targets: Sequence[PixelClasses]
-    ) -> tuple[Tensor, Sequence[PixelClasses]]:
+    def change_batch(self, images: Tensor, targets: Sequence[PixelClasses]) -> tuple[Tensor, Sequence[PixelClasses]]:
         """Return the batch as it is."""
         return images, targets
 
