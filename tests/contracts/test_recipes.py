@@ -18,7 +18,7 @@ from jsonargparse import Namespace
 
 from golden_fixtures import needs_shared, official_input, read_train_facts
 from parckit.contract import InputError, NetworkSpec, Preprocessing, from_plain
-from parckit.data import AugmentSettings, MultiScale, SceneAugmentSettings
+from parckit.data import AugmentSettings, MaskAugmentSettings, MultiScale, SceneAugmentSettings
 from parckit.networks import build_network
 from parckit.networks import head_of as network_head
 from parckit.options import Parser
@@ -176,8 +176,8 @@ def test_its_parts_are_accepted(name, parse):
     config = parse(name)
     content = yaml.safe_load(text_of(name))
     assert preprocessing_of(config).size == tuple(content["data"]["preprocessing"]["size"])
-    kind = SceneAugmentSettings if config.task.name == "detect" else AugmentSettings
-    assert kind(**config.task.augment.as_dict()).crop == content["task"]["augment"]["crop"]
+    kind = {"detect": SceneAugmentSettings, "segment": MaskAugmentSettings}.get(config.task.name, AugmentSettings)
+    assert kind(**config.task.augment.as_dict()).flip == content["task"]["augment"]["flip"]
     assert OptimizerSettings(**config.model.optimizer.as_dict()).lr == content["model"]["optimizer"]["lr"]
     assert ScheduleSettings(**config.model.schedule.as_dict()).min_lr == content["model"]["schedule"]["min_lr"]
     if "ema" in content:
