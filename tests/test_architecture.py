@@ -96,7 +96,10 @@ print(json.dumps(errors))
 """
     errors = json.loads(run(sys.executable, "-c", code))
     needs_torch = {
-        **dict.fromkeys(("create_detector", "create_model", "fuse", "load_official_state_dict", "parcify"), "models"),
+        **dict.fromkeys(
+            ("create_detector", "create_model", "create_segmenter", "fuse", "load_official_state_dict", "parcify"),
+            "models",
+        ),
         "evaluate": "eval",
         "export": "export",
         "train": "train",
