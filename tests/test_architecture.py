@@ -29,7 +29,7 @@ ALLOWED = {
     "processing": {"numpy", "PIL"},
     "layers": TORCH,
     "models": TORCH,
-    "networks": TORCH | {"segmentation_models_pytorch"},
+    "networks": TORCH,
 }
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
 """Makes `import torch` fail as on a board that has none."""
@@ -96,8 +96,10 @@ print(json.dumps(errors))
 """
     errors = json.loads(run(sys.executable, "-c", code))
     needs_torch = {
-        **dict.fromkeys(("create_detector", "create_model", "create_segmenter"), "models"),
-        **dict.fromkeys(("fuse", "load_official_state_dict", "parcify"), "models"),
+        **dict.fromkeys(
+            ("create_detector", "create_model", "create_segmenter", "fuse", "load_official_state_dict", "parcify"),
+            "models",
+        ),
         "evaluate": "eval",
         "export": "export",
         "train": "train",

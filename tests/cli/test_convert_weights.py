@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from backbones import as_if_trained
 from golden_fixtures import official_model, official_state_dict
 from parckit.cli.convert_weights import Origin, convert
+from parckit.contract import InputError
 from parckit.networks import open_checkpoint
 from pictures import coloured, write_pictures
 from training_state import assert_same
@@ -73,6 +74,28 @@ def test_other_families_are_converted_too(name, channel_order, tmp_path):
     expected = official_model(name).state_dict()
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, expected[key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("head", "classes", "size"), [("ssd", 80, (320, 320)), ("deeplabv3", 21, (512, 512))], ids=["ssd", "deeplabv3"]
+)
+def test_official_detectors_and_segmenters_are_converted(head, classes, size, tmp_path, parckit):
+    source, out = tmp_path / "official.pt", tmp_path / "converted.safetensors"
+    weights = dict(official_state_dict(f"{head}_parcnet_s"))
+    torch.save({"ema": weights}, source)
+    line = parckit("convert-weights", source, out, "--model=parcnet_s", f"--head={head}")
+    assert f"{head}_parcnet_s from ema, {classes} classes, input {size[0]}x{size[1]} bgr / 255, mean 0" in line
+    network, spec = open_checkpoint(out)
+    assert (spec.head, len(spec.labels), spec.preprocessing.size) == (head, classes, size)
+    assert (spec.preprocessing.fit, spec.preprocessing.channel_order) == ("stretch", "bgr")
+    assert torch.equal(network.backbone.model.stem.conv.weight, weights["encoder.conv_1.block.conv.weight"])
+
+
+def test_a_head_without_official_weights_is_refused(official, tmp_path):
+    with pytest.raises(InputError, match="--head tinydet: official weights exist for ssd, deeplabv3"):
+        convert(official, tmp_path / "out.safetensors", Origin(model="parcnet_xs", head="tinydet"))
+    with pytest.raises(InputError, match=f"{official}: official state dict does not fit"):
+        convert(official, tmp_path / "out.safetensors", Origin(model="parcnet_xs", head="deeplabv3"))
 
 
 @pytest.fixture

@@ -158,9 +158,10 @@ def test_they_leave_as_onnx_with_the_same_numbers(head, backbone, tmp_path):
     constants = {tensor.name for tensor in graph.initializer}
     nodes = Counter(node.op_type for node in graph.node)
     assert not nodes.keys() & {"Shape", "Gather", "Slice", "Unsqueeze", "Cast", "Loop", "If"}
-    # LR-ASPP upsamples once. UPerNet brings 4 pooled maps to one size, 3 to the next finer one, and 3 to the finest.
+    # DeepLabv3 spreads a mean over the map, and LR-ASPP upsamples once. UPerNet brings 4 pooled maps to one size, 3 to
+    # the next finer one, and 3 to the finest.
     resizings = [node for node in graph.node if node.op_type == "Resize"]
-    assert len(resizings) == {"deeplabv3": 0, "lraspp": 1, "upernet": 10}[head]
+    assert len(resizings) == {"deeplabv3": 1, "lraspp": 1, "upernet": 10}[head]
     assert {node.input[3] for node in resizings} <= constants
 
 

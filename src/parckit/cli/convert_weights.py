@@ -13,8 +13,15 @@ from torch import nn
 
 from parckit.cli.tables import tell
 from parckit.contract import InputError, NetworkSpec, Preprocessing, check_target, read_class_names, to_plain
-from parckit.models import build_backbone, load_any_state_dict, preprocessing_of
-from parckit.networks import damage_named, save_weights
+from parckit.models import build_backbone, load_any_state_dict, preprocessing_of, weights_in
+from parckit.networks import (
+    OFFICIAL_HEADS,
+    backbone_of,
+    build_network,
+    damage_named,
+    load_official_network,
+    save_weights,
+)
 from parckit.options import ClassCount, parse_size, verb_parser
 
 _IMAGENET_CLASSES = 1000
@@ -27,7 +34,10 @@ class Origin:
     Attributes:
         model: name of the model in timm's registry.
         kwargs: further keywords of the model.
-        num_classes: number of classes; None: that of `labels`, or 1000.
+        head: name of the head, such as `ssd` and `deeplabv3`, if the weights are official ones of a detector or
+            segmenter over the model. None: a classifier.
+        num_classes: number of classes; None: that of `labels`, or of the published weights, which is 1000 for a
+            classifier.
         labels: text file with one class name per line, in the order of the outputs. None: ImageNet's synsets for 1000
             classes, else numbers.
         entry: name of the entry of the file that holds the weights; None: the usual names, raw weights before averages.
@@ -38,6 +48,7 @@ class Origin:
 
     model: str
     kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
+    head: str | None = None
     num_classes: int | None = None
     labels: Path | None = None
     entry: str | None = None
@@ -54,7 +65,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--model", type=str, required=True, help="the model of the checkpoint, by its name in timm")
     kwargs = "further keywords of the model, as in a recipe's model.kwargs"
     parser.add_argument("--kwargs", type=dict[str, object] | None, default=None, help=kwargs)
-    classes = f"number of classes; by default that of --labels, or {_IMAGENET_CLASSES}"
+    heads = f"head over the model, if it is a detector or a segmenter: {', '.join(OFFICIAL_HEADS)}"
+    parser.add_argument("--head", type=str | None, default=None, help=heads)
+    classes = (
+        f"number of classes; by default that of --labels or of the published weights: {_IMAGENET_CLASSES} of a model"
+    )
     parser.add_argument("--num_classes", type=ClassCount | None, default=None, help=classes)  # pyright: ignore[reportOperatorIssue]
     labels = "text file with one class name per line; by default ImageNet's synsets for 1000 classes, else numbers"
     parser.add_argument("--labels", type=Path | None, default=None, help=labels)
@@ -71,6 +86,7 @@ def main(argv: list[str]) -> None:
     origin = Origin(
         model=args.model,
         kwargs=args.kwargs or {},
+        head=args.head,
         num_classes=args.num_classes,
         labels=args.labels,
         entry=args.entry,
@@ -91,6 +107,8 @@ def convert(checkpoint: Path, out: Path, origin: Origin) -> tuple[str, NetworkSp
     Raises:
         InputError: if the file cannot be read safely, or does not fit the model.
     """
+    if origin.head is not None:
+        return _convert_network(checkpoint, out, origin, head=origin.head)
     names = _class_names(origin)
     network = build_backbone(origin.model, origin.kwargs, num_classes=len(names))
     content = _read(checkpoint)
@@ -104,6 +122,32 @@ def convert(checkpoint: Path, out: Path, origin: Origin) -> tuple[str, NetworkSp
         labels=names,
         preprocessing=_preprocessing(network, origin),
     )
+    save_weights(network, spec, out)
+    return entry, spec
+
+
+def _convert_network(checkpoint: Path, out: Path, origin: Origin, *, head: str) -> tuple[str, NetworkSpec]:
+    """Write the weights of an official detector or segmenter."""
+    if head not in OFFICIAL_HEADS:
+        raise InputError(f"--head {head}: official weights exist for {', '.join(OFFICIAL_HEADS)}")
+    official = OFFICIAL_HEADS[head]
+    spec = NetworkSpec(
+        task=official.task,
+        backbone=origin.model,
+        backbone_kwargs=to_plain(origin.kwargs),
+        head=head,
+        labels=_class_names(origin, usual=official.num_classes),
+        preprocessing=Preprocessing(size=origin.size or official.size),
+    )
+    network, content = build_network(spec), _read(checkpoint)
+    try:
+        entry, weights = weights_in(content, entry=origin.entry)
+        load_official_network(network, spec, weights)
+    except InputError as error:
+        raise InputError(f"{checkpoint}: {error}") from error
+    expected = _preprocessing(backbone_of(network, spec), origin)
+    expected = replace(expected, size=spec.preprocessing.size, fit="stretch", crop_pct=1.0)
+    spec = replace(spec, preprocessing=expected)
     save_weights(network, spec, out)
     return entry, spec
 
@@ -126,9 +170,9 @@ def _preprocessing(network: nn.Module, origin: Origin) -> Preprocessing:
     return replace(configured, **stated)
 
 
-def _class_names(origin: Origin) -> tuple[str, ...]:
+def _class_names(origin: Origin, *, usual: int = _IMAGENET_CLASSES) -> tuple[str, ...]:
     if origin.labels is None:
-        return _default_names(origin.num_classes or _IMAGENET_CLASSES)
+        return _default_names(origin.num_classes or usual)
     try:
         names = read_class_names(origin.labels)
     except InputError as error:
@@ -151,4 +195,5 @@ def _describe(out: Path, spec: NetworkSpec, *, entry: str) -> str:
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (expected.mean, expected.std))
     taken = f" from {entry}" if entry else ""
     images = f"input {height}x{width} {expected.channel_order} / 255, mean {mean}, std {std}"
-    return f"{out}: {spec.backbone}{taken}, {len(spec.labels)} classes, {images}"
+    name = spec.backbone if spec.task == "classify" else f"{spec.head}_{spec.backbone}"
+    return f"{out}: {name}{taken}, {len(spec.labels)} classes, {images}"

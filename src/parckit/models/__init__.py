@@ -14,10 +14,12 @@ from parckit.models.edgevit import EdgeViT
 from parckit.models.folding import fuse
 from parckit.models.official import (
     check_official_keys,
+    expect_official_input,
     load_any_state_dict,
     load_official_state_dict,
     rename_official_key,
     unwrap_state_dict,
+    weights_in,
 )
 from parckit.models.parcifying import Parcified, ParCReport, Replacement, parcify
 from parckit.models.parcnet import ParCNet
@@ -38,6 +40,7 @@ __all__ = [
     "compare_keys",
     "create_model",
     "describe_faults",
+    "expect_official_input",
     "fuse",
     "load_any_state_dict",
     "load_official_state_dict",
@@ -47,4 +50,5 @@ __all__ = [
     "stages_of",
     "try_images",
     "unwrap_state_dict",
+    "weights_in",
 ]

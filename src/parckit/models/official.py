@@ -72,11 +72,7 @@ def load_any_state_dict(model: nn.Module, state_dict: Mapping[str, object], *, e
     Raises:
         InputError: if there is no such entry, or the keys do not fit.
     """
-    if entry is not None and not isinstance(state_dict.get(entry), Mapping):
-        held = ", ".join(str(key) for key, value in state_dict.items() if isinstance(value, Mapping))
-        raise InputError(f"entry={entry}: the file has no such group of weights; it has {held or 'none'}")
-    name = entry or next((key for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), "")
-    weights = unwrap_state_dict(cast("Mapping[str, object]", state_dict[name]) if name else state_dict)
+    name, weights = weights_in(state_dict, entry=entry)
     expected = model.state_dict()
     faults = compare_keys(expected, weights)
     config = cast("dict[str, object]", getattr(model, "pretrained_cfg", {}))
@@ -88,6 +84,23 @@ def load_any_state_dict(model: nn.Module, state_dict: Mapping[str, object], *, e
     else:
         raise InputError(f"weights do not fit {architecture} ({describe_faults(faults, shown=2)})")
     return name
+
+
+def weights_in(state_dict: Mapping[str, object], *, entry: str | None = None) -> tuple[str, dict[str, Tensor]]:
+    """Return the name of the entry of a file that holds its weights, empty if there is none, and the weights.
+
+    Args:
+        state_dict: the content of the file.
+        entry: see `load_any_state_dict`.
+
+    Raises:
+        InputError: if there is no such entry, or it holds something other than named tensors.
+    """
+    if entry is not None and not isinstance(state_dict.get(entry), Mapping):
+        held = ", ".join(str(key) for key, value in state_dict.items() if isinstance(value, Mapping))
+        raise InputError(f"entry={entry}: the file has no such group of weights; it has {held or 'none'}")
+    name = entry or next((key for key in _WRAPPERS if isinstance(state_dict.get(key), Mapping)), "")
+    return name, unwrap_state_dict(cast("Mapping[str, object]", state_dict[name]) if name else state_dict)
 
 
 def rename_official_key(key: str, *, model: str) -> str | None:
@@ -140,7 +153,13 @@ def load_official_state_dict(model: nn.Module, state_dict: Mapping[str, object])
             origin[name] = key
     check_official_keys(expected, ours, origin)
     model.load_state_dict(ours)
-    config.update(_OF_MODEL[architecture].expected_input)
+    expect_official_input(model)
+
+
+def expect_official_input(model: nn.Module) -> None:
+    """Write the input that official weights expect into `model.pretrained_cfg`."""
+    config = cast("dict[str, object]", model.pretrained_cfg)
+    config.update(_OF_MODEL[str(config["architecture"])].expected_input)
 
 
 def unwrap_state_dict(state_dict: Mapping[str, object]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from parckit.networks.checkpoints import (
     save_weights,
 )
 from parckit.networks.create import create_detector, create_segmenter
-from parckit.networks.official import load_official_network
+from parckit.networks.official import OFFICIAL_HEADS, load_official_network
 from parckit.networks.rcnn import RCNN
 from parckit.networks.segmenter import Segmenter
 from parckit.networks.transfer import copy_weights
@@ -19,6 +19,7 @@ from parckit.networks.transfer import copy_weights
 __all__ = [
     "HEADS",
     "NETWORK_PREFIX",
+    "OFFICIAL_HEADS",
     "RCNN",
     "Head",
     "Segmenter",

@@ -57,7 +57,7 @@ def _segmenter(build: _Build) -> Head:
     return Head(
         build=build,
         outputs=segmenter.outputs_of,
-        decoder=lambda _: segmenter.SEGMENT,
+        decoder=segmenter.decoder_of,
         backbone=BACKBONE,
         label_weights=segmenter.label_weights,
     )

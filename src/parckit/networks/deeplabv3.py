@@ -6,9 +6,10 @@ ParC-Net's results are in its paper (arXiv:2203.03952, section 4.3).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast, final
+from typing import final
 
 import torch
+import torch.nn.functional as F
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
@@ -157,5 +158,5 @@ class PooledBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the layers."""
-        pooled = cast("Tensor", self.conv(x.mean((2, 3), keepdim=True)))
-        return pooled.expand(-1, -1, *x.shape[2:])
+        pooled = self.conv(x.mean((2, 3), keepdim=True))
+        return F.interpolate(pooled, size=x.shape[2:], mode="bilinear", align_corners=False)

@@ -11,8 +11,6 @@ from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec
 from parckit.layers import TrainingOnly
 from parckit.networks.features import Backbone, DenseNetwork
 
-SEGMENT = DecoderSpec(name="segment")
-
 AUXILIARY = "auxiliary."
 """Prefix of the weights of the auxiliary head."""
 
@@ -23,6 +21,12 @@ _CLASSIFIER_STD = 0.01
 def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
     """Return the only output of a spec's network: the logits of every class at every position of a coarse map."""
     return (OutputSpec(name="logits", dtype="float32", layout="NCHW", shape=(None, len(spec.labels), None, None)),)
+
+
+def decoder_of(spec: NetworkSpec) -> DecoderSpec:
+    """Return how the output of a spec's network becomes the class of every pixel."""
+    del spec
+    return DecoderSpec(name="segment")
 
 
 def label_weights(network: nn.Module) -> tuple[str, ...]:
