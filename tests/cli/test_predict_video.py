@@ -133,7 +133,7 @@ def test_without_the_extra_pictures_are_still_answered(tiny, clip, monkeypatch, 
     ("options", "told"),
     [
         (["--every=0"], "--every 0: must be a whole number of frames"),
-        (["--tiles"], "only detectors"),
+        (["--tiles"], "are for detectors and networks that segment"),
         (["--tiles=big"], "--tiles big: must be HEIGHTxWIDTH"),
         (["--tiles", "64,48"], "--tiles 64,48: must be HEIGHTxWIDTH"),
         (["--tile-overlap=0.5"], "--tile_overlap 0.5: is for --tiles"),

@@ -12,7 +12,6 @@ from parckit.contract import InputError
 from parckit.data import Batch
 from parckit.measure.classification import ClassificationMetric
 from parckit.measure.evaluation import EvaluationData, Score, evaluate, score
-from parckit.measure.evaluators import evaluator_of
 from parckit.processing import CLASSIFY, ClassPrediction, list_images, load_image, make_decoder, preprocess
 from pictures import write_noise
 
@@ -64,11 +63,6 @@ def test_many_broken_images_end_an_evaluation(max_broken, is_refused):
 def test_a_share_lies_between_0_and_1(max_broken):
     with pytest.raises(InputError, match=f"max_broken={max_broken}"):
         EvaluationData(source="photos", max_broken=max_broken)
-
-
-def test_a_task_without_a_metric_is_refused():
-    with pytest.raises(InputError, match="task='segment': this version evaluates classify"):
-        evaluator_of("segment")
 
 
 @pytest.fixture

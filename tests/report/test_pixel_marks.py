@@ -45,6 +45,17 @@ def test_wrong_pixels_stand_out():
     np.testing.assert_allclose(upper[8:], 177.5, atol=1)
 
 
+def test_only_wrong_background_has_a_colour():
+    classes = np.zeros((1, 10), np.uint8)
+    wrong = classes.copy()
+    wrong[0, 0] = 1
+    answer = MaskPrediction(mask=classes, names=("background", "cat"))
+    target = PixelClasses(torch.from_numpy(wrong), torch.from_numpy(wrong))
+    drawn = result_view("segment").mark(np.full((1, 10, 3), 100, np.uint8), answer, target, SAME)
+    assert drawn[0, 0].tolist() == list(class_colours()[0])
+    assert (drawn[0, 1:] == 100).all()
+
+
 def test_pictures_are_marked_where_the_network_saw_them():
     # The input shows the picture in its middle, twice as large, with padding above and below.
     geometry = Geometry(picture_size=(2, 4), input_size=(8, 8), scale=(2.0, 2.0), offset=(-2.0, 0.0))

@@ -45,13 +45,13 @@ def slide(session: PixelSession, pixels: torch.Tensor, *, stride: tuple[int, int
 
 @torch.inference_mode()
 def plain_answer(
-    session: PixelSession, image: Image.Image, *, stride, scales=(1.0,), flip=False, short_side=None
+    session: PixelSession, image: Image.Image, *, stride, scales=(1.0,), flip=False, shorter_side=None
 ) -> torch.Tensor:
     """Return the mean probabilities, (classes, H, W)."""
     mean, std = (
         torch.tensor(one)[:, None, None] for one in (session.spec.preprocessing.mean, session.spec.preprocessing.std)
     )
-    base = 1 if short_side is None else short_side / min(image.size)
+    base = 1 if shorter_side is None else shorter_side / min(image.size)
     shares = []
     for scale in scales:
         width, height = (round(side * base * scale) for side in image.size)
@@ -72,8 +72,8 @@ def plain_answer(
         ((150, 201), 1 / 3, (42, 64), {}),
         ((150, 201), 0.0, (64, 96), {"flip": True}),
         ((130, 170), 1 / 3, (42, 64), {"scales": (0.75, 1.0, 1.6), "flip": True}),
-        ((40, 60), 0.5, (32, 48), {"short_side": 97}),
-        ((300, 400), 0.5, (32, 48), {"short_side": 80, "scales": (1.0, 1.25)}),
+        ((40, 60), 0.5, (32, 48), {"shorter_side": 97}),
+        ((300, 400), 0.5, (32, 48), {"shorter_side": 80, "scales": (1.0, 1.25)}),
     ],
 )
 def test_windows_scales_and_mirror_images_are_those_of_plain_torch(size, overlap, stride, settings):
@@ -133,5 +133,5 @@ def test_what_cannot_be_averaged_is_refused():
         Predictor(session, tiles=TileSettings())
     with pytest.raises(InputError, match=r"scales=\[0\]: must be factors above 0, up to 8"):
         WindowSettings(scales=(0,))
-    with pytest.raises(InputError, match="short_side=0: must be a whole number of pixels"):
-        WindowSettings(short_side=0)
+    with pytest.raises(InputError, match="shorter_side=0: must be a whole number of pixels"):
+        WindowSettings(shorter_side=0)

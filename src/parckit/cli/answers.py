@@ -141,14 +141,16 @@ def _print_csv(outcomes: Iterable[Outcome], *, has_videos: bool) -> None:
         place = {"frame": None, "seconds": None, **outcome.place} if has_videos else {}
         entries = cast("list[dict[str, object]]", answer.to_plain())
         lines = [{"picture": str(outcome.path), **place, **_flat(entry)} for entry in entries]
-        # Only detectors may find nothing. The file has a header all the same.
-        names = [*lines[0]] if lines else ["picture", *place, *_box_columns(cast("BoxPrediction", answer))]
+        # A picture may have no objects. The file has a header all the same.
+        names = [*lines[0]] if lines else ["picture", *place, *_columns(answer)]
         _write_rows([*([names] if is_first else []), *([*map(_cell, line.values())] for line in lines)])
         is_first = False
 
 
-def _box_columns(answer: BoxPrediction) -> list[str]:
-    return ["class", "score", *_SIDES, *([] if answer.masks is None else ["mask"])]
+def _columns(answer: Prediction) -> list[str]:
+    if isinstance(answer, BoxPrediction):
+        return ["class", "score", *_SIDES, *([] if answer.masks is None else ["mask"])]
+    return ["class", "pixels", "share"]
 
 
 def _flat(entry: Mapping[str, object]) -> dict[str, object]:

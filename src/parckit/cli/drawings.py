@@ -1,6 +1,5 @@
 """Pictures and videos with their answers drawn, in a folder."""
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
@@ -9,6 +8,7 @@ from types import TracebackType
 
 from PIL import Image
 
+from parckit.cli.file_names import FileNames
 from parckit.contract import replacing
 from parckit.processing import VideoWriter, describe_video
 
@@ -22,9 +22,8 @@ class Drawings:
     """
 
     def __init__(self, folder: Path | None, *, every: int) -> None:
-        self._folder = folder
+        self._names = None if folder is None else FileNames(folder)
         self._every = every
-        self._times_drawn = Counter[str]()
         self._video: tuple[VideoWriter, ExitStack] | None = None
 
     def __enter__(self) -> "Drawings":
@@ -53,16 +52,16 @@ class Drawings:
             seconds: time of a frame; None for pictures.
             is_first: whether it is the first frame of a video.
         """
-        if self._folder is None:
+        if self._names is None:
             return
         if seconds is None or is_first:
             self.finish_video()
         if seconds is None:
-            with replacing(self._name(self._folder, path, ending="png")) as temporary:
+            with replacing(self._names.path(path.name, ".answer.png")) as temporary:
                 draw(picture).save(temporary, format="PNG")
             return
         if self._video is None:
-            self._video = self._begin_video(self._name(self._folder, path, ending="mp4"), path)
+            self._video = self._begin_video(self._names.path(path.name, ".answer.mp4"), path)
         self._video[0].write(draw(picture), seconds=seconds)
 
     def finish_video(self) -> None:
@@ -78,9 +77,3 @@ class Drawings:
             temporary = stack.enter_context(replacing(target))
             writer = stack.enter_context(VideoWriter(temporary, rate=rate))
             return writer, stack.pop_all()
-
-    def _name(self, folder: Path, path: Path, *, ending: str) -> Path:
-        # Files of different folders may have the same name.
-        self._times_drawn[path.name] += 1
-        times = self._times_drawn[path.name]
-        return folder / (f"{path.name}.answer.{ending}" if times == 1 else f"{path.name}.{times}.answer.{ending}")

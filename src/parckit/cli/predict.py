@@ -13,6 +13,7 @@ from parckit.cli.answers import Format, Outcome, show_answers
 from parckit.cli.choice import add_choice, choice
 from parckit.cli.coco_answers import CocoNumbers
 from parckit.cli.drawings import Drawings
+from parckit.cli.mask_files import MaskFiles
 from parckit.cli.pictures import HELP, find_pictures
 from parckit.cli.progress import track
 from parckit.contract import InputError, check_folder
@@ -43,6 +44,8 @@ def main(argv: list[str]) -> None:
     form = "json" if args.json else args.format or "table"
     if args.draw is not None:
         check_folder(args.draw, option="--draw")
+    if args.masks is not None:
+        check_folder(args.masks, option="--masks")
     if args.every < 1:
         raise InputError(f"--every {args.every}: must be a whole number of frames, at least 1")
     tiles = _tiles(args.tiles, overlap=args.tile_overlap)
@@ -52,13 +55,15 @@ def main(argv: list[str]) -> None:
     # Answer every picture that can be read, and name the others.
     overrides: dict[str, float] = {name: args[name] for name in ("top", "threshold") if args[name] is not None}
     predictor = Predictor(open_session(args.model, **choice(args)), overrides=overrides, tiles=tiles)
-    numbers = CocoNumbers.of(predictor.session.spec, args.annotations, files=files) if form == "coco" else None
+    spec = predictor.session.spec
+    masks = MaskFiles(args.masks, labels=spec.labels, task=spec.task)
+    numbers = CocoNumbers.of(spec, args.annotations, files=files) if form == "coco" else None
     if args.annotations is not None and numbers is None:
         raise InputError(f"--annotations {args.annotations}: is for --format coco")
     has_videos = any(map(is_video, files))
     # A bar would be drawn between the lines that are printed meanwhile.
     bar = not sys.stdout.isatty() or (form == "table" and not has_videos)
-    work = _Work(predictor, files, every=args.every, drawings=args.draw, bar=bar)
+    work = _Work(predictor, files, every=args.every, drawings=args.draw, masks=masks, bar=bar)
     title = f"{args.model} ({predictor.session.artefact} on {predictor.session.engine})"
     show_answers(work, form=form, title=title, has_videos=has_videos, numbers=numbers)
     lacking = {} if numbers is None else numbers.lacking
@@ -79,6 +84,8 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
     draw = "folder for pictures and videos with their answers, such as boxes"
     parser.add_argument("--draw", type=Path | None, default=None, help=draw)
+    masks = "folder for masks of networks that segment: STEM_mask.png has class numbers as pixels, 255 for no class"
+    parser.add_argument("--masks", type=Path | None, default=None, help=masks)
     form = "how answers are printed: csv has a line for each class or box; coco is what pycocotools' loadRes reads"
     parser.add_argument("--format", type=Format | None, default=None, help=form)
     parser.add_argument("--json", action="store_true", help="short for --format json")
@@ -135,13 +142,21 @@ class _Work:
     """
 
     def __init__(
-        self, predictor: Predictor, files: Sequence[Path], *, every: int, drawings: Path | None, bar: bool
+        self,
+        predictor: Predictor,
+        files: Sequence[Path],
+        *,
+        every: int,
+        drawings: Path | None,
+        masks: MaskFiles,
+        bar: bool,
     ) -> None:
         self.broken: dict[Path, str] = {}
         self._predictor = predictor
         self._files = files
         self._every = every
         self._drawings = drawings
+        self._masks = masks
         self._bar = bar
         # The predictor takes several pictures before it gives their answers.
         self._waiting = deque[_Shot]()
@@ -153,6 +168,7 @@ class _Work:
                 path, picture, frame, seconds = self._waiting.popleft()
                 assert isinstance(picture, Image.Image)  # noqa: S101 - the broken ones have been given
                 drawings.add(answer.draw, path, picture, seconds=seconds, is_first=frame == 0)
+                self._masks.add(answer, path, frame=frame)
                 yield Outcome(path, answer, picture.size, frame, seconds)
             yield from self._broken_ones(drawings)
 

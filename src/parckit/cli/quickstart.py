@@ -26,7 +26,7 @@ from parckit.report.results import result_view
 from parckit.report.story import Story
 from parckit.tasks import train
 
-QuickstartTask = Literal["classify", "detect"]
+QuickstartTask = Literal["classify", "detect", "segment"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +80,22 @@ TOURS: Mapping[Task, Tour] = {
         data=(
             "Scenes of 160x160 pixels: scikit-learn's handwritten digits (UCI), scaled and painted on textured "
             "canvases, up to eight in a scene. The digits of the test scenes do not occur in training."
+        ),
+        limits="It knows ten digits, 12 to 96 pixels high. Robustness and calibration were not measured.",
+    ),
+    "segment": Tour(
+        recipe="segment/digit_scenes_lraspp",
+        source="digit_scenes",
+        title="the pixels of handwritten digits",
+        tested="test scenes",
+        intended_use=(
+            "It shows that training, export and evaluation of a network that segments work on this machine. The scenes "
+            "are painted. The network is not meant to find digits in photographs."
+        ),
+        data=(
+            "Scenes of 160x160 pixels: scikit-learn's handwritten digits (UCI), scaled and painted on textured "
+            "canvases, up to eight in a scene. Every pixel belongs to a digit or to the background. The digits of the "
+            "test scenes do not occur in training."
         ),
         limits="It knows ten digits, 12 to 96 pixels high. Robustness and calibration were not measured.",
     ),

@@ -12,6 +12,7 @@ from parckit.contract import InputError, InputSpec, NetworkSpec, Preprocessing, 
 from parckit.data import (
     Collate,
     OnBoxFault,
+    OnMaskFault,
     OpenTable,
     Target,
     Transform,
@@ -110,23 +111,29 @@ EVALUATORS: Mapping[Task, Evaluator] = {
 }
 
 
-def evaluator_of(task: Task, *, head: str | None = None, on_box_fault: OnBoxFault = "drop") -> Evaluator:
+def evaluator_of(
+    task: Task, *, head: str | None = None, on_box_fault: OnBoxFault = "drop", on_mask_fault: OnMaskFault = "drop"
+) -> Evaluator:
     """Return the evaluator of a task.
 
     Args:
         task: the task.
         head: the networks' head. If it gives masks, the source is opened with masks where every object has one.
         on_box_fault: what happens to faulty boxes of the source.
+        on_mask_fault: what happens to faulty masks of the source, in segmentation.
 
     Raises:
-        InputError: if this version cannot evaluate the task, or faulty boxes are asked about where there are none.
+        InputError: if faulty boxes or masks are asked about where there are none.
     """
-    if task not in EVALUATORS:
-        raise InputError(f"task={task!r}: this version evaluates {', '.join(EVALUATORS)}")
+    if task != "detect" and on_box_fault != "drop":
+        raise InputError(f"on_box_fault={on_box_fault}: only boxes have such faults; the task {task} has none")
+    if task != "segment" and on_mask_fault != "drop":
+        raise InputError(f"on_mask_fault={on_mask_fault}: is for the task segment, not {task}")
+    evaluator = EVALUATORS[task]
+    if task == "segment":
+        return replace(evaluator, open_table=partial(open_mask_table, on_mask_fault=on_mask_fault))
     if task != "detect":
-        if on_box_fault != "drop":
-            raise InputError(f"on_box_fault={on_box_fault}: only boxes have such faults; the task {task} has none")
-        return EVALUATORS[task]
+        return evaluator
     known = HEADS.get((task, head or ""))
     masks = None if known is not None and known.has_masks else False
-    return replace(EVALUATORS[task], open_table=partial(open_box_table, masks=masks, on_box_fault=on_box_fault))
+    return replace(evaluator, open_table=partial(open_box_table, masks=masks, on_box_fault=on_box_fault))

@@ -67,7 +67,7 @@ class MaskPrediction:
         """
         colours = np.array(class_colours(), np.float32)
         opacity = np.full(len(colours), _OPACITY, np.float32)
-        clear = [index for index, name in enumerate(self.names) if name.lower() == _CLEAR]
+        clear = self.clear_classes()
         opacity[[*clear, IGNORED]] = 0
         pixels = np.asarray(picture.convert("RGB"))
         # For every class and every value of a pixel, what comes out.
@@ -78,6 +78,10 @@ class MaskPrediction:
         canvas = Image.fromarray(covered)
         self._draw_legend(canvas, clear=clear)
         return canvas
+
+    def clear_classes(self) -> list[int]:
+        """Return the numbers of the classes that get no colour: those that are called background."""
+        return [index for index, name in enumerate(self.names) if name.lower() == _CLEAR]
 
     def to_image(self) -> Image.Image:
         """Return the mask as a palette picture: its pixels are class numbers, its colours those of drawings."""

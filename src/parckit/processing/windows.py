@@ -33,7 +33,7 @@ class WindowSettings:
 
     Attributes:
         tiles: size and overlap of the windows. A picture that is smaller is filled up at its right and lower border.
-        short_side: pictures are first resized so that their shorter side has this many pixels; None: they are not.
+        shorter_side: pictures are first resized so that their shorter side has this many pixels; None: they are not.
         scales: further factors, one after the other, by which the picture is resized.
         flip: every scale is also seen mirrored, left to right.
 
@@ -42,19 +42,19 @@ class WindowSettings:
     """
 
     tiles: TileSettings = _USUAL_TILES
-    short_side: int | None = None
+    shorter_side: int | None = None
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.short_side is not None:
-            check_count("short_side", self.short_side, of="pixels")
+        if self.shorter_side is not None:
+            check_count("shorter_side", self.shorter_side, of="pixels")
         if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
             raise InputError(f"scales={list(self.scales)}: must be factors above 0, up to {_LARGEST_SCALE:g}")
 
     def views(self, picture_size: tuple[int, int]) -> list[tuple[tuple[int, int], bool]]:
         """Return (height, width) of the picture in every view, pixels, and whether it is mirrored."""
-        base = 1.0 if self.short_side is None else self.short_side / min(picture_size)
+        base = 1.0 if self.shorter_side is None else self.shorter_side / min(picture_size)
         height, width = picture_size
         factors = [base * scale for scale in self.scales]
         sizes = [(max(1, round(height * factor)), max(1, round(width * factor))) for factor in factors]

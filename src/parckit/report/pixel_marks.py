@@ -60,8 +60,8 @@ def mark_pixels(
 ) -> npt.NDArray[np.uint8]:
     """Draw the classes of the answer and of the truth on a network's input, beside or below each other.
 
-    The colours of right pixels are translucent. Those of wrong pixels cover the picture. Pixels whose true class nobody
-    knows are white in both.
+    The colours of right pixels are translucent; the background has none there. Those of wrong pixels cover the picture.
+    Pixels whose true class nobody knows are whitish in both.
 
     Args:
         pixels: the input as RGB pixels.
@@ -76,7 +76,7 @@ def mark_pixels(
         geometry.mask_to_input(classes, outside=IGNORED) for classes in (true_classes(target), answer.mask)
     )
     answered = np.where(truth == IGNORED, IGNORED, answered)
-    opacity = np.where(truth == answered, _OPACITY, 1)[..., None]
+    opacity = np.where(truth == answered, np.where(np.isin(truth, answer.clear_classes()), 0, _OPACITY), 1)[..., None]
     colours = np.array(class_colours())
     drawings = [
         (pixels * (1 - opacity) + colours[classes] * opacity).round().astype(np.uint8) for classes in (answered, truth)

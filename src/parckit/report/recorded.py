@@ -135,7 +135,9 @@ def _options(data: Mapping[str, object]) -> tuple[str, ...]:
     """
     usual = asdict(EvaluationData(source=""))
     options: list[str] = []
-    for name in ("split", "classes", "class_names", "on_error", "max_broken", "on_box_fault"):
+    for name in usual:
+        if name in ("source", "batch_size", "workers"):
+            continue
         value = data.get(name, usual[name])
         if value != usual[name]:
             options += [f"--data.{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)]
