@@ -16,6 +16,9 @@ from parckit.contract import VERSION
 _PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
 """Packages whose version can change a result."""
 
+_SOURCES = (":/", ":(exclude,top)benchmarks/records")
+"""What git compares: everything but records. A script that writes several would find the first one changed."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
@@ -31,7 +34,7 @@ class Environment:
         python: version of the interpreter.
         versions: package -> version, for installed packages.
         commit: git commit of the source tree; None for an installed package.
-        dirty: whether tracked files differ from the commit; None if there is no commit.
+        dirty: whether tracked files other than records differ from the commit; None if there is no commit.
         date: UTC, ISO 8601, to the second.
     """
 
@@ -61,7 +64,7 @@ def describe() -> Environment:
         python=platform.python_version(),
         versions=versions(),
         commit=commit,
-        dirty=bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
+        dirty=bool(_git("status", "--porcelain", "--untracked-files=no", "--", *_SOURCES)) if commit else None,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
