@@ -16,8 +16,8 @@ IGNORED = 255
 """In place of a class: a pixel that nobody knows the class of, or that the network did not see."""
 _CLEAR = "background"
 """Pixels of a class of this name get no colour in drawings."""
-_OPACITY = 0.5
-"""How much a colour covers of the picture."""
+_OPACITY = 128
+"""How much a colour covers of the picture, from 0 to 255."""
 _LEGEND_WIDTH = 0.4
 """Most of the picture's width that the legend takes."""
 _SMALLEST = 64
@@ -65,17 +65,10 @@ class MaskPrediction:
 
         A class that is called background gets no colour.
         """
-        colours = np.array(class_colours(), np.float32)
-        opacity = np.full(len(colours), _OPACITY, np.float32)
         clear = self.clear_classes()
-        opacity[[*clear, IGNORED]] = 0
-        pixels = np.asarray(picture.convert("RGB"))
-        # For every class and every value of a pixel, what comes out.
-        values = np.arange(256, dtype=np.float32)[None, :, None]
-        mixed = values * (1 - opacity[:, None, None]) + colours[:, None, :] * opacity[:, None, None]
-        table = mixed.round().astype(np.uint8)
-        covered = np.stack([table[self.mask, pixels[..., channel], channel] for channel in range(3)], axis=-1)
-        canvas = Image.fromarray(covered)
+        opacity = [0 if number in (*clear, IGNORED) else _OPACITY for number in range(IGNORED + 1)]
+        covers = Image.fromarray(self.mask).point(opacity)
+        canvas = Image.composite(self.to_image().convert("RGB"), picture.convert("RGB"), covers)
         self._draw_legend(canvas, clear=clear)
         return canvas
 
