@@ -5,7 +5,7 @@
 The data are ../shared/data/bccd.zip: 205 pictures of blood cells for training, 87 that choose the best epoch, 72 for
 the test. `tinydet` and `ssd` are trained by `parckit train` from parckit's CIFAR-10 weights. torchvision's
 `ssdlite320_mobilenet_v3_large` is trained from fresh weights by the loop below, with the same pictures, changes of
-pictures and averaging of weights, and for as many seconds of the processor as `tinydet`.
+pictures and averaging of weights, and for as many seconds of one core as `tinydet`.
 A training that is finished in DIR is not repeated; one that was cut off goes on. pycocotools scores the boxes of
 `tinydet` too. `--ship` puts the weights of `tinydet` into the package, with matrices and kernels in half precision.
 """
@@ -16,11 +16,7 @@ import csv
 import hashlib
 import json
 import math
-import resource
-import shlex
 import shutil
-import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -51,6 +47,7 @@ from parckit.runtimes import open_session
 from parckit.tasks.allocator import keep_freed_memory
 from parckit.tasks.datamodule import DataSettings, TrainingData
 from parckit.tasks.detect import Detect
+from trainings import train
 
 RECIPE = "detect/finetune_small_tinydet"
 DATA = Path("../shared/data/bccd.zip")
@@ -89,12 +86,11 @@ def main() -> None:
         with zipfile.ZipFile(DATA) as archive:
             archive.extractall(source)
     values: dict[str, Any] = {"recipe": RECIPE}
-    for name in OPTIONS:
-        if not (out / f"{name}.json").is_file():
-            train(name, source, out)
-        values[name] = json.loads((out / f"{name}.json").read_text(encoding="utf-8")) | test(name, source, out)
+    for name, of_network in OPTIONS.items():
+        options = ["--data", str(source), *of_network, *COMMON]
+        values[name] = train(RECIPE, out / name, options, seed=SEED) | test(name, source, out)
     if not (out / "ssdlite.json").is_file():
-        train_ssdlite(source, out, seconds=values["tinydet"]["train_cpu_seconds"])
+        train_ssdlite(source, out, seconds=values["tinydet"]["train_seconds"])
     values["ssdlite320_mobilenet_v3_large"] = json.loads((out / "ssdlite.json").read_text(encoding="utf-8"))
     half = out / f"{SHIPPED}.safetensors"
     save_half(out / "tinydet" / "best.ckpt", half)
@@ -106,25 +102,6 @@ def main() -> None:
     write_record(RECORD, "bccd", values, seed=SEED, threads=torch.get_num_threads())
     if arguments.ship:  # the record is written: its commit is the one that was measured
         shutil.copy(half, WEIGHTS)
-
-
-def train(name: str, source: Path, out: Path) -> None:
-    """Train with `parckit train`, and note the time that it took."""
-    options = [*OPTIONS[name], *COMMON, "--seed", str(SEED)]
-    command = ["train", "--config", RECIPE, "--data", str(source), "--out", str(out / name), *options]
-    resumed = (out / name / "last.ckpt").is_file()
-    begun, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    quiet = ["--trainer.enable_progress_bar", "false", *(["--resume", "auto"] if resumed else [])]
-    subprocess.run([sys.executable, "-m", "parckit.cli.main", *command, *quiet], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = {
-        "train_commit": describe().commit,
-        "train_command": shlex.join(["parckit", *command]).replace(str(out), "OUT"),
-        "train_seconds": round(time.time() - begun),
-        "train_cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime),
-        "resumed": resumed,
-    }
-    (out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def test(name: str, source: Path, out: Path) -> dict[str, Any]:

@@ -59,8 +59,10 @@ LEAST = 0.01
 TINYDETS: Mapping[str, Mapping[str, object]] = {
     "parcnet_xs": {"img_size": 64, "stem_stride": 2, "output_stride": 16},
     "mobilenetv2_050": {},
+    "parc_resnet10t": {"img_size": SIDE, "channels": [24, 48, 96, 192], "stem_width": 16},
 }
-"""Backbones of the small detector, and their keywords; the first one is that of `detect/finetune_small_tinydet`."""
+"""Backbones of the small detector, and their keywords: the first one is that of `detect/finetune_small_tinydet`, the
+last one that of `detect/digit_scenes_tinydet`."""
 
 
 def main() -> None:

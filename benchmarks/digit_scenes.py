@@ -7,18 +7,14 @@ A training that is finished in DIR is not repeated. The record holds every netwo
 
 import argparse
 import json
-import shlex
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from parckit.measure.cost import count
-from parckit.measure.environment import describe
 from parckit.measure.evaluation import EvaluationData, evaluate
 from parckit.measure.records import write_record
 from parckit.networks import open_checkpoint
+from trainings import train
 
 RECIPES = {"tinydet": "detect/digit_scenes_tinydet", "mask_rcnn": "detect/digit_scenes_mask_rcnn"}
 RECORD = Path(__file__).parent / "records" / "digit_scenes.json"
@@ -47,22 +43,12 @@ def main() -> None:
 
 def run(recipe: str, out: Path) -> dict[str, object]:
     """Train with a recipe as it is, and test the best epoch."""
-    command = ["train", "--config", recipe, "--out", str(out), "--seed", str(SEED)]
-    options = ["--overwrite", "--trainer.enable_progress_bar", "false"]
-    commit, begun = describe().commit, time.perf_counter()
-    subprocess.run([sys.executable, "-m", "parckit.cli.main", *command, *options], check=True)
-    seconds = round(time.perf_counter() - begun)
+    trained = train(recipe, out, seed=SEED)
     network, spec = open_checkpoint(out / "best.ckpt")
     cost = count(network, size=spec.preprocessing.size)
     scalars = evaluate(out / "best.ckpt", EvaluationData(source="digit_scenes", split="test")).score.scalars
-    return {
-        "train_command": shlex.join(["parckit", *command]).replace(str(out.parent), "OUT"),
-        "train_commit": commit,
-        "train_seconds": seconds,
-        "params": cost.params,
-        "madds": cost.madds,
-        "test": {name: round(value, 2) for name, value in scalars.items()},
-    }
+    test = {name: round(value, 2) for name, value in scalars.items()}
+    return {**trained, "params": cost.params, "madds": cost.madds, "test": test}
 
 
 if __name__ == "__main__":

@@ -1,54 +1,69 @@
-"""Compare a detector with ParC with its twin without ParC on `digit_scenes`, and record the results.
+"""Compare a network with ParC with its twin without ParC on `digit_scenes`, and record the results.
 
-    OMP_NUM_THREADS=1 python benchmarks/twins.py --out DIR [--epochs 4]
+    OMP_NUM_THREADS=1 python benchmarks/twins.py --task detect --out DIR [--epochs 4]
 
-`parckit train` trains both twins from the recipe `detect/digit_scenes_tinydet`, so scenes, schedule and head are the
-same. Only the backbone differs: `parc_resnet10t` or timm's `resnet10t`, both with the recipe's numbers of channels.
-Each is trained with 3 seeds, and its best epoch is tested on the test scenes of `digit_scenes`.
-A training that is finished in DIR with the same options is not repeated; one that was cut off starts again.
+`parckit train` trains both twins from the task's recipe for `digit_scenes`, so scenes, schedule and head are the same.
+Only the backbone differs: `parc_resnet10t` or timm's `resnet10t`, both with the recipe's numbers of channels. Each is
+trained with 3 seeds, and its best epoch is tested on the test scenes of `digit_scenes`.
+A training that is finished in DIR with the same options is not repeated; one that was cut off goes on.
 """
 
 import argparse
 import json
-import shlex
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from scipy.stats import ttest_ind
 
 from parckit.measure.cost import count
-from parckit.measure.environment import describe
 from parckit.measure.evaluation import EvaluationData, evaluate
 from parckit.measure.records import write_record
 from parckit.networks import open_checkpoint
 from parckit.tasks.recipe import find_recipe, read_recipe
+from trainings import train
 
-RECIPE = "detect/digit_scenes_tinydet"
+
+class Comparison(NamedTuple):
+    """How the twins of a task are compared.
+
+    Attributes:
+        recipe: trains both.
+        results: the scalars that are compared.
+        record: name of the record.
+    """
+
+    recipe: str
+    results: tuple[str, ...]
+    record: str
+
+
+COMPARISONS = {
+    "detect": Comparison("detect/digit_scenes_tinydet", ("map", "map_50"), "detection_twins"),
+    "segment": Comparison("segment/digit_scenes_lraspp", ("miou", "boundary_iou"), "segmentation_twins"),
+}
 PARC, PLAIN = "parc_resnet10t", "resnet10t"
 SEEDS = (0, 1, 2)
 TEST = EvaluationData(source="digit_scenes", split="test")
 THREADS = 1
-"""The recipe trains with as many threads."""
+"""The recipes train with as many threads."""
 
-RESULTS = ("map", "map_50")
 CONFIDENCE = 0.95
-RECORD = Path(__file__).parent / "records" / "detection_twins.json"
+RECORDS = Path(__file__).parent / "records"
 
 
 def main() -> None:
     """Run what is still to do, and record it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=[*COMPARISONS], default="detect", help="what the networks are for")
     parser.add_argument("--out", type=Path, required=True, help="folder of the trainings")
     parser.add_argument("--epochs", type=int, help="epochs of every training; by default the recipe's number")
     parser.add_argument("--data", help="scenes to train on, such as digit_scenes:40; by default the recipe's")
-    parser.add_argument("--record", type=Path, default=RECORD, help="file of the results")
+    parser.add_argument("--record", type=Path, help="file of the results")
     arguments = parser.parse_args()
-    shared = ["--trainer.enable_progress_bar", "false"]
+    compared = COMPARISONS[arguments.task]
+    shared: list[str] = []
     if arguments.epochs is not None:
         shared += ["--epochs", str(arguments.epochs)]
     if arguments.data is not None:
@@ -57,60 +72,44 @@ def main() -> None:
     # The twins take turns, so that a machine that becomes slower meets both.
     for seed in SEEDS:
         for name, done in runs.items():
-            done.append(run(name, [*twin_options(name), *shared], seed=seed, out=arguments.out / f"{name}_seed{seed}"))
+            options = [*twin_options(name, compared), *shared]
+            done.append(run(name, options, compared, seed=seed, out=arguments.out / f"{name}_seed{seed}"))
     values = {
-        "recipe": RECIPE,
+        "recipe": compared.recipe,
         "test": TEST.source,
-        "twins": {name: summary(done) for name, done in runs.items()},
-        "difference": {name: difference(runs[PARC], runs[PLAIN], name) for name in RESULTS},
+        "twins": {name: summary(done, compared.results) for name, done in runs.items()},
+        "difference": {name: difference(runs[PARC], runs[PLAIN], name) for name in compared.results},
     }
-    write_record(arguments.record, "detection_twins", values, seed=None, threads=THREADS)
+    record = arguments.record or RECORDS / f"{compared.record}.json"
+    write_record(record, compared.record, values, seed=None, threads=THREADS)
     print(json.dumps(values, indent=2))
 
 
-def twin_options(name: str) -> list[str]:
+def twin_options(name: str, compared: Comparison) -> list[str]:
     """Return the options that choose a twin. The plain one has no kernels that depend on the size of the image."""
     if name == PARC:
         return []
-    model = cast("dict[str, dict[str, object]]", read_recipe(find_recipe(RECIPE))["model"])
+    model = cast("dict[str, dict[str, object]]", read_recipe(find_recipe(compared.recipe))["model"])
     kwargs = {key: value for key, value in model["kwargs"].items() if key != "img_size"}
     return ["--model.name", name, "--model.kwargs", json.dumps(kwargs)]
 
 
-def run(name: str, options: Sequence[str], *, seed: int, out: Path) -> dict[str, Any]:
-    """Train and test a twin, unless that was done before with the same options; return the results."""
-    command = ["train", "--config", RECIPE, "--out", str(out), "--seed", str(seed), *options]
-    written = shlex.join(["parckit", *command]).replace(str(out.parent), "OUT")
-    path = out / "twin.json"
-    if path.is_file():
-        finished = json.loads(path.read_text(encoding="utf-8"))
-        if finished["train_command"] == written:
-            return finished
-    commit, begun = describe().commit, time.perf_counter()
-    subprocess.run([sys.executable, "-m", "parckit.cli.main", *command, "--overwrite"], check=True)
-    seconds = round(time.perf_counter() - begun)
+def run(name: str, options: Sequence[str], compared: Comparison, *, seed: int, out: Path) -> dict[str, Any]:
+    """Train a twin, unless that was done before with the same options, and test it."""
+    trained = train(compared.recipe, out, options, seed=seed)
     checkpoint = out / "best.ckpt"
     network, spec = open_checkpoint(checkpoint)
     if spec.backbone != name:
         raise RuntimeError(f"{checkpoint} has the backbone {spec.backbone}, not {name}")
     cost = count(network, size=spec.preprocessing.size)
     scalars = evaluate(checkpoint, TEST, threads=THREADS).score.scalars
-    result = {
-        "train_command": written,
-        "train_commit": commit,
-        "train_seconds": seconds,
-        "seed": seed,
-        "params": cost.params,
-        "madds": cost.madds,
-        **{name: scalars[name] for name in RESULTS},
-    }
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return result
+    results = {name: scalars[name] for name in compared.results}
+    return {**trained, "seed": seed, "params": cost.params, "madds": cost.madds, **results}
 
 
-def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+def summary(runs: Sequence[Mapping[str, Any]], results: Sequence[str]) -> dict[str, object]:
     """Return the mean of every result and the numbers of every seed."""
-    means = {name: statistics.fmean(one[name] for one in runs) for name in RESULTS}
+    means = {name: statistics.fmean(one[name] for one in runs) for name in results}
     constant = {name: runs[0][name] for name in ("params", "madds")}
     return {**constant, "mean": means, "runs": [{k: v for k, v in one.items() if k not in constant} for one in runs]}
 

@@ -133,9 +133,29 @@ def test_fitted_priors_are_keywords_of_the_head(parckit, mistake):
     assert "--size x" in mistake("data", "priors", "digit_scenes", "--size=x")
 
 
+def test_broken_pixels_and_look_alikes_are_found_across_splits(tmp_path, capsys):
+    for split in ("train", "val"):
+        for name in ("same.png", "other.png"):
+            write_picture(tmp_path / split / name, size=(64, 48), seed=len(split) if name == "other.png" else 0)
+        boxes = [{"bbox": [2, 3, 10, 12], "image_id": number} for number in range(2)]
+        content = coco(boxes, images={"same.png": (64, 48), "other.png": (64, 48)}, categories={1: "cell"})
+        write_coco(tmp_path / f"{split}.json", content)
+    first = tmp_path / "train" / "same.png"
+    with Image.open(first) as picture:
+        picture.point(lambda value: value // 2).save(tmp_path / "val" / "same.png")
+    cut = tmp_path / "val" / "other.png"
+    cut.write_bytes(cut.read_bytes()[:-200])
+    with pytest.raises(SystemExit, match="1"):
+        main(["data", "check", str(tmp_path), "--task=detect", "--json", "--threads=1"])
+    told = {entry["problem"]: (entry["file"], entry["detail"]) for entry in json.loads(capsys.readouterr().out)}
+    assert told.keys() == {"looks alike", "broken"}
+    assert told["looks alike"] == (str(tmp_path / "val" / "same.png"), f"as {first}, in another split")
+    assert told["broken"][0] == str(cut)
+
+
 def test_boxes_are_checked(tmp_path, parckit, mistake, capsys):
-    for name in ("a.png", "b.png"):
-        write_picture(tmp_path / "cells" / "train" / name)
+    for seed, name in enumerate(("a.png", "b.png")):
+        write_picture(tmp_path / "cells" / "train" / name, seed=seed)
     boxes = [
         {"image_id": 0, "category_id": 1, "bbox": [1, 2, 10, 12]},
         {"image_id": 0, "category_id": 1, "bbox": [5, 5, 0, 3]},
@@ -150,7 +170,7 @@ def test_boxes_are_checked(tmp_path, parckit, mistake, capsys):
         # The picture that stays in train has no object.
         assert told == ["empty class", *problems, "zero size"]
     assert "takes one source" in mistake("data", "check", "a", "b", "--task=detect")
-    for option in ("--threads=2", "--doubtful=3", "--model=x"):
+    for option in ("--doubtful=3", "--model=x"):
         said = f"{option.replace('=', ' ')}: data check --task detect has no such option"
         assert mistake("data", "check", source, "--task=detect", option) == said
     assert re.search("no such|accepted are", mistake("data", "check", tmp_path / "none", "--task=detect"))

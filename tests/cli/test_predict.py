@@ -120,7 +120,7 @@ def test_broken_pictures_are_named_and_the_others_are_answered(bundle, picture, 
     printed = capsys.readouterr()
     assert [*json.loads(printed.out)] == [str(picture)]
     assert printed.err.startswith(f"parckit: error: {broken}: ")
-    assert printed.err.endswith(f"; 1 more cannot be read: {absent}\n")
+    assert printed.err.endswith(f"; 1 more without a complete answer: {absent}\n")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_mistakes_in_lists_and_patterns_are_named(name, told, bundle, picture, t
 def test_many_broken_pictures_are_counted(bundle, tmp_path, mistake):
     absent = [tmp_path / f"{number}.png" for number in range(15)]
     message = mistake("predict", bundle, *absent)
-    assert message.startswith(f"{absent[0]}: no such image file; 14 more cannot be read: {absent[1]}, ")
+    assert message.startswith(f"{absent[0]}: no such image file; 14 more without a complete answer: {absent[1]}, ")
     assert message.endswith(f"{absent[10]}, ...")
 
 

@@ -126,6 +126,30 @@ def test_frames_have_numbers_too(parckit, tmp_path):
     ]
 
 
+def test_frames_that_the_annotations_lack_are_named_at_the_end(parckit, tmp_path, capsys):
+    clip = write_video(tmp_path / "clip.mkv", [paint(PATCHES["a.png"])] * 4, codec="ffv1", pixels="bgr0")
+    numbers = tmp_path / "numbers.json"
+    command = ("predict", "model", clip, "--format=coco", "--annotations", numbers)
+    whole = json.loads(parckit(*command))
+    content = json.loads(numbers.read_text())
+    numbers.write_text(json.dumps({**content, "images": content["images"][::2]}))
+    with pytest.raises(SystemExit) as ending:
+        parckit(*command)
+    assert ending.value.code == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == [entry for entry in whole if entry["image_id"] in {1, 3}]
+    assert printed.err == f"parckit: error: {clip}: {numbers} lacks 2 of its frames: 1, 3\n"
+    # All frames that were asked for are there.
+    assert json.loads(parckit(*command, "--every=2")) == json.loads(printed.out)
+
+
+def test_a_video_without_any_frame_in_the_annotations_is_refused_before_work(truth, tmp_path, session, mistake):
+    clip = write_video(tmp_path / "clip.mp4", [paint([])] * 2)
+    told = mistake("predict", "model", clip, "--format=coco", "--annotations", truth)
+    assert told == f"{clip}: {truth} has no frame of this video"
+    assert session.runs == 0
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -174,15 +198,20 @@ def test_tiles_find_what_is_too_small_in_the_whole_picture(session, parckit, tmp
     large = np.tile(small, (5, 5, 1))
     Image.fromarray(large).save(tmp_path / "large.png")
     whole = json.loads(parckit("predict", "model", tmp_path / "large.png", "--json"))
-    tiled = json.loads(parckit("predict", "model", tmp_path / "large.png", "--json", "--tiles"))
+    tiled = parckit("predict", "model", tmp_path / "large.png", "--json", "--tiles")
     assert [*whole.values()] == [[]]
-    (answer,) = tiled.values()
+    (answer,) = json.loads(tiled).values()
     expected = {(64 * x + 10, 48 * y + 10, 64 * x + 13, 48 * y + 14) for x in range(5) for y in range(5)}
     assert {tuple(entry["box"]) for entry in answer} == expected
     assert len(answer) == 25
-    session.runs = 0
-    parckit("predict", "model", tmp_path / "large.png", "--json", "--tiles=240x160", "--tile_overlap=0")
-    assert session.runs == 2 + 1
+    # Without a size, the option may stand anywhere.
+    whole_command = ["predict", "model", tmp_path / "large.png", tmp_path / "large.png", "--json"]
+    for place in range(1, 5):
+        assert parckit(*whole_command[:place], "--tiles", *whole_command[place:]) == tiled
+    for size in (["--tiles=240x160"], ["--tiles", "240x160"]):
+        session.runs = 0
+        parckit("predict", "model", *size, tmp_path / "large.png", "--json", "--tile_overlap=0")
+        assert session.runs == 2 + 1
 
 
 def test_boxes_are_drawn_in_videos(parckit, tmp_path):

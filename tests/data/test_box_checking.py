@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from box_files import (
@@ -15,6 +17,7 @@ from box_files import (
 from parckit.contract import InputError
 from parckit.data import digit_scenes, open_boxes, voc
 from parckit.data.box_checking import check_boxes
+from parckit.data.checking import find_problems, inspect
 
 CAT = "0 0.175 0.3 0.25 0.4\n"
 
@@ -32,13 +35,23 @@ def test_bccd_has_exactly_the_ten_known_problems(bccd):
     assert "2 zero size (BloodImage_00343.xml, BloodImage_00338.xml)" in report.lines[-1]
 
 
+@needs_bccd
+def test_one_pair_of_pictures_of_bccd_looks_alike(bccd):
+    members = check_boxes(str(bccd / "Annotations")).files
+    (alike,) = find_problems([*filter(None, inspect(members, threads=1))])
+    # The next pair of BCCD's file `same_field_pairs.tsv` is shifted by 26 pixels, which is too much.
+    assert alike.problem == "looks alike"
+    assert {alike.path.stem, Path(alike.detail.partition(",")[0]).stem} == {"BloodImage_00037", "BloodImage_00038"}
+    assert alike.detail.endswith("in another split")
+
+
 def test_every_split_is_told_and_checked(tmp_path):
     write_yolo(tmp_path, {"a": CAT + CAT, "b": CAT}, split="val")
     write_yolo(tmp_path, {"a": CAT, "b": None, "c": "7 0.5 0.5 0.1 0.1\n"})
     (tmp_path / "data.yaml").write_text(
         "names: [cat, dog]\ntrain: images/train\nval: images/val\ntest: [images/val, images/nowhere]\n"
     )
-    report = check_boxes(str(tmp_path), smallest=1)
+    report = check_boxes(str(tmp_path))
     assert report.lines[0] == "train: 3 pictures, 1 boxes, train (cat 1, dog 0)"
     assert report.lines[2] == "val: 2 pictures, 2 boxes, val (cat 2, dog 0)"
     kinds = [problem.problem for problem in report.problems]
@@ -51,7 +64,7 @@ def test_every_split_is_told_and_checked(tmp_path):
 def test_pictures_in_two_splits_are_found(tmp_path):
     path = write_yolo(tmp_path, {"a": CAT, "b": CAT})
     path.write_text("names: [cat]\ntrain: images/train\nval: images/train\n")
-    problems = check_boxes(str(tmp_path), smallest=1).problems
+    problems = check_boxes(str(tmp_path)).problems
     assert [(problem.problem, problem.detail) for problem in problems] == [("in two splits", "train and val")] * 2
 
 
@@ -64,7 +77,7 @@ def test_masks_are_checked_if_all_objects_have_one(tmp_path):
     write_coco(tmp_path / "annotations" / "train.json", coco(boxes))
     write_picture(tmp_path / "val" / "a.png")
     write_coco(tmp_path / "annotations" / "val.json", coco([{"bbox": [2, 3, 10, 12]}]))
-    assert [problem.problem for problem in check_boxes(str(tmp_path), smallest=1).problems] == [
+    assert [problem.problem for problem in check_boxes(str(tmp_path)).problems] == [
         "empty class",
         "bad mask",
     ]
@@ -77,7 +90,7 @@ def test_difficult_objects_are_told_apart_as_training_does(tmp_path):
     (tmp_path / "ImageSets").mkdir()
     (tmp_path / "ImageSets" / "train.txt").write_text("a\nb\n")
     (tmp_path / "ImageSets" / "val.txt").write_text("")
-    report = check_boxes(str(tmp_path), smallest=1)
+    report = check_boxes(str(tmp_path))
     told = "train: 2 pictures, 1 boxes, train (cat 1, dog 0); 2 crowds or difficult ones are not counted"
     assert report.lines[0] == told
     assert "0 to 1 boxes in a picture, 1 pictures without" in report.lines[1]
@@ -95,7 +108,7 @@ def test_files_that_serve_as_two_splits_are_read_once(tmp_path, monkeypatch):
         return parse(path)
 
     monkeypatch.setattr(voc, "_parse", note)
-    report = check_boxes(str(tmp_path), smallest=1)
+    report = check_boxes(str(tmp_path))
     assert len(read) == 12
     assert report.pictures == 12
     assert [problem.problem for problem in report.problems] == ["missing labels"]
@@ -119,4 +132,4 @@ def test_digit_scenes_are_sound_and_drawn_once(monkeypatch):
 def test_a_source_of_which_nothing_can_be_used_is_refused(tmp_path):
     write_yolo(tmp_path, {"a": "0 20 15 10 12\n"})
     with pytest.raises(InputError, match="no box of train is in shares"):
-        check_boxes(str(tmp_path), smallest=1)
+        check_boxes(str(tmp_path))

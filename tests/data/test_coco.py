@@ -243,6 +243,14 @@ def test_rounded_coordinates_are_no_faults(folder):
     assert table.targets[0].boxes.tolist() == [[0, 0, 40, 30]]
 
 
+def test_a_box_may_cover_the_only_pixel_of_a_picture(folder):
+    write_picture(folder / "train" / "dot.png", size=(1, 1))
+    images = {"a.png": (40, 30), "dot.png": (1, 1)}
+    table = _open(folder, [BOX, {"bbox": [0, 0, 1, 1], "image_id": 1}], images=images)
+    assert fault_counts(table) == {}
+    assert table.targets[1].boxes.tolist() == [[0, 0, 1, 1]]
+
+
 WRONG = {
     "no json": ("{", "cannot be read as JSON"),
     "a list": ([], "is no COCO file"),

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.ops import box_convert, box_iou
 
 from box_files import coco, needs_bccd, write_coco, write_picture
@@ -46,6 +47,17 @@ def test_crowds_and_classes_without_boxes_do_not_matter(tmp_path):
     write_coco(tmp_path / "train.json", coco(boxes[-1:], images=images))
     with pytest.raises(InputError, match=r"train\.json, .*: has no box to fit priors to"):
         fit_priors(source, preprocessing=Preprocessing(size=(64, 64)), start=START)
+
+
+def test_no_picture_is_made_to_measure_it(tmp_path, monkeypatch):
+    images = {f"{number}.png": (40 + number, 30) for number in range(4)}
+    for name, size in images.items():
+        write_picture(tmp_path / "train" / name, size=size)
+    boxes = [{"bbox": [5, 5, 20, 20], "image_id": number} for number in range(4)]
+    source = str(write_coco(tmp_path / "train.json", coco(boxes, images=images)))
+    monkeypatch.setattr(Image, "new", None)
+    fitted = fit_priors(source, preprocessing=Preprocessing(size=(64, 64), fit="contain"), start=START)
+    assert fitted.counts == {"cat": 3}
 
 
 def test_priors_that_would_match_fewer_boxes_are_not_taken():

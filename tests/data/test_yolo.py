@@ -39,6 +39,14 @@ def test_polygons_are_boxes_and_masks(tmp_path):
     assert objects.masks.sum() == 120
 
 
+def test_the_area_of_a_polygon_counts_and_else_that_of_the_box(tmp_path):
+    triangle = "0 0.05 0.1 0.3 0.1 0.3 0.5\n"
+    write_yolo(tmp_path, {"a": triangle + CAT.replace("0 ", "1 ", 1), "b": CAT})
+    table = open_boxes(str(tmp_path), split="all")
+    assert table.targets[0].areas.numpy() == pytest.approx([60, 120], abs=1e-3)
+    assert table.targets[1].areas.numpy() == pytest.approx([120], abs=1e-3)
+
+
 LAYOUTS = {
     "folders": ("train: images/train", "images/train/a.png", "labels/train/a.txt"),
     "mapping": ("names: {1: dog, 0: cat}\ntrain: images/train", "images/train/a.png", "labels/train/a.txt"),

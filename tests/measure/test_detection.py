@@ -130,7 +130,7 @@ def mask_scalars(*pairs: tuple[BoxPrediction, Objects]) -> dict[str, float]:
     metric = DetectionMetric(len(NAMES), masks=True)
     for prediction, truth in pairs:
         metric.update([prediction], [Scene(truth, truth)])
-    assert set(metric.tables()) == set(metric_of(pairs[0]).tables())
+    assert set(metric.tables()) == set(metric_of(*pairs).tables())
     return metric.compute()
 
 
@@ -222,13 +222,16 @@ def test_pycocotools_gives_the_same_numbers_for_every_size(source, tmp_path):
 
 def _share_of_pictures(process: int, share: list[int], file: str, results: dict) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=process, world_size=len(share))
-    metric = DetectionMetric(len(NAMES))
-    for _ in range(share[process]):
-        truth = objects([CAT, DOG], [0, 1])
-        metric.update([answer([CAT], [0], [0.9])], [Scene(truth, truth)])
+    truth = with_filled_masks(objects([CAT, DOG], [0, 1]))
+    # The mask of the second process is 60 % of the cat, so its result differs from that of the first.
+    prediction = with_masks(answer([CAT], [0], [0.9]), share=(1.0, 0.6)[process])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics warns of a process without pictures
-        results[process] = metric.compute()
+        for masks in (False, True):
+            metric = DetectionMetric(len(NAMES), masks=masks)
+            for _ in range(share[process]):
+                metric.update([prediction], [Scene(truth, truth)])
+            results[process, masks] = metric.compute(), metric.tables()
     torch.distributed.destroy_process_group()
 
 
@@ -236,14 +239,25 @@ def _share_of_pictures(process: int, share: list[int], file: str, results: dict)
 def test_processes_with_different_numbers_of_pictures_have_the_same_result(share, tmp_path):
     context = multiprocessing.get_context("fork")
     with context.Manager() as manager:
-        results = manager.dict()
-        arguments = (share, str(tmp_path / "rendezvous"), results)
+        shared = manager.dict()
+        arguments = (share, str(tmp_path / "rendezvous"), shared)
         processes = [context.Process(target=_share_of_pictures, args=(rank, *arguments)) for rank in range(2)]
         for process in processes:
             process.start()
         for process in processes:
             process.join(60)
         assert [process.exitcode for process in processes] == [0, 0]
+        results = dict(shared)
+    for masks in (False, True):
+        (scalars, tables), (others, other_tables) = results[0, masks], results[1, masks]
+        assert scalars == others
+        for name, table in tables.items():
+            np.testing.assert_array_equal(table, other_tables[name])
         # Cats are found and dogs are not.
-        assert results[0] == results[1]
-        assert results[0]["map"] == pytest.approx(50)
+        assert scalars["map"] == pytest.approx(50)
+        assert tables["class_boxes"].tolist() == [sum(share), sum(share), 0]
+        assert tables["confusion"].sum() == 2 * sum(share)
+    truth = with_filled_masks(objects([CAT, DOG], [0, 1]))
+    whole, part = (with_masks(answer([CAT], [0], [0.9]), share=width) for width in (1.0, 0.6))
+    alone = mask_scalars(*[(whole, truth)] * share[0], *[(part, truth)] * share[1])
+    assert results[0, True][0] == pytest.approx(alone)

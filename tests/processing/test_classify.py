@@ -38,6 +38,11 @@ def test_below_the_threshold_the_answer_is_unknown():
     assert UNKNOWN in str(second)
 
 
+def test_drawings_with_and_without_an_answer_have_one_size():
+    first, second = (answer.draw(Image.new("RGB", (640, 480))) for answer in decode(threshold=0.6))
+    assert first.size == second.size
+
+
 def test_the_plain_form_is_json():
     plain = json.loads(json.dumps(decode()[0].to_plain()))
     assert [entry["class"] for entry in plain] == ["bee", "ant", "cat"]

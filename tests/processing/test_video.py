@@ -115,13 +115,19 @@ def test_pictures_become_a_video_of_their_size_and_rate(size, rate, tmp_path):
     assert level == pytest.approx(180, abs=4 if max(size) > 1 else 30)
 
 
-def test_pictures_of_another_size_are_cut_or_get_a_border(tmp_path):
+def test_pictures_of_another_size_stay_whole(tmp_path):
+    taller = Image.new("RGB", (64, 96))
+    taller.paste("white", (0, 80, 64, 96))
+    usual, small = (Image.new("RGB", size, "white") for size in ((64, 48), (32, 24)))
     with VideoWriter(tmp_path / "a.mp4", rate=RATE) as writer:
-        for number, size in enumerate([(64, 48), (80, 60), (32, 24)]):
-            writer.write(Image.new("RGB", size, "white"), seconds=number / float(RATE))
+        for number, picture in enumerate((usual, taller, small)):
+            writer.write(picture, seconds=number / float(RATE))
     first, larger, smaller = (np.asarray(frame.picture) for frame in read_video(tmp_path / "a.mp4"))
     assert first.shape == larger.shape == smaller.shape
-    assert larger[40, 60].min() > 200
+    # The lowest rows are there, at half the size; a black border fills the rest.
+    assert larger[42:46, 4:28].min() > 200
+    assert larger[:36].max() < 50
+    assert larger[:, 36:].max() < 50
     assert smaller[40, 60].max() < 50
 
 

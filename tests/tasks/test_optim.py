@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +57,12 @@ def test_the_cosine_of_the_whole_run_is_hidden_by_the_warmup():
     assert run[:50] == rest[:50]
     assert (run[50], rest[50]) == pytest.approx((0.5, 1.0), **CLOSE)
     assert (run[75], rest[75]) == pytest.approx((np.cos(np.pi * 3 / 8) ** 2, 0.5), **CLOSE)
+
+
+@pytest.mark.parametrize(("cosine", "middle"), [("run", 0.5), ("rest", 0.625)])
+def test_the_rate_falls_along_a_line(cosine, middle):
+    line = rates(ScheduleSettings(decay="linear", min_lr=0.0, warmup=0.2, cosine=cosine), steps=100)
+    assert (line[10], line[50], line[100]) == pytest.approx((0.5, middle, 0.0), **CLOSE)
 
 
 def test_the_last_epochs_cool_down():
@@ -117,6 +125,35 @@ def test_early_layers_learn_more_slowly_with_layer_decay():
     assert ordered[0] < 0.2 / 8
 
 
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+def test_the_head_learns_faster_than_the_backbone(layer_decay):
+    model = create_detector("ssd_test_resnet", num_classes=2)
+    model.backbone.model.conv1[0].weight.requires_grad_(False)
+    settings = OptimizerSettings(weight_decay=0.3, layer_decay=layer_decay)
+    usual, faster = (
+        {
+            weight: (group.get("lr_scale", 1.0), group["weight_decay"])
+            for group in built.param_groups
+            for weight in group["params"]
+        }
+        for built in (
+            settings.build(model, lr=1.0),
+            replace(settings, head_lr=10.0).build(model, lr=1.0, backbone="backbone.model."),
+        )
+    )
+    assert usual.keys() == faster.keys()
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            scale, decay = usual[weight]
+            factor = 1 if name.startswith("backbone.model.") else 10
+            assert faster[weight] == pytest.approx((factor * scale, decay), **CLOSE)
+
+
+def test_a_network_that_is_all_backbone_has_no_faster_head():
+    with pytest.raises(InputError, match=r"optimizer\.head_lr=2\.0: this network has no weights outside"):
+        OptimizerSettings(head_lr=2.0).build(nn.Linear(2, 2), lr=0.1)
+
+
 @pytest.mark.parametrize("name", ["ssd_test_resnet", "tinydet_test_resnet", "faster_rcnn_test_resnet"])
 def test_the_layers_of_a_detectors_backbone_learn_more_slowly_than_its_head(name):
     model = create_detector(name, num_classes=2)
@@ -148,6 +185,8 @@ def test_optimizers_by_name_take_a_step(name):
         (OptimizerSettings, {"name": "adamx"}, "name='adamx'.*adamw"),
         (OptimizerSettings, {"weight_decay": -0.1}, "weight_decay=-0.1"),
         (OptimizerSettings, {"layer_decay": 0.0}, "layer_decay=0.0"),
+        (OptimizerSettings, {"head_lr": 0.0}, "head_lr=0.0"),
+        (ScheduleSettings, {"decay": "step"}, "decay='step'"),
         (OptimizerSettings, {"lr_batch": 0}, "lr_batch=0"),
         (ScheduleSettings, {"min_lr": -0.1}, "min_lr=-0.1"),
         (ScheduleSettings, {"warmup": 1.0}, "warmup=1.0 share"),

@@ -128,7 +128,7 @@ def _print_coco(outcomes: Iterable[Outcome], numbers: CocoNumbers) -> None:
     separator = "\n"
     for outcome, answer in _answered(outcomes):
         image = numbers.image(outcome.path, outcome.size, outcome.place)
-        for entry in numbers.results(cast("BoxPrediction", answer), image=image):
+        for entry in () if image is None else numbers.results(cast("BoxPrediction", answer), image=image):
             print(separator + to_json(entry), end="", flush=True)
             separator = ",\n"
     print("\n]")

@@ -10,6 +10,8 @@ from parckit.contract import InputError, NetworkSpec, check_target, replacing
 from parckit.processing import BoxPrediction, is_video
 
 _Entry = dict[str, object]
+_MOST_NAMED = 10
+"""Frames that an error names."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -23,6 +25,7 @@ class CocoNumbers:
         images: entries of the file, or those made so far.
         by_name: last part of the file name, and number of the frame or None -> entries.
         labels: class names by index.
+        frames_lacking: video -> numbers of its frames that the file lacks, of those asked for so far.
     """
 
     target: Path | None
@@ -31,14 +34,15 @@ class CocoNumbers:
     categories: Sequence[int | None]
     images: list[_Entry] = field(default_factory=list[_Entry])
     by_name: dict[tuple[str, object], list[_Entry]] = field(default_factory=dict[tuple[str, object], list[_Entry]])
+    frames_lacking: dict[Path, list[int]] = field(default_factory=dict[Path, list[int]])
 
     @classmethod
     def of(cls, spec: NetworkSpec, annotations: Path | None, *, files: Sequence[Path]) -> "CocoNumbers":
         """Read the numbers from a COCO file. If it does not exist, number the images and classes from 1.
 
         Raises:
-            InputError: if the network finds no boxes, no file is named, it is damaged, or it lacks one of the pictures
-                or all of the network's classes.
+            InputError: if the network finds no boxes, no file is named, it is damaged, or it lacks one of the pictures,
+                all frames of a video or all of the network's classes.
         """
         if spec.task != "detect":
             raise InputError(f"--format coco: is for boxes; this network's task is {spec.task!r}")
@@ -57,37 +61,54 @@ class CocoNumbers:
         for image in images:
             name = PurePosixPath(str(image.get("file_name"))).name
             result.by_name.setdefault((name, image.get("frame")), []).append(image)
-        for file in (file for file in files if not is_video(file)):
-            result.image(file, (0, 0), {})
+        for file in files:
+            if not any(result._fitting(file, frame) for frame in result._frames(file)):
+                missing = "frame of this video" if is_video(file) else "such image"
+                raise InputError(f"{file}: {annotations} has no {missing}")
         return result
 
-    def image(self, path: Path, size: tuple[int, int], place: Mapping[str, object]) -> int:
-        """Return the number of a picture or frame.
+    def image(self, path: Path, size: tuple[int, int], place: Mapping[str, object]) -> int | None:
+        """Return the number of a picture or frame; None if the COCO file lacks it.
 
         Args:
             path: the file.
             size: (width, height), pixels.
             place: `frame` and `seconds` of a frame; empty for pictures.
-
-        Raises:
-            InputError: if the COCO file does not have it.
         """
         if self.target is not None:
             width, height = size
             entry: _Entry = {"id": len(self.images) + 1, "file_name": str(path), "width": width, "height": height}
             self.images.append({**entry, **place})
             return len(self.images)
-        # `train/1.jpg` of the file is `photos/train/1.jpg` of the command line. The longest name that fits counts.
+        fitting = self._fitting(path, place.get("frame"))
+        if not fitting:  # a frame; `of` has looked for all pictures
+            self.frames_lacking.setdefault(path, []).append(cast("int", place["frame"]))
+            return None
+        return cast("int", max(fitting, key=lambda entry: len(str(entry["file_name"])))["id"])
+
+    def _frames(self, path: Path) -> list[object]:
+        """Return the numbers of a video's frames in the COCO file; None alone for a picture."""
+        if not is_video(path):
+            return [None]
+        return [frame for name, frame in self.by_name if name == path.name and frame is not None]
+
+    def _fitting(self, path: Path, frame: object) -> list[_Entry]:
+        """Return the entries of the COCO file that may mean a picture or frame; the longest file name counts."""
+        # `train/1.jpg` of the file is `photos/train/1.jpg` of the command line.
         whole = path.absolute().as_posix()
-        fitting = [
+        return [
             entry
-            for entry in self.by_name.get((path.name, place.get("frame")), ())
+            for entry in self.by_name.get((path.name, frame), ())
             if f"/{whole}".endswith(f"/{PurePosixPath(str(entry['file_name']))}")  # leaves out "./"
         ]
-        if not fitting:
-            frame = f", frame {place['frame']}" if place else ""
-            raise InputError(f"{path}{frame}: {self.source} has no such image")
-        return cast("int", max(fitting, key=lambda entry: len(str(entry["file_name"])))["id"])
+
+    @property
+    def lacking(self) -> dict[Path, str]:
+        """Say for every video which frames have no number, because the COCO file lacks them."""
+        return {
+            path: f"{path}: {self.source} lacks {len(frames)} of its frames: {_listed(frames)}"
+            for path, frames in self.frames_lacking.items()
+        }
 
     def results(self, answer: BoxPrediction, *, image: int) -> Iterator[_Entry]:
         """Give the boxes of a picture. Those of classes that the COCO file lacks are left out."""
@@ -109,6 +130,10 @@ class CocoNumbers:
         with replacing(self.target) as temporary:
             text = json.dumps({"images": self.images, "categories": categories, "annotations": []})
             temporary.write_text(text, encoding="utf-8")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:_MOST_NAMED])) + (", ..." if len(numbers) > _MOST_NAMED else "")
 
 
 def _read(path: Path) -> tuple[list[_Entry], list[_Entry]]:

@@ -17,8 +17,8 @@ from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError, Task, check_place
 from parckit.data import check_boxes, name_source
 from parckit.data.boxes import find_layout
-from parckit.data.checking import SMALLEST, Finding, find_hidden_images, find_problems, inspect
-from parckit.data.checklist import list_members
+from parckit.data.checking import SMALLEST, Finding, Inspection, find_hidden_images, find_problems, inspect
+from parckit.data.checklist import Member, list_members
 from parckit.data.imagenet import Form, lay_out_imagenet
 from parckit.data.packing import SHARD_SIZE, pack
 from parckit.data.similar import MOST
@@ -145,14 +145,16 @@ def _check(args: Namespace) -> None:
 
 
 def _check_objects(args: Namespace) -> _Checked:
-    """Check boxes and the headers of their pictures."""
+    """Check boxes, and read every picture that training and evaluation see."""
     if len(args.source) > 1:
         raise InputError("data check --task detect: takes one source")
-    for option in ("model", "doubtful", "threads"):
+    for option in ("model", "doubtful"):
         if args[option] is not None:
             raise InputError(f"--{option} {args[option]}: data check --task detect has no such option")
-    report = check_boxes(args.source[0], smallest=args.smallest)
-    return _Checked(list(report.lines), list(report.problems), report.pictures)
+    report = check_boxes(args.source[0])
+    images = _inspect(report.files, args)
+    findings = [*report.problems, *find_problems(images, smallest=args.smallest)]
+    return _Checked([*report.lines, *_unsearched(images)], findings, report.pictures)
 
 
 def _check_images(args: Namespace) -> _Checked:
@@ -160,12 +162,9 @@ def _check_images(args: Namespace) -> _Checked:
     from parckit.measure.evaluators import evaluator_of  # opens torchmetrics, which the other actions are spared
 
     checklist = list_members(args.source, open_table=evaluator_of(args.task).open_table)
-    members = checklist.members
-    inspected = inspect(members, threads=args.threads or usable_cores())
-    inspected = track(inspected, description="checking", total=len(members))
-    images = [inspection for inspection in inspected if inspection is not None]
+    images = _inspect(checklist.members, args)
     if not images:
-        raise InputError(f"{name_source(args.source)}: none of its {len(members)} files is an image")
+        raise InputError(f"{name_source(args.source)}: none of its {len(checklist.members)} files is an image")
     findings = [*find_hidden_images(checklist), *find_problems(images, smallest=args.smallest)]
     if args.model is not None:
         findings += _doubtful(args)
@@ -173,9 +172,19 @@ def _check_images(args: Namespace) -> _Checked:
     lines += [
         f"{source}: holds boxes, too; --task detect checks them" for source in args.source if _holds_boxes(source)
     ]
-    if len(images) > MOST:
-        lines.append(f"more than {MOST} images: those that look alike are not searched for")
-    return _Checked(lines, findings, len(images))
+    return _Checked([*lines, *_unsearched(images)], findings, len(images))
+
+
+def _inspect(members: Sequence[Member], args: Namespace) -> list[Inspection]:
+    """Read and decode images, and show a bar meanwhile. Files that are no images are left out."""
+    inspected = inspect(members, threads=args.threads or usable_cores())
+    inspected = track(inspected, description="checking", total=len(members))
+    return [inspection for inspection in inspected if inspection is not None]
+
+
+def _unsearched(images: Sequence[Inspection]) -> list[str]:
+    is_searched = len(images) <= MOST
+    return [] if is_searched else [f"more than {MOST} images: those that look alike are not searched for"]
 
 
 def _holds_boxes(source: str) -> bool:

@@ -1,5 +1,6 @@
 """`parckit predict`: answers for pictures and for the frames of videos."""
 
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,17 +24,20 @@ _MOST_NAMED = 10
 """Files that the error at the end names. Format `jsonl` tells the reason for every one."""
 _INPUT_SIZE = "input"
 """What `--tiles` alone means: tiles as large as the network's input."""
+_SIZE = r"\d[\d.,xX*]*"
+"""What stands behind `--tiles` and is a size, right or wrong, but no picture."""
 
 
 def main(argv: list[str]) -> None:
     """Run the verb.
 
     Raises:
-        InputError: at the end, if some files cannot be read. The answers for the others have been shown.
+        InputError: at the end, if some files cannot be read, or the annotations lack some frames of a video. The
+            answers for all others have been shown.
     """
     parser = verb_parser("predict", description="Answers for pictures, and for the frames of videos.")
     _add_options(parser)
-    args = parser.read(argv)
+    args = parser.read(_complete_tiles(argv))
     if args.json and args.format not in (None, "json"):
         raise InputError(f"--json, --format {args.format}: give one of them")
     form = "json" if args.json else args.format or "table"
@@ -57,8 +61,9 @@ def main(argv: list[str]) -> None:
     work = _Work(predictor, files, every=args.every, drawings=args.draw, bar=bar)
     title = f"{args.model} ({predictor.session.artefact} on {predictor.session.engine})"
     show_answers(work, form=form, title=title, has_videos=has_videos, numbers=numbers)
-    if work.broken:
-        raise InputError(_describe(work.broken))
+    lacking = {} if numbers is None else numbers.lacking
+    if incomplete := {**lacking, **work.broken}:
+        raise InputError(_describe(incomplete))
 
 
 def _add_options(parser: Parser) -> None:
@@ -81,10 +86,20 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument("--annotations", type=Path | None, default=None, help=annotations)
     parser.add_argument("--every", type=int, default=1, help="N: answer every Nth frame of a video")
     tiles = "cut large pictures into overlapping tiles: HEIGHTxWIDTH or one number, pixels of the picture; "
-    tiles += "--tiles without a size, after the pictures, takes the size of the network's input"
-    parser.add_argument("--tiles", type=str | None, nargs="?", const=_INPUT_SIZE, default=None, help=tiles)
+    tiles += "--tiles without a size takes the size of the network's input"
+    parser.add_argument("--tiles", type=str | None, nargs="?", default=None, help=tiles)
     overlap = f"least share of a tile's sides by which it overlaps the next one; {TileSettings().overlap} by default"
     parser.add_argument("--tile_overlap", type=float | None, default=None, help=overlap)
+
+
+def _complete_tiles(argv: Sequence[str]) -> list[str]:
+    """Give `--tiles` without a size the value that it means, or it would take the next picture as its value.
+
+    It moves to the front, because no option may stand between two pictures.
+    """
+    pairs = zip(argv, (*argv[1:], ""), strict=True)
+    others = [arg for arg, following in pairs if arg != "--tiles" or re.fullmatch(_SIZE, following)]
+    return others if len(others) == len(argv) else [f"--tiles={_INPUT_SIZE}", *others]
 
 
 def _tiles(size: str | None, *, overlap: float | None) -> TileSettings | None:
@@ -96,11 +111,11 @@ def _tiles(size: str | None, *, overlap: float | None) -> TileSettings | None:
     return TileSettings(size=parsed) if overlap is None else TileSettings(size=parsed, overlap=overlap)
 
 
-def _describe(broken: Mapping[Path, str]) -> str:
-    """Return the reason for the first file that cannot be read, and the names of others."""
-    (_, reason), *others = broken.items()
+def _describe(incomplete: Mapping[Path, str]) -> str:
+    """Return the reason for the first file whose answer is missing or incomplete, and the names of others."""
+    (_, reason), *others = incomplete.items()
     names = ", ".join(str(path) for path, _ in others[:_MOST_NAMED]) + (", ..." if len(others) > _MOST_NAMED else "")
-    return f"{reason}; {len(others)} more cannot be read: {names}" if others else reason
+    return f"{reason}; {len(others)} more without a complete answer: {names}" if others else reason
 
 
 class _Shot(NamedTuple):

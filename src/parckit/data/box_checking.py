@@ -1,5 +1,9 @@
-"""Finds what is wrong with the boxes of a source: faults of files, boxes and classes, split by split."""
+"""Finds what is wrong with the boxes of a source: faults of files, boxes and classes, split by split.
 
+`parckit.data.checking` finds what is wrong with the pixels of its pictures.
+"""
+
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +13,10 @@ from numpy.typing import NDArray
 
 from parckit.contract import InputError, printable
 from parckit.data.box_faults import BoxFault, describe_faults
-from parckit.data.box_table import BoxTable, StoredBoxes
+from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.boxes import read_splits
-from parckit.data.checking import SMALLEST, Finding
+from parckit.data.checking import Finding
+from parckit.data.checklist import Member
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""
@@ -25,19 +30,20 @@ class BoxReport:
         lines: what they see, in words.
         problems: what is wrong.
         pictures: number of pictures that were checked.
+        files: the picture files, for `parckit.data.checking.inspect`; a picture in two splits comes once.
     """
 
     lines: tuple[str, ...]
     problems: tuple[Finding, ...]
     pictures: int
+    files: tuple[Member, ...]
 
 
-def check_boxes(source: str, *, smallest: int = SMALLEST) -> BoxReport:
+def check_boxes(source: str) -> BoxReport:
     """Check all splits of a source. Pictures are not decoded: only their headers are read.
 
     Args:
         source: the source.
-        smallest: report pictures whose shorter side has fewer pixels as tiny.
 
     Raises:
         InputError: if the source is of no accepted kind, or none of its splits can be used.
@@ -46,6 +52,7 @@ def check_boxes(source: str, *, smallest: int = SMALLEST) -> BoxReport:
     problems: list[Finding] = []
     entries: list[BoxFault] = []
     split_of: dict[str, str] = {}
+    files: list[Member] = []
     count = 0
     for split, read in read_splits(source).items():
         try:
@@ -56,8 +63,8 @@ def check_boxes(source: str, *, smallest: int = SMALLEST) -> BoxReport:
         columns = _columns(table)
         lines += [f"{split}: {_count(table, columns)}", f"{split}: {_describe_sizes(columns)}"]
         entries += table.faults
+        files += _new_files(table, split=split, known=split_of)
         problems += _across_splits(table, split=split, split_of=split_of)
-        problems += _tiny(table, smallest=smallest)
         problems += _empty_classes(table, columns, source=source) if split == "train" else []
         count += len(table.targets)
     if not lines:
@@ -69,7 +76,7 @@ def check_boxes(source: str, *, smallest: int = SMALLEST) -> BoxReport:
         for fault in entries
         if fault.kind != "background"
     ]
-    return BoxReport(lines=tuple(lines), problems=tuple(problems), pictures=count)
+    return BoxReport(lines=tuple(lines), problems=tuple(problems), pictures=count, files=tuple(files))
 
 
 class _Columns(NamedTuple):
@@ -143,13 +150,12 @@ def _across_splits(table: BoxTable, *, split: str, split_of: dict[str, str]) -> 
     return problems
 
 
-def _tiny(table: BoxTable, *, smallest: int) -> list[Finding]:
-    sides = ((index, min(table.size(index))) for index in range(len(table.targets)))
-    return [
-        Finding(path=Path(table.name(index)), problem="tiny", detail=f"shorter side of {side} pixels")
-        for index, side in sides
-        if side < smallest
-    ]
+def _new_files(table: BoxTable, *, split: str, known: Container[str]) -> Iterator[Member]:
+    """Yield the picture files that no split before this one has. Pictures that are drawn have no files."""
+    if isinstance(table.pictures, BoxFiles):
+        names = (table.name(index) for index in range(len(table.targets)))
+        paths = (Path(name) for name in names if name not in known)
+        yield from (Member(path=path, read=path.read_bytes, split=split) for path in paths)
 
 
 def _empty_classes(table: BoxTable, columns: _Columns, *, source: str) -> list[Finding]:

@@ -89,6 +89,7 @@ def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
     rounded = _cut(boxes, records, upright=upright, is_sound=is_sound, faults=faults)
     _drop_duplicates(rounded, records, is_sound=is_sound, faults=faults)
     sound = np.flatnonzero(is_sound)
+    areas = _areas(records, upright=upright, boxes=rounded)
     return CleanBoxes(
         paths=records.paths,
         sizes=upright,
@@ -98,7 +99,7 @@ def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
         classes=records.classes[sound],
         crowd=records.crowd[sound],
         segments=None if segments is None else [segments[index] for index in sound.tolist()],
-        areas=None if records.areas is None else _areas(records.areas[sound], rounded[sound]),
+        areas=None if areas is None else areas[sound],
         faults=tuple(sorted(faults, key=lambda fault: fault.kind)),
     )
 
@@ -214,8 +215,9 @@ def _cut(
     rounded = cut.astype(np.float32)
     # A box without area is a fault by itself, whether it is in the picture or not.
     is_empty = _is_empty(boxes.clip(-_FARTHEST, _FARTHEST).astype(np.float32))
-    # A box inside the first pixel is no object; its numbers are probably shares of the picture.
-    is_share = ~is_empty & (records.boxes.max(axis=1, initial=0) <= 1) & (not records.is_relative)
+    # A box inside the first pixel is no object, unless the picture has no other; its numbers are probably shares.
+    is_single = limits.max(axis=1, initial=0) == 1
+    is_share = ~is_empty & ~is_single & (records.boxes.max(axis=1, initial=0) <= 1) & (not records.is_relative)
     is_outside = ~is_empty & ~is_share & _is_empty(rounded)
     is_partly = ~is_empty & ~is_share & ~is_outside & (np.abs(boxes - cut).max(axis=1, initial=0) > _ROUNDING)
     kinds: tuple[tuple[FaultKind, NDArray[np.bool_]], ...] = (
@@ -255,8 +257,13 @@ def _drop_duplicates(
         is_sound[second] &= not is_same
 
 
-def _areas(areas: NDArray[np.float64], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the areas of objects; that of the box where the file gives none."""
+def _areas(
+    records: BoxRecords, *, upright: NDArray[np.int64], boxes: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """Return the areas of objects in pixels; that of the box where the file gives none. None if the format has none."""
+    if records.areas is None:
+        return None
+    areas = records.areas * upright[records.pictures].prod(axis=1) if records.is_relative else records.areas
     return np.where(np.isnan(areas), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1), areas).astype(np.float32)
 
 

@@ -45,8 +45,9 @@ class BoxRecords:
         classes: class index of every box.
         crowd: whether nobody has to find an object; see `Objects`.
         segments: the masks; None if the format has none.
-        areas: pixels of the objects as the file gives them, NaN where it does not; None if the format has none.
-        is_relative: whether boxes and masks are in shares of the upright picture.
+        areas: of the objects, in pixels or in shares of the picture; NaN where the file does not give them, and None if
+            the format never does.
+        is_relative: whether boxes, masks and areas are in shares of the upright picture.
         marks: where a file with the labels of many pictures has a box, in words; None if every picture has a file.
         faults: what the reader met.
 

@@ -6,17 +6,16 @@ of priors at every position, so nothing else of the network changes.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from parckit.contract import InputError, Preprocessing
 from parckit.data.boxes import open_boxes
 from parckit.data.scene_transforms import move_to_input
-from parckit.processing import Geometry, PriorSettings, fit
+from parckit.processing import PriorSettings
+from parckit.processing.inputs import fitted_geometry
 
 _HALF = 0.5
 """Intersection over union from which a box is matched with a prior in training."""
@@ -163,15 +162,13 @@ def _training_boxes(
     source: str, *, preprocessing: Preprocessing
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], tuple[str, ...]]:
     """Return the boxes of the training pictures as shares of the input, their classes, and the class names."""
-
-    @cache
-    def geometry(size: tuple[int, int]) -> Geometry:
-        return fit(Image.new("RGB", size), preprocessing)[1]
-
     table = open_boxes(source, split="train")
     height, width = preprocessing.size
     pictures = range(0, len(table.targets), -(-len(table.targets) // _MOST_PICTURES))
-    objects = [move_to_input(table.targets[index], geometry(table.size(index))) for index in pictures]
+    sizes = [table.size(index) for index in pictures]
+    geometries = [fitted_geometry((tall, wide), preprocessing) for wide, tall in sizes]
+    pairs = zip(pictures, geometries, strict=True)
+    objects = [move_to_input(table.targets[index], geometry) for index, geometry in pairs]
     objects = [entry.select(~entry.crowd) for entry in objects]
     corners = np.concatenate([entry.boxes.numpy() for entry in objects]) / [width, height, width, height]
     if not len(corners):

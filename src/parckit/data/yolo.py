@@ -7,6 +7,7 @@ list of them, relative to the key `path`, or to the folder of the yaml file. The
 no object. A line with more numbers is a polygon: `class x1 y1 x2 y2 x3 y3 ...`.
 """
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -180,6 +181,7 @@ def _records(
         classes=np.array([row.number for _, row in rows], dtype=np.int64),
         crowd=np.zeros(len(rows), dtype=np.bool_),
         segments=polygons,
+        areas=np.array([math.nan if row.polygon is None else _area(row.polygon) for _, row in rows], dtype=np.float64),
         is_relative=True,
         faults=faults,
     )
@@ -257,3 +259,10 @@ def _box(values: Sequence[float]) -> Shares:
         return values[0], values[1], values[2], values[3]
     left, right, top, bottom = min(values[::2]), max(values[::2]), min(values[1::2]), max(values[1::2])
     return (left + right) / 2, (top + bottom) / 2, right - left, bottom - top
+
+
+def _area(polygon: Polygon) -> float:
+    """Return the area that a polygon encloses (the shoelace formula), as COCO's files give it; NaN if it has none."""
+    x, y = np.array(polygon).reshape(-1, 2).T
+    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return area or math.nan

@@ -108,6 +108,7 @@ class DetectionMetric(Metric):
         self.add_state("_without_masks", torch.tensor(0), dist_reduce_fx="sum")
         self._without_masks: Tensor
         self._results: dict[str, Tensor] | None = None
+        self._counts = np.zeros(counts.shape, np.int64)
 
     def update(self, predictions: Sequence[BoxPrediction], targets: Sequence[Scene]) -> None:
         """Add the boxes of a batch.
@@ -163,6 +164,8 @@ class DetectionMetric(Metric):
             InputError: if there is no object at all.
         """
         results = self._summary()
+        # While this method runs, the counts are those of all processes.
+        self._counts = self._confusion.cpu().numpy().copy()
         values = {name: 100 * float(results[f"{self._prefix}{name}"]) for name in _SCALARS}
         scalars = {name: value for name, value in values.items() if value >= 0}
         if "map" not in scalars:
@@ -179,8 +182,15 @@ class DetectionMetric(Metric):
         recalls 0, 0.01, ... 1, for an intersection over union of 0.5; NaN without objects. `confusion`,
         (classes + 1, classes + 1), counts objects by true class (row) and found class (column) for boxes with a score
         above 0.3; the last row and column stand for the background.
+
+        All of them are results over all processes. So where there are several, every process must call this method, or
+        have called `compute` before it.
+
+        Raises:
+            InputError: if there is no object at all.
         """
-        confusion = self._confusion.cpu().numpy()
+        self.compute()  # torchmetrics keeps the result, so this is computed once
+        confusion = self._counts
         # (IoU thresholds, recalls, classes that occur, areas, numbers of boxes): all areas, the largest number.
         precision = self._summary()[f"{self._prefix}precision"].numpy()[..., 0, -1]
         seen = np.atleast_1d(self._summary()["classes"].numpy())

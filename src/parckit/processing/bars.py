@@ -38,10 +38,10 @@ class Bar(NamedTuple):
         return "" if self.probability is None else f"{100 * self.probability:.1f} %"
 
 
-def draw_bars(picture: Image.Image, bars: Sequence[Bar]) -> Image.Image:
-    """Return the picture with the bars below it."""
+def draw_bars(picture: Image.Image, bars: Sequence[Bar], *, rows: int = 0) -> Image.Image:
+    """Return the picture with the bars below it, and room for `rows` bars at least."""
     width = max(picture.width, _CANVAS_WIDTH)
-    canvas = Image.new("RGB", (width, picture.height + _ROW_HEIGHT * len(bars) + 8), _PAPER)
+    canvas = Image.new("RGB", (width, picture.height + _ROW_HEIGHT * max(len(bars), rows) + 8), _PAPER)
     canvas.paste(picture.convert("RGB"), ((width - picture.width) // 2, 0))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(_FONT_SIZE)
     left, right = width * 2 // 5, width - 80

@@ -70,7 +70,8 @@ class ClassPrediction:
 
     def draw(self, picture: Image.Image) -> Image.Image:
         """Return the picture with a bar for every class below it."""
-        return draw_bars(picture, self._bars())
+        # UNKNOWN has a row in every picture, so that all frames of a video have one size.
+        return draw_bars(picture, self._bars(), rows=len(self.ranking) + (self.threshold > 0))
 
     def rows(self) -> list[tuple[str, ...]]:
         """Return a table's rows: a class and its probability in percent; UNKNOWN has none."""

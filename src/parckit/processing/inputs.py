@@ -41,11 +41,14 @@ def preprocess(
 
 def fit(picture: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, Geometry]:
     """Bring a picture to `preprocessing.size` in the way that `preprocessing.fit` says."""
-    fitted, scale, offset = _FITS[preprocessing.fit](picture, preprocessing)
-    geometry = Geometry(
-        picture_size=(picture.height, picture.width), input_size=preprocessing.size, scale=scale, offset=offset
-    )
-    return fitted, geometry
+    geometry = fitted_geometry((picture.height, picture.width), preprocessing)
+    return _FITS[preprocessing.fit](picture, preprocessing), geometry
+
+
+def fitted_geometry(size: tuple[int, int], preprocessing: Preprocessing) -> Geometry:
+    """Return the geometry that `fit` returns for a picture of `size` (height, width), without a picture."""
+    scale, offset = _PLACES[preprocessing.fit](size, preprocessing)
+    return Geometry(picture_size=size, input_size=preprocessing.size, scale=scale, offset=offset)
 
 
 def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resampling) -> Image.Image:
@@ -53,14 +56,10 @@ def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resamp
 
     Of a picture that is much longer than `size`, only the part in the middle is resized; see `shorten`.
     """
-    height, width = size
     picture, _ = shorten(picture, size)
-    if height * picture.width >= width * picture.height:
-        covering = (height * picture.width // picture.height, height)
-    else:
-        covering = (width, width * picture.height // picture.width)
+    height, width = _covering((picture.height, picture.width), size)
     # A picture of that size stays as it is: resizing would copy it.
-    return picture if covering == picture.size else picture.resize(covering, resample)
+    return picture if (width, height) == picture.size else picture.resize((width, height), resample)
 
 
 def shorten(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
@@ -71,16 +70,26 @@ def shorten(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, t
     Returns:
         The part in the middle, and the pixels that were cut off at the (top, left).
     """
-    height, width = size
-    longest = (
-        max(1, _MOST_ASPECT * height * picture.width // width),
-        max(1, _MOST_ASPECT * width * picture.height // height),
-    )
-    rows, columns = min(picture.height, longest[0]), min(picture.width, longest[1])
+    rows, columns = _shortened((picture.height, picture.width), size)
     top, left = (picture.height - rows) // 2, (picture.width - columns) // 2
     if (rows, columns) == (picture.height, picture.width):
         return picture, (0, 0)
     return picture.crop((left, top, left + columns, top + rows)), (top, left)
+
+
+def _shortened(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the (height, width) that `shorten` leaves of a picture of (height, width) `whole`."""
+    height, width = size
+    longest = (max(1, _MOST_ASPECT * height * whole[1] // width), max(1, _MOST_ASPECT * width * whole[0] // height))
+    return min(whole[0], longest[0]), min(whole[1], longest[1])
+
+
+def _covering(part: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the (height, width) to which `cover` resizes a shortened picture of (height, width) `part`."""
+    height, width = size
+    if height * part[1] >= width * part[0]:
+        return height, height * part[1] // part[0]
+    return width * part[0] // part[1], width
 
 
 def to_array(
@@ -131,41 +140,68 @@ def _affine(preprocessing: Preprocessing) -> tuple[NDArray[np.float32], NDArray[
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-_Fitted = tuple[Image.Image, tuple[float, float], tuple[float, float]]
-"""The fitted picture, and `scale` and `offset` of its Geometry."""
+_Place = tuple[tuple[float, float], tuple[float, float]]
+"""`scale` and `offset` of a Geometry."""
 
 
-def _fit_cover(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
-    part, cut = shorten(picture, preprocessing.resize_size)
-    resized = cover(part, preprocessing.resize_size, resample=_resample(preprocessing))
+def _place_cover(size: tuple[int, int], preprocessing: Preprocessing) -> _Place:
+    part = _shortened(size, preprocessing.resize_size)
+    height, width = _covering(part, preprocessing.resize_size)
+    top, left = _centred((height, width), preprocessing.size)
+    cut = (size[0] - part[0]) // 2, (size[1] - part[1]) // 2
+    scale = (height / part[0], width / part[1])
+    return scale, (top + cut[0] * scale[0], left + cut[1] * scale[1])
+
+
+def _fit_cover(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    resized = cover(picture, preprocessing.resize_size, resample=_resample(preprocessing))
     height, width = preprocessing.size
-    # Half pixels round to even.
-    top, left = round((resized.height - height) / 2), round((resized.width - width) / 2)
-    cropped = resized.crop((left, top, left + width, top + height))
-    scale = (resized.height / part.height, resized.width / part.width)
-    return cropped, scale, (top + cut[0] * scale[0], left + cut[1] * scale[1])
+    top, left = _centred((resized.height, resized.width), preprocessing.size)
+    return resized.crop((left, top, left + width, top + height))
 
 
-def _fit_stretch(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
+def _centred(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return (top, left) of a crop of `size` at the centre; half pixels round to even."""
+    return round((whole[0] - size[0]) / 2), round((whole[1] - size[1]) / 2)
+
+
+def _place_stretch(size: tuple[int, int], preprocessing: Preprocessing) -> _Place:
     height, width = preprocessing.size
-    stretched = picture.resize((width, height), _resample(preprocessing))
-    return stretched, (height / picture.height, width / picture.width), (0.0, 0.0)
+    return (height / size[0], width / size[1]), (0.0, 0.0)
 
 
-def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> _Fitted:
+def _fit_stretch(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     height, width = preprocessing.size
-    if height * picture.width <= width * picture.height:
-        inner = (height, max(1, height * picture.width // picture.height))
-    else:
-        inner = (max(1, width * picture.height // picture.width), width)
-    top, left = (height - inner[0]) // 2, (width - inner[1]) // 2
+    return picture.resize((width, height), _resample(preprocessing))
+
+
+def _place_contain(size: tuple[int, int], preprocessing: Preprocessing) -> _Place:
+    inner, (top, left) = _contained(size, preprocessing.size)
+    return (inner[0] / size[0], inner[1] / size[1]), (float(-top), float(-left))
+
+
+def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    height, width = preprocessing.size
+    inner, (top, left) = _contained((picture.height, picture.width), preprocessing.size)
     padded = Image.new("RGB", (width, height), preprocessing.fill)
     padded.paste(picture.resize((inner[1], inner[0]), _resample(preprocessing)), (left, top))
-    return padded, (inner[0] / picture.height, inner[1] / picture.width), (float(-top), float(-left))
+    return padded
 
 
+def _contained(whole: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the (height, width) of a picture that fits into `size`, and its (top, left) there."""
+    height, width = size
+    if height * whole[1] <= width * whole[0]:
+        inner = (height, max(1, height * whole[1] // whole[0]))
+    else:
+        inner = (max(1, width * whole[0] // whole[1]), width)
+    return inner, ((height - inner[0]) // 2, (width - inner[1]) // 2)
+
+
+_PLACES = {"cover": _place_cover, "stretch": _place_stretch, "contain": _place_contain}
+"""Where a picture lies in the input, for each value of `Preprocessing.fit`."""
 _FITS = {"cover": _fit_cover, "stretch": _fit_stretch, "contain": _fit_contain}
-"""One function for each value of `Preprocessing.fit`."""
+"""What brings a picture there."""
 
 
 def _resample(preprocessing: Preprocessing) -> Image.Resampling:

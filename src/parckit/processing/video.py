@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from parckit.contract import PIXELS_VARIABLE, InputError, MissingExtraError, most_pixels
 
@@ -203,8 +203,8 @@ def _upright(frame: Any) -> Image.Image:  # noqa: ANN401 - PyAV is optional
 class VideoWriter:
     """Writes pictures as an MP4 file, as they come. Use it in a `with` block.
 
-    All frames have the size of the first picture; an odd side gets one pixel more. Larger pictures are cut, and smaller
-    ones get a black border.
+    All frames have the size of the first picture; an odd side gets one pixel more. Larger pictures are made smaller
+    until they fit, and smaller ones get a black border.
 
     Args:
         path: the file.
@@ -238,8 +238,9 @@ class VideoWriter:
             self._first_seconds = seconds
             self._stream = self._add_stream(*self._size)
         if picture.size != self._size:
+            is_larger = picture.width > self._size[0] or picture.height > self._size[1]
             whole = Image.new("RGB", self._size)
-            whole.paste(picture)
+            whole.paste(ImageOps.contain(picture, self._size) if is_larger else picture)
             picture = whole
         frame = self._av.VideoFrame.from_image(picture)
         # Times must grow, whatever the video says.

@@ -35,8 +35,9 @@ class Classify(TrainingTask):
         distillation: a teacher to learn from beside the labels; None: nobody.
         augment: random changes of the training images.
         class_weights: how much an image of a class counts in the training loss: `balanced` gives all classes the same
-            weight in all, `{CLASS: WEIGHT}` leaves 1 to the classes that it does not name, `[WEIGHT, ...]` has one for
-            every class. The mean over the images is scaled to 1. None: all images count the same.
+            weight in all, `sqrt` goes half the way, `{CLASS: WEIGHT}` leaves 1 to the classes that it does not name,
+            `[WEIGHT, ...]` has one for every class. The mean over the images is scaled to 1. None: all
+            images count the same.
 
     Attributes:
         distiller: the loss with a teacher; None without one.

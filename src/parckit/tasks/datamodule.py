@@ -109,13 +109,13 @@ class TrainingData(LightningDataModule):
         super().__init__()
         self.settings = settings
         self._seed = seed
-        self._collate = task.evaluator.collate
         self._sizes: Sizes = settings.sizes or OneSize()
         self._plan = RunPlan(batch_size=settings.batch_size)
         preprocessing = settings.preprocessing
         transform = task.train_transform(preprocessing)
         names = None if settings.class_names is None else read_class_names(settings.class_names)
         evaluator = evaluator_of(task.name, head=task.head, on_box_fault=settings.on_box_fault)
+        self._collate = evaluator.collate
         table = evaluator.open_table(settings.source, split="train")
         source = name_source(settings.source)
         table = table if names is None else order_classes(table, names, source=source)

@@ -224,7 +224,7 @@ class TrainingModule(LightningModule):
         fused = not (self._is_mixed and self.trainer.gradient_clip_val)
         if not fused and settings.options.get("fused"):
             raise InputError("--model.optimizer.options fused=true: is impossible with clipping in mixed precision")
-        optimizer = settings.build(self.model, lr=self.peak_lr, fused=fused)
+        optimizer = settings.build(self.model, lr=self.peak_lr, fused=fused, backbone=head_of(self.spec).backbone)
         if trained_beside := list(self.task.parameters()):
             optimizer.add_param_group({"params": trained_beside})
         return optimizer
