@@ -4,6 +4,9 @@
 lowest hashes are held out, a tenth of them.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -23,7 +26,7 @@ from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs
 from parckit.data.mask_table import MaskTable, PaintedObjects, StoredMasks, mask_orientation
 from parckit.data.mask_voc import find_voc_masks
 from parckit.data.source import Source
-from parckit.data.splits import Split, part_of, resolve_split
+from parckit.data.splits import NAMED, Named, Split, part_of, resolve_split
 from parckit.data.turning import SWAPPING, UPRIGHT, upright_size
 from parckit.processing import IGNORED
 
@@ -94,6 +97,26 @@ def read_masks(
         return _paint(read_boxes(source, split=split, masks=True, layout=layout), source=source)
     pairs, served = _read(source, split=split, layout=layout)
     return _table(pairs, layout=layout, served=served, on_mask_fault=on_mask_fault)
+
+
+def read_mask_splits(source: str) -> dict[Named, Callable[[], MaskTable]]:
+    """Return every split of a source and a function that reads it as `read_masks` does.
+
+    The splits are those of the source, and `val` if a part of `train` serves as it. The files are looked for once.
+
+    Raises:
+        InputError: if the source is of no accepted kind.
+    """
+    layout, present = None, NAMED
+    if not is_digit_scenes(source):
+        layout = find_mask_layout(source)
+        present = layout.present
+        layout = replace(layout, read=cache(layout.read)) if isinstance(layout, BoxLayout) else layout
+
+    def reader(split: Named) -> Callable[[], MaskTable]:
+        return lambda: read_masks(source, split=split, layout=layout)
+
+    return {name: reader(name) for name in NAMED if name in present or (name == "val" and "train" in present)}
 
 
 def _paint(boxes: BoxTable, *, source: str) -> MaskTable:
