@@ -104,9 +104,9 @@ def make_class_table(entries: Sequence[ClassEntry], *, origin: str) -> ClassTabl
         if len({*values}) < len(values):
             repeated = next(value for value in values if values.count(value) > 1)
             raise InputError(f"{origin}: has the {what} {repeated} twice")
-    parts = [part for entry in entries for part in (entry.number or 0, *(entry.colour or ()))]
-    if max(parts) > _BYTE:
-        raise InputError(f"{origin}: has the number {max(parts)}; numbers and colours must lie in 0..255")
+    largest = max((part for entry in entries for part in (entry.number or 0, *(entry.colour or ()))), default=0)
+    if largest > _BYTE:
+        raise InputError(f"{origin}: has the number {largest}; numbers and colours must lie in 0..255")
     if all(entry.number is not None for entry in entries):
         entries = sorted(entries, key=lambda entry: entry.number or 0)
     labels = tuple(entry.name for entry in entries if entry.name.casefold() not in VOID)
@@ -145,10 +145,11 @@ def _text_entries(lines: Sequence[str]) -> list[ClassEntry]:
 
 def _ade_entries(lines: Sequence[str], *, path: Path) -> list[ClassEntry]:
     """Return the classes of ADE20K, called by their first synonym: `building` for `building, edifice`."""
-    rows = list(csv.DictReader(lines, delimiter="\t"))
+    heading, *rows = csv.reader(lines, delimiter="\t")
     try:
-        names = [(int(row["Idx"]), row["Name"]) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
+        number_at, name_at = heading.index("Idx"), heading.index("Name")
+        names = [(int(row[number_at]), row[name_at]) for row in rows]
+    except (IndexError, ValueError) as error:
         raise InputError(f"{path}: needs the columns Idx and Name, with tabs between them") from error
     short = [name.split(",")[0].strip() for _, name in names]
     unique = short if len({*short}) == len(short) else [name for _, name in names]
