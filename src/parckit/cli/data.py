@@ -15,7 +15,7 @@ from parckit.cli.data_priors import priors, priors_parser
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell, to_json
 from parckit.contract import InputError, Task, check_place
-from parckit.data import check_boxes, name_source
+from parckit.data import check_boxes, check_masks, name_source
 from parckit.data.boxes import find_layout
 from parckit.data.checking import SMALLEST, Finding, Inspection, find_hidden_images, find_problems, inspect
 from parckit.data.checklist import Member, list_members
@@ -59,7 +59,7 @@ def _check_parser() -> Parser:
     parser = verb_parser("data check", description="Find image files that would spoil a training. Exit code 1 if any.")
     source = "what training takes: folders, shards, lists of files, hf://NAME; of other folders all files are checked"
     parser.add_argument("source", type=str, nargs="+", help=source)
-    task = "what the images are for: multilabel reads several labels an image, detect reads boxes"
+    task = "what the images are for: multilabel reads several labels an image, detect boxes, segment masks"
     parser.add_argument("--task", type=Task, default="classify", help=task)
     smallest = "report images whose shorter side has fewer pixels as tiny"
     parser.add_argument("--smallest", type=PositiveInt, default=SMALLEST, help=smallest)
@@ -125,7 +125,8 @@ class _Checked(NamedTuple):
 
 
 def _check(args: Namespace) -> None:
-    lines, findings, images = _check_objects(args) if args.task == "detect" else _check_images(args)
+    has_places = args.task in ("detect", "segment")
+    lines, findings, images = _check_places(args) if has_places else _check_images(args)
     name = name_source(args.source)
     if args.json:
         plain = [
@@ -144,14 +145,16 @@ def _check(args: Namespace) -> None:
         sys.exit(_FOUND)
 
 
-def _check_objects(args: Namespace) -> _Checked:
-    """Check boxes, and read every picture that training and evaluation see."""
+def _check_places(args: Namespace) -> _Checked:
+    """Check boxes or masks, and read every picture that training and evaluation see."""
     if len(args.source) > 1:
-        raise InputError("data check --task detect: takes one source")
+        raise InputError(f"data check --task {args.task}: takes one source")
     for option in ("model", "doubtful"):
         if args[option] is not None:
-            raise InputError(f"--{option} {args[option]}: data check --task detect has no such option")
-    report = check_boxes(args.source[0])
+            raise InputError(f"--{option} {args[option]}: data check --task {args.task} has no such option")
+    (source,) = args.source
+    is_masks, threads = args.task == "segment", args.threads or usable_cores()
+    report = check_masks(source, threads=threads) if is_masks else check_boxes(source)
     images = _inspect(report.files, args)
     findings = [*report.problems, *find_problems(images, smallest=args.smallest)]
     return _Checked([*report.lines, *_unsearched(images)], findings, report.pictures)

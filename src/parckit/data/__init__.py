@@ -17,6 +17,7 @@ from parckit.data.loader import (
     image_loader,
     train_loader,
 )
+from parckit.data.mask_checking import MaskReport, check_masks
 from parckit.data.mask_faults import MaskFault, OnMaskFault
 from parckit.data.mask_table import MaskTable
 from parckit.data.mask_transforms import MaskAugmentSettings, eval_mask_transform, train_mask_transform
@@ -47,6 +48,7 @@ __all__ = [
     "IndexedImages",
     "MaskAugmentSettings",
     "MaskFault",
+    "MaskReport",
     "MaskTable",
     "MultiScale",
     "Objects",
@@ -74,6 +76,7 @@ __all__ = [
     "check_boxes",
     "check_broken",
     "check_loading",
+    "check_masks",
     "collate_classes",
     "collate_labels",
     "collate_listed",

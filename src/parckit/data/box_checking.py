@@ -17,6 +17,7 @@ from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.boxes import read_splits
 from parckit.data.checking import Finding
 from parckit.data.checklist import Member
+from parckit.data.mask_table import MaskTable
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""
@@ -63,8 +64,8 @@ def check_boxes(source: str) -> BoxReport:
         columns = _columns(table)
         lines += [f"{split}: {_count(table, columns)}", f"{split}: {_describe_sizes(columns)}"]
         entries += table.faults
-        files += _new_files(table, split=split, known=split_of)
-        problems += _across_splits(table, split=split, split_of=split_of)
+        files += new_files(table, split=split, known=split_of)
+        problems += across_splits(table, split=split, split_of=split_of)
         problems += _empty_classes(table, columns, source=source) if split == "train" else []
         count += len(table.targets)
     if not lines:
@@ -139,7 +140,7 @@ def _describe_sizes(columns: _Columns) -> str:
     )
 
 
-def _across_splits(table: BoxTable, *, split: str, split_of: dict[str, str]) -> list[Finding]:
+def across_splits(table: BoxTable | MaskTable, *, split: str, split_of: dict[str, str]) -> list[Finding]:
     """Return the pictures that are in another split too, and note those of this split."""
     names = [table.name(index) for index in range(len(table.targets))]
     repeated = [name for name in names if name in split_of]
@@ -150,7 +151,7 @@ def _across_splits(table: BoxTable, *, split: str, split_of: dict[str, str]) -> 
     return problems
 
 
-def _new_files(table: BoxTable, *, split: str, known: Container[str]) -> Iterator[Member]:
+def new_files(table: BoxTable | MaskTable, *, split: str, known: Container[str]) -> Iterator[Member]:
     """Yield the picture files that no split before this one has. Pictures that are drawn have no files."""
     if isinstance(table.pictures, BoxFiles):
         names = (table.name(index) for index in range(len(table.targets)))

@@ -85,8 +85,10 @@ def harmful_faults(entries: Iterable[BoxFault]) -> tuple[BoxFault, ...]:
     return tuple(entry for entry in entries if entry.kind not in HARMLESS)
 
 
-def tell_faults(entries: Iterable[BoxFault], *, source: str, on_box_fault: OnBoxFault) -> None:
-    """Warn of the faults of a source that change what is read, or refuse it.
+def tell_faults(
+    entries: Iterable[BoxFault], *, source: str, on_box_fault: OnBoxFault, option: str = "on_box_fault"
+) -> None:
+    """Warn of the faults of a source that change what is read, or refuse it. Errors name the option `option`.
 
     Raises:
         InputError: naming the first fault, if `on_box_fault` is `"raise"`.
@@ -94,9 +96,7 @@ def tell_faults(entries: Iterable[BoxFault], *, source: str, on_box_fault: OnBox
     harmful = harmful_faults(entries)
     if harmful and on_box_fault == "raise":
         first = harmful[0]
-        raise InputError(
-            f"{first.file}: {first.kind}: {first.detail}; with on_box_fault=drop, {CONSEQUENCES[first.kind]}"
-        )
+        raise InputError(f"{first.file}: {first.kind}: {first.detail}; with {option}=drop, {CONSEQUENCES[first.kind]}")
     if harmful:
         _log.warning("%s: dropped, cut or left out: %s", source, describe_faults(harmful))
 

@@ -5,6 +5,7 @@
 - `class_dict.csv` (or `classes.csv`): `name,r,g,b`, with or without a line of headings, as CamVid has it.
 - `label_colors.txt`: `R G B NAME`, as CamVid has it.
 - `_classes.csv`: `Pixel Value, Class`, as Roboflow writes it.
+- `objectInfo150.txt` of ADE20K's scene parsing benchmark: the classes have the numbers from 1, and 0 is ignored.
 
 A class that is called void, unlabelled, unlabeled, ignore or ignored is no class: its pixels are ignored.
 """
@@ -20,7 +21,15 @@ from parckit.data.box_records import read_text
 from parckit.data.mask_coding import Colour, MaskCoding, make_coding
 from parckit.processing import IGNORED
 
-TABLE_FILES = ("classes.txt", "labels.txt", "class_dict.csv", "classes.csv", "label_colors.txt", "_classes.csv")
+TABLE_FILES = (
+    "classes.txt",
+    "labels.txt",
+    "class_dict.csv",
+    "classes.csv",
+    "label_colors.txt",
+    "_classes.csv",
+    "objectInfo150.txt",
+)
 """Names of class tables; the first one that is there is taken."""
 
 VOID = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored"})
@@ -28,6 +37,7 @@ VOID = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored"})
 
 _NUMBERED = re.compile(r"(\d+)[\s,;:]+(\S.*?)(?:[\s,;]+(\d+)[\s,]+(\d+)[\s,]+(\d+))?")
 _COLOUR_FIRST = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\D.*)")
+_ADE = "objectInfo150.txt"
 _BYTE = 255
 
 
@@ -72,7 +82,10 @@ def read_class_table(path: Path) -> ClassTable:
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not lines:
         raise InputError(f"{path}: is empty; needs a class in every line")
-    entries = _csv_entries(lines, path=path) if path.suffix == ".csv" else _text_entries(lines)
+    if path.suffix == ".csv":
+        entries = _csv_entries(lines, path=path)
+    else:
+        entries = _ade_entries(lines, path=path) if path.name == _ADE else _text_entries(lines)
     return make_class_table(entries, origin=str(path))
 
 
@@ -91,9 +104,9 @@ def make_class_table(entries: Sequence[ClassEntry], *, origin: str) -> ClassTabl
         if len({*values}) < len(values):
             repeated = next(value for value in values if values.count(value) > 1)
             raise InputError(f"{origin}: has the {what} {repeated} twice")
-    parts = [part for entry in entries for part in (entry.number or 0, *(entry.colour or ()))]
-    if max(parts) > _BYTE:
-        raise InputError(f"{origin}: has the number {max(parts)}; numbers and colours must lie in 0..255")
+    largest = max((part for entry in entries for part in (entry.number or 0, *(entry.colour or ()))), default=0)
+    if largest > _BYTE:
+        raise InputError(f"{origin}: has the number {largest}; numbers and colours must lie in 0..255")
     if all(entry.number is not None for entry in entries):
         entries = sorted(entries, key=lambda entry: entry.number or 0)
     labels = tuple(entry.name for entry in entries if entry.name.casefold() not in VOID)
@@ -128,6 +141,20 @@ def _text_entries(lines: Sequence[str]) -> list[ClassEntry]:
             if line
         ]
     return [ClassEntry(index, line) for index, line in enumerate(lines)]
+
+
+def _ade_entries(lines: Sequence[str], *, path: Path) -> list[ClassEntry]:
+    """Return the classes of ADE20K, called by their first synonym: `building` for `building, edifice`."""
+    heading, *rows = csv.reader(lines, delimiter="\t")
+    try:
+        number_at, name_at = heading.index("Idx"), heading.index("Name")
+        names = [(int(row[number_at]), row[name_at]) for row in rows]
+    except (IndexError, ValueError) as error:
+        raise InputError(f"{path}: needs the columns Idx and Name, with tabs between them") from error
+    short = [name.split(",")[0].strip() for _, name in names]
+    unique = short if len({*short}) == len(short) else [name for _, name in names]
+    classes = [ClassEntry(number, name) for (number, _), name in zip(names, unique, strict=True)]
+    return [ClassEntry(0, "void"), *classes]
 
 
 def _csv_entries(lines: Sequence[str], *, path: Path) -> list[ClassEntry]:

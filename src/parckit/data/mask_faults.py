@@ -18,7 +18,6 @@ MaskFaultKind = Literal[
     "unknown value",
     "unknown colour",
     "all void",
-    "one class",
 ]
 
 OnMaskFault = Literal["drop", "raise"]
@@ -35,18 +34,17 @@ MASK_CONSEQUENCES: Mapping[MaskFaultKind, str] = {
     "unknown value": "these pixels are ignored",
     "unknown colour": "these pixels are ignored",
     "all void": "the picture stays: no pixel of it counts",
-    "one class": "the masks stay as they are",
 }
 """Kind of fault -> what happens if faulty masks are dropped."""
 
-HARMLESS_IN_MASKS: frozenset[MaskFaultKind] = frozenset({"unclear turn", "all void", "one class"})
+HARMLESS_IN_MASKS: frozenset[MaskFaultKind] = frozenset({"unclear turn", "all void"})
 """Kinds that may be intended. They are counted, but nothing is dropped, and they never raise."""
 
 _log = logging.getLogger(__name__)
 
 
 class MaskFault(NamedTuple):
-    """A fault of a mask, of a picture or of a whole source.
+    """A fault of a mask or of a picture.
 
     Attributes:
         kind: kind of fault.

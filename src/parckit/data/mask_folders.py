@@ -6,20 +6,25 @@ Accepted are, with `SPLIT` for `train`, `val` or `test` (or another usual spelli
 - `SPLIT/` and `SPLITannot/` (or `SPLIT_labels/`, `SPLIT_masks/`), as CamVid has it;
 - `SPLIT/` with pictures and masks in one folder, where the names of masks end in `_mask`, as Roboflow writes it.
 
+The first of them is also the layout of ADE20K's scene parsing benchmark: `images/training` and `annotations/training`.
+
 A mask has the name of its picture, or this name with `_mask`, `_label`, `_labels`, `_seg`, `_gt` or `_L` at its end.
 A class table lies beside these folders, in them, or in a folder of masks: see `parckit.data.mask_classes`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from parckit.contract import InputError
 from parckit.data.mask_classes import TABLE_FILES, find_class_table, read_class_table
-from parckit.data.mask_records import MaskLayout, MaskPairs, files_by_stem, pair_up, splits_in_order
+from parckit.data.mask_coding import MaskCoding, make_coding, read_mask
+from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, files_by_stem, pair_up, splits_in_order
 from parckit.data.splits import Named, find_splits
-from parckit.processing import LeftOut, subfolders
+from parckit.processing import IGNORED, IMAGE_EXTENSIONS, LeftOut, subfolders
 
 _PICTURES = ("images", "image", "imgs", "img", "jpegimages")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentations", "gt")
@@ -28,6 +33,9 @@ _BESIDE = ("annot", "_labels", "_masks", "_annotations", "_label", "_mask", "lab
 
 _SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt", "_l")
 """What the name of a mask has after that of its picture, lower case."""
+
+_SAMPLE = 16
+"""Masks that are looked at to tell what 255 means."""
 
 
 class _Place(NamedTuple):
@@ -52,13 +60,32 @@ def find_mask_folders(folder: Path) -> MaskLayout | None:
         wanted = f"write {folder / TABLE_FILES[0]} with a name in every line, in the order of the numbers in the masks"
         raise InputError(f"{folder}: holds masks, but none of the class tables {', '.join(TABLE_FILES)}; {wanted}")
     labels, coding = read_class_table(table)
+    present = splits_in_order(places)
+    is_binary = len(labels) == 2 and _are_black_and_white(_read(places, present[0]).pairs, coding)
+    if is_binary:
+        coding = make_coding({0: 0, 1: 1, IGNORED: 1})
     return MaskLayout(
         origin=str(folder),
         labels=labels,
         coding=coding,
-        present=splits_in_order(places),
+        present=present,
         read=partial(_read, places),
+        note=f"where {IGNORED} is {labels[1]}" if is_binary else "",
     )
+
+
+def _are_black_and_white(pairs: Sequence[MaskPair], coding: MaskCoding) -> bool:
+    """Tell whether 255 is the second of two classes, as in black and white masks, and does not mean "ignored".
+
+    It is if some masks, spread over the source, have it and none has the 1.
+    """
+    values: set[int] = set()
+    for pair in pairs[:: max(1, len(pairs) // _SAMPLE)]:
+        try:
+            values.update(np.unique(read_mask(pair.mask, coding).classes).tolist())
+        except InputError:
+            continue  # a broken mask is told of later
+    return values == {0, IGNORED}
 
 
 def _beside(folder: Path) -> dict[Named, _Place]:
@@ -104,7 +131,14 @@ def _mixed(folder: Path) -> dict[Named, _Place]:
 def _pair_of_folders(folder: Path) -> _Place | None:
     spelled = {name.casefold(): name for name in subfolders(str(folder), left_out=[]).folders}
     names = [next((spelled[name] for name in accepted if name in spelled), None) for accepted in (_PICTURES, _MASKS)]
-    return None if names[0] is None or names[1] is None else _Place(folder / names[0], folder / names[1])
+    if names[0] is None or names[1] is None or not _has_picture(folder / names[1]):
+        return None
+    return _Place(folder / names[0], folder / names[1])
+
+
+def _has_picture(folder: Path) -> bool:
+    """Tell whether a folder has masks. Other folders of the same name hold text files of YOLO, or COCO's json files."""
+    return any(path.suffix.lower() in IMAGE_EXTENSIONS for path in folder.rglob("*"))
 
 
 def _read(places: Mapping[Named, _Place], split: Named) -> MaskPairs:

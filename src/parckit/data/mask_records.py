@@ -1,10 +1,11 @@
 """The pictures and masks of a split as the files of a layout give them, before anything is opened."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from parckit.contract import InputError
 from parckit.data.mask_coding import MaskCoding
 from parckit.data.mask_faults import MaskFault
 from parckit.data.splits import NAMED, Named
@@ -67,24 +68,22 @@ def splits_in_order(splits: Mapping[Named, object]) -> tuple[Named, ...]:
     return tuple(split for split in NAMED if split in splits)
 
 
-def files_by_stem(
-    folder: Path, *, left_out: list[LeftOut], endings: Sequence[str] = IMAGE_EXTENSIONS, suffixes: Sequence[str] = ("",)
-) -> dict[str, str]:
-    """Return the pictures or masks of a folder and the folders in it: path without ending -> path.
+def files_by_stem(folder: Path, *, left_out: list[LeftOut]) -> dict[str, str]:
+    """Return the pictures or masks of a folder and the folders in it: path in the folder without ending -> path.
 
     Args:
         folder: the folder; without it there are no files.
         left_out: gets what is not read.
-        endings: of the files.
-        suffixes: what names may have before the ending in addition, such as `_mask`; the first one that fits is taken
-            off.
+
+    Raises:
+        InputError: if two files differ only in their endings.
     """
-    found_paths = pictures(str(folder), endings=endings, left_out=left_out) if folder.is_dir() else []
     by_stem: dict[str, str] = {}
-    for path in found_paths:
+    for path in pictures(str(folder), endings=IMAGE_EXTENSIONS, left_out=left_out) if folder.is_dir() else ():
         stem = Path(path).relative_to(folder).with_suffix("").as_posix()
-        suffix = next((suffix for suffix in suffixes if suffix and stem.lower().endswith(suffix)), "")
-        by_stem.setdefault(stem[: len(stem) - len(suffix)], path)
+        if stem in by_stem:
+            raise InputError(f"{path}: has the name of {Path(by_stem[stem]).name}; keep one of them")
+        by_stem[stem] = path
     return by_stem
 
 

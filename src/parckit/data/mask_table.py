@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
+from parckit.data.box_faults import BoxFault
 from parckit.data.mask_coding import MaskCoding, ReadMask, read_mask
 from parckit.data.mask_faults import MaskFault, OnMaskFault, refusal
 from parckit.data.targets import ObjectTargets, PixelTargets
@@ -183,6 +184,7 @@ class MaskTable:
         targets: the classes of every picture, (H, W), in pixels of the upright picture.
         pictures: the pictures.
         faults: what is wrong with the source as far as file names and headers tell.
+        box_faults: what is wrong with the objects that were painted.
         left_out: what the source holds and does not read.
     """
 
@@ -191,6 +193,7 @@ class MaskTable:
     targets: PixelTargets
     pictures: MaskPictures
     faults: tuple[MaskFault, ...] = ()
+    box_faults: tuple[BoxFault, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
     def name(self, index: int) -> str:

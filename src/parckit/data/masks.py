@@ -1,31 +1,42 @@
-"""Opening pictures with the class of every pixel: folders of masks, and `digit_scenes`.
+"""Opening pictures with the class of every pixel: files of masks, COCO's objects, and `digit_scenes`.
 
 `parckit.data.splits` says what serves as a missing split. Without `val`, the pictures of `train` whose names have the
 lowest hashes are held out, a tenth of them.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.box_faults import describe_faults
-from parckit.data.box_table import BoxFiles
+from parckit.data.box_faults import describe_faults, tell_faults
+from parckit.data.box_records import BoxLayout
+from parckit.data.box_table import BoxFiles, BoxTable
 from parckit.data.boxes import is_digit_scenes, read_boxes
+from parckit.data.coco import find_coco, find_coco_file
 from parckit.data.headers import Header, read_headers
+from parckit.data.mask_cityscapes import find_cityscapes
 from parckit.data.mask_faults import MaskFault, OnMaskFault, tell_mask_faults
 from parckit.data.mask_folders import find_mask_folders
 from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs
 from parckit.data.mask_table import MaskTable, PaintedObjects, StoredMasks, mask_orientation
+from parckit.data.mask_voc import find_voc_masks
 from parckit.data.source import Source
-from parckit.data.splits import Split, part_of, resolve_split
+from parckit.data.splits import NAMED, Named, Split, part_of, resolve_split
 from parckit.data.turning import SWAPPING, UPRIGHT, upright_size
+from parckit.processing import IGNORED
 
 BACKGROUND = "background"
 """Name of the class of all pixels that belong to no object."""
 
-_ACCEPTED = "accepted are 'digit_scenes' and a folder with pictures and masks"
+_ACCEPTED = (
+    "accepted are 'digit_scenes', folders with pictures and masks (also as Pascal VOC, ADE20K, Cityscapes and CamVid"
+    " have them), and a COCO .json file or a folder with such files"
+)
 
 
 def open_mask_table(source: Source, *, split: Split, on_mask_fault: OnMaskFault = "drop") -> MaskTable:
@@ -35,7 +46,8 @@ def open_mask_table(source: Source, *, split: Split, on_mask_fault: OnMaskFault 
 
     Args:
         source: `"digit_scenes"` or `"digit_scenes:N"` with N training pictures (`parckit.data.digit_scenes`), or a
-            folder: `parckit.data.mask_folders` says which.
+            folder: `parckit.data.mask_folders`, `parckit.data.mask_voc` and `parckit.data.mask_cityscapes` say which.
+            Of COCO's files, the objects are painted on `background`; `parckit.data.coco` says which files are accepted.
         split: `"train"`, `"val"`, `"test"`, or `"all"` for every picture.
         on_mask_fault: `"drop"` leaves out pictures that cannot be used and ignores pixels of no class, with warnings
             that count them; `"raise"` refuses the source and names the first fault.
@@ -50,14 +62,20 @@ def open_mask_table(source: Source, *, split: Split, on_mask_fault: OnMaskFault 
     if others:
         raise InputError(f"source: has {1 + len(others)} entries; masks come from one source")
     table = read_masks(first, split=split, on_mask_fault=on_mask_fault)
-    tell_mask_faults(table.faults, source=f"{first}, {table.served}", on_mask_fault=on_mask_fault)
+    told = f"{first}, {table.served}"
+    tell_mask_faults(table.faults, source=told, on_mask_fault=on_mask_fault)
+    tell_faults(table.box_faults, source=told, on_box_fault=on_mask_fault, option="on_mask_fault")
     if not len(table.targets):
         raise InputError(f"{first}, {table.served}: no picture can be used: {describe_faults(table.faults)}")
     return table
 
 
 def read_masks(
-    source: str, *, split: Split, on_mask_fault: OnMaskFault = "drop", layout: MaskLayout | None = None
+    source: str,
+    *,
+    split: Split,
+    on_mask_fault: OnMaskFault = "drop",
+    layout: MaskLayout | BoxLayout | None = None,
 ) -> MaskTable:
     """Open a split as `open_mask_table` does, but tell nobody about faults. It may have no pictures.
 
@@ -73,27 +91,66 @@ def read_masks(
     if split not in get_args(Split):
         raise InputError(f"split={split!r}: choose from {get_args(Split)}")
     if is_digit_scenes(source):
-        boxes = read_boxes(source, split=split, masks=True)
-        numbers = np.arange(1, len(boxes.labels) + 1, dtype=np.uint8)
-        painted = PaintedObjects(objects=boxes.targets, pictures=boxes.pictures, numbers=numbers)
-        labels = (BACKGROUND, *boxes.labels)
-        return MaskTable(labels=labels, served=boxes.served, targets=painted, pictures=boxes.pictures)
+        return _paint(read_boxes(source, split=split, masks=True), source=source)
     layout = layout or find_mask_layout(source)
+    if isinstance(layout, BoxLayout):
+        return _paint(read_boxes(source, split=split, masks=True, layout=layout), source=source)
     pairs, served = _read(source, split=split, layout=layout)
     return _table(pairs, layout=layout, served=served, on_mask_fault=on_mask_fault)
 
 
-def find_mask_layout(source: str) -> MaskLayout:
-    """Find out how a source keeps its masks.
+def read_mask_splits(source: str) -> dict[Named, Callable[[], MaskTable]]:
+    """Return every split of a source and a function that reads it as `read_masks` does.
+
+    The splits are those of the source, and `val` if a part of `train` serves as it. The files are looked for once.
+
+    Raises:
+        InputError: if the source is of no accepted kind.
+    """
+    layout, present = None, NAMED
+    if not is_digit_scenes(source):
+        layout = find_mask_layout(source)
+        present = layout.present
+        layout = replace(layout, read=cache(layout.read)) if isinstance(layout, BoxLayout) else layout
+
+    def reader(split: Named) -> Callable[[], MaskTable]:
+        return lambda: read_masks(source, split=split, layout=layout)
+
+    return {name: reader(name) for name in NAMED if name in present or (name == "val" and "train" in present)}
+
+
+def _paint(boxes: BoxTable, *, source: str) -> MaskTable:
+    """Return a table of objects as one of pixels. Without a class `background`, one is put before the others."""
+    labels = boxes.labels if BACKGROUND in boxes.labels else (BACKGROUND, *boxes.labels)
+    if len(labels) > IGNORED:
+        raise InputError(f"{source}: has {len(labels)} classes; accepted are {IGNORED} at most")
+    painted = PaintedObjects(
+        objects=boxes.targets,
+        pictures=boxes.pictures,
+        numbers=np.array([labels.index(label) for label in boxes.labels], dtype=np.uint8),
+        background=labels.index(BACKGROUND),
+    )
+    return MaskTable(
+        labels=labels, served=boxes.served, targets=painted, pictures=boxes.pictures, box_faults=boxes.faults
+    )
+
+
+def find_mask_layout(source: str) -> MaskLayout | BoxLayout:
+    """Find out how a source keeps its masks. A `BoxLayout` means: as objects in COCO's files.
 
     Raises:
         InputError: if it is of no accepted kind.
     """
     path = Path(source).expanduser()
-    layout, problem = None, "no such folder"
+    layout: MaskLayout | BoxLayout | None = None
+    problem = "no such file or folder"
     try:
         if path.is_dir():
-            layout, problem = find_mask_folders(path), "holds no masks"
+            layout = find_cityscapes(path) or find_voc_masks(path) or find_mask_folders(path)
+            layout, problem = layout or find_coco(path) or find_coco(path, is_named=False), "holds no masks"
+        elif path.is_file():
+            layout = find_coco_file(path) if path.suffix.lower() == ".json" else None
+            problem = "is no file with masks"
     except OSError as error:
         raise InputError(f"{error.filename or f'{source:.200}'}: cannot be opened ({error.strerror})") from error
     if layout is None:
