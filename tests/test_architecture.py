@@ -29,7 +29,7 @@ ALLOWED = {
     "processing": {"numpy", "PIL"},
     "layers": TORCH,
     "models": TORCH,
-    "networks": TORCH,
+    "networks": TORCH | {"segmentation_models_pytorch"},
 }
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
 """Makes `import torch` fail as on a board that has none."""
