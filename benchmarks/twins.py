@@ -41,7 +41,7 @@ class Comparison(NamedTuple):
 
 COMPARISONS = {
     "detect": Comparison("detect/digit_scenes_tinydet", ("map", "map_50"), "detection_twins"),
-    "segment": Comparison("segment/digit_scenes_lraspp", ("miou", "boundary_iou"), "segmentation_twins"),
+    "segment": Comparison("segment/digit_scenes_upernet", ("miou", "boundary_iou"), "segmentation_twins"),
 }
 PARC, PLAIN = "parc_resnet10t", "resnet10t"
 SEEDS = (0, 1, 2)

@@ -84,7 +84,7 @@ TOURS: Mapping[Task, Tour] = {
         limits="It knows ten digits, 12 to 96 pixels high. Robustness and calibration were not measured.",
     ),
     "segment": Tour(
-        recipe="segment/digit_scenes_lraspp",
+        recipe="segment/digit_scenes_upernet",
         source="digit_scenes",
         title="the pixels of handwritten digits",
         tested="test scenes",

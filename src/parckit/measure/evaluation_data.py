@@ -33,7 +33,7 @@ class EvaluationData:
         source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
             or `hf://NAME`; or a list of these. Detection takes one source with boxes: `digit_scenes`, a COCO .json
             file, a YOLO data.yaml, or a folder of COCO, Pascal VOC or YOLO files. Segmentation takes one source with
-            masks: `digit_scenes`, or a folder.
+            masks: `digit_scenes`, a COCO .json file, or a folder.
         split: part of the source. If there is no test part, val or a held-out part of train serves as test, with a
             warning.
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec
 from parckit.layers import TrainingOnly
 from parckit.networks.features import Backbone, DenseNetwork
+from parckit.processing import SEGMENT
 
 AUXILIARY = "auxiliary."
 """Prefix of the weights of the auxiliary head."""
@@ -26,7 +27,7 @@ def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
 def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the output of a spec's network becomes the class of every pixel."""
     del spec
-    return DecoderSpec(name="segment")
+    return DecoderSpec(name=SEGMENT)
 
 
 def label_weights(network: nn.Module) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from parckit.data import (
     OnBoxFault,
     OnError,
     OneSize,
+    OnMaskFault,
     Progressive,
     Sampling,
     SeededBatches,
@@ -42,7 +43,8 @@ class DataSettings:
     Attributes:
         source: `digits`, a folder of class folders, a folder or pattern of tar shards, a list of files (`.csv`, `.txt`)
             or `hf://NAME`; or a list of these. Detection takes one source with boxes: `digit_scenes`, a COCO .json
-            file, a YOLO data.yaml, or a folder of COCO, Pascal VOC or YOLO files.
+            file, a YOLO data.yaml, or a folder of COCO, Pascal VOC or YOLO files. Segmentation takes one source with
+            masks: `digit_scenes`, a COCO .json file, or a folder.
         preprocessing: input size, resize, normalisation; travels with every checkpoint and bundle.
         sizes: how training varies the images' size; None: it does not.
         repeats: an epoch shows each image that it uses this many times, each time augmented anew. It has the same
@@ -54,6 +56,8 @@ class DataSettings:
         on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
         on_box_fault: `drop` drops or cuts faulty boxes, and tells how many there were; `raise` refuses a source with
             faulty boxes, and names the first.
+        on_mask_fault: the same for faulty masks: `drop` leaves out pictures that cannot be used and ignores pixels of
+            no class; `raise` refuses the source.
         class_names: text file with one class name per line, in the order of the network's outputs. It names the classes
             of a source that has only numbers. None: the source's names and their order.
         max_broken: if more than this share of the images of an epoch or a validation is broken, `skip` stops too.
@@ -71,6 +75,7 @@ class DataSettings:
     workers: int = 2
     on_error: OnError = "raise"
     on_box_fault: OnBoxFault = "drop"
+    on_mask_fault: OnMaskFault = "drop"
     class_names: str | None = None
     max_broken: float = 0.1
 
@@ -114,7 +119,9 @@ class TrainingData(LightningDataModule):
         preprocessing = settings.preprocessing
         transform = task.train_transform(preprocessing)
         names = None if settings.class_names is None else read_class_names(settings.class_names)
-        evaluator = evaluator_of(task.name, head=task.head, on_box_fault=settings.on_box_fault)
+        evaluator = evaluator_of(
+            task.name, head=task.head, on_box_fault=settings.on_box_fault, on_mask_fault=settings.on_mask_fault
+        )
         self._collate = evaluator.collate
         table = evaluator.open_table(settings.source, split="train")
         source = name_source(settings.source)
