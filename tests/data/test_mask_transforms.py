@@ -143,6 +143,17 @@ def test_ignored_pixels_do_not_count_as_a_class():
     assert largest_share(mask, geometry) == 1
     mask[:4], mask[4:8] = 0, 1
     assert largest_share(mask, geometry) == 0.5
+    # Padding above the picture does not count either.
+    assert largest_share(mask, geometry._replace(offset=(-20.0, 0.0))) == 0.5
+
+
+@pytest.mark.parametrize(("fit", "rows"), [("stretch", 48), ("contain", 32), ("cover", 48)])
+def test_factor_1_fits_the_picture_as_evaluation_does(fit, rows):
+    picture, mask = scene(60, 120)
+    preprocessing = Preprocessing(size=SIZE, fit=fit)
+    classes = train_mask_transform(preprocessing, augment=STILL)(picture, mask, size=SIZE, share=0.0).target.in_input
+    assert (classes != IGNORED).any(1).sum() == rows
+    assert (eval_mask_transform(preprocessing)(picture, mask).target.in_input != IGNORED).any(1).sum() == rows
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (33, 31)])

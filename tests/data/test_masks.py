@@ -19,7 +19,7 @@ from mask_files import (
     write_voc_masks,
 )
 from parckit.contract import InputError
-from parckit.data import MaskTable, match_classes, open_mask_table
+from parckit.data import MaskTable, describe_run, match_classes, open_mask_table
 from parckit.data.digit_scenes import make_digit_scenes
 from parckit.data.mask_cityscapes import CITYSCAPES_CLASSES
 from parckit.data.mask_voc import VOC_CLASSES
@@ -238,8 +238,12 @@ def test_plain_folders_are_found(tmp_path, pictures, masks, val):
 
 def test_a_part_of_train_is_held_out_where_there_is_no_val(tmp_path):
     write_pairs(tmp_path, {f"{number:02}": quarters() for number in range(20)})
-    parts = [set(stems(open_mask_table(str(tmp_path), split=split))) for split in ("train", "val")]
+    write_mask(tmp_path / "masks" / "nobody.png", quarters())
+    tables = [open_mask_table(str(tmp_path), split=split) for split in ("train", "val")]
+    parts = [set(stems(table)) for table in tables]
     assert [len(part) for part in parts] == [18, 2]
+    # What belongs to no picture is told once.
+    assert [kinds(table) for table in tables] == [["missing picture"], []]
     assert not set.intersection(*parts)
 
 
@@ -278,6 +282,8 @@ def test_a_source_without_a_usable_picture_is_refused(tmp_path):
 def test_values_of_no_class_are_ignored_and_told_or_refused(tmp_path, caplog):
     write_pairs(tmp_path, {name: quarters(1, 7) for name in "abcde"} | {"f": quarters(1, IGNORED)})
     table = open_mask_table(str(tmp_path), split="all")
+    assert table.targets[0].max() == table.targets[0].max() == IGNORED
+    assert len(caplog.records) == 1
     for _ in range(2):
         for index in range(6):
             np.testing.assert_array_equal(table.targets[index], quarters(1, IGNORED))
@@ -327,8 +333,14 @@ def test_black_and_white_masks_of_two_classes_mean_the_second_by_255(tmp_path):
     table = open_mask_table(str(tmp_path), split="all")
     np.testing.assert_array_equal(table.targets[0], quarters())
     assert table.served == "all, where 255 is cell"
-    write_mask(tmp_path / "masks" / "b.png", quarters(0, 1))
-    assert open_mask_table(str(tmp_path), split="all").targets[0].max() == IGNORED
+    for other in (1, 200):
+        write_mask(tmp_path / "masks" / "b.png", quarters(0, other))
+        assert open_mask_table(str(tmp_path), split="all").targets[0].max() == IGNORED
+
+
+def test_void_of_a_table_of_two_classes_stays_void(tmp_path):
+    write_pairs(tmp_path, {"a": quarters(0, 2), "b": quarters(0, 0)}, classes="road\ncar\nvoid\n")
+    np.testing.assert_array_equal(open_mask_table(str(tmp_path), split="all").targets[0], quarters(0, IGNORED))
 
 
 @pytest.mark.parametrize("side", [1, 3])
@@ -349,6 +361,16 @@ def test_digit_scenes_have_the_ink_of_their_digits():
     counts = table.targets.count_pixels(classes=11)
     assert counts.sum() == 4 * 160 * 160
     np.testing.assert_array_equal(counts, sum(np.bincount(table.targets[i].ravel(), minlength=11) for i in range(4)))
+
+
+def test_a_run_says_which_classes_and_how_many_pictures_there_are(tmp_path):
+    write_pairs(tmp_path, {f"{number:02}": quarters() for number in range(20)})
+    tables = [open_mask_table(str(tmp_path), split=split) for split in ("train", "val")]
+    assert describe_run(*tables)[:3] == (
+        "2 classes: road, car",
+        "training: 18 images, train without its held-out part",
+        "validation: 2 images, the held-out part of train",
+    )
 
 
 def test_classes_are_matched_by_name_and_unknown_ones_are_ignored(tmp_path, caplog):

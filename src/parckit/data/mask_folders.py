@@ -61,7 +61,8 @@ def find_mask_folders(folder: Path) -> MaskLayout | None:
         raise InputError(f"{folder}: holds masks, but none of the class tables {', '.join(TABLE_FILES)}; {wanted}")
     labels, coding = read_class_table(table)
     present = splits_in_order(places)
-    is_binary = len(labels) == 2 and _are_black_and_white(_read(places, present[0]).pairs, coding)
+    is_plain = not len(coding.colours) and np.array_equal(coding.numbers, make_coding({0: 0, 1: 1}).numbers)
+    is_binary = is_plain and _are_black_and_white(_read(places, present[0]).pairs, coding)
     if is_binary:
         coding = make_coding({0: 0, 1: 1, IGNORED: 1})
     return MaskLayout(
@@ -77,14 +78,17 @@ def find_mask_folders(folder: Path) -> MaskLayout | None:
 def _are_black_and_white(pairs: Sequence[MaskPair], coding: MaskCoding) -> bool:
     """Tell whether 255 is the second of two classes, as in black and white masks, and does not mean "ignored".
 
-    It is if some masks, spread over the source, have it and none has the 1.
+    It is if some masks, spread over the source, have only 0 and 255.
     """
     values: set[int] = set()
     for pair in pairs[:: max(1, len(pairs) // _SAMPLE)]:
         try:
-            values.update(np.unique(read_mask(pair.mask, coding).classes).tolist())
+            mask = read_mask(pair.mask, coding)
         except InputError:
             continue  # a broken mask is told of later
+        if mask.fault is not None:
+            return False
+        values.update(np.unique(mask.classes).tolist())
     return values == {0, IGNORED}
 
 
