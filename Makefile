@@ -15,7 +15,7 @@ STAMP := $(VENV)/.parckit-installed
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
-quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart_TASK; TASK=classify or detect
+quickstart: $(STAMP) ## Digits to a verified ONNX bundle and a report in runs/quickstart_TASK; TASK=classify, detect or segment
 	$(BIN)/parckit quickstart --task $(TASK)
 
 # Two workers of one thread each: on two cores that beats one worker of two threads, because the tests are many and small.
