@@ -18,7 +18,7 @@ def pair(mask: np.ndarray, truth: np.ndarray = TRUTH) -> tuple[MaskPrediction, P
 def test_pictures_with_more_wrong_pixels_are_worse_and_mistakes_are_named():
     answer, target = pair(np.array([[0, 0, 0, 2, 2, 1, 1, IGNORED, 0, 0]], np.uint8))
     truth, told, share, is_right = result_view("segment").judge(answer, target, LABELS)
-    assert (truth, told) == ("road 62.5 %, sky 37.5 %", "road as tree 25.0 %, sky as no answer 12.5 %")
+    assert (truth, told) == ("road: 62.5 %, sky: 37.5 %", "road as tree: 25.0 %, sky as no answer: 12.5 %")
     assert share == pytest.approx(3 / 8)
     assert not is_right
 

@@ -52,7 +52,7 @@ def _counted(numbers: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _in_words(areas: Iterable[tuple[str, int]], *, pixels: int) -> str:
-    return ", ".join(f"{name} {100 * count / pixels:.1f} %" for name, count in areas)
+    return ", ".join(f"{name}: {100 * count / pixels:.1f} %" for name, count in areas)
 
 
 def mark_pixels(

@@ -188,8 +188,8 @@ def average_precisions(
     return figure
 
 
-_LEGEND_COLUMNS = 3
-"""Most names side by side in the legend of a training curve."""
+_LEGEND_WIDTH = 24
+"""Letters of names that fit side by side in the legend of a training curve; longer names stand below each other."""
 
 
 @house_style()
@@ -236,7 +236,8 @@ def _draw_panel(axes: Axes, lines: Mapping[str, Sequence[tuple[int, float]]], *,
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter("{x:g}")
     if len(lines) > 1:
-        axes.legend(loc="best", ncols=min(len(lines), _LEGEND_COLUMNS))
+        letters = sum(len(_LEGENDS.get(name, name)) for name in lines)
+        axes.legend(loc="best", ncols=len(lines) if letters <= _LEGEND_WIDTH else 1, fontsize="small")
     elif title == _VALIDATION:
         ((name, points),) = lines.items()
         step, best = max(points, key=lambda point: point[1])
