@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from torchvision.datasets import Cityscapes, VOCSegmentation
+from torchvision.datasets import Cityscapes
 
 from box_files import coco, write_coco, write_picture
 from mask_files import (
@@ -15,14 +15,11 @@ from mask_files import (
     write_cityscapes,
     write_mask,
     write_pairs,
-    write_voc_lists,
-    write_voc_masks,
 )
 from parckit.contract import InputError
 from parckit.data import MaskTable, describe_run, match_classes, open_mask_table
 from parckit.data.digit_scenes import make_digit_scenes
 from parckit.data.mask_cityscapes import CITYSCAPES_CLASSES
-from parckit.data.mask_voc import VOC_CLASSES
 from parckit.processing import IGNORED
 
 ROAD, CAR, VOID = (128, 64, 128), (64, 0, 128), (0, 0, 0)
@@ -77,61 +74,6 @@ def test_camvid_with_colours_is_read_through_its_class_dict(tmp_path):
     assert table.labels == ("Car", "Road")
     np.testing.assert_array_equal(table.targets[0], quarters(1, 0))
     assert table.targets.count_pixels(classes=2).tolist() == [2 * 15 * 20, 2 * (1200 - 300)]
-
-
-@pytest.fixture
-def voc(tmp_path: Path) -> Path:
-    root = tmp_path / "VOCdevkit" / "VOC2012"
-    for number, name in enumerate(("2007_000032", "2007_000039", "2007_000063")):
-        mask = quarters(0, number + 1)
-        mask[:, -1] = IGNORED
-        write_voc_masks(root, name, mask)
-    write_picture(root / "JPEGImages" / "2008_000001.jpg")
-    train = "2007_000032\n2007_000063\n"
-    write_voc_lists(root, train=train, val="2007_000039\n", trainval=f"{train}2007_000039\n", test="2008_000001\n")
-    return tmp_path
-
-
-@pytest.mark.parametrize("inner", ["", "VOCdevkit", "VOCdevkit/VOC2012"])
-def test_voc_is_read_as_torchvision_reads_it(voc, inner):
-    for split in ("train", "val"):
-        table = open_mask_table(str(voc / inner), split=split)
-        theirs = VOCSegmentation(str(voc), year="2012", image_set=split)
-        assert [table.name(index) for index in range(len(theirs))] == theirs.images
-        for index, (picture, mask) in enumerate(theirs):
-            np.testing.assert_array_equal(table.targets[index], np.array(mask))
-            np.testing.assert_array_equal(np.array(table.load(index)), np.array(picture))
-    assert table.labels == VOC_CLASSES
-    assert len(VOC_CLASSES) == 21
-
-
-def test_the_test_pictures_of_voc_have_no_masks(voc, caplog):
-    assert open_mask_table(str(voc), split="test").served == "val"
-    assert "no test split" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "lists",
-    [
-        {"train_aug": "2007_000032\n2007_000063\n2008_000009\n"},
-        {"aug": "2008_000009\n"},
-        {"trainaug": "\n".join(f"/JPEGImages/{n}.jpg /Seg/{n}.png" for n in ("2007_000032", "2008_000009"))},
-    ],
-)
-def test_the_augmented_set_of_voc_is_preferred(voc, lists):
-    root = voc / "VOCdevkit" / "VOC2012"
-    write_picture(root / "JPEGImages" / "2008_000009.jpg")
-    # The augmented masks are grey files in some copies. A picture of VOC itself has a worse mask there.
-    write_mask(root / "SegmentationClassAug" / "2008_000009.png", quarters(0, 4))
-    write_mask(root / "SegmentationClassAug" / "2007_000032.png", quarters(0, 9))
-    write_voc_lists(root, **lists)
-    table = open_mask_table(str(voc), split="train")
-    assert stems(table)[0] == "2007_000032"
-    assert stems(table)[-1] == "2008_000009"
-    assert table.served == f"train, {next(iter(lists))}.txt and SegmentationClassAug"
-    assert table.targets[len(table.targets) - 1].max() == 4
-    assert 9 not in table.targets[0]
-    assert stems(open_mask_table(str(voc), split="val")) == ["2007_000039"]
 
 
 def test_ade20k_counts_from_1_and_0_is_ignored(tmp_path):

@@ -96,7 +96,7 @@ def read_mask(path: str, coding: MaskCoding) -> ReadMask:
         is_byte = pixels.dtype == np.uint8
         classes = coding.numbers[pixels if is_byte else np.where((pixels < 0) | (pixels >= _VALUES), _VALUES, pixels)]
     else:
-        keys = pixels @ np.array(_SHIFTS, dtype=np.int32)
+        keys = _keys(pixels)
         places = np.searchsorted(coding.colours, keys).clip(max=len(coding.colours) - 1)
         classes = np.where(coding.colours[places] == keys, coding.colour_classes[places], np.int16(UNKNOWN))
         pixels = keys
@@ -130,12 +130,19 @@ def _open(path: str, coding: MaskCoding) -> NDArray[np.integer]:
 
 
 def _colours(pixels: NDArray[np.uint8], *, path: str, coding: MaskCoding) -> NDArray[np.integer]:
+    """Return the colours, or one number for every pixel: some tools write it three times, as red, green and blue."""
+    is_grey = (pixels == pixels[..., :1]).all()
     if len(coding.colours):
-        return pixels
-    # Some tools write the numbers three times, as red, green and blue.
-    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 0] == pixels[..., 2]).all():
+        are_numbers = is_grey and not coding.by_colour and not np.isin(_keys(pixels), coding.colours).all()
+        return pixels[..., 0] if are_numbers else pixels
+    if is_grey:
         return pixels[..., 0]
     raise InputError(f"{path}: has colours, but no class table says what they mean; write class_dict.csv (name,r,g,b)")
+
+
+def _keys(pixels: NDArray[np.integer]) -> NDArray[np.int32]:
+    """Return red, green and blue as one number."""
+    return pixels @ np.array(_SHIFTS, dtype=np.int32)
 
 
 def _fault(path: str, unknown: NDArray[np.integer], *, total: int, coding: MaskCoding) -> MaskFault:

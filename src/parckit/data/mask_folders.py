@@ -6,6 +6,8 @@ Accepted are, with `SPLIT` for `train`, `val` or `test` (or another usual spelli
 - `SPLIT/` and `SPLITannot/` (or `SPLIT_labels/`, `SPLIT_masks/`), as CamVid has it;
 - `SPLIT/` with pictures and masks in one folder, where the names of masks end in `_mask`, as Roboflow writes it.
 
+If `SPLIT.txt` lies beside these folders, it says which pictures belong to the split: see `parckit.data.mask_lists`.
+
 The first of them is also the layout of ADE20K's scene parsing benchmark: `images/training` and `annotations/training`.
 
 A mask has the name of its picture, or this name with `_mask`, `_label`, `_labels`, `_seg`, `_gt` or `_L` at its end.
@@ -22,6 +24,7 @@ import numpy as np
 from parckit.contract import InputError
 from parckit.data.mask_classes import TABLE_FILES, find_class_table, read_class_table
 from parckit.data.mask_coding import MaskCoding, make_coding, read_mask
+from parckit.data.mask_lists import FolderFiles, find_mask_lists, read_mask_list
 from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, files_by_stem, pair_up, splits_in_order
 from parckit.data.splits import Named, find_splits
 from parckit.processing import IGNORED, IMAGE_EXTENSIONS, LeftOut, subfolders
@@ -60,18 +63,21 @@ def find_mask_folders(folder: Path) -> MaskLayout | None:
         wanted = f"write {folder / TABLE_FILES[0]} with a name in every line, in the order of the numbers in the masks"
         raise InputError(f"{folder}: holds masks, but none of the class tables {', '.join(TABLE_FILES)}; {wanted}")
     labels, coding = read_class_table(table)
-    present = splits_in_order(places)
+    lists = find_mask_lists(folder)
+    present = splits_in_order({**places, **lists})
     is_plain = not len(coding.colours) and np.array_equal(coding.numbers, make_coding({0: 0, 1: 1}).numbers)
-    is_binary = is_plain and _are_black_and_white(_read(places, present[0]).pairs, coding)
+    is_binary = is_plain and _are_black_and_white(_read(places, lists, present[0]).pairs, coding)
     if is_binary:
         coding = make_coding({0: 0, 1: 1, IGNORED: 1})
+    notes = [f"where {IGNORED} is {labels[1]}"] if is_binary else []
+    notes += [f"split by {', '.join(path.name for path in lists.values())}"] if lists else []
     return MaskLayout(
         origin=str(folder),
         labels=labels,
         coding=coding,
         present=present,
-        read=partial(_read, places),
-        note=f"where {IGNORED} is {labels[1]}" if is_binary else "",
+        read=partial(_read, places, lists),
+        note=", ".join(notes),
     )
 
 
@@ -145,19 +151,37 @@ def _has_picture(folder: Path) -> bool:
     return any(path.suffix.lower() in IMAGE_EXTENSIONS for path in folder.rglob("*"))
 
 
-def _read(places: Mapping[Named, _Place], split: Named) -> MaskPairs:
-    place = places[split]
+def _read(places: Mapping[Named, _Place], lists: Mapping[Named, Path], split: Named) -> MaskPairs:
+    """Return the pictures of a split: those of its list, or those of its folder that are in no list."""
+    if split in lists:
+        return _read_list(places, lists, split)
     left_out: list[LeftOut] = []
+    files = _files(places[split], left_out=left_out)
+    pairs = pair_up(files.pictures, files.masks, folder=split)
+    others = [_read_list(places, lists, name) for name in lists]
+    listed = {pair.picture for other in others for pair in other.pairs}
+    listed |= {fault.file for other in others for fault in other.faults}
+    return MaskPairs(
+        pairs=[pair for pair in pairs.pairs if pair.picture not in listed],
+        faults=[fault for fault in pairs.faults if fault.file not in listed],
+        left_out=[entry for entry in left_out if Path(entry.path).name not in TABLE_FILES],
+    )
+
+
+def _read_list(places: Mapping[Named, _Place], lists: Mapping[Named, Path], split: Named) -> MaskPairs:
+    # The folders of the split come first: a name without a path means a picture in them.
+    ordered = sorted(places, key=lambda name: name != split)
+    return read_mask_list(lists[split], split=split, files=[_files(places[name], left_out=[]) for name in ordered])
+
+
+def _files(place: _Place, *, left_out: list[LeftOut]) -> FolderFiles:
+    """Return the pictures and masks of a place, both by the stem of the picture."""
     pictures = files_by_stem(place.pictures, left_out=left_out)
     if place.pictures == place.masks:
         masks = {stem[: -len("_mask")]: path for stem, path in pictures.items() if stem.lower().endswith("_mask")}
-        pictures = {stem: path for stem, path in pictures.items() if not stem.lower().endswith("_mask")}
-    else:
-        masks = files_by_stem(place.masks, left_out=left_out)
-        masks = {_partner(stem, pictures): path for stem, path in masks.items()}
-    pairs = pair_up(pictures, masks, folder=split)
-    kept = [entry for entry in left_out if Path(entry.path).name not in TABLE_FILES]
-    return MaskPairs(pairs=pairs.pairs, faults=pairs.faults, left_out=kept)
+        return FolderFiles({stem: path for stem, path in pictures.items() if not stem.lower().endswith("_mask")}, masks)
+    masks = files_by_stem(place.masks, left_out=left_out)
+    return FolderFiles(pictures, {_partner(stem, pictures): path for stem, path in masks.items()})
 
 
 def _partner(stem: str, pictures: Mapping[str, str]) -> str:

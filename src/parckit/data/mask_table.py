@@ -105,12 +105,20 @@ class StoredMasks:
     def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
         """Return the number of pixels of every class. It reads all masks.
 
+        A broken mask counts nothing. When its picture is loaded, `on_error` says what happens.
+
         Raises:
-            InputError: as `__getitem__`.
+            InputError: if a mask has values or colours of no class, and faults are refused.
         """
 
         def count(index: int) -> NDArray[np.int64]:
-            return _count(self[index], classes=classes)
+            try:
+                mask = self.read(index)
+            except InputError:
+                return np.zeros(classes, dtype=np.int64)
+            if mask.fault is not None:
+                self._tell(mask.fault, index)
+            return _count(mask.classes, classes=classes)
 
         total = np.zeros(classes, dtype=np.int64)
         with ThreadPool(_THREADS) as pool:

@@ -6,7 +6,8 @@ folder above it, such as `VOCdevkit`. If there is a folder `SegmentationClassAug
 before one of SBD. `trainval.txt` serves as `train` if there is no `train.txt`. A split whose masks nobody has, such as
 the test set of 2012, does not count.
 
-A number in a palette is a class, and 255 is ignored. The classes are those of VOC, if there is no class table.
+A number in a palette is a class, and 255 is ignored. The classes are those of VOC, if there is no class table. Masks
+that a tool has saved as red, green and blue are read through VOC's palette, unless a class table has colours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from parckit.contract import InputError
 from parckit.data.box_records import list_files, read_text, refuse_repeated
 from parckit.data.mask_classes import ClassTable, find_class_table, read_class_table
-from parckit.data.mask_coding import make_coding
+from parckit.data.mask_coding import UNKNOWN, Colour, MaskCoding, make_coding
 from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, files_by_stem, splits_in_order
 from parckit.data.splits import Named, find_splits
 
@@ -83,6 +84,7 @@ def _layout(root: Path) -> MaskLayout:
     pictures = files_by_stem(root / _PICTURES, left_out=[])
     table = find_class_table(root)
     labels, coding = read_class_table(table) if table else _usual_classes()
+    coding = coding if len(coding.colours) else _with_voc_colours(coding)
     return MaskLayout(
         origin=str(root),
         labels=labels,
@@ -95,6 +97,20 @@ def _layout(root: Path) -> MaskLayout:
 
 def _usual_classes() -> ClassTable:
     return ClassTable(VOC_CLASSES, make_coding({number: number for number in range(len(VOC_CLASSES))}))
+
+
+def _with_voc_colours(coding: MaskCoding) -> MaskCoding:
+    """Return a coding that also takes the colours of VOC's palette for numbers."""
+    class_of = {number: int(label) for number, label in enumerate(coding.numbers[:-1]) if label != UNKNOWN}
+    return make_coding(class_of, colours=[(voc_colour(number), label) for number, label in class_of.items()])
+
+
+def voc_colour(number: int) -> Colour:
+    """Return the colour of a number in VOC's palette: its lowest bits are the highest bits of red, green and blue."""
+    red, green, blue = (
+        sum((number >> 3 * place + channel & 1) << 7 - place for place in range(3)) for channel in range(3)
+    )
+    return red, green, blue
 
 
 def _names(root: Path) -> tuple[dict[Named, list[str]], str]:

@@ -93,12 +93,14 @@ class Segment(TrainingTask):
         """Compute the class weights; to count the pixels, all masks are read.
 
         Raises:
-            InputError: if `class_weights` does not fit the classes.
+            InputError: if `class_weights` does not fit the classes, or no pixel has a class.
         """
         del sampling
         if self._wanted_weights is None:
             return
         pixels = cast("PixelTargets", table.targets).count_pixels(classes=len(table.labels))
+        if not pixels.any():
+            raise InputError("class_weights: no pixel of the training pictures has a class, so there is none to weight")
         weights = resolve_class_weights(self._wanted_weights, labels=table.labels, draws=pixels)
         self._class_weights = torch.tensor(weights, dtype=torch.float32)
         self._notes.append(describe_class_weights(weights, labels=table.labels))

@@ -1,4 +1,4 @@
-"""Detectors resume as classifiers do: a killed training ends with the weights of one that was not disturbed."""
+"""Detectors and segmenters resume as classifiers do: a killed training ends with the weights of an undisturbed one."""
 
 import signal
 from pathlib import Path
@@ -10,12 +10,27 @@ from training_moments import Moment, train, train_until
 from training_processes import fork
 from training_state import assert_same, state_of
 
-RCNN = "{width: 8, hidden: 16, mask_width: 8, anchors: [8, 16, 32, 64, 128], proposals: 20, samples: 8}"
-HEADS = {"tinydet": "{width: 8, depth: 1}", "ssd": "{}", "mask_rcnn": RCNN}
-# An epoch has six steps, so the kill after eight lies in the second.
-OPTIONS = (
+BOXES = (
     "--config=detect/digit_scenes_tinydet",
     "--task.augment={crop: iou, scale: [0.5, 2.0], zoom_out: 0.5, colour: 0.5, flip: 0.5}",
+)
+PIXELS = (
+    "--config=segment/digit_scenes_upernet",
+    "--task.augment={scale: [0.5, 2.0], most_of_a_class: 0.75, colour: 0.5, flip: 0.5, flip_vertical: 0.5}",
+    "--task.class_weights=balanced",
+    "--task.label_smoothing=0.1",
+)
+RCNN = "{width: 8, hidden: 16, mask_width: 8, anchors: [8, 16, 32, 64, 128], proposals: 20, samples: 8}"
+AUXILIARY = "{width: 8, auxiliary: true, drop_rate: 0.5}"
+HEADS = {
+    "tinydet": ("{width: 8, depth: 1}", BOXES),
+    "ssd": ("{}", BOXES),
+    "mask_rcnn": (RCNN, BOXES),
+    "upernet": (AUXILIARY, PIXELS),
+    "deeplabv3": (AUXILIARY, PIXELS),
+}
+# An epoch has six steps, so the kill after eight lies in the second.
+OPTIONS = (
     "--model.name=test_resnet",
     "--model.kwargs={}",
     "--data.source=digit_scenes:24",
@@ -30,8 +45,9 @@ OPTIONS = (
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_a_killed_detector_ends_with_the_weights_of_an_undisturbed_one(head: str, tmp_path: Path):
-    options = [*OPTIONS, f"--model.head={head}", f"--model.head_kwargs={HEADS[head]}"]
+def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(head: str, tmp_path: Path):
+    head_kwargs, recipe = HEADS[head]
+    options = [*recipe, *OPTIONS, f"--model.head={head}", f"--model.head_kwargs={head_kwargs}"]
     process = fork(train, [*options, f"--out={tmp_path / 'whole'}"])
     process.join()
     assert process.exitcode == 0
