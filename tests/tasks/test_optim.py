@@ -1,8 +1,10 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from timm.optim import muon
 from torch import nn
 
 from parckit.contract import InputError
@@ -182,6 +184,24 @@ def test_optimizers_by_name_take_a_step(name):
     optimizer.step()
     assert type(optimizer).__name__.lower() == name
     assert not torch.equal(layer.weight, before)
+
+
+@pytest.mark.parametrize("name", ["muon", "nmuon", "adamuon", "nadamuon"])
+def test_muon_computes_in_float32_on_cpus(monkeypatch, name):
+    dtypes = []
+
+    def watch(matrix, *args, dtype=torch.bfloat16, **kwargs):
+        dtypes.append(dtype)
+        return orthogonalize(matrix, *args, dtype=dtype, **kwargs)
+
+    orthogonalize = muon.zeropower_via_newtonschulz
+    monkeypatch.setattr("parckit.tasks.muon._IN_FLOAT32", partial(watch, dtype=torch.float32))
+    layer = nn.Linear(8, 8)
+    optimizer = OptimizerSettings(name=name).build(layer, lr=0.1)
+    layer(torch.ones(1, 8)).sum().backward()
+    optimizer.step()
+    assert dtypes == [torch.float32]
+    assert muon.zeropower_via_newtonschulz is orthogonalize
 
 
 @pytest.mark.parametrize(

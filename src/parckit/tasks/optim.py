@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer as TorchOptimizer
 
 from parckit.contract import InputError
+from parckit.tasks.muon import orthogonalize_in_float32
 
 WarmupUnit = Literal["share", "steps", "epochs"]
 Cosine = Literal["run", "rest"]
@@ -19,6 +20,8 @@ Per = Literal["step", "epoch"]
 
 _FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose whole step torch can compute in one kernel."""
+_MUONS = ("muon", "nmuon", "adamuon", "nadamuon")
+"""Optimizers that make their updates orthogonal."""
 _DROP = 0.1
 """A drop multiplies the learning rate by this, as is usual for detectors."""
 _NEED_PACKAGES = ("bnb*", "fused*")
@@ -89,7 +92,7 @@ class OptimizerSettings:
             options = {"fused": fused, **options}
         build = partial(create_optimizer_v2, **cast("dict[str, Any]", options))
         try:
-            return build(
+            optimizer = build(
                 model,
                 self.name,
                 lr=lr,
@@ -100,6 +103,9 @@ class OptimizerSettings:
             )
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             raise InputError(f"optimizer {self.name}, options={dict(self.options)}: {error}") from error
+        if self.name in _MUONS and all(weight.device.type == "cpu" for weight in model.parameters()):
+            orthogonalize_in_float32(optimizer)
+        return optimizer
 
     def _groups(self, model: nn.Module, *, backbone: str) -> list[dict[str, Any]]:
         """Return timm's groups of parameters, each divided into backbone and head."""
