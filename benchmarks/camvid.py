@@ -37,14 +37,16 @@ RECORD = Path(__file__).parent / "records" / "camvid.json"
 SEED = 0
 DEEPLAB = {"width": 128, "auxiliary": True}
 OPTIONS: Mapping[str, list[str]] = {
-    "upernet_parc_resnet10t": [],
+    # Without AVX-512, the gradients of 3x3 convolutions are much faster with channels outermost.
+    "upernet_parc_resnet10t": ["--model.channels_last", "false"],
     "deeplabv3_mobilenetv2_100": [
         *("--model.name", "mobilenetv2_100", "--model.kwargs", "{}"),
         *("--model.head", "deeplabv3", "--model.head_kwargs", json.dumps(DEEPLAB)),
     ],
 }
 """Network -> options of `parckit train` beside those of the recipe."""
-COMMON = ["--data.workers", "0", "--threads", "1"]
+COMMON = ["--data.workers", "0", "--threads", "1", "--trainer.max_epochs", "16"]
+"""One core trains for about an hour per network. The 40 epochs of the recipe take two and a half."""
 
 
 def main() -> None:
