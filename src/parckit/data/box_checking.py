@@ -3,6 +3,7 @@
 `parckit.data.checking` finds what is wrong with the pixels of its pictures.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from parckit.contract import printable
 from parckit.data.box_table import BoxTable, StoredBoxes
 from parckit.data.boxes import read_splits
 from parckit.data.split_checking import SourceReport, SplitReport, check_splits
+from parckit.data.splits import Named
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""
@@ -27,7 +29,9 @@ def check_boxes(source: str) -> SourceReport:
     Raises:
         InputError: if the source is of no accepted kind, or none of its splits can be used.
     """
-    tables = {split: partial(read, None) for split, read in read_splits(source).items()}
+    tables: dict[Named, Callable[[], BoxTable]] = {
+        split: partial(read, None) for split, read in read_splits(source).items()
+    }
     return check_splits(source, tables, look=_look)
 
 
