@@ -13,8 +13,8 @@ The first of them is also the layout of ADE20K's scene parsing benchmark: `image
 A mask has the name of its picture, or this name with `_mask`, `_label`, `_labels`, `_seg`, `_gt` or `_L` at its end.
 A class table lies beside these folders, in them, or in a folder of masks: see `parckit.data.mask_classes`.
 
-If there are two classes and no mask of the source has other numbers than 0 and 255, 255 is the second class: so many
-tools write black and white masks. In all other sources 255 is ignored.
+If there are two classes, and the masks of the source have 0 and 255 but never 1, 255 is the second class: many tools
+write black and white masks. In all other sources 255 is ignored.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ import numpy as np
 
 from parckit.contract import InputError
 from parckit.data.mask_classes import TABLE_FILES, find_class_table, read_class_table
-from parckit.data.mask_coding import UNKNOWN, MaskCoding, make_coding, read_mask
+from parckit.data.mask_coding import MaskCoding, make_coding, read_mask
 from parckit.data.mask_lists import find_mask_lists, read_mask_list
 from parckit.data.mask_records import (
     FolderFiles,
@@ -53,8 +53,11 @@ _SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt", "_l")
 _MIXED_END = "_mask"
 """What the name of a mask ends in where pictures and masks lie in one folder, lower case."""
 
+_TELLING = (0, 1, IGNORED)
+"""Values that tell what 255 means in masks of two classes."""
+
 _THREADS = 8
-"""Masks that are read at once to tell what 255 means."""
+"""Masks that are read at once for that."""
 
 _CHUNK = 16
 
@@ -99,29 +102,27 @@ def _with_meaning_of_255(
 ) -> tuple[MaskCoding, list[str]]:
     """Return what 255 means in masks of two classes, and what records say of it.
 
-    It is the second class if all masks together have 0 and 255 only. A few masks do not tell: most masks of a rare
+    It is the second class if 0 and 255 occur, and 1 occurs in no mask. A few masks do not tell: most masks of a rare
     class have 0 only, and others have 255 only as the border of things that are 1.
     """
     values: set[int] = set()
     with ThreadPool(_THREADS) as pool:
-        for some in pool.imap(partial(_values, coding=coding), masks, chunksize=_CHUNK):
+        for some in pool.imap(_telling_values, masks, chunksize=_CHUNK):
             values |= some
-            if UNKNOWN in values or {1, IGNORED} <= values:
-                break
+            if {1, IGNORED} <= values:
+                return coding, [f"where {IGNORED} is ignored, because 1 is {labels[1]}"]
     if values == {0, IGNORED}:
         return make_coding({0: 0, 1: 1, IGNORED: 1}), [f"where {IGNORED} is {labels[1]}"]
-    return coding, [f"where {IGNORED} is ignored, because 1 is {labels[1]}"] if {1, IGNORED} <= values else []
+    return coding, []
 
 
-def _values(path: str, coding: MaskCoding) -> set[int]:
-    """Return which of 0, 1 and 255 a mask has, and `UNKNOWN` if it has others. Broken masks are told of later."""
+def _telling_values(path: str) -> set[int]:
+    """Return which of 0, 1 and 255 a mask has. Broken masks and other values are told of later."""
     try:
-        mask = read_mask(path, coding)
+        classes = read_mask(path, make_coding({value: number for number, value in enumerate(_TELLING)})).classes
     except InputError:
         return set()
-    if any(fault.kind == "unknown value" for fault in mask.faults):
-        return {UNKNOWN}
-    return {value for value in (0, 1, IGNORED) if (mask.classes == value).any()}
+    return {value for number, value in enumerate(_TELLING) if (classes == number).any()}
 
 
 def _beside(folder: Path) -> dict[Named, _Place]:
