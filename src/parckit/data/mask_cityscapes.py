@@ -14,11 +14,11 @@ from parckit.data.mask_records import (
     FolderFiles,
     MaskLayout,
     MaskPairs,
-    by_stem,
-    group,
+    all_by_stem,
     list_stems,
     pair_up,
     splits_in_order,
+    unique_by_stem,
 )
 from parckit.data.splits import Named, find_splits
 from parckit.processing import IGNORED, subfolders
@@ -71,7 +71,6 @@ def find_cityscapes(folder: Path) -> MaskLayout | None:
     if not ends:
         raise InputError(f"{masks}: holds no {' or '.join(f'*{end}.png' for end in _MASK_ENDS)} of train or val")
     return MaskLayout(
-        origin=str(folder),
         labels=tuple(CITYSCAPES_CLASSES),
         coding=_coding(ends[0]),
         present=splits_in_order(splits),
@@ -90,7 +89,7 @@ def _coding(end: str) -> MaskCoding:
 def _read(splits: Mapping[Named, str], folder: Path, end: str, split: Named) -> MaskPairs:
     """Return the pairs of a split. Other files of `gtFine`, such as polygons, are not mentioned."""
     pictures, masks = (list_stems(folder / name / splits[split], left_out=[]) for name in (_PICTURES, _MASKS))
-    files = FolderFiles(by_stem(_without(pictures, end=_PICTURE_END)), group(_without(masks, end=end)))
+    files = FolderFiles(unique_by_stem(_without(pictures, end=_PICTURE_END)), all_by_stem(_without(masks, end=end)))
     return pair_up(files, folder=split)
 
 

@@ -33,7 +33,8 @@ class MaskCoding:
             all values above 255.
         colours: colours as numbers, ascending; empty if there is no table of colours.
         colour_classes: class of every colour, or `IGNORED`.
-        by_colour: whether a palette says which class its numbers mean. Otherwise the numbers are classes.
+        by_colour: whether the colours in a palette, and the black and white of masks of one bit, say which classes are
+            meant. Otherwise their numbers do.
 
     Shape:
         numbers: (257,)
@@ -88,7 +89,7 @@ def make_coding(
     Args:
         numbers: pixel value -> class, or `IGNORED`; 255 is always ignored unless it is given here.
         colours: colour, class.
-        by_colour: whether colours count where a file has a palette.
+        by_colour: whether colours count where a file has a palette, or one bit for every pixel.
     """
     table = np.full(_VALUES + 1, UNKNOWN, dtype=np.int16)
     table[IGNORED] = IGNORED

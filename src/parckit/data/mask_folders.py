@@ -33,11 +33,11 @@ from parckit.data.mask_records import (
     FolderFiles,
     MaskLayout,
     MaskPairs,
-    by_stem,
-    group,
+    all_by_stem,
     list_stems,
     pair_up,
     splits_in_order,
+    unique_by_stem,
 )
 from parckit.data.splits import Named, find_splits
 from parckit.processing import IGNORED, IMAGE_EXTENSIONS, LeftOut, subfolders
@@ -92,9 +92,7 @@ def find_mask_folders(folder: Path) -> MaskLayout | None:
         masks = [pair.mask for split in present for pair in read(split).pairs]
         coding, notes = _with_meaning_of_255(masks, coding, labels=labels)
     notes += [f"split by {', '.join(path.name for path in lists.values())}"] if lists else []
-    return MaskLayout(
-        origin=str(folder), labels=labels, coding=coding, present=present, read=read, note=", ".join(notes)
-    )
+    return MaskLayout(labels=labels, coding=coding, present=present, read=read, note=", ".join(notes))
 
 
 def _with_meaning_of_255(
@@ -205,11 +203,11 @@ def _files(place: _Place, *, left_out: list[LeftOut]) -> FolderFiles:
     stems = list_stems(place.pictures, left_out=left_out)
     if place.pictures == place.masks:
         masks = [(stem, path) for stem, path in stems if stem.lower().endswith(_MIXED_END)]
-        pictures = by_stem((stem, path) for stem, path in stems if not stem.lower().endswith(_MIXED_END))
-        return FolderFiles(pictures, group((stem[: -len(_MIXED_END)], path) for stem, path in masks))
-    pictures = by_stem(stems)
+        pictures = unique_by_stem((stem, path) for stem, path in stems if not stem.lower().endswith(_MIXED_END))
+        return FolderFiles(pictures, all_by_stem((stem[: -len(_MIXED_END)], path) for stem, path in masks))
+    pictures = unique_by_stem(stems)
     masks = list_stems(place.masks, left_out=left_out)
-    return FolderFiles(pictures, group((_partner(stem, pictures), path) for stem, path in masks))
+    return FolderFiles(pictures, all_by_stem((_partner(stem, pictures), path) for stem, path in masks))
 
 
 def _partner(stem: str, pictures: Mapping[str, str]) -> str:

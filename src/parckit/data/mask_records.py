@@ -47,7 +47,6 @@ class MaskLayout:
     """Where a source keeps what.
 
     Attributes:
-        origin: the folder that an error about all masks names.
         labels: class names by index.
         coding: what the pixels mean.
         present: the splits that the source has.
@@ -55,7 +54,6 @@ class MaskLayout:
         note: what records say about the source besides the split, such as which folder of masks is taken.
     """
 
-    origin: str
     labels: tuple[str, ...]
     coding: MaskCoding
     present: tuple[Named, ...]
@@ -91,7 +89,7 @@ def list_stems(folder: Path, *, left_out: list[LeftOut]) -> list[tuple[str, str]
     return [(Path(path).relative_to(folder).with_suffix("").as_posix(), path) for path in paths]
 
 
-def by_stem(stems: Iterable[tuple[str, str]]) -> dict[str, str]:
+def unique_by_stem(stems: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Return stem -> path.
 
     Raises:
@@ -105,7 +103,7 @@ def by_stem(stems: Iterable[tuple[str, str]]) -> dict[str, str]:
     return path_of
 
 
-def group(stems: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def all_by_stem(stems: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Return stem -> all paths."""
     paths_of: dict[str, list[str]] = {}
     for stem, path in stems:

@@ -16,7 +16,7 @@ from parckit.data.datasets import OnError, skippable
 from parckit.data.faults import CONSEQUENCES, Fault, OnMaskFault, refusal
 from parckit.data.mask_coding import MaskCoding, ReadMask, read_mask
 from parckit.data.targets import ObjectTargets, PixelTargets
-from parckit.data.turning import SWAPPING, turn_pixels
+from parckit.data.turning import turn_pixels
 from parckit.processing import IGNORED, LeftOut
 
 _THREADS = 8
@@ -219,20 +219,6 @@ class MaskTable:
     def load(self, index: int) -> Image.Image:
         """Decode picture `index` to upright RGB."""
         return self.pictures.load(index)
-
-
-def mask_orientation(mask: tuple[int, int], *, picture: tuple[int, int], orientation: int) -> int | None:
-    """Return by which EXIF orientation a mask has to be turned; None if its size fits in no way.
-
-    Args:
-        mask: width and height of the upright mask.
-        picture: width and height of the stored picture.
-        orientation: EXIF orientation of the picture.
-    """
-    upright = picture[::-1] if orientation in SWAPPING else picture
-    if mask == upright:
-        return 1
-    return orientation if mask == picture else None
 
 
 def _count(mask: NDArray[np.uint8], *, classes: int) -> NDArray[np.int64]:

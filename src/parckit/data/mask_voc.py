@@ -18,7 +18,7 @@ from parckit.contract import InputError
 from parckit.data.box_records import list_files, read_text, refuse_repeated
 from parckit.data.mask_classes import ClassTable, find_class_table, read_class_table
 from parckit.data.mask_coding import UNKNOWN, Colour, MaskCoding, make_coding
-from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, by_stem, list_stems, splits_in_order
+from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, list_stems, splits_in_order, unique_by_stem
 from parckit.data.splits import Named, find_splits
 
 VOC_CLASSES = (
@@ -71,7 +71,7 @@ def find_voc_masks(folder: Path) -> MaskLayout | None:
 
 def _layout(root: Path) -> MaskLayout:
     pictures, augmented, masks = (
-        by_stem(list_stems(root / folder, left_out=[])) for folder in (_PICTURES, _AUGMENTED, _MASKS)
+        unique_by_stem(list_stems(root / folder, left_out=[])) for folder in (_PICTURES, _AUGMENTED, _MASKS)
     )
     masks = {**augmented, **masks}
     listed, note = _names(root)
@@ -85,7 +85,6 @@ def _layout(root: Path) -> MaskLayout:
     labels, coding = read_class_table(table) if table else _usual_classes()
     coding = coding if len(coding.colours) else _with_voc_colours(coding)
     return MaskLayout(
-        origin=str(root),
         labels=labels,
         coding=coding,
         present=splits_in_order(names),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -19,16 +19,15 @@ from parckit.data.box_table import BoxFiles, BoxTable
 from parckit.data.boxes import is_digit_scenes, read_boxes
 from parckit.data.coco import find_coco, find_coco_file
 from parckit.data.faults import Fault, OnMaskFault, describe_faults, tell_faults
-from parckit.data.headers import Header, read_headers
 from parckit.data.mask_cityscapes import find_cityscapes
 from parckit.data.mask_folders import find_mask_folders
+from parckit.data.mask_pictures import fit_pairs
 from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs
-from parckit.data.mask_table import MaskTable, PaintedObjects, StoredMasks, mask_orientation
+from parckit.data.mask_table import MaskTable, PaintedObjects, StoredMasks
 from parckit.data.mask_voc import find_voc_masks
 from parckit.data.source import Source, single_source
 from parckit.data.splits import NAMED, Named, Part, Split, part_of_pictures, resolve_split, usable_splits
-from parckit.data.turning import SWAPPING, UPRIGHT, upright_size
-from parckit.processing import IGNORED, LeftOut
+from parckit.processing import IGNORED
 
 BACKGROUND = "background"
 """Name of the class of all pixels that belong to no object."""
@@ -95,9 +94,8 @@ def read_masks(
     else:
         resolved = resolve_split(split, present=layout.present, source=source)
         pairs, part, served = layout.read(resolved.name), resolved.part, str(resolved)
-    note = f", {layout.note}" if layout.note else ""
-    usable = _usable(pairs, part=part, source=source)
-    return _table(usable, layout=layout, served=f"{served}{note}", on_mask_fault=on_mask_fault)
+    served = f"{served}, {layout.note}" if layout.note else served
+    return _table(pairs, part=part, layout=layout, served=served, source=source, on_mask_fault=on_mask_fault)
 
 
 def read_mask_splits(source: str) -> dict[Named, Callable[[], MaskTable]]:
@@ -171,89 +169,31 @@ def _join(parts: list[MaskPairs]) -> MaskPairs:
     return MaskPairs(pairs=pairs, faults=faults, left_out=[entry for part in parts for entry in part.left_out])
 
 
-class _Fit(NamedTuple):
-    """A picture and a mask that fit together.
+def _table(
+    pairs: MaskPairs, *, part: Part, layout: MaskLayout, served: str, source: str, on_mask_fault: OnMaskFault
+) -> MaskTable:
+    """Return the usable pictures of a part of a split.
 
-    Attributes:
-        pair: the files.
-        size: width and height of the upright picture.
-        orientation: EXIF orientation by which the mask has to be turned.
-        fault: what may be wrong with the pair all the same.
-    """
-
-    pair: MaskPair
-    size: tuple[int, int]
-    orientation: int
-    fault: Fault | None = None
-
-
-class _Usable(NamedTuple):
-    """The pictures of a part of a split that can be used, and what is wrong with the others."""
-
-    fits: list[_Fit]
-    faults: list[Fault]
-    left_out: list[LeftOut]
-
-
-def _usable(pairs: MaskPairs, *, part: Part, source: str) -> _Usable:
-    """Return the pictures of a part of a split that fit together with their masks, as far as headers tell.
-
-    Only such pictures are held out or kept, so no part of a source is left without pictures. What is wrong with the
+    Only usable pictures are held out or kept, so no part of a source is left without pictures. What is wrong with the
     others is told of the part that stays in training.
     """
-    headers = read_headers([path for pair in pairs.pairs for path in (pair.picture, pair.mask)])
-    results = [
-        _fit(pair, picture, mask) for pair, picture, mask in zip(pairs.pairs, headers[::2], headers[1::2], strict=True)
-    ]
-    fits = [result for result in results if isinstance(result, _Fit)]
-    taken = [fits[index] for index in part_of_pictures([fit.pair.name for fit in fits], part=part, source=source)]
-    unclear = [fit.fault for fit in taken if fit.fault is not None]
-    if part == "held_out":
-        return _Usable(taken, unclear, [])
-    others = [result for result in results if isinstance(result, Fault)]
-    return _Usable(taken, [*pairs.faults, *others, *unclear], pairs.left_out)
-
-
-def _table(usable: _Usable, *, layout: MaskLayout, served: str, on_mask_fault: OnMaskFault) -> MaskTable:
-    pairs = [fit.pair for fit in usable.fits]
-    sizes = np.array([fit.size for fit in usable.fits], dtype=np.int64).reshape(-1, 2)
+    fitting, faults = fit_pairs(pairs)
+    names = [fit.pair.name for fit in fitting]
+    taken = [fitting[index] for index in part_of_pictures(names, part=part, source=source)]
+    sizes = np.array([fit.size for fit in taken], dtype=np.int64).reshape(-1, 2)
     masks = StoredMasks(
-        [pair.mask for pair in pairs],
+        [fit.pair.mask for fit in taken],
         sizes=sizes,
-        orientations=np.array([fit.orientation for fit in usable.fits], dtype=np.int64),
+        orientations=np.array([fit.orientation for fit in taken], dtype=np.int64),
         coding=layout.coding,
         on_mask_fault=on_mask_fault,
     )
+    is_in_training = part != "held_out"
     return MaskTable(
         labels=layout.labels,
         served=served,
         targets=masks,
-        pictures=BoxFiles(paths=np.array([os.fsencode(pair.picture) for pair in pairs]), sizes=sizes),
-        faults=tuple(usable.faults),
-        left_out=tuple(usable.left_out),
+        pictures=BoxFiles(paths=np.array([os.fsencode(fit.pair.picture) for fit in taken]), sizes=sizes),
+        faults=(*(faults if is_in_training else ()), *(fit.fault for fit in taken if fit.fault is not None)),
+        left_out=tuple(pairs.left_out) if is_in_training else (),
     )
-
-
-def _fit(pair: MaskPair, picture: Header, mask: Header) -> _Fit | Fault:
-    """Return how a picture and its mask fit together, or why the picture is left out."""
-    if picture.problem:
-        if picture.problem == "missing":
-            return Fault("missing picture", pair.picture, "no such file")
-        return Fault("broken picture", pair.picture, picture.problem)
-    if mask.problem:
-        if mask.problem == "missing":
-            return Fault("missing mask", pair.mask, f"belongs to {Path(pair.picture).name}, but there is no such file")
-        return Fault("broken mask", pair.mask, mask.problem)
-    stored, turn = (picture.width, picture.height), picture.orientation
-    shown = upright_size(*stored, orientation=turn)
-    size = upright_size(mask.width, mask.height, orientation=mask.orientation)
-    orientation = mask_orientation(size, picture=stored, orientation=turn)
-    if orientation is None:
-        detail = f"{size[0]}x{size[1]} pixels, but its picture has {shown[0]}x{shown[1]}"
-        return Fault("wrong size", pair.mask, detail)
-    # The sizes tell on which picture the mask was drawn, or the mask has a tag itself.
-    is_clear = turn == UPRIGHT or mask.orientation != UPRIGHT or (turn in SWAPPING and stored[0] != stored[1])
-    if is_clear:
-        return _Fit(pair, shown, orientation)
-    detail = f"its picture has EXIF orientation {turn}; the mask is taken as drawn on the upright picture"
-    return _Fit(pair, shown, UPRIGHT, Fault("unclear turn", pair.mask, detail))
