@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from box_files import write_picture
+from parckit.data import MaskTable
 
 CAMVID = Path(__file__).parents[2] / "shared" / "data" / "camvid.zip"
 needs_camvid = pytest.mark.skipif(
@@ -19,6 +20,16 @@ needs_camvid = pytest.mark.skipif(
 
 VOC_COLOURS = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128)]
 """The first colours of VOC's palette."""
+
+
+def stems(table: MaskTable) -> list[str]:
+    """Return the names of the pictures without folder and ending."""
+    return [Path(table.name(index)).stem for index in range(len(table.targets))]
+
+
+def kinds(table: MaskTable) -> list[str]:
+    """Return the kinds of the faults, in order."""
+    return [fault.kind for fault in table.faults]
 
 
 def quarters(first: int = 0, second: int = 1, *, size: tuple[int, int] = (40, 30)) -> NDArray[np.uint8]:
@@ -37,6 +48,12 @@ def write_mask(path: Path, mask: NDArray[Any], *, palette: Sequence[tuple[int, i
         image.putpalette([channel for colour in palette for channel in colour])
     image.save(path)
     return path
+
+
+def cut_in_half(path: Path) -> None:
+    """Break a picture or a mask whose header stays whole."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
 
 
 def paint(mask: NDArray[np.uint8], colours: Mapping[int, tuple[int, int, int]]) -> NDArray[np.uint8]:

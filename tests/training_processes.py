@@ -17,7 +17,6 @@ from backbones import as_if_trained
 from parckit.cli import main as cli
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.tasks import (
-    Classify,
     DataSettings,
     ModelSettings,
     OptimizerSettings,
@@ -26,6 +25,7 @@ from parckit.tasks import (
     SkippedImages,
     TrainingData,
     TrainingModule,
+    TrainingTask,
     plan_run,
     quiet_lightning,
 )
@@ -124,11 +124,12 @@ class Recorder(Callback):
 
     def on_validation_end(self, trainer, pl_module) -> None:
         if not trainer.sanity_checking:
-            self.validations.append({name: float(trainer.callback_metrics[name]) for name in ("val_loss", "val_top1")})
+            results = ("val_loss", *pl_module.task.monitors)
+            self.validations.append({name: float(trainer.callback_metrics[name]) for name in results})
 
 
-def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
-    """Train a few steps on a folder of pictures and leave a record for each process."""
+def fit(out: Path, source: Path | str, options: Mapping[str, object], task: TrainingTask) -> None:
+    """Train a few steps on a source and leave a record for each process."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     options = dict(options)
     batch_size, on_error, precision = (options.pop(name) for name in ("batch_size", "on_error", "precision"))
@@ -141,7 +142,7 @@ def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
         workers=0,
         on_error=on_error,
     )
-    data = TrainingData(data_settings, task=Classify())
+    data = TrainingData(data_settings, task=task)
     recorder = Recorder()
     with quiet_lightning():
         trainer = Trainer(
@@ -157,7 +158,7 @@ def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        module = _module(trainer, data, settings)
+        module = _module(trainer, data, settings, task)
         trainer.fit(module, datamodule=data)
     record = {
         "losses": recorder.losses,
@@ -169,17 +170,20 @@ def fit(out: Path, source: Path, options: Mapping[str, object]) -> None:
     torch.save(record, out / f"record-{trainer.global_rank}")
 
 
-def _module(trainer: Trainer, data: TrainingData, settings: ModelSettings) -> TrainingModule:
+def _module(trainer: Trainer, data: TrainingData, settings: ModelSettings, task: TrainingTask) -> TrainingModule:
     """Hand the size of the run to the data, and return the module to train."""
     batches = data.batches_per_epoch(processes=trainer.world_size)
     plan = plan_run(trainer, batch_size=data.settings.batch_size, batches=batches, start=Position())
     data.begin(plan)
     spec = NetworkSpec(
+        task=task.name,
+        head=settings.head or task.head,
+        head_kwargs=settings.head_kwargs or {},
         backbone=settings.name,
         backbone_kwargs=settings.kwargs,
         labels=data.labels,
         preprocessing=data.settings.preprocessing,
     )
-    module = TrainingModule(spec, settings=settings, task=Classify(), plan=plan, sizes=data.training_sizes)
+    module = TrainingModule(spec, settings=settings, task=task, plan=plan, sizes=data.training_sizes)
     as_if_trained(module.model)
     return module

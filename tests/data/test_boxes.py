@@ -18,9 +18,9 @@ from box_files import (
 )
 from parckit.contract import InputError
 from parckit.data import DrawnImages, IndexedImages, Sample
-from parckit.data.box_faults import NEAR_DUPLICATE_IOU, harmful_faults
-from parckit.data.boxes import box_splits, open_boxes
-from parckit.data.duplicates import find_overlaps
+from parckit.data.boxes import box_splits, open_box_table, open_boxes
+from parckit.data.duplicates import NEAR_DUPLICATE_IOU, find_overlaps
+from parckit.data.faults import harmful_faults
 from parckit.data.loader import collate_listed
 from parckit.data.turning import turn_boxes, turn_pixels
 from parckit.processing import box_iou
@@ -289,3 +289,9 @@ def test_files_that_macos_leaves_are_ignored(tmp_path):
     for name in ("coco", "voc", "yolo"):
         table = open_boxes(str(tmp_path / name), split="all")
         assert (len(table.targets), fault_counts(table)) == (1, {})
+
+
+def test_a_source_of_boxes_is_one_address():
+    for sources, message in ((["digit_scenes", "digit_scenes:4"], "boxes come from one source"), ([], "is empty")):
+        with pytest.raises(InputError, match=message):
+            open_box_table(sources, split="train")

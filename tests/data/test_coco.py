@@ -16,6 +16,7 @@ from box_files import (
     write_picture,
 )
 from parckit.contract import InputError, MissingExtraError
+from parckit.data import BoxTable
 from parckit.data.boxes import box_splits, open_boxes
 from parckit.data.segments import encode_mask
 
@@ -311,3 +312,22 @@ def test_two_files_of_one_split_are_refused(folder):
         write_coco(folder / "annotations" / f"instances_train{year}.json", coco([BOX]))
     with pytest.raises(InputError, match=r"instances_train2014\.json and instances_train2017\.json both mean"):
         open_boxes(str(folder), split="train")
+
+
+def _names(table: BoxTable) -> list[str]:
+    return [Path(table.name(index)).name for index in range(len(table.targets))]
+
+
+def test_the_held_out_part_is_drawn_from_usable_pictures(folder):
+    names = [f"{number:02}.png" for number in range(20)]
+    for name in names:
+        write_picture(folder / "train" / name)
+    boxes = [BOX | {"image_id": number} for number in range(20)]
+    path = str(_write(folder, coco(boxes, images=dict.fromkeys(names, (40, 30)))))
+    clean = _names(open_boxes(path, split="val"))
+    for name in clean:
+        write_picture(folder / "train" / name, size=(50, 30))
+    train, val = (open_boxes(path, split=split) for split in ("train", "val"))
+    assert len(val.targets) == 2
+    assert not {*_names(val)} & {*clean, *_names(train)}
+    assert (fault_counts(train), fault_counts(val)) == ({"wrong size": 2}, {})

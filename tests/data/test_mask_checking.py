@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from box_files import write_picture
-from mask_files import paint, quarters, write_mask, write_pairs, write_voc_lists, write_voc_masks
+from mask_files import cut_in_half, paint, quarters, write_mask, write_pairs, write_voc_lists, write_voc_masks
 from parckit.cli.main import main
 from parckit.contract import InputError
 from parckit.data import check_masks
@@ -25,7 +25,6 @@ def test_a_sound_source_has_no_problem(tmp_path):
         "train: pixels: road 75 %, car 25 %, ignored 0 %",
         "val: 1 pictures, val",
         "val: pixels: road 75 %, car 25 %, ignored 0 %",
-        "left out: nothing",
         "faults: nothing",
     )
     assert not report.problems
@@ -99,3 +98,24 @@ def test_the_command_tells_problems_of_masks_and_pictures(tmp_path, capsys):
     assert ended.value.code == 1
     assert "1 unknown value" in printed
     assert "1 tiny" in printed
+
+
+def test_what_training_does_with_a_broken_mask_is_told(tmp_path):
+    write_pairs(tmp_path, {f"{number:02}": quarters() for number in range(12)})
+    cut_in_half(tmp_path / "masks" / "05.png")
+    (problem,) = check_masks(str(tmp_path), threads=1).problems
+    assert (problem.problem, problem.path.name) == ("broken mask", "05.png")
+    assert problem.detail.endswith("training stops here, or leaves the picture out with --data.on_error skip")
+
+
+def test_colours_without_a_table_are_called_so(tmp_path):
+    coloured = paint(quarters(), {0: (128, 0, 0), 1: (0, 128, 0)})
+    for split in ("train", "val"):
+        write_picture(tmp_path / split / "images" / "a.jpg")
+        write_mask(tmp_path / split / "masks" / "a.png", coloured)
+    (tmp_path / "classes.txt").write_text("road\ncar\n")
+    report = check_masks(str(tmp_path), threads=1)
+    # Nobody can tell which classes the masks have.
+    assert problems(tmp_path) == [("no colour table", "a.png")] * 2
+    assert "train: pixels: no mask can be read" in report.lines
+    assert report.lines[-1] == "faults: 2 no colour table (a.png)"

@@ -7,7 +7,7 @@ from PIL import Image
 from mask_files import VOC_COLOURS, paint, quarters, write_mask
 from parckit.contract import InputError
 from parckit.data.mask_classes import read_class_table
-from parckit.data.mask_coding import make_coding, read_mask
+from parckit.data.mask_coding import NoColourTableError, make_coding, read_mask
 from parckit.processing import IGNORED
 
 TWO = make_coding({0: 0, 1: 1})
@@ -29,10 +29,20 @@ def test_numbers_are_read_from_every_kind_of_file(tmp_path, kind):
         Image.fromarray(mask.astype(bool)).save(path)
     else:
         image.convert("RGB" if kind == "grey as RGB" else "LA").save(path)
-    classes, fault = read_mask(str(path), TWO)
+    classes, faults = read_mask(str(path), TWO)
     np.testing.assert_array_equal(classes, mask)
     assert classes.dtype == np.uint8
-    assert fault is None
+    assert not faults
+
+
+def test_pixels_of_one_bit_are_colours_where_the_table_has_colours(tmp_path):
+    Image.fromarray(quarters().astype(bool)).save(tmp_path / "mask.png")
+    (tmp_path / "class_dict.csv").write_text("name,r,g,b\ncell,255,255,255\nglass,0,0,0\n")
+    labels, coding = read_class_table(tmp_path / "class_dict.csv")
+    classes, faults = read_mask(str(tmp_path / "mask.png"), coding)
+    assert labels == ("cell", "glass")
+    np.testing.assert_array_equal(classes, quarters(1, 0))
+    assert not faults
 
 
 @pytest.mark.parametrize("transparent", [False, True])
@@ -57,7 +67,7 @@ def test_smoothed_edges_are_ignored_and_counted(tmp_path):
     painted[15, :20] = (128, 0, 127)
     painted[14, 3] = (1, 2, 3)
     path = str(write_mask(tmp_path / "mask.png", painted))
-    classes, fault = read_mask(path, COLOURED)
+    classes, (fault,) = read_mask(path, COLOURED)
     assert (classes == IGNORED).sum() == 21
     assert fault == (
         "unknown colour",
@@ -70,15 +80,29 @@ def test_smoothed_edges_are_ignored_and_counted(tmp_path):
 def test_values_of_no_class_are_ignored_and_counted(tmp_path, dtype, value):
     mask = quarters().astype(dtype)
     mask[0, 0] = value
-    classes, fault = read_mask(str(write_mask(tmp_path / "mask.tif", mask)), TWO)
+    classes, (fault,) = read_mask(str(write_mask(tmp_path / "mask.tif", mask)), TWO)
     assert classes[0, 0] == IGNORED
     assert fault.kind == "unknown value"
     assert fault.detail == f"1 pixels (0.1%) have 1 values of no class, such as {value}"
 
 
+def test_deep_numbers_are_no_colours_though_the_table_has_colours(tmp_path):
+    coding = make_coding({0: 0, 1: 1}, colours=[(RED, 0), (BLUE, 1)])
+    path = write_mask(tmp_path / "mask.tif", quarters().astype(np.int32) * 70000)
+    (fault,) = read_mask(str(path), coding).faults
+    assert fault.kind == "unknown value"
+    assert fault.detail.endswith("such as 70000")
+
+
+@pytest.mark.parametrize(("value", "kinds"), [(IGNORED, ["all void"]), (9, ["unknown value", "all void"])])
+def test_a_mask_without_any_class_is_told(tmp_path, value, kinds):
+    path = write_mask(tmp_path / "mask.png", quarters(value, value))
+    assert [fault.kind for fault in read_mask(str(path), TWO).faults] == kinds
+
+
 def test_255_of_a_deep_mask_is_ignored(tmp_path):
     mask = quarters(0, IGNORED).astype(np.uint16)
-    assert read_mask(str(write_mask(tmp_path / "mask.png", mask)), TWO).fault is None
+    assert read_mask(str(write_mask(tmp_path / "mask.png", mask)), TWO).faults == ()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +126,7 @@ def test_a_cut_file_is_named(tmp_path):
 
 def test_colours_without_a_table_are_refused(tmp_path):
     path = write_mask(tmp_path / "mask.png", paint(quarters(), {0: RED, 1: BLUE}))
-    with pytest.raises(InputError, match=r"mask\.png: has colours, but no class table .*class_dict\.csv"):
+    with pytest.raises(NoColourTableError, match=r"mask\.png: has colours, but no class table .*class_dict\.csv"):
         read_mask(str(path), TWO)
 
 

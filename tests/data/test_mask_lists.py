@@ -30,9 +30,9 @@ def flat(tmp_path: Path) -> Path:
         "images/{}.jpg",
         "./images/{}",
         "images\\{}.jpg",
-        "/home/ann/streets/images/{}.jpg",
+        "/mnt/ann/streets/images/{}.jpg",
         "images/{}.jpg masks/{}.png",
-        "/home/ann/streets/images/{}.jpg,/home/ann/streets/masks/{}.png",
+        "/mnt/ann/streets/images/{}.jpg,/mnt/ann/streets/masks/{}.png",
     ],
 )
 def test_every_usual_form_of_a_line_is_read(flat: Path, line: str):

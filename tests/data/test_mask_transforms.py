@@ -14,6 +14,7 @@ from parckit.data import (
     SeededBatches,
     collate_listed,
     eval_mask_transform,
+    mask_transforms,
     open_mask_table,
     train_loader,
     train_mask_transform,
@@ -228,3 +229,20 @@ def test_batches_do_not_depend_on_workers_and_a_resumed_epoch_goes_on_with_the_s
 def test_wrong_settings_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         MaskAugmentSettings(**options)
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "tried"), [((100, 200), "cover", 1), ((90, 90), "contain", 1), ((90, 90), "cover", 10)]
+)
+def test_a_crop_that_shows_the_whole_picture_is_tried_once(size, fit, tried, monkeypatch):
+    crops: list[Geometry] = []
+
+    def note(mask: np.ndarray, geometry: Geometry) -> float:
+        crops.append(geometry)
+        return largest_share(mask, geometry)
+
+    monkeypatch.setattr(mask_transforms, "largest_share", note)
+    augment = MaskAugmentSettings(scale=(1.0, 1.0), colour=0.0, flip=0.0)
+    transform = train_mask_transform(Preprocessing(size=size, fit=fit), augment=augment)
+    transform(Image.new("RGB", (200, 100)), np.zeros((100, 200), np.uint8), size=size, share=0.0)
+    assert len(crops) == tried

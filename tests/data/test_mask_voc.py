@@ -8,15 +8,10 @@ from PIL import Image
 from torchvision.datasets import VOCSegmentation
 
 from box_files import write_picture
-from mask_files import quarters, write_mask, write_voc_lists, write_voc_masks
-from parckit.data import MaskTable, open_mask_table
+from mask_files import quarters, stems, write_mask, write_voc_lists, write_voc_masks
+from parckit.data import open_mask_table
 from parckit.data.mask_voc import VOC_CLASSES
 from parckit.processing import IGNORED
-
-
-def stems(table: MaskTable) -> list[str]:
-    """Return the names of the pictures without folder and ending."""
-    return [Path(table.name(index)).stem for index in range(len(table.targets))]
 
 
 def color_map_voc() -> np.ndarray:
@@ -74,7 +69,7 @@ def test_masks_of_voc_may_be_saved_as_colours(voc):
     (masks.parent / "classes.txt").write_text("background\nant\nbee\n")
     table = open_mask_table(str(voc), split="train")
     np.testing.assert_array_equal(table.targets[0], np.where(expected < 3, expected, IGNORED))
-    assert table.targets.read(0).fault.kind == "unknown colour"
+    assert table.targets.read(0).faults[0].kind == "unknown colour"
 
 
 def test_the_test_pictures_of_voc_have_no_masks(voc, caplog):

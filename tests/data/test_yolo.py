@@ -5,8 +5,8 @@ import pytest
 
 from box_files import fault_counts, fault_files, write_picture, write_yolo
 from parckit.contract import InputError
-from parckit.data.box_faults import harmful_faults
 from parckit.data.boxes import box_splits, open_boxes
+from parckit.data.faults import harmful_faults
 
 CAT = "0 0.175 0.3 0.25 0.4\n"
 """The box (2, 3, 12, 15) in a picture of 40x30 pixels."""

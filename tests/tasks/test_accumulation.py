@@ -41,7 +41,7 @@ def weights_after(make_data, train) -> Callable[..., Tensor]:
             **others,
         }
         metrics, task = StepMetrics(), Classify(class_weights=class_weights)
-        task.see_images(data._train._table, sampling="natural")
+        task.see_images(data._train._table, sampling="natural", on_error="raise")
         trainer = train(data, limits=limits, callbacks=[metrics], task=task, **SETTINGS)
         run.mean_loss = metrics.mean_loss
         return torch.cat([weight.detach().flatten() for weight in trainer.lightning_module.model.parameters()])

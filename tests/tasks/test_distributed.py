@@ -12,14 +12,22 @@ from torch import nn
 import training_processes
 from backbones import SMALLEST, images, make
 from parckit.contract import Preprocessing
-from parckit.data import eval_transform, open_images
-from parckit.tasks import SyncNorms
+from parckit.data import MaskAugmentSettings, eval_transform, open_images
+from parckit.tasks import Classify, SyncNorms, TrainingTask
+from parckit.tasks.segment import Segment
 from pictures import break_picture, write_pictures
 
 KWARGS = {"img_size": 32, "drop_rate": 0.0}
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "test_parcnetv2": {"kwargs": KWARGS},  # it has no batch norm
     "test_parcnet": {"kwargs": KWARGS | {"block_drop_rate": 0.0, "depths": (1, 1, 1)}, "freeze_norms": True},
+}
+SEGMENTER: dict[str, Any] = {
+    "name": "test_resnet",
+    "kwargs": {},
+    "head": "upernet",
+    "head_kwargs": {"width": 8, "drop_rate": 0.0, "auxiliary": True},
+    "freeze_norms": True,
 }
 OPTIONS = {"batch_size": 8, "on_error": "raise", "precision": "64-true"}
 STEPS = 9  # three epochs of 24 images
@@ -47,9 +55,12 @@ def runs(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return run
 
 
-def fit(out: Path, source: Path, *, processes: int, **options: object) -> list[Record]:
+def fit(
+    out: Path, source: Path | str, *, processes: int, task: TrainingTask | None = None, **options: object
+) -> list[Record]:
     """Train; return the record of each process."""
-    started = training_processes.fork_together(training_processes.fit, out, source, options, processes=processes)
+    arguments = (out, source, options, task or Classify())
+    started = training_processes.fork_together(training_processes.fit, *arguments, processes=processes)
     for process in started:
         process.join()
     assert [process.exitcode for process in started] == [0] * processes
@@ -58,7 +69,23 @@ def fit(out: Path, source: Path, *, processes: int, **options: object) -> list[R
 
 @pytest.mark.parametrize("name", MODELS)
 def test_two_processes_train_as_one_with_the_same_global_batch(name, runs):
-    (alone,), (first, second) = runs(name, 1), runs(name, 2)
+    assert_as_one(runs(name, 1), runs(name, 2))
+
+
+def test_two_processes_train_a_segmenter_as_one(tmp_path):
+    # Every pixel counts: with padding, the two halves of a batch would have different numbers of pixels.
+    task = Segment(augment=MaskAugmentSettings(scale=(1.0, 1.0)), class_weights="sqrt")
+    options = SEGMENTER | OPTIONS | {"source": "digit_scenes:24", "task": task}
+    runs = []
+    for processes in (1, 2):
+        (tmp_path / f"{processes}").mkdir()
+        runs.append(fit(tmp_path / f"{processes}", processes=processes, **options))
+    assert_as_one(*runs)
+    assert {"val_miou", "val_pixel_accuracy"} <= runs[0][0]["validations"][0].keys()
+
+
+def assert_as_one(one: list[Record], two: list[Record]) -> None:
+    (alone,), (first, second) = one, two
     # Sums in another order, in float64: some 1e-16 of each number, which AdamW's division by the gradient's own size
     # makes larger.
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-9)

@@ -6,7 +6,10 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+import parckit
+from backbones import as_if_trained
 from parckit.contract import InputError, NetworkSpec, Preprocessing
+from parckit.networks import build_network, open_checkpoint, save_weights
 from parckit.tasks import AveragingSettings, WeightEMA
 from parckit.tasks.freezing import freeze
 from training_state import assert_same
@@ -48,6 +51,17 @@ def test_a_frozen_network_goes_on_to_the_same_bits(make_data, train, tmp_path):
     assert_same(resumed.lightning_module.state_dict(), whole.lightning_module.state_dict())
 
 
+def segmenter_spec(head: str, **kwargs: object) -> NetworkSpec:
+    return NetworkSpec(
+        task="segment",
+        backbone="test_resnet",
+        head=head,
+        head_kwargs={"width": 8, **kwargs},
+        labels=("background", *"0123456789"),
+        preprocessing=Preprocessing(size=(64, 64)),
+    )
+
+
 def spec_of(name: str) -> NetworkSpec:
     return NetworkSpec(backbone=name, labels=("a", "b", "c"), preprocessing=Preprocessing(size=(64, 64)))
 
@@ -71,3 +85,46 @@ def test_the_first_stage_is_what_the_family_calls_so(name, parts):
 def test_a_stage_that_is_not_there_is_refused(count):
     with pytest.raises(InputError, match=rf"freeze={count}: test_resnet has 4 stages; accepted are backbone and 1..4"):
         freeze(timm.create_model("test_resnet"), count, spec=spec_of("test_resnet"))
+
+
+@pytest.mark.parametrize(
+    ("head", "part", "parts"),
+    [
+        ("lraspp", "backbone", ["backbone"]),
+        ("deeplabv3", 1, ["backbone.model.conv1", "backbone.model.bn1", "backbone.model.layer1"]),
+        ("upernet", 4, ["backbone"]),
+    ],
+)
+def test_the_backbone_of_a_segmenter_is_frozen_and_its_head_is_not(head, part, parts):
+    spec = segmenter_spec(head)
+    network = build_network(spec)
+    names = {id(module): key for key, module in network.named_modules()}
+    assert [names[id(module)] for module in freeze(network, part, spec=spec)] == parts
+    trained = {key.partition(".")[0] for key, weight in network.named_parameters() if weight.requires_grad}
+    assert {*dict(network.named_children())} - {"backbone", "drop"} <= trained
+
+
+def test_a_segmenter_is_fine_tuned_with_a_frozen_backbone_and_a_faster_head(tmp_path):
+    spec = segmenter_spec("upernet", auxiliary=True)
+    network = as_if_trained(build_network(spec))
+    before = states(network)
+    save_weights(network, spec, tmp_path / "trained.safetensors")
+    run = parckit.train(
+        "segment/digit_scenes_upernet",
+        out=tmp_path / "run",
+        model={
+            "name": "test_resnet",
+            "kwargs": {},
+            "head_kwargs": {"width": 8, "auxiliary": True},
+            "weights": str(tmp_path / "trained.safetensors"),
+            "freeze": "backbone",
+            "optimizer": {"name": "adamw", "lr": 1e-3, "head_lr": 10.0},
+        },
+        data={"source": "digit_scenes:16", "batch_size": 4, "workers": 0, "preprocessing": {"size": [64, 64]}},
+        trainer={"max_epochs": 1, "limit_train_batches": 2, "accelerator": "cpu"},
+        ema=None,
+    )
+    after = states(open_checkpoint(run.last)[0])
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    # The statistics of the backbone's norms stay, too.
+    assert changed == {name for name in before if not name.startswith("backbone.")}

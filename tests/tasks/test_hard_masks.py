@@ -10,7 +10,7 @@ from PIL import Image
 
 import parckit
 from box_files import write_picture
-from mask_files import VOC_COLOURS, quarters, write_mask
+from mask_files import VOC_COLOURS, cut_in_half, quarters, write_mask
 from parckit.contract import InputError
 from parckit.measure.evaluation import EvaluationData
 from parckit.processing import IGNORED
@@ -68,12 +68,6 @@ def write_some(root: Path, mask: np.ndarray, *, split: str, count: int) -> None:
         write_picture(root / "images" / split / f"{split}{number}.png", seed=number)
         write_mask(root / "masks" / split / f"{split}{number}.png", mask)
     (root / "classes.txt").write_text("\n".join(CLASSES))
-
-
-def cut_in_half(path: Path) -> None:
-    """Break a picture whose header stays whole."""
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
 
 
 @pytest.fixture(scope="module")

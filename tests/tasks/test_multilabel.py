@@ -38,7 +38,7 @@ def test_balanced_weights_let_images_with_and_without_a_label_count_alike():
     targets = np.zeros((400, 3))
     targets[:100, 0] = 1
     targets[:1, 1] = 1
-    task.see_images(table(targets), sampling="natural")
+    task.see_images(table(targets), sampling="natural", on_error="raise")
     # "ant": 300 images without it for 100 with it; "bee" reaches the limit; "cat" has no image.
     weights = torch.tensor([3.0, 100.0, 100.0])
     loss = task.loss(nn.Identity(), LOGITS, TARGETS)
@@ -57,7 +57,7 @@ def test_the_precision_of_the_network_does_not_round_weights_and_loss(dtype):
     task = Multilabel(pos_weight="balanced")
     targets = np.zeros((400, 3))
     targets[:99, 0] = 1
-    task.see_images(table(targets), sampling="natural")
+    task.see_images(table(targets), sampling="natural", on_error="raise")
     # The logits are whole numbers and halves, which bfloat16 holds; 301 / 99 it does not hold.
     loss = task.loss(nn.Identity(), LOGITS.to(dtype), TARGETS.to(dtype))
     expected = expected_loss(TARGETS, torch.tensor([301 / 99, 100.0, 100.0]).double()).mean()

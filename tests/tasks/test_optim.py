@@ -127,9 +127,16 @@ def test_early_layers_learn_more_slowly_with_layer_decay():
     assert ordered[0] < 0.2 / 8
 
 
+@pytest.mark.parametrize(
+    ("create", "name"),
+    [
+        (create_detector, "ssd_test_resnet"),
+        *((create_segmenter, f"{head}_test_resnet") for head in ("deeplabv3", "upernet", "lraspp")),
+    ],
+)
 @pytest.mark.parametrize("layer_decay", [None, 0.5])
-def test_the_head_learns_faster_than_the_backbone(layer_decay):
-    model = create_detector("ssd_test_resnet", num_classes=2)
+def test_the_head_learns_faster_than_the_backbone(create, name, layer_decay):
+    model = create(name, num_classes=2)
     model.backbone.model.conv1[0].weight.requires_grad_(False)
     settings = OptimizerSettings(weight_decay=0.3, layer_decay=layer_decay)
     usual, faster = (

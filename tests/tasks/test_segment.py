@@ -12,8 +12,9 @@ import yaml
 from torch import nn
 
 import parckit
+from mask_files import quarters, write_mask, write_pairs
 from parckit.contract import InputError, NetworkSpec, Preprocessing
-from parckit.data import PixelClasses
+from parckit.data import PixelClasses, open_mask_table
 from parckit.networks import build_network
 from parckit.processing import IGNORED
 from parckit.tasks.segment import Segment
@@ -140,10 +141,10 @@ def test_balanced_weights_give_all_classes_the_same_share(batch):
         labels = ("a", "b", "c")
 
         class targets:  # noqa: N801 - an attribute of a table
-            count_pixels = staticmethod(lambda *, classes: counts)
+            count_pixels = staticmethod(lambda *, classes, on_error: counts)
 
     task = Segment(class_weights="balanced")
-    task.see_images(Table, sampling="natural")
+    task.see_images(Table, sampling="natural", on_error="raise")
     weights = counts.sum() / counts / 3
     parts = np.concatenate(reference(logits, targets))
     labels = torch.cat([one.in_input.flatten() for one in targets])
@@ -151,6 +152,18 @@ def test_balanced_weights_give_all_classes_the_same_share(batch):
     loss = task.loss(Fixed(logits), images, targets)
     np.testing.assert_allclose(float(loss), (weights[labels] * parts).mean(), **CLOSE)
     assert "class weights: a" in task.notes[0]
+
+
+@pytest.mark.parametrize("wanted", ["balanced", "sqrt", {"a": 2.0}, [1.0, 2.0, 3.0]])
+def test_one_class_is_weighted_and_no_labelled_pixel_is_refused(wanted, tmp_path):
+    table = open_mask_table(str(write_pairs(tmp_path, {"x": quarters(1, 1)}, classes="a\nb\nc\n")), split="all")
+    task = Segment(class_weights=wanted)
+    task.see_images(table, sampling="natural", on_error="raise")
+    assert task._class_weights.isfinite().all()
+    assert task._class_weights[1] == 1
+    write_mask(tmp_path / "masks" / "x.png", quarters(IGNORED, IGNORED))
+    with pytest.raises(InputError, match="no pixel of the training pictures has a class"):
+        Segment(class_weights=wanted).see_images(table, sampling="natural", on_error="raise")
 
 
 def test_a_head_trains_on_a_real_network():

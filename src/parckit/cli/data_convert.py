@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from parckit.cli.progress import track
 from parckit.cli.tables import tell
 from parckit.contract import check_place
-from parckit.data.box_faults import OnBoxFault
+from parckit.data import OnBoxFault
 from parckit.data.box_records import BoxFormat
 from parckit.data.converting import convert_boxes
 from parckit.options import Parser, verb_parser

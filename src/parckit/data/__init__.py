@@ -1,12 +1,12 @@
 """Images for training and evaluation: sources, splits, transforms, batches. No module here uses Lightning."""
 
-from parckit.data.box_checking import BoxReport, check_boxes
-from parckit.data.box_faults import BoxFault, OnBoxFault, describe_faults
+from parckit.data.box_checking import check_boxes
 from parckit.data.box_records import BoxFormat
 from parckit.data.box_table import BoxTable
 from parckit.data.boxes import box_splits, open_box_table, open_boxes
 from parckit.data.converting import convert_boxes
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
+from parckit.data.faults import OnBoxFault, OnMaskFault
 from parckit.data.limits import check_broken, check_loading
 from parckit.data.loader import (
     Batch,
@@ -17,8 +17,7 @@ from parckit.data.loader import (
     image_loader,
     train_loader,
 )
-from parckit.data.mask_checking import MaskReport, check_masks
-from parckit.data.mask_faults import MaskFault, OnMaskFault
+from parckit.data.mask_checking import check_masks
 from parckit.data.mask_table import MaskTable
 from parckit.data.mask_transforms import MaskAugmentSettings, eval_mask_transform, train_mask_transform
 from parckit.data.masks import open_mask_table
@@ -38,17 +37,13 @@ __all__ = [
     "AugmentSettings",
     "Batch",
     "BatchShape",
-    "BoxFault",
     "BoxFormat",
-    "BoxReport",
     "BoxTable",
     "Collate",
     "Draw",
     "DrawnImages",
     "IndexedImages",
     "MaskAugmentSettings",
-    "MaskFault",
-    "MaskReport",
     "MaskTable",
     "MultiScale",
     "Objects",
@@ -82,7 +77,6 @@ __all__ = [
     "collate_listed",
     "convert_boxes",
     "count_images",
-    "describe_faults",
     "describe_left_out",
     "describe_run",
     "eval_mask_transform",

@@ -3,44 +3,24 @@
 `parckit.data.checking` finds what is wrong with the pixels of its pictures.
 """
 
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parckit.contract import InputError, printable
-from parckit.data.box_faults import BoxFault, describe_faults
-from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
+from parckit.contract import printable
+from parckit.data.box_table import BoxTable, StoredBoxes
 from parckit.data.boxes import read_splits
-from parckit.data.checking import Finding
-from parckit.data.checklist import Member
-from parckit.data.mask_table import MaskTable
+from parckit.data.split_checking import SourceReport, SplitReport, check_splits
+from parckit.data.splits import Named
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BoxReport:
-    """What training and evaluation see of a source, and what is wrong with it.
-
-    Attributes:
-        lines: what they see, in words.
-        problems: what is wrong.
-        pictures: number of pictures that were checked.
-        files: the picture files, for `parckit.data.checking.inspect`; a picture in two splits comes once.
-    """
-
-    lines: tuple[str, ...]
-    problems: tuple[Finding, ...]
-    pictures: int
-    files: tuple[Member, ...]
-
-
-def check_boxes(source: str) -> BoxReport:
+def check_boxes(source: str) -> SourceReport:
     """Check all splits of a source. Pictures are not decoded: only their headers are read.
 
     Args:
@@ -49,35 +29,20 @@ def check_boxes(source: str) -> BoxReport:
     Raises:
         InputError: if the source is of no accepted kind, or none of its splits can be used.
     """
-    lines: list[str] = []
-    problems: list[Finding] = []
-    entries: list[BoxFault] = []
-    split_of: dict[str, str] = {}
-    files: list[Member] = []
-    count = 0
-    for split, read in read_splits(source).items():
-        try:
-            table = read(None)
-        except InputError as error:
-            problems.append(Finding(path=Path(source), problem="refused", detail=str(error)))
-            continue
-        columns = _columns(table)
-        lines += [f"{split}: {_count(table, columns)}", f"{split}: {_describe_sizes(columns)}"]
-        entries += table.faults
-        files += new_files(table, split=split, known=split_of)
-        problems += across_splits(table, split=split, split_of=split_of)
-        problems += _empty_classes(table, columns, source=source) if split == "train" else []
-        count += len(table.targets)
-    if not lines:
-        raise InputError(problems[0].detail)
-    lines.append(f"faults: {describe_faults(tuple(entries))}")
-    # Pictures without objects are counted above; many sources have them on purpose.
-    problems += [
-        Finding(path=Path(fault.file), problem=fault.kind, detail=fault.detail)
-        for fault in entries
-        if fault.kind != "background"
-    ]
-    return BoxReport(lines=tuple(lines), problems=tuple(problems), pictures=count, files=tuple(files))
+    tables: dict[Named, Callable[[], BoxTable]] = {
+        split: partial(read, None) for split, read in read_splits(source).items()
+    }
+    return check_splits(source, tables, look=_look)
+
+
+def _look(table: BoxTable) -> SplitReport:
+    columns = _columns(table)
+    empty = [label for label, count in zip(table.labels, columns.per_class, strict=True) if not count]
+    return SplitReport(
+        lines=[_count(table, columns), _describe_sizes(columns)],
+        faults=table.faults,
+        lacking=[("empty class", f"has no box of {label!r}") for label in empty],
+    )
 
 
 class _Columns(NamedTuple):
@@ -138,30 +103,3 @@ def _describe_sizes(columns: _Columns) -> str:
         f"{numbers.min()} to {numbers.max()} boxes in a picture, {empty} pictures without; side of a box (square root"
         f" of its area): {low:.0f} px (5 %), {middle:.0f} px (median), {high:.0f} px (95 %)"
     )
-
-
-def across_splits(table: BoxTable | MaskTable, *, split: str, split_of: dict[str, str]) -> list[Finding]:
-    """Return the pictures that are in another split too, and note those of this split."""
-    names = [table.name(index) for index in range(len(table.targets))]
-    repeated = [name for name in names if name in split_of]
-    problems = [
-        Finding(path=Path(name), problem="in two splits", detail=f"{split_of[name]} and {split}") for name in repeated
-    ]
-    split_of.update(dict.fromkeys(names, split))
-    return problems
-
-
-def new_files(table: BoxTable | MaskTable, *, split: str, known: Container[str]) -> Iterator[Member]:
-    """Yield the picture files that no split before this one has. Pictures that are drawn have no files."""
-    if isinstance(table.pictures, BoxFiles):
-        names = (table.name(index) for index in range(len(table.targets)))
-        paths = (Path(name) for name in names if name not in known)
-        yield from (Member(path=path, read=path.read_bytes, split=split) for path in paths)
-
-
-def _empty_classes(table: BoxTable, columns: _Columns, *, source: str) -> list[Finding]:
-    counts = zip(table.labels, columns.per_class, strict=True)
-    empty = [label for label, count in counts if not count]
-    return [
-        Finding(path=Path(source), problem="empty class", detail=f"train has no box of {label!r}") for label in empty
-    ]

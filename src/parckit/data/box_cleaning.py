@@ -2,21 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError
-from parckit.data.box_faults import DUPLICATE_IOU, NEAR_DUPLICATE_IOU, BoxFault, FaultKind
-from parckit.data.box_records import BoxRecords, select_pictures
-from parckit.data.duplicates import find_overlaps, find_repeated
-from parckit.data.headers import Header, read_headers
+from parckit.data.box_records import BoxRecords, note_fault
+from parckit.data.duplicates import DUPLICATE_IOU, NEAR_DUPLICATE_IOU, find_overlaps, find_repeated
+from parckit.data.faults import Fault, FaultKind
+from parckit.data.headers import Header
 from parckit.data.segments import Segment, check_segment
 from parckit.data.turning import SWAPPING, UPRIGHT, turn_boxes, upright_size
 
 _FARTHEST = 1e9
 """Pixels. Coordinates are bounded by this, so that float32 can hold them."""
+
+Unmasked = Literal["drop", "ignore"]
+"""What happens to an object without a usable mask: it is dropped, or its box is its mask and nobody has to find it."""
 
 _ROUNDING = 0.05
 """Pixels. A box may reach so far out of its picture without being a fault: numbers in text files are rounded."""
@@ -54,10 +57,12 @@ class CleanBoxes:
     crowd: NDArray[np.bool_]
     segments: list[Segment] | None
     areas: NDArray[np.float32] | None
-    faults: tuple[BoxFault, ...]
+    faults: tuple[Fault, ...]
 
 
-def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
+def clean_boxes(
+    records: BoxRecords, headers: Sequence[Header], *, masks: bool, unmasked: Unmasked = "drop"
+) -> CleanBoxes:
     """Return the sound boxes of a source.
 
     A picture's boxes turn with it if the size that the file declares is the size of the stored picture and not that of
@@ -66,28 +71,34 @@ def clean_boxes(records: BoxRecords, *, masks: bool) -> CleanBoxes:
     size, for square pictures and without a declared size. Such pictures are counted as `"unclear turn"`.
 
     Args:
-        records: what the files say.
-        masks: whether masks are wanted; an object without a usable mask is dropped then.
+        records: what the files say, of pictures that can be read.
+        headers: of these pictures.
+        masks: whether masks are wanted.
+        unmasked: what happens to objects without a usable mask then. `"ignore"` keeps all objects that have one,
+            whatever their boxes are.
 
     Raises:
         InputError: if a box has numbers that are not finite, or all boxes have another unit.
     """
     _refuse_unusable(records)
     faults = [noted.fault for noted in records.faults]
-    # Leave out pictures that cannot be read.
-    headers = read_headers(records.paths)
-    kept = _readable(records, headers, faults=faults)
-    records, headers = select_pictures(replace(records, faults=[]), kept), [headers[index] for index in kept]
+    # Bring all boxes into pixels of upright pictures.
     sizes = [upright_size(header.width, header.height, orientation=header.orientation) for header in headers]
     upright = np.array(sizes, dtype=np.int64).reshape(-1, 2)
-    # Bring all boxes into pixels of upright pictures.
     orientations = _turns(records, headers, faults=faults)
     boxes = _to_pixels(records, upright=upright, orientations=orientations)
     # Drop what is faulty.
-    is_sound = np.ones(len(boxes), dtype=np.bool_)
-    segments = _check_masks(records, upright, orientations, is_sound=is_sound, faults=faults) if masks else None
+    segments, is_sound = None, np.ones(len(boxes), dtype=np.bool_)
+    is_painted = np.zeros(len(boxes), dtype=np.bool_)
+    if masks:
+        segments, is_sound = _check_masks(records, upright, orientations, unmasked=unmasked, faults=faults)
+    if masks and unmasked == "ignore":
+        # Boxes matter only where they stand in for masks.
+        is_painted, is_sound = is_sound, ~is_sound
+        records = replace(records, crowd=records.crowd | is_sound)
     rounded = _cut(boxes, records, upright=upright, is_sound=is_sound, faults=faults)
     _drop_duplicates(rounded, records, is_sound=is_sound, faults=faults)
+    is_sound |= is_painted
     sound = np.flatnonzero(is_sound)
     areas = _areas(records, upright=upright, boxes=rounded)
     return CleanBoxes(
@@ -117,25 +128,7 @@ def _refuse_unusable(records: BoxRecords) -> None:
         )
 
 
-def _readable(records: BoxRecords, headers: Sequence[Header], *, faults: list[BoxFault]) -> list[int]:
-    """Return the pictures that can be read and have the declared size."""
-    kept: list[int] = []
-    for index, header in enumerate(headers):
-        path, declared = records.paths[index], tuple(records.sizes[index].tolist())
-        stored = (header.width, header.height)
-        if header.problem == "missing":
-            faults.append(_fault("missing picture", records, f"{path} does not exist", picture=index))
-        elif header.problem:
-            faults.append(BoxFault("broken picture", path, header.problem))
-        elif all(declared) and declared not in (stored, upright_size(*stored, orientation=header.orientation)):
-            detail = f"the labels say {_size(declared)}, but the picture has {_size(stored)} pixels"
-            faults.append(_fault("wrong size", records, detail, picture=index))
-        else:
-            kept.append(index)
-    return kept
-
-
-def _turns(records: BoxRecords, headers: Sequence[Header], *, faults: list[BoxFault]) -> NDArray[np.int64]:
+def _turns(records: BoxRecords, headers: Sequence[Header], *, faults: list[Fault]) -> NDArray[np.int64]:
     """Return the orientation by which the boxes of every picture have to be turned."""
     orientations = np.full(len(headers), UPRIGHT, dtype=np.int64)
     with_boxes = {*records.pictures.tolist()}
@@ -149,7 +142,7 @@ def _turns(records: BoxRecords, headers: Sequence[Header], *, faults: list[BoxFa
             orientations[index] = header.orientation
         elif not is_clear:
             detail = f"EXIF orientation {header.orientation}; its boxes are taken as drawn on the upright picture"
-            faults.append(BoxFault("unclear turn", records.paths[index], detail))
+            faults.append(Fault("unclear turn", records.paths[index], detail))
     return orientations
 
 
@@ -174,31 +167,44 @@ def _check_masks(
     upright: NDArray[np.int64],
     orientations: NDArray[np.int64],
     *,
-    is_sound: NDArray[np.bool_],
-    faults: list[BoxFault],
-) -> list[Segment | None]:
-    """Return the usable parts of all masks; objects without any are no longer sound.
+    unmasked: Unmasked,
+    faults: list[Fault],
+) -> tuple[list[Segment | None], NDArray[np.bool_]]:
+    """Return the usable parts of all masks, and which objects have one.
+
+    The box of an object that has none is its mask if `unmasked` is `"ignore"`.
 
     Raises:
         InputError: if no object has a mask.
     """
     if len(records.boxes) and not any(records.segments or ()):
         raise InputError(f"{records.origin}: has no masks; COCO files, YOLO polygons and digit_scenes may have some")
-    checked: list[Segment | None] = []
+    segments: list[Segment | None] = []
+    has_mask = np.zeros(len(records.boxes), dtype=np.bool_)
     for index, segment in enumerate(records.segments or ()):
         picture = int(records.pictures[index])
         width, height = upright[picture].tolist()
-        polygons = segment
+        polygons, box = segment, records.boxes[index]
+        if records.is_relative:
+            box = box * (width, height, width, height)
         if records.is_relative and segment:
             polygons = [[x * (height if at % 2 else width) for at, x in enumerate(polygon)] for polygon in segment]
         if int(orientations[picture]) in SWAPPING:
             width, height = height, width
         result = check_segment(polygons, width=width, height=height)
-        checked.append(result.segment)
+        has_mask[index] = result.segment is not None
+        stand_in = _rectangle(box, width=width, height=height) if unmasked == "ignore" else None
+        segments.append(result.segment if has_mask[index] else stand_in)
         if result.problem:
-            is_sound[index] &= result.segment is not None
-            faults.append(_fault("bad mask", records, result.problem, box=index))
-    return checked
+            faults.append(note_fault("bad mask", records, result.problem, box=index))
+    return segments, has_mask
+
+
+def _rectangle(box: NDArray[np.float64], *, width: int, height: int) -> Segment:
+    """Return the pixels of a picture that a box touches, as a polygon."""
+    left, top = np.floor(box[:2].clip(0, (width, height))).tolist()
+    right, bottom = np.ceil(box[2:].clip(0, (width, height))).tolist()
+    return [[left, top, right, top, right, bottom, left, bottom]]
 
 
 def _cut(
@@ -207,7 +213,7 @@ def _cut(
     *,
     upright: NDArray[np.int64],
     is_sound: NDArray[np.bool_],
-    faults: list[BoxFault],
+    faults: list[Fault],
 ) -> NDArray[np.float32]:
     """Return the boxes cut at the borders of their pictures; boxes of which nothing is left are no longer sound."""
     limits = np.tile(upright[records.pictures], 2).astype(np.float64)
@@ -229,13 +235,13 @@ def _cut(
     for kind, is_faulty in kinds:
         for index in np.flatnonzero(is_faulty & is_sound).tolist():
             where = f"{_words(boxes[index])} in {_size(upright[records.pictures[index]].tolist())} pixels"
-            faults.append(_fault(kind, records, where, box=index))
+            faults.append(note_fault(kind, records, where, box=index))
     is_sound &= ~is_empty & ~is_share & ~is_outside
     return rounded
 
 
 def _drop_duplicates(
-    boxes: NDArray[np.float32], records: BoxRecords, *, is_sound: NDArray[np.bool_], faults: list[BoxFault]
+    boxes: NDArray[np.float32], records: BoxRecords, *, is_sound: NDArray[np.bool_], faults: list[Fault]
 ) -> None:
     """Let boxes that repeat an earlier box be no longer sound. Boxes of crowds are not compared."""
     compared = np.flatnonzero(is_sound & ~records.crowd)
@@ -244,7 +250,7 @@ def _drop_duplicates(
     originals = compared[find_repeated(boxes[compared], groups=keys[compared])]
     for original, index in zip(originals.tolist(), compared.tolist(), strict=True):
         if original != index:
-            faults.append(_fault("duplicate", records, f"{_words(boxes[original])}, twice", box=index))
+            faults.append(note_fault("duplicate", records, f"{_words(boxes[original])}, twice", box=index))
             is_sound[index] = False
     compared = compared[originals == compared]
     for overlap in find_overlaps(boxes[compared], groups=keys[compared], smallest_iou=NEAR_DUPLICATE_IOU):
@@ -253,7 +259,7 @@ def _drop_duplicates(
             continue
         is_same = overlap.iou > DUPLICATE_IOU
         detail = f"{_words(boxes[first])} and {_words(boxes[second])}, IoU {overlap.iou:.2f}"
-        faults.append(_fault("duplicate" if is_same else "near duplicate", records, detail, box=second))
+        faults.append(note_fault("duplicate" if is_same else "near duplicate", records, detail, box=second))
         is_sound[second] &= not is_same
 
 
@@ -269,20 +275,6 @@ def _areas(
 
 def _is_empty(boxes: NDArray[np.float32]) -> NDArray[np.bool_]:
     return (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
-
-
-def _fault(kind: FaultKind, records: BoxRecords, detail: str, *, picture: int = -1, box: int | None = None) -> BoxFault:
-    """Return a fault of a picture, or of a box."""
-    where = ""
-    if box is not None:
-        picture = int(records.pictures[box])
-        detail = f"{records.labels[int(records.classes[box])]}: {detail}"
-        where = "" if records.marks is None else f", {records.marks[box]}"
-    file = records.label_files[picture]
-    if records.marks is None:
-        return BoxFault(kind, file, detail)
-    # The name of a file with the labels of all pictures would not help.
-    return BoxFault(kind, records.paths[picture], f"{detail} ({Path(file).name}{where})")
 
 
 def _words(box: Iterable[float]) -> str:

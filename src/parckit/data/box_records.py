@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError
-from parckit.data.box_faults import BoxFault
+from parckit.data.faults import Fault, FaultKind
 from parckit.data.segments import Segment
 from parckit.data.splits import Named
 from parckit.processing.listing import list_folder
@@ -26,7 +26,7 @@ class NotedFault(NamedTuple):
     """
 
     picture: int | None
-    fault: BoxFault
+    fault: Fault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,7 +151,7 @@ def join_records(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
         again = [index for index, path in enumerate(part.paths) if path in known]
         for index in again:
             detail = f"{part.origin} lists it again"
-            repeated.append(NotedFault(None, BoxFault("in two splits", part.paths[index], detail)))
+            repeated.append(NotedFault(None, Fault("in two splits", part.paths[index], detail)))
         unique.append(select_pictures(part, {*range(len(part.paths))}.difference(again)) if again else part)
         known.update(part.paths)
     joined = _concatenate(unique, origin=origin)
@@ -187,6 +187,22 @@ def _concatenate(parts: Sequence[BoxRecords], *, origin: str) -> BoxRecords:
             for noted in part.faults
         ],
     )
+
+
+def note_fault(
+    kind: FaultKind, records: BoxRecords, detail: str, *, picture: int = -1, box: int | None = None
+) -> Fault:
+    """Return a fault of a picture, or of a box."""
+    where = ""
+    if box is not None:
+        picture = int(records.pictures[box])
+        detail = f"{records.labels[int(records.classes[box])]}: {detail}"
+        where = "" if records.marks is None else f", {records.marks[box]}"
+    file = records.label_files[picture]
+    if records.marks is None:
+        return Fault(kind, file, detail)
+    # The name of a file with the labels of all pictures would not help.
+    return Fault(kind, records.paths[picture], f"{detail} ({Path(file).name}{where})")
 
 
 def refuse_repeated(names: Sequence[str], *, origin: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.data.box_faults import BoxFault
+from parckit.data.faults import Fault
 from parckit.data.objects import Objects
 from parckit.data.segments import Segments, decode_segment
 from parckit.data.targets import ObjectTargets
@@ -140,7 +140,7 @@ class BoxTable:
     served: str
     targets: ObjectTargets
     pictures: BoxPictures
-    faults: tuple[BoxFault, ...] = ()
+    faults: tuple[Fault, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
     def name(self, index: int) -> str:

@@ -6,7 +6,7 @@ lowest hashes are held out, a tenth of them.
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,16 +15,18 @@ from typing import get_args
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.box_cleaning import CleanBoxes, clean_boxes
-from parckit.data.box_faults import OnBoxFault, describe_faults, harmful_faults, tell_faults
+from parckit.data.box_cleaning import CleanBoxes, Unmasked, clean_boxes
+from parckit.data.box_pictures import leave_out_unreadable
 from parckit.data.box_records import BoxLayout, BoxRecords, join_records, select_pictures
 from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.coco import find_coco, find_coco_file
 from parckit.data.datasets import Table
 from parckit.data.digit_scenes import LABELS, make_digit_scenes
+from parckit.data.faults import OnBoxFault, describe_faults, harmful_faults, tell_faults
+from parckit.data.headers import Header
 from parckit.data.segments import mask_functions, pack_segments
-from parckit.data.source import Source
-from parckit.data.splits import NAMED, Named, Part, Split, part_of, resolve_split
+from parckit.data.source import Source, single_source
+from parckit.data.splits import NAMED, Named, Served, Split, part_of_pictures, resolve_split, usable_splits
 from parckit.data.voc import find_voc
 from parckit.data.yolo import find_yolo, find_yolo_file
 
@@ -55,7 +57,7 @@ def open_boxes(source: str, *, split: Split, masks: bool | None = False, on_box_
     if on_box_fault not in get_args(OnBoxFault):
         raise InputError(f"on_box_fault={on_box_fault!r}: choose from {get_args(OnBoxFault)}")
     table = read_boxes(source, split=split, masks=masks)
-    tell_faults(table.faults, source=f"{source}, {table.served}", on_box_fault=on_box_fault)
+    tell_faults(table.faults, source=f"{source}, {table.served}", on_fault=on_box_fault, option="on_box_fault")
     return table
 
 
@@ -65,11 +67,9 @@ def open_box_table(
     """Open a split of pictures with boxes, as `open_boxes` does, for training or evaluation.
 
     Raises:
-        InputError: as `open_boxes`, or if there are several sources, or no picture has an object.
+        InputError: as `open_boxes`, or if there is not one source, or no picture has an object.
     """
-    (first, *others) = [source] if isinstance(source, str) else source
-    if others:
-        raise InputError(f"source: has {1 + len(others)} entries; boxes come from one source")
+    first = single_source(source, holds="boxes", accepted=_ACCEPTED)
     table = open_boxes(first, split=split, masks=masks, on_box_fault=on_box_fault)
     counts = table.targets.count_objects(classes=len(table.labels))
     if counts is not None and not counts.any():
@@ -77,7 +77,14 @@ def open_box_table(
     return table
 
 
-def read_boxes(source: str, *, split: Split, masks: bool | None, layout: BoxLayout | None = None) -> BoxTable:
+def read_boxes(
+    source: str,
+    *,
+    split: Split,
+    masks: bool | None,
+    layout: BoxLayout | None = None,
+    unmasked: Unmasked = "drop",
+) -> BoxTable:
     """Open a split as `open_boxes` does, but tell nobody about faults.
 
     Args:
@@ -85,6 +92,7 @@ def read_boxes(source: str, *, split: Split, masks: bool | None, layout: BoxLayo
         split: the split.
         masks: whether masks are wanted; None takes them if every object has one.
         layout: where the source keeps what; None finds it out.
+        unmasked: what happens to objects without a usable mask, if masks are wanted.
 
     Raises:
         InputError: as `open_boxes`.
@@ -95,15 +103,11 @@ def read_boxes(source: str, *, split: Split, masks: bool | None, layout: BoxLayo
         count = _scene_count(source)
         scenes = make_digit_scenes(split=split, count=count, masks=masks is not False)
         return BoxTable(labels=LABELS, served=split, targets=scenes, pictures=scenes)
-    records, served = _read(source, split=split, layout=layout or find_layout(source))
-    if not records.names:
-        raise InputError(f"{records.origin}: lists no pictures")
+    records, headers, served = _read(source, split=split, layout=layout or find_layout(source))
     wants_masks = bool(records.segments) and all(records.segments or ()) if masks is None else masks
     if wants_masks:
         mask_functions()  # a missing package is told now, not after the first epoch
-    boxes = clean_boxes(records, masks=wants_masks)
-    if not boxes.paths:
-        raise InputError(f"{records.origin}: no picture can be used: {describe_faults(harmful_faults(boxes.faults))}")
+    boxes = clean_boxes(records, headers, masks=wants_masks, unmasked=unmasked)
     return _table(boxes, labels=records.labels, served=served)
 
 
@@ -124,7 +128,7 @@ def read_splits(source: str) -> dict[Named, Callable[[bool | None], BoxTable]]:
     def reader(split: Named) -> Callable[[bool | None], BoxTable]:
         return lambda masks: read_boxes(source, split=split, masks=masks, layout=layout)
 
-    return {name: reader(name) for name in NAMED if name in present or (name == "val" and "train" in present)}
+    return {name: reader(name) for name in usable_splits(present)}
 
 
 def box_splits(source: str) -> tuple[Named, ...]:
@@ -136,12 +140,27 @@ def box_splits(source: str) -> tuple[Named, ...]:
     return tuple(read_splits(source))
 
 
-def _read(source: str, *, split: Split, layout: BoxLayout) -> tuple[BoxRecords, str]:
-    """Return the pictures of a split as its files give them, and which part of the source they are."""
+def _read(source: str, *, split: Split, layout: BoxLayout) -> tuple[BoxRecords, list[Header], str]:
+    """Return the usable pictures of a split, their headers, and which part of the source they are.
+
+    Only pictures that can be read are held out or kept, so no part of a source is left without pictures.
+    """
     if split == "all":
-        return join_records([layout.read(name) for name in layout.present], origin=source), split
-    resolved = resolve_split(split, present=layout.present, source=source)
-    return _take(layout.read(resolved.name), part=resolved.part, source=source), str(resolved)
+        records, resolved = join_records([layout.read(name) for name in layout.present], origin=source), None
+    else:
+        resolved = resolve_split(split, present=layout.present, source=source)
+        records = layout.read(resolved.name)
+    if not records.names:
+        raise InputError(f"{records.origin}: lists no pictures")
+    usable, headers = leave_out_unreadable(records)
+    if not usable.names:
+        faults = [noted.fault for noted in usable.faults]
+        raise InputError(f"{records.origin}: no picture can be used: {describe_faults(harmful_faults(faults))}")
+    if resolved is None or resolved.part == "whole":
+        return usable, headers, str(resolved or split)
+    kept = part_of_pictures(usable.names, part=resolved.part, source=source)
+    taken = _take(usable, kept, resolved=resolved)
+    return taken, [headers[index] for index in kept], str(resolved)
 
 
 def is_digit_scenes(source: str) -> bool:
@@ -180,18 +199,10 @@ def find_layout(source: str) -> BoxLayout:
     return layout
 
 
-def _take(records: BoxRecords, *, part: Part, source: str) -> BoxRecords:
+def _take(records: BoxRecords, kept: Sequence[int], *, resolved: Served) -> BoxRecords:
     """Return the pictures that belong to a part of a split."""
-    names = records.names
-    if part == "whole":
-        return records
-    if len(names) == 1:
-        raise InputError(f"{source}: one picture cannot be both trained on and held out; add pictures, or a val split")
-    # All pictures are of one class, because one may have objects of several.
-    of_one_class = np.zeros(len(names), dtype=np.int64)
-    kept = part_of(names, targets=of_one_class, labels=("picture",), part=part, source=source).tolist()
     taken = select_pictures(records, kept)
-    if part == "kept":
+    if resolved.part != "held_out":
         return taken
     # Faults that belong to no picture are those of the part that stays in training.
     return replace(taken, faults=[noted for noted in taken.faults if noted.picture is not None])

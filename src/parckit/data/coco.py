@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import InputError
-from parckit.data.box_faults import BoxFault
 from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, refuse_repeated
+from parckit.data.faults import Fault
 from parckit.data.segments import Segment
 from parckit.data.splits import NAMED, SPELLINGS, Named, find_splits
 from parckit.processing import subfolders
@@ -269,11 +269,11 @@ def _unknown(annotations: _Annotations, plain: list[Any], *, paths: Sequence[str
         picture = int(annotations.pictures[index])
         if picture < 0:
             detail = f"{_mark(plain, index)} has the image_id {plain[index]['image_id']!r:.40}, which is not listed"
-            faults.append(NotedFault(None, BoxFault("no picture", str(path), detail)))
+            faults.append(NotedFault(None, Fault("no picture", str(path), detail)))
         else:
             number = plain[index]["category_id"]
             detail = f"the category_id {number!r:.40} is not listed ({path.name}, {_mark(plain, index)})"
-            faults.append(NotedFault(picture, BoxFault("unknown class", paths[picture], detail)))
+            faults.append(NotedFault(picture, Fault("unknown class", paths[picture], detail)))
     return faults
 
 

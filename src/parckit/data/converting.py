@@ -16,11 +16,11 @@ from typing import cast, get_args
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.box_faults import OnBoxFault, tell_faults
 from parckit.data.box_records import BoxFormat
 from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.box_writing import WRITERS, PlainPicture
 from parckit.data.boxes import is_digit_scenes, read_splits
+from parckit.data.faults import OnBoxFault, tell_faults
 from parckit.data.objects import Objects
 from parckit.data.packing import Track, filling, untracked
 from parckit.data.segments import Segment, encode_mask
@@ -60,7 +60,7 @@ def convert_boxes(
     labels = tuple(dict.fromkeys(label for table in tables.values() for label in table.labels))
     writer.check(labels)
     faults = [fault for table in tables.values() for fault in table.faults]
-    tell_faults(faults, source=source, on_box_fault=on_box_fault)
+    tell_faults(faults, source=source, on_fault=on_box_fault, option="on_box_fault")
     # Files in different folders may have the same name; VOC keeps the pictures of all splits in one folder.
     names = _Names()
     with filling(out) as temporary:

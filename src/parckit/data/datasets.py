@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from parckit.contract import InputError
+from parckit.data.faults import RefusedFaultError
 from parckit.data.sampling import Draw
 from parckit.processing import Geometry, LeftOut
 
@@ -160,15 +161,25 @@ def seed_generators(seed: int) -> None:
 
 
 def _sample(make: Callable[[], Sample], *, name: Callable[[int], str], index: int, on_error: OnError) -> Sample | None:
-    """Return a sample. If the picture is broken and `on_error` is `"skip"`, log the error and return None."""
+    """Return a sample. If the picture is broken and `on_error` is `"skip"`, log the error and return None.
+
+    Faults that `on_mask_fault` refuses stop the run in any case.
+    """
     try:
         return make()
+    except RefusedFaultError:
+        raise
     except InputError as error:
         problem, cause = str(error), error
     except Exception as error:
         reason = (str(error) or "no reason given").splitlines()[0]
         problem, cause = f"{name(index)}: cannot be prepared ({type(error).__name__}: {reason})", error
     if on_error == "raise":
-        raise InputError(f"{problem}; --data.on_error skip leaves such images out") from cause
+        raise skippable(problem) from cause
     _log.warning("skipped: %s", problem)
     return None
+
+
+def skippable(problem: str) -> InputError:
+    """Return the error of a broken picture or mask. It names the option that would leave it out."""
+    return InputError(f"{problem}; --data.on_error skip leaves such images out")

@@ -7,6 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+DUPLICATE_IOU = 0.95
+"""Two boxes of a class whose IoU is larger show one object; no two objects overlap so much."""
+
+NEAR_DUPLICATE_IOU = 0.8
+"""Two boxes of a class whose IoU is larger probably show one object, such as a box that was shifted by 2 pixels. In
+crowded pictures they may show two objects, so both stay."""
+
 _PAIRS = 1_000_000
 """Pairs of boxes that are compared at once; they take about 100 MB."""
 

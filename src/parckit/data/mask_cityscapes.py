@@ -4,13 +4,22 @@ Files `*_gtFine_labelTrainIds.png` are read where there are no `*_labelIds.png`.
 the benchmark; all others are ignored. The public masks of `test` are empty, so `test` does not count.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from parckit.contract import InputError
 from parckit.data.mask_coding import MaskCoding, make_coding
-from parckit.data.mask_records import MaskLayout, MaskPairs, files_by_stem, pair_up, splits_in_order
+from parckit.data.mask_records import (
+    FolderFiles,
+    MaskLayout,
+    MaskPairs,
+    all_by_stem,
+    list_stems,
+    pair_up,
+    splits_in_order,
+    unique_by_stem,
+)
 from parckit.data.splits import Named, find_splits
 from parckit.processing import IGNORED, subfolders
 
@@ -62,7 +71,6 @@ def find_cityscapes(folder: Path) -> MaskLayout | None:
     if not ends:
         raise InputError(f"{masks}: holds no {' or '.join(f'*{end}.png' for end in _MASK_ENDS)} of train or val")
     return MaskLayout(
-        origin=str(folder),
         labels=tuple(CITYSCAPES_CLASSES),
         coding=_coding(ends[0]),
         present=splits_in_order(splits),
@@ -80,10 +88,11 @@ def _coding(end: str) -> MaskCoding:
 
 def _read(splits: Mapping[Named, str], folder: Path, end: str, split: Named) -> MaskPairs:
     """Return the pairs of a split. Other files of `gtFine`, such as polygons, are not mentioned."""
-    pictures = files_by_stem(folder / _PICTURES / splits[split], left_out=[])
-    masks = files_by_stem(folder / _MASKS / splits[split], left_out=[])
-    return pair_up(
-        {stem.removesuffix(_PICTURE_END): path for stem, path in pictures.items() if stem.endswith(_PICTURE_END)},
-        {stem.removesuffix(end): path for stem, path in masks.items() if stem.endswith(end)},
-        folder=split,
-    )
+    pictures, masks = (list_stems(folder / name / splits[split], left_out=[]) for name in (_PICTURES, _MASKS))
+    files = FolderFiles(unique_by_stem(_without(pictures, end=_PICTURE_END)), all_by_stem(_without(masks, end=end)))
+    return pair_up(files, folder=split)
+
+
+def _without(stems: Iterable[tuple[str, str]], *, end: str) -> list[tuple[str, str]]:
+    """Return the files whose names have an end, without this end."""
+    return [(stem.removesuffix(end), path) for stem, path in stems if stem.endswith(end)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from parckit.contract import InputError, reading
-from parckit.data.mask_faults import MaskFault
+from parckit.data.faults import Fault
 from parckit.processing import IGNORED, readable_formats
 
 Colour = tuple[int, int, int]
@@ -33,7 +33,8 @@ class MaskCoding:
             all values above 255.
         colours: colours as numbers, ascending; empty if there is no table of colours.
         colour_classes: class of every colour, or `IGNORED`.
-        by_colour: whether a palette says which class its numbers mean. Otherwise the numbers are classes.
+        by_colour: whether the colours in a palette, and the black and white of masks of one bit, say which classes are
+            meant. Otherwise their numbers do.
 
     Shape:
         numbers: (257,)
@@ -46,19 +47,38 @@ class MaskCoding:
     by_colour: bool = False
 
 
+class NoColourTableError(InputError):
+    """A mask has colours, and no class table says what they mean."""
+
+
 class ReadMask(NamedTuple):
     """A mask after reading.
 
     Attributes:
         classes: the class of every pixel; `IGNORED` where it is void or unknown.
-        fault: what is wrong with its pixels.
+        faults: what is wrong with its pixels.
 
     Shape:
         classes: (H, W)
     """
 
     classes: NDArray[np.uint8]
-    fault: MaskFault | None = None
+    faults: tuple[Fault, ...] = ()
+
+
+class _Pixels(NamedTuple):
+    """The pixels of a mask as its file has them.
+
+    Attributes:
+        values: numbers, or red, green and blue as one number.
+        are_colours: whether they are colours.
+
+    Shape:
+        values: (H, W)
+    """
+
+    values: NDArray[np.integer]
+    are_colours: bool
 
 
 def make_coding(
@@ -69,7 +89,7 @@ def make_coding(
     Args:
         numbers: pixel value -> class, or `IGNORED`; 255 is always ignored unless it is given here.
         colours: colour, class.
-        by_colour: whether colours count where a file has a palette.
+        by_colour: whether colours count where a file has a palette, or one bit for every pixel.
     """
     table = np.full(_VALUES + 1, UNKNOWN, dtype=np.int16)
     table[IGNORED] = IGNORED
@@ -88,36 +108,41 @@ def read_mask(path: str, coding: MaskCoding) -> ReadMask:
     """Read the file of a mask. It is turned upright if it has an EXIF tag itself.
 
     Raises:
-        InputError: if the file cannot be decoded, or has colours and there is no table of colours.
+        InputError: if the file cannot be decoded.
+        NoColourTableError: if it has colours and there is no table of colours.
     """
     pixels = _open(path, coding)
-    if pixels.ndim == 2:
-        # Values that no byte has all mean the last entry.
-        is_byte = pixels.dtype == np.uint8
-        classes = coding.numbers[pixels if is_byte else np.where((pixels < 0) | (pixels >= _VALUES), _VALUES, pixels)]
-    else:
-        keys = _keys(pixels)
-        places = np.searchsorted(coding.colours, keys).clip(max=len(coding.colours) - 1)
-        classes = np.where(coding.colours[places] == keys, coding.colour_classes[places], np.int16(UNKNOWN))
-        pixels = keys
+    classes = (_from_colours if pixels.are_colours else _from_numbers)(pixels.values, coding)
+    faults: list[Fault] = []
     is_unknown = classes < 0
-    if not is_unknown.any():
-        return ReadMask(classes.astype(np.uint8))
-    classes[is_unknown] = IGNORED
-    return ReadMask(classes.astype(np.uint8), _fault(path, pixels[is_unknown], total=pixels.size, coding=coding))
+    if is_unknown.any():
+        faults.append(_unknown(path, pixels, is_unknown))
+        classes[is_unknown] = IGNORED
+    if (classes == IGNORED).all():
+        faults.append(Fault("all void", path, "no pixel has a class"))
+    return ReadMask(classes.astype(np.uint8), tuple(faults))
 
 
-def _open(path: str, coding: MaskCoding) -> NDArray[np.integer]:
-    """Return the stored numbers, (H, W), or colours, (H, W, 3)."""
+def _from_numbers(numbers: NDArray[np.integer], coding: MaskCoding) -> NDArray[np.int16]:
+    if numbers.dtype != np.uint8:
+        # Values that no byte has all mean the last entry.
+        numbers = np.where((numbers < 0) | (numbers >= _VALUES), _VALUES, numbers)
+    return coding.numbers[numbers]
+
+
+def _from_colours(colours: NDArray[np.integer], coding: MaskCoding) -> NDArray[np.int16]:
+    places = np.searchsorted(coding.colours, colours).clip(max=len(coding.colours) - 1)
+    return np.where(coding.colours[places] == colours, coding.colour_classes[places], np.int16(UNKNOWN))
+
+
+def _open(path: str, coding: MaskCoding) -> _Pixels:
     try:
         with reading(path), Image.open(path, formats=readable_formats()) as image:
             ImageOps.exif_transpose(image, in_place=True)
-            if image.mode == "1":
-                return np.asarray(image).astype(np.uint8)
-            has_numbers = image.mode in ("L", "LA") or image.mode.startswith("I")
-            if has_numbers or (image.mode in ("P", "PA") and not coding.by_colour):
-                # The other channel is transparency.
-                return np.asarray(image.getchannel(0) if image.mode in ("LA", "PA") else image)
+            if image.mode in ("L", "LA") or image.mode.startswith("I"):
+                return _Pixels(_first_channel(image), are_colours=False)
+            if image.mode in ("1", "P", "PA") and not coding.by_colour:
+                return _Pixels(_first_channel(image), are_colours=False)
             return _colours(np.asarray(image.convert("RGB")), path=path, coding=coding)
     except InputError:
         raise
@@ -129,29 +154,34 @@ def _open(path: str, coding: MaskCoding) -> NDArray[np.integer]:
         raise InputError(f"{path}: cannot be read as a mask ({reason})") from error
 
 
-def _colours(pixels: NDArray[np.uint8], *, path: str, coding: MaskCoding) -> NDArray[np.integer]:
+def _first_channel(image: Image.Image) -> NDArray[np.integer]:
+    """Return the numbers of a mask. A second channel is transparency, and pixels of one bit are 0 and 1."""
+    numbers = np.asarray(image.getchannel(0) if image.mode in ("LA", "PA") else image)
+    return numbers.astype(np.uint8) if numbers.dtype == np.bool_ else numbers
+
+
+def _colours(pixels: NDArray[np.uint8], *, path: str, coding: MaskCoding) -> _Pixels:
     """Return the colours, or one number for every pixel: some tools write it three times, as red, green and blue."""
-    is_grey = (pixels == pixels[..., :1]).all()
+    keys = pixels @ np.array(_SHIFTS, dtype=np.int32)
+    is_grey = bool((pixels == pixels[..., :1]).all())
     if len(coding.colours):
-        are_numbers = is_grey and not coding.by_colour and not np.isin(_keys(pixels), coding.colours).all()
-        return pixels[..., 0] if are_numbers else pixels
-    if is_grey:
-        return pixels[..., 0]
-    raise InputError(f"{path}: has colours, but no class table says what they mean; write class_dict.csv (name,r,g,b)")
+        are_numbers = is_grey and not coding.by_colour and not np.isin(keys, coding.colours).all()
+    elif is_grey:
+        are_numbers = True
+    else:
+        raise NoColourTableError(
+            f"{path}: has colours, but no class table says what they mean; write class_dict.csv (name,r,g,b)"
+        )
+    return _Pixels(pixels[..., 0], are_colours=False) if are_numbers else _Pixels(keys, are_colours=True)
 
 
-def _keys(pixels: NDArray[np.integer]) -> NDArray[np.int32]:
-    """Return red, green and blue as one number."""
-    return pixels @ np.array(_SHIFTS, dtype=np.int32)
-
-
-def _fault(path: str, unknown: NDArray[np.integer], *, total: int, coding: MaskCoding) -> MaskFault:
+def _unknown(path: str, pixels: _Pixels, is_unknown: NDArray[np.bool_]) -> Fault:
     """Return a fault that counts the unknown pixels and names the most frequent value."""
+    unknown = pixels.values[is_unknown]
     values, counts = np.unique(unknown, return_counts=True)
     most = int(values[counts.argmax()])
-    is_colour = unknown.dtype == np.int32 and len(coding.colours) > 0
-    shown = str(tuple(most // shift % 256 for shift in _SHIFTS)) if is_colour else str(most)
-    share = f"{len(unknown)} pixels ({len(unknown) / total:.1%})"
-    if is_colour:
-        return MaskFault("unknown colour", path, f"{share} have {len(values)} colours of no class, such as {shown}")
-    return MaskFault("unknown value", path, f"{share} have {len(values)} values of no class, such as {shown}")
+    share = f"{len(unknown)} pixels ({len(unknown) / is_unknown.size:.1%})"
+    if pixels.are_colours:
+        colour = tuple(most // shift % 256 for shift in _SHIFTS)
+        return Fault("unknown colour", path, f"{share} have {len(values)} colours of no class, such as {colour}")
+    return Fault("unknown value", path, f"{share} have {len(values)} values of no class, such as {most}")

@@ -12,10 +12,14 @@ The first of them is also the layout of ADE20K's scene parsing benchmark: `image
 
 A mask has the name of its picture, or this name with `_mask`, `_label`, `_labels`, `_seg`, `_gt` or `_L` at its end.
 A class table lies beside these folders, in them, or in a folder of masks: see `parckit.data.mask_classes`.
+
+If there are two classes, and the masks of the source have 0 and 255 but never 1, 255 is the second class: many tools
+write black and white masks. In all other sources 255 is ignored.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +28,17 @@ import numpy as np
 from parckit.contract import InputError
 from parckit.data.mask_classes import TABLE_FILES, find_class_table, read_class_table
 from parckit.data.mask_coding import MaskCoding, make_coding, read_mask
-from parckit.data.mask_lists import FolderFiles, find_mask_lists, read_mask_list
-from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, files_by_stem, pair_up, splits_in_order
+from parckit.data.mask_lists import find_mask_lists, read_mask_list
+from parckit.data.mask_records import (
+    FolderFiles,
+    MaskLayout,
+    MaskPairs,
+    all_by_stem,
+    list_stems,
+    pair_up,
+    splits_in_order,
+    unique_by_stem,
+)
 from parckit.data.splits import Named, find_splits
 from parckit.processing import IGNORED, IMAGE_EXTENSIONS, LeftOut, subfolders
 
@@ -37,8 +50,16 @@ _BESIDE = ("annot", "_labels", "_masks", "_annotations", "_label", "_mask", "lab
 _SUFFIXES = ("_mask", "_labels", "_label", "_seg", "_gt", "_l")
 """What the name of a mask has after that of its picture, lower case."""
 
-_SAMPLE = 16
-"""Masks that are looked at to tell what 255 means."""
+_MIXED_END = "_mask"
+"""What the name of a mask ends in where pictures and masks lie in one folder, lower case."""
+
+_TELLING = (0, 1, IGNORED)
+"""Values that tell what 255 means in masks of two classes."""
+
+_THREADS = 8
+"""Masks that are read at once for that."""
+
+_CHUNK = 16
 
 
 class _Place(NamedTuple):
@@ -65,37 +86,41 @@ def find_mask_folders(folder: Path) -> MaskLayout | None:
     labels, coding = read_class_table(table)
     lists = find_mask_lists(folder)
     present = splits_in_order({**places, **lists})
-    is_plain = not len(coding.colours) and np.array_equal(coding.numbers, make_coding({0: 0, 1: 1}).numbers)
-    is_binary = is_plain and _are_black_and_white(_read(places, lists, present[0]).pairs, coding)
-    if is_binary:
-        coding = make_coding({0: 0, 1: 1, IGNORED: 1})
-    notes = [f"where {IGNORED} is {labels[1]}"] if is_binary else []
+    read = cache(partial(_read, places, lists))
+    notes: list[str] = []
+    if not len(coding.colours) and np.array_equal(coding.numbers, make_coding({0: 0, 1: 1}).numbers):
+        masks = [pair.mask for split in present for pair in read(split).pairs]
+        coding, notes = _with_meaning_of_255(masks, coding, labels=labels)
     notes += [f"split by {', '.join(path.name for path in lists.values())}"] if lists else []
-    return MaskLayout(
-        origin=str(folder),
-        labels=labels,
-        coding=coding,
-        present=present,
-        read=partial(_read, places, lists),
-        note=", ".join(notes),
-    )
+    return MaskLayout(labels=labels, coding=coding, present=present, read=read, note=", ".join(notes))
 
 
-def _are_black_and_white(pairs: Sequence[MaskPair], coding: MaskCoding) -> bool:
-    """Tell whether 255 is the second of two classes, as in black and white masks, and does not mean "ignored".
+def _with_meaning_of_255(
+    masks: Iterable[str], coding: MaskCoding, *, labels: tuple[str, ...]
+) -> tuple[MaskCoding, list[str]]:
+    """Return what 255 means in masks of two classes, and what records say of it.
 
-    It is if some masks, spread over the source, have only 0 and 255.
+    It is the second class if 0 and 255 occur, and 1 occurs in no mask. A few masks do not tell: most masks of a rare
+    class have 0 only, and others have 255 only as the border of things that are 1.
     """
     values: set[int] = set()
-    for pair in pairs[:: max(1, len(pairs) // _SAMPLE)]:
-        try:
-            mask = read_mask(pair.mask, coding)
-        except InputError:
-            continue  # a broken mask is told of later
-        if mask.fault is not None:
-            return False
-        values.update(np.unique(mask.classes).tolist())
-    return values == {0, IGNORED}
+    with ThreadPool(_THREADS) as pool:
+        for some in pool.imap(_telling_values, masks, chunksize=_CHUNK):
+            values |= some
+            if {1, IGNORED} <= values:
+                return coding, [f"where {IGNORED} is ignored, because 1 is {labels[1]}"]
+    if values == {0, IGNORED}:
+        return make_coding({0: 0, 1: 1, IGNORED: 1}), [f"where {IGNORED} is {labels[1]}"]
+    return coding, []
+
+
+def _telling_values(path: str) -> set[int]:
+    """Return which of 0, 1 and 255 a mask has. Broken masks and other values are told of later."""
+    try:
+        classes = read_mask(path, make_coding({value: number for number, value in enumerate(_TELLING)})).classes
+    except InputError:
+        return set()
+    return {value for number, value in enumerate(_TELLING) if (classes == number).any()}
 
 
 def _beside(folder: Path) -> dict[Named, _Place]:
@@ -135,7 +160,7 @@ def _mixed(folder: Path) -> dict[Named, _Place]:
     """Return `train/` with pictures and masks, which `_mask` in their names tells apart."""
     splits = find_splits(subfolders(str(folder), left_out=[]).folders, source=str(folder))
     paths: dict[Named, Path] = {split: folder / name for split, name in splits.items()} or {"train": folder}
-    return {split: _Place(path, path) for split, path in paths.items() if next(path.glob("*_mask.png"), None)}
+    return {split: _Place(path, path) for split, path in paths.items() if next(path.glob(f"*{_MIXED_END}.png"), None)}
 
 
 def _pair_of_folders(folder: Path) -> _Place | None:
@@ -156,8 +181,7 @@ def _read(places: Mapping[Named, _Place], lists: Mapping[Named, Path], split: Na
     if split in lists:
         return _read_list(places, lists, split)
     left_out: list[LeftOut] = []
-    files = _files(places[split], left_out=left_out)
-    pairs = pair_up(files.pictures, files.masks, folder=split)
+    pairs = pair_up(_files(places[split], left_out=left_out), folder=split)
     others = [_read_list(places, lists, name) for name in lists]
     listed = {pair.picture for other in others for pair in other.pairs}
     listed |= {fault.file for other in others for fault in other.faults}
@@ -176,12 +200,14 @@ def _read_list(places: Mapping[Named, _Place], lists: Mapping[Named, Path], spli
 
 def _files(place: _Place, *, left_out: list[LeftOut]) -> FolderFiles:
     """Return the pictures and masks of a place, both by the stem of the picture."""
-    pictures = files_by_stem(place.pictures, left_out=left_out)
+    stems = list_stems(place.pictures, left_out=left_out)
     if place.pictures == place.masks:
-        masks = {stem[: -len("_mask")]: path for stem, path in pictures.items() if stem.lower().endswith("_mask")}
-        return FolderFiles({stem: path for stem, path in pictures.items() if not stem.lower().endswith("_mask")}, masks)
-    masks = files_by_stem(place.masks, left_out=left_out)
-    return FolderFiles(pictures, {_partner(stem, pictures): path for stem, path in masks.items()})
+        masks = [(stem, path) for stem, path in stems if stem.lower().endswith(_MIXED_END)]
+        pictures = unique_by_stem((stem, path) for stem, path in stems if not stem.lower().endswith(_MIXED_END))
+        return FolderFiles(pictures, all_by_stem((stem[: -len(_MIXED_END)], path) for stem, path in masks))
+    pictures = unique_by_stem(stems)
+    masks = list_stems(place.masks, left_out=left_out)
+    return FolderFiles(pictures, all_by_stem((_partner(stem, pictures), path) for stem, path in masks))
 
 
 def _partner(stem: str, pictures: Mapping[str, str]) -> str:

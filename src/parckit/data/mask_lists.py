@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from parckit.data.box_records import list_files, read_text, refuse_repeated
-from parckit.data.mask_faults import MaskFault
-from parckit.data.mask_records import MaskPair, MaskPairs
+from parckit.data.faults import Fault
+from parckit.data.mask_records import FolderFiles, MaskPair, MaskPairs, two_masks
 from parckit.data.splits import Named, find_splits
 from parckit.processing import IMAGE_EXTENSIONS
 
@@ -23,24 +23,18 @@ _BETWEEN = re.compile(r"[\s,;]+")
 """What stands between the picture and the mask in a line."""
 
 
-class FolderFiles(NamedTuple):
-    """The files of a folder of pictures and of its folder of masks.
+class _Line(NamedTuple):
+    """What a line names.
 
     Attributes:
-        pictures: path in the folder of pictures without ending -> path.
-        masks: the same of the picture -> path of its mask; of masks without a picture, that of the mask.
+        text: the name of the picture.
+        picture: its path; None if there is no such file.
+        masks: paths of its masks: the one that the line names, or all that have the name of the picture.
     """
 
-    pictures: Mapping[str, str]
-    masks: Mapping[str, str]
-
-
-class _Line(NamedTuple):
-    """What a line names; None if there is no such file."""
-
     text: str
-    picture: str | None
-    mask: str | None
+    picture: str | None = None
+    masks: Sequence[str] = ()
 
 
 def find_mask_lists(folder: Path) -> dict[Named, Path]:
@@ -65,45 +59,50 @@ def read_mask_list(path: Path, *, split: Named, files: Sequence[FolderFiles]) ->
         InputError: if it cannot be read, or lists a picture twice.
     """
     folder = path.parent
-    pictures = _names(folder, [part.pictures for part in files])
-    masks = _names(folder, [part.masks for part in files])
-    partners = {
-        part.pictures[stem]: mask for part in files for stem, mask in part.masks.items() if stem in part.pictures
-    }
+    pictures = _names(folder, [item for part in files for item in part.pictures.items()])
+    masks = _names(folder, [(stem, mask) for part in files for stem, paths in part.masks.items() for mask in paths])
+    partners = {picture: part.masks.get(stem, ()) for part in files for stem, picture in part.pictures.items()}
     lines = [
         _read_line(line.strip(), folder=folder, pictures=pictures, masks=masks, partners=partners)
         for line in read_text(path).splitlines()
         if line.strip()
     ]
     refuse_repeated([line.picture or line.text for line in lines], origin=str(path))
-    pairs = [
-        MaskPair(f"{split}/{_without_ending(_inside(line.picture, folder))}", line.picture, line.mask)
-        for line in lines
-        if line.picture is not None and line.mask is not None
-    ]
-    faults = [
-        MaskFault("missing mask", line.picture, f"is in {path.name} and has no mask")
-        if line.picture is not None
-        else MaskFault("missing picture", str(folder / line.text), f"is in {path.name}, but there is no such picture")
-        for line in lines
-        if line.picture is None or line.mask is None
-    ]
+    pairs: list[MaskPair] = []
+    faults: list[Fault] = []
+    for text, picture, masks_of_it in lines:
+        if picture is None:
+            detail = f"is in {path.name}, but there is no such picture"
+            faults.append(Fault("missing picture", str(folder / text), detail))
+        elif len(masks_of_it) == 1:
+            name = _without_ending(_inside(picture, folder))
+            pairs.append(MaskPair(f"{split}/{name}", picture, masks_of_it[0]))
+        elif masks_of_it:
+            faults.append(two_masks(picture, masks_of_it))
+        else:
+            faults.append(Fault("missing mask", picture, f"is in {path.name} and has no mask"))
     return MaskPairs(pairs=pairs, faults=faults)
 
 
 def _read_line(
-    text: str, *, folder: Path, pictures: Mapping[str, str], masks: Mapping[str, str], partners: Mapping[str, str]
+    text: str,
+    *,
+    folder: Path,
+    pictures: Mapping[str, str],
+    masks: Mapping[str, str],
+    partners: Mapping[str, Sequence[str]],
 ) -> _Line:
     """Find what a line names. Names may have spaces, so the whole line is tried first."""
     picture = _find(text, pictures)
     if picture is not None:
-        return _Line(text, picture, partners.get(picture))
+        return _Line(text, picture, partners[picture])
     first, *others = _BETWEEN.split(text)
     if len(others) != 1:
-        return _Line(text, None, None)
+        return _Line(text)
     # A list may name a mask in another folder than the usual one.
     beside = folder / others[0]
-    return _Line(first, _find(first, pictures), _find(others[0], masks) or (str(beside) if beside.is_file() else None))
+    mask = _find(others[0], masks) or (str(beside) if beside.is_file() else None)
+    return _Line(first, _find(first, pictures), [] if mask is None else [mask])
 
 
 def _find(text: str, names: Mapping[str, str]) -> str | None:
@@ -115,13 +114,12 @@ def _find(text: str, names: Mapping[str, str]) -> str | None:
     return next((names[name] for key in keys for name in (key, _without_ending(key)) if name in names), None)
 
 
-def _names(folder: Path, files: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Return all names that a line may use -> path."""
+def _names(folder: Path, files: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return all names that a line may use -> path. If two files have the same name, the first one is meant."""
     names: dict[str, str] = {}
-    for stems in files:
-        for stem, path in stems.items():
-            for name in (stem, _without_ending(_inside(path, folder))):
-                names.setdefault(name, path)
+    for stem, path in files:
+        for name in (stem, _without_ending(_inside(path, folder))):
+            names.setdefault(name, path)
     return names
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError
-from parckit.data.box_faults import BoxFault
+from parckit.data.datasets import OnError, skippable
+from parckit.data.faults import CONSEQUENCES, Fault, OnMaskFault, refusal
 from parckit.data.mask_coding import MaskCoding, ReadMask, read_mask
-from parckit.data.mask_faults import MaskFault, OnMaskFault, refusal
 from parckit.data.targets import ObjectTargets, PixelTargets
-from parckit.data.turning import SWAPPING, turn_pixels
+from parckit.data.turning import turn_pixels
 from parckit.processing import IGNORED, LeftOut
 
 _THREADS = 8
@@ -71,16 +71,15 @@ class StoredMasks:
         return len(self.paths)
 
     def __getitem__(self, index: int, /) -> NDArray[np.uint8]:
-        """Return the classes of picture `index`. Values and colours of no class are ignored, or refused.
+        """Return the classes of picture `index`. Faults of its pixels are told or refused.
 
         Raises:
-            InputError: if the mask is broken or has another size than its picture; if it has values or colours of no
-                class, and faults are refused.
+            InputError: if the mask is broken or has another size than its picture.
+            RefusedFaultError: if faults are refused, and the mask has pixels of no class or no pixel that counts.
         """
         index = range(len(self))[index]
         mask = self.read(index)
-        if mask.fault is not None:
-            self._tell(mask.fault, index)
+        self._tell(mask.faults, index)
         return mask.classes
 
     def name(self, index: int) -> str:
@@ -100,24 +99,27 @@ class StoredMasks:
         if classes.shape != (height, width):
             size = f"{classes.shape[1]}x{classes.shape[0]} pixels"
             raise InputError(f"{self.name(index)}: has {size}, but its picture has {width}x{height}")
-        return ReadMask(classes, mask.fault)
+        return ReadMask(classes, mask.faults)
 
-    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
+    def count_pixels(self, *, classes: int, on_error: OnError) -> NDArray[np.int64]:
         """Return the number of pixels of every class. It reads all masks.
 
-        A broken mask counts nothing. When its picture is loaded, `on_error` says what happens.
+        Args:
+            classes: number of classes.
+            on_error: `"raise"` stops at a broken mask; `"skip"` counts nothing of it.
 
         Raises:
-            InputError: if a mask has values or colours of no class, and faults are refused.
+            InputError: as `__getitem__`; a broken mask is skipped if `on_error` says so.
         """
 
         def count(index: int) -> NDArray[np.int64]:
             try:
                 mask = self.read(index)
-            except InputError:
+            except InputError as error:
+                if on_error == "raise":
+                    raise skippable(str(error)) from error
                 return np.zeros(classes, dtype=np.int64)
-            if mask.fault is not None:
-                self._tell(mask.fault, index)
+            self._tell(mask.faults, index)
             return _count(mask.classes, classes=classes)
 
         total = np.zeros(classes, dtype=np.int64)
@@ -126,24 +128,27 @@ class StoredMasks:
                 total += counts
         return total
 
-    def _tell(self, fault: MaskFault, index: int) -> None:
-        """Refuse a fault, or warn of it once; the first few only, because a source may have thousands."""
+    def _tell(self, faults: Sequence[Fault], index: int) -> None:
+        """Refuse the faults of a mask, or warn of them once; of the first few masks only, as there may be thousands."""
+        if not faults:
+            return
         if self._on_mask_fault == "raise":
-            raise refusal(fault)
+            raise refusal(faults[0], option="on_mask_fault")
         if index in self._told or len(self._told) >= _MOST_TOLD:
             return
         self._told.add(index)
-        last = "; more masks may have such pixels, parckit data check --task segment finds all of them"
+        last = "; more masks may have such faults, parckit data check --task segment counts them"
         more = last if len(self._told) == _MOST_TOLD else ""
-        _log.warning("%s: %s: %s; they are ignored%s", fault.file, fault.kind, fault.detail, more)
+        described = "; ".join(f"{fault.kind}: {fault.detail}; {CONSEQUENCES[fault.kind]}" for fault in faults)
+        _log.warning("%s: %s%s", faults[0].file, described, more)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PaintedObjects:
     """The class of every pixel, painted from the masks of objects.
 
-    Larger objects are painted first, so that small ones in front of them stay visible. Crowds are ignored where no
-    other object is. Every other pixel is background.
+    Larger objects are painted first, so that small ones in front of them stay visible. Crowds, and the boxes of objects
+    whose masks are broken, are ignored where no other object is. Every other pixel is background.
 
     Attributes:
         objects: the objects, with masks.
@@ -174,8 +179,9 @@ class PaintedObjects:
             classes[masks[number]] = values[number]
         return classes
 
-    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
-        """Return the number of pixels of every class. It paints all masks."""
+    def count_pixels(self, *, classes: int, on_error: OnError) -> NDArray[np.int64]:
+        """Return the number of pixels of every class. It paints all masks, none of which is broken."""
+        del on_error
         total = np.zeros(classes, dtype=np.int64)
         for index in range(len(self)):
             total += _count(self[index], classes=classes)
@@ -191,8 +197,7 @@ class MaskTable:
         served: which part of the source serves as the split.
         targets: the classes of every picture, (H, W), in pixels of the upright picture.
         pictures: the pictures.
-        faults: what is wrong with the source as far as file names and headers tell.
-        box_faults: what is wrong with the objects that were painted.
+        faults: what is wrong with the source as far as file names and headers tell, and with objects that are painted.
         left_out: what the source holds and does not read.
     """
 
@@ -200,8 +205,7 @@ class MaskTable:
     served: str
     targets: PixelTargets
     pictures: MaskPictures
-    faults: tuple[MaskFault, ...] = ()
-    box_faults: tuple[BoxFault, ...] = ()
+    faults: tuple[Fault, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
     def name(self, index: int) -> str:
@@ -215,20 +219,6 @@ class MaskTable:
     def load(self, index: int) -> Image.Image:
         """Decode picture `index` to upright RGB."""
         return self.pictures.load(index)
-
-
-def mask_orientation(mask: tuple[int, int], *, picture: tuple[int, int], orientation: int) -> int | None:
-    """Return by which EXIF orientation a mask has to be turned; None if its size fits in no way.
-
-    Args:
-        mask: width and height of the upright mask.
-        picture: width and height of the stored picture.
-        orientation: EXIF orientation of the picture.
-    """
-    upright = picture[::-1] if orientation in SWAPPING else picture
-    if mask == upright:
-        return 1
-    return orientation if mask == picture else None
 
 
 def _count(mask: NDArray[np.uint8], *, classes: int) -> NDArray[np.int64]:

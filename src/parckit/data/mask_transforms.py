@@ -124,7 +124,9 @@ class _Train:
         exact = (sides[0] / height, sides[1] / width)
         most = self._augment.most_of_a_class
         geometry = Geometry((height, width), size, exact, (0.0, 0.0))
-        for _ in range(_TRIALS):
+        # If the whole picture fits into the crop, all crops show the same pixels.
+        is_cut = any(side > wanted for side, wanted in zip(sides, size, strict=True))
+        for _ in range(_TRIALS if is_cut else 1):
             offset = tuple(_draw(side - wanted) for side, wanted in zip(sides, size, strict=True))
             geometry = geometry._replace(offset=(float(offset[0]), float(offset[1])))
             if most >= 1 or largest_share(mask, geometry) <= most:

@@ -18,7 +18,7 @@ from parckit.contract import InputError
 from parckit.data.box_records import list_files, read_text, refuse_repeated
 from parckit.data.mask_classes import ClassTable, find_class_table, read_class_table
 from parckit.data.mask_coding import UNKNOWN, Colour, MaskCoding, make_coding
-from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, files_by_stem, splits_in_order
+from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs, list_stems, splits_in_order, unique_by_stem
 from parckit.data.splits import Named, find_splits
 
 VOC_CLASSES = (
@@ -70,10 +70,10 @@ def find_voc_masks(folder: Path) -> MaskLayout | None:
 
 
 def _layout(root: Path) -> MaskLayout:
-    masks = {
-        **files_by_stem(root / _AUGMENTED, left_out=[]),
-        **files_by_stem(root / _MASKS, left_out=[]),
-    }
+    pictures, augmented, masks = (
+        unique_by_stem(list_stems(root / folder, left_out=[])) for folder in (_PICTURES, _AUGMENTED, _MASKS)
+    )
+    masks = {**augmented, **masks}
     listed, note = _names(root)
     # Nobody but the authors has the masks of VOC's test pictures.
     names: dict[Named, list[str]] = {
@@ -81,12 +81,10 @@ def _layout(root: Path) -> MaskLayout:
     }
     if not names:
         raise InputError(f"{root}: has no masks of the pictures in {root / _LISTS}, such as train.txt")
-    pictures = files_by_stem(root / _PICTURES, left_out=[])
     table = find_class_table(root)
     labels, coding = read_class_table(table) if table else _usual_classes()
     coding = coding if len(coding.colours) else _with_voc_colours(coding)
     return MaskLayout(
-        origin=str(root),
         labels=labels,
         coding=coding,
         present=splits_in_order(names),

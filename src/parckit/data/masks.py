@@ -4,6 +4,7 @@
 lowest hashes are held out, a tenth of them.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -13,21 +14,19 @@ from typing import get_args
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.box_faults import describe_faults, tell_faults
 from parckit.data.box_records import BoxLayout
 from parckit.data.box_table import BoxFiles, BoxTable
 from parckit.data.boxes import is_digit_scenes, read_boxes
 from parckit.data.coco import find_coco, find_coco_file
-from parckit.data.headers import Header, read_headers
+from parckit.data.faults import Fault, OnMaskFault, describe_faults, tell_faults
 from parckit.data.mask_cityscapes import find_cityscapes
-from parckit.data.mask_faults import MaskFault, OnMaskFault, tell_mask_faults
 from parckit.data.mask_folders import find_mask_folders
+from parckit.data.mask_pictures import fit_pairs
 from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs
-from parckit.data.mask_table import MaskTable, PaintedObjects, StoredMasks, mask_orientation
+from parckit.data.mask_table import MaskTable, PaintedObjects, StoredMasks
 from parckit.data.mask_voc import find_voc_masks
-from parckit.data.source import Source
-from parckit.data.splits import NAMED, Named, Split, part_of, resolve_split
-from parckit.data.turning import SWAPPING, UPRIGHT, upright_size
+from parckit.data.source import Source, single_source
+from parckit.data.splits import NAMED, Named, Part, Split, part_of_pictures, resolve_split, usable_splits
 from parckit.processing import IGNORED
 
 BACKGROUND = "background"
@@ -42,29 +41,26 @@ _ACCEPTED = (
 def open_mask_table(source: Source, *, split: Split, on_mask_fault: OnMaskFault = "drop") -> MaskTable:
     """Open a split of pictures with the class of every pixel, for training or evaluation.
 
-    File names and headers are checked now. What only the pixels of a mask tell is checked when the mask is read.
+    File names and headers are checked now. What only the pixels of a mask tell is checked when the mask is read
+    (`parckit.data.faults`).
 
     Args:
         source: `"digit_scenes"` or `"digit_scenes:N"` with N training pictures (`parckit.data.digit_scenes`), or a
             folder: `parckit.data.mask_folders`, `parckit.data.mask_voc` and `parckit.data.mask_cityscapes` say which.
             Of COCO's files, the objects are painted on `background`; `parckit.data.coco` says which files are accepted.
         split: `"train"`, `"val"`, `"test"`, or `"all"` for every picture.
-        on_mask_fault: `"drop"` leaves out pictures that cannot be used and ignores pixels of no class, with warnings
-            that count them; `"raise"` refuses the source and names the first fault.
+        on_mask_fault: `"drop"` leaves out pictures that cannot be used, with a warning that counts them, and ignores
+            pixels of no class; `"raise"` refuses the source and names the first fault.
 
     Raises:
-        InputError: if there are several sources, the source is of no accepted kind or malformed, no picture can be
+        InputError: if there is not one source, the source is of no accepted kind or malformed, no picture can be
             used, or there is a fault and `on_mask_fault` is `"raise"`.
     """
     if on_mask_fault not in get_args(OnMaskFault):
         raise InputError(f"on_mask_fault={on_mask_fault!r}: choose from {get_args(OnMaskFault)}")
-    (first, *others) = [source] if isinstance(source, str) else source
-    if others:
-        raise InputError(f"source: has {1 + len(others)} entries; masks come from one source")
+    first = single_source(source, holds="masks", accepted=_ACCEPTED)
     table = read_masks(first, split=split, on_mask_fault=on_mask_fault)
-    told = f"{first}, {table.served}"
-    tell_mask_faults(table.faults, source=told, on_mask_fault=on_mask_fault)
-    tell_faults(table.box_faults, source=told, on_box_fault=on_mask_fault, option="on_mask_fault")
+    tell_faults(table.faults, source=f"{first}, {table.served}", on_fault=on_mask_fault, option="on_mask_fault")
     if not len(table.targets):
         raise InputError(f"{first}, {table.served}: no picture can be used: {describe_faults(table.faults)}")
     return table
@@ -90,13 +86,16 @@ def read_masks(
     """
     if split not in get_args(Split):
         raise InputError(f"split={split!r}: choose from {get_args(Split)}")
-    if is_digit_scenes(source):
-        return _paint(read_boxes(source, split=split, masks=True), source=source)
-    layout = layout or find_mask_layout(source)
-    if isinstance(layout, BoxLayout):
-        return _paint(read_boxes(source, split=split, masks=True, layout=layout), source=source)
-    pairs, served = _read(source, split=split, layout=layout)
-    return _table(pairs, layout=layout, served=served, on_mask_fault=on_mask_fault)
+    layout = None if is_digit_scenes(source) else layout or find_mask_layout(source)
+    if layout is None or isinstance(layout, BoxLayout):
+        return _paint(read_boxes(source, split=split, masks=True, layout=layout, unmasked="ignore"), source=source)
+    if split == "all":
+        pairs, part, served = _join([layout.read(name) for name in layout.present]), "whole", split
+    else:
+        resolved = resolve_split(split, present=layout.present, source=source)
+        pairs, part, served = layout.read(resolved.name), resolved.part, str(resolved)
+    served = f"{served}, {layout.note}" if layout.note else served
+    return _table(pairs, part=part, layout=layout, served=served, source=source, on_mask_fault=on_mask_fault)
 
 
 def read_mask_splits(source: str) -> dict[Named, Callable[[], MaskTable]]:
@@ -111,12 +110,12 @@ def read_mask_splits(source: str) -> dict[Named, Callable[[], MaskTable]]:
     if not is_digit_scenes(source):
         layout = find_mask_layout(source)
         present = layout.present
-        layout = replace(layout, read=cache(layout.read)) if isinstance(layout, BoxLayout) else layout
+        layout = replace(layout, read=cache(layout.read))
 
     def reader(split: Named) -> Callable[[], MaskTable]:
         return lambda: read_masks(source, split=split, layout=layout)
 
-    return {name: reader(name) for name in NAMED if name in present or (name == "val" and "train" in present)}
+    return {name: reader(name) for name in usable_splits(present)}
 
 
 def _paint(boxes: BoxTable, *, source: str) -> MaskTable:
@@ -130,9 +129,7 @@ def _paint(boxes: BoxTable, *, source: str) -> MaskTable:
         numbers=np.array([labels.index(label) for label in boxes.labels], dtype=np.uint8),
         background=labels.index(BACKGROUND),
     )
-    return MaskTable(
-        labels=labels, served=boxes.served, targets=painted, pictures=boxes.pictures, box_faults=boxes.faults
-    )
+    return MaskTable(labels=labels, served=boxes.served, targets=painted, pictures=boxes.pictures, faults=boxes.faults)
 
 
 def find_mask_layout(source: str) -> MaskLayout | BoxLayout:
@@ -158,26 +155,6 @@ def find_mask_layout(source: str) -> MaskLayout | BoxLayout:
     return layout
 
 
-def _read(source: str, *, split: Split, layout: MaskLayout) -> tuple[MaskPairs, str]:
-    """Return the pictures of a split, and which part of the source they are."""
-    note = f", {layout.note}" if layout.note else ""
-    if split == "all":
-        return _join([layout.read(name) for name in layout.present]), f"{split}{note}"
-    resolved = resolve_split(split, present=layout.present, source=source)
-    pairs, served = layout.read(resolved.name), f"{resolved}{note}"
-    if resolved.part == "whole":
-        return pairs, served
-    if len(pairs.pairs) == 1:
-        raise InputError(f"{source}: one picture cannot be both trained on and held out; add pictures, or a val split")
-    # All pictures are of one class, because one may show several.
-    of_one_class = np.zeros(len(pairs.pairs), dtype=np.int64)
-    names = [pair.name for pair in pairs.pairs]
-    taken = part_of(names, targets=of_one_class, labels=("picture",), part=resolved.part, source=source).tolist()
-    # Faults that belong to no pair are those of the part that stays in training.
-    faults, left_out = (pairs.faults, pairs.left_out) if resolved.part == "kept" else ([], [])
-    return MaskPairs(pairs=[pairs.pairs[index] for index in taken], faults=faults, left_out=left_out), served
-
-
 def _join(parts: list[MaskPairs]) -> MaskPairs:
     """Return the pictures of several splits. A picture that is in two splits comes once."""
     known: set[str] = set()
@@ -185,66 +162,38 @@ def _join(parts: list[MaskPairs]) -> MaskPairs:
     faults = [fault for part in parts for fault in part.faults]
     for pair in (pair for part in parts for pair in part.pairs):
         if pair.picture in known:
-            faults.append(MaskFault("in two splits", pair.picture, "comes again in another split"))
+            faults.append(Fault("in two splits", pair.picture, "comes again in another split"))
             continue
         known.add(pair.picture)
         pairs.append(pair)
     return MaskPairs(pairs=pairs, faults=faults, left_out=[entry for part in parts for entry in part.left_out])
 
 
-def _table(pairs: MaskPairs, *, layout: MaskLayout, served: str, on_mask_fault: OnMaskFault) -> MaskTable:
-    """Return the pictures whose headers and those of whose masks fit together."""
-    listed = pairs.pairs
-    headers = read_headers([path for pair in listed for path in (pair.picture, pair.mask)])
-    faults = list(pairs.faults)
-    kept: list[MaskPair] = []
-    sizes: list[tuple[int, int]] = []
-    orientations: list[int] = []
-    for pair, picture, mask in zip(listed, headers[::2], headers[1::2], strict=True):
-        orientation, fault = _fit(pair, picture, mask)
-        faults += [] if fault is None else [fault]
-        if orientation is not None:
-            kept.append(pair)
-            sizes.append(upright_size(picture.width, picture.height, orientation=picture.orientation))
-            orientations.append(orientation)
-    upright = np.array(sizes, dtype=np.int64).reshape(-1, 2)
+def _table(
+    pairs: MaskPairs, *, part: Part, layout: MaskLayout, served: str, source: str, on_mask_fault: OnMaskFault
+) -> MaskTable:
+    """Return the usable pictures of a part of a split.
+
+    Only usable pictures are held out or kept, so no part of a source is left without pictures. What is wrong with the
+    others is told of the part that stays in training.
+    """
+    fitting, faults = fit_pairs(pairs)
+    names = [fit.pair.name for fit in fitting]
+    taken = [fitting[index] for index in part_of_pictures(names, part=part, source=source)]
+    sizes = np.array([fit.size for fit in taken], dtype=np.int64).reshape(-1, 2)
     masks = StoredMasks(
-        [pair.mask for pair in kept],
-        sizes=upright,
-        orientations=np.array(orientations, dtype=np.int64),
+        [fit.pair.mask for fit in taken],
+        sizes=sizes,
+        orientations=np.array([fit.orientation for fit in taken], dtype=np.int64),
         coding=layout.coding,
         on_mask_fault=on_mask_fault,
     )
-    files = BoxFiles(paths=np.array([pair.picture.encode(errors="surrogateescape") for pair in kept]), sizes=upright)
+    is_in_training = part != "held_out"
     return MaskTable(
         labels=layout.labels,
         served=served,
         targets=masks,
-        pictures=files,
-        faults=tuple(faults),
-        left_out=tuple(pairs.left_out),
+        pictures=BoxFiles(paths=np.array([os.fsencode(fit.pair.picture) for fit in taken]), sizes=sizes),
+        faults=(*(faults if is_in_training else ()), *(fit.fault for fit in taken if fit.fault is not None)),
+        left_out=tuple(pairs.left_out) if is_in_training else (),
     )
-
-
-def _fit(pair: MaskPair, picture: Header, mask: Header) -> tuple[int | None, MaskFault | None]:
-    """Return by which EXIF orientation the mask has to be turned, and what is wrong. None: leave the picture out."""
-    if picture.problem:
-        missing = picture.problem == "missing"
-        detail = "no such file" if missing else picture.problem
-        return None, MaskFault("missing picture" if missing else "broken picture", pair.picture, detail)
-    if mask.problem:
-        missing = mask.problem == "missing"
-        detail = f"belongs to {Path(pair.picture).name}, but there is no such file" if missing else mask.problem
-        return None, MaskFault("missing mask" if missing else "broken mask", pair.mask, detail)
-    stored, turn = (picture.width, picture.height), picture.orientation
-    size = upright_size(mask.width, mask.height, orientation=mask.orientation)
-    orientation = mask_orientation(size, picture=stored, orientation=turn)
-    if orientation is None:
-        shown = upright_size(*stored, orientation=turn)
-        detail = f"{size[0]}x{size[1]} pixels, but its picture has {shown[0]}x{shown[1]}"
-        return None, MaskFault("wrong size", pair.mask, detail)
-    is_clear = turn == UPRIGHT or mask.orientation != UPRIGHT or (turn in SWAPPING and stored[0] != stored[1])
-    if is_clear:
-        return orientation, None
-    detail = f"its picture has EXIF orientation {turn}; the mask is taken as drawn on the upright picture"
-    return UPRIGHT, MaskFault("unclear turn", pair.mask, detail)

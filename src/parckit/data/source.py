@@ -168,6 +168,25 @@ def _open_address(
     raise InputError(f"{source}: {problem}; {_ACCEPTED}")
 
 
+def single_source(source: Source, *, holds: str, accepted: str) -> str:
+    """Return the only address of a source of boxes or masks.
+
+    Args:
+        source: one address, or a list of one.
+        holds: what it holds, for errors.
+        accepted: which addresses are accepted, for errors.
+
+    Raises:
+        InputError: if there is none, or there are several.
+    """
+    addresses = [source] if isinstance(source, str) else source
+    if not addresses:
+        raise InputError(f"source={source!r}: is empty; {accepted}")
+    if len(addresses) > 1:
+        raise InputError(f"source: has {len(addresses)} entries; {holds} come from one source")
+    return addresses[0]
+
+
 def name_source(source: Source) -> str:
     """Return a source as the command line takes it, for errors and titles."""
     parts = [source] if isinstance(source, str) else source

@@ -159,6 +159,28 @@ def part_of(
     return indices[np.isin(indices, list(outside)) == (part == "held_out")]
 
 
+def part_of_pictures(names: Sequence[str], *, part: Part, source: str) -> list[int]:
+    """Return the indices of the pictures that belong to a part of a split, in order. A picture may show every class.
+
+    Args:
+        names: one name per picture, which decides what is held out; all names differ.
+        part: the wanted part.
+        source: name of the source in errors.
+
+    Raises:
+        InputError: if there is one picture, which cannot be in both parts.
+    """
+    if part != "whole" and len(names) == 1:
+        raise InputError(f"{source}: one picture cannot be both trained on and held out; add pictures, or a val split")
+    of_one_class = np.zeros(len(names), dtype=np.int64)
+    return part_of(names, targets=of_one_class, labels=("picture",), part=part, source=source).tolist()
+
+
+def usable_splits(present: Collection[Named]) -> tuple[Named, ...]:
+    """Return the splits that a source has, and `val` if a part of `train` serves as it."""
+    return tuple(name for name in NAMED if name in present or (name == "val" and "train" in present))
+
+
 def _held_out_of_labels(names: Sequence[str], *, targets: LabelTargets, source: str) -> set[int]:
     """Return the indices of the held-out samples, some of every stratum; a sample alone in its stratum stays."""
     strata = strata_of(targets)

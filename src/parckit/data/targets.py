@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parckit.data.datasets import Targets
+from parckit.data.datasets import OnError, Targets
 from parckit.data.objects import Objects
 from parckit.processing import IGNORED
 
@@ -76,8 +76,8 @@ class PixelTargets(Protocol):
         """Return the classes of the pixels of picture `index`, (H, W); `IGNORED` where there is none."""
         ...
 
-    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
-        """Return the number of pixels of every class. It reads all masks."""
+    def count_pixels(self, *, classes: int, on_error: OnError) -> NDArray[np.int64]:
+        """Return the number of pixels of every class. It reads all masks; `on_error` is for broken ones."""
         ...
 
 
@@ -102,9 +102,9 @@ class RenumberedPixels:
         table[known] = self.numbers[known]
         return table[self.targets[index]]
 
-    def count_pixels(self, *, classes: int) -> NDArray[np.int64]:
-        """Return the number of pixels of every class. It reads all masks."""
-        counts = self.targets.count_pixels(classes=len(self.numbers))
+    def count_pixels(self, *, classes: int, on_error: OnError) -> NDArray[np.int64]:
+        """Return the number of pixels of every class. It reads all masks; `on_error` is for broken ones."""
+        counts = self.targets.count_pixels(classes=len(self.numbers), on_error=on_error)
         known = self.numbers >= 0
         total = np.zeros(classes, dtype=np.int64)
         total[self.numbers[known]] = counts[known]

@@ -19,8 +19,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from parckit.contract import InputError
-from parckit.data.box_faults import BoxFault
 from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, read_text, refuse_repeated
+from parckit.data.faults import Fault
 from parckit.data.splits import NAMED, SPELLINGS, Named, find_splits, sort_labels
 from parckit.processing import IMAGE_EXTENSIONS, subfolders
 from parckit.processing.listing import list_folder
@@ -164,7 +164,7 @@ def _read(root: Path, entries: Mapping[Named, Sequence[_Entry]], split: Named) -
         raise InputError(f"{root}: none of its {len(annotations)} xml files has an object")
     complete = [entry for entry in entries[split] if entry.xml in annotations]
     lacking = [
-        BoxFault("missing labels", str(entry.xml), "does not exist")
+        Fault("missing labels", str(entry.xml), "does not exist")
         for entry in entries[split]
         if entry.xml not in annotations
     ]
@@ -177,7 +177,7 @@ def _records(
     annotations: Sequence[_Annotation],
     *,
     labels: tuple[str, ...],
-    lacking: Sequence[BoxFault],
+    lacking: Sequence[Fault],
 ) -> BoxRecords:
     index_of = {label: index for index, label in enumerate(labels)}
     faults = [NotedFault(None, fault) for fault in lacking]
@@ -188,7 +188,7 @@ def _records(
                 known.append((picture, item))
             else:
                 detail = f"class {item.label!r:.40} is not in the list of classes"
-                faults.append(NotedFault(picture, BoxFault("unknown class", str(entry.xml), detail)))
+                faults.append(NotedFault(picture, Fault("unknown class", str(entry.xml), detail)))
     paths = [
         entry.picture or root / "JPEGImages" / (annotation.file_name or f"{entry.name}.jpg")
         for entry, annotation in zip(entries, annotations, strict=True)

@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 
 from parckit.contract import InputError
-from parckit.data.box_faults import BoxFault
 from parckit.data.box_records import BoxLayout, BoxRecords, NotedFault, list_files, read_text, refuse_repeated
+from parckit.data.faults import Fault
 from parckit.data.splits import NAMED, SPELLINGS, Named
 from parckit.processing import IMAGE_EXTENSIONS, pictures
 from parckit.processing.listing import list_folder
@@ -138,17 +138,17 @@ def _read(
     in_pixels = 0
     for picture, file in enumerate(label_files):
         if is_missing[picture]:
-            faults.append(NotedFault(picture, BoxFault("background", paths[picture], f"has no labels at {file}")))
+            faults.append(NotedFault(picture, Fault("background", paths[picture], f"has no labels at {file}")))
             continue
         for row in _rows(file):
             values = row.polygon or row.box
             if max(values) > _SLACK or min(values) < 1 - _SLACK:
                 detail = f"{' '.join(f'{value:g}' for value in row.box)}: must be shares of the picture, from 0 to 1"
-                faults.append(NotedFault(picture, BoxFault("wrong unit", file, detail)))
+                faults.append(NotedFault(picture, Fault("wrong unit", file, detail)))
                 in_pixels += 1
             elif not 0 <= row.number < len(labels):
                 detail = f"class {row.number} is not in names, which has 0 to {len(labels) - 1}"
-                faults.append(NotedFault(picture, BoxFault("unknown class", file, detail)))
+                faults.append(NotedFault(picture, Fault("unknown class", file, detail)))
             else:
                 rows.append((picture, row))
     if in_pixels and not rows:
@@ -211,7 +211,7 @@ def label_file(picture: str) -> str:
     return str(Path(*parts))
 
 
-def _orphans(paths: Sequence[str], label_files: Sequence[str]) -> list[BoxFault]:
+def _orphans(paths: Sequence[str], label_files: Sequence[str]) -> list[Fault]:
     """Return the files of labels whose picture does not exist. Pictures of other splits may lie beside those here."""
     folders = {(Path(labels).parent, Path(picture).parent) for labels, picture in zip(label_files, paths, strict=True)}
     stems: dict[Path, set[str]] = {}
@@ -224,7 +224,7 @@ def _orphans(paths: Sequence[str], label_files: Sequence[str]) -> list[BoxFault]
         for path in list_files(labels, ending=".txt")
         if path.stem not in known and path.stem.casefold() not in _NO_LABELS
     )
-    return [BoxFault("no picture", str(path), "belongs to no picture") for path in orphans]
+    return [Fault("no picture", str(path), "belongs to no picture") for path in orphans]
 
 
 def _short(paths: Sequence[str], *, folder: Path) -> list[str]:

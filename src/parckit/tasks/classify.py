@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parckit.contract import InputError, NetworkSpec, Preprocessing, Task
-from parckit.data import AugmentSettings, Sampling, Table, TrainTransform, train_transform
+from parckit.data import AugmentSettings, OnError, Sampling, Table, TrainTransform, train_transform
 from parckit.tasks.class_weights import (
     ClassWeights,
     check_class_weights,
@@ -43,7 +43,7 @@ class Classify(TrainingTask):
         distiller: the loss with a teacher; None without one.
 
     Raises:
-        InputError: if `label_smoothing` is not in [0, 1), or a class weight is negative or not finite.
+        InputError: if `label_smoothing` is not in [0, 1), or a class weight is negative or too large.
     """
 
     name: ClassVar[Task] = "classify"
@@ -84,17 +84,18 @@ class Classify(TrainingTask):
         """Return the class index of every image."""
         return np.asarray(table.targets, dtype=np.int64)
 
-    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+    def see_images(self, table: Table, *, sampling: Sampling, on_error: OnError) -> None:
         """Compute the class weights.
 
         Raises:
             InputError: if `class_weights` does not fit the classes.
         """
+        del on_error
         if self._wanted_weights is None:
             return
         images = np.bincount(self.image_classes(table), minlength=len(table.labels))
         draws = images if sampling == "natural" else (images > 0).astype(np.int64)
-        weights = resolve_class_weights(self._wanted_weights, labels=table.labels, draws=draws)
+        weights = resolve_class_weights(self._wanted_weights, labels=table.labels, counts=draws)
         self._class_weights = torch.tensor(weights, dtype=torch.float32)
         self._notes.append(describe_class_weights(weights, labels=table.labels))
 

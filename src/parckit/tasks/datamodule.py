@@ -53,11 +53,11 @@ class DataSettings:
             a rare class several times, each time augmented anew, and only some of the images of frequent classes.
         batch_size: images per step and process; if sizes vary, at the base one.
         workers: loader processes; 0 loads in the training process.
-        on_error: `raise` stops at a broken image and names it, `skip` leaves it out and counts it.
+        on_error: `raise` stops at a broken image or mask and names it, `skip` leaves it out and counts it.
         on_box_fault: `drop` drops or cuts faulty boxes, and tells how many there were; `raise` refuses a source with
             faulty boxes, and names the first.
-        on_mask_fault: the same for faulty masks: `drop` leaves out pictures that cannot be used and ignores pixels of
-            no class; `raise` refuses the source.
+        on_mask_fault: the same for faulty masks: `drop` leaves out pictures whose masks do not fit and ignores pixels
+            of no class; `raise` refuses the source, or stops when it reads such a mask.
         class_names: text file with one class name per line, in the order of the network's outputs. It names the classes
             of a source that has only numbers. None: the source's names and their order.
         max_broken: if more than this share of the images of an epoch or a validation is broken, `skip` stops too.
@@ -127,7 +127,7 @@ class TrainingData(LightningDataModule):
         source = name_source(settings.source)
         table = table if names is None else order_classes(table, names, source=source)
         task.check_labels(table.labels, source=source)
-        task.see_images(table, sampling=settings.sampling)
+        task.see_images(table, sampling=settings.sampling, on_error=settings.on_error)
         self._classes = task.image_classes(table) if settings.sampling == "balanced" else None
         self._train = DrawnImages(table, transform=transform, on_error=settings.on_error)
         self.labels, self.train_images = table.labels, len(self._train)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from parckit.contract import InputError, NetworkSpec, Preprocessing, Task
 from parckit.data import (
     Objects,
+    OnError,
     Sampling,
     Scene,
     SceneAugmentSettings,
@@ -140,13 +141,13 @@ class Detect(TrainingTask):
         del table
         raise InputError("data.sampling=balanced: a picture can have objects of several classes; only natural works")
 
-    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+    def see_images(self, table: Table, *, sampling: Sampling, on_error: OnError) -> None:
         """Check that the objects have masks if the head is trained on masks.
 
         Raises:
             InputError: if they have none.
         """
-        del sampling
+        del sampling, on_error
         head = HEADS.get((self.name, self.head))
         if head is not None and head.has_masks and table.targets[0].masks is None:
             some = f"{table.name(0)} and the other pictures to train on"

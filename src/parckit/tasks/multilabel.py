@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parckit.contract import CLASSIFIER, InputError, NetworkSpec, Preprocessing, Task
-from parckit.data import AugmentSettings, Sampling, Table, TrainTransform, count_images, train_transform
+from parckit.data import AugmentSettings, OnError, Sampling, Table, TrainTransform, count_images, train_transform
 from parckit.tasks.mixing import MixingSettings
 from parckit.tasks.task import TrainingTask
 
@@ -83,9 +83,9 @@ class Multilabel(TrainingTask):
         refusal = "--data.sampling balanced: is impossible where images have several labels"
         raise InputError(f"{refusal}; --task.pos_weight balanced helps rare labels")
 
-    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+    def see_images(self, table: Table, *, sampling: Sampling, on_error: OnError) -> None:
         """Note the labels that cannot be learned, and compute the weights."""
-        del sampling
+        del sampling, on_error
         images = count_images(table.targets, classes=len(table.labels))
         if lacking := [label for label, count in zip(table.labels, images.tolist(), strict=True) if not count]:
             self._notes.append(f"no training image has the label {', '.join(lacking)}")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from parckit.contract import InputError, NetworkSpec, Preprocessing, Task
 from parckit.data import (
     MaskAugmentSettings,
+    OnError,
     PixelClasses,
     PixelTargets,
     Sampling,
@@ -49,7 +50,7 @@ class Segment(TrainingTask):
             None: all pixels count the same.
 
     Raises:
-        InputError: if `label_smoothing` is not in [0, 1), or a weight is negative or not finite.
+        InputError: if `label_smoothing` is not in [0, 1), or a weight is negative or too large.
     """
 
     name: ClassVar[Task] = "segment"
@@ -89,19 +90,20 @@ class Segment(TrainingTask):
         refusal = "data.sampling=balanced: a picture has pixels of several classes; only natural works"
         raise InputError(f"{refusal}. task.class_weights=balanced helps rare classes")
 
-    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+    def see_images(self, table: Table, *, sampling: Sampling, on_error: OnError) -> None:
         """Compute the class weights; to count the pixels, all masks are read.
 
         Raises:
-            InputError: if `class_weights` does not fit the classes, or no pixel has a class.
+            InputError: if `class_weights` does not fit the classes, no pixel has a class, or a mask is broken and
+                `on_error` is `"raise"`.
         """
         del sampling
         if self._wanted_weights is None:
             return
-        pixels = cast("PixelTargets", table.targets).count_pixels(classes=len(table.labels))
+        pixels = cast("PixelTargets", table.targets).count_pixels(classes=len(table.labels), on_error=on_error)
         if not pixels.any():
             raise InputError("class_weights: no pixel of the training pictures has a class, so there is none to weight")
-        weights = resolve_class_weights(self._wanted_weights, labels=table.labels, draws=pixels)
+        weights = resolve_class_weights(self._wanted_weights, labels=table.labels, counts=pixels)
         self._class_weights = torch.tensor(weights, dtype=torch.float32)
         self._notes.append(describe_class_weights(weights, labels=table.labels))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from parckit.contract import NetworkSpec, Preprocessing, Task
-from parckit.data import Sampling, Table, Target, TrainTransform
+from parckit.data import OnError, Sampling, Table, Target, TrainTransform
 from parckit.measure.evaluators import Evaluator, evaluator_of
 
 
@@ -56,12 +56,13 @@ class TrainingTask(nn.Module, ABC):
         """
 
     @abstractmethod
-    def see_images(self, table: Table, *, sampling: Sampling) -> None:
+    def see_images(self, table: Table, *, sampling: Sampling, on_error: OnError) -> None:
         """Take what the loss needs to know of the training images; called once, before `begin`.
 
         Args:
             table: the training images.
             sampling: how an epoch draws them.
+            on_error: what happens to broken ones.
 
         Raises:
             InputError: if the settings do not fit the images.
