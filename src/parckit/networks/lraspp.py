@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from parckit.contract import InputError, NetworkSpec, from_plain, to_plain
+from parckit.contract import InputError, NetworkSpec
 from parckit.networks.features import Backbone
+from parckit.networks.head_settings import read_head_settings
 from parckit.networks.segmenter import Segmenter, check_settings, with_output_stride
 
 _FINE = 8
@@ -46,22 +47,13 @@ class LrAsppSettings:
         check_settings(width=self.width)
 
 
-def settings_of(spec: NetworkSpec) -> LrAsppSettings:
-    """Return the keywords of a spec's head.
-
-    Raises:
-        InputError: if one is unknown, or has the wrong type.
-    """
-    return from_plain(LrAsppSettings, to_plain(LrAsppSettings()) | dict(spec.head_kwargs), name="head_kwargs")
-
-
 def build_lraspp(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
     """Build the LR-ASPP that a spec describes, with one class for every label.
 
     Raises:
         InputError: if there is no such backbone, or it or the head refuses a keyword.
     """
-    settings = settings_of(spec)
+    settings = read_head_settings(LrAsppSettings, spec)
     stride = settings.output_stride
     kwargs = spec.backbone_kwargs if stride == _NATIVE else with_output_stride(spec, stride)
     backbone = Backbone(spec.backbone, kwargs, strides=(_FINE, stride), pretrained=pretrained)

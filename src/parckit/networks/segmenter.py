@@ -70,6 +70,18 @@ class AuxiliaryHead(TrainingOnly):
         )
 
 
+def auxiliary_head(backbone: Backbone, *, width: int, num_classes: int, drop_rate: float) -> AuxiliaryHead:
+    """Return a fresh auxiliary head for the backbone's last map but one.
+
+    Args:
+        backbone: gives the map.
+        width: of the main head. The auxiliary one is half as wide, as in mmsegmentation's configurations.
+        num_classes: number of classes.
+        drop_rate: dropout before the last layer.
+    """
+    return AuxiliaryHead(backbone.channels[-2], width=max(1, width // 2), num_classes=num_classes, drop_rate=drop_rate)
+
+
 class Segmenter(DenseNetwork, ABC):
     """A network that gives class logits at every position of a coarse map.
 
