@@ -40,9 +40,8 @@ def test_overrides_merge_as_options_do(overrides, options):
 
 @pytest.mark.parametrize("options", [("--task", "segment"), ("--task=segment",), ("--task.name=segment",)])
 def test_the_task_has_a_short_name(options):
-    _, config = parse_command(
-        [*options, "--model.name=test_parcnet", "--data=digit_scenes", "--task.class_weights=sqrt"]
-    )
+    needed = ("--model.name=test_parcnet", "--data=digit_scenes", "--data.preprocessing.size=[32, 32]")
+    _, config = parse_command([*options, *needed, "--task.class_weights=sqrt"])
     assert (config.task.name, config.task.class_weights) == ("segment", "sqrt")
     with pytest.raises(InputError, match=r"--task\.name seg: choose from classify"):
         parse_command(["--task=seg"])
