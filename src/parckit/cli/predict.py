@@ -35,7 +35,7 @@ _MOST_NAMED = 10
 _INPUT_SIZE = "input"
 """What `--tiles` alone means: tiles as large as the network's input."""
 _SIZE = r"\d[\d.,xX*]*"
-"""What stands behind `--tiles` and is a size, right or wrong, but no picture."""
+"""Text of this form after `--tiles` is meant as a size, even if it is a wrong one. Any other text is a picture."""
 
 
 def main(argv: list[str]) -> None:

@@ -1,8 +1,8 @@
 """LR-ASPP, a light segmenter for boards.
 
-Source: Howard et al., "Searching for MobileNetV3", arXiv:1905.02244, section 6.3. The last layer stands before the
-upsampling here, and the paper has it after that. Both are linear and the weights of the upsampling add up to 1, so the
-result is the same, but maps as wide as the number of classes are upsampled, not wider ones.
+Source: Howard et al., "Searching for MobileNetV3", arXiv:1905.02244, section 6.3. In the paper, the coarse map is
+upsampled before the last layer, here after it. The result is the same, because both are linear, and the weights of the
+upsampling add up to 1. But fewer channels are upsampled: as many as there are classes.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _FINE = 8
 """Stride of the finer map, which is also that of the logits."""
 _COARSE = (16, 32)
 _NATIVE = 32
-"""Stride of the last map of most backbones. They then need no keyword, which some do not take."""
+"""Stride of the last map of most backbones. They then get no keyword `output_stride`, which some do not take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ _CLASSIFIER_STD = 0.01
 
 
 def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
-    """Return the only output of a spec's network: the logits of every class at every position of a coarse map."""
+    """Return the only output of a spec's network: a coarse map of logits for every class."""
     return (OutputSpec(name="logits", dtype="float32", layout="NCHW", shape=(None, len(spec.labels), None, None)),)
 
 

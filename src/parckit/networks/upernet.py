@@ -17,8 +17,8 @@ from parckit.networks.head_settings import read_head_settings
 from parckit.networks.segmenter import Segmenter, auxiliary_head, check_settings
 
 _STRIDES = (4, 8, 16, 32)
-_SKIPPED = 2
-"""Number of finer maps that the decoder expects in front of those of stride 4 and more, and does not use."""
+_UNUSED = 2
+"""The decoder expects the maps of strides 1 and 2 in front of the others, and does not use them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,7 @@ class UPerNetSettings:
     Attributes:
         width: channels of the decoder. The papers with networks of this size use 512.
         drop_rate: dropout before the last layer.
-        map_norms: put a layer norm on every map of the backbone, as networks do whose stages end without a norm. A
+        map_norms: put a layer norm on every map of the backbone, as is usual if its stages end without a norm. A
             backbone that norms its maps itself gets none.
         auxiliary: train an auxiliary head on the map of stride 16.
 
@@ -76,8 +76,9 @@ class UPerNet(Segmenter):
         if settings.auxiliary:
             auxiliary = auxiliary_head(backbone, width=width, num_classes=num_classes, drop_rate=drop_rate)
         super().__init__(backbone, auxiliary=auxiliary)
-        channels = (*(0,) * _SKIPPED, *backbone.channels)
+        channels = (*(0,) * _UNUSED, *backbone.channels)
         self.decoder = UPerNetDecoder(channels, encoder_depth=len(channels) - 1, decoder_channels=width)
+        # The decoder itself norms every map.
         if backbone.has_norms or not settings.map_norms:
             self.decoder.feature_norms = nn.ModuleList(nn.Identity() for _ in backbone.channels)
         self.drop = nn.Dropout2d(drop_rate)
@@ -91,4 +92,5 @@ class UPerNet(Segmenter):
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the logits for the backbone's maps."""
-        return self.classifier(self.drop(self.decoder([*[maps[0]] * _SKIPPED, *maps])))
+        unused = [maps[0]] * _UNUSED
+        return self.classifier(self.drop(self.decoder([*unused, *maps])))

@@ -119,14 +119,21 @@ def classes_in_picture(maps: NDArray[np.float32], geometry: Geometry) -> NDArray
         (classes, h, w) -> (H, W) of the picture
     """
     mask = np.full(geometry.picture_size, IGNORED, np.uint8)
-    # Where the visible rows and columns of the picture lie in the maps.
-    visible, places = [], []
-    for in_input, size, length in zip(geometry.places_in_input(), geometry.input_size, maps.shape[1:], strict=True):
-        first, last = np.searchsorted(in_input, [0, size]).tolist()
-        visible.append(slice(first, last))
-        places.append(in_input[first:last] * (length / size))
-    best_classes(maps, rows=places[0], columns=places[1], out=mask[visible[0], visible[1]])
+    (rows, columns), (height, width) = geometry.places_in_input(), geometry.input_size
+    visible_rows, visible_columns = _inside(rows, height), _inside(columns, width)
+    best_classes(
+        maps,
+        rows=rows[visible_rows] * (maps.shape[1] / height),
+        columns=columns[visible_columns] * (maps.shape[2] / width),
+        out=mask[visible_rows, visible_columns],
+    )
     return mask
+
+
+def _inside(places: NDArray[np.float64], length: int) -> slice:
+    """Return which of some ascending places lie inside an axis of a length."""
+    first, last = np.searchsorted(places, [0, length]).tolist()
+    return slice(first, last)
 
 
 def best_classes(
