@@ -43,7 +43,7 @@ def neighbours(
 def interpolate(values: NDArray[np.float32], places: NDArray[np.float64], *, axis: int) -> NDArray[np.float32]:
     """Return the values at places along an axis."""
     before, after, share = neighbours(places, values.shape[axis])
-    share = share.reshape(-1, *(1,) * (values.ndim - 1 - axis % values.ndim))
+    share = np.expand_dims(share, tuple(range(1, values.ndim - axis)))
     between = values.take(before, axis) * (1 - share) + values.take(after, axis) * share
     return between.astype(np.float32, copy=False)
 

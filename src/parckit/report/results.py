@@ -24,7 +24,6 @@ from parckit.report.pixel_marks import judge_pixels, mark_pixels
 Tables = Mapping[str, npt.NDArray[np.generic]]
 """The results of a metric that are not scalars, by name."""
 
-
 Judge = Callable[[Any, Any, Sequence[str]], Judgement]
 """Takes an answer, its target and the class names. Only the task knows the types of the first two."""
 
