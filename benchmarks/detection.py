@@ -34,7 +34,8 @@ from parckit.measure.detection import DetectionMetric
 from parckit.measure.records import write_record
 from parckit.models import fuse
 from parckit.networks import build_network
-from parckit.networks.ssd import settings_of
+from parckit.networks.head_settings import read_head_settings
+from parckit.networks.ssd import SsdSettings
 from parckit.processing import BoxPrediction, Geometry, SsdDecoder, make_decoder
 from parckit.runtimes import open_session
 from parckit.runtimes.onnxruntime import load_graph
@@ -86,7 +87,7 @@ def main() -> None:
 def measure_decoding(seconds: float) -> dict[str, object]:
     """Time the decoder of SSD on 1,000 candidates, with the threshold of an answer and with lower ones."""
     rng = np.random.default_rng(SEED)
-    settings = settings_of(ssd_spec("parcnet_s")).priors
+    settings = read_head_settings(SsdSettings, ssd_spec("parcnet_s")).priors
     count = len(settings.priors(SIZE))
     logits = np.zeros((1, count, 1 + CLASSES), np.float32)
     logits[..., 0] = 20

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from parckit.data import open_mask_table
-from parckit.processing import CLASSIFY, TileSettings, read_video
+from parckit.processing import CLASSIFY, TileSettings, open_picture, read_video
 from parckit.runtimes import Predictor
 from pixel_network import LABELS, PixelSession
 from videos import write_video
@@ -89,6 +89,40 @@ def test_pictures_of_the_same_name_keep_their_masks(photos, parckit, tmp_path):
     for name, size in (("a_mask.png", (90, 70)), ("a.2_mask.png", (30, 30)), ("a.png.2.answer.png", (30, 30))):
         with Image.open(tmp_path / name) as image:
             assert image.size == size
+
+
+def test_pictures_that_some_systems_take_for_the_same_keep_their_masks(photos, parckit, tmp_path):
+    folder = tmp_path / "data" / "more"
+    folder.mkdir()
+    # The stem `a` comes in two types, `A` is the same on Windows, and `a.2` looks like the name of the second `a`.
+    for side, name in enumerate(("A.png", "a.bmp", "a.2.png", "b_mask.png", "B.png"), start=30):
+        smooth((side, side), seed=side).save(folder / name)
+    parckit("predict", "model", photos / "a.png", folder, "--masks", folder)
+    written = {path.name: open_picture(path).size for path in folder.glob("*_mask.png")}
+    assert written == {
+        "a_mask.png": (90, 70),
+        "A.2_mask.png": (30, 30),
+        # The name `B_mask.png` belongs to a picture.
+        "B.2_mask.png": (34, 34),
+        "a.2.2_mask.png": (32, 32),
+        "a.3_mask.png": (31, 31),
+        "b_mask.png": (33, 33),
+        "b_mask_mask.png": (33, 33),
+    }
+
+
+def test_a_table_of_other_classes_is_not_overwritten(photos, parckit, mistake, tmp_path):
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    (folder / "classes.txt").write_text("road\ncar\n")
+    assert "classes.txt there has other classes than the network" in mistake(
+        "predict", "model", photos, "--masks", folder
+    )
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("classes.txt", "road\ncar\n")]
+    (folder / "classes.txt").write_text("\n".join(LABELS) + "\r\n")
+    for _ in range(2):
+        parckit("predict", "model", photos, "--masks", folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["a_mask.png", "b_mask.png", "classes.txt"]
 
 
 def test_videos_have_a_mask_for_every_frame(parckit, session, tmp_path):

@@ -12,7 +12,8 @@ from parckit.contract import NetworkSpec, Preprocessing
 from parckit.data import open_mask_table
 from parckit.networks import build_network, save_weights
 
-SIZE = (64, 64)
+SIZE = (160, 160)
+"""That of the pictures: in larger pictures, the file with argmax inside gives borders of classes with stairs."""
 DATA = ("--data=digit_scenes:32", "--data.split=val")
 
 

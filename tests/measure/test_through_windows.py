@@ -1,6 +1,7 @@
 """Evaluation of networks that segment through windows, as published evaluations do it."""
 
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     ("options", "settings"),
     [
-        ({"tiles": "input"}, {"tiles": TileSettings(overlap=1 / 3)}),
+        ({"tiles": "input"}, {"tiles": TileSettings()}),
         (
             {"tiles": "24x40", "tile_overlap": 0.5, "shorter_side": 50, "scales": (0.5, 1.5), "flip": True},
             {"tiles": TileSettings(size=(24, 40), overlap=0.5), "shorter_side": 50, "scales": (0.5, 1.5), "flip": True},
@@ -62,6 +63,15 @@ def test_every_pixel_of_every_picture_is_compared(folder, options, settings):
     assert evaluation.score.tables["class_pixels"].sum() == sum(height * width for height, width in SIZES.values())
 
 
+def test_a_picture_that_would_become_too_large_is_named(folder, monkeypatch):
+    monkeypatch.setattr(import_module("parckit.processing.windows"), "_MOST_PIXELS", 20_000)
+    data = EvaluationData(source=str(folder), split="all", tiles="input", scales=(2.0,))
+    with pytest.raises(InputError, match=r"a\.png: cannot be prepared .*picture of 70x90 pixels, enlarged to 140x180"):
+        evaluate_session(PixelSession(SIZE), data)
+    skipping = replace(data, on_error="skip", max_broken=0.9)
+    assert evaluate_session(PixelSession(SIZE), skipping).score.skipped == 2
+
+
 def test_options_are_part_of_the_command_that_measures_again(folder):
     data = EvaluationData(source=str(folder), split="all", tiles="32x48", scales=(0.5, 1.0), flip=True)
     evaluation, worst = evaluate_with_mistakes(PixelSession(SIZE), data)
@@ -71,7 +81,7 @@ def test_options_are_part_of_the_command_that_measures_again(folder):
     )
     # The worst pictures are shown at their own size, twice.
     assert [answer.pixels.shape for answer in worst if answer.pixels.shape[1] == 90] == [(144, 90, 3)]
-    shares = [answer.confidence for answer in worst]
+    shares = [answer.rank_value for answer in worst]
     assert shares == sorted(shares, reverse=True)
 
 

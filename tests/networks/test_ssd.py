@@ -12,7 +12,8 @@ from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.data import Objects
 from parckit.measure.cost import count
 from parckit.networks import build_network, head_of, load_official_network
-from parckit.networks.ssd import settings_of
+from parckit.networks.head_settings import read_head_settings
+from parckit.networks.ssd import SsdSettings
 from parckit.processing import Geometry, SsdDecoder, decode_offsets
 from parckit.tasks.ssd_loss import SsdLoss, encode_offsets, hard_negatives, match
 
@@ -62,7 +63,7 @@ def outputs(network) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def priors() -> np.ndarray:
-    return settings_of(SPEC).priors.priors(SIZE)
+    return read_head_settings(SsdSettings, SPEC).priors.priors(SIZE)
 
 
 def test_it_costs_what_the_official_one_costs(network):
@@ -116,7 +117,9 @@ def test_matching_negatives_and_loss_are_the_official_ones(outputs, priors, case
     case.assert_equal("matched_locations_at_pos", matches.offsets[at])
     counted = (matches.labels > 0)[None] | hard_negatives(outputs["logits"], (matches.labels > 0)[None])
     np.testing.assert_array_equal(counted[0, ::step], case.arrays["mined_mask"].astype(bool))
-    sums, positives = SsdLoss(settings_of(SPEC).priors)([outputs["logits"], outputs["locations"]], [objects], size=SIZE)
+    sums, positives = SsdLoss(read_head_settings(SsdSettings, SPEC).priors)(
+        [outputs["logits"], outputs["locations"]], [objects], size=SIZE
+    )
     facts = case.meta["match"]
     assert positives.tolist() == [facts["n_pos"]]
     assert float(sums / positives) == pytest.approx(facts["total"], rel=1e-5)  # a sum of 84 terms in float32
@@ -126,7 +129,7 @@ def test_an_image_without_objects_adds_nothing_and_is_finite(outputs):
     empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool))
     crowd = Objects(torch.tensor([[0.0, 0, 9, 9]]), torch.tensor([1]), torch.tensor([True]))
     pair = [torch.cat([outputs[name]] * 2) for name in ("logits", "locations")]
-    sums, positives = SsdLoss(settings_of(SPEC).priors)(pair, [empty, crowd], size=SIZE)
+    sums, positives = SsdLoss(read_head_settings(SsdSettings, SPEC).priors)(pair, [empty, crowd], size=SIZE)
     assert sums.tolist() == [0, 0]
     assert positives.tolist() == [0, 0]
 
@@ -134,7 +137,7 @@ def test_an_image_without_objects_adds_nothing_and_is_finite(outputs):
 def test_five_thousand_objects_are_matched():
     boxes = torch.rand(5000, 2).repeat(1, 2) * 288 + torch.tensor([0.0, 0.0, 32.0, 32.0])
     many = Objects(boxes, torch.arange(5000) % 80, torch.zeros(5000, dtype=torch.bool))
-    priors = torch.from_numpy(settings_of(SPEC).priors.priors(SIZE).copy())
+    priors = torch.from_numpy(read_head_settings(SsdSettings, SPEC).priors.priors(SIZE).copy())
     labels, offsets = match(many, priors, size=SIZE)
     assert (labels > 0).sum() > 400  # of 400 positions with priors of that size
     assert offsets.isfinite().all()
@@ -153,7 +156,7 @@ def test_any_backbone_has_as_many_predictions_as_priors(backbone):
     size = (256, 320)
     with torch.device("meta"):
         logits, offsets = build_network(spec)(torch.empty(2, 3, *size))
-    priors = len(settings_of(spec).priors.priors(size))
+    priors = len(read_head_settings(SsdSettings, spec).priors.priors(size))
     assert (logits.shape, offsets.shape) == ((2, priors, 3), (2, priors, 4))
 
 

@@ -1,6 +1,7 @@
 """The class of every pixel: from logits to a mask of the picture's size, and what is shown of it."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -34,18 +35,57 @@ def decode(name: str, output: np.ndarray, *geometries: Geometry) -> list[MaskPre
 
 
 @pytest.mark.parametrize(
-    ("maps", "size"),
-    [((4, 4), (32, 48)), ((7, 5), (97, 310)), ((9, 9), (9, 9)), ((1, 3), (5, 300)), ((12, 10), (5, 7))],
+    ("maps", "size", "picture"),
+    [
+        ((4, 4), (32, 48), (32, 48)),
+        ((7, 5), (97, 310), (97, 310)),
+        ((9, 9), (9, 9), (9, 9)),
+        ((1, 3), (5, 300), (5, 300)),
+        ((12, 10), (5, 7), (5, 7)),
+        ((8, 8), (32, 32), (150, 203)),
+        ((8, 8), (32, 32), (20, 11)),
+    ],
 )
-def test_logits_are_resized_as_torch_does(maps, size):
+def test_logits_are_resized_to_the_picture_as_torch_does(maps, size, picture):
     logits = np.random.default_rng(0).standard_normal((2, 3, *maps)).astype(np.float32)
-    whole = F.interpolate(torch.from_numpy(logits), size=size, mode="bilinear", align_corners=False)
-    answers = decode(SEGMENT, logits, *[geometry(size, size)] * 2)
-    best, second = whole.topk(2, dim=1).values.unbind(1)
+    whole = F.interpolate(torch.from_numpy(logits), size=picture, mode="bilinear", align_corners=False)
+    assert_classes(decode(SEGMENT, logits, *[geometry(picture, size)] * 2), whole)
+
+
+@pytest.mark.parametrize("kind", ["cover", "stretch", "contain"])
+@pytest.mark.parametrize("picture", [(100, 230), (61, 40), (9, 12)])
+def test_every_pixel_of_the_picture_gets_the_logits_at_its_place_in_the_input(kind, picture):
+    logits = np.random.default_rng(0).standard_normal((1, 3, 7, 9)).astype(np.float32)
+    placed = geometry(picture, (28, 36), kind)
+    # Where the middles of the picture's pixels lie, from -1 at the upper or left border of the input to 1.
+    rows, columns = (
+        torch.from_numpy(2 * ((np.arange(length) + 0.5) * scale - offset) / side - 1).float()
+        for length, scale, offset, side in zip(picture, placed.scale, placed.offset, (28, 36), strict=True)
+    )
+    grid = torch.stack([columns.expand(picture), rows[:, None].expand(picture)], dim=-1)[None]
+    whole = F.grid_sample(torch.from_numpy(logits), grid, padding_mode="border", align_corners=False)
+    visible = (rows.abs() < 1)[:, None] & (columns.abs() < 1)
+    (answer,) = decode(SEGMENT, logits, placed)
+    assert_classes([answer], whole, where=visible.numpy())
+    assert (answer.mask[~visible.numpy()] == IGNORED).all()
+    assert visible.all() or kind == "cover"
+
+
+def test_many_classes_of_a_wide_picture_are_interpolated_strip_by_strip(monkeypatch):
+    logits = np.random.default_rng(0).standard_normal((1, 3, 6, 8)).astype(np.float32)
+    (whole,) = decode(SEGMENT, logits, geometry((50, 131), (24, 32)))
+    monkeypatch.setattr(import_module("parckit.processing.segment"), "_STRIP_NUMBERS", 3 * 6 * 20)
+    (strips,) = decode(SEGMENT, logits, geometry((50, 131), (24, 32)))
+    np.testing.assert_array_equal(strips.mask, whole.mask)
+
+
+def assert_classes(answers, logits: torch.Tensor, *, where: np.ndarray | bool = True) -> None:
+    """Compare answers with the best classes of logits (B, classes, H, W) that torch resized."""
+    best, second = logits.topk(2, dim=1).values.unbind(1)
     # Both round in float32, in the same order but for the weights.
-    clear = (best - second > 1e-5).numpy()
-    assert clear.mean() > 0.99
-    for answer, wanted, certain in zip(answers, whole.argmax(1).numpy(), clear, strict=True):
+    clear = (best - second > 1e-5).numpy() & where
+    assert clear.sum() > 0.99 * np.broadcast_to(where, clear.shape).sum()
+    for answer, wanted, certain in zip(answers, logits.argmax(1).numpy(), clear, strict=True):
         assert answer.mask.dtype == np.uint8
         np.testing.assert_array_equal(answer.mask[certain], wanted[certain])
 

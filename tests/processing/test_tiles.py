@@ -1,6 +1,7 @@
 """Large pictures in tiles: the boxes are those of the whole picture, each of them once."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from parckit.processing import (
     intersections,
     merge_tiles,
 )
+from parckit.processing.tiles import tile_spans
 from parckit.runtimes import Predictor
 
 SIDE = 160
@@ -105,9 +107,22 @@ def test_tiles_cover_a_picture_and_overlap_enough(length, overlap):
     tops, bottoms = zip(*((top, bottom) for _, top, _, bottom in windows), strict=True)
     assert (tops[0], bottoms[-1]) == (0, length)
     assert {bottom - top for top, bottom in zip(tops, bottoms, strict=True)} == {min(64, length)}
-    # Whole pixels: tiles may overlap by one pixel less than asked for.
     shared = [before - after for before, after in zip(bottoms[:-1], tops[1:], strict=True)]
+    # Tiles that lie evenly begin at whole pixels, so one of them may overlap by one pixel less.
     assert all(pixels >= 64 * overlap - 1 for pixels in shared)
+
+
+def test_tiles_lie_one_step_apart_or_evenly():
+    # As the windows of papers on ADE20K: 512 pixels and a step of 341.
+    step = partial(tile_spans, overlap=1 / 3, evenly=False)
+    assert step(1200, 512) == [(0, 512), (341, 853), (682, 1194), (688, 1200)]
+    assert step(512, 512) == [(0, 512)]
+    assert step(300, 512) == [(0, 300)]
+    assert tile_spans(1200, 512, overlap=1 / 3, evenly=True) == [(0, 512), (229, 741), (459, 971), (688, 1200)]
+    for evenly in (False, True):
+        # Rounding errors do not make a step smaller.
+        assert tile_spans(120, 100, overlap=0.9, evenly=evenly) == [(0, 100), (10, 110), (20, 120)]
+        assert tile_spans(3, 1, overlap=0.9, evenly=evenly) == [(0, 1), (1, 2), (2, 3)]
 
 
 def boxes_of(boxes, scores=None, labels=None, masks=None) -> BoxPrediction:

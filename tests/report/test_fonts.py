@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.font_manager import fontManager
 
-from parckit.report import plots
+from parckit.report.confusion import confusion_matrix
 from parckit.report.figures import save_figure
 from parckit.report.fonts import families_for
 
@@ -24,14 +24,14 @@ def test_another_installed_font_gives_the_letters_that_the_first_one_lacks(tmp_p
     assert families[0] == "DejaVu Sans"
     assert len(families) == 2
     assert families[1] in {entry.name for entry in fontManager.ttflist} - {"Last Resort High-Efficiency"}
-    figure = plots.confusion_matrix(np.eye(2, dtype=np.int64), [f"cat {ONLY_IN_STIX}", "dog"])
+    figure = confusion_matrix(np.eye(2, dtype=np.int64), [f"cat {ONLY_IN_STIX}", "dog"])
     assert {tuple(word.get_fontfamily()) for word in figure.axes[0].get_yticklabels()} == {("sans-serif",)}
     save_figure(figure, tmp_path / "figure.png")
     assert {tuple(word.get_fontfamily()) for word in figure.axes[0].get_yticklabels()} == {tuple(families)}
 
 
 def test_letters_that_no_font_has_are_told_once_with_what_to_install(caplog, tmp_path):
-    figure = plots.confusion_matrix(np.eye(2, dtype=np.int64), [f"cat {NOWHERE}", "dog"])
+    figure = confusion_matrix(np.eye(2, dtype=np.int64), [f"cat {NOWHERE}", "dog"])
     with caplog.at_level(logging.WARNING), warnings.catch_warnings():
         warnings.simplefilter("error")
         save_figure(figure, tmp_path / "figure.svg")
@@ -49,5 +49,5 @@ LABELS = ["$x^$", "\\frac", "%s", "\x1b[31mred", "a\nb", "\x01", "\udcff", "\uff
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_names_of_any_characters_can_be_drawn(ending, tmp_path):
     classes = len(LABELS)
-    save_figure(plots.confusion_matrix(np.eye(classes, dtype=np.int64), LABELS), tmp_path / f"figure.{ending}")
+    save_figure(confusion_matrix(np.eye(classes, dtype=np.int64), LABELS), tmp_path / f"figure.{ending}")
     assert (tmp_path / f"figure.{ending}").stat().st_size > 1000

@@ -185,8 +185,8 @@ def test_data_is_evaluated_and_the_surest_mistakes_come_first(bundle, photos):
     doubtful = [answer for answer in findings.answers if answer.is_right]
     assert [*findings.answers] == mistakes + doubtful
     # float32 logits
-    assert [answer.confidence for answer in mistakes] == pytest.approx(sorted(odds.max(1)[~right])[::-1], rel=1e-5)
-    assert [answer.confidence for answer in doubtful] == pytest.approx(sorted(odds.max(1)[right]), rel=1e-5)
+    assert [answer.rank_value for answer in mistakes] == pytest.approx(sorted(odds.max(1)[~right])[::-1], rel=1e-5)
+    assert [answer.rank_value for answer in doubtful] == pytest.approx(sorted(odds.max(1)[right]), rel=1e-5)
     for answer in findings.answers:
         (index,) = (i for i, picture in enumerate(pixels) if np.array_equal(picture, answer.pixels))
         assert (answer.truth, answer.prediction) == (files[index].parent.name, LABELS[best[index]])

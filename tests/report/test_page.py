@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parckit.report import plots
+from parckit.report.confusion import confusion_matrix
 from parckit.report.page import Gallery, Headline, ModelCard, Picture, Provenance, Report, Table, Tile, write_report
 
 HOSTILE = '"><script>alert("x")</script><img src=http://example.org/x>'
@@ -15,7 +15,7 @@ LOADING = {"src", "srcset", "href", "data", "poster", "action", "style", "backgr
 def report_of(text: str, *, pixels: int = 4) -> Report:
     images = [np.random.default_rng(seed).integers(0, 256, (pixels, pixels, 3), dtype=np.uint8) for seed in range(24)]
     confusion = np.eye(2, dtype=np.int64) * 12
-    matrix = plots.confusion_matrix(confusion, [text, "other"])
+    matrix = confusion_matrix(confusion, [text, "other"])
     tiles = tuple(Tile(pixels=image, heading=text, note=text, is_marked=True) for image in images)
     return Report(
         title=text,

@@ -74,6 +74,9 @@ def plain_answer(
         ((130, 170), 1 / 3, (42, 64), {"scales": (0.75, 1.0, 1.6), "flip": True}),
         ((40, 60), 0.5, (32, 48), {"shorter_side": 97}),
         ((300, 400), 0.5, (32, 48), {"shorter_side": 80, "scales": (1.0, 1.25)}),
+        # The picture is so small that some rows of the enlarged one are not needed.
+        ((40, 60), 0.5, (32, 48), {"shorter_side": 128}),
+        ((20, 30), 0.5, (32, 48), {"shorter_side": 128, "flip": True}),
     ],
 )
 def test_windows_scales_and_mirror_images_are_those_of_plain_torch(size, overlap, stride, settings):
@@ -89,12 +92,13 @@ def test_windows_scales_and_mirror_images_are_those_of_plain_torch(size, overlap
     assert len(np.unique(classes)) == len(LABELS)
 
 
-def test_the_paper_s_windows_have_the_paper_s_stride():
-    from parckit.processing.windows import window_spans
-
-    assert window_spans(1200, 512, overlap=1 / 3) == [(0, 512), (341, 853), (682, 1194), (688, 1200)]
-    assert window_spans(512, 512, overlap=1 / 3) == [(0, 512)]
-    assert window_spans(300, 512, overlap=1 / 3) == [(0, 300)]
+def test_an_extreme_picture_is_enlarged_as_far_as_in_published_evaluations():
+    # mmsegmentation resizes to (2048, 512): the longer side has 2048 pixels at most.
+    settings = WindowSettings(shorter_side=512, scales=(0.5, 1.0))
+    assert settings.views((4, 20_000)) == [((1, 1024), False), ((1, 2048), False)]
+    assert settings.views((300, 400)) == [((256, 341), False), ((512, 683), False)]
+    with pytest.raises(InputError, match="9000x9000 pixels, enlarged to 72000x72000: more than 268,435,456"):
+        WindowSettings(scales=(8.0,)).views((9000, 9000))
 
 
 def test_small_pictures_are_filled_up_and_windows_resized_to_the_input():

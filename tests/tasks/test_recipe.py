@@ -38,6 +38,15 @@ def test_overrides_merge_as_options_do(overrides, options):
     assert from_python.as_dict() | {"config": None} == from_command.as_dict() | {"config": None}
 
 
+@pytest.mark.parametrize("options", [("--task", "segment"), ("--task=segment",), ("--task.name=segment",)])
+def test_the_task_has_a_short_name(options):
+    needed = ("--model.name=test_parcnet", "--data=digit_scenes", "--data.preprocessing.size=[32, 32]")
+    _, config = parse_command([*options, *needed, "--task.class_weights=sqrt"])
+    assert (config.task.name, config.task.class_weights) == ("segment", "sqrt")
+    with pytest.raises(InputError, match=r"--task\.name seg: choose from classify"):
+        parse_command(["--task=seg"])
+
+
 def test_sizes_of_another_kind_take_the_place_of_the_recipes():
     _, config = parse_recipe("classify/imagenet_parcnet_s", {"data": {"sizes": {"start": 0.5, "until": 0.5}}})
     assert (config.data.sizes.start, "sides" in config.data.sizes) == (0.5, False)

@@ -1,6 +1,6 @@
 """Pictures and videos with their answers drawn, in a folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -19,10 +19,11 @@ class Drawings:
     Args:
         folder: where to; None writes nothing.
         every: N means that only every Nth frame of a video is added; the drawn video lasts as long as the original.
+        pictures: the files that are answered; none of them is overwritten.
     """
 
-    def __init__(self, folder: Path | None, *, every: int) -> None:
-        self._names = None if folder is None else FileNames(folder)
+    def __init__(self, folder: Path | None, *, every: int, pictures: Sequence[Path]) -> None:
+        self._names = None if folder is None else FileNames(folder, pictures=pictures)
         self._every = every
         self._video: tuple[VideoWriter, ExitStack] | None = None
 

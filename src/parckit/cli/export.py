@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from parckit.cli.tables import show
-from parckit.contract import Check, Contract, check_place
+from parckit.contract import Artefact, Check, Contract, check_place
 from parckit.deploy import ExportSettings, export
 from parckit.measure.cost import format_count
 from parckit.options import parse_size, verb_parser
@@ -49,14 +49,15 @@ def show_bundle(contract: Contract, folder: Path) -> None:
         if artefact.options:
             rows.append(("options", ", ".join(f"{name}={value}" for name, value in artefact.options.items())))
         for check in artefact.checks:
-            rows += _check_rows(check)
+            rows += _check_rows(check, artefact)
     show(f"bundle {folder}", ("property", "value"), rows)
 
 
-def _check_rows(check: Check) -> list[tuple[str, str]]:
+def _check_rows(check: Check, artefact: Artefact) -> list[tuple[str, str]]:
     """Return the result of a check. Figures that the check does not have are left out."""
-    text, name = describe_check(check), f"comparison with torch, {check.version or check.engine}"
-    difference = f", largest difference {text.difference}" if text.difference else ""
+    text = describe_check(check, artefact)
+    name = f"comparison with {text.compared_with}, {check.version or check.engine}"
+    difference = f", difference {text.difference}" if text.difference else ""
     accepted = f", accepted {text.accepted}" if text.accepted else ""
     rows = [(name, f"{text.result}{difference}{accepted}")]
     return [*rows, ("peak memory of one inference", text.memory)] if text.memory else rows

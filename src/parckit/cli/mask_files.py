@@ -8,30 +8,41 @@ from parckit.contract import InputError, replacing
 from parckit.processing import MaskPrediction, Prediction
 
 TABLE = "classes.txt"
-"""File with the names of the classes in the order of their numbers, which sources of masks read."""
+"""File with the names of the classes in the order of their numbers. Sources of masks read it."""
 
 
 class MaskFiles:
     """Writes `STEM_mask.png` for pictures, and a folder `STEM_masks` with a file for every frame of a video.
 
-    The files are palette pictures: pixels are class numbers, 255 where the network did not see the picture.
+    The files are palette pictures: pixels are class numbers, 255 where the network did not see the picture. Beside them
+    lies `classes.txt`.
 
     Args:
         folder: where to; None writes nothing.
         labels: class names by index.
         task: of the network.
+        pictures: the files that are answered; none of them is overwritten.
 
     Raises:
-        InputError: if the network does not tell the class of every pixel.
+        InputError: if the network does not tell the class of every pixel, or the folder has a `classes.txt` with other
+            classes.
     """
 
-    def __init__(self, folder: Path | None, *, labels: Sequence[str], task: str) -> None:
-        if folder is not None and task != "segment":
-            raise InputError(f"--masks {folder}: is for networks that segment; this network's task is {task!r}")
-        self._names = None if folder is None else FileNames(folder)
-        self._table = None if folder is None else folder / TABLE
-        self._labels = labels
+    def __init__(self, folder: Path | None, *, labels: Sequence[str], task: str, pictures: Sequence[Path]) -> None:
+        self._names: FileNames | None = None
+        self._table: Path | None = None
+        self._text = "\n".join(labels) + "\n"
         self._video: Path | None = None
+        if folder is None:
+            return
+        if task != "segment":
+            raise InputError(f"--masks {folder}: is for networks that segment; this network's task is {task!r}")
+        self._names = FileNames(folder, pictures=pictures)
+        table = folder / TABLE
+        if not table.exists():
+            self._table = table
+        elif table.read_text(encoding="utf-8", errors="replace").split("\n") != self._text.split("\n"):
+            raise InputError(f"--masks {folder}: {TABLE} there has other classes than the network; name another folder")
 
     def add(self, answer: Prediction, path: Path, *, frame: int | None) -> None:
         """Write the mask of a picture or a frame.
@@ -57,5 +68,5 @@ class MaskFiles:
     def _write_table(self) -> None:
         if self._table is not None:
             with replacing(self._table) as temporary:
-                temporary.write_text("\n".join(self._labels) + "\n", encoding="utf-8")
+                temporary.write_text(self._text, encoding="utf-8")
             self._table = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jsonargparse import Namespace
 from PIL import Image
 
 from parckit.cli.answers import Format, Outcome, show_answers
@@ -18,7 +19,15 @@ from parckit.cli.pictures import HELP, find_pictures
 from parckit.cli.progress import track
 from parckit.contract import InputError, check_folder
 from parckit.options import Parser, parse_size, verb_parser
-from parckit.processing import TileSettings, describe_video, is_video, open_picture, read_video
+from parckit.processing import (
+    BOX_OVERLAP,
+    PIXEL_OVERLAP,
+    TileSettings,
+    describe_video,
+    is_video,
+    open_picture,
+    read_video,
+)
 from parckit.runtimes import Predictor, open_session
 
 _MOST_NAMED = 10
@@ -26,7 +35,7 @@ _MOST_NAMED = 10
 _INPUT_SIZE = "input"
 """What `--tiles` alone means: tiles as large as the network's input."""
 _SIZE = r"\d[\d.,xX*]*"
-"""What stands behind `--tiles` and is a size, right or wrong, but no picture."""
+"""Text of this form after `--tiles` is meant as a size, even if it is a wrong one. Any other text is a picture."""
 
 
 def main(argv: list[str]) -> None:
@@ -39,15 +48,7 @@ def main(argv: list[str]) -> None:
     parser = verb_parser("predict", description="Answers for pictures, and for the frames of videos.")
     _add_options(parser)
     args = parser.read(_complete_tiles(argv))
-    if args.json and args.format not in (None, "json"):
-        raise InputError(f"--json, --format {args.format}: give one of them")
-    form = "json" if args.json else args.format or "table"
-    if args.draw is not None:
-        check_folder(args.draw, option="--draw")
-    if args.masks is not None:
-        check_folder(args.masks, option="--masks")
-    if args.every < 1:
-        raise InputError(f"--every {args.every}: must be a whole number of frames, at least 1")
+    form = _check_options(args)
     tiles = _tiles(args.tiles, overlap=args.tile_overlap)
     files = find_pictures(args.images)
     if form in ("json", "coco"):  # an object has every name once; boxes that come twice would count as wrong
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> None:
     overrides: dict[str, float] = {name: args[name] for name in ("top", "threshold") if args[name] is not None}
     predictor = Predictor(open_session(args.model, **choice(args)), overrides=overrides, tiles=tiles)
     spec = predictor.session.spec
-    masks = MaskFiles(args.masks, labels=spec.labels, task=spec.task)
+    masks = MaskFiles(args.masks, labels=spec.labels, task=spec.task, pictures=files)
     numbers = CocoNumbers.of(spec, args.annotations, files=files) if form == "coco" else None
     if args.annotations is not None and numbers is None:
         raise InputError(f"--annotations {args.annotations}: is for --format coco")
@@ -84,7 +85,10 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
     draw = "folder for pictures and videos with their answers, such as boxes"
     parser.add_argument("--draw", type=Path | None, default=None, help=draw)
-    masks = "folder for masks of networks that segment: STEM_mask.png has class numbers as pixels, 255 for no class"
+    masks = (
+        "folder for masks of networks that segment: the pixels of STEM_mask.png are class numbers, 255 for no class; "
+    )
+    masks += "classes.txt names the classes"
     parser.add_argument("--masks", type=Path | None, default=None, help=masks)
     form = "how answers are printed: csv has a line for each class or box; coco is what pycocotools' loadRes reads"
     parser.add_argument("--format", type=Format | None, default=None, help=form)
@@ -95,8 +99,27 @@ def _add_options(parser: Parser) -> None:
     tiles = "cut large pictures into overlapping tiles: HEIGHTxWIDTH or one number, pixels of the picture; "
     tiles += "--tiles without a size takes the size of the network's input"
     parser.add_argument("--tiles", type=str | None, nargs="?", default=None, help=tiles)
-    overlap = f"least share of a tile's sides by which it overlaps the next one; {TileSettings().overlap} by default"
+    overlap = (
+        f"least share of a tile's sides by which it overlaps the next one; by default {BOX_OVERLAP} for boxes, and "
+    )
+    overlap += f"{PIXEL_OVERLAP:.2f} for the classes of pixels"
     parser.add_argument("--tile_overlap", type=float | None, default=None, help=overlap)
+
+
+def _check_options(args: Namespace) -> Format:
+    """Check options that do not depend on the network, and return the format of the answers.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if args.json and args.format not in (None, "json"):
+        raise InputError(f"--json, --format {args.format}: give one of them")
+    for name in ("draw", "masks"):
+        if args[name] is not None:
+            check_folder(args[name], option=f"--{name}")
+    if args.every < 1:
+        raise InputError(f"--every {args.every}: must be a whole number of frames, at least 1")
+    return "json" if args.json else args.format or "table"
 
 
 def _complete_tiles(argv: Sequence[str]) -> list[str]:
@@ -115,7 +138,7 @@ def _tiles(size: str | None, *, overlap: float | None) -> TileSettings | None:
             raise InputError(f"--tile_overlap {overlap}: is for --tiles")
         return None
     parsed = None if size == _INPUT_SIZE else parse_size(size, option="--tiles")
-    return TileSettings(size=parsed) if overlap is None else TileSettings(size=parsed, overlap=overlap)
+    return TileSettings(size=parsed, overlap=overlap)
 
 
 def _describe(incomplete: Mapping[Path, str]) -> str:
@@ -162,7 +185,7 @@ class _Work:
         self._waiting = deque[_Shot]()
 
     def __iter__(self) -> Iterator[Outcome]:
-        with Drawings(self._drawings, every=self._every) as drawings:
+        with Drawings(self._drawings, every=self._every, pictures=self._files) as drawings:
             for answer in self._predictor.predict(self._pictures()):
                 yield from self._broken_ones(drawings)
                 path, picture, frame, seconds = self._waiting.popleft()

@@ -11,6 +11,8 @@ from parckit.contract.errors import InputError
 Precision = Literal["fp32", "fp16", "int8"]
 Layout = Literal["NCHW", "NHWC"]
 ElementType = Literal["float32", "uint8"]
+DecodingOption = Literal["nms", "argmax"]
+"""Options of artefacts with their decoding inside the graph: the suppression of boxes, or the best class of pixels."""
 Setting = int | float | tuple[float, ...]
 """A value that callers of a decoder may override: a number, or one number for every class."""
 
@@ -187,8 +189,8 @@ class Artefact:
 
     @property
     def decodes_inside(self) -> bool:
-        """Whether it is the copy of an artefact of raw maps with their decoding inside the graph: NMS, or argmax."""
-        return any(self.options.get(name) is True for name in ("nms", "argmax"))
+        """Whether it is the copy of an artefact of raw maps with their decoding inside the graph."""
+        return any(self.options.get(name) is True for name in get_args(DecodingOption))
 
 
 def begin_with_batch(outputs: Sequence[OutputSpec]) -> bool:

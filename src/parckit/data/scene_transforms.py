@@ -83,7 +83,9 @@ def move_to_input(objects: Objects, geometry: Geometry) -> Objects:
     boxes = torch.from_numpy(geometry.boxes_to_input(objects.boxes.numpy()))
     boxes = torch.stack([boxes[:, 0::2].clamp(0, width), boxes[:, 1::2].clamp(0, height)], dim=2).flatten(1)
     stays = ((boxes[:, 2:] - boxes[:, :2]) >= _SMALLEST_BOX).all(dim=1)
-    masks = None if objects.masks is None else torch.from_numpy(geometry.masks_to_input(objects.masks[stays].numpy()))
+    masks = objects.masks
+    if masks is not None:
+        masks = torch.from_numpy(geometry.mask_to_input(masks[stays].numpy(), outside=False))
     return Objects(boxes[stays], objects.labels[stays], objects.crowd[stays], masks)
 
 

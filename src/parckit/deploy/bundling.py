@@ -39,7 +39,7 @@ from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
 from parckit.models import fuse
 from parckit.networks import check_input, head_of, open_checkpoint
-from parckit.processing import CLASS_MAP
+from parckit.report.checks import describe_check
 
 _USUAL = ExportSettings()
 
@@ -125,38 +125,38 @@ def export_bundle(
         )
         # Compare the engine with torch, and add the result to the contract.
         check = check_artefact(reference, spec, artefact, folder=folder, engine=engine)
-        _refuse_difference(check, artefact, other="torch")
+        _refuse_difference(check, artefact)
         artefact = replace(artefact, checks=(check,))
-        decoded = _add_decoded(artefact, spec, folder=folder, settings=settings, engine=engine)
+        decoded = _decode_inside(artefact, spec, folder=folder, settings=settings, engine=engine)
         contract = replace(contract, artefacts=(artefact, *decoded))
         write_contract(contract, folder)
     return contract
 
 
-def _add_decoded(
+def _decode_inside(
     artefact: Artefact, spec: NetworkSpec, *, folder: Path, settings: ExportSettings, engine: str
 ) -> tuple[Artefact, ...]:
-    """Add an artefact with NMS or argmax inside to a bundle, if wanted, and compare it with the one of raw maps.
-
-    The evaluation looks at boxes with low scores. The graph returns these too, so that it can be evaluated.
+    """Add an artefact with the decoding inside to a bundle, if the settings ask for one.
 
     Raises:
-        ParityError: if the answers differ.
+        ParityError: if its answers differ from those that numpy makes of the raw maps.
     """
-    if not (settings.nms or settings.argmax):
-        return ()
-    check: Callable[..., Check] = check_class_map
-    decoding = None if settings.nms else class_map_decoding(artefact)
-    if decoding is None:
+    check: Callable[..., Check]
+    if settings.nms:
+        # An evaluation looks at boxes with low scores. The graph returns these too, so that it can be evaluated.
         threshold = cast("float", evaluator_of(spec.task).decoding["threshold"])
         decoding = suppression_decoding(artefact, spec, threshold=threshold)
         check = partial(check_suppression, threshold=threshold)
+    elif settings.argmax:
+        decoding, check = class_map_decoding(artefact), check_class_map
+    else:
+        return ()
     with _workplace() as made_in:
         path = folder / artefact.main_file
         made = add_decoding(path, artefact, spec, decoding, folder=made_in, settings=settings)
         decoded = place_artefact(made, made_in=made_in, bundle=folder)
     result = check(decoded, artefact, spec, folder=folder, engine=engine)
-    _refuse_difference(result, decoded, other="the raw maps decoded in numpy")
+    _refuse_difference(result, decoded)
     return (replace(decoded, checks=(result,)),)
 
 
@@ -167,20 +167,14 @@ def _workplace() -> Generator[Path]:
         yield Path(folder)
 
 
-def _refuse_difference(check: Check, artefact: Artefact, *, other: str) -> None:
+def _refuse_difference(check: Check, artefact: Artefact) -> None:
     """Raise ParityError if an artefact did not pass its check."""
     if check.passed:
         return
-    figures = check.figures
-    by = f"{figures['max_abs']:.3g}"
-    differs = f"an output differs from {other} by {by}"
-    if not artefact.runs_in_chunks:
-        differs = f"{by} of all detections have no partner among those of {other},"
-    elif artefact.decoder.name == CLASS_MAP:
-        differs = f"{by} of all pixels have another class than those of {other},"
+    text = describe_check(check, artefact)
     raise ParityError(
-        f"{check.engine} {check.version}: {differs} over {figures['images']:.0f} images, accepted is "
-        f"{figures['tolerance']:.3g}; no bundle was written"
+        f"{check.engine} {check.version}: {artefact.name} differs from {text.compared_with} by {text.difference} over "
+        f"{check.figures['images']:.0f} images, accepted is {text.accepted}; no bundle was written"
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from parckit.contract import read_class_names
 from parckit.data import (
@@ -49,8 +50,8 @@ class EvaluationData:
             their logits are averaged. None: every picture is fitted to the input as a whole.
         tile_overlap: least share of a tile's sides by which it overlaps the next one; a third by default, so that tiles
             of 512 pixels lie 341 pixels apart.
-        shorter_side: before tiles are cut, a picture is resized so that its shorter side has this many pixels; None: it
-            keeps its size.
+        shorter_side: before tiles are cut, a picture is resized so that its shorter side has this many pixels, and the
+            longer side four times as many at most; None: it keeps its size.
         scales: pictures are seen at these scales, such as `[0.5, 0.75, 1, 1.25, 1.5, 1.75]`, and the probabilities are
             averaged; None: at scale 1 only.
         flip: also see them mirrored, left to right.
@@ -130,7 +131,8 @@ class EvaluationData:
         if self.class_names is not None:
             table = name_numbers(table, read_class_names(self.class_names), source=source)
         table = match_classes(table, spec.labels, source=f"--data {source}", only=self._only)
-        make_transform = evaluator.transform if self.tiles is None else whole_mask_transform
+        windows = self._windows()
+        make_transform = evaluator.transform if windows is None else partial(whole_mask_transform, windows)
         transform = make_transform(spec.preprocessing, wanted=session.input)
         return IndexedImages(table, transform=transform, on_error=self.on_error)
 

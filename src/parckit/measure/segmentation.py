@@ -56,7 +56,8 @@ class SegmentationMetric(Metric):
             truth = true_classes(target)
             if truth.shape != prediction.mask.shape:
                 raise ValueError(f"the truth has the shape {truth.shape}, the answer {prediction.mask.shape}")
-            # Where the truth is unknown, truth and answer get the same value, so that neither has a boundary there.
+            # Pixels whose true class nobody knows are taken out of the answer, too. Otherwise the answer could have
+            # boundaries inside such an area, where the truth has none.
             answer = np.where(truth == IGNORED, np.uint8(IGNORED), prediction.mask)
             self._confusion += torch.from_numpy(self._count(truth, answer)).to(self._confusion.device)
             self._near += torch.from_numpy(self._count_boundaries(truth, answer)).to(self._near.device)

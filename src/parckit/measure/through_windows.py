@@ -10,12 +10,10 @@ from PIL import Image
 from parckit.contract import InputError, InputSpec, Preprocessing
 from parckit.data import PixelClasses, Sample, Transform
 from parckit.options import parse_size
-from parckit.processing import FLOAT_NCHW, TileSettings, WindowSettings, whole_picture
+from parckit.processing import TileSettings, WindowSettings, whole_picture
 
 INPUT_SIZE = "input"
 """What stands for tiles as large as the network's input."""
-_USUAL_OVERLAP = 1 / 3
-"""Tiles of 512 pixels then lie 341 pixels apart, as is usual on ADE20K."""
 
 
 def window_settings(
@@ -42,23 +40,32 @@ def window_settings(
                 raise InputError(f"--data.{name} {value}: needs --data.tiles, such as --data.tiles {INPUT_SIZE}")
         return None
     size = None if tiles == INPUT_SIZE else parse_size(tiles, option="--data.tiles")
-    overlap = _USUAL_OVERLAP if tile_overlap is None else tile_overlap
     return WindowSettings(
-        tiles=TileSettings(size=size, overlap=overlap),
+        tiles=TileSettings(size=size, overlap=tile_overlap),
         shorter_side=shorter_side,
         scales=(1.0,) if scales is None else tuple(scales),
         flip=flip,
     )
 
 
-def whole_mask_transform(preprocessing: Preprocessing, *, wanted: InputSpec = FLOAT_NCHW) -> Transform:
+def whole_mask_transform(settings: WindowSettings, preprocessing: Preprocessing, *, wanted: InputSpec) -> Transform:
     """Return a transform that keeps a picture and its mask at their own size, for a `WindowSession`."""
-    return partial(_keep, preprocessing=preprocessing, wanted=wanted)
+    return partial(_keep, settings=settings, preprocessing=preprocessing, wanted=wanted)
 
 
 def _keep(
-    picture: Image.Image, target: NDArray[np.uint8], *, preprocessing: Preprocessing, wanted: InputSpec
+    picture: Image.Image,
+    target: NDArray[np.uint8],
+    *,
+    settings: WindowSettings,
+    preprocessing: Preprocessing,
+    wanted: InputSpec,
 ) -> Sample:
+    try:
+        settings.views((picture.height, picture.width))
+    except InputError as error:
+        # To errors of other types, the data set adds the name of the picture.
+        raise ValueError(str(error)) from error
     image, geometry = whole_picture(picture, preprocessing, wanted=wanted)
     classes = torch.from_numpy(target)
     return Sample(torch.from_numpy(image), PixelClasses(classes, classes), geometry)

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from parckit.contract import InputError, NetworkSpec, from_plain, to_plain
+from parckit.contract import InputError, NetworkSpec
 from parckit.networks.features import Backbone
-from parckit.networks.segmenter import AuxiliaryHead, Segmenter, check_settings, with_output_stride
+from parckit.networks.head_settings import read_head_settings
+from parckit.networks.segmenter import Segmenter, auxiliary_head, check_settings, with_output_stride
 
 _OUTPUT_STRIDES = (8, 16)
 
@@ -58,22 +59,13 @@ class DeepLabV3Settings:
             raise InputError(f"rates={self.rates}: each must be at least 1")
 
 
-def settings_of(spec: NetworkSpec) -> DeepLabV3Settings:
-    """Return the keywords of a spec's head.
-
-    Raises:
-        InputError: if one is unknown, or has the wrong type.
-    """
-    return from_plain(DeepLabV3Settings, to_plain(DeepLabV3Settings()) | dict(spec.head_kwargs), name="head_kwargs")
-
-
 def build_deeplabv3(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
     """Build the DeepLabv3 that a spec describes, with one class for every label.
 
     Raises:
         InputError: if there is no such backbone, it takes no `output_stride`, or it or the head refuses a keyword.
     """
-    settings = settings_of(spec)
+    settings = read_head_settings(DeepLabV3Settings, spec)
     backbone = Backbone(
         spec.backbone,
         with_output_stride(spec, settings.output_stride),
@@ -103,9 +95,7 @@ class DeepLabV3(Segmenter):
         width, drop_rate = settings.width, settings.drop_rate
         auxiliary = None
         if settings.auxiliary:
-            channels = backbone.channels[-2]
-            # Half as wide as the main head, as in mmsegmentation's configurations.
-            auxiliary = AuxiliaryHead(channels, width=max(1, width // 2), num_classes=num_classes, drop_rate=drop_rate)
+            auxiliary = auxiliary_head(backbone, width=width, num_classes=num_classes, drop_rate=drop_rate)
         super().__init__(backbone, auxiliary=auxiliary)
         self.pyramid = AtrousPyramid(backbone.channels[-1], width=width, rates=settings.rates)
         self.drop = nn.Sequential(nn.Dropout(drop_rate), nn.Dropout2d(drop_rate))

@@ -1,8 +1,8 @@
 """LR-ASPP, a light segmenter for boards.
 
-Source: Howard et al., "Searching for MobileNetV3", arXiv:1905.02244, section 6.3. The last layer stands before the
-upsampling here, and the paper has it after that. Both are linear and the weights of the upsampling add up to 1, so the
-result is the same, but maps as wide as the number of classes are upsampled, not wider ones.
+Source: Howard et al., "Searching for MobileNetV3", arXiv:1905.02244, section 6.3. In the paper, the coarse map is
+upsampled before the last layer, here after it. The result is the same, because both are linear, and the weights of the
+upsampling add up to 1. But fewer channels are upsampled: as many as there are classes.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,16 @@ import torch.nn.functional as F
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from parckit.contract import InputError, NetworkSpec, from_plain, to_plain
+from parckit.contract import InputError, NetworkSpec
 from parckit.networks.features import Backbone
+from parckit.networks.head_settings import read_head_settings
 from parckit.networks.segmenter import Segmenter, check_settings, with_output_stride
 
 _FINE = 8
 """Stride of the finer map, which is also that of the logits."""
 _COARSE = (16, 32)
 _NATIVE = 32
-"""Stride of the last map of most backbones. They then need no keyword, which some do not take."""
+"""Stride of the last map of most backbones. They then get no keyword `output_stride`, which some do not take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,22 +47,13 @@ class LrAsppSettings:
         check_settings(width=self.width)
 
 
-def settings_of(spec: NetworkSpec) -> LrAsppSettings:
-    """Return the keywords of a spec's head.
-
-    Raises:
-        InputError: if one is unknown, or has the wrong type.
-    """
-    return from_plain(LrAsppSettings, to_plain(LrAsppSettings()) | dict(spec.head_kwargs), name="head_kwargs")
-
-
 def build_lraspp(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
     """Build the LR-ASPP that a spec describes, with one class for every label.
 
     Raises:
         InputError: if there is no such backbone, or it or the head refuses a keyword.
     """
-    settings = settings_of(spec)
+    settings = read_head_settings(LrAsppSettings, spec)
     stride = settings.output_stride
     kwargs = spec.backbone_kwargs if stride == _NATIVE else with_output_stride(spec, stride)
     backbone = Backbone(spec.backbone, kwargs, strides=(_FINE, stride), pretrained=pretrained)

@@ -12,8 +12,9 @@ from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec, from_plain, to_plain
+from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec
 from parckit.networks.features import Backbone
+from parckit.networks.head_settings import read_head_settings
 from parckit.networks.rcnn import RCNN, STRIDES
 from parckit.networks.rcnn_parts import (
     MASK_SIDE,
@@ -87,15 +88,6 @@ class RcnnSettings:
             raise InputError(f"anchors={self.anchors}: needs {len(STRIDES) + 1} sides of at least 1 pixel")
 
 
-def settings_of(spec: NetworkSpec) -> RcnnSettings:
-    """Return the keywords of a spec's head.
-
-    Raises:
-        InputError: if one is unknown, or has the wrong type.
-    """
-    return from_plain(RcnnSettings, to_plain(RcnnSettings()) | dict(spec.head_kwargs), name="head_kwargs")
-
-
 def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
     """Return the outputs of a spec's network. D stands for the detections, whose number is free."""
     masks = OutputSpec(name="masks", dtype="float32", layout="DHW", shape=(None, MASK_SIDE, MASK_SIDE))
@@ -109,7 +101,10 @@ def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
 
 def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the outputs of a spec's network become an answer."""
-    return DecoderSpec(name=DETECTIONS, defaults={**usual_settings(DetectionsDecoder), "most": settings_of(spec).most})
+    return DecoderSpec(
+        name=DETECTIONS,
+        defaults={**usual_settings(DetectionsDecoder), "most": read_head_settings(RcnnSettings, spec).most},
+    )
 
 
 def build_rcnn(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
@@ -118,7 +113,7 @@ def build_rcnn(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
     Raises:
         InputError: if there is no such backbone, or it or the head refuses a keyword.
     """
-    settings, classes = settings_of(spec), len(spec.labels) + 1
+    settings, classes = read_head_settings(RcnnSettings, spec), len(spec.labels) + 1
     backbone = Backbone(spec.backbone, spec.backbone_kwargs, strides=STRIDES, pretrained=pretrained)
     is_cascade = spec.head == CASCADE
     return RCNN(

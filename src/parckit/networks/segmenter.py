@@ -20,7 +20,7 @@ _CLASSIFIER_STD = 0.01
 
 
 def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
-    """Return the only output of a spec's network: the logits of every class at every position of a coarse map."""
+    """Return the only output of a spec's network: a coarse map of logits for every class."""
     return (OutputSpec(name="logits", dtype="float32", layout="NCHW", shape=(None, len(spec.labels), None, None)),)
 
 
@@ -68,6 +68,18 @@ class AuxiliaryHead(TrainingOnly):
             nn.Dropout2d(drop_rate),
             nn.Conv2d(width, num_classes, 1),
         )
+
+
+def auxiliary_head(backbone: Backbone, *, width: int, num_classes: int, drop_rate: float) -> AuxiliaryHead:
+    """Return a fresh auxiliary head for the backbone's last map but one.
+
+    Args:
+        backbone: gives the map.
+        width: of the main head. The auxiliary one is half as wide, as in mmsegmentation's configurations.
+        num_classes: number of classes.
+        drop_rate: dropout before the last layer.
+    """
+    return AuxiliaryHead(backbone.channels[-2], width=max(1, width // 2), num_classes=num_classes, drop_rate=drop_rate)
 
 
 class Segmenter(DenseNetwork, ABC):

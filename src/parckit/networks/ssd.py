@@ -12,8 +12,9 @@ import torch
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from parckit.contract import DecoderSpec, NetworkSpec, OutputSpec, from_plain, to_plain
+from parckit.contract import DecoderSpec, NetworkSpec, OutputSpec, to_plain
 from parckit.networks.features import Backbone, DenseNetwork
+from parckit.networks.head_settings import read_head_settings
 from parckit.processing import SSD, PriorSettings, SsdDecoder, usual_settings
 
 OUTPUTS = (
@@ -67,18 +68,11 @@ class SsdSettings:
         return PriorSettings(strides=strides, scales=list(self.scales), ratios=[list(row) for row in self.ratios])
 
 
-def settings_of(spec: NetworkSpec) -> SsdSettings:
-    """Return the keywords of a spec's head.
-
-    Raises:
-        InputError: if one is unknown, or has the wrong type.
-    """
-    return from_plain(SsdSettings, to_plain(SsdSettings()) | dict(spec.head_kwargs), name="head_kwargs")
-
-
 def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the outputs of a spec's network become boxes."""
-    return DecoderSpec(name=SSD, parameters=to_plain(settings_of(spec).priors), defaults=usual_settings(SsdDecoder))
+    return DecoderSpec(
+        name=SSD, parameters=to_plain(read_head_settings(SsdSettings, spec).priors), defaults=usual_settings(SsdDecoder)
+    )
 
 
 def build_ssd(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
@@ -88,7 +82,7 @@ def build_ssd(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
         InputError: if there is no such backbone, or it or the head refuses a keyword.
     """
     backbone = Backbone(spec.backbone, spec.backbone_kwargs, strides=_BACKBONE_STRIDES, pretrained=pretrained)
-    return SSDNetwork(backbone, num_classes=len(spec.labels), priors=settings_of(spec).priors)
+    return SSDNetwork(backbone, num_classes=len(spec.labels), priors=read_head_settings(SsdSettings, spec).priors)
 
 
 def label_weights(network: nn.Module) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 
-from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec, from_plain, to_plain
+from parckit.contract import DecoderSpec, InputError, NetworkSpec, OutputSpec
 from parckit.networks.features import Backbone, DenseNetwork
+from parckit.networks.head_settings import read_head_settings
 from parckit.processing import TINYDET, TinyDetDecoder, usual_settings
 
 _KERNEL = 5
@@ -54,18 +55,9 @@ class TinyDetSettings:
             raise InputError(f"strides={self.strides}: every stride must be twice the one before")
 
 
-def settings_of(spec: NetworkSpec) -> TinyDetSettings:
-    """Return the keywords of a spec's head.
-
-    Raises:
-        InputError: if one is unknown, or has the wrong type.
-    """
-    return from_plain(TinyDetSettings, to_plain(TinyDetSettings()) | dict(spec.head_kwargs), name="head_kwargs")
-
-
 def outputs_of(spec: NetworkSpec) -> tuple[OutputSpec, ...]:
     """Return the outputs of a spec's network: class logits of every map, then distances of every map."""
-    maps = range(len(settings_of(spec).strides))
+    maps = range(len(read_head_settings(TinyDetSettings, spec).strides))
     shapes = {"logits": len(spec.labels), "distances": 4}
     return tuple(
         OutputSpec(name=f"{name}_{index}", dtype="float32", layout="NCHW", shape=(None, channels, None, None))
@@ -78,7 +70,7 @@ def decoder_of(spec: NetworkSpec) -> DecoderSpec:
     """Return how the outputs of a spec's network become boxes."""
     return DecoderSpec(
         name=TINYDET,
-        parameters={"strides": list(settings_of(spec).strides)},
+        parameters={"strides": list(read_head_settings(TinyDetSettings, spec).strides)},
         defaults=usual_settings(TinyDetDecoder),
     )
 
@@ -89,7 +81,7 @@ def build_tinydet(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
     Raises:
         InputError: if there is no such backbone, or it or the head refuses a keyword.
     """
-    settings = settings_of(spec)
+    settings = read_head_settings(TinyDetSettings, spec)
     backbone = Backbone(
         spec.backbone, spec.backbone_kwargs, strides=settings.strides, pretrained=pretrained, without_coarser=True
     )

@@ -11,13 +11,14 @@ from typing import final
 from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 from torch import Tensor, nn
 
-from parckit.contract import NetworkSpec, from_plain, to_plain
+from parckit.contract import NetworkSpec
 from parckit.networks.features import Backbone
-from parckit.networks.segmenter import AuxiliaryHead, Segmenter, check_settings
+from parckit.networks.head_settings import read_head_settings
+from parckit.networks.segmenter import Segmenter, auxiliary_head, check_settings
 
 _STRIDES = (4, 8, 16, 32)
-_SKIPPED = 2
-"""Number of finer maps that the decoder expects in front of those of stride 4 and more, and does not use."""
+_UNUSED = 2
+"""The decoder expects the maps of strides 1 and 2 in front of the others, and does not use them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +28,7 @@ class UPerNetSettings:
     Attributes:
         width: channels of the decoder. The papers with networks of this size use 512.
         drop_rate: dropout before the last layer.
-        map_norms: put a layer norm on every map of the backbone, as networks do whose stages end without a norm. A
+        map_norms: put a layer norm on every map of the backbone, as is usual if its stages end without a norm. A
             backbone that norms its maps itself gets none.
         auxiliary: train an auxiliary head on the map of stride 16.
 
@@ -44,15 +45,6 @@ class UPerNetSettings:
         check_settings(width=self.width, drop_rate=self.drop_rate)
 
 
-def settings_of(spec: NetworkSpec) -> UPerNetSettings:
-    """Return the keywords of a spec's head.
-
-    Raises:
-        InputError: if one is unknown, or has the wrong type.
-    """
-    return from_plain(UPerNetSettings, to_plain(UPerNetSettings()) | dict(spec.head_kwargs), name="head_kwargs")
-
-
 def build_upernet(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
     """Build the UPerNet that a spec describes, with one class for every label.
 
@@ -60,7 +52,7 @@ def build_upernet(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
         InputError: if there is no such backbone, or it or the head refuses a keyword.
     """
     backbone = Backbone(spec.backbone, spec.backbone_kwargs, strides=_STRIDES, pretrained=pretrained)
-    return UPerNet(backbone, num_classes=len(spec.labels), settings=settings_of(spec))
+    return UPerNet(backbone, num_classes=len(spec.labels), settings=read_head_settings(UPerNetSettings, spec))
 
 
 @final
@@ -82,13 +74,11 @@ class UPerNet(Segmenter):
         width, drop_rate = settings.width, settings.drop_rate
         auxiliary = None
         if settings.auxiliary:
-            # Half as wide as the main head, as in mmsegmentation's configurations.
-            auxiliary = AuxiliaryHead(
-                backbone.channels[-2], width=max(1, width // 2), num_classes=num_classes, drop_rate=drop_rate
-            )
+            auxiliary = auxiliary_head(backbone, width=width, num_classes=num_classes, drop_rate=drop_rate)
         super().__init__(backbone, auxiliary=auxiliary)
-        channels = (*(0,) * _SKIPPED, *backbone.channels)
+        channels = (*(0,) * _UNUSED, *backbone.channels)
         self.decoder = UPerNetDecoder(channels, encoder_depth=len(channels) - 1, decoder_channels=width)
+        # The decoder itself norms every map.
         if backbone.has_norms or not settings.map_norms:
             self.decoder.feature_norms = nn.ModuleList(nn.Identity() for _ in backbone.channels)
         self.drop = nn.Dropout2d(drop_rate)
@@ -102,4 +92,5 @@ class UPerNet(Segmenter):
 
     def logits(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the logits for the backbone's maps."""
-        return self.classifier(self.drop(self.decoder([*[maps[0]] * _SKIPPED, *maps])))
+        unused = [maps[0]] * _UNUSED
+        return self.classifier(self.drop(self.decoder([*unused, *maps])))

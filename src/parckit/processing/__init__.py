@@ -35,7 +35,7 @@ from parckit.processing.priors import (
 from parckit.processing.segment import CLASS_MAP, SEGMENT, ClassMapDecoder, SegmentDecoder, read_maps
 from parckit.processing.settings import usual_settings
 from parckit.processing.ssd import BACKGROUND, SSD, SsdDecoder
-from parckit.processing.tiles import TileSettings, cut_tiles, merge_tiles
+from parckit.processing.tiles import BOX_OVERLAP, PIXEL_OVERLAP, TileSettings, cut_tiles, merge_tiles
 from parckit.processing.tinydet import TINYDET, TinyDetDecoder, map_points
 from parckit.processing.video import (
     VIDEO_EXTENSIONS,
@@ -46,10 +46,11 @@ from parckit.processing.video import (
     is_video,
     read_video,
 )
-from parckit.processing.windows import WindowSettings, classes_in_windows
+from parckit.processing.windows import WindowedNetwork, WindowSettings, classes_in_windows
 
 __all__ = [
     "BACKGROUND",
+    "BOX_OVERLAP",
     "CENTRE_VARIANCE",
     "CLASSIFY",
     "CLASS_MAP",
@@ -62,6 +63,7 @@ __all__ = [
     "IMAGE_EXTENSIONS",
     "LARGEST_OFFSET",
     "MULTILABEL",
+    "PIXEL_OVERLAP",
     "SEGMENT",
     "SIZE_VARIANCE",
     "SSD",
@@ -93,6 +95,7 @@ __all__ = [
     "VideoFrame",
     "VideoWriter",
     "WindowSettings",
+    "WindowedNetwork",
     "best_boxes",
     "box_areas",
     "box_iou",

@@ -57,79 +57,82 @@ class Geometry(NamedTuple):
         moved = boxes.reshape(-1, 4) * [scale_x, scale_y, scale_x, scale_y] - [offset_x, offset_y, offset_x, offset_y]
         return moved.astype(np.float32)
 
-    def masks_to_input(self, masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return masks of the input's size; each of their pixels takes the value of the nearest pixel of the picture.
+    def places_in_input(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return where the middles of the picture's rows and columns lie in the input; some may lie outside.
 
-        Pixels of the input that show padding are False.
-
-        Raises:
-            InputError: if the masks have another size than the picture.
+        Returns:
+            Pixels of the input, from its upper and from its left border, ascending.
 
         Shape:
-            (N, H, W) of the picture -> (N, H, W) of the input
+            (H,), (W,) of the picture
         """
-        if masks.shape[1:] != self.picture_size:
-            raise InputError(
-                f"masks of shape {masks.shape}: must have the picture's (height, width) {self.picture_size}"
-            )
-        rows, columns = self._nearest()
-        height, width = self.picture_size
-        fitted = masks[:, rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]]
-        fitted[:, (rows < 0) | (rows >= height), :] = False
-        fitted[:, :, (columns < 0) | (columns >= width)] = False
-        return fitted
+        rows, columns = (
+            (np.arange(length) + 0.5) * scale - offset
+            for length, scale, offset in zip(self.picture_size, self.scale, self.offset, strict=True)
+        )
+        return rows, columns
+
+    def places_in_picture(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return where the middles of the input's rows and columns lie in the picture; some may lie outside.
+
+        Returns:
+            Pixels of the picture, from its upper and from its left border, ascending.
+
+        Shape:
+            (H,), (W,) of the input
+        """
+        rows, columns = (
+            (np.arange(length) + 0.5 + offset) / scale
+            for length, scale, offset in zip(self.input_size, self.scale, self.offset, strict=True)
+        )
+        return rows, columns
 
     def mask_to_input(self, mask: NDArray[Scalar], *, outside: int) -> NDArray[Scalar]:
-        """Return a mask of the input's size; each of its pixels takes the value of the nearest pixel of the picture.
+        """Return masks of the input's size; each of their pixels takes the value of the nearest pixel of the picture.
 
         Args:
-            mask: class numbers, one for each pixel of the picture.
+            mask: one mask, or several, with a value for each pixel of the picture, such as the number of a class.
             outside: value for pixels of the input that show padding.
 
         Raises:
             InputError: if the mask has another size than the picture.
 
         Shape:
-            (H, W) of the picture -> (H, W) of the input
+            (..., H, W) of the picture -> (..., H, W) of the input
         """
-        if mask.shape != self.picture_size:
+        if mask.shape[-2:] != self.picture_size:
             raise InputError(f"mask of shape {mask.shape}: must have the picture's (height, width) {self.picture_size}")
-        rows, columns = self._nearest()
-        height, width = mask.shape
-        fitted = mask[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]]
-        fitted[(rows < 0) | (rows >= height), :] = outside
-        fitted[:, (columns < 0) | (columns >= width)] = outside
-        return fitted
-
-    def _nearest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the rows and columns of the picture that lie under those of the input; some may lie outside."""
-        rows, columns = (
-            np.floor((np.arange(length) + 0.5 + offset) / scale).astype(np.int64)
-            for length, scale, offset in zip(self.input_size, self.scale, self.offset, strict=True)
-        )
-        return rows, columns
+        return _nearest(mask, *self.places_in_picture(), outside=outside)
 
     def mask_to_picture(self, mask: NDArray[Scalar], *, outside: int) -> NDArray[Scalar]:
-        """Return a mask of the picture's size; each of its pixels takes the value of the nearest pixel of the input.
+        """Return masks of the picture's size; each of their pixels takes the value of the nearest pixel of the input.
 
         Args:
-            mask: class or instance numbers, one for each pixel of the input.
+            mask: one mask, or several, with a value for each pixel of the input.
             outside: value for pixels of the picture that the input does not show, such as those beyond a centre crop.
 
         Raises:
             InputError: if the mask has another size than the input.
 
         Shape:
-            (H, W) of the input -> (H, W) of the picture
+            (..., H, W) of the input -> (..., H, W) of the picture
         """
-        if mask.shape != self.input_size:
+        if mask.shape[-2:] != self.input_size:
             raise InputError(f"mask of shape {mask.shape}: must have the input's (height, width) {self.input_size}")
-        rows, columns = (
-            np.floor((np.arange(length) + 0.5) * scale - offset).astype(np.int64)
-            for length, scale, offset in zip(self.picture_size, self.scale, self.offset, strict=True)
-        )
-        height, width = mask.shape
-        whole = mask[rows.clip(0, height - 1)[:, None], columns.clip(0, width - 1)[None, :]]
-        whole[(rows < 0) | (rows >= height), :] = outside
-        whole[:, (columns < 0) | (columns >= width)] = outside
-        return whole
+        return _nearest(mask, *self.places_in_input(), outside=outside)
+
+
+def _nearest(
+    masks: NDArray[Scalar], rows: NDArray[np.float64], columns: NDArray[np.float64], *, outside: int
+) -> NDArray[Scalar]:
+    """Return the values of masks at a grid of places, in pixels from their upper and left borders.
+
+    Shape:
+        (..., H, W), (rows,), (columns,) -> (..., rows, columns)
+    """
+    height, width = masks.shape[-2:]
+    down, across = np.floor(rows).astype(np.int64), np.floor(columns).astype(np.int64)
+    values = masks[..., down.clip(0, height - 1)[:, None], across.clip(0, width - 1)[None, :]]
+    values[..., (down < 0) | (down >= height), :] = outside
+    values[..., (across < 0) | (across >= width)] = outside
+    return values

@@ -5,6 +5,7 @@ with `to_array`. numpy and Pillow are all they need.
 """
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,14 +42,18 @@ def preprocess(
 
 def fit(picture: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, Geometry]:
     """Bring a picture to `preprocessing.size` in the way that `preprocessing.fit` says."""
-    geometry = fitted_geometry((picture.height, picture.width), preprocessing)
-    return _FITS[preprocessing.fit](picture, preprocessing), geometry
+    size = (picture.height, picture.width)
+    placement = _PLACEMENTS[preprocessing.fit](size, preprocessing)
+    (height, width), (top, left) = preprocessing.size, placement.corner
+    fitted = Image.new("RGB", (width, height), preprocessing.fill)
+    resized = _resized(_middle(picture, placement.part), placement.resized, resample=_resample(preprocessing))
+    fitted.paste(resized, (-left, -top))
+    return fitted, placement.geometry(size, preprocessing.size)
 
 
 def fitted_geometry(size: tuple[int, int], preprocessing: Preprocessing) -> Geometry:
     """Return the geometry that `fit` returns for a picture of `size` (height, width), without a picture."""
-    scale, offset = _PLACES[preprocessing.fit](size, preprocessing)
-    return Geometry(picture_size=size, input_size=preprocessing.size, scale=scale, offset=offset)
+    return _PLACEMENTS[preprocessing.fit](size, preprocessing).geometry(size, preprocessing.size)
 
 
 def whole_picture(
@@ -63,38 +68,25 @@ def whole_picture(
 def cover(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resampling) -> Image.Image:
     """Resize with the aspect ratio kept so that `size` (height, width) is just covered; the longer side rounds down.
 
-    Of a picture that is much longer than `size`, only the part in the middle is resized; see `shorten`.
+    If the aspect ratio of a picture is extreme, its ends are cut off first; see `_shortened`.
     """
-    picture, _ = shorten(picture, size)
-    height, width = _covering((picture.height, picture.width), size)
-    # A picture of that size stays as it is: resizing would copy it.
-    return picture if (width, height) == picture.size else picture.resize((width, height), resample)
-
-
-def shorten(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
-    """Cut off the ends of a picture whose aspect ratio is extreme, measured by that of `size` (height, width).
-
-    Resized to cover 256 x 256, a picture of 20,000 x 1 pixels would need 4 GB.
-
-    Returns:
-        The part in the middle, and the pixels that were cut off at the (top, left).
-    """
-    rows, columns = _shortened((picture.height, picture.width), size)
-    top, left = (picture.height - rows) // 2, (picture.width - columns) // 2
-    if (rows, columns) == (picture.height, picture.width):
-        return picture, (0, 0)
-    return picture.crop((left, top, left + columns, top + rows)), (top, left)
+    part = _shortened((picture.height, picture.width), size)
+    return _resized(_middle(picture, part), _covering(part, size), resample=resample)
 
 
 def _shortened(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Return the (height, width) that `shorten` leaves of a picture of (height, width) `whole`."""
+    """Return the (height, width) of the part in the middle of a picture that is resized so that it covers `size`.
+
+    It is the whole picture, unless its aspect ratio is extreme, measured by that of `size`. Resized to cover 256 x 256,
+    a picture of 20,000 x 1 pixels would need 4 GB.
+    """
     height, width = size
     longest = (max(1, _MOST_ASPECT * height * whole[1] // width), max(1, _MOST_ASPECT * width * whole[0] // height))
     return min(whole[0], longest[0]), min(whole[1], longest[1])
 
 
 def _covering(part: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Return the (height, width) to which `cover` resizes a shortened picture of (height, width) `part`."""
+    """Return the (height, width) to which a part of a picture is resized so that it covers `size`."""
     height, width = size
     if height * part[1] >= width * part[0]:
         return height, height * part[1] // part[0]
@@ -149,68 +141,68 @@ def _affine(preprocessing: Preprocessing) -> tuple[NDArray[np.float32], NDArray[
     return (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
 
 
-_Place = tuple[tuple[float, float], tuple[float, float]]
-"""`scale` and `offset` of a Geometry."""
+class _Placement(NamedTuple):
+    """How a picture is brought to the size of an input: a part of it is resized, and then cut or padded.
+
+    Attributes:
+        part: (height, width) of the part in the middle of the picture that is resized, pixels.
+        resized: (height, width) to which it is resized.
+        corner: (top, left) of the input in the resized part; negative where padding is added.
+    """
+
+    part: tuple[int, int]
+    resized: tuple[int, int]
+    corner: tuple[int, int]
+
+    def geometry(self, picture_size: tuple[int, int], input_size: tuple[int, int]) -> Geometry:
+        """Return where the input lies in the picture."""
+        rows, columns = (after / before for before, after in zip(self.part, self.resized, strict=True))
+        above, beside = _before_middle(picture_size, self.part)
+        offset = (self.corner[0] + above * rows, self.corner[1] + beside * columns)
+        return Geometry(picture_size=picture_size, input_size=input_size, scale=(rows, columns), offset=offset)
 
 
-def _place_cover(size: tuple[int, int], preprocessing: Preprocessing) -> _Place:
+def _cover(size: tuple[int, int], preprocessing: Preprocessing) -> _Placement:
     part = _shortened(size, preprocessing.resize_size)
-    height, width = _covering(part, preprocessing.resize_size)
-    top, left = _centred((height, width), preprocessing.size)
-    cut = (size[0] - part[0]) // 2, (size[1] - part[1]) // 2
-    scale = (height / part[0], width / part[1])
-    return scale, (top + cut[0] * scale[0], left + cut[1] * scale[1])
+    resized = _covering(part, preprocessing.resize_size)
+    # The crop lies at the centre; half pixels round to even.
+    top, left = (round((whole - side) / 2) for whole, side in zip(resized, preprocessing.size, strict=True))
+    return _Placement(part=part, resized=resized, corner=(top, left))
 
 
-def _fit_cover(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    resized = cover(picture, preprocessing.resize_size, resample=_resample(preprocessing))
+def _stretch(size: tuple[int, int], preprocessing: Preprocessing) -> _Placement:
+    return _Placement(part=size, resized=preprocessing.size, corner=(0, 0))
+
+
+def _contain(size: tuple[int, int], preprocessing: Preprocessing) -> _Placement:
     height, width = preprocessing.size
-    top, left = _centred((resized.height, resized.width), preprocessing.size)
-    return resized.crop((left, top, left + width, top + height))
-
-
-def _centred(whole: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
-    """Return (top, left) of a crop of `size` at the centre; half pixels round to even."""
-    return round((whole[0] - size[0]) / 2), round((whole[1] - size[1]) / 2)
-
-
-def _place_stretch(size: tuple[int, int], preprocessing: Preprocessing) -> _Place:
-    height, width = preprocessing.size
-    return (height / size[0], width / size[1]), (0.0, 0.0)
-
-
-def _fit_stretch(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    height, width = preprocessing.size
-    return picture.resize((width, height), _resample(preprocessing))
-
-
-def _place_contain(size: tuple[int, int], preprocessing: Preprocessing) -> _Place:
-    inner, (top, left) = _contained(size, preprocessing.size)
-    return (inner[0] / size[0], inner[1] / size[1]), (float(-top), float(-left))
-
-
-def _fit_contain(picture: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    height, width = preprocessing.size
-    inner, (top, left) = _contained((picture.height, picture.width), preprocessing.size)
-    padded = Image.new("RGB", (width, height), preprocessing.fill)
-    padded.paste(picture.resize((inner[1], inner[0]), _resample(preprocessing)), (left, top))
-    return padded
-
-
-def _contained(whole: tuple[int, int], size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the (height, width) of a picture that fits into `size`, and its (top, left) there."""
-    height, width = size
-    if height * whole[1] <= width * whole[0]:
-        inner = (height, max(1, height * whole[1] // whole[0]))
+    if height * size[1] <= width * size[0]:
+        inner = (height, max(1, height * size[1] // size[0]))
     else:
-        inner = (max(1, width * whole[0] // whole[1]), width)
-    return inner, ((height - inner[0]) // 2, (width - inner[1]) // 2)
+        inner = (max(1, width * size[0] // size[1]), width)
+    return _Placement(part=size, resized=inner, corner=(-((height - inner[0]) // 2), -((width - inner[1]) // 2)))
 
 
-_PLACES = {"cover": _place_cover, "stretch": _place_stretch, "contain": _place_contain}
-"""Where a picture lies in the input, for each value of `Preprocessing.fit`."""
-_FITS = {"cover": _fit_cover, "stretch": _fit_stretch, "contain": _fit_contain}
-"""What brings a picture there."""
+_PLACEMENTS = {"cover": _cover, "stretch": _stretch, "contain": _contain}
+"""How a picture of (height, width) is brought to the input, for each value of `Preprocessing.fit`."""
+
+
+def _before_middle(whole: tuple[int, int], part: tuple[int, int]) -> tuple[int, int]:
+    """Return the pixels above and to the left of a part in the middle."""
+    return (whole[0] - part[0]) // 2, (whole[1] - part[1]) // 2
+
+
+def _middle(picture: Image.Image, part: tuple[int, int]) -> Image.Image:
+    """Return the part of (height, width) in the middle of a picture."""
+    if part == (picture.height, picture.width):
+        return picture
+    top, left = _before_middle((picture.height, picture.width), part)
+    return picture.crop((left, top, left + part[1], top + part[0]))
+
+
+def _resized(picture: Image.Image, size: tuple[int, int], *, resample: Image.Resampling) -> Image.Image:
+    """Resize a picture to (height, width). If it has that size, it stays as it is: resizing would copy it."""
+    return picture if size == (picture.height, picture.width) else picture.resize((size[1], size[0]), resample)
 
 
 def _resample(preprocessing: Preprocessing) -> Image.Resampling:

@@ -1,7 +1,6 @@
 """Segmentation: from maps of logits to the class of every pixel."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -10,20 +9,22 @@ from numpy.typing import NDArray
 from parckit.contract import InputError, Task
 from parckit.processing.geometry import Geometry
 from parckit.processing.mask_prediction import IGNORED, MaskPrediction
+from parckit.processing.resizing import interpolate_in_bands
 
 SEGMENT = "segment"
 """Name of the decoder of logits."""
 CLASS_MAP = "class_map"
 """Name of the decoder of class numbers, for graphs with resizing and argmax inside."""
-_BAND_PIXELS = 2**15
-"""Pixels of a plane that are computed at once: 128 KB of float32, which stay in a processor's cache."""
+_STRIP_NUMBERS = 2**23
+"""Numbers of all maps, interpolated along the width, that are in memory at once: 32 MB of float32."""
 
 
 class SegmentDecoder:
-    """Turns maps of logits into the class of every pixel.
+    """Turns maps of logits into the class of every pixel of a picture.
 
-    The logits are resized bilinearly to the input's size, as `torch.nn.functional.interpolate` does with
-    `align_corners=False`. The class with the largest logit wins, of equal ones the first.
+    The logits are interpolated bilinearly at the pixels of the picture. If the picture has the size of the input, this
+    is what `torch.nn.functional.interpolate` does with `align_corners=False`. If it is larger, borders of classes have
+    no stairs. The class with the largest logit wins, of equal ones the first.
 
     Args:
         labels: class names by index.
@@ -49,13 +50,14 @@ class SegmentDecoder:
         """
         logits = read_maps(outputs, classes=len(self._labels))
         pairs = zip(logits, geometries, strict=True)
-        return [
-            to_prediction(best_classes(maps, geometry.input_size), geometry, self._labels) for maps, geometry in pairs
-        ]
+        return [MaskPrediction(mask=classes_in_picture(maps, geometry), names=self._labels) for maps, geometry in pairs]
 
 
 class ClassMapDecoder:
     """Brings maps of class numbers to the pictures.
+
+    A pixel of the picture takes the class of the nearest pixel of the input. So borders of classes have stairs in
+    pictures that are larger than the input.
 
     Args:
         labels: class names by index.
@@ -85,7 +87,8 @@ class ClassMapDecoder:
         if (largest := int(classes.max(initial=0))) >= len(self._labels):
             raise InputError(f"outputs: have the class number {largest}; the largest is {len(self._labels) - 1}")
         pairs = zip(classes.astype(np.uint8, copy=False), geometries, strict=True)
-        return [to_prediction(numbers, geometry, self._labels) for numbers, geometry in pairs]
+        masks = (geometry.mask_to_picture(numbers, outside=IGNORED) for numbers, geometry in pairs)
+        return [MaskPrediction(mask=mask, names=self._labels) for mask in masks]
 
 
 def read_maps(outputs: Sequence[NDArray[np.generic]], *, classes: int) -> NDArray[np.float32]:
@@ -105,29 +108,54 @@ def read_maps(outputs: Sequence[NDArray[np.generic]], *, classes: int) -> NDArra
     return logits.astype(np.float32, copy=False)
 
 
-def to_prediction(classes: NDArray[np.uint8], geometry: Geometry, labels: tuple[str, ...]) -> MaskPrediction:
-    """Bring class numbers to the picture.
+def classes_in_picture(maps: NDArray[np.float32], geometry: Geometry) -> NDArray[np.uint8]:
+    """Return the class of every pixel of a picture; IGNORED where the input does not show the picture.
+
+    Args:
+        maps: logits of every class; together they cover the input.
+        geometry: where the input lies in the picture.
 
     Shape:
-        classes: (H, W) of the input
+        (classes, h, w) -> (H, W) of the picture
     """
-    return MaskPrediction(mask=geometry.mask_to_picture(classes, outside=IGNORED), names=labels)
+    mask = np.full(geometry.picture_size, IGNORED, np.uint8)
+    (rows, columns), (height, width) = geometry.places_in_input(), geometry.input_size
+    visible_rows, visible_columns = _inside(rows, height), _inside(columns, width)
+    best_classes(
+        maps,
+        rows=rows[visible_rows] * (maps.shape[1] / height),
+        columns=columns[visible_columns] * (maps.shape[2] / width),
+        out=mask[visible_rows, visible_columns],
+    )
+    return mask
 
 
-def best_classes(maps: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize maps bilinearly, and return the class with the largest value at every pixel; of equal ones, the first.
+def _inside(places: NDArray[np.float64], length: int) -> slice:
+    """Return which of some ascending places lie inside an axis of a length."""
+    first, last = np.searchsorted(places, [0, length]).tolist()
+    return slice(first, last)
+
+
+def best_classes(
+    maps: NDArray[np.float32], *, rows: NDArray[np.float64], columns: NDArray[np.float64], out: NDArray[np.uint8]
+) -> None:
+    """Write the class with the largest interpolated value at every place of a grid; of equal ones, the first.
 
     Args:
         maps: a map for every class.
-        size: (height, width) to resize to.
+        rows: places along the height, as `parckit.processing.resizing` counts them.
+        columns: places along the width.
+        out: gets the classes.
 
     Shape:
-        (classes, h, w) -> (height, width)
+        maps: (classes, h, w)
+        out: (rows, columns)
     """
-    winners = np.zeros(size, np.uint8)
-    for first, last, planes in resize_in_bands(maps, size):
-        running_argmax(planes, out=winners[first:last])
-    return winners
+    step = max(1, _STRIP_NUMBERS // (maps.shape[0] * maps.shape[1]))
+    for left in range(0, len(columns), step):
+        strip = columns[left : left + step]
+        for first, last, planes in interpolate_in_bands(maps, rows=rows, columns=strip):
+            running_argmax(planes, out=out[first:last, left : left + len(strip)])
 
 
 def running_argmax(planes: Iterable[NDArray[np.float32]], *, out: NDArray[np.uint8]) -> None:
@@ -145,62 +173,3 @@ def running_argmax(planes: Iterable[NDArray[np.float32]], *, out: NDArray[np.uin
         np.greater(plane, best, out=is_better)
         np.copyto(out, np.uint8(number), where=is_better)
         np.maximum(plane, best, out=best)
-
-
-def resize_in_bands(
-    maps: NDArray[np.float32], size: tuple[int, int]
-) -> Iterator[tuple[int, int, Iterator[NDArray[np.float32]]]]:
-    """Resize maps bilinearly, some rows at a time.
-
-    Yields:
-        First row, last row + 1, and the rows of all maps between, one map after the other. A map's array is valid until
-        the next one is taken.
-
-    Shape:
-        (classes, h, w) -> (last - first, width) for each map and band
-    """
-    height, width = size
-    down, across = _weights(maps.shape[1], height), _weights(maps.shape[2], width)
-    wide = maps @ across.T
-    rows = max(1, _BAND_PIXELS // width)
-    for first in range(0, height, rows):
-        last = min(first + rows, height)
-        # Only few rows of the maps lie under the band.
-        used = np.flatnonzero(down[first:last].any(axis=0))
-        start, stop = int(used[0]), int(used[-1]) + 1
-        share = np.ascontiguousarray(down[first:last, start:stop])
-        plane = np.empty((last - first, width), np.float32)
-        yield first, last, (np.matmul(share, wide[number, start:stop], out=plane) for number in range(len(maps)))
-
-
-@lru_cache(maxsize=16)
-def _weights(length: int, wanted: int) -> NDArray[np.float32]:
-    """Return the matrix that resizes an axis linearly.
-
-    Shape:
-        (wanted, length)
-    """
-    before, after, share = linear_places(length, wanted)
-    matrix, rows = np.zeros((wanted, length), np.float32), np.arange(wanted)
-    matrix[rows, before] = 1 - share
-    # At the end of the axis, both are the same pixel.
-    matrix[rows, after] += share
-    return matrix
-
-
-def linear_places(length: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return how an axis is resized linearly; the outer borders of its first and last pixel stay where they are.
-
-    Args:
-        length: pixels of the axis.
-        wanted: pixels of the resized axis.
-
-    Returns:
-        For every pixel of the resized axis, the pixels before and after it, and the share of the latter.
-
-    Shape:
-        (wanted,) each
-    """
-    places = ((np.arange(wanted) + 0.5) * (length / wanted) - 0.5).clip(0, length - 1)
-    before = places.astype(np.int64)
-    return before, (before + 1).clip(max=length - 1), (places - before).astype(np.float32)

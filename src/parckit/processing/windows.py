@@ -1,10 +1,10 @@
 """Segmentation of large pictures through overlapping windows, at several scales, and mirrored.
 
-Where windows overlap, their logits are averaged. The probabilities of several scales, and of the mirrored picture, are
-averaged, too. Then the most probable class wins.
+A view is the whole picture at one scale, mirrored or not. The network sees it through windows. Where windows overlap,
+their logits are averaged, and then resized to the picture. If there are several views, their probabilities are
+averaged. Then the most probable class wins.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,14 +14,21 @@ from PIL import Image, ImageOps
 
 from parckit.contract import InputError
 from parckit.processing.limits import check_count
-from parckit.processing.segment import linear_places, resize_in_bands, running_argmax
-from parckit.processing.tiles import TileSettings
+from parckit.processing.resizing import interpolate, interpolate_in_bands, neighbours, resized_places
+from parckit.processing.segment import running_argmax
+from parckit.processing.tiles import PIXEL_OVERLAP, TileSettings, tile_spans
 
 _USUAL_TILES = TileSettings()
 _BAND = 64
 """Rows of the picture that are averaged at once. All classes of the whole picture could need gigabytes."""
 _LARGEST_SCALE = 8.0
 """Largest scale of a picture: it has 64 times the pixels."""
+_LONGEST = 4
+"""Longer side of a picture per `shorter_side`, at most; mmsegmentation's scale for ADE20K, (2048, 512), says the same.
+
+A picture of 4 x 20,000 pixels would otherwise become one of 512 x 2,560,000."""
+_MOST_PIXELS = 2**28
+"""Pixels that an enlarged picture may have: 800 MB, and much more for the logits of a row of windows."""
 
 Run = Callable[[Sequence[Image.Image]], Iterable[NDArray[np.float32]]]
 """Takes windows of equal size, and returns maps of logits (classes, h, w) for each."""
@@ -33,7 +40,8 @@ class WindowSettings:
 
     Attributes:
         tiles: size and overlap of the windows. A picture that is smaller is filled up at its right and lower border.
-        shorter_side: pictures are first resized so that their shorter side has this many pixels; None: they are not.
+        shorter_side: pictures are first resized so that their shorter side has this many pixels, and the longer side
+            four times as many at most. None: they are not.
         scales: further factors, one after the other, by which the picture is resized.
         flip: every scale is also seen mirrored, left to right.
 
@@ -52,24 +60,52 @@ class WindowSettings:
         if not self.scales or not all(0 < scale <= _LARGEST_SCALE for scale in self.scales):
             raise InputError(f"scales={list(self.scales)}: must be factors above 0, up to {_LARGEST_SCALE:g}")
 
+    @property
+    def overlap(self) -> float:
+        """Least share of a window that lies in the next one, too."""
+        return PIXEL_OVERLAP if self.tiles.overlap is None else self.tiles.overlap
+
     def views(self, picture_size: tuple[int, int]) -> list[tuple[tuple[int, int], bool]]:
-        """Return (height, width) of the picture in every view, pixels, and whether it is mirrored."""
-        base = 1.0 if self.shorter_side is None else self.shorter_side / min(picture_size)
+        """Return (height, width) of the picture in every view, pixels, and whether it is mirrored.
+
+        Raises:
+            InputError: if a view would have too many pixels.
+        """
         height, width = picture_size
-        factors = [base * scale for scale in self.scales]
-        sizes = [(max(1, round(height * factor)), max(1, round(width * factor))) for factor in factors]
-        return [(size, is_mirrored) for size in sizes for is_mirrored in ((False, True) if self.flip else (False,))]
+        base = 1.0
+        if self.shorter_side is not None:
+            base = min(self.shorter_side / min(picture_size), _LONGEST * self.shorter_side / max(picture_size))
+        views: list[tuple[tuple[int, int], bool]] = []
+        for factor in (base * scale for scale in self.scales):
+            size = (max(1, round(height * factor)), max(1, round(width * factor)))
+            if factor > 1 and size[0] * size[1] > _MOST_PIXELS:
+                enlarged = f"a picture of {height}x{width} pixels, enlarged to {size[0]}x{size[1]}"
+                raise InputError(f"{enlarged}: more than {_MOST_PIXELS:,} pixels; take smaller scales")
+            views += [(size, is_mirrored) for is_mirrored in ((False, True) if self.flip else (False,))]
+        return views
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowedNetwork:
+    """A network that segments, and the windows through which it sees pictures.
+
+    Attributes:
+        run: the network.
+        classes: number of classes.
+        window: (height, width) of a window, pixels.
+        resample: filter that resizes pictures.
+        fill: colour beside a picture that is smaller than a window.
+    """
+
+    run: Run
+    classes: int
+    window: tuple[int, int]
+    resample: Image.Resampling
+    fill: tuple[int, int, int]
 
 
 def classes_in_windows(
-    picture: Image.Image,
-    run: Run,
-    *,
-    classes: int,
-    window: tuple[int, int],
-    settings: WindowSettings,
-    resample: Image.Resampling,
-    fill: tuple[int, int, int],
+    picture: Image.Image, network: WindowedNetwork, *, settings: WindowSettings
 ) -> NDArray[np.uint8]:
     """Return the class of every pixel of a picture.
 
@@ -79,75 +115,60 @@ def classes_in_windows(
 
     Args:
         picture: upright RGB.
-        run: the network.
-        classes: number of classes.
-        window: (height, width) of a window, pixels.
+        network: the network.
         settings: overlap of the windows, scales, and whether the mirrored picture is seen, too.
-        resample: filter for the scales.
-        fill: colour beside a picture that is smaller than a window.
+
+    Raises:
+        InputError: if a view would have too many pixels.
 
     Shape:
         returned: (H, W) of the picture
     """
     size = (picture.height, picture.width)
-    views = settings.views(size)
     winners = np.zeros(size, np.uint8)
-    total = np.zeros((classes, *size), np.float32) if len(views) > 1 else None
-    for view_size, is_mirrored in views:
-        seen = picture if view_size == size else picture.resize((view_size[1], view_size[0]), resample)
-        seen = ImageOps.mirror(seen) if is_mirrored else seen
-        rows = _look(seen, run, classes=classes, window=window, overlap=settings.tiles.overlap, fill=fill)
-        rows = (band[..., ::-1] for band in rows) if is_mirrored else rows
-        for first, band in _resize_rows(rows, view_size, size):
-            last = first + band.shape[1]
-            if total is None:
-                running_argmax(band, out=winners[first:last])
-            else:
-                total[:, first:last] += _softmax(band)
-    if total is not None:
-        running_argmax(total, out=winners)
+    views = settings.views(size)
+    if len(views) == 1:
+        for first, band in _logits(picture, network, view=views[0], overlap=settings.overlap):
+            running_argmax(band, out=winners[first : first + band.shape[1]])
+        return winners
+    total = np.zeros((network.classes, *size), np.float32)
+    for view in views:
+        for first, band in _logits(picture, network, view=view, overlap=settings.overlap):
+            total[:, first : first + band.shape[1]] += _softmax(band)
+    running_argmax(total, out=winners)
     return winners
 
 
-def window_spans(length: int, window: int, *, overlap: float) -> list[tuple[int, int]]:
-    """Return first and last pixel + 1 of the windows along an axis.
-
-    They lie one step apart. The last one is moved back, so that it ends with the picture.
-
-    Args:
-        length: of the picture, pixels.
-        window: of a window. If the picture is shorter, there is one window, which ends with the picture.
-        overlap: least share of a window that lies in the next one, too.
-    """
-    step = max(1, int(window * (1 - overlap)))
-    count = 1 + max(0, math.ceil((length - window) / step))
-    starts = [max(0, min(number * step, length - window)) for number in range(count)]
-    return [(start, min(start + window, length)) for start in starts]
-
-
-def _look(
-    picture: Image.Image,
-    run: Run,
-    *,
-    classes: int,
-    window: tuple[int, int],
-    overlap: float,
-    fill: tuple[int, int, int],
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the average logits of the pixels, some rows at a time, from the top.
+def _logits(
+    picture: Image.Image, network: WindowedNetwork, *, view: tuple[tuple[int, int], bool], overlap: float
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield the logits of the picture's pixels in one view: the number of the first row, and some rows, from the top.
 
     Shape:
         (classes, rows, W) each
     """
-    rows = window_spans(picture.height, window[0], overlap=overlap)
-    columns = window_spans(picture.width, window[1], overlap=overlap)
-    times = [_count_windows(rows, picture.height)[:, None], _count_windows(columns, picture.width)]
-    sums = np.zeros((classes, rows[0][1], picture.width), np.float32)
+    (height, width), is_mirrored = view
+    size = (picture.height, picture.width)
+    seen = picture if (height, width) == size else picture.resize((width, height), network.resample)
+    bands = _average(ImageOps.mirror(seen) if is_mirrored else seen, network, overlap=overlap)
+    return _resize((band[..., ::-1] if is_mirrored else band for band in bands), (height, width), size)
+
+
+def _average(picture: Image.Image, network: WindowedNetwork, *, overlap: float) -> Iterator[NDArray[np.float32]]:
+    """Yield the logits of the pixels, averaged where windows overlap, some rows at a time, from the top.
+
+    Shape:
+        (classes, rows, W) each
+    """
+    rows = tile_spans(picture.height, network.window[0], overlap=overlap, evenly=False)
+    columns = tile_spans(picture.width, network.window[1], overlap=overlap, evenly=False)
+    times = _count_windows(rows, picture.height)[:, None], _count_windows(columns, picture.width)
+    # The sums of the rows from `top` on. Rows that no further window reaches make room for the next ones.
+    sums = np.zeros((network.classes, rows[0][1], picture.width), np.float32)
     for (top, bottom), following in zip(rows, [*rows[1:], None], strict=True):
-        tiles = [_cut(picture, (left, top), window, fill=fill) for left, _ in columns]
-        for maps, (left, right) in zip(run(tiles), columns, strict=True):
-            _add_resized(sums[:, :, left:right], maps, window=window)
-        # The rows above the next windows are complete.
+        windows = [_cut(picture, (left, top), network) for left, _ in columns]
+        for maps, (left, right) in zip(network.run(windows), columns, strict=True):
+            _add(sums[:, :, left:right], maps, window=network.window)
         complete = (bottom if following is None else following[0]) - top
         for first in range(0, complete, _BAND):
             last = min(first + _BAND, complete)
@@ -158,17 +179,18 @@ def _look(
             plane[bottom - top - complete :] = 0
 
 
-def _add_resized(sums: NDArray[np.float32], maps: NDArray[np.float32], *, window: tuple[int, int]) -> None:
-    """Add the logits of a window to those of its part of the picture. What lies beyond the picture is left out.
+def _add(sums: NDArray[np.float32], maps: NDArray[np.float32], *, window: tuple[int, int]) -> None:
+    """Resize the logits of a window, and add them to those of its part of the picture, up to the picture's borders.
 
     Shape:
         sums: (classes, rows, columns)
         maps: (classes, h, w)
     """
-    for first, last, planes in resize_in_bands(maps, window):
-        part = sums[:, first:last]
+    _, height, width = sums.shape
+    rows, columns = (resized_places(length, wanted) for length, wanted in zip(maps.shape[1:], window, strict=True))
+    for first, last, planes in interpolate_in_bands(maps, rows=rows[:height], columns=columns[:width]):
         for number, plane in enumerate(planes):
-            part[number] += plane[: part.shape[1], : part.shape[2]]
+            sums[number, first:last] += plane
 
 
 def _count_windows(spans: Sequence[tuple[int, int]], length: int) -> NDArray[np.float32]:
@@ -179,27 +201,24 @@ def _count_windows(spans: Sequence[tuple[int, int]], length: int) -> NDArray[np.
     return counts
 
 
-def _cut(
-    picture: Image.Image, corner: tuple[int, int], window: tuple[int, int], *, fill: tuple[int, int, int]
-) -> Image.Image:
-    """Return a window of a picture; beyond its right and lower border there is the colour `fill`."""
-    (left, top), (height, width) = corner, window
-    box = (left, top, min(left + width, picture.width), min(top + height, picture.height))
-    part = picture.crop(box)
+def _cut(picture: Image.Image, corner: tuple[int, int], network: WindowedNetwork) -> Image.Image:
+    """Return the window at a (left, top) corner of a picture. Beyond the picture's border it is filled up."""
+    (left, top), (height, width) = corner, network.window
+    part = picture.crop((left, top, min(left + width, picture.width), min(top + height, picture.height)))
     if part.size == (width, height):
         return part
-    whole = Image.new("RGB", (width, height), fill)
+    whole = Image.new("RGB", (width, height), network.fill)
     whole.paste(part)
     return whole
 
 
-def _resize_rows(
+def _resize(
     bands: Iterable[NDArray[np.float32]], view_size: tuple[int, int], size: tuple[int, int]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Resize rows bilinearly while they come.
+    """Resize the rows of a view to the picture bilinearly while they come.
 
     Yields:
-        The first row and the rows of the picture that can be computed so far.
+        The number of the first row, and the rows of the picture that can be computed so far.
 
     Shape:
         (classes, rows, W) of the view -> (classes, rows, W) of the picture
@@ -210,29 +229,21 @@ def _resize_rows(
             yield done, band
             done += band.shape[1]
         return
-    above, below, share = linear_places(view_size[0], size[0])
-    left, right, share_right = linear_places(view_size[1], size[1])
-    kept: NDArray[np.float32] | None = None
-    start = done = 0
+    rows, columns = (resized_places(length, wanted) for length, wanted in zip(view_size, size, strict=True))
+    before, after, _ = neighbours(rows, view_size[0])
+    # `known` are rows of the view from number `start` on; the first `done` rows of the picture are finished.
+    known, start, done = np.zeros((0, 0, 0), np.float32), 0, 0
     for band in bands:
-        wide = band if view_size[1] == size[1] else _between(band, left, right, share_right)
-        known = wide if kept is None else np.concatenate([kept, wide], axis=1)
-        ready = int(np.searchsorted(below, start + known.shape[1]))
+        wide = interpolate(band, columns, axis=2)
+        known = np.concatenate([known, wide], axis=1) if known.size else wide
+        # A row of the picture is ready when the second of its two rows of the view is known.
+        ready = int(np.searchsorted(after, start + known.shape[1]))
         if ready > done:
-            rows = slice(done, ready)
-            upright = known.swapaxes(1, 2)
-            yield done, _between(upright, above[rows] - start, below[rows] - start, share[rows]).swapaxes(1, 2)
+            yield done, interpolate(known, rows[done:ready] - start, axis=1)
         if ready < size[0]:
-            kept = known[:, above[ready] - start :]
-            start, done = int(above[ready]), ready
-
-
-def _between(
-    values: NDArray[np.float32], before: NDArray[np.int64], after: NDArray[np.int64], share: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return the values at places between those along the last axis."""
-    between = values[..., before] * (1 - share) + values[..., after] * share
-    return between.astype(np.float32, copy=False)
+            # If the view is much larger than the picture, the next row of the picture may need none of the known rows.
+            dropped = min(int(before[ready]) - start, known.shape[1])
+            known, start, done = known[:, dropped:], start + dropped, ready
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

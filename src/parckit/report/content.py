@@ -5,8 +5,9 @@ from pathlib import Path
 
 from parckit.measure.cost import format_count
 from parckit.measure.latency import Timing
-from parckit.report import plots
+from parckit.report.bars import latency_bars
 from parckit.report.card import make_card, make_provenance
+from parckit.report.curves import training_curve
 from parckit.report.gather import Findings
 from parckit.report.mistakes import Answer
 from parckit.report.page import Gallery, Headline, Picture, Report, Tile, write_report
@@ -116,7 +117,7 @@ def _pictures(findings: Findings) -> tuple[Picture, ...]:
         pictures.append(
             Picture(
                 title="Training",
-                figure=plots.training_curve(curve),
+                figure=training_curve(curve),
                 alt=f"Loss, validation and learning rate over {_epochs(findings)} epochs.",
                 caption="Validation uses the averaged weights. The checkpoint contains them, too." if averaged else "",
             )
@@ -150,7 +151,7 @@ def _latency(findings: Findings) -> Picture:
     ]
     return Picture(
         title="Latency",
-        figure=plots.latency_bars(
+        figure=latency_bars(
             [name for name, _ in bars],
             p50_ms=[timing.p50_ms for _, timing in bars],
             p95_ms=[timing.p95_ms for _, timing in bars],
@@ -166,14 +167,14 @@ def _gallery(findings: Findings) -> Gallery | None:
     mistakes = sum(not answer.is_right for answer in findings.answers)
     doubtful = len(findings.answers) - mistakes
     view = result_view("classify" if findings.spec is None else findings.spec.task)
-    parts = [f"mistakes with the highest {view.percentage}"] * bool(mistakes)
-    parts += [f"right answers with the lowest {view.percentage}"] * bool(doubtful)
+    parts = [f"mistakes with the highest {view.rank_title}"] * bool(mistakes)
+    parts += [f"right answers with the lowest {view.rank_title}"] * bool(doubtful)
     accuracy = findings.accuracies[0]
     return Gallery(
         title="Worst mistakes" if mistakes else "Least sure answers",
         tiles=tuple(map(_tile, findings.answers)),
         caption=(
-            f"The network's inputs: {', then '.join(parts)}. The percentage is the {view.percentage}. Network: "
+            f"The network's inputs: {', then '.join(parts)}. The percentage is the {view.rank_title}. Network: "
             f"{accuracy.label} with {accuracy.engine}. {view.legend}"
         ).strip(),
         is_large=bool(view.legend),
@@ -185,6 +186,6 @@ def _tile(answer: Answer) -> Tile:
     return Tile(
         pixels=answer.pixels,
         heading=f"{'✓' if answer.is_right else '✗'} {answer.prediction}",
-        note=f"{truth}{100 * answer.confidence:.0f} %",
+        note=f"{truth}{100 * answer.rank_value:.0f} %",
         is_marked=not answer.is_right,
     )

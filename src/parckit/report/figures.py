@@ -1,5 +1,7 @@
 """The style of figures, and functions that turn figures into files and data URIs.
 
+Figures are made without pyplot, so no global state is left behind. They show no information by colour alone.
+
 The colours come from the Okabe-Ito palette, which colour-blind people can distinguish. An SVG keeps words as text in
 the viewer's fonts, and follows the viewer's light or dark colour scheme. A raster picture always has a light
 background.
@@ -69,6 +71,13 @@ _STYLE: dict[str, object] = {
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
 }
+
+WIDTH = 4.4
+"""Width of an ordinary figure, inches. Words of 9 points can be read on a phone that shows it 320 pixels wide."""
+NAME_LENGTH = 16
+"""Letters of a class name that are shown."""
+MAX_NAMED_CLASSES = 40
+"""With up to this number of classes, a class name at 6.5 points fits the height of its row."""
 
 _DPI = 144
 """Pixels per inch of raster output: twice the resolution of an ordinary screen, for dense displays."""

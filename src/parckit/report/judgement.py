@@ -9,12 +9,12 @@ class Judgement(NamedTuple):
     Attributes:
         truth: the truth in words.
         answer: the answer in words.
-        confidence: how sure the network is of its answer, 0 to 1; of a wrong answer, how sure it is of its worst part.
-            Of the classes of pixels, it is the share of wrong pixels.
+        rank_value: a number from 0 to 1, by which answers are ranked: the wrong ones with the highest number are the
+            worst, the right ones with the lowest number the least sure. `ResultView.rank_title` says what it is.
         is_right: whether the answer is the truth.
     """
 
     truth: str
     answer: str
-    confidence: float
+    rank_value: float
     is_right: bool

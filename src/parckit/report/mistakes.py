@@ -17,7 +17,7 @@ MOST = 24
 """Most pictures on a page."""
 
 _FEW = 8
-"""If there are fewer mistakes than this, right answers with low confidence are added up to this number of pictures."""
+"""If there are fewer mistakes than this, the least sure right answers are added up to this number of pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,23 +28,23 @@ class Answer:
         pixels: the picture at the network's input size, (H, W, 3) RGB, uint8. With boxes it may be larger.
         truth: the truth in words.
         prediction: the answer in words.
-        confidence: how sure the network is of its answer, or of the worst part of a wrong one, 0 to 1.
+        rank_value: a number from 0 to 1, by which answers are ranked; see `Judgement`.
         is_right: whether the prediction is the truth.
     """
 
     pixels: npt.NDArray[np.uint8]
     truth: str
     prediction: str
-    confidence: float
+    rank_value: float
     is_right: bool
 
 
 def evaluate_with_mistakes(
     session: Session, data: EvaluationData, *, track: Track[Batch] = iter
 ) -> tuple[Evaluation, tuple[Answer, ...]]:
-    """Evaluate a session. Also return its worst mistakes: those with the highest confidence, the highest first.
+    """Evaluate a session. Also return its worst mistakes: those with the highest `rank_value`, the highest first.
 
-    If there are few mistakes, the right answers with the lowest confidence follow.
+    If there are few mistakes, the right answers with the lowest `rank_value` follow.
     """
     watch = _Watch(session=data.limit(session))
     evaluation = evaluate_session(session, data, track=track, watch=watch.keep)
@@ -58,8 +58,8 @@ class _Watch:
 
     Attributes:
         session: the network.
-        mistakes: wrong answers, the highest confidence first.
-        doubtful: right answers, the lowest confidence first.
+        mistakes: wrong answers, the highest `rank_value` first.
+        doubtful: right answers, the lowest `rank_value` first.
     """
 
     session: Session
@@ -73,7 +73,7 @@ class _Watch:
         judge, mark = view.judge, view.mark
         pairs = zip(predictions, batch.targets, strict=True)
         judged = [judge(answer, target, spec.labels) for answer, target in pairs]
-        order = sorted(range(len(judged)), key=lambda index: judged[index].confidence)
+        order = sorted(range(len(judged)), key=lambda index: judged[index].rank_value)
         wrong = [index for index in reversed(order) if not judged[index].is_right][:MOST]
         unsure = [index for index in order if judged[index].is_right][:_FEW]
         images = batch.images.numpy()
@@ -90,11 +90,11 @@ class _Watch:
                     pixels=show(index),
                     truth=judged[index].truth,
                     prediction=judged[index].answer,
-                    confidence=judged[index].confidence,
+                    rank_value=judged[index].rank_value,
                     is_right=judged[index].is_right,
                 )
                 for index in indices
             ]
 
-        self.mistakes = sorted(self.mistakes + answers(wrong), key=lambda answer: -answer.confidence)[:MOST]
-        self.doubtful = sorted(self.doubtful + answers(unsure), key=lambda answer: answer.confidence)[:_FEW]
+        self.mistakes = sorted(self.mistakes + answers(wrong), key=lambda answer: -answer.rank_value)[:MOST]
+        self.doubtful = sorted(self.doubtful + answers(unsure), key=lambda answer: answer.rank_value)[:_FEW]

@@ -34,7 +34,7 @@ class Picture:
 
     Attributes:
         title: heading.
-        figure: a figure from `parckit.report.plots`.
+        figure: what is drawn.
         alt: what the figure shows, for people who cannot see it.
         caption: sentence below the figure; may be empty.
     """

@@ -22,7 +22,7 @@ _NO_ANSWER = "no answer"
 def judge_pixels(answer: MaskPrediction, target: PixelClasses, labels: Sequence[str]) -> Judgement:
     """Compare the classes of all pixels whose true class is known. The most frequent mistakes are named.
 
-    So the pictures with the most wrong pixels are the worst.
+    Answers are ranked by the share of wrong pixels.
     """
     truth = true_classes(target)
     known = truth != IGNORED
@@ -39,7 +39,7 @@ def judge_pixels(answer: MaskPrediction, target: PixelClasses, labels: Sequence[
     return Judgement(
         truth=_in_words(areas, pixels=pixels) or "unknown",
         answer=_in_words(mistakes, pixels=pixels) or "all pixels right",
-        confidence=share,
+        rank_value=share,
         is_right=not share,
     )
 

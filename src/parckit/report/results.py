@@ -14,15 +14,15 @@ from parckit.contract import InputError, Task
 from parckit.data import Scene
 from parckit.measure.box_pairs import SURE, compare_boxes, objects_in_picture
 from parckit.processing import BoxPrediction, ClassPrediction, Geometry, LabelPrediction
+from parckit.report.bars import average_precisions
 from parckit.report.box_marks import mark_boxes
+from parckit.report.confusion import confusion_matrix
 from parckit.report.curves import precision_recall
 from parckit.report.judgement import Judgement
 from parckit.report.pixel_marks import judge_pixels, mark_pixels
-from parckit.report.plots import average_precisions, confusion_matrix
 
 Tables = Mapping[str, npt.NDArray[np.generic]]
 """The results of a metric that are not scalars, by name."""
-
 
 Judge = Callable[[Any, Any, Sequence[str]], Judgement]
 """Takes an answer, its target and the class names. Only the task knows the types of the first two."""
@@ -77,7 +77,7 @@ class ResultView:
         judge: compares an answer with the truth, as the target of the picture holds it.
         mark: draws an answer and the truth on a picture; None if words say all.
         legend: what `mark` draws, in a sentence.
-        percentage: what `Judgement.confidence` says; wrong answers with a high one are the worst.
+        rank_title: what `Judgement.rank_value` is.
     """
 
     titles: Mapping[str, str]
@@ -88,7 +88,7 @@ class ResultView:
     judge: Judge
     mark: Mark | None = None
     legend: str = ""
-    percentage: str = "confidence"
+    rank_title: str = "confidence"
 
     def class_rows(self, tables: Tables, labels: Sequence[str]) -> list[ClassRow]:
         """Return the results of every class, in the order of the classes."""
@@ -144,7 +144,7 @@ def _judge_labels(answer: LabelPrediction, target: Any, labels: Sequence[str]) -
     return Judgement(
         truth=", ".join(truth) or _NO_LABEL,
         answer=", ".join(told) or _NO_LABEL,
-        confidence=confidence,
+        rank_value=confidence,
         is_right=not wrong,
     )
 
@@ -280,7 +280,7 @@ RESULT_VIEWS: Mapping[Task, ResultView] = {
         ),
         judge=judge_pixels,
         mark=mark_pixels,
-        percentage="share of wrong pixels",
+        rank_title="share of wrong pixels",
         legend=(
             "First the answer, then the truth. Wrong pixels have the full colour of their class, right ones are "
             "translucent. White: nobody knows the class."

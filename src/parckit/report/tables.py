@@ -151,24 +151,25 @@ def _artefacts(bundles: Sequence[BundleFolder]) -> Table:
 
 def _checks(bundles: Sequence[BundleFolder]) -> Table:
     rows = [
-        (artefact_label(bundle, artefact), check.version or check.engine, *_check_cells(check))
+        (artefact_label(bundle, artefact), check.version or check.engine, *_check_cells(check, artefact))
         for bundle in bundles
         for artefact in bundle.contract.artefacts
         for check in artefact.checks
     ]
     return Table(
         title="Checks against torch",
-        columns=("Artefact", "Engine", "Result", "Largest difference", "Accepted", "Peak memory"),
+        columns=("Artefact", "Engine", "Result", "Difference", "Accepted", "Peak memory"),
         rows=tuple(rows),
         caption=(
-            "The largest difference is between the artefact's outputs and the outputs of the unfused network in torch. "
+            "The difference is the largest between the artefact's outputs and those of the unfused network in torch. "
+            "An artefact with NMS or argmax inside is compared with the raw maps, decoded in numpy. "
             "Peak memory is what loading the artefact and one inference add to the memory of the process."
         ),
     )
 
 
-def _check_cells(check: Check) -> tuple[str, str, str, str]:
-    text = describe_check(check)
+def _check_cells(check: Check, artefact: Artefact) -> tuple[str, str, str, str]:
+    text = describe_check(check, artefact)
     return text.result, text.difference, text.accepted, text.memory
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from parckit.contract import InputError, Precision, Setting
 from parckit.processing import (
+    BOX_OVERLAP,
     BoxPrediction,
     Geometry,
     Picture,
@@ -91,7 +92,8 @@ class Predictor:
 
     def _tiled(self, picture: Image.Image, tiles: TileSettings) -> Prediction:
         size = (picture.height, picture.width)
-        windows = cut_tiles(size, size=tiles.size or self.session.spec.preprocessing.size, overlap=tiles.overlap)
+        overlap = BOX_OVERLAP if tiles.overlap is None else tiles.overlap
+        windows = cut_tiles(size, size=tiles.size or self.session.spec.preprocessing.size, overlap=overlap)
         whole = (0, 0, picture.width, picture.height)
         if windows == [whole]:
             return next(self._answers([picture]))

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import DecoderSpec, InputError, InputSpec, OutputSpec, Preprocessing
-from parckit.processing import CLASS_MAP, SEGMENT, WindowSettings, classes_in_windows, preprocess, read_maps
+from parckit.processing import (
+    CLASS_MAP,
+    SEGMENT,
+    WindowedNetwork,
+    WindowSettings,
+    classes_in_windows,
+    preprocess,
+    read_maps,
+)
 from parckit.runtimes.protocol import Images, Outputs, Session, check_images
 
 
@@ -36,9 +44,15 @@ class WindowSession:
             raise InputError(f"tiles: {session.artefact} {reason}; name the artefact of the raw maps with --artefact")
         self._session = session
         self._settings = settings
-        size = session.spec.preprocessing.size
-        self._window = settings.tiles.size or size
-        self.spec = replace(session.spec, preprocessing=Preprocessing(size=size))
+        preprocessing = session.spec.preprocessing
+        self._network = WindowedNetwork(
+            run=self._run,
+            classes=len(session.spec.labels),
+            window=settings.tiles.size or preprocessing.size,
+            resample=Image.Resampling[preprocessing.interpolation.upper()],
+            fill=preprocessing.fill,
+        )
+        self.spec = replace(session.spec, preprocessing=Preprocessing(size=preprocessing.size))
         self.input = InputSpec(dtype="uint8", normalised_inside=True)
         self.outputs = (OutputSpec(name="classes", dtype="uint8", layout="NHW", shape=(None, None, None)),)
         self.decoder = DecoderSpec(name=CLASS_MAP)
@@ -53,20 +67,8 @@ class WindowSession:
             (B, 3, H, W) uint8 -> (B, H, W) uint8
         """
         check_images(images, self.input)
-        preprocessing = self._session.spec.preprocessing
         pictures = (Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))) for pixels in images)
-        classes = [
-            classes_in_windows(
-                picture,
-                self._run,
-                classes=len(self.spec.labels),
-                window=self._window,
-                settings=self._settings,
-                resample=Image.Resampling[preprocessing.interpolation.upper()],
-                fill=preprocessing.fill,
-            )
-            for picture in pictures
-        ]
+        classes = [classes_in_windows(picture, self._network, settings=self._settings) for picture in pictures]
         return (np.stack(classes),)
 
     def _run(self, windows: Sequence[Image.Image]) -> Iterator[NDArray[np.float32]]:

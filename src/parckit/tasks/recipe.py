@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 SHORTHANDS = {
     "--data": "--data.source",
+    "--task": "--task.name",
     "--epochs": "--trainer.max_epochs",
     "--batch_size": "--data.batch_size",
     "--lr": "--model.optimizer.lr",
@@ -211,6 +212,6 @@ def _task_of_command(argv: list[str]) -> str:
         value = joined if equals else following
         if name == "--config" and value:
             task = task_of_recipe(_read_yaml(find_recipe(value)))
-        elif name == "--task.name":
+        elif SHORTHANDS.get(name, name) == "--task.name":
             task = value
     return task

@@ -39,10 +39,10 @@ def class_map_decoding(artefact: Artefact) -> Decoding:
 
 
 def _add_argmax(graph: Graph, outputs: Sequence[ir.Value], *, size: tuple[int, int], opset: int) -> Sequence[ir.Value]:
-    """Do what `SegmentDecoder` does, up to the picture's size: resize bilinearly, and take the best class.
+    """Resize the logits to the input's size bilinearly, and take the best class of every pixel.
 
-    ONNX's operators do it as ours do: the borders of the maps' outer pixels stay where they are (half_pixel), and of
-    equal logits the first one wins.
+    `SegmentDecoder` does the same for a picture of that size. ONNX's operators work as ours: the borders of the maps'
+    outer pixels stay where they are (half_pixel), and of equal logits the first one wins.
     """
     (logits,) = outputs
     batch, classes, *_ = cast("Sequence[int]", cast("ir.Shape", logits.shape).numpy())

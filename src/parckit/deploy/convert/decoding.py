@@ -4,7 +4,7 @@ It is the file of the raw maps with nodes after them that do what the decoder in
 files compute the same maps, in every opset.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 
-from parckit.contract import Artefact, DecoderSpec, NetworkSpec, OutputSpec, begin_with_batch, sha256_of
+from parckit.contract import (
+    Artefact,
+    DecoderSpec,
+    DecodingOption,
+    NetworkSpec,
+    OutputSpec,
+    begin_with_batch,
+    sha256_of,
+)
 from parckit.deploy.convert.onnx import FILE, describe_file
 from parckit.deploy.convert.onnx_check import check_file
 from parckit.deploy.settings import ExportSettings
@@ -22,8 +30,8 @@ _FREE = "detections"
 """Name of a free dimension: only the number of boxes depends on the image."""
 _TYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64, "uint8": ir.DataType.UINT8}
 
-Node = ir.Value | NDArray[np.generic] | None
-"""An input of a node: a value of the graph, a constant, or nothing for an optional input that is left out."""
+NodeInput = ir.Value | NDArray[np.generic] | None
+"""A value of the graph, a constant, or None for an optional input that is left out."""
 
 
 class Graph:
@@ -34,9 +42,9 @@ class Graph:
         self._tape = Tape(graph)
         self._count = 0
 
-    def add(self, operator: str, *inputs: Node, **attributes: int | str | list[int]) -> ir.Value:
+    def add(self, operator: str, *inputs: NodeInput, **attributes: int | str | list[int]) -> ir.Value:
         """Add a node; arrays among its inputs become constants."""
-        values = [self._constant(one) if isinstance(one, np.ndarray) else one for one in inputs]
+        values = [self._constant(value) if isinstance(value, np.ndarray) else value for value in inputs]
         return self._tape.op(operator, values, attributes)
 
     def add_two(self, operator: str, *inputs: ir.Value) -> Sequence[ir.Value]:
@@ -67,7 +75,7 @@ class Decoding:
         decoder: how the new outputs become an answer.
     """
 
-    option: str
+    option: DecodingOption
     add: Callable[[Graph, Sequence[ir.Value]], Sequence[ir.Value]]
     outputs: tuple[OutputSpec, ...]
     decoder: DecoderSpec
@@ -92,6 +100,25 @@ def add_decoding(
     Raises:
         ExportError: if the file is not valid.
     """
+    target = folder / FILE
+    _write_graph(target, path, decoding)
+    free = [output.name for output in decoding.outputs if not begin_with_batch([output])]
+    check_file(target, opset=settings.opset, ir_version=settings.ir, free=free)
+    decoded = replace(
+        artefact,
+        name=f"{artefact.name}-{decoding.option}",
+        files={FILE: ""},  # known when the description is in the file
+        outputs=decoding.outputs,
+        decoder=decoding.decoder,
+        options={**artefact.options, decoding.option: True},
+        checks=(),
+    )
+    describe_file(target, spec, decoded)
+    return replace(decoded, files={FILE: sha256_of(target)})
+
+
+def _write_graph(target: Path, path: Path, decoding: Decoding) -> None:
+    """Write the graph of a file with nodes after its outputs, whose results become the outputs."""
     model = ir.load(path)
     results = decoding.add(Graph(model.graph), model.graph.outputs)
     model.graph.outputs.clear()
@@ -99,19 +126,4 @@ def add_decoding(
         value.name, value.dtype = output.name, _TYPES[output.dtype]
         value.shape = ir.Shape([size or _FREE for size in output.shape])
         model.graph.outputs.append(value)
-    target = folder / FILE
     ir.save(model, target)
-    free = [output.name for output in decoding.outputs if not begin_with_batch([output])]
-    check_file(target, opset=settings.opset, ir_version=settings.ir, free=free)
-    options: Mapping[str, object] = {**artefact.options, decoding.option: True}
-    decoded = replace(
-        artefact,
-        name=f"{artefact.name}-{decoding.option}",
-        files={FILE: ""},  # known when the description is in the file
-        outputs=decoding.outputs,
-        decoder=decoding.decoder,
-        options=options,
-        checks=(),
-    )
-    describe_file(target, spec, decoded)
-    return replace(decoded, files={FILE: sha256_of(target)})

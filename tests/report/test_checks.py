@@ -1,0 +1,38 @@
+"""Checks in words: what was compared, and by how much it differs."""
+
+from dataclasses import replace
+
+import pytest
+
+from bundles import write_tiny_bundle
+from parckit.contract import Artefact, Check, DecoderSpec, OutputSpec, read_contract
+from parckit.processing import CLASS_MAP, DETECTIONS
+from parckit.report.checks import describe_check
+
+
+@pytest.fixture
+def artefact(tmp_path) -> Artefact:
+    return read_contract(write_tiny_bundle(tmp_path / "bundle")).artefacts[0]
+
+
+CHECK = Check(engine="x", version="x 1", passed=True, figures={"max_abs": 0.00012, "tolerance": 0.02})
+
+
+def test_numbers_are_compared_with_torch(artefact):
+    text = describe_check(CHECK, artefact)
+    assert (text.compared_with, text.difference, text.accepted) == ("torch", "1.2e-04", "2.0e-02")
+    assert (text.result, text.memory) == ("equal", "")
+
+
+def test_of_classes_of_pixels_a_share_differs_from_the_raw_maps(artefact):
+    artefact = replace(artefact, decoder=DecoderSpec(name=CLASS_MAP), options={"argmax": True})
+    text = describe_check(CHECK, artefact)
+    assert (text.difference, text.accepted) == ("0.012 % of the pixels", "2 % of the pixels")
+    assert text.compared_with == "the raw maps decoded in numpy"
+
+
+def test_of_detections_a_share_differs(artefact):
+    boxes = OutputSpec(name="boxes", dtype="float32", layout="DC", shape=(None, 4))
+    artefact = replace(artefact, outputs=(boxes,), decoder=DecoderSpec(name=DETECTIONS))
+    text = describe_check(CHECK, artefact)
+    assert (text.compared_with, text.difference) == ("torch", "0.012 % of the detections")
