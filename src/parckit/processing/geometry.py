@@ -67,7 +67,7 @@ class Geometry(NamedTuple):
             (H,), (W,) of the picture
         """
         rows, columns = (
-            (np.arange(length) + 0.5) * scale - offset
+            (np.arange(length, dtype=np.float64) + 0.5) * scale - offset
             for length, scale, offset in zip(self.picture_size, self.scale, self.offset, strict=True)
         )
         return rows, columns
@@ -82,7 +82,7 @@ class Geometry(NamedTuple):
             (H,), (W,) of the input
         """
         rows, columns = (
-            (np.arange(length) + 0.5 + offset) / scale
+            (np.arange(length, dtype=np.float64) + 0.5 + offset) / scale
             for length, scale, offset in zip(self.input_size, self.scale, self.offset, strict=True)
         )
         return rows, columns

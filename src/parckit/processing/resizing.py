@@ -20,7 +20,7 @@ def resized_places(length: int, wanted: int) -> NDArray[np.float64]:
     Shape:
         (wanted,)
     """
-    return (np.arange(wanted) + 0.5) * (length / wanted)
+    return (np.arange(wanted, dtype=np.float64) + 0.5) * (length / wanted)
 
 
 def neighbours(
