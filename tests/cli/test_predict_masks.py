@@ -138,6 +138,9 @@ def test_videos_have_a_mask_for_every_frame(parckit, session, tmp_path):
     with Image.open(folder / "000002_mask.png") as image:
         np.testing.assert_array_equal(np.asarray(image), Predictor(session)(seen[2].picture).mask)
     assert len(list(read_video(tmp_path / "clip.mp4.answer.mp4"))) == 2
+    # A second run leaves no frame of the first one.
+    parckit("predict", "model", clip, "--masks", tmp_path, "--every=3")
+    assert [path.name for path in folder.iterdir()] == ["000000_mask.png"]
 
 
 def test_large_pictures_are_seen_through_tiles(photos, session, parckit, tmp_path):

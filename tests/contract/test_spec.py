@@ -35,6 +35,12 @@ def test_a_wrong_spec_is_refused(change, named):
         NetworkSpec.from_dict({key: value for key, value in plain.items() if key != "backbone"})
 
 
+def test_a_mask_has_no_room_for_more_than_255_classes():
+    labels = tuple(map(str, range(256)))
+    with pytest.raises(InputError, match="256 classes to segment; at most 255"):
+        NetworkSpec(task="segment", backbone="x", labels=labels, preprocessing=Preprocessing(size=(8, 8)))
+
+
 def test_a_class_name_that_is_not_utf_8_is_refused():
     with pytest.raises(InputError, match=r"class '\\udcff': its name is not UTF-8"):
         NetworkSpec(backbone="x", labels=("a", "\udcff"), preprocessing=Preprocessing(size=(8, 8)))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -155,6 +157,18 @@ def test_factor_1_fits_the_picture_as_evaluation_does(fit, rows):
     classes = train_mask_transform(preprocessing, augment=STILL)(picture, mask, size=SIZE, share=0.0).target.in_input
     assert (classes != IGNORED).any(1).sum() == rows
     assert (eval_mask_transform(preprocessing)(picture, mask).target.in_input != IGNORED).any(1).sum() == rows
+
+
+def test_factor_1_has_the_scale_of_evaluation_with_crop_pct(monkeypatch):
+    preprocessing, (picture, mask) = Preprocessing(size=SIZE, fit="cover", crop_pct=0.5), scene(60, 120)
+    drawn = []
+    monkeypatch.setattr(
+        "parckit.data.mask_transforms.largest_share", lambda _, geometry: drawn.append(geometry.scale) or 0.0
+    )
+    train_mask_transform(preprocessing, augment=replace(STILL, most_of_a_class=0.5))(
+        picture, mask, size=SIZE, share=0.0
+    )
+    assert drawn == [eval_mask_transform(preprocessing)(picture, mask).geometry.scale]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2), (33, 31)])

@@ -182,3 +182,17 @@ def test_a_head_trains_on_a_real_network():
     loss = task.loss(network, torch.rand(2, 3, 64, 64), targets)
     loss.backward()
     assert math.isfinite(float(loss.detach()))
+
+
+def test_a_batch_of_one_image_is_refused_where_it_cannot_be_normed():
+    spec = NetworkSpec(
+        task="segment",
+        backbone="test_resnet",
+        head="upernet",
+        head_kwargs={"width": 8},
+        labels=("a", "b"),
+        preprocessing=Preprocessing(size=(64, 64)),
+    )
+    targets = [PixelClasses(torch.zeros(64, 64, dtype=torch.uint8))]
+    with pytest.raises(InputError, match="a batch of one image: this network needs two or more"):
+        Segment().loss(build_network(spec).train(), torch.rand(1, 3, 64, 64), targets)

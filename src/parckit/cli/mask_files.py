@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from parckit.cli.file_names import FileNames
-from parckit.contract import InputError, replacing
+from parckit.contract import InputError, check_folder, replacing
 from parckit.processing import MaskPrediction, Prediction
 
 TABLE = "classes.txt"
 """File with the names of the classes in the order of their numbers. Sources of masks read it."""
+_FRAME_DIGITS = 6
+"""Digits of a frame's number in the name of its mask: enough for nine hours of video."""
 
 
 class MaskFiles:
@@ -41,7 +43,7 @@ class MaskFiles:
         table = folder / TABLE
         if not table.exists():
             self._table = table
-        elif table.read_text(encoding="utf-8", errors="replace").split("\n") != self._text.split("\n"):
+        elif table.read_text(encoding="utf-8", errors="replace") != self._text:
             raise InputError(f"--masks {folder}: {TABLE} there has other classes than the network; name another folder")
 
     def add(self, answer: Prediction, path: Path, *, frame: int | None) -> None:
@@ -60,8 +62,12 @@ class MaskFiles:
         else:
             if frame == 0 or self._video is None:
                 self._video = self._names.path(path.stem, "_masks")
+                check_folder(self._video, option="--masks")
                 self._video.mkdir(parents=True, exist_ok=True)
-            target = self._video / f"{frame:06}_mask.png"
+                # A former run may have seen more frames.
+                for former in self._video.glob(f"{'[0-9]' * _FRAME_DIGITS}_mask.png"):
+                    former.unlink()
+            target = self._video / f"{frame:0{_FRAME_DIGITS}}_mask.png"
         with replacing(target) as temporary:
             answer.to_image().save(temporary, format="PNG")
 

@@ -16,6 +16,8 @@ Task = Literal["classify", "multilabel", "detect", "segment"]
 CLASSIFIER = "classifier"
 """The head that timm's models have: one number for every class."""
 
+_MOST_PIXEL_CLASSES = 255
+
 SPEC_KEY = "parckit"
 """Key of the spec in a Lightning checkpoint, in the metadata of a safetensors file and of an ONNX file."""
 
@@ -50,6 +52,9 @@ class NetworkSpec:
             twice = next(label for label, times in Counter(self.labels).items() if times > 1)
             raise InputError(f"labels: two classes have the name {twice!r}")
         check_label_encoding(self.labels)
+        if self.task == "segment" and len(self.labels) > _MOST_PIXEL_CLASSES:
+            most = f"a pixel of a mask is a byte, and {_MOST_PIXEL_CLASSES} means no class"
+            raise InputError(f"labels: {len(self.labels)} classes to segment; at most {_MOST_PIXEL_CLASSES}: {most}")
 
     def with_size(self, size: tuple[int, int]) -> "NetworkSpec":
         """Return the same spec for another input size (height, width), pixels."""

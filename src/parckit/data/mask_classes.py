@@ -1,7 +1,7 @@
 """Class tables: files that say which number or colour in a mask means which class.
 
 - `classes.txt` (or `labels.txt`): a name in a line, in the order of the numbers; or `NUMBER NAME`, or
-  `NUMBER NAME R,G,B`, with tabs, commas or spaces between them.
+  `NUMBER NAME R,G,B`, or `NAME R G B`, with tabs, commas or spaces between them.
 - `class_dict.csv` (or `classes.csv`): `name,r,g,b`, with or without a line of headings, as CamVid has it.
 - `label_colors.txt`: `R G B NAME`, as CamVid has it.
 - `_classes.csv`: `Pixel Value, Class`, as Roboflow writes it.
@@ -12,7 +12,7 @@ A class that is called void, unlabelled, unlabeled, ignore or ignored is no clas
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ VOID = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored"})
 
 _NUMBERED = re.compile(r"(\d+)[\s,;:]+(\S.*?)(?:[\s,;]+(\d+)[\s,]+(\d+)[\s,]+(\d+))?")
 _COLOUR_FIRST = re.compile(r"(\d+)\s+(\d+)\s+(\d+)\s+(\D.*)")
+_COLOUR_LAST = re.compile(r"(\D.*?)[\s,;:]+(\d+)[\s,;]+(\d+)[\s,;]+(\d+)")
 _ADE = "objectInfo150.txt"
 _BYTE = 255
 
@@ -85,7 +86,7 @@ def read_class_table(path: Path) -> ClassTable:
     if path.suffix == ".csv":
         entries = _csv_entries(lines, path=path)
     else:
-        entries = _ade_entries(lines, path=path) if path.name == _ADE else _text_entries(lines)
+        entries = _ade_entries(lines, path=path) if path.name == _ADE else _text_entries(lines, path=path)
     return make_class_table(entries, origin=str(path))
 
 
@@ -129,17 +130,16 @@ def _coding(entries: Sequence[ClassEntry], *, classes: Sequence[int]) -> MaskCod
     return make_coding(numbers, colours=colours, by_colour=not has_numbers and bool(colours))
 
 
-def _text_entries(lines: Sequence[str]) -> list[ClassEntry]:
-    coloured = [_COLOUR_FIRST.fullmatch(line) for line in lines]
-    if all(coloured):
-        return [ClassEntry(None, line[4].strip(), _colour(line.groups()[:3])) for line in coloured if line]
-    numbered = [_NUMBERED.fullmatch(line) for line in lines]
-    if all(numbered):
-        return [
-            ClassEntry(int(line[1]), line[2].strip(), _colour(line.groups()[2:]) if line[3] else None)
-            for line in numbered
-            if line
-        ]
+def _text_entries(lines: Sequence[str], *, path: Path) -> list[ClassEntry]:
+    """Return the classes of a text file. The first line tells its form, and all lines must have it."""
+    for form, make in _FORMS:
+        if form.fullmatch(lines[0]) is None:
+            continue
+        matches = [form.fullmatch(line) for line in lines]
+        if None in matches:
+            line = lines[matches.index(None)]
+            raise InputError(f"{path}: the line {line!r} has another form than the first one, {lines[0]!r}")
+        return [make(match.groups()) for match in matches if match]
     return [ClassEntry(index, line) for index, line in enumerate(lines)]
 
 
@@ -181,3 +181,11 @@ def _csv_entries(lines: Sequence[str], *, path: Path) -> list[ClassEntry]:
 def _colour(cells: Sequence[str]) -> Colour:
     red, green, blue = map(int, cells)
     return red, green, blue
+
+
+_FORMS: Sequence[tuple[re.Pattern[str], Callable[[Sequence[str]], ClassEntry]]] = (
+    (_COLOUR_FIRST, lambda parts: ClassEntry(None, parts[3].strip(), _colour(parts[:3]))),
+    (_NUMBERED, lambda parts: ClassEntry(int(parts[0]), parts[1].strip(), _colour(parts[2:]) if parts[2] else None)),
+    (_COLOUR_LAST, lambda parts: ClassEntry(None, parts[0].strip(), _colour(parts[1:]))),
+)
+"""Forms of the lines of a text file, and what makes a class of their parts. Other lines are names alone."""

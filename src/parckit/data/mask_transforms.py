@@ -142,8 +142,11 @@ class _Train:
             usual = (min(size) / min(picture),) * 2
         elif self._preprocessing.fit == "stretch":
             usual = ratios
+        elif self._preprocessing.fit == "contain":
+            usual = (min(ratios),) * 2
         else:
-            usual = ((max if self._preprocessing.fit == "cover" else min)(ratios),) * 2
+            # With `crop_pct`, evaluation resizes to more than the input, and cuts the input out of the middle.
+            usual = (max(ratios) * self._preprocessing.resize_size[0] / self._preprocessing.size[0],) * 2
         scale = (factor * usual[0], factor * usual[1])
         lacking = 1.0 if self._augment.pad else max(1.0, ratios[0] / scale[0], ratios[1] / scale[1])
         return scale[0] * lacking, scale[1] * lacking

@@ -127,8 +127,17 @@ class Segment(TrainingTask):
         return images, targets
 
     def loss(self, network: nn.Module, images: Tensor, targets: Sequence[PixelClasses]) -> Tensor:
-        """Return the mean loss over all labelled pixels of the batch, with that of the auxiliary head."""
-        logits, auxiliary = cast("Segmenter", network).training_logits(images)
+        """Return the mean loss over all labelled pixels of the batch, with that of the auxiliary head.
+
+        Raises:
+            InputError: if the batch has one image, and the network norms one value per channel and image.
+        """
+        try:
+            logits, auxiliary = cast("Segmenter", network).training_logits(images)
+        except ValueError as error:
+            if len(images) > 1:
+                raise
+            raise InputError(f"a batch of one image: this network needs two or more in training ({error})") from error
         classes = _stack(targets)
         loss = self._mean_loss(logits, classes)
         if auxiliary is None or not self._auxiliary_weight:
