@@ -55,8 +55,8 @@ class DeepLabV3Settings:
         if self.output_stride not in _OUTPUT_STRIDES:
             raise InputError(f"output_stride={self.output_stride}: must be one of {_OUTPUT_STRIDES}")
         check_settings(width=self.width, drop_rate=self.drop_rate)
-        if any(rate < 1 for rate in self.rates):
-            raise InputError(f"rates={self.rates}: each must be at least 1")
+        if not self.rates or any(rate < 1 for rate in self.rates):
+            raise InputError(f"rates={self.rates}: must be one or more dilations from 1")
 
 
 def build_deeplabv3(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
