@@ -120,6 +120,15 @@ def test_the_quickstart_of_a_detector_is_the_recorded_one():
     assert f"{summary['seconds']:.0f} seconds" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_segmenters_of_streets_are_the_recorded_ones():
+    text, rows = (DOCS / "segment.md").read_text(encoding="utf-8"), record_of("camvid")
+    for name in ("upernet_parc_resnet10t", "deeplabv3_mobilenetv2_100"):
+        counts = (f"{rows[name]['params'] / 1e6:.2f} M", f"{rows[name]['madds'] / 1e9:.2f} G")
+        figures = [f"{figure:.1f}" for figure in rows[name]["test_torch"].values()]
+        cells = [*counts, f"{rows[name]['train_seconds'] / 60:.0f} min", *figures]
+        assert f" | {' | '.join(cells)} |" in text
+
+
 @pytest.mark.parametrize("record", ["receptive_field_512", "receptive_field_224"])
 def test_receptive_fields_are_the_recorded_ones(record):
     values = record_of(record)

@@ -117,7 +117,7 @@ def test_a_detector_goes_through_all_steps(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--task=segment"], "--task"),
+        (["--task=paint"], "--task"),
         (["--max_epochs=0"], "--max_epochs"),
         (["--max_epochs=some"], "--max_epochs"),
         (["--seed=-1"], "--seed"),
