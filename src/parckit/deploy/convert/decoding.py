@@ -102,7 +102,7 @@ def add_decoding(
     target = folder / FILE
     ir.save(model, target)
     free = [output.name for output in decoding.outputs if not begin_with_batch([output])]
-    check_file(target, opset=settings.opset, ir_version=settings.ir, free=free)
+    check_file(target, opset=settings.onnx.opset, ir_version=settings.onnx.ir, free=free)
     options: Mapping[str, object] = {**artefact.options, decoding.option: True}
     decoded = replace(
         artefact,
