@@ -20,7 +20,6 @@ import shutil
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 from cifar10 import save_half
-from parckit.contract import Preprocessing, to_plain
+from exported import describe_bundle, scalars
+from parckit.contract import Preprocessing
 from parckit.contract.shipped import WEIGHTS
 from parckit.data import Batch, IndexedImages, SceneAugmentSettings, Split, image_loader
 from parckit.deploy import export
@@ -40,7 +40,6 @@ from parckit.measure.detection import DetectionMetric
 from parckit.measure.environment import describe
 from parckit.measure.evaluation import Evaluation, EvaluationData, Score, evaluate, evaluate_session, score
 from parckit.measure.evaluators import evaluator_of
-from parckit.measure.latency import benchmark
 from parckit.measure.records import write_record
 from parckit.processing import BoxPrediction
 from parckit.runtimes import open_session
@@ -115,16 +114,8 @@ def test(name: str, source: Path, out: Path) -> dict[str, Any]:
         "test_onnxruntime": scalars(engine_result),
         "test_class_ap_50": class_ap_50(torch_result.score.tables, torch_result.labels),
         "engines": [torch_result.engine, engine_result.engine],
-        "params": contract.params,
-        "madds": contract.madds,
-        "checks": to_plain(contract.artefacts[0].checks),
-        "onnxruntime_timings": [asdict(timing) for timing in benchmark(bundle, threads=(1,)).timings],
+        **describe_bundle(contract, bundle),
     }
-
-
-def scalars(evaluation: Evaluation) -> dict[str, float]:
-    """Return the results in percent with two digits."""
-    return {name: round(value, 2) for name, value in evaluation.score.scalars.items()}
 
 
 def class_ap_50(tables: Mapping[str, Any], labels: Sequence[str]) -> dict[str, float]:

@@ -13,7 +13,6 @@ import argparse
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ import torch
 from PIL import Image
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from parckit.contract import to_plain
+from exported import describe_bundle, scalars
 from parckit.deploy import export
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate, evaluate_session
-from parckit.measure.latency import benchmark
 from parckit.measure.records import write_record
 from parckit.processing import IGNORED
 from parckit.runtimes import open_session
@@ -86,16 +84,8 @@ def test(name: str, source: Path, out: Path) -> dict[str, Any]:
         "test_class_iou": {label: round(float(value), 2) for label, value in rates},
         "miou_of_saved_masks": foreign,
         "engines": [torch_result.engine, engine_result.engine],
-        "params": contract.params,
-        "madds": contract.madds,
-        "checks": to_plain(contract.artefacts[0].checks),
-        "onnxruntime_timings": [asdict(timing) for timing in benchmark(bundle, threads=(1,)).timings],
+        **describe_bundle(contract, bundle),
     }
-
-
-def scalars(evaluation: Evaluation) -> dict[str, float]:
-    """Return the results in percent with two digits."""
-    return {name: round(value, 2) for name, value in evaluation.score.scalars.items()}
 
 
 def evaluate_files(checkpoint: Path, data: EvaluationData, *, folder: Path) -> tuple[Evaluation, dict[str, float]]:

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from exported import scalars
 from parckit.data import Table, open_table
 from parckit.deploy import export
-from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
+from parckit.measure.evaluation import EvaluationData, evaluate
 from parckit.measure.records import write_record
 from parckit.report.recorded import record_values
 
@@ -90,11 +91,6 @@ def train(source: Path, out: Path) -> None:
     command = ["train", "--config", RECIPE, f"--data={source}", f"--out={out}", f"--seed={SEED}"]
     quiet = "--trainer.enable_progress_bar=false"
     subprocess.run([sys.executable, "-m", "parckit.cli.main", *command, quiet], check=True)
-
-
-def scalars(evaluation: Evaluation) -> dict[str, float]:
-    """Return the results in percent with two digits."""
-    return {name: round(value, 2) for name, value in evaluation.score.scalars.items()}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
 import contextlib
-import multiprocessing
 import shutil
 import warnings
 from dataclasses import replace
@@ -14,6 +13,7 @@ from parckit.data import BoxTable, Objects, Scene, convert_boxes, open_boxes
 from parckit.measure.box_pairs import compare_boxes
 from parckit.measure.detection import DetectionMetric
 from parckit.processing import BoxMasks, BoxPrediction
+from two_processes import run_in_two_processes
 
 NAMES = ("cat", "dog", "owl")
 
@@ -220,44 +220,33 @@ def test_pycocotools_gives_the_same_numbers_for_every_size(source, tmp_path):
     assert [scalars.get(name, -100.0) for name in names] == pytest.approx(list(100 * reference.stats[:6]), abs=1e-4)
 
 
-def _share_of_pictures(process: int, share: list[int], file: str, results: dict) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=process, world_size=len(share))
+def _share_of_pictures(process: int, share: list[int], masks: bool) -> tuple[dict, dict]:
     truth = with_filled_masks(objects([CAT, DOG], [0, 1]))
     # The mask of the second process is 60 % of the cat, so its result differs from that of the first.
     prediction = with_masks(answer([CAT], [0], [0.9]), share=(1.0, 0.6)[process])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchmetrics warns of a process without pictures
-        for masks in (False, True):
-            metric = DetectionMetric(len(NAMES), masks=masks)
-            for _ in range(share[process]):
-                metric.update([prediction], [Scene(truth, truth)])
-            results[process, masks] = metric.compute(), metric.tables()
-    torch.distributed.destroy_process_group()
+        metric = DetectionMetric(len(NAMES), masks=masks)
+        for _ in range(share[process]):
+            metric.update([prediction], [Scene(truth, truth)])
+        return metric.compute(), metric.tables()
 
 
+@pytest.mark.parametrize("masks", [False, True])
 @pytest.mark.parametrize("share", [[2, 1], [2, 0]])
-def test_processes_with_different_numbers_of_pictures_have_the_same_result(share, tmp_path):
-    context = multiprocessing.get_context("fork")
-    with context.Manager() as manager:
-        shared = manager.dict()
-        arguments = (share, str(tmp_path / "rendezvous"), shared)
-        processes = [context.Process(target=_share_of_pictures, args=(rank, *arguments)) for rank in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(60)
-        assert [process.exitcode for process in processes] == [0, 0]
-        results = dict(shared)
-    for masks in (False, True):
-        (scalars, tables), (others, other_tables) = results[0, masks], results[1, masks]
-        assert scalars == others
-        for name, table in tables.items():
-            np.testing.assert_array_equal(table, other_tables[name])
-        # Cats are found and dogs are not.
-        assert scalars["map"] == pytest.approx(50)
-        assert tables["class_boxes"].tolist() == [sum(share), sum(share), 0]
-        assert tables["confusion"].sum() == 2 * sum(share)
+def test_processes_with_different_numbers_of_pictures_have_the_same_result(share, masks, tmp_path):
+    results = run_in_two_processes(_share_of_pictures, share, masks, folder=tmp_path)
+    (scalars, tables), (others, other_tables) = results
+    assert scalars == others
+    for name, table in tables.items():
+        np.testing.assert_array_equal(table, other_tables[name])
+    # Cats are found and dogs are not.
+    assert scalars["map"] == pytest.approx(50)
+    assert tables["class_boxes"].tolist() == [sum(share), sum(share), 0]
+    assert tables["confusion"].sum() == 2 * sum(share)
+    if not masks:
+        return
     truth = with_filled_masks(objects([CAT, DOG], [0, 1]))
     whole, part = (with_masks(answer([CAT], [0], [0.9]), share=width) for width in (1.0, 0.6))
     alone = mask_scalars(*[(whole, truth)] * share[0], *[(part, truth)] * share[1])
-    assert results[0, True][0] == pytest.approx(alone)
+    assert scalars == pytest.approx(alone)

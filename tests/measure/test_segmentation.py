@@ -1,5 +1,3 @@
-import multiprocessing
-
 import numpy as np
 import pytest
 import torch
@@ -11,6 +9,7 @@ from parckit.contract import InputError
 from parckit.data import PixelClasses
 from parckit.measure.segmentation import SegmentationMetric, near_boundary
 from parckit.processing import IGNORED, MaskPrediction
+from two_processes import run_in_two_processes
 
 CLASSES = 5
 
@@ -135,27 +134,14 @@ def test_truth_of_another_size_is_refused():
         )
 
 
-def _share_of_pictures(process: int, share: list[int], file: str, results: dict) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=process, world_size=len(share))
+def _share_of_pictures(process: int, share: list[int]) -> dict[str, float]:
     first = sum(share[:process])
-    metric = metric_of(*scenes()[first : first + share[process]])
-    results[process] = metric.compute()
-    torch.distributed.destroy_process_group()
+    return metric_of(*scenes()[first : first + share[process]]).compute()
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The ``compute`` method of metric"
-)  # torchmetrics warns of a process without pictures
+# torchmetrics warns of a process without pictures.
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric")
 @pytest.mark.parametrize("share", [[1, 3], [4, 0]])
 def test_several_processes_have_the_same_result_as_one(share, tmp_path):
-    context = multiprocessing.get_context("fork")
-    with context.Manager() as manager:
-        results = manager.dict()
-        arguments = (share, str(tmp_path / "rendezvous"), results)
-        processes = [context.Process(target=_share_of_pictures, args=(rank, *arguments)) for rank in range(2)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(60)
-        assert [process.exitcode for process in processes] == [0, 0]
-        assert results[0] == results[1] == metric_of(*scenes()).compute()
+    results = run_in_two_processes(_share_of_pictures, share, folder=tmp_path)
+    assert results[0] == results[1] == metric_of(*scenes()).compute()

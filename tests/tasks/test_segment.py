@@ -166,16 +166,20 @@ def test_one_class_is_weighted_and_no_labelled_pixel_is_refused(wanted, tmp_path
         Segment(class_weights=wanted).see_images(table, sampling="natural", on_error="raise")
 
 
-def test_a_head_trains_on_a_real_network():
-    torch.manual_seed(0)
-    spec = NetworkSpec(
+def _spec(head: str) -> NetworkSpec:
+    return NetworkSpec(
         task="segment",
         backbone="test_resnet",
-        head="lraspp",
+        head=head,
         head_kwargs={"width": 8},
         labels=("a", "b"),
         preprocessing=Preprocessing(size=(64, 64)),
     )
+
+
+def test_a_head_trains_on_a_real_network():
+    torch.manual_seed(0)
+    spec = _spec("lraspp")
     network, task = build_network(spec).train(), Segment()
     task.begin(network, spec)
     targets = [PixelClasses(torch.randint(0, 2, (64, 64), dtype=torch.uint8)) for _ in range(2)]
@@ -185,14 +189,7 @@ def test_a_head_trains_on_a_real_network():
 
 
 def test_a_batch_of_one_image_is_refused_where_it_cannot_be_normed():
-    spec = NetworkSpec(
-        task="segment",
-        backbone="test_resnet",
-        head="upernet",
-        head_kwargs={"width": 8},
-        labels=("a", "b"),
-        preprocessing=Preprocessing(size=(64, 64)),
-    )
+    spec = _spec("upernet")
     targets = [PixelClasses(torch.zeros(64, 64, dtype=torch.uint8))]
     with pytest.raises(InputError, match="a batch of one image: this network needs two or more"):
         Segment().loss(build_network(spec).train(), torch.rand(1, 3, 64, 64), targets)

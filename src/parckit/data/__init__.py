@@ -2,7 +2,6 @@
 
 from parckit.data.box_checking import check_boxes
 from parckit.data.box_records import BoxFormat
-from parckit.data.box_table import BoxTable
 from parckit.data.boxes import box_splits, open_box_table, open_boxes
 from parckit.data.converting import convert_boxes
 from parckit.data.datasets import DrawnImages, IndexedImages, OnError, Sample, Table, Target, TrainTransform, Transform
@@ -18,11 +17,11 @@ from parckit.data.loader import (
     train_loader,
 )
 from parckit.data.mask_checking import check_masks
-from parckit.data.mask_table import MaskTable
 from parckit.data.mask_transforms import MaskAugmentSettings, eval_mask_transform, train_mask_transform
 from parckit.data.masks import open_mask_table
 from parckit.data.matching import match_classes, name_numbers, order_classes
 from parckit.data.objects import Objects, Scene
+from parckit.data.picture_table import BoxTable, MaskTable
 from parckit.data.pixel_classes import PixelClasses
 from parckit.data.sampling import Draw, Sampling, SeededBatches
 from parckit.data.scene_transforms import SceneAugmentSettings, eval_scene_transform, train_scene_transform

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parckit.contract import printable
-from parckit.data.box_table import BoxTable, StoredBoxes
 from parckit.data.boxes import read_splits
+from parckit.data.picture_table import BoxTable
 from parckit.data.split_checking import SourceReport, SplitReport, check_splits
 from parckit.data.splits import Named
+from parckit.data.stored_boxes import StoredBoxes
 
 _MOST_CLASSES = 6
 """A line counts the boxes of every class if there are no more classes than this."""

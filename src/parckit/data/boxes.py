@@ -18,15 +18,16 @@ from parckit.contract import InputError
 from parckit.data.box_cleaning import CleanBoxes, Unmasked, clean_boxes
 from parckit.data.box_pictures import leave_out_unreadable
 from parckit.data.box_records import BoxLayout, BoxRecords, join_records, select_pictures
-from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.coco import find_coco, find_coco_file
 from parckit.data.datasets import Table
 from parckit.data.digit_scenes import LABELS, make_digit_scenes
 from parckit.data.faults import OnBoxFault, describe_faults, harmful_faults, tell_faults
 from parckit.data.headers import Header
+from parckit.data.picture_table import BoxTable, PictureFiles, PictureTable
 from parckit.data.segments import mask_functions, pack_segments
 from parckit.data.source import Source, single_source
 from parckit.data.splits import NAMED, Named, Served, Split, part_of_pictures, resolve_split, usable_splits
+from parckit.data.stored_boxes import StoredBoxes
 from parckit.data.voc import find_voc
 from parckit.data.yolo import find_yolo, find_yolo_file
 
@@ -102,7 +103,7 @@ def read_boxes(
     if is_digit_scenes(source):
         count = _scene_count(source)
         scenes = make_digit_scenes(split=split, count=count, masks=masks is not False)
-        return BoxTable(labels=LABELS, served=split, targets=scenes, pictures=scenes)
+        return PictureTable(labels=LABELS, served=split, targets=scenes, pictures=scenes)
     records, headers, served = _read(source, split=split, layout=layout or find_layout(source))
     wants_masks = bool(records.segments) and all(records.segments or ()) if masks is None else masks
     if wants_masks:
@@ -209,7 +210,7 @@ def _take(records: BoxRecords, kept: Sequence[int], *, resolved: Served) -> BoxR
 
 
 def _table(boxes: CleanBoxes, *, labels: tuple[str, ...], served: str) -> BoxTable:
-    files = BoxFiles(paths=np.array([os.fsencode(path) for path in boxes.paths]), sizes=boxes.sizes)
+    files = PictureFiles(paths=np.array([os.fsencode(path) for path in boxes.paths]), sizes=boxes.sizes)
     targets = StoredBoxes(
         files=files,
         starts=np.searchsorted(boxes.pictures, np.arange(len(boxes.paths) + 1)),
@@ -220,4 +221,4 @@ def _table(boxes: CleanBoxes, *, labels: tuple[str, ...], served: str) -> BoxTab
         areas=boxes.areas,
         orientations=boxes.orientations,
     )
-    return BoxTable(labels=labels, served=served, targets=targets, pictures=files, faults=boxes.faults)
+    return PictureTable(labels=labels, served=served, targets=targets, pictures=files, faults=boxes.faults)

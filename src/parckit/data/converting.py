@@ -17,14 +17,15 @@ import numpy as np
 
 from parckit.contract import InputError
 from parckit.data.box_records import BoxFormat
-from parckit.data.box_table import BoxFiles, BoxTable, StoredBoxes
 from parckit.data.box_writing import WRITERS, PlainPicture
 from parckit.data.boxes import is_digit_scenes, read_splits
 from parckit.data.faults import OnBoxFault, tell_faults
 from parckit.data.objects import Objects
 from parckit.data.packing import Track, filling, untracked
+from parckit.data.picture_table import BoxTable, PictureFiles
 from parckit.data.segments import Segment, encode_mask
 from parckit.data.splits import Named
+from parckit.data.stored_boxes import StoredBoxes
 from parckit.data.turning import UPRIGHT
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _write_picture(
 ) -> PlainPicture:
     """Copy or draw a picture, and return it with its objects."""
     file = names.take(table.pictures.file_name(index))
-    if isinstance(table.pictures, BoxFiles):
+    if isinstance(table.pictures, PictureFiles):
         shutil.copyfile(table.name(index), folder / file)
     else:
         table.load(index).save(folder / file)

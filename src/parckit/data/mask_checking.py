@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from parckit.contract import InputError, printable
 from parckit.data.faults import Fault
 from parckit.data.mask_coding import NoColourTableError
-from parckit.data.mask_table import MaskTable, StoredMasks
 from parckit.data.masks import read_mask_splits
+from parckit.data.picture_table import MaskTable
 from parckit.data.split_checking import SourceReport, SplitReport, check_splits
+from parckit.data.stored_masks import StoredMasks
 from parckit.processing import IGNORED
 
 _CHUNK = 16

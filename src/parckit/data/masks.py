@@ -15,7 +15,6 @@ import numpy as np
 
 from parckit.contract import InputError
 from parckit.data.box_records import BoxLayout
-from parckit.data.box_table import BoxFiles, BoxTable
 from parckit.data.boxes import is_digit_scenes, read_boxes
 from parckit.data.coco import find_coco, find_coco_file
 from parckit.data.faults import Fault, OnMaskFault, describe_faults, tell_faults
@@ -23,10 +22,11 @@ from parckit.data.mask_cityscapes import find_cityscapes
 from parckit.data.mask_folders import find_mask_folders
 from parckit.data.mask_pictures import fit_pairs
 from parckit.data.mask_records import MaskLayout, MaskPair, MaskPairs
-from parckit.data.mask_table import MaskTable, PaintedObjects, StoredMasks
 from parckit.data.mask_voc import find_voc_masks
+from parckit.data.picture_table import BoxTable, MaskTable, PictureFiles, PictureTable
 from parckit.data.source import Source, single_source
 from parckit.data.splits import NAMED, Named, Part, Split, part_of_pictures, resolve_split, usable_splits
+from parckit.data.stored_masks import PaintedObjects, StoredMasks
 from parckit.processing import IGNORED
 
 BACKGROUND = "background"
@@ -129,7 +129,9 @@ def _paint(boxes: BoxTable, *, source: str) -> MaskTable:
         numbers=np.array([labels.index(label) for label in boxes.labels], dtype=np.uint8),
         background=labels.index(BACKGROUND),
     )
-    return MaskTable(labels=labels, served=boxes.served, targets=painted, pictures=boxes.pictures, faults=boxes.faults)
+    return PictureTable(
+        labels=labels, served=boxes.served, targets=painted, pictures=boxes.pictures, faults=boxes.faults
+    )
 
 
 def find_mask_layout(source: str) -> MaskLayout | BoxLayout:
@@ -189,11 +191,11 @@ def _table(
         on_mask_fault=on_mask_fault,
     )
     is_in_training = part != "held_out"
-    return MaskTable(
+    return PictureTable(
         labels=layout.labels,
         served=served,
         targets=masks,
-        pictures=BoxFiles(paths=np.array([os.fsencode(fit.pair.picture) for fit in taken]), sizes=sizes),
+        pictures=PictureFiles(paths=np.array([os.fsencode(fit.pair.picture) for fit in taken]), sizes=sizes),
         faults=(*(faults if is_in_training else ()), *(fit.fault for fit in taken if fit.fault is not None)),
         left_out=tuple(pairs.left_out) if is_in_training else (),
     )

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from parckit.contract import InputError
-from parckit.data.box_table import BoxFiles, BoxTable
 from parckit.data.checking import Finding
 from parckit.data.checklist import Member
 from parckit.data.faults import Fault, describe_faults
-from parckit.data.mask_table import MaskTable
+from parckit.data.picture_table import BoxTable, MaskTable, PictureFiles
 from parckit.data.splits import Named
 from parckit.data.summary import describe_left_out
 from parckit.processing import LeftOut
@@ -114,7 +113,7 @@ def _across_splits(table: BoxTable | MaskTable, *, split: str, split_of: dict[st
 
 def _new_files(table: BoxTable | MaskTable, *, split: str, known: Container[str]) -> Iterator[Member]:
     """Yield the picture files that no split before this one has. Pictures that are drawn have no files."""
-    if isinstance(table.pictures, BoxFiles):
+    if isinstance(table.pictures, PictureFiles):
         names = (table.name(index) for index in range(len(table.targets)))
         paths = (Path(name) for name in names if name not in known)
         yield from (Member(path=path, read=path.read_bytes, split=split) for path in paths)

@@ -1,45 +1,29 @@
-"""Pictures and the class of every pixel, by index: the table that every source of masks is opened as."""
+"""The class of every pixel of all pictures of a source: stored in masks, or painted from objects."""
 
 import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
-from typing import Protocol, cast, final
+from typing import cast, final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from parckit.contract import InputError
 from parckit.data.datasets import OnError, skippable
 from parckit.data.faults import CONSEQUENCES, Fault, OnMaskFault, refusal
 from parckit.data.mask_coding import MaskCoding, ReadMask, read_mask
-from parckit.data.targets import ObjectTargets, PixelTargets
+from parckit.data.picture_table import Pictures
+from parckit.data.targets import ObjectTargets
 from parckit.data.turning import turn_pixels
-from parckit.processing import IGNORED, LeftOut
+from parckit.processing import IGNORED
 
 _THREADS = 8
 _MOST_TOLD = 3
 """Masks with a fault that every process tells of. `parckit data check` tells of all."""
 
 _log = logging.getLogger(__name__)
-
-
-class MaskPictures(Protocol):
-    """The pictures of a table, by index."""
-
-    def name(self, index: int) -> str:
-        """Return what errors call a picture."""
-        ...
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Return width and height of a picture after turning it upright."""
-        ...
-
-    def load(self, index: int) -> Image.Image:
-        """Decode a picture to upright RGB."""
-        ...
 
 
 @final
@@ -158,7 +142,7 @@ class PaintedObjects:
     """
 
     objects: ObjectTargets
-    pictures: MaskPictures
+    pictures: Pictures
     numbers: NDArray[np.uint8]
     background: int = 0
 
@@ -186,39 +170,6 @@ class PaintedObjects:
         for index in range(len(self)):
             total += _count(self[index], classes=classes)
         return total
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MaskTable:
-    """Pictures and the class of every pixel.
-
-    Attributes:
-        labels: class names by index.
-        served: which part of the source serves as the split.
-        targets: the classes of every picture, (H, W), in pixels of the upright picture.
-        pictures: the pictures.
-        faults: what is wrong with the source as far as file names and headers tell, and with objects that are painted.
-        left_out: what the source holds and does not read.
-    """
-
-    labels: tuple[str, ...]
-    served: str
-    targets: PixelTargets
-    pictures: MaskPictures
-    faults: tuple[Fault, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-
-    def name(self, index: int) -> str:
-        """Return the path of picture `index`, or what else errors call it."""
-        return self.pictures.name(index)
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Return width and height of picture `index` after turning it upright."""
-        return self.pictures.size(index)
-
-    def load(self, index: int) -> Image.Image:
-        """Decode picture `index` to upright RGB."""
-        return self.pictures.load(index)
 
 
 def _count(mask: NDArray[np.uint8], *, classes: int) -> NDArray[np.int64]:
