@@ -120,6 +120,19 @@ def test_the_quickstart_of_a_detector_is_the_recorded_one():
     assert f"{summary['seconds']:.0f} seconds" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_quickstart_of_a_segmenter_is_the_recorded_one():
+    text, summary = (DOCS / "segment.md").read_text(encoding="utf-8"), record_of("quickstart_segment")["runs"]["seed0"]
+    seconds = f"{summary['seconds']:.0f}"
+    words = " ".join(text.split())
+    for figure in (
+        f"{summary['miou_torch']:.1f} % mean IoU",
+        f"{summary['latency_ms_p50']:.2f} ms",
+        f"{seconds} seconds",
+    ):
+        assert figure in words
+    assert f"{seconds} seconds" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_segmenters_of_streets_are_the_recorded_ones():
     text, rows = (DOCS / "segment.md").read_text(encoding="utf-8"), record_of("camvid")
     for name in ("upernet_parc_resnet10t", "deeplabv3_mobilenetv2_100"):
@@ -159,6 +172,33 @@ def test_the_speedups_are_the_recorded_ones():
         for row in record_of(name)["comparisons"]:
             cells = (f"{row['speedup']:.{digits}f}", f"{row['low']:.{digits}f} to {row['high']:.{digits}f}")
             assert " | ".join(cells) in text
+
+
+def test_detectors_train_as_fast_as_recorded():
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    rows = record_of("detection_training")["comparisons"]
+    for seconds in (*(row["ours_ms"] / 1e3 for row in rows), rows[0]["theirs_ms"] / 1e3):
+        assert f"{seconds:.2f} s" in text
+
+
+def test_segmenters_are_as_fast_as_recorded():
+    text = (DOCS / "speed.md").read_text(encoding="utf-8")
+    for row in record_of("segmentation_networks")["comparisons"]:
+        cells = (
+            f"{row['ours_ms']:.0f} / {row['theirs_ms']:.0f}",
+            f"{row['speedup']:.2f}",
+            f"{row['low']:.2f} to {row['high']:.2f}",
+        )
+        assert f" | {' | '.join(cells)} |" in text
+    for row in record_of("segmentation_sizes")["sizes"]:
+        cells = (
+            f"{row['ms']:.0f}",
+            f"{row['peak_bytes'] / 1e6:.0f} MB",
+            f"{row['madds'] / 1e9:.1f} G",
+            f"{100 * row['global_share_of_madds']:.1f} %",
+        )
+        assert f"| {row['size']} | {' | '.join(cells)} |" in text
+    assert f"pixels in {record_of('segmentation_decoding')['ms']:.0f} ms" in text
 
 
 def test_a_training_step_is_as_fast_as_recorded():

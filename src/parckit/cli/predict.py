@@ -73,7 +73,10 @@ def main(argv: list[str]) -> None:
 
 
 def _add_options(parser: Parser) -> None:
-    shipped = "parcnet_xs.cifar10 (ten classes) or tinydet_parcnet_xs.bccd (boxes of blood cells)"
+    shipped = (
+        "parcnet_xs.cifar10 (ten classes), tinydet_parcnet_xs.bccd (boxes of blood cells) or "
+        "upernet_parc_resnet10t.digit_scenes (pixels of handwritten digits)"
+    )
     parser.add_argument(
         "model", type=Path, help=f"a bundle's folder, a checkpoint, or weights of the package: {shipped}"
     )
