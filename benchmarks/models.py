@@ -34,7 +34,7 @@ from torch import nn
 import parckit.models  # noqa: F401  # registers the models
 from interleaved import compare_times, interleave
 from parckit.contract import NetworkSpec, Preprocessing
-from parckit.deploy import ExportSettings
+from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert.onnx import convert
 from parckit.layers import AxisConv2d, Form
 from parckit.measure import cost
@@ -132,7 +132,7 @@ def export(name: str, folder: Path, *, size: int, form: Form | None) -> Path:
         labels = tuple(map(str, range(model.num_classes)))
         spec = NetworkSpec(backbone=name, labels=labels, preprocessing=Preprocessing(size=(size, size)))
         fused = fuse(model, size=(size, size))
-        settings = ExportSettings(opset=OPSET, form=form)
+        settings = ExportSettings(onnx=OnnxSettings(opset=OPSET), form=form)
         artefact = convert(fused, spec, decoder=head_of(spec).decoder(spec), folder=folder, settings=settings)
         return folder / artefact.main_file
     for module in model.modules():

@@ -29,8 +29,8 @@ import torch
 from torch import nn
 
 from interleaved import compare_times, interleave
-from parckit.contract import NetworkSpec, Preprocessing
-from parckit.deploy import ExportSettings
+from parckit.contract import Artefact, InputSpec, NetworkSpec, Preprocessing
+from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert.onnx import write_graph
 from parckit.layers import AxisConv2d, ConstantAxisConv2d
 from parckit.measure import cost
@@ -99,7 +99,8 @@ def measure_sizes(seconds: float) -> dict[str, object]:
             }
             runs = {kind: inference(path, side) for kind, path in paths.items()}
             times = interleave(runs, seconds=seconds / len(SIDES))
-            memory = peak_memory(paths["whole"])
+            artefact = described(paths["whole"], side=side)
+            memory = peak_memory(Path(name), artefact, spec_of("parcnet_s", side), engine="onnxruntime")
         rest_share = 1 / compare_times(times["whole"], times["rest"]).speedup
         rows.append(
             {
@@ -159,8 +160,29 @@ def export(network: nn.Module, path: Path, *, side: int) -> Path:
 def export_fused(fused: nn.Module, path: Path, *, side: int) -> Path:
     """Write a fused network. It is changed."""
     outputs = head_of(spec := spec_of("parcnet_s", side)).outputs(spec)
-    write_graph(fused, path, image_shape=(3, side, side), outputs=outputs, settings=ExportSettings(opset=OPSET))
+    write_graph(
+        fused,
+        path,
+        image_shape=(3, side, side),
+        outputs=outputs,
+        settings=ExportSettings(onnx=OnnxSettings(opset=OPSET)),
+    )
     return path
+
+
+def described(path: Path, *, side: int) -> Artefact:
+    """Return the description of a file that `export_fused` wrote."""
+    head = head_of(spec := spec_of("parcnet_s", side))
+    image = InputSpec(shape=(1, 3, side, side))
+    return Artefact(
+        name=path.stem,
+        format="onnx",
+        precision="fp32",
+        files={path.name: ""},
+        input=image,
+        outputs=head.outputs(spec),
+        decoder=head.decoder(spec),
+    )
 
 
 def export_unfused(network: nn.Module, path: Path, *, side: int) -> Path:

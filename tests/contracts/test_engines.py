@@ -11,7 +11,7 @@ from backbones import images, make
 from bundles import tiny_spec
 from parckit.contract import place_artefact
 from parckit.deploy import ExportSettings
-from parckit.deploy.convert import CONVERTERS, load_converter, refusal
+from parckit.deploy.convert import CONVERTERS, load_converter, refusal, source_of
 from parckit.measure.parity import RTOL
 from parckit.models import fuse
 from parckit.networks import head_of
@@ -34,11 +34,11 @@ def test_every_engine_has_a_converter_but_torch_which_opens_checkpoints():
 def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, tmp_path):
     """From the converter's folder into a bundle, through the table of engines, and alone by its own description."""
     network, spec, converter = make("test_parcnet", num_classes=4), tiny_spec((32, 48)), load_converter(name)
-    assert converter.refuses(spec, head_of(spec).outputs(spec)) is None
+    settings = ExportSettings(engines=(name,))
+    assert converter.refuses(spec, head_of(spec).outputs(spec), settings=settings, precision="fp32") is None
     (tmp_path / "made").mkdir()
-    fused = fuse(network, size=(32, 48))
-    decoder = head_of(spec).decoder(spec)
-    artefact = converter.convert(fused, spec, decoder=decoder, folder=tmp_path / "made", settings=ExportSettings())
+    source = source_of(fuse(network, size=(32, 48)), spec, work=tmp_path)
+    artefact = converter.convert(source, folder=tmp_path / "made", settings=settings, precision="fp32")
     placed = place_artefact(artefact, made_in=tmp_path / "made", bundle=tmp_path)
     engine = load_engine(find_engine(name), what=name)
     x = images(32, 48, batch=3)
@@ -49,16 +49,17 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, tmp
     ):
         (logits,) = session(x.numpy())
         # Norms are folded and sums have another order, in float32.
-        assert np.abs(logits - expected).max() <= RTOL * np.abs(expected).max()
+        assert np.abs(logits - expected).max() <= RTOL["fp32"] * np.abs(expected).max()
         assert session.spec == spec
 
 
 def test_two_stage_detectors_are_refused_by_engines_that_do_not_promise_them():
     spec = replace(tiny_spec((32, 48)), task="detect", backbone="test_resnet", head="mask_rcnn")
     outputs = head_of(spec).outputs(spec)
-    assert refusal("onnxruntime", spec, outputs) is None
+    settings = ExportSettings()
+    assert refusal("onnxruntime", spec, outputs, settings=settings, precision="fp32") is None
     assert "head mask_rcnn needs sizes that depend on the image; it runs on onnxruntime" in refusal(
-        "new", spec, outputs
+        "new", spec, outputs, settings=settings, precision="fp32"
     )
 
 

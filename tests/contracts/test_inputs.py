@@ -8,7 +8,7 @@ from torch import nn
 
 from bundles import LABELS, WEIGHT, add_raw_pixels, tiny_spec, write_tiny_bundle
 from parckit.contract import read_contract
-from parckit.deploy.verify import check_artefact
+from parckit.deploy.verify import Reference, check_artefact
 from parckit.measure.evaluation import EvaluationData, evaluate
 from parckit.measure.latency import benchmark
 from parckit.report.content import write_page
@@ -32,10 +32,10 @@ def test_it_is_checked_against_torch(bundle):
     linear.weight.data = torch.from_numpy(WEIGHT.T.copy())
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear)
     artefact = read_contract(bundle).artefact("raw-pixels")
-    check = check_artefact(network, tiny_spec(), artefact, folder=bundle, engine="onnxruntime")
+    check = check_artefact(Reference(network, tiny_spec()), artefact, folder=bundle, engine="onnxruntime")
     assert check.passed
     linear.weight.data *= 1.01
-    assert not check_artefact(network, tiny_spec(), artefact, folder=bundle, engine="onnxruntime").passed
+    assert not check_artefact(Reference(network, tiny_spec()), artefact, folder=bundle, engine="onnxruntime").passed
 
 
 def test_it_answers_and_scores_as_the_other_artefact_does(bundle, animals):

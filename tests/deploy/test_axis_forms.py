@@ -11,11 +11,11 @@ from torch import nn
 
 from backbones import as_if_trained
 from bundles import tiny_spec
-from parckit.deploy import ExportSettings
+from parckit.deploy import ExportSettings, OnnxSettings
+from parckit.deploy.convert import source_of
 from parckit.deploy.convert.onnx import convert
 from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock
 from parckit.models import fuse
-from parckit.processing import CLASSIFY
 
 _LAYING_OUT = ("Expand", "Slice", "Reshape", "Transpose", "Concat", "Flatten")
 SIZE = (25, 10)  # one axis above and one below the length from which products are faster
@@ -37,8 +37,10 @@ def every_kind() -> nn.Module:
 
 
 def write(model: nn.Module, folder: Path, *, form: str = "auto", opset: int = 18, batch_size: int = 1) -> Path:
-    settings = ExportSettings(opset=opset, form=form, batch_size=batch_size)
-    artefact = convert(fuse(model, size=SIZE), tiny_spec(SIZE), decoder=CLASSIFY, folder=folder, settings=settings)
+    settings = ExportSettings(onnx=OnnxSettings(opset=opset), form=form, batch_size=batch_size)
+    artefact = convert(
+        source_of(fuse(model, size=SIZE), tiny_spec(SIZE), work=folder), folder=folder, settings=settings
+    )
     return folder / artefact.main_file
 
 

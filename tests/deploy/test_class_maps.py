@@ -14,13 +14,13 @@ from torch import nn
 from backbones import as_if_trained
 from bundles import tiny_spec
 from parckit.contract import InputError, NetworkSpec, Preprocessing, read_contract
-from parckit.deploy import ExportSettings, ParityError, export_bundle
+from parckit.deploy import ExportSettings, OnnxSettings, ParityError, export_bundle
 from parckit.networks import build_network
 from parckit.runtimes import load, open_session
 
 SIZE = (40, 56)
 ARGMAX = ExportSettings(argmax=True)
-OLD = replace(ARGMAX, opset=13)  # the older exporter is quicker
+OLD = replace(ARGMAX, onnx=OnnxSettings(opset=13))  # the older exporter is quicker
 SPEC = NetworkSpec(
     task="segment",
     backbone="test_resnet",
@@ -93,7 +93,7 @@ def test_the_file_alone_answers(bundle):
 
 @pytest.mark.parametrize(("opset", "batch_size"), [(11, 3), (21, 1)])
 def test_every_opset_gives_the_same_classes(opset, batch_size, tmp_path):
-    settings = ExportSettings(opset=opset, batch_size=batch_size, argmax=True)
+    settings = ExportSettings(onnx=OnnxSettings(opset=opset), batch_size=batch_size, argmax=True)
     contract = export_bundle(network_of(SPEC), SPEC, out=tmp_path / "b", settings=settings)
     assert contract.artefacts[1].outputs[0].shape == (batch_size, *SIZE)
     assert contract.artefacts[1].checks[0].figures["max_abs"] <= 1e-3

@@ -14,7 +14,7 @@ from torch import nn
 
 from bundles import LABELS, MODEL, add_pairs, tiny_spec, write_tiny_bundle
 from parckit.contract import VERSION, InputError, NetworkSpec, read_contract, sha256_of
-from parckit.deploy import ExportError, ExportSettings, ParityError, export, export_bundle
+from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, export, export_bundle
 from parckit.layers import CircularConv2d
 from parckit.measure.cost import count
 from parckit.networks import build_network, save_weights
@@ -45,7 +45,7 @@ def tiny_model() -> nn.Module:
 
 
 TINY = tiny_spec((8, 12))
-OLD = ExportSettings(opset=13)  # the older exporter is quicker
+OLD = ExportSettings(onnx=OnnxSettings(opset=13))  # the older exporter is quicker
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -136,7 +136,7 @@ def test_the_file_is_the_weights_and_a_little_graph(exported):
 
 def test_the_lowest_opset_is_what_it_claims(tmp_path):
     model = random_parcnet()
-    export_bundle(model, SPEC, out=tmp_path / "b", settings=ExportSettings(opset=11))
+    export_bundle(model, SPEC, out=tmp_path / "b", settings=ExportSettings(onnx=OnnxSettings(opset=11)))
     file = onnx.load(tmp_path / "b" / MODEL)
     assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", 11)]
     assert file.ir_version == 6
@@ -148,7 +148,10 @@ def test_the_lowest_opset_is_what_it_claims(tmp_path):
 @pytest.mark.parametrize(("opset", "ir_version"), [(13, 8), (21, 10)])
 def test_an_ir_version_is_written_as_asked(tmp_path, opset, ir_version):
     contract = export_bundle(
-        tiny_model(), TINY, out=tmp_path / "b", settings=ExportSettings(opset=opset, ir_version=ir_version)
+        tiny_model(),
+        TINY,
+        out=tmp_path / "b",
+        settings=ExportSettings(onnx=OnnxSettings(opset=opset, ir_version=ir_version)),
     )
     file = onnx.load(tmp_path / "b" / MODEL)
     assert (file.ir_version, file.opset_import[0].version) == (ir_version, opset)
@@ -157,7 +160,9 @@ def test_an_ir_version_is_written_as_asked(tmp_path, opset, ir_version):
 
 def test_a_batch_is_written_as_asked(tmp_path):
     model = tiny_model()
-    contract = export_bundle(model, TINY, out=tmp_path / "b", settings=ExportSettings(opset=13, batch_size=2))
+    contract = export_bundle(
+        model, TINY, out=tmp_path / "b", settings=ExportSettings(onnx=OnnxSettings(opset=13), batch_size=2)
+    )
     assert contract.artefacts[0].input.shape == (2, 3, 8, 12)
     assert_good(tmp_path / "b", model, TINY)
 
@@ -165,7 +170,7 @@ def test_a_batch_is_written_as_asked(tmp_path):
 def test_a_checkpoint_is_exported_at_another_size(tmp_path):
     model = random_parcnet()
     save_weights(model, SPEC, tmp_path / "w.safetensors")
-    settings = ExportSettings(opset=17, batch_size=2)
+    settings = ExportSettings(onnx=OnnxSettings(opset=17), batch_size=2)
     contract = export(str(tmp_path / "w.safetensors"), str(tmp_path / "b"), size=(40, 33), settings=settings)
     assert contract == read_contract(tmp_path / "b")
     assert contract.spec == SPEC.with_size((40, 33))
@@ -304,7 +309,7 @@ def test_the_model_is_left_as_it_was(tmp_path):
 @pytest.mark.parametrize("opset", [13, 18])
 def test_exporters_are_silent(tmp_path, capfd, caplog, opset):
     with caplog.at_level(logging.WARNING):
-        export_bundle(tiny_model(), TINY, out=tmp_path / "b", settings=ExportSettings(opset=opset))
+        export_bundle(tiny_model(), TINY, out=tmp_path / "b", settings=ExportSettings(onnx=OnnxSettings(opset=opset)))
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
 
@@ -321,5 +326,7 @@ class DynamicKernel(nn.Module):
 def test_kernels_made_from_the_image_are_refused(tmp_path, monkeypatch, opset):
     monkeypatch.setattr(EXPORT_MODULE, "fuse", lambda model, size: model)
     with pytest.raises(ExportError, match="dynamic kernel"):
-        export_bundle(DynamicKernel(), TINY, out=tmp_path / "b", settings=ExportSettings(opset=opset))
+        export_bundle(
+            DynamicKernel(), TINY, out=tmp_path / "b", settings=ExportSettings(onnx=OnnxSettings(opset=opset))
+        )
     assert list(tmp_path.iterdir()) == []

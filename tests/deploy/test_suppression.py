@@ -13,7 +13,7 @@ from torch import nn
 
 from bundles import tiny_spec
 from parckit.contract import InputError, NetworkSpec, Preprocessing, read_contract
-from parckit.deploy import ExportSettings, ParityError, export_bundle
+from parckit.deploy import ExportSettings, OnnxSettings, ParityError, export_bundle
 from parckit.measure.parity import compare_detections
 from parckit.networks import build_network, head_of
 from parckit.processing import BoxPrediction, Geometry, make_decoder
@@ -21,7 +21,7 @@ from parckit.runtimes import open_session
 
 SIZE = (64, 96)
 NMS = ExportSettings(nms=True)
-OLD = replace(NMS, opset=13)  # the older exporter is quicker
+OLD = replace(NMS, onnx=OnnxSettings(opset=13))  # the older exporter is quicker
 GEOMETRY = Geometry(picture_size=SIZE, input_size=SIZE, scale=(1.0, 1.0), offset=(0.0, 0.0))
 
 
@@ -156,7 +156,9 @@ def test_an_export_replaces_both_artefacts(tmp_path):
 @pytest.mark.parametrize("opset", [11, 21])
 def test_every_opset_has_the_same_boxes(opset, tmp_path):
     spec = spec_of("ssd")
-    contract = export_bundle(network_of(spec), spec, out=tmp_path / "b", settings=ExportSettings(opset=opset, nms=True))
+    contract = export_bundle(
+        network_of(spec), spec, out=tmp_path / "b", settings=ExportSettings(onnx=OnnxSettings(opset=opset), nms=True)
+    )
     assert contract.artefacts[1].checks[0].figures["max_abs"] == 0
 
 

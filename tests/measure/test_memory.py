@@ -1,22 +1,26 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bundles import write_tiny_graph
-from parckit.contract import ParckitError
+from bundles import tiny_spec, write_tiny_bundle
+from parckit.contract import ParckitError, read_contract
 from parckit.measure.memory import peak_memory
 
 MIB = 1 << 20
 
 
+def peak_of(bundle: Path) -> int:
+    contract = read_contract(bundle)
+    return peak_memory(bundle, contract.artefacts[0], contract.spec, engine="onnxruntime")
+
+
 def test_a_models_weights_are_in_its_peak_and_its_callers_are_not(tmp_path):
     # Touched, so that this process's peak is larger than the child's can be.
     mine = np.ones(64 * MIB)
-    write_tiny_graph(tmp_path / "small.onnx")
-    write_tiny_graph(tmp_path / "large.onnx", ballast=8 * MIB)
-    small, large = peak_memory(tmp_path / "small.onnx"), peak_memory(tmp_path / "large.onnx")
+    small, large = (peak_of(write_tiny_bundle(tmp_path / str(size), ballast=size * MIB)) for size in (0, 8))
     assert mine.sum() == mine.size
     # A session without weights needs a few MiB; 32 MiB of weights are held once at least, a few times at most.
     assert 0 < small < 32 * MIB
@@ -24,9 +28,11 @@ def test_a_models_weights_are_in_its_peak_and_its_callers_are_not(tmp_path):
 
 
 def test_a_model_that_cannot_be_loaded_is_named_in_one_line(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"no model")
+    bundle = write_tiny_bundle(tmp_path / "bundle")
+    artefact = read_contract(bundle).artefacts[0]
+    (bundle / artefact.main_file).write_bytes(b"no model")
     with pytest.raises(ParckitError, match=r"model\.onnx: .*failed") as caught:
-        peak_memory(tmp_path / "model.onnx")
+        peak_memory(bundle, artefact, tiny_spec(), engine="onnxruntime")
     assert "\n" not in str(caught.value)
 
 

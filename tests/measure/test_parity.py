@@ -21,7 +21,7 @@ def test_the_same_outputs_agree():
     comparison = compare(means(), means(), names=NAMES)
     (difference,) = comparison.differences
     assert (difference.output, difference.max_abs, comparison.passed) == ("means", 0, True)
-    assert difference.tolerance == pytest.approx(ATOL + RTOL * np.abs(means()[0]).max())
+    assert difference.tolerance == pytest.approx(ATOL + RTOL["fp32"] * np.abs(means()[0]).max())
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.5, True), (2.0, False)])

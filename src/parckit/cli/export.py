@@ -2,13 +2,22 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
+
+from jsonargparse import Namespace
 
 from parckit.cli.tables import show
-from parckit.contract import Artefact, Check, Contract, check_place
-from parckit.deploy import ExportSettings, export
+from parckit.contract import Artefact, Check, Contract, Precision, check_place
+from parckit.deploy import ExportSettings, OnnxSettings, export
+from parckit.deploy.convert import CONVERTERS
 from parckit.measure.cost import format_count
-from parckit.options import parse_size, verb_parser
+from parckit.options import parse_names, parse_size, verb_parser
 from parckit.report.checks import describe_check
+
+_USUAL = ExportSettings()
+_SPELLED_OUT = {"engines", "precision", "onnx"}
+"""Settings whose options are not made from their type: words between commas, and settings with names of their own."""
+_PRECISION = "precisions, separated by commas: fp32, fp16; each is made for those of the engines that run it"
 
 
 def main(argv: list[str]) -> None:
@@ -17,7 +26,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("checkpoint", type=Path, help="a .ckpt or .safetensors file, or shipped weights' name")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
-    parser.add_class_arguments(ExportSettings, instantiate=False)
+    engines = f"engines, separated by commas: {', '.join(CONVERTERS)}"
+    parser.add_argument("--engines", type=str, default=",".join(_USUAL.engines), help=engines)
+    parser.add_argument("--precision", type=str, default=",".join(_USUAL.precision), help=_PRECISION)
+    parser.add_class_arguments(ExportSettings, instantiate=False, skip=_SPELLED_OUT)
+    parser.add_class_arguments(OnnxSettings, instantiate=False)
     thresholds = "several labels an image: least probability of every class, a record of eval or {CLASS: NUMBER}"
     parser.add_argument("--thresholds", type=Path | None, default=None, help=thresholds)
     args = parser.read(argv)
@@ -26,10 +39,20 @@ def main(argv: list[str]) -> None:
         args.checkpoint,
         args.out,
         size=None if args.size is None else parse_size(args.size),
-        settings=ExportSettings(**{field.name: args[field.name] for field in fields(ExportSettings)}),
+        settings=_settings(args),
         thresholds=args.thresholds,
     )
     show_bundle(contract, args.out)
+
+
+def _settings(args: Namespace) -> ExportSettings:
+    general = {field.name: args[field.name] for field in fields(ExportSettings) if field.name not in _SPELLED_OUT}
+    return ExportSettings(
+        engines=parse_names(args.engines),
+        precision=cast("tuple[Precision, ...]", parse_names(args.precision)),
+        onnx=OnnxSettings(**{field.name: args[field.name] for field in fields(OnnxSettings)}),
+        **general,
+    )
 
 
 def show_bundle(contract: Contract, folder: Path) -> None:

@@ -2,6 +2,6 @@
 
 from parckit.deploy.bundling import export, export_bundle
 from parckit.deploy.errors import ExportError, ParityError
-from parckit.deploy.settings import ExportSettings
+from parckit.deploy.settings import ExportSettings, OnnxSettings
 
-__all__ = ["ExportError", "ExportSettings", "ParityError", "export", "export_bundle"]
+__all__ = ["ExportError", "ExportSettings", "OnnxSettings", "ParityError", "export", "export_bundle"]

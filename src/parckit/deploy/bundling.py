@@ -1,6 +1,6 @@
 """The export: fuse, convert, check and compare. A bundle is written only if every step succeeds."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -26,14 +26,15 @@ from parckit.contract import (
     replacing,
     write_contract,
 )
-from parckit.deploy.convert import load_converter, refusal
+from parckit.deploy.convert import source_of
 from parckit.deploy.convert.class_maps import check_has_maps, class_map_decoding
 from parckit.deploy.convert.decoding import add_decoding
 from parckit.deploy.convert.suppression import check_can_suppress, suppression_decoding
-from parckit.deploy.errors import ExportError, ParityError
+from parckit.deploy.errors import ParityError
+from parckit.deploy.planning import Conversion, plan_conversions
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
-from parckit.deploy.verify import check_artefact, check_class_map, check_suppression
+from parckit.deploy.verify import Reference, check_artefact, check_class_map, check_suppression
 from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
@@ -42,6 +43,8 @@ from parckit.networks import check_input, head_of, open_checkpoint
 from parckit.report.checks import describe_check
 
 _USUAL = ExportSettings()
+_DECODED_FROM, _DECODED_ON = "onnx-fp32", "onnxruntime"
+"""The artefact that gets a copy with NMS or argmax inside, and the engine that checks the copy."""
 
 
 def export(
@@ -83,7 +86,6 @@ def export_bundle(
     out: Path,
     settings: ExportSettings = _USUAL,
     decoder: DecoderSpec | None = None,
-    engine: str = "onnxruntime",
 ) -> Contract:
     """Write a verified bundle of a network, for the image size in its spec.
 
@@ -91,71 +93,104 @@ def export_bundle(
         network: the unfused network; it is not changed.
         spec: describes the network; the size of its preprocessing becomes the size of the graph's input.
         out: folder of the bundle; a bundle that is already there is replaced only on success.
-        settings: how to write the file.
+        settings: what to make.
         decoder: how outputs become an answer; None: as the head says.
-        engine: the engine that shall run it, which has a converter in `parckit.deploy.convert`.
 
     Raises:
         InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, or the
             settings ask for NMS or argmax inside and the network has no boxes or maps for it.
-        ExportError: if the engine refuses the network, or the file cannot be written or is not as requested.
-        ParityError: if the outputs of the engine differ from torch's by more than the tolerance.
+        ExportError: if an engine refuses the network, or a file cannot be written or is not as requested.
+        ParityError: if the outputs of an engine differ from torch's by more than the tolerance.
     """
     # Check what can be checked before the work.
-    _refuse_foreign(out)
-    converter, decoder = load_converter(engine), decoder or head_of(spec).decoder(spec)
-    if reason := refusal(engine, spec, head_of(spec).outputs(spec)):
-        raise ExportError(f"{spec.backbone}: {engine} cannot run it: {reason}")
+    conversions, decoder = plan_conversions(spec, settings), decoder or head_of(spec).decoder(spec)
+    _refuse_foreign(out, made=[conversion.artefact for conversion in conversions])
     if settings.nms:
         check_can_suppress(decoder)
     if settings.argmax:
         check_has_maps(decoder)
     out = out.resolve() if out.is_symlink() else out
-    reference = deepcopy(network).cpu().float().eval()
+    network = deepcopy(network).cpu().float().eval()
     with replacing(out) as folder:
         folder.mkdir()
-        fused = fuse(reference, size=spec.preprocessing.size)
-        with _workplace() as made_in:
-            made = converter.convert(fused, spec, decoder=decoder, folder=made_in, settings=settings)
-            artefact = place_artefact(made, made_in=made_in, bundle=folder)
+        artefacts = _convert_all(network, spec, conversions, folder=folder, settings=settings, decoder=decoder)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
-        counts = cost.count(reference, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
+        counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
-            spec=spec, artefacts=(artefact,), params=counts.params, madds=counts.madds, versions=versions()
+            spec=spec, artefacts=artefacts, params=counts.params, madds=counts.madds, versions=versions()
         )
-        # Compare the engine with torch, and add the result to the contract.
-        check = check_artefact(reference, spec, artefact, folder=folder, engine=engine)
-        _refuse_difference(check, artefact)
-        artefact = replace(artefact, checks=(check,))
-        decoded = _decode_inside(artefact, spec, folder=folder, settings=settings, engine=engine)
-        contract = replace(contract, artefacts=(artefact, *decoded))
+        # Compare the engines with torch, and add the results to the contract.
+        reference = Reference(network, spec)
+        artefacts = tuple(
+            _check(reference, artefact, conversion.engines, folder=folder)
+            for artefact, conversion in zip(artefacts, conversions, strict=True)
+        )
+        decoded = _add_decoded(artefacts, spec, folder=folder, settings=settings)
+        contract = replace(contract, artefacts=(*artefacts, *decoded))
         write_contract(contract, folder)
     return contract
 
 
-def _decode_inside(
-    artefact: Artefact, spec: NetworkSpec, *, folder: Path, settings: ExportSettings, engine: str
+def _convert_all(
+    network: nn.Module,
+    spec: NetworkSpec,
+    conversions: Sequence[Conversion],
+    *,
+    folder: Path,
+    settings: ExportSettings,
+    decoder: DecoderSpec,
+) -> tuple[Artefact, ...]:
+    """Fuse a network and write its artefacts into a bundle."""
+    fused = fuse(network, size=spec.preprocessing.size)
+    artefacts: list[Artefact] = []
+    with _workplace() as work:
+        for conversion in conversions:
+            source = source_of(deepcopy(fused), spec, work=work, decoder=decoder)
+            made_in = work / conversion.artefact
+            made_in.mkdir()
+            made = conversion.converter.convert(
+                source, folder=made_in, settings=settings, precision=conversion.precision
+            )
+            artefacts.append(place_artefact(made, made_in=made_in, bundle=folder))
+    return tuple(artefacts)
+
+
+def _check(reference: Reference, artefact: Artefact, engines: Sequence[str], *, folder: Path) -> Artefact:
+    """Return an artefact with its checks, one an engine.
+
+    Raises:
+        ParityError: if an engine differs from torch.
+    """
+    checks = [check_artefact(reference, artefact, folder=folder, engine=engine) for engine in engines]
+    for check in checks:
+        _refuse_difference(check, artefact)
+    return replace(artefact, checks=tuple(checks))
+
+
+def _add_decoded(
+    artefacts: Sequence[Artefact], spec: NetworkSpec, *, folder: Path, settings: ExportSettings
 ) -> tuple[Artefact, ...]:
     """Add an artefact with the decoding inside to a bundle, if the settings ask for one.
 
     Raises:
         ParityError: if its answers differ from those that numpy makes of the raw maps.
     """
+    if not (settings.nms or settings.argmax):
+        return ()
+    artefact = next(entry for entry in artefacts if entry.name == _DECODED_FROM)
     check: Callable[..., Check]
     if settings.nms:
         # An evaluation looks at boxes with low scores. The graph returns these too, so that it can be evaluated.
         threshold = cast("float", evaluator_of(spec.task).decoding["threshold"])
         decoding = suppression_decoding(artefact, spec, threshold=threshold)
         check = partial(check_suppression, threshold=threshold)
-    elif settings.argmax:
-        decoding, check = class_map_decoding(artefact), check_class_map
     else:
-        return ()
+        decoding, check = class_map_decoding(artefact), check_class_map
     with _workplace() as made_in:
         path = folder / artefact.main_file
         made = add_decoding(path, artefact, spec, decoding, folder=made_in, settings=settings)
         decoded = place_artefact(made, made_in=made_in, bundle=folder)
-    result = check(decoded, artefact, spec, folder=folder, engine=engine)
+    result = check(decoded, artefact, spec, folder=folder, engine=_DECODED_ON)
     _refuse_difference(result, decoded)
     return (replace(decoded, checks=(result,)),)
 
@@ -169,7 +204,7 @@ def _workplace() -> Generator[Path]:
 
 def _refuse_difference(check: Check, artefact: Artefact) -> None:
     """Raise ParityError if an artefact did not pass its check."""
-    if check.passed:
+    if check.passed or check.passed is None:
         return
     text = describe_check(check, artefact)
     raise ParityError(
@@ -178,8 +213,12 @@ def _refuse_difference(check: Check, artefact: Artefact) -> None:
     )
 
 
-def _refuse_foreign(out: Path) -> None:
+def _refuse_foreign(out: Path, *, made: Collection[str]) -> None:
     """Refuse an existing `out` unless an export may replace it, because replacing a folder deletes all files in it.
+
+    Args:
+        out: the folder.
+        made: names of the artefacts that the export makes.
 
     Raises:
         InputError: if `out` is a file, or a folder with files that are not those of an export.
@@ -197,7 +236,7 @@ def _refuse_foreign(out: Path) -> None:
         artefacts = read_contract(out, check_files=False).artefacts
     except InputError as error:
         raise InputError(f"{error}. Delete the folder to export into it") from error
-    if not all(artefact.decodes_inside for artefact in artefacts[1:]):
+    if not all(artefact.decodes_inside or artefact.name in made for artefact in artefacts[1:]):
         names = ", ".join(artefact.name for artefact in artefacts)
         raise InputError(f"out={out}: has the artefacts {names}, which an export would delete; name another folder")
     listed = {out / CONTRACT_FILE, *(out / file for artefact in artefacts for file in artefact.files)}

@@ -1,9 +1,11 @@
-"""The settings of an export."""
+"""The settings of an export: what holds for all engines, and what only ONNX files have."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import get_args
 
-from parckit.contract import InputError
+from parckit.contract import InputError, Precision
 from parckit.layers import FORMS, Form
+from parckit.runtimes import CHECKPOINT, find_engine
 
 LOWEST_OPSET = 11
 """The first opset in which Pad, Resize and Clip can do what torch does."""
@@ -22,29 +24,19 @@ _MOST_IMAGES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExportSettings:
-    """How to write an ONNX file.
+class OnnxSettings:
+    """How to write an ONNX file, or the one that another file is made of.
 
     Attributes:
         opset: ONNX opset version.
         ir_version: ONNX IR version; None takes the lowest one that allows the opset.
-        batch_size: number of images that the graph takes at once.
-        form: form of convolutions along an axis. `"auto"` takes the form that is fastest in ONNX Runtime for the length
-            of the axis. In other engines `"conv"` or `"matmul"` may be faster; `"matmul"` needs opset 18 or above.
-        nms: for detectors: add a second artefact with the decoding of boxes and the suppression (NMS) inside.
-        argmax: for networks that segment: add a second artefact with the resizing to the input's size and the argmax
-            inside; it returns the class of every pixel.
 
     Raises:
-        InputError: if a value is not accepted, or two values do not fit together.
+        InputError: if a value is not accepted, or the two do not fit together.
     """
 
     opset: int = DYNAMO_OPSET
     ir_version: int | None = None
-    batch_size: int = 1
-    form: Form = "auto"
-    nms: bool = False
-    argmax: bool = False
 
     def __post_init__(self) -> None:
         if not LOWEST_OPSET <= self.opset <= HIGHEST_OPSET:
@@ -52,16 +44,6 @@ class ExportSettings:
         if self.ir_version is not None and not self.lowest_ir <= self.ir_version <= HIGHEST_IR:
             accepted = f"for opset {self.opset} choose from {self.lowest_ir} to {HIGHEST_IR}"
             raise InputError(f"ir_version={self.ir_version}: {accepted}")
-        if not 1 <= self.batch_size <= _MOST_IMAGES:
-            raise InputError(f"batch_size={self.batch_size}: must be from 1 to {_MOST_IMAGES}")
-        if self.form not in FORMS:
-            raise InputError(f"form={self.form!r}: choose from {', '.join(FORMS)}")
-        if self.form == "matmul" and not self.uses_dynamo:
-            raise InputError(
-                f"form='matmul': needs opset {DYNAMO_OPSET} or above, not {self.opset}; choose auto or conv"
-            )
-        if self.nms and self.batch_size != 1:
-            raise InputError(f"nms=True, batch_size={self.batch_size}: a graph with NMS inside takes one image")
 
     @property
     def lowest_ir(self) -> int:
@@ -78,10 +60,66 @@ class ExportSettings:
         """Whether torch's new exporter can write the opset; lower opsets need the old exporter."""
         return self.opset >= DYNAMO_OPSET
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSettings:
+    """What to make of a network, for all engines.
+
+    Attributes:
+        engines: the engines that shall run the network; every one gets an artefact, or shares one.
+        precision: the precisions of the artefacts; each is made for the engines that run it.
+        batch_size: number of images that the network takes at once.
+        form: form of convolutions along an axis. `"auto"` takes the form that is fastest in ONNX Runtime for the length
+            of the axis. In other engines `"conv"` or `"matmul"` may be faster; in ONNX files `"matmul"` needs opset 18
+            or above.
+        nms: for detectors: add a second ONNX artefact with the decoding of boxes and the suppression (NMS) inside.
+        argmax: for networks that segment: add a second ONNX artefact with the resizing to the input's size and the
+            argmax inside; it returns the class of every pixel.
+        onnx: what only ONNX files have.
+
+    Raises:
+        InputError: if a value is not accepted, or two values do not fit together.
+    """
+
+    engines: tuple[str, ...] = ("onnxruntime",)
+    precision: tuple[Precision, ...] = ("fp32",)
+    batch_size: int = 1
+    form: Form = "auto"
+    nms: bool = False
+    argmax: bool = False
+    onnx: OnnxSettings = field(default_factory=OnnxSettings)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= _MOST_IMAGES:
+            raise InputError(f"batch_size={self.batch_size}: must be from 1 to {_MOST_IMAGES}")
+        if self.form not in FORMS:
+            raise InputError(f"form={self.form!r}: choose from {', '.join(FORMS)}")
+        if self.form == "matmul" and not self.onnx.uses_dynamo:
+            raise InputError(
+                f"form='matmul': needs opset {DYNAMO_OPSET} or above, not {self.onnx.opset}; choose auto or conv"
+            )
+        if self.nms and self.batch_size != 1:
+            raise InputError(f"nms=True, batch_size={self.batch_size}: a graph with NMS inside takes one image")
+        self._check_engines()
+        for option in ("nms", "argmax"):
+            if getattr(self, option) and not ("onnxruntime" in self.engines and "fp32" in self.precision):
+                raise InputError(f"{option}=True: needs the engine onnxruntime and the precision fp32 among the others")
+
+    def _check_engines(self) -> None:
+        for option, values in (("engines", self.engines), ("precision", self.precision)):
+            if not values or len(set(values)) != len(values):
+                raise InputError(f"{option}={','.join(values)}: name one or more, each once")
+        for name in self.engines:
+            if find_engine(name).formats == (CHECKPOINT,):
+                raise InputError(f"engines={name}: opens checkpoints, and needs no export")
+        for precision in self.precision:
+            if precision not in get_args(Precision):
+                raise InputError(f"precision={precision!r}: choose from {', '.join(get_args(Precision))}")
+
     @property
     def axis_form(self) -> Form:
         """The form to write. With the old exporter, it is `"conv"`.
 
         The old exporter would write a `"matmul"` whose graph computes the shapes of the matrices at run time.
         """
-        return self.form if self.uses_dynamo else "conv"
+        return self.form if self.onnx.uses_dynamo else "conv"

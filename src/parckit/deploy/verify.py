@@ -1,60 +1,167 @@
 """The check that every export must pass: an artefact must give the same outputs as the network."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import cast, final
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from parckit.contract import Artefact, Check, NetworkSpec, ParckitError
+from parckit.contract import (
+    Artefact,
+    Check,
+    InputError,
+    InputSpec,
+    NetworkSpec,
+    ParckitError,
+    begin_with_batch,
+    image_groups,
+)
+from parckit.measure.agreement import agreement
 from parckit.measure.memory import peak_memory
-from parckit.measure.parity import RTOL, Comparison, compare, compare_class_maps, compare_detections, probe_pictures
+from parckit.measure.parity import (
+    RTOL,
+    Comparison,
+    compare,
+    compare_class_maps,
+    compare_detections,
+    probe_pictures,
+    real_pictures,
+)
+from parckit.networks import head_of
 from parckit.processing import BoxPrediction, Geometry, MaskPrediction, make_decoder, preprocess
-from parckit.runtimes import Outputs, Session, find_engine, load_engine
+from parckit.runtimes import Images, Outputs, Session, find_engine, load_engine
 from parckit.runtimes.torch import TorchSession
+
+_PROBES = 3
+"""Random pictures of every kind; two photographs come with them."""
+_LEAST_SPREAD = 1e-3
+"""Least change of the outputs from picture to picture, as a share of their size: ten times the tolerance of float32."""
 
 _log = logging.getLogger(__name__)
 
 
-def check_artefact(
-    reference: nn.Module, spec: NetworkSpec, artefact: Artefact, *, folder: Path, engine: str, rtol: float = RTOL
-) -> Check:
-    """Compare an artefact, run by an engine, with the unfused float32 network.
+@final
+class Reference:
+    """A network in float64, and what it gives for the pictures of the check: random ones and photographs.
+
+    A network that returns detections computes in float32.
 
     Args:
-        reference: the network, in eval mode.
-        spec: describes the network.
+        network: the unfused network; it is not changed.
+        spec: describes it.
+
+    Attributes:
+        spec: as passed.
+        pictures: the pictures.
+    """
+
+    def __init__(self, network: nn.Module, spec: NetworkSpec) -> None:
+        self.spec = spec
+        self.pictures = [*probe_pictures(spec.preprocessing.size, count=_PROBES), *real_pictures()]
+        # The parts that torchvision adds to two-stage detectors compute in float32 only.
+        in_float64 = begin_with_batch(head_of(spec).outputs(spec))
+        self._session = TorchSession(_Float64(network) if in_float64 else network, spec)
+        self._input = self._session.input
+
+    def prepare(self, wanted: InputSpec) -> tuple[Images, list[Geometry]]:
+        """Return the pictures as an artefact takes them, and where they lie in it."""
+        prepared = [preprocess(picture, self.spec.preprocessing, wanted=wanted) for picture in self.pictures]
+        return np.stack([image for image, _ in prepared]), [geometry for _, geometry in prepared]
+
+    @cached_property
+    def outputs(self) -> list[Outputs]:
+        """What the network gives for the pictures: for all at once if it takes them so, else for each one."""
+        images, _ = self.prepare(self._input)
+        return [self._session(images[group]) for group in image_groups(self._session.outputs, count=len(images))]
+
+
+@final
+class _Float64(nn.Module):
+    """A copy of a network that computes in float64."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = deepcopy(network).double()
+
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return self.network(images.double())
+
+
+def check_artefact(
+    reference: Reference, artefact: Artefact, *, folder: Path, engine: str, rtol: float | None = None
+) -> Check:
+    """Compare an artefact, run by an engine, with the unfused network in float64.
+
+    Args:
+        reference: the network.
         artefact: the artefact; its files are in `folder`.
         folder: the bundle.
         engine: name of the engine.
-        rtol: accepted difference, as a share of the largest number of the network's output.
+        rtol: accepted difference, as a share of the largest number of the network's output; None: as
+            `parckit.measure.parity` says for the artefact's precision.
 
     Returns:
         The figures. The check is passed if no output differs by more than the tolerance. For detections, the difference
-        is the largest share of an image's detections that only one of the two has; see `compare_detections`.
+        is the largest share of an image's detections that only one of the two has; see `compare_detections`. A check
+        that cannot be run because the engine is not installed says so.
 
     Raises:
         ParckitError: if the engine cannot run the artefact.
     """
-    session = _open(artefact, spec, folder=folder, engine=engine)
-    names = [output.name for output in artefact.outputs]
-    # Both see the same pictures, prepared as their inputs ask for.
-    network = TorchSession(reference, spec)
-    pictures = probe_pictures(spec.preprocessing.size)
-    images, prepared = (
-        np.stack([preprocess(picture, spec.preprocessing, wanted=wanted)[0] for picture in pictures])
-        for wanted in (network.input, artefact.input)
-    )
+    if not find_engine(engine).is_installed:
+        return _not_run(engine)
+    session = _open(artefact, reference.spec, folder=folder, engine=engine)
+    images, geometries = reference.prepare(artefact.input)
+    groups = image_groups(artefact.outputs, count=len(images))
+    actual = [session(images[group]) for group in groups]
+    pairs = list(zip(reference.outputs, actual, strict=True))
     if artefact.runs_in_chunks:
-        comparison = compare(network(images), session(prepared), names=names, rtol=rtol)
+        names = [output.name for output in artefact.outputs]
+        ((expected, computed),) = pairs
+        comparison = compare(expected, computed, names=names, rtol=rtol or RTOL[artefact.precision])
     else:
-        comparison = _compare_detections(
-            (network(images[[index]]), session(prepared[[index]])) for index in range(len(images))
+        comparison = _compare_detections(pairs)
+    _warn_if_blind(comparison, engine=engine)
+    shared = _agreement(pairs, session, [geometries[group] for group in groups])
+    return _result(session, artefact, comparison, folder=folder, images=len(images), agreed=shared)
+
+
+def _not_run(engine: str) -> Check:
+    package = find_engine(engine).package
+    _log.warning("%s was not run: the package %s is not installed, so nobody knows whether it agrees", engine, package)
+    return Check(engine=engine, passed=None, reason=f"the package {package} is not installed where it was exported")
+
+
+def _warn_if_blind(comparison: Comparison, *, engine: str) -> None:
+    """Say so if the network gives nearly the same for all pictures; then a wrong engine would pass, too."""
+    spreads = [difference.figures["spread"] for difference in comparison.differences if difference.figures]
+    if spreads and max(spreads) < _LEAST_SPREAD:
+        _log.warning(
+            "the network's outputs change by only %.1g of their size from picture to picture, as in a network that is "
+            "not trained: the comparison with %s proves little",
+            max(spreads),
+            engine,
         )
-    return _result(session, comparison, file=folder / artefact.main_file, images=len(images))
+
+
+def _agreement(
+    pairs: Sequence[tuple[Outputs, Outputs]], session: Session, geometries: Sequence[Sequence[Geometry]]
+) -> float | None:
+    """Return the share of the decoded answers that agree; None if they cannot be decoded, as numbers not finite."""
+    decode = make_decoder(session.decoder, session.spec)
+    try:
+        answers = [
+            [answer for outputs, places in zip(column, geometries, strict=True) for answer in decode(outputs, places)]
+            for column in zip(*pairs, strict=True)
+        ]
+    except InputError:
+        return None
+    return agreement(session.spec.task, *answers)
 
 
 def check_suppression(
@@ -81,7 +188,7 @@ def check_suppression(
         answers = [decode(session(image[None]), [geometry]) for session, decode in zip(sessions, decoders, strict=True)]
         pairs.append([(one.boxes, one.scores, one.labels) for (one,) in cast("list[list[BoxPrediction]]", answers)])
     comparison = _compare_detections((expected, actual) for expected, actual in pairs)
-    return _result(sessions[1], comparison, file=folder / artefact.main_file, images=len(pairs))
+    return _result(sessions[1], artefact, comparison, folder=folder, images=len(pairs))
 
 
 def check_class_map(artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Check:
@@ -107,7 +214,7 @@ def check_class_map(artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, fol
         for answers in (make_decoder(one.decoder, spec)(one(np.stack(images)), geometries) for one in sessions)
     )
     comparison = Comparison(differences=(compare_class_maps(expected, actual),))
-    return _result(sessions[1], comparison, file=folder / artefact.main_file, images=len(images))
+    return _result(sessions[1], artefact, comparison, folder=folder, images=len(images))
 
 
 def _open(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Session:
@@ -128,18 +235,30 @@ def _compare_detections(pairs: Iterable[tuple[Outputs, Outputs]]) -> Comparison:
     return Comparison(differences=(replace(differences[0], max_abs=lonely / max(1, sum(counts))),))
 
 
-def _result(session: Session, comparison: Comparison, *, file: Path, images: int) -> Check:
+def _result(
+    session: Session,
+    artefact: Artefact,
+    comparison: Comparison,
+    *,
+    folder: Path,
+    images: int,
+    agreed: float | None = None,
+) -> Check:
     """Return the figures of a comparison."""
     worst, (engine, _, version) = comparison.worst, session.engine.partition(" ")
     _log.info("parity with %s: max_abs %.3g, tolerance %.3g", session.engine, worst.max_abs, worst.tolerance)
     figures: dict[str, float] = {"max_abs": worst.max_abs, "tolerance": worst.tolerance, "images": images}
-    return Check(engine=engine, version=version, passed=comparison.passed, figures=figures | _measure_memory(file))
+    figures |= worst.figures
+    if agreed is not None:
+        figures["agreement"] = agreed
+    figures |= _measure_memory(artefact, session.spec, folder=folder, engine=engine)
+    return Check(engine=engine, version=version, passed=comparison.passed, figures=figures)
 
 
-def _measure_memory(file: Path) -> dict[str, float]:
+def _measure_memory(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> dict[str, float]:
     """Return the peak memory of one inference, or nothing where it cannot be measured, as on Windows."""
     try:
-        return {"peak_memory_bytes": peak_memory(file)}
+        return {"peak_memory_bytes": peak_memory(folder, artefact, spec, engine=engine)}
     except ParckitError as error:
         _log.warning("the peak memory was not measured: %s", error)
         return {}

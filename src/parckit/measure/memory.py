@@ -1,48 +1,70 @@
-"""Peak memory of an ONNX file, measured in a new process: `python -m parckit.measure.memory FILE`.
+"""Peak memory of an artefact on an engine, measured in a new process: `python -m parckit.measure.memory`.
 
-That process does not load torch. Memory that torch has used and freed would hide the memory of a small model.
+That process does not load torch, unless the engine needs it. Memory that torch has used and freed would hide the memory
+of a small model.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from parckit.contract import ParckitError
-from parckit.runtimes.onnxruntime import load_graph
+from parckit.contract import Artefact, NetworkSpec, ParckitError, from_plain, to_plain
+from parckit.runtimes import find_engine, load_engine
 
 _BYTES_PER_KIB = 1024
 
 
-def peak_memory(file: Path) -> int:
+def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str) -> int:
     """Return the peak resident memory that loading a network and one inference add to a process, in bytes.
 
-    It is measured with ONNX Runtime and one thread. ONNX Runtime's libraries are loaded before the measurement, so
-    their memory does not count.
+    It is measured with one thread. The engine's libraries are loaded before the measurement, so their memory does not
+    count.
+
+    Args:
+        folder: the bundle with the artefact's files.
+        artefact: which one.
+        spec: describes the network.
+        engine: name of the engine.
 
     Raises:
-        ParckitError: if the file cannot be loaded or run.
+        ParckitError: if the artefact cannot be loaded or run.
     """
     # python -m looks for modules in the working folder first, so the process runs in a folder without modules.
-    command = (sys.executable, "-m", __name__, str(file.resolve()))
+    file = (folder / artefact.main_file).resolve()
+    command = (sys.executable, "-m", __name__)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    wanted = {"folder": str(folder.resolve()), "artefact": to_plain(artefact), "spec": spec.to_dict(), "engine": engine}
     # S603: the command contains only our own strings.
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=file.parent)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        command,
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=file.parent,
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ParckitError(f"{file}: one inference in a fresh process failed: {reason}")
-    return int(done.stdout)
+    # Some engines print a line about the processor first.
+    return int(done.stdout.split()[-1])
 
 
-def _probe(file: Path) -> int:
+def _probe(wanted: dict[str, object]) -> int:
+    artefact = from_plain(Artefact, wanted["artefact"], name="artefact")
+    spec, folder = NetworkSpec.from_dict(wanted["spec"]), Path(cast("str", wanted["folder"]))
+    module = load_engine(find_engine(cast("str", wanted["engine"])), what=str(folder))
+    sizes = [size or 1 for size in artefact.input.shape]
+    image = np.zeros(sizes, artefact.input.dtype)
     before = peak_resident()
-    graph = load_graph(file, threads=1)
-    image = graph.get_inputs()[0]
-    sizes = [size if isinstance(size, int) else 1 for size in image.shape]
-    graph.run(None, {image.name: np.zeros(sizes, np.uint8 if image.type == "tensor(uint8)" else np.float32)})
+    module.open_artefact(folder, artefact, spec, threads=1)(image)
     return peak_resident() - before
 
 
@@ -61,4 +83,4 @@ def peak_resident() -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(str(_probe(Path(sys.argv[1]))))
+    sys.stdout.write(str(_probe(json.load(sys.stdin))))

@@ -1,7 +1,16 @@
 """Options of commands and keys of recipes, both made from typed signatures."""
 
 from parckit.options.parser import Parser, verb_parser
-from parckit.options.values import ClassCount, Seed, Threads, beside, parse_counts, parse_size, place_beside
+from parckit.options.values import (
+    ClassCount,
+    Seed,
+    Threads,
+    beside,
+    parse_counts,
+    parse_names,
+    parse_size,
+    place_beside,
+)
 from parckit.options.yaml_file import read_yaml
 
 __all__ = [
@@ -11,6 +20,7 @@ __all__ = [
     "Threads",
     "beside",
     "parse_counts",
+    "parse_names",
     "parse_size",
     "place_beside",
     "read_yaml",

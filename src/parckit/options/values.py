@@ -40,6 +40,11 @@ def parse_counts(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """Turn `fp32,fp16` into names; the empty text has none."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def beside(artefact: Path, ending: str) -> Path:
     """Return the path of a file about a checkpoint or bundle, in its folder: `run/best.ckpt` -> `run/best` + ending.
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from parckit.contract import Artefact, InputError, InputSpec, NetworkSpec, OutputSpec, read_artefact_metadata
-from parckit.runtimes.protocol import Images, Outputs, check_images, run_in_chunks
+from parckit.runtimes.protocol import Images
+from parckit.runtimes.session import ArtefactSession
 
 _TYPES = {
     "float32": "tensor(float)",
@@ -27,59 +28,19 @@ _LOG_ERRORS = 3
 """ONNX Runtime's severity level below which it stays silent (0 verbose .. 4 fatal)."""
 
 
-class OnnxRuntimeSession:
-    """An ONNX graph with one image input.
-
-    Args:
-        graph: the loaded graph.
-        spec: what the network is.
-        artefact: describes the graph's input and outputs.
-        name: what the session calls itself; by default the artefact's name.
-    """
-
-    def __init__(
-        self, graph: onnxruntime.InferenceSession, spec: NetworkSpec, artefact: Artefact, *, name: str = ""
-    ) -> None:
-        self.spec = spec
-        self.input = artefact.input
-        self.outputs = artefact.outputs
-        self.decoder = artefact.decoder
-        self.engine = f"onnxruntime {onnxruntime.__version__}"
-        self.artefact = name or artefact.name
-        self.batch_size = artefact.input.batch_size or 1
-        self._graph = graph
-        self._names = [output.name for output in artefact.outputs]
-        self._in_chunks = artefact.runs_in_chunks
-
-    def __call__(self, images: Images) -> Outputs:
-        """Run the graph; see `Session`."""
-        check_images(images, self.input)
-        if self.input.batch_size in (None, len(images)):
-            return tuple(self._run(images))
-        if not self._in_chunks:
-            raise InputError(f"{len(images)} images: this artefact takes {self.batch_size} at once")
-        return run_in_chunks(images, batch_size=self.batch_size, run=self._run)
-
-    def _run(self, images: Images) -> Sequence[npt.NDArray[np.generic]]:
-        outputs = self._graph.run(self._names, {self.input.name: images})
-        return cast("Sequence[npt.NDArray[np.generic]]", outputs)
-
-
 def open_artefact(
     folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None = None
-) -> OnnxRuntimeSession:
+) -> ArtefactSession:
     """Load an artefact of the bundle `folder`, whose files have been checked.
 
     Raises:
         InputError: if the engine cannot load it, or its graph has other inputs or outputs than the contract says.
     """
     path = folder / artefact.main_file
-    graph = load_graph(path, threads=threads)
-    _check_graph(graph, artefact, path)
-    return OnnxRuntimeSession(graph, spec, artefact)
+    return _session(load_graph(path, threads=threads), artefact, spec, path=path)
 
 
-def open_file(path: Path, *, threads: int | None = None) -> OnnxRuntimeSession:
+def open_file(path: Path, *, threads: int | None = None) -> ArtefactSession:
     """Load an ONNX file that parckit wrote; its own metadata says what it is.
 
     Raises:
@@ -87,8 +48,7 @@ def open_file(path: Path, *, threads: int | None = None) -> OnnxRuntimeSession:
     """
     graph = load_graph(path, threads=threads)
     spec, artefact = read_artefact_metadata(graph.get_modelmeta().custom_metadata_map, path)
-    _check_graph(graph, artefact, path)
-    return OnnxRuntimeSession(graph, spec, artefact, name=path.name)
+    return _session(graph, artefact, spec, path=path, name=path.name)
 
 
 def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.InferenceSession:
@@ -111,6 +71,18 @@ def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.Inferen
     except Exception as error:  # its errors have no other common base class
         reason = textwrap.shorten(str(error), _REASON_CHARS)
         raise InputError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})") from error
+
+
+def _session(
+    graph: onnxruntime.InferenceSession, artefact: Artefact, spec: NetworkSpec, *, path: Path, name: str = ""
+) -> ArtefactSession:
+    _check_graph(graph, artefact, path)
+    names = [output.name for output in artefact.outputs]
+
+    def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
+        return cast("Sequence[npt.NDArray[np.generic]]", graph.run(names, {artefact.input.name: images}))
+
+    return ArtefactSession(artefact, spec, engine=f"onnxruntime {onnxruntime.__version__}", run=run, name=name)
 
 
 def _check_graph(graph: onnxruntime.InferenceSession, artefact: Artefact, path: Path) -> None:

@@ -5,51 +5,74 @@ opens checkpoints.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
-from torch import nn
-
-from parckit.contract import Artefact, DecoderSpec, NetworkSpec, OutputSpec, begin_with_batch
+from parckit.contract import Artefact, MissingExtraError, NetworkSpec, OutputSpec, Precision, begin_with_batch
+from parckit.deploy.convert.source import Source, source_of
 from parckit.deploy.settings import ExportSettings
+from parckit.runtimes import find_engine
 
-CONVERTERS: Mapping[str, str] = {"onnxruntime": "parckit.deploy.convert.onnx"}
-"""Name of the engine -> module with `convert` and `refuses`. The module is imported only when it is used."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConverterEntry:
+    """Where a converter is.
+
+    Attributes:
+        module: module with `convert` and `refuses`; imported only when it is used.
+        extra: extras of parckit that install what the module needs.
+    """
+
+    module: str
+    extra: str
+
+
+CONVERTERS: Mapping[str, ConverterEntry] = {
+    "onnxruntime": ConverterEntry(module="parckit.deploy.convert.onnx", extra="export"),
+}
+"""Name of the engine -> its converter."""
 
 _RUNS_DETECTIONS = ("onnxruntime",)
 """Engines on which two-stage detectors are promised. How much these compute depends on the image."""
 
-__all__ = ["CONVERTERS", "Converter", "load_converter", "refusal"]
+__all__ = ["CONVERTERS", "Converter", "ConverterEntry", "Source", "load_converter", "refusal", "source_of"]
 
 
 class Converter(Protocol):
     """The functions of a converter's module."""
 
-    def refuses(self, spec: NetworkSpec, outputs: Sequence[OutputSpec]) -> str | None:
-        """Return the reason why the engine cannot run a network; None if it can."""
+    def refuses(
+        self, spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
+    ) -> str | None:
+        """Return the reason why a network cannot be converted so; None if it can."""
         ...
 
-    def convert(
-        self,
-        network: nn.Module,
-        spec: NetworkSpec,
-        *,
-        decoder: DecoderSpec,
-        folder: Path,
-        settings: ExportSettings,
-    ) -> Artefact:
-        """Write a fused network to a folder, and return the artefact's description."""
+    def convert(self, source: Source, *, folder: Path, settings: ExportSettings, precision: Precision) -> Artefact:
+        """Write a fused network to an empty folder, and return the artefact's description."""
         ...
 
 
 def load_converter(engine: str) -> Converter:
-    """Import the converter of an engine."""
-    return cast("Converter", import_module(CONVERTERS[engine]))
+    """Import the converter of an engine.
+
+    Raises:
+        MissingExtraError: if its package is not installed.
+    """
+    try:
+        return cast("Converter", import_module(CONVERTERS[engine].module))
+    except ModuleNotFoundError as error:
+        package = (error.name or engine).partition(".")[0]
+        raise MissingExtraError(f"an export for {engine}", package=package, extra=CONVERTERS[engine].extra) from error
 
 
-def refusal(engine: str, spec: NetworkSpec, outputs: Sequence[OutputSpec]) -> str | None:
+def refusal(
+    engine: str, spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
+) -> str | None:
     """Return the reason why an engine cannot run a network with these outputs; None if it can."""
     if engine not in _RUNS_DETECTIONS and not begin_with_batch(outputs):
         return f"the head {spec.head} needs sizes that depend on the image; it runs on {', '.join(_RUNS_DETECTIONS)}"
-    return load_converter(engine).refuses(spec, outputs)
+    if precision not in find_engine(engine).precisions:
+        return f"it runs {', '.join(find_engine(engine).precisions)}, not {precision}"
+    return load_converter(engine).refuses(spec, outputs, settings=settings, precision=precision)

@@ -103,7 +103,7 @@ def add_decoding(
     target = folder / FILE
     _write_graph(target, path, decoding)
     free = [output.name for output in decoding.outputs if not begin_with_batch([output])]
-    check_file(target, opset=settings.opset, ir_version=settings.ir, free=free)
+    check_file(target, opset=settings.onnx.opset, ir_version=settings.onnx.ir, free=free)
     decoded = replace(
         artefact,
         name=f"{artefact.name}-{decoding.option}",

@@ -1,6 +1,7 @@
 """The converter to ONNX. It uses torch's new exporter, or the old one for detections and for the lower opsets."""
 
 import json
+import shutil
 import textwrap
 import warnings
 from collections.abc import Generator, Sequence
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
@@ -18,10 +20,10 @@ from torch.onnx.errors import OnnxExporterError
 from parckit.contract import (
     VERSION,
     Artefact,
-    DecoderSpec,
     InputSpec,
     NetworkSpec,
     OutputSpec,
+    Precision,
     begin_with_batch,
     sha256_of,
     to_plain,
@@ -30,12 +32,13 @@ from parckit.contract import (
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.onnx_check import check_file, shape_of
 from parckit.deploy.convert.passes import PASSES
+from parckit.deploy.convert.source import Source
 from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
-from parckit.networks import head_of
 
 INPUT = "image"
 FILE = "model.onnx"
+_SHARED = "shared.onnx"
 _TRACED = (
     "Converting a tensor to a Python",
     "torch.tensor results are registered",
@@ -61,23 +64,22 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
-def refuses(spec: NetworkSpec, outputs: Sequence[OutputSpec]) -> str | None:
+def refuses(
+    spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
+) -> str | None:
     """Return the reason why a network cannot be written as ONNX; None if it can."""
-    del spec, outputs
-    return None
+    del spec, outputs, settings
+    return "an export does not quantize" if precision == "int8" else None
 
 
-def convert(
-    network: nn.Module, spec: NetworkSpec, *, decoder: DecoderSpec, folder: Path, settings: ExportSettings
-) -> Artefact:
+def convert(source: Source, *, folder: Path, settings: ExportSettings, precision: Precision = "fp32") -> Artefact:
     """Write a fused network to an ONNX file with static shapes and all weights inside, and check the file.
 
     Args:
-        network: the fused network in eval mode. It is changed: its convolutions along an axis get the exported form.
-        spec: describes the network; the size of its preprocessing becomes the size of the graph's input.
-        decoder: how the outputs become an answer.
+        source: the network. It is changed: its convolutions along an axis get the exported form.
         folder: folder of the file.
         settings: how to write the file.
+        precision: precision of the arithmetic.
 
     Returns:
         The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
@@ -86,31 +88,44 @@ def convert(
         ExportError: if torch's exporter cannot write the network, or the file is not as requested; or for detections,
             if the settings ask for several images or the form matmul.
     """
-    # Write the file, read it back and check it.
-    head, path = head_of(spec), folder / FILE
-    described = head.outputs(spec)
-    image_shape = (spec.preprocessing.channels, *spec.preprocessing.size)
-    write_graph(network, path, image_shape=image_shape, outputs=described, settings=settings)
-    free = [output.name for output in described if not begin_with_batch([output])]
-    graph = check_file(path, opset=settings.opset, ir_version=settings.ir, free=free).graph
-    # Describe it by what the file says, in the file and for the bundle.
-    image = InputSpec(name=INPUT, shape=shape_of(graph.input[0]))
+    path = folder / FILE
+    shutil.copyfile(shared_graph(source, settings=settings), path)
+    artefact = describe_graph(path, source, settings=settings, precision=precision)
+    describe_file(path, source.spec, artefact)
+    return replace(artefact, files={FILE: sha256_of(path)})
+
+
+def shared_graph(source: Source, *, settings: ExportSettings) -> Path:
+    """Return the float32 ONNX file of a network, without a description; it is written and checked at the first call.
+
+    Raises:
+        ExportError: as `convert`.
+    """
+    path = source.work / _SHARED
+    if not path.exists():
+        write_graph(source.network, path, image_shape=source.image_shape, outputs=source.outputs, settings=settings)
+        free = [output.name for output in source.outputs if not begin_with_batch([output])]
+        check_file(path, opset=settings.onnx.opset, ir_version=settings.onnx.ir, free=free)
+    return path
+
+
+def describe_graph(path: Path, source: Source, *, settings: ExportSettings, precision: Precision) -> Artefact:
+    """Return the description of an ONNX file, with the shapes that the file says. Its digest is not yet known."""
+    graph = onnx.load(path, load_external_data=False).graph
     outputs = tuple(
         replace(output, shape=tuple(size or None for size in shape_of(value)))
-        for output, value in zip(described, graph.output, strict=True)
+        for output, value in zip(source.outputs, graph.output, strict=True)
     )
-    artefact = Artefact(
-        name="onnx-fp32",
+    return Artefact(
+        name=f"onnx-{precision}",
         format="onnx",
-        precision="fp32",
-        files={FILE: ""},  # known when the description is in the file
-        input=image,
+        precision=precision,
+        files={path.name: ""},
+        input=InputSpec(name=INPUT, shape=shape_of(graph.input[0])),
         outputs=outputs,
-        decoder=decoder,
-        options={"opset": settings.opset, "ir_version": settings.ir, "form": settings.form},
+        decoder=source.decoder,
+        options={"opset": settings.onnx.opset, "ir_version": settings.onnx.ir, "form": settings.form},
     )
-    describe_file(path, spec, artefact)
-    return replace(artefact, files={FILE: sha256_of(path)})
 
 
 def describe_file(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
@@ -153,16 +168,16 @@ def write_graph(
     if is_free and (settings.batch_size != 1 or settings.form == "matmul"):
         wrong = f"batch_size={settings.batch_size}, form={settings.form!r}"
         raise ExportError(f"{wrong}: a network that returns detections needs batch_size 1, and the form auto or conv")
-    uses_dynamo = settings.uses_dynamo and not is_free
+    uses_dynamo = settings.onnx.uses_dynamo and not is_free
     set_axis_forms(network, settings.axis_form if uses_dynamo else "conv")
     export = _export_dynamo if uses_dynamo else _export_legacy
     names = [output.name for output in outputs]
     example = torch.zeros(settings.batch_size, *image_shape, dtype=torch.float32, device="cpu")
     try:
-        export(network, example, path, opset=settings.opset, names=names)
+        export(network, example, path, opset=settings.onnx.opset, names=names)
     except OnnxExporterError as error:
         reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise ExportError(f"opset {settings.opset}: torch cannot write this model with it ({reason})") from error
+        raise ExportError(f"opset {settings.onnx.opset}: torch cannot write this model with it ({reason})") from error
     graph = ir.load(path)
     # The exporters leave computations of shapes in the graph. Boards cannot run them. Because shapes are static, the
     # results are constants.
@@ -172,7 +187,7 @@ def write_graph(
     else:
         optimize_ir(graph, should_fold=_does_not_repeat)
     graph = _CLEAN(PASSES(graph).model).model
-    graph.ir_version = settings.ir
+    graph.ir_version = settings.onnx.ir
     if is_free:
         for value, output in zip(graph.graph.outputs, outputs, strict=True):
             value.shape = ir.Shape([size or _FREE for size in output.shape])
