@@ -33,10 +33,12 @@ FORBIDDEN = ("torch", "torchvision", "timm", "scipy", "sklearn", "lightning", "m
 PICTURE = "from PIL import Image; Image.new('RGB', (40, 30), 'red').save('a.png')"
 IMPORTS = """
 import importlib, pkgutil, sys, parckit
+from parckit.runtimes import ENGINES
+absent = {engine.module for engine in ENGINES if not engine.is_installed}
 for room in ("contract", "options", "processing", "runtimes"):
     module = importlib.import_module(f"parckit.{room}")
     for entry in pkgutil.iter_modules(module.__path__, f"parckit.{room}."):
-        if entry.name != "parckit.runtimes.torch":
+        if entry.name not in absent:
             importlib.import_module(entry.name)
 print(parckit.load(sys.argv[1])("a.png"))
 """

@@ -11,6 +11,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import MatchingTracer, RewritePass, RewriteRule
 
 from parckit.deploy.convert.passes.gelu import GELU_ORDER
+from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
+from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
 from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
@@ -103,12 +105,47 @@ SPLIT = Case(
     ),
     tolerance=0.0,
 )
+HARD_SIGMOID = Case(
+    rule=HARD_SIGMOID_DEFAULT,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    { y = HardSigmoid<alpha = 0.25, beta = 0.5>(x) }""",
+    becomes=("HardSigmoid",),
+    declines=(
+        ("beta = 0.5", "beta = 0.25", "another beta"),
+        (", beta = 0.5", "", "has no beta"),
+    ),
+    tolerance=0.0,
+)
+LAYER_NORM = Case(
+    rule=LAYER_NORM_BIAS,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[4] w = {1.0, -2.0, 0.5, 3.0}, float[4] b = {1.0, 2.0, 3.0, 4.0}>
+    { y = LayerNormalization<axis = -1, epsilon = 0.001>(x, w) }""",
+    becomes=("LayerNormalization",),
+    declines=(
+        ("(x, w)", "(x, w, b)", "has a bias"),
+        (
+            "y = LayerNormalization<axis = -1, epsilon = 0.001>(x, w)",
+            "v = Neg(w) y = LayerNormalization(x, v)",
+            "constant",
+        ),
+    ),
+    tolerance=0.0,
+)
 SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 6, 3, 4] y)
     <float[3, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0, -1.0, 2.0}, float[3] b = {0.5, -0.5, 1.0},
      int64[2] one = {1, 2}, int64[2] two = {2, 1}>
     { c = Conv(x, w, b) p, q = Split<axis = 1>(c, one) z = Neg(x) d = Conv(z, w, b) r, s = Split<axis = 1>(d, two)
       y = Concat<axis = 1>(q, p, s, r) }"""
-CASES = {"gelu": GELU, "mean": MEAN, "mean before opset 18": MEAN_BEFORE_OPSET_18, "resize": RESIZE, "split": SPLIT}
+CASES = {
+    "gelu": GELU,
+    "mean": MEAN,
+    "mean before opset 18": MEAN_BEFORE_OPSET_18,
+    "resize": RESIZE,
+    "split": SPLIT,
+    "hard sigmoid": HARD_SIGMOID,
+    "layer norm": LAYER_NORM,
+}
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 

@@ -196,6 +196,20 @@ def test_nothing_is_left_when_parity_is_missed(tmp_path, faulty_fuse):
     assert list(tmp_path.iterdir()) == []
 
 
+class Exaggerating(nn.Module):
+    """Gives larger numbers when it is exported, as a faulty converter does."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 1.01 * x if torch.onnx.is_in_onnx_export() else x
+
+
+def test_the_first_layer_that_differs_is_named(tmp_path):
+    model = tiny_model()
+    model.insert(3, Exaggerating())
+    with pytest.raises(ParityError, match=r"it differs first at 3 \(Exaggerating\), by .*; no bundle was written$"):
+        export_bundle(model, TINY, out=tmp_path / "b", settings=OLD)
+
+
 def test_a_good_bundle_survives_a_failed_export(tmp_path, request):
     model, out = tiny_model(), tmp_path / "b"
     export_bundle(model, TINY, out=out, settings=OLD)

@@ -26,10 +26,11 @@ from parckit.contract import (
     replacing,
     write_contract,
 )
-from parckit.deploy.convert import source_of
+from parckit.deploy.convert import Source, source_of
 from parckit.deploy.convert.class_maps import check_has_maps, class_map_decoding
 from parckit.deploy.convert.decoding import add_decoding
 from parckit.deploy.convert.suppression import check_can_suppress, suppression_decoding
+from parckit.deploy.divergence import Suspect, first_divergence
 from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
 from parckit.deploy.settings import ExportSettings
@@ -105,15 +106,13 @@ def export_bundle(
     # Check what can be checked before the work.
     conversions, decoder = plan_conversions(spec, settings), decoder or head_of(spec).decoder(spec)
     _refuse_foreign(out, made=[conversion.artefact for conversion in conversions])
-    if settings.nms:
-        check_can_suppress(decoder)
-    if settings.argmax:
-        check_has_maps(decoder)
+    _check_decoding(settings, decoder)
     out = out.resolve() if out.is_symlink() else out
     network = deepcopy(network).cpu().float().eval()
-    with replacing(out) as folder:
+    with replacing(out) as folder, _workplace() as work:
         folder.mkdir()
-        artefacts = _convert_all(network, spec, conversions, folder=folder, settings=settings, decoder=decoder)
+        source = source_of(fuse(network, size=spec.preprocessing.size), spec, work=work, decoder=decoder)
+        artefacts = _convert_all(source, conversions, folder=folder, settings=settings)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
@@ -122,7 +121,7 @@ def export_bundle(
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)
         artefacts = tuple(
-            _check(reference, artefact, conversion.engines, folder=folder)
+            _check(reference, artefact, conversion, folder=folder, source=source, settings=settings)
             for artefact, conversion in zip(artefacts, conversions, strict=True)
         )
         decoded = _add_decoded(artefacts, spec, folder=folder, settings=settings)
@@ -131,39 +130,55 @@ def export_bundle(
     return contract
 
 
+def _check_decoding(settings: ExportSettings, decoder: DecoderSpec) -> None:
+    """Raise InputError if a graph cannot decode what the network gives, though the settings ask for it."""
+    if settings.nms:
+        check_can_suppress(decoder)
+    if settings.argmax:
+        check_has_maps(decoder)
+
+
 def _convert_all(
-    network: nn.Module,
-    spec: NetworkSpec,
-    conversions: Sequence[Conversion],
-    *,
-    folder: Path,
-    settings: ExportSettings,
-    decoder: DecoderSpec,
+    source: Source, conversions: Sequence[Conversion], *, folder: Path, settings: ExportSettings
 ) -> tuple[Artefact, ...]:
-    """Fuse a network and write its artefacts into a bundle."""
-    fused = fuse(network, size=spec.preprocessing.size)
+    """Write the artefacts of a fused network, which is not changed, into a bundle."""
     artefacts: list[Artefact] = []
-    with _workplace() as work:
-        for conversion in conversions:
-            source = source_of(deepcopy(fused), spec, work=work, decoder=decoder)
-            made_in = work / conversion.artefact
-            made_in.mkdir()
-            made = conversion.converter.convert(
-                source, folder=made_in, settings=settings, precision=conversion.precision
-            )
-            artefacts.append(place_artefact(made, made_in=made_in, bundle=folder))
+    for conversion in conversions:
+        made_in = source.work / conversion.artefact
+        made_in.mkdir()
+        made = conversion.converter.convert(
+            replace(source, network=deepcopy(source.network)),
+            folder=made_in,
+            settings=settings,
+            precision=conversion.precision,
+        )
+        artefacts.append(place_artefact(made, made_in=made_in, bundle=folder))
     return tuple(artefacts)
 
 
-def _check(reference: Reference, artefact: Artefact, engines: Sequence[str], *, folder: Path) -> Artefact:
+def _check(
+    reference: Reference,
+    artefact: Artefact,
+    conversion: Conversion,
+    *,
+    folder: Path,
+    source: Source,
+    settings: ExportSettings,
+) -> Artefact:
     """Return an artefact with its checks, one an engine.
 
     Raises:
-        ParityError: if an engine differs from torch.
+        ParityError: if an engine differs from torch. It names the layer at which the difference appears first.
     """
-    checks = [check_artefact(reference, artefact, folder=folder, engine=engine) for engine in engines]
-    for check in checks:
+    checks: list[Check] = []
+    for engine in conversion.engines:
+        check = check_artefact(reference, artefact, folder=folder, engine=engine)
+        if check.passed is False and artefact.runs_in_chunks:
+            images, _ = reference.prepare(reference.input)
+            suspect = Suspect(source=source, conversion=conversion, settings=settings, engine=engine, images=images)
+            _refuse_difference(check, artefact, first=first_divergence(suspect))
         _refuse_difference(check, artefact)
+        checks.append(check)
     return replace(artefact, checks=tuple(checks))
 
 
@@ -202,14 +217,15 @@ def _workplace() -> Generator[Path]:
         yield Path(folder)
 
 
-def _refuse_difference(check: Check, artefact: Artefact) -> None:
-    """Raise ParityError if an artefact did not pass its check."""
+def _refuse_difference(check: Check, artefact: Artefact, *, first: str | None = None) -> None:
+    """Raise ParityError if an artefact did not pass its check. `first` is the layer where it differs first."""
     if check.passed or check.passed is None:
         return
     text = describe_check(check, artefact)
     raise ParityError(
         f"{check.engine} {check.version}: {artefact.name} differs from {text.compared_with} by {text.difference} over "
-        f"{check.figures['images']:.0f} images, accepted is {text.accepted}; no bundle was written"
+        f"{check.figures['images']:.0f} images, accepted is {text.accepted}; "
+        f"{'' if first is None else f'it differs first at {first}; '}no bundle was written"
     )
 
 

@@ -69,6 +69,7 @@ class ExportSettings:
         engines: the engines that shall run the network; every one gets an artefact, or shares one.
         precision: the precisions of the artefacts; each is made for the engines that run it.
         batch_size: number of images that the network takes at once.
+        dynamic_batch: let the network take any number of images at once; not all engines can.
         form: form of convolutions along an axis. `"auto"` takes the form that is fastest in ONNX Runtime for the length
             of the axis. In other engines `"conv"` or `"matmul"` may be faster; in ONNX files `"matmul"` needs opset 18
             or above.
@@ -84,6 +85,7 @@ class ExportSettings:
     engines: tuple[str, ...] = ("onnxruntime",)
     precision: tuple[Precision, ...] = ("fp32",)
     batch_size: int = 1
+    dynamic_batch: bool = False
     form: Form = "auto"
     nms: bool = False
     argmax: bool = False
@@ -100,6 +102,8 @@ class ExportSettings:
             )
         if self.nms and self.batch_size != 1:
             raise InputError(f"nms=True, batch_size={self.batch_size}: a graph with NMS inside takes one image")
+        if self.dynamic_batch and (self.nms or self.argmax or self.batch_size != 1):
+            raise InputError("dynamic_batch=True: fits neither nms, argmax nor a batch_size")
         self._check_engines()
         for option in ("nms", "argmax"):
             if getattr(self, option) and not ("onnxruntime" in self.engines and "fp32" in self.precision):

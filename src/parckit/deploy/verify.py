@@ -58,6 +58,7 @@ class Reference:
     Attributes:
         spec: as passed.
         pictures: the pictures.
+        input: what the network itself takes.
     """
 
     def __init__(self, network: nn.Module, spec: NetworkSpec) -> None:
@@ -66,7 +67,7 @@ class Reference:
         # The parts that torchvision adds to two-stage detectors compute in float32 only.
         in_float64 = begin_with_batch(head_of(spec).outputs(spec))
         self._session = TorchSession(_Float64(network) if in_float64 else network, spec)
-        self._input = self._session.input
+        self.input = self._session.input
 
     def prepare(self, wanted: InputSpec) -> tuple[Images, list[Geometry]]:
         """Return the pictures as an artefact takes them, and where they lie in it."""
@@ -76,7 +77,7 @@ class Reference:
     @cached_property
     def outputs(self) -> list[Outputs]:
         """What the network gives for the pictures: for all at once if it takes them so, else for each one."""
-        images, _ = self.prepare(self._input)
+        images, _ = self.prepare(self.input)
         return [self._session(images[group]) for group in image_groups(self._session.outputs, count=len(images))]
 
 

@@ -64,12 +64,97 @@ ENGINES = (
         suffixes=(".onnx",),
         precisions=("fp32", "fp16", "int8"),
     ),
+    Engine(
+        name="openvino",
+        package="openvino",
+        extra="openvino",
+        module="parckit.runtimes.openvino",
+        formats=("onnx",),
+        suffixes=(),
+        precisions=("fp32", "fp16", "int8"),
+    ),
+    Engine(
+        name="opencv",
+        package="cv2",
+        extra="opencv",
+        module="parckit.runtimes.opencv",
+        formats=("onnx",),
+        suffixes=(),
+        precisions=("fp32",),
+    ),
+    Engine(
+        name="mnn",
+        package="MNN",
+        extra="mnn",
+        module="parckit.runtimes.mnn",
+        formats=("mnn",),
+        suffixes=(),
+        precisions=("fp32", "fp16"),
+    ),
+    Engine(
+        name="ncnn",
+        package="ncnn",
+        extra="ncnn",
+        module="parckit.runtimes.ncnn",
+        formats=("ncnn",),
+        suffixes=(),
+        precisions=("fp32", "fp16"),
+    ),
+    Engine(
+        name="litert",
+        package="ai_edge_litert",
+        extra="litert",
+        module="parckit.runtimes.litert",
+        formats=("tflite",),
+        suffixes=(),
+        precisions=("fp32",),
+    ),
+    Engine(
+        name="executorch",
+        package="executorch",
+        extra="executorch",
+        module="parckit.runtimes.executorch",
+        formats=("executorch",),
+        suffixes=(),
+        precisions=("fp32",),
+    ),
+    Engine(
+        name="aotinductor",
+        package="torch",
+        extra="models",
+        module="parckit.runtimes.aotinductor",
+        formats=("aotinductor",),
+        suffixes=(),
+        precisions=("fp32",),
+    ),
+    Engine(
+        name="coreml",
+        package="coremltools",
+        extra="coreml",
+        module="parckit.runtimes.coreml",
+        formats=("coreml",),
+        suffixes=(),
+        precisions=("fp32", "fp16"),
+    ),
+    Engine(
+        name="tensorrt",
+        package="tensorrt",
+        extra="tensorrt",
+        module="parckit.runtimes.tensorrt",
+        formats=("tensorrt",),
+        suffixes=(),
+        precisions=("fp32", "fp16"),
+    ),
 )
 """Where several engines fit, the first one that is installed is taken."""
 
 
 class EngineModule(Protocol):
-    """What an engine's module offers. torch's has no `open_artefact`, because a bundle holds no checkpoints."""
+    """What an engine's module offers.
+
+    torch's has no `open_artefact`, because a bundle holds no checkpoints. An engine without `suffixes` has no
+    `open_file`.
+    """
 
     def open_artefact(self, folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None) -> Session:
         """Load an artefact of the bundle `folder`."""

@@ -1,6 +1,5 @@
 """The ONNX Runtime engine, on the CPU."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -11,7 +10,7 @@ import onnxruntime
 
 from parckit.contract import Artefact, InputError, InputSpec, NetworkSpec, OutputSpec, read_artefact_metadata
 from parckit.runtimes.protocol import Images
-from parckit.runtimes.session import ArtefactSession
+from parckit.runtimes.session import ArtefactSession, cannot_load
 
 _TYPES = {
     "float32": "tensor(float)",
@@ -22,8 +21,6 @@ _TYPES = {
     "int64": "tensor(int64)",
 }
 """Element type of an artefact's input or output -> ONNX Runtime's name of it."""
-_REASON_CHARS = 200
-"""Number of characters of the engine's message that an error shows."""
 _LOG_ERRORS = 3
 """ONNX Runtime's severity level below which it stays silent (0 verbose .. 4 fatal)."""
 
@@ -69,8 +66,7 @@ def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.Inferen
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no other common base class
-        reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise InputError(f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason})") from error
+        raise cannot_load(path, engine=f"ONNX Runtime {onnxruntime.__version__}", reason=error) from error
 
 
 def _session(

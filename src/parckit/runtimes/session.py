@@ -1,9 +1,14 @@
 """The session of an artefact: what all engines but torch share. An engine adds how its graph runs."""
 
+import textwrap
+from pathlib import Path
 from typing import final
 
 from parckit.contract import Artefact, InputError, NetworkSpec
 from parckit.runtimes.protocol import Images, Outputs, RunGroup, check_images, run_in_chunks
+
+_REASON_CHARS = 200
+"""Number of characters of an engine's message that an error shows."""
 
 
 @final
@@ -37,3 +42,14 @@ class ArtefactSession:
         if not self._in_chunks:
             raise InputError(f"{len(images)} images: this artefact takes {self.batch_size} at once")
         return run_in_chunks(images, batch_size=self.batch_size, run=self._run)
+
+
+def cannot_load(path: Path, *, engine: str, reason: object) -> InputError:
+    """Return the error for a file that an engine does not load.
+
+    Args:
+        path: the file.
+        engine: name and version of the engine.
+        reason: the engine's error, or its message.
+    """
+    return InputError(f"{path}: {engine} cannot load it ({textwrap.shorten(str(reason), _REASON_CHARS)})")

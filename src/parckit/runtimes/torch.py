@@ -40,7 +40,7 @@ class TorchSession:
         check_images(images, self.input)
         # torch warns of arrays that it could not write to, and refuses negative strides.
         batch = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        with _torch_threads(self._threads), torch.inference_mode():
+        with torch_threads(self._threads), torch.inference_mode():
             outputs = self._network(batch)
         return tuple(output.numpy() for output in ((outputs,) if isinstance(outputs, Tensor) else outputs))
 
@@ -56,7 +56,8 @@ def open_file(path: Path, *, threads: int | None = None) -> TorchSession:
 
 
 @contextmanager
-def _torch_threads(threads: int | None) -> Generator[None]:
+def torch_threads(threads: int | None) -> Generator[None]:
+    """Give torch a number of threads, and restore the former one afterwards; None changes nothing."""
     before = torch.get_num_threads()
     if threads is None or threads == before:
         yield

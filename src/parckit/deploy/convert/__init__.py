@@ -31,11 +31,23 @@ class ConverterEntry:
 
 CONVERTERS: Mapping[str, ConverterEntry] = {
     "onnxruntime": ConverterEntry(module="parckit.deploy.convert.onnx", extra="export"),
+    "openvino": ConverterEntry(module="parckit.deploy.convert.onnx", extra="export"),
+    "opencv": ConverterEntry(module="parckit.deploy.convert.onnx", extra="export"),
+    "mnn": ConverterEntry(module="parckit.deploy.convert.mnn", extra="export,mnn"),
+    "ncnn": ConverterEntry(module="parckit.deploy.convert.ncnn", extra="export-ncnn"),
+    "litert": ConverterEntry(module="parckit.deploy.convert.litert", extra="export-litert"),
+    "executorch": ConverterEntry(module="parckit.deploy.convert.executorch", extra="export,executorch"),
+    "aotinductor": ConverterEntry(module="parckit.deploy.convert.aotinductor", extra="export"),
+    "coreml": ConverterEntry(module="parckit.deploy.convert.coreml", extra="export,coreml"),
+    "tensorrt": ConverterEntry(module="parckit.deploy.convert.tensorrt", extra="export,tensorrt"),
 }
 """Name of the engine -> its converter."""
 
 _RUNS_DETECTIONS = ("onnxruntime",)
 """Engines on which two-stage detectors are promised. How much these compute depends on the image."""
+
+_ANY_BATCH = ("onnxruntime", "openvino")
+"""Engines that take another number of images at every call."""
 
 __all__ = ["CONVERTERS", "Converter", "ConverterEntry", "Source", "load_converter", "refusal", "source_of"]
 
@@ -75,4 +87,6 @@ def refusal(
         return f"the head {spec.head} needs sizes that depend on the image; it runs on {', '.join(_RUNS_DETECTIONS)}"
     if precision not in find_engine(engine).precisions:
         return f"it runs {', '.join(find_engine(engine).precisions)}, not {precision}"
+    if settings.dynamic_batch and engine not in _ANY_BATCH:
+        return f"it takes a fixed number of images; dynamic_batch is for {', '.join(_ANY_BATCH)}"
     return load_converter(engine).refuses(spec, outputs, settings=settings, precision=precision)

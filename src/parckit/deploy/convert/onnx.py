@@ -30,6 +30,7 @@ from parckit.contract import (
     write_artefact_metadata,
 )
 from parckit.deploy.convert.axis_forms import set_axis_forms
+from parckit.deploy.convert.half import write_in_half
 from parckit.deploy.convert.onnx_check import check_file, shape_of
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.source import Source
@@ -46,6 +47,8 @@ _TRACED = (
     "Using len to get tensor shape",
 )
 """Beginnings of the old exporter's warnings that we know."""
+_BATCH = "batch"
+"""Name of the free number of images."""
 _FREE = "detections"
 """Name of the free dimension in the graphs of networks that return detections."""
 
@@ -68,12 +71,16 @@ def refuses(
     spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
 ) -> str | None:
     """Return the reason why a network cannot be written as ONNX; None if it can."""
-    del spec, outputs, settings
+    del spec, settings
+    if precision == "fp16" and not begin_with_batch(outputs):
+        return "it returns boxes in pixels, for which half precision is too coarse"
     return "an export does not quantize" if precision == "int8" else None
 
 
 def convert(source: Source, *, folder: Path, settings: ExportSettings, precision: Precision = "fp32") -> Artefact:
     """Write a fused network to an ONNX file with static shapes and all weights inside, and check the file.
+
+    With the setting `dynamic_batch`, the number of images alone is free.
 
     Args:
         source: the network. It is changed: its convolutions along an axis get the exported form.
@@ -88,8 +95,12 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         ExportError: if torch's exporter cannot write the network, or the file is not as requested; or for detections,
             if the settings ask for several images or the form matmul.
     """
-    path = folder / FILE
-    shutil.copyfile(shared_graph(source, settings=settings), path)
+    path, shared = folder / FILE, shared_graph(source, settings=settings)
+    if precision == "fp16":
+        write_in_half(shared, path)
+        _check(path, source, settings=settings)
+    else:
+        shutil.copyfile(shared, path)
     artefact = describe_graph(path, source, settings=settings, precision=precision)
     describe_file(path, source.spec, artefact)
     return replace(artefact, files={FILE: sha256_of(path)})
@@ -104,9 +115,15 @@ def shared_graph(source: Source, *, settings: ExportSettings) -> Path:
     path = source.work / _SHARED
     if not path.exists():
         write_graph(source.network, path, image_shape=source.image_shape, outputs=source.outputs, settings=settings)
-        free = [output.name for output in source.outputs if not begin_with_batch([output])]
-        check_file(path, opset=settings.onnx.opset, ir_version=settings.onnx.ir, free=free)
+        _check(path, source, settings=settings)
     return path
+
+
+def _check(path: Path, source: Source, *, settings: ExportSettings) -> None:
+    free = [output.name for output in source.outputs if settings.dynamic_batch or not begin_with_batch([output])]
+    if settings.dynamic_batch:
+        free.append(INPUT)
+    check_file(path, opset=settings.onnx.opset, ir_version=settings.onnx.ir, free=free)
 
 
 def describe_graph(path: Path, source: Source, *, settings: ExportSettings, precision: Precision) -> Artefact:
@@ -121,7 +138,7 @@ def describe_graph(path: Path, source: Source, *, settings: ExportSettings, prec
         format="onnx",
         precision=precision,
         files={path.name: ""},
-        input=InputSpec(name=INPUT, shape=shape_of(graph.input[0])),
+        input=InputSpec(name=INPUT, shape=tuple(size or None for size in shape_of(graph.input[0]))),
         outputs=outputs,
         decoder=source.decoder,
         options={"opset": settings.onnx.opset, "ir_version": settings.onnx.ir, "form": settings.form},
@@ -172,9 +189,11 @@ def write_graph(
     set_axis_forms(network, settings.axis_form if uses_dynamo else "conv")
     export = _export_dynamo if uses_dynamo else _export_legacy
     names = [output.name for output in outputs]
-    example = torch.zeros(settings.batch_size, *image_shape, dtype=torch.float32, device="cpu")
+    # torch's exporter takes a dimension of 1 as fixed.
+    count = 2 if settings.dynamic_batch else settings.batch_size
+    example = torch.zeros(count, *image_shape, dtype=torch.float32, device="cpu")
     try:
-        export(network, example, path, opset=settings.onnx.opset, names=names)
+        export(network, example, path, opset=settings.onnx.opset, names=names, dynamic_batch=settings.dynamic_batch)
     except OnnxExporterError as error:
         reason = textwrap.shorten(str(error), _REASON_CHARS)
         raise ExportError(f"opset {settings.onnx.opset}: torch cannot write this model with it ({reason})") from error
@@ -204,7 +223,9 @@ def _does_not_repeat(node: ir.Node) -> bool | None:
     return False if repeated is not None and repeated.size > 1 and repeated.dtype == ir.DataType.FLOAT else None
 
 
-def _export_dynamo(model: nn.Module, example: torch.Tensor, path: Path, *, opset: int, names: Sequence[str]) -> None:
+def _export_dynamo(
+    model: nn.Module, example: torch.Tensor, path: Path, *, opset: int, names: Sequence[str], dynamic_batch: bool
+) -> None:
     torch.onnx.export(
         model,
         (example,),
@@ -216,10 +237,13 @@ def _export_dynamo(model: nn.Module, example: torch.Tensor, path: Path, *, opset
         external_data=False,
         verbose=False,
         optimize=False,
+        dynamic_shapes=({0: torch.export.Dim(_BATCH)},) if dynamic_batch else None,
     )
 
 
-def _export_legacy(model: nn.Module, example: torch.Tensor, path: Path, *, opset: int, names: Sequence[str]) -> None:
+def _export_legacy(
+    model: nn.Module, example: torch.Tensor, path: Path, *, opset: int, names: Sequence[str], dynamic_batch: bool
+) -> None:
     with _legacy_warnings_ignored():
         torch.onnx.export(
             model,
@@ -229,6 +253,7 @@ def _export_legacy(model: nn.Module, example: torch.Tensor, path: Path, *, opset
             opset_version=opset,
             input_names=[INPUT],
             output_names=names,
+            dynamic_axes={name: {0: _BATCH} for name in (INPUT, *names)} if dynamic_batch else None,
         )
 
 

@@ -1,9 +1,14 @@
-"""Passes that rewrite an exported graph with faster operators. Results stay the same. One file per rule."""
+"""Passes that rewrite an exported graph. Results stay the same. One file per rule.
+
+Some give faster operators. Others avoid what an engine gets wrong or cannot load; each says which engine had it.
+"""
 
 import onnx_ir as ir
 from onnxscript.rewriter import RewritePass
 
 from parckit.deploy.convert.passes.gelu import GELU_ORDER
+from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
+from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
 from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
@@ -13,6 +18,8 @@ PASSES = ir.passes.Sequential(
     RewritePass([MEAN_AS_POOLING]),
     RewritePass([SAME_SIZE]),
     RewritePass([SPLIT_CONVOLUTION]),
+    RewritePass([HARD_SIGMOID_DEFAULT]),
+    RewritePass([LAYER_NORM_BIAS]),
 )
 """The passes in order. Every pass reports whether it changed the graph."""
 

@@ -1,0 +1,54 @@
+"""The converter to LiteRT (`.tflite`), with litert-torch."""
+
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision
+from parckit.deploy.convert.program import describe_program, prepare, without_warnings
+from parckit.deploy.convert.source import Source
+from parckit.deploy.errors import ExportError
+from parckit.deploy.settings import ExportSettings
+from parckit.runtimes.native_output import capturing_native_output
+
+with capturing_native_output(), without_warnings():
+    import litert_torch  # pyright: ignore[reportMissingImports]
+
+FILE = "model.tflite"
+_INPUT = "args_0"
+"""litert-torch calls the inputs args_0, args_1 and so on, and the outputs output_0, output_1 and so on."""
+_REASON_CHARS = 300
+
+
+def refuses(
+    spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
+) -> str | None:
+    """Return the reason why a network cannot be converted so; None if it can."""
+    del spec, outputs, settings, precision
+    return None
+
+
+def convert(source: Source, *, folder: Path, settings: ExportSettings, precision: Precision) -> Artefact:
+    """Write a fused network to a `.tflite` file, whose input is NCHW as torch's.
+
+    Args:
+        source: the network. It is changed: its convolutions along an axis get the exported form.
+        folder: folder of the file.
+        settings: what was asked for.
+        precision: of the file.
+
+    Returns:
+        The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
+
+    Raises:
+        ExportError: if litert-torch cannot convert the network.
+    """
+    example, path = prepare(source, settings=settings), folder / FILE
+    try:
+        with capturing_native_output(), without_warnings():
+            litert_torch.convert(source.network, (example,)).export(os.fspath(path))
+    except Exception as error:  # it raises errors of many classes
+        reason = textwrap.shorten(str(error), _REASON_CHARS)
+        raise ExportError(f"litert-torch cannot convert the network ({reason})") from error
+    return describe_program(source, path, image=_INPUT, settings=settings, precision=precision, file_format="tflite")

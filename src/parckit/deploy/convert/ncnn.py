@@ -1,0 +1,71 @@
+"""The converter to ncnn: torch to ONNX, and ONNX to ncnn with pnnx."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pnnx  # pyright: ignore[reportMissingImports]
+
+from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision, sha256_of
+from parckit.deploy.convert.onnx import describe_graph, shared_graph
+from parckit.deploy.convert.source import Source
+from parckit.deploy.convert.tools import run_tool
+from parckit.deploy.errors import ExportError
+from parckit.deploy.settings import ExportSettings
+
+LAYERS, WEIGHTS = "model.param", "model.bin"
+_INPUT = "in0"
+"""pnnx calls the inputs in0, in1 and so on."""
+_FIRST_LAYER = 2
+"""Line of the first layer; before it are a magic number and the numbers of layers and blobs."""
+
+
+def refuses(
+    spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
+) -> str | None:
+    """Return the reason why a network cannot be converted so; None if it can."""
+    del spec, outputs, precision
+    return None if settings.batch_size == 1 else f"batch_size={settings.batch_size}: ncnn takes one image at once"
+
+
+def convert(source: Source, *, folder: Path, settings: ExportSettings, precision: Precision) -> Artefact:
+    """Write a fused network to the two files of ncnn.
+
+    Args:
+        source: the network. It is changed: its convolutions along an axis get the exported form.
+        folder: folder of the files.
+        settings: how to write the ONNX file that pnnx starts from.
+        precision: `"fp16"` stores the weights in half precision, and ncnn computes in it where the processor can.
+
+    Returns:
+        The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
+
+    Raises:
+        ExportError: if torch's exporter or pnnx cannot convert the network, or ncnn has no layer for an operator.
+    """
+    graph = shared_graph(source, settings=settings)
+    sizes = ",".join(map(str, (settings.batch_size, *source.image_shape)))
+    with TemporaryDirectory() as work:  # pnnx writes more files than we need
+        copy = Path(shutil.copy(graph, work))
+        options = (f"inputshape=[{sizes}]", f"fp16={int(precision == 'fp16')}")
+        targets = (f"ncnnparam={folder / LAYERS}", f"ncnnbin={folder / WEIGHTS}")
+        command = (pnnx.EXEC_PATH, str(copy), *options, *targets)
+        run_tool(command, name="pnnx", folder=Path(work), makes=folder / WEIGHTS)
+    _refuse_unknown_layers(folder / LAYERS)
+    described = describe_graph(graph, source, settings=settings, precision=precision)
+    return replace(
+        described,
+        name=f"ncnn-{precision}",
+        format="ncnn",
+        input=replace(described.input, name=_INPUT),
+        files={file: sha256_of(folder / file) for file in (LAYERS, WEIGHTS)},
+    )
+
+
+def _refuse_unknown_layers(path: Path) -> None:
+    """Refuse operators that pnnx left as they were; ncnn has no such layers, and could not load the file."""
+    kinds = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines()[_FIRST_LAYER:]]
+    if unknown := sorted({kind for kind in kinds if "." in kind or "::" in kind}):
+        raise ExportError(f"ncnn has no layer for {', '.join(unknown)}; choose another engine")

@@ -1,0 +1,43 @@
+"""The MNN engine, on the CPU."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from parckit.contract import Artefact, NetworkSpec
+from parckit.runtimes.native_output import capturing_native_output
+from parckit.runtimes.protocol import Images
+from parckit.runtimes.session import ArtefactSession, cannot_load
+
+with capturing_native_output():  # it prints what the processor can do
+    import MNN  # pyright: ignore[reportMissingImports]
+    from MNN import expr, nn  # pyright: ignore[reportMissingImports]
+
+
+def open_artefact(
+    folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None = None
+) -> ArtefactSession:
+    """Load an artefact of the bundle `folder`, whose files have been checked.
+
+    Raises:
+        InputError: if the engine cannot load it.
+    """
+    path, engine = folder / artefact.main_file, f"mnn {MNN.version()}"
+    names = [output.name for output in artefact.outputs]
+    # On processors with half precision, High computes in float32 and Low in half precision.
+    precision = expr.PrecisionMode.High if artefact.precision == "fp32" else expr.PrecisionMode.Low
+    options = {} if threads is None else {"thread_num": threads}
+    with capturing_native_output() as printed:
+        network = nn.load_module_from_file(str(path), [artefact.input.name], names, precision_mode=precision, **options)
+    if network is None:
+        raise cannot_load(path, engine=engine, reason=printed())
+
+    def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
+        batch = expr.const(np.ascontiguousarray(images), list(images.shape), expr.NCHW, expr.float)
+        outputs = network.forward([batch])
+        # Inside, channels lie in blocks of four.
+        return [np.array(expr.convert(output, expr.NCHW).read()) for output in outputs]
+
+    return ArtefactSession(artefact, spec, engine=engine, run=run)

@@ -1,0 +1,47 @@
+"""The dnn module of OpenCV, on the CPU. It opens ONNX files.
+
+OpenCV has one number of threads for all that it does in a process.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import cv2  # pyright: ignore[reportMissingImports]
+import numpy as np
+import numpy.typing as npt
+
+from parckit.contract import Artefact, NetworkSpec
+from parckit.runtimes.protocol import Images
+from parckit.runtimes.session import ArtefactSession, cannot_load
+
+
+def open_artefact(
+    folder: Path, artefact: Artefact, spec: NetworkSpec, *, threads: int | None = None
+) -> ArtefactSession:
+    """Load an artefact of the bundle `folder`, whose files have been checked.
+
+    Raises:
+        InputError: if the engine cannot load it.
+    """
+    path, engine = folder / artefact.main_file, f"opencv {cv2.__version__}"
+    if threads is not None:
+        cv2.setNumThreads(threads)
+    try:
+        network = cv2.dnn.readNetFromONNX(str(path))
+    except cv2.error as error:
+        raise cannot_load(path, engine=engine, reason=error) from error
+    names = [output.name for output in artefact.outputs]
+    shapes = [output.shape for output in artefact.outputs]
+
+    def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
+        network.setInput(np.ascontiguousarray(images), artefact.input.name)
+        outputs = cast("Sequence[npt.NDArray[np.generic]]", network.forward(names))
+        return [output.reshape(_sizes(shape)).copy() for output, shape in zip(outputs, shapes, strict=True)]
+
+    return ArtefactSession(artefact, spec, engine=engine, run=run)
+
+
+def _sizes(shape: Sequence[int | None]) -> list[int]:
+    """Return a shape for numpy; it finds out a size that is free."""
+    return [size or -1 for size in shape]
