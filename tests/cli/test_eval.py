@@ -151,7 +151,7 @@ def test_a_loader_process_that_the_system_kills_is_told_in_one_line(bundle, mist
         (["--data=digits", "--data.batch_size=0"], "batch_size=0"),
         (["--data=digits", "--batch=3"], "--batch=3"),
         (["--data=digits", "--threads=0"], "threads=0"),
-        (["--data=digits", "--runtime=tensorrt"], "runtime='tensorrt': choose from torch, onnxruntime"),
+        (["--data=digits", "--runtime=tensorflow"], "runtime='tensorflow': choose from torch, onnxruntime"),
         (["--data=digits", "--runtime=onnxruntime"], "runtime='onnxruntime' does not open it"),
         (["--data=digits", "--artefact=nms"], "artefact='nms' chooses within a bundle"),
     ],

@@ -5,7 +5,7 @@ from torch import nn
 
 from bundles import tiny_spec
 from parckit.contract import InputError
-from parckit.measure.parity import ATOL, RTOL, compare, compare_detections, probe_pictures
+from parckit.measure.parity import ATOL, RTOL, compare, compare_detections, probe_pictures, real_pictures
 from parckit.processing import preprocess
 from parckit.runtimes.torch import TorchSession
 
@@ -43,6 +43,17 @@ def test_every_output_must_agree_and_the_worst_is_named():
     assert [difference.passed for difference in comparison.differences] == [True, False]
     assert (comparison.worst.output, comparison.passed) == ("small", False)
     assert comparison.worst.max_abs < comparison.differences[0].tolerance
+
+
+def test_the_figures_do_not_depend_on_the_size_of_the_numbers():
+    exact = np.array([[1.0, 0.0], [0.0, -2.0]])
+    for scale in (1e-3, 1e3):
+        (difference,) = compare((scale * exact,), (scale * (exact + 0.1),), names=["logits"]).differences
+        assert difference.figures["mean_abs"] == pytest.approx(0.1 * scale)
+        assert difference.figures["relative"] == pytest.approx(0.1 / 2)
+        # (1, 0) and (1.1, 0.1); the other row is nearer.
+        assert difference.figures["cosine"] == pytest.approx(1.1 / np.hypot(1.1, 0.1))
+        assert difference.figures["spread"] == pytest.approx(2 / 2)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -128,3 +139,9 @@ def test_other_boxes_scores_classes_or_masks_are_differences(index, change):
     difference = compare_detections(detections(), other)
     assert not difference.passed
     assert difference.max_abs >= 0.4
+
+
+def test_real_pictures_are_colour_photographs():
+    pictures = real_pictures()
+    assert len(pictures) == 2
+    assert all((picture.mode, *picture.size) == ("RGB", 640, 427) for picture in pictures)

@@ -63,7 +63,7 @@ def test_options_choose_among_artefacts_and_the_first_that_fits_is_named(two, ca
         ({"precision": "fp16"}, r"no artefact fits precision='fp16'; it has onnx-fp32 \(onnx, fp32\), pairs"),
         ({"artefact": "threes"}, "artefact='threes': the bundle has onnx-fp32, pairs"),
         ({"artefact": "pairs", "precision": "fp32"}, "no artefact fits"),
-        ({"runtime": "tensorrt"}, "runtime='tensorrt': choose from torch, onnxruntime"),
+        ({"runtime": "tensorflow"}, "runtime='tensorflow': choose from torch, onnxruntime"),
         ({"threads": 0}, "threads=0"),
     ],
     ids=str,

@@ -1,4 +1,4 @@
-"""`parckit export`: from a checkpoint to a verified ONNX bundle."""
+"""`parckit export`: from a checkpoint to a verified bundle."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -22,7 +22,7 @@ _PRECISION = "precisions, separated by commas: fp32, fp16; each is made for thos
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("export", description="Fuse a checkpoint and write a verified ONNX bundle.")
+    parser = verb_parser("export", description="Fuse a checkpoint and write a verified bundle for one or more engines.")
     parser.add_argument("checkpoint", type=Path, help="a .ckpt or .safetensors file, or shipped weights' name")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")

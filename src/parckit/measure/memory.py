@@ -18,6 +18,8 @@ from parckit.contract import Artefact, NetworkSpec, ParckitError, from_plain, to
 from parckit.runtimes import find_engine, load_engine
 
 _BYTES_PER_KIB = 1024
+_MARK = "parckit peak bytes: "
+"""What the new process prints before the number."""
 
 
 def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str) -> int:
@@ -53,8 +55,8 @@ def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: 
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ParckitError(f"{file}: one inference in a fresh process failed: {reason}")
-    # Some engines print a line about the processor first.
-    return int(done.stdout.split()[-1])
+    # Some engines print lines of their own.
+    return int(done.stdout.partition(_MARK)[2].split()[0])
 
 
 def _probe(wanted: dict[str, object]) -> int:
@@ -83,4 +85,4 @@ def peak_resident() -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(str(_probe(json.load(sys.stdin))))
+    sys.stdout.write(f"\n{_MARK}{_probe(json.load(sys.stdin))}\n")

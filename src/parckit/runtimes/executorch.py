@@ -35,11 +35,13 @@ def open_artefact(
     try:
         with capturing_native_output():
             program = Runtime.get().load_program(path)
-            network = program.load_method("forward")
+            # The method reads the program's memory, so both are kept.
+            loaded = (program, program.load_method("forward"))
     except RuntimeError as error:
         raise cannot_load(path, engine=engine, reason=error) from error
 
     def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
+        _, network = loaded
         outputs = network.execute([torch.from_numpy(np.require(images, requirements=["C", "W"]))])
         # The memory of the outputs belongs to the program, which writes into it again.
         return [output.numpy().copy() for output in outputs]

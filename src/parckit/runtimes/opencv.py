@@ -35,7 +35,7 @@ def open_artefact(
     shapes = [output.shape for output in artefact.outputs]
 
     def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
-        network.setInput(np.ascontiguousarray(images), artefact.input.name)
+        network.setInput(np.ascontiguousarray(images))
         outputs = cast("Sequence[npt.NDArray[np.generic]]", network.forward(names))
         return [output.reshape(_sizes(shape)).copy() for output, shape in zip(outputs, shapes, strict=True)]
 
