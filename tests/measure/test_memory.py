@@ -7,7 +7,7 @@ import pytest
 
 from bundles import tiny_spec, write_tiny_bundle
 from parckit.contract import ParckitError, read_contract
-from parckit.measure.memory import peak_memory
+from parckit.measure.memory import EngineCrashError, peak_memory
 
 MIB = 1 << 20
 
@@ -34,6 +34,14 @@ def test_a_model_that_cannot_be_loaded_is_named_in_one_line(tmp_path):
     with pytest.raises(ParckitError, match=r"model\.onnx: .*failed") as caught:
         peak_memory(bundle, artefact, tiny_spec(), engine="onnxruntime")
     assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_crashes_is_named(tmp_path, monkeypatch):
+    """A module that is imported in the new process kills it, as a fault in an engine's code does."""
+    (tmp_path / "onnxruntime.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(EngineCrashError, match=r"onnxruntime crashed \(SIGSEGV\) when it loaded or ran onnx-fp32"):
+        peak_of(write_tiny_bundle(tmp_path / "bundle"))
 
 
 def test_the_fresh_process_loads_no_torch():

@@ -1,7 +1,7 @@
 """The check that every export must pass: an artefact must give the same outputs as the network."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
@@ -22,7 +22,7 @@ from parckit.contract import (
     image_groups,
 )
 from parckit.measure.agreement import agreement
-from parckit.measure.memory import peak_memory
+from parckit.measure.memory import EngineCrashError, peak_memory
 from parckit.measure.parity import (
     RTOL,
     Comparison,
@@ -112,10 +112,13 @@ def check_artefact(
         that cannot be run because the engine is not installed says so.
 
     Raises:
+        EngineCrashError: if the engine crashes.
         ParckitError: if the engine cannot run the artefact.
     """
     if not find_engine(engine).is_installed:
         return _not_run(engine)
+    # This runs the engine in another process. If the engine crashes there, it must not run here.
+    memory = _measure_memory(artefact, reference.spec, folder=folder, engine=engine)
     session = _open(artefact, reference.spec, folder=folder, engine=engine)
     images, geometries = reference.prepare(artefact.input)
     groups = image_groups(artefact.outputs, count=len(images))
@@ -129,7 +132,7 @@ def check_artefact(
         comparison = _compare_detections(pairs)
     _warn_if_blind(comparison, engine=engine)
     shared = _agreement(pairs, session, [geometries[group] for group in groups])
-    return _result(session, artefact, comparison, folder=folder, images=len(images), agreed=shared)
+    return _result(session, comparison, images=len(images), memory=memory, agreed=shared)
 
 
 def _not_run(engine: str) -> Check:
@@ -189,7 +192,8 @@ def check_suppression(
         answers = [decode(session(image[None]), [geometry]) for session, decode in zip(sessions, decoders, strict=True)]
         pairs.append([(one.boxes, one.scores, one.labels) for (one,) in cast("list[list[BoxPrediction]]", answers)])
     comparison = _compare_detections((expected, actual) for expected, actual in pairs)
-    return _result(sessions[1], artefact, comparison, folder=folder, images=len(pairs))
+    memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
+    return _result(sessions[1], comparison, images=len(pairs), memory=memory)
 
 
 def check_class_map(artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Check:
@@ -215,7 +219,8 @@ def check_class_map(artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, fol
         for answers in (make_decoder(one.decoder, spec)(one(np.stack(images)), geometries) for one in sessions)
     )
     comparison = Comparison(differences=(compare_class_maps(expected, actual),))
-    return _result(sessions[1], artefact, comparison, folder=folder, images=len(images))
+    memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
+    return _result(sessions[1], comparison, images=len(images), memory=memory)
 
 
 def _open(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Session:
@@ -238,11 +243,10 @@ def _compare_detections(pairs: Iterable[tuple[Outputs, Outputs]]) -> Comparison:
 
 def _result(
     session: Session,
-    artefact: Artefact,
     comparison: Comparison,
     *,
-    folder: Path,
     images: int,
+    memory: Mapping[str, float],
     agreed: float | None = None,
 ) -> Check:
     """Return the figures of a comparison."""
@@ -252,14 +256,20 @@ def _result(
     figures |= worst.figures
     if agreed is not None:
         figures["agreement"] = agreed
-    figures |= _measure_memory(artefact, session.spec, folder=folder, engine=engine)
+    figures |= memory
     return Check(engine=engine, version=version, passed=comparison.passed, figures=figures)
 
 
 def _measure_memory(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> dict[str, float]:
-    """Return the peak memory of one inference, or nothing where it cannot be measured, as on Windows."""
+    """Return the peak memory of one inference, or nothing where it cannot be measured, as on Windows.
+
+    Raises:
+        EngineCrashError: if the engine crashes.
+    """
     try:
         return {"peak_memory_bytes": peak_memory(folder, artefact, spec, engine=engine)}
+    except EngineCrashError:
+        raise
     except ParckitError as error:
         _log.warning("the peak memory was not measured: %s", error)
         return {}

@@ -7,6 +7,7 @@ of a small model.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,10 @@ _MARK = "parckit peak bytes: "
 """What the new process prints before the number."""
 
 
+class EngineCrashError(ParckitError):
+    """An engine's own code ended the process that ran it."""
+
+
 def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str) -> int:
     """Return the peak resident memory that loading a network and one inference add to a process, in bytes.
 
@@ -35,6 +40,7 @@ def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: 
         engine: name of the engine.
 
     Raises:
+        EngineCrashError: if the engine crashes.
         ParckitError: if the artefact cannot be loaded or run.
     """
     # python -m looks for modules in the working folder first, so the process runs in a folder without modules.
@@ -52,6 +58,9 @@ def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: 
         env=environment,
         cwd=file.parent,
     )
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise EngineCrashError(f"{engine} crashed ({name}) when it loaded or ran {artefact.name}")
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ParckitError(f"{file}: one inference in a fresh process failed: {reason}")

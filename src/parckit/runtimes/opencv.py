@@ -1,6 +1,7 @@
 """The dnn module of OpenCV, on the CPU. It opens ONNX files.
 
-OpenCV has one number of threads for all that it does in a process.
+OpenCV has one number of threads for all that it does in a process. Its classic engine runs the graphs. The new one of
+5.0.0 gave numbers of 1e18 and more for DeepLabv3 and UPerNet from the second image on.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ def open_artefact(
     if threads is not None:
         cv2.setNumThreads(threads)
     try:
-        network = cv2.dnn.readNetFromONNX(str(path))
+        network = cv2.dnn.readNetFromONNX(str(path), engine=cv2.dnn.ENGINE_CLASSIC)
     except cv2.error as error:
         raise cannot_load(path, engine=engine, reason=error) from error
     names = [output.name for output in artefact.outputs]

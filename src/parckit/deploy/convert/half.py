@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 
 _PATH = list(sys.path)
 from onnxruntime.transformers import float16  # noqa: E402 - the next line undoes what this import does
@@ -25,4 +26,7 @@ def write_in_half(path: Path, target: Path) -> None:
     halved = float16.convert_float_to_float16(
         onnx.load(path), keep_io_types=True, op_block_list=[*float16.DEFAULT_OP_BLOCK_LIST, *_SENSITIVE]
     )
-    onnx.save(halved, target)
+    del halved.graph.value_info[:]  # the types of before
+    model = ir.from_proto(halved)
+    model.graph.sort()  # the converter adds its casts at the end
+    ir.save(model, target)
