@@ -1,4 +1,4 @@
-"""The options that choose an artefact of a bundle, for all verbs that run a network."""
+"""The options of all verbs that run a network: which artefact of a bundle, and how its outputs become answers."""
 
 from typing import TypedDict
 
@@ -26,3 +26,16 @@ class Choice(TypedDict):
 def choice(args: Namespace) -> Choice:
     """Return the options as keywords of `open_session`."""
     return {"runtime": args.runtime, "precision": args.precision, "artefact": args.artefact}
+
+
+def add_overrides(parser: Parser) -> None:
+    """Add `--top` and `--threshold`."""
+    top = "classes to show for each picture; 3 by default. For classifiers"
+    parser.add_argument("--top", type=int | None, default=None, help=top)
+    threshold = "least probability, 0 to 1, of a label or box that is shown; below it, a classifier answers 'unknown'"
+    parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
+
+
+def overrides(args: Namespace) -> dict[str, float]:
+    """Return the options that the user has set, as overrides of the decoder's defaults."""
+    return {name: args[name] for name in ("top", "threshold") if args[name] is not None}

@@ -32,6 +32,7 @@ VERBS = {
     "tune": ("find good values for keys of a recipe by training several times", "tune"),
     "eval": ("accuracy of a checkpoint or bundle on labelled images", "eval"),
     "predict": ("answers for pictures from a checkpoint or bundle", "models"),
+    "serve": ("answers for pictures over HTTP from a bundle", "serve"),
     "export": ("fuse a checkpoint and write a verified ONNX bundle", "export"),
     "bench": ("latency and throughput of a bundle on this machine", "models"),
     "report": ("a page about a run or a bundle", "eval"),

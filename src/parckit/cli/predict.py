@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from PIL import Image
 
 from parckit.cli.answers import Format, Outcome, show_answers
-from parckit.cli.choice import add_choice, choice
+from parckit.cli.choice import add_choice, add_overrides, choice, overrides
 from parckit.cli.coco_answers import CocoNumbers
 from parckit.cli.drawings import Drawings
 from parckit.cli.mask_files import MaskFiles
@@ -54,8 +54,7 @@ def main(argv: list[str]) -> None:
     if form in ("json", "coco"):  # an object has every name once; boxes that come twice would count as wrong
         files = list(dict.fromkeys(files))
     # Answer every picture that can be read, and name the others.
-    overrides: dict[str, float] = {name: args[name] for name in ("top", "threshold") if args[name] is not None}
-    predictor = Predictor(open_session(args.model, **choice(args)), overrides=overrides, tiles=tiles)
+    predictor = Predictor(open_session(args.model, **choice(args)), overrides=overrides(args), tiles=tiles)
     spec = predictor.session.spec
     masks = MaskFiles(args.masks, labels=spec.labels, task=spec.task, pictures=files)
     numbers = CocoNumbers.of(spec, args.annotations, files=files) if form == "coco" else None
@@ -82,10 +81,7 @@ def _add_options(parser: Parser) -> None:
     )
     parser.add_argument("images", type=str, nargs="+", help=HELP)
     add_choice(parser)
-    top = "classes to show for each picture; 3 by default. For classifiers"
-    parser.add_argument("--top", type=int | None, default=None, help=top)
-    threshold = "least probability, 0 to 1, of a label or box that is shown; below it, a classifier answers 'unknown'"
-    parser.add_argument("--threshold", type=float | None, default=None, help=threshold)
+    add_overrides(parser)
     draw = "folder for pictures and videos with their answers, such as boxes"
     parser.add_argument("--draw", type=Path | None, default=None, help=draw)
     masks = (

@@ -110,29 +110,34 @@ def list_images(folder: Path, *, endings: Sequence[str] = IMAGE_EXTENSIONS) -> l
     return paths
 
 
-def decode_image(data: bytes, *, name: str) -> Image.Image:
-    """Decode an image held in memory as `load_image` does; `name` is what an error calls it.
+def decode_image(data: bytes, *, name: str, limit: int | None = None) -> Image.Image:
+    """Decode an image held in memory as `load_image` does.
+
+    Args:
+        data: content of the image's file.
+        name: what an error calls it.
+        limit: most pixels; None leaves the limit to the environment.
 
     Raises:
-        InputError: if the bytes cannot be decoded; begins with `name`.
+        InputError: if the bytes cannot be decoded, or hold too many pixels; begins with `name`.
     """
-    return _decode(BytesIO(data), name=name)
+    return _decode(BytesIO(data), name=name, limit=limit)
 
 
-def _decode(source: Path | BytesIO, *, name: str) -> Image.Image:
-    limit = most_pixels()
+def _decode(source: Path | BytesIO, *, name: str, limit: int | None = None) -> Image.Image:
+    limit, by = (most_pixels(), PIXELS_VARIABLE) if limit is None else (limit, "the limit")
     if limit is not None:
         Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, for the whole process
     with _naming(name), Image.open(source, formats=readable_formats()) as image:
-        _check_pixels(image, limit=limit)
+        _check_pixels(image, limit=limit, by=by)
         ImageOps.exif_transpose(image, in_place=True)
         return _rgb(image)
 
 
-def _check_pixels(image: Image.Image, *, limit: int | None) -> None:
-    """Refuse a picture with more pixels than the environment allows, before they are decoded."""
+def _check_pixels(image: Image.Image, *, limit: int | None, by: str = PIXELS_VARIABLE) -> None:
+    """Refuse a picture with more pixels than `by` allows, before they are decoded."""
     if limit is not None and image.width * image.height > limit:
-        raise InputError(f"{image.width}x{image.height} pixels, but {PIXELS_VARIABLE} allows {limit} in all")
+        raise InputError(f"{image.width}x{image.height} pixels, but {by} allows {limit} in all")
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""A server that answers pictures over HTTP, and a static page that does so in the browser. It never needs torch."""

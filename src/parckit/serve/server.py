@@ -1,0 +1,97 @@
+"""A running server: it listens, answers, and ends when it is told to, after the requests that it has accepted."""
+
+import ipaddress
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import uvicorn
+
+from parckit.contract import InputError, Setting
+from parckit.runtimes import Session
+from parckit.serve.app import make_app
+from parckit.serve.metrics import Meters
+from parckit.serve.pipeline import Pipeline
+from parckit.serve.settings import ServeSettings
+
+_KEEP_ALIVE_SECONDS = 75
+"""How long a connection without requests stays open. It is longer than the 60 seconds after which nginx closes its
+own: a server that closes first can miss a request that is under way."""
+
+
+def listen(settings: ServeSettings) -> socket.socket:
+    """Return a socket that listens, so that a wrong address is told before the network is loaded.
+
+    Raises:
+        InputError: if the address is in use, or is not one of this machine's.
+    """
+    address = f"host={settings.host!r}, port={settings.port}"
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(settings.host).version == 6 else socket.AF_INET
+    except ValueError:  # a name
+        family = socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        raise InputError(f"{address}: cannot listen there ({error.strerror})") from error
+
+
+def warm_up(sessions: Sequence[Session]) -> None:
+    """Run every session once, because an engine plans its memory in its first inference."""
+    for session in sessions:
+        height, width = session.spec.preprocessing.size
+        sizes = {"N": session.batch_size, "C": session.input.channels, "H": height, "W": width}
+        session(np.zeros([sizes[axis] for axis in session.input.layout], session.input.dtype))
+
+
+def run_server(
+    sessions: Sequence[Session],
+    settings: ServeSettings,
+    *,
+    listening: socket.socket,
+    overrides: Mapping[str, Setting] | None = None,
+    token: str | None = None,
+    on_start: Callable[[], None] = lambda: None,
+) -> None:
+    """Answer requests until SIGTERM or SIGINT comes, and all accepted requests are answered.
+
+    Args:
+        sessions: the network, once for each inference at the same time.
+        settings: limits and numbers of threads.
+        listening: from `listen`.
+        overrides: values in place of the decoder's defaults.
+        token: what clients must send; None lets everybody ask.
+        on_start: is called before the first request is answered. Requests that come earlier wait.
+
+    Raises:
+        InputError: if the decoder refuses a value.
+    """
+    warm_up(sessions)
+    meters = Meters(sessions[0])
+    pipeline = Pipeline(sessions, settings, overrides=overrides, meters=meters)
+    app = make_app(pipeline, settings, meters=meters, token=token, is_stopping=lambda: server.should_exit)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        root_path=settings.root_path,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=int(settings.stop_seconds),
+    )
+    server = uvicorn.Server(config)
+
+    def stop(number: int, frame: object) -> None:
+        del number, frame
+        server.should_exit = True
+
+    # uvicorn has handlers of its own while it runs. Afterwards it raises the signal again, which ends with exit code 0
+    # through this one, as a scheduler expects of a server that it stops.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    # Strangers' pictures must not fill the server's log.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    on_start()
+    server.run(sockets=[listening])
