@@ -6,7 +6,8 @@ which it would copy every picture, and its queue has no bound at which it answer
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, final
@@ -24,7 +25,7 @@ from parckit.contract import VERSION
 from parckit.runtimes import Session
 from parckit.serve.access import Admission, check_token
 from parckit.serve.metrics import Meters
-from parckit.serve.pipeline import AnswerForm, PictureError, Pipeline, Upload
+from parckit.serve.pipeline import Answer, AnswerForm, PictureError, Pipeline, Upload
 from parckit.serve.settings import ServeSettings
 from parckit.serve.uploads import read_body
 
@@ -80,7 +81,11 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        await asyncio.to_thread(pipeline.close)
+        pool.shutdown()
+        pipeline.close()
+
+    # More accepted requests than threads wait in the pool, in their order.
+    pool = ThreadPoolExecutor(min(pipeline.threads, settings.queue), thread_name_prefix="answer")
 
     app = FastAPIOffline(
         redoc_url=None,
@@ -97,7 +102,16 @@ def make_app(
         check_token(credentials and credentials.credentials, token=token)
 
     _add_probes(app, pipeline, is_stopping=is_stopping)
-    _add_predict(app, pipeline, settings, admission=Admission(settings.queue, meters=meters), guard=check_client)
+    admission = Admission(settings.queue, meters=meters)
+
+    async def answer(request: Request, form: AnswerForm) -> Answer:
+        pipeline.check_form(form)
+        with admission.accepting():
+            data = await read_body(request, most=settings.max_bytes, seconds=settings.upload_seconds)
+            upload = Upload(data=data, content_type=request.headers.get("content-type", ""), form=form)
+            return await asyncio.get_running_loop().run_in_executor(pool, pipeline.answer, upload)
+
+    _add_predict(app, answer, guard=check_client)
 
     @app.get("/metrics", dependencies=[Depends(check_client)], response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -129,7 +143,7 @@ def _add_probes(app: FastAPI, pipeline: Pipeline, *, is_stopping: Callable[[], b
 
 
 def _add_predict(
-    app: FastAPI, pipeline: Pipeline, settings: ServeSettings, *, admission: Admission, guard: Callable[..., object]
+    app: FastAPI, answer_request: Callable[[Request, AnswerForm], Awaitable[Answer]], *, guard: Callable[..., object]
 ) -> None:
     @app.post(
         _PREDICT,
@@ -146,11 +160,7 @@ def _add_predict(
     )
     async def predict(request: Request, answer: AnswerForm = "json") -> Response:
         """Answer one picture: its file as the body, or as the only file of a form."""
-        pipeline.check_form(answer)
-        with admission.accepting():
-            data = await read_body(request, most=settings.max_bytes, seconds=settings.upload_seconds)
-            upload = Upload(data=data, content_type=request.headers.get("content-type", ""), form=answer)
-            content, media_type = await asyncio.wrap_future(pipeline.submit(upload))
+        content, media_type = await answer_request(request, answer)
         return Response(content, media_type=media_type)
 
 

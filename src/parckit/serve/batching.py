@@ -1,11 +1,11 @@
-"""Inference in batches: threads that each own a session take the images that wait, several at once."""
+"""Inference for threads that each have one image: one by one, or in batches of what waits at the same time."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import NamedTuple, final
+from typing import NamedTuple, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,23 +35,97 @@ def largest_batch(session: Session, *, most: int) -> int:
     return session.input.batch_size or most
 
 
-@final
-class Batcher:
-    """Runs images through sessions. The images that are there at the same time share an inference.
+class Runner(Protocol):
+    """Runs the images of many threads through one or more sessions.
 
-    A thread takes the first image that waits, and more until the batch is full or `wait` is over.
-
-    Args:
-        sessions: one for each thread.
-        most: most images of an inference; see `largest_batch`.
-        wait: seconds that an inference waits for more images.
-        on_batch: is told the number of images and the seconds of every inference.
+    Attributes:
+        images: images that it works on at the same time; more wait.
     """
 
-    def __init__(
-        self, sessions: Sequence[Session], *, most: int, wait: float, on_batch: Callable[[int, float], None]
-    ) -> None:
-        self._most = largest_batch(sessions[0], most=most)
+    images: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether images can be run."""
+        ...
+
+    def run(self, image: Image) -> Outputs:
+        """Return the outputs for an image, which have a batch dimension of 1 if they have one."""
+        ...
+
+    def close(self) -> None:
+        """End the runner's threads, if it has some. No image may be run afterwards."""
+        ...
+
+
+OnBatch = Callable[[int, float], None]
+"""Is told the number of images and the seconds of every inference."""
+
+
+def make_runner(sessions: Sequence[Session], *, most: int, wait: float, on_batch: OnBatch) -> Runner:
+    """Return what fits the artefact: a `Batcher`, or `OneByOne` if it takes one image.
+
+    Args:
+        sessions: the network, once for each inference at the same time.
+        most: most images of an inference; see `largest_batch`.
+        wait: seconds that an inference waits for more images.
+        on_batch: is told about every inference.
+    """
+    images = largest_batch(sessions[0], most=most)
+    if images == 1:
+        return OneByOne(sessions, on_batch=on_batch)
+    return Batcher(sessions, most=images, wait=wait, on_batch=on_batch)
+
+
+@final
+class OneByOne:
+    """Runs every image alone, in the thread that has it: to hand it to another thread would take longer.
+
+    Args:
+        sessions: the network, once for each inference at the same time.
+        on_batch: is told about every inference.
+    """
+
+    is_alive = True
+
+    def __init__(self, sessions: Sequence[Session], *, on_batch: OnBatch) -> None:
+        self.images = len(sessions)
+        self._on_batch = on_batch
+        self._free: SimpleQueue[Session] = SimpleQueue()
+        for session in sessions:
+            self._free.put(session)
+
+    def run(self, image: Image) -> Outputs:
+        """Run an image; see `Runner`."""
+        session = self._free.get()
+        start = monotonic()
+        try:
+            outputs = session(image[None])
+        finally:
+            self._free.put(session)
+        self._on_batch(1, monotonic() - start)
+        return outputs
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@final
+class Batcher:
+    """Runs images together that come at about the same time.
+
+    Every session has a thread. It takes the first image that waits, and more until the batch is full or `wait` is over.
+
+    Args:
+        sessions: the network, once for each inference at the same time.
+        most: most images of an inference.
+        wait: seconds that an inference waits for more images.
+        on_batch: is told about every inference.
+    """
+
+    def __init__(self, sessions: Sequence[Session], *, most: int, wait: float, on_batch: OnBatch) -> None:
+        self.images = most * len(sessions)
+        self._most = most
         self._wait = wait
         self._on_batch = on_batch
         self._entries: SimpleQueue[_Entry | None] = SimpleQueue()
@@ -65,14 +139,14 @@ class Batcher:
         """Whether all threads can take images."""
         return all(thread.is_alive() for thread in self._threads)
 
-    def submit(self, image: Image) -> "Future[Outputs]":
-        """Let an image wait for its inference; return its outputs, which keep a batch dimension of 1."""
+    def run(self, image: Image) -> Outputs:
+        """Run an image, perhaps with others; see `Runner`."""
         entry = _Entry(image, Future())
         self._entries.put(entry)
-        return entry.outputs
+        return entry.outputs.result()
 
     def close(self) -> None:
-        """Run all images that wait, and end the threads. None may be submitted afterwards."""
+        """Run all images that wait, and end the threads."""
         self._entries.put(None)
         for thread in self._threads:
             thread.join()

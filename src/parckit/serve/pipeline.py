@@ -1,21 +1,19 @@
-"""From the bytes of a request to the bytes of its answer, in threads: decode, prepare, run in a batch, tell."""
+"""From the bytes of a request to the bytes of its answer: decode, prepare, run, tell."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from threading import Semaphore
 from typing import Literal, NamedTuple, cast, final
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError, Setting
 from parckit.measure.environment import usable_cores
-from parckit.processing import Geometry, MaskPrediction, Prediction, decode_image, make_decoder, preprocess
-from parckit.runtimes import Outputs, Session
-from parckit.serve.batching import Batcher
+from parckit.processing import MaskPrediction, Prediction, decode_image, make_decoder, preprocess
+from parckit.runtimes import Session
+from parckit.serve.batching import make_runner
 from parckit.serve.metrics import Meters
 from parckit.serve.settings import ServeSettings
 from parckit.serve.uploads import find_picture
@@ -57,15 +55,9 @@ class Answer(NamedTuple):
     media_type: str
 
 
-class _Prepared(NamedTuple):
-    picture: Image.Image
-    image: NDArray[np.generic]
-    geometry: Geometry
-
-
 @final
 class Pipeline:
-    """Answers uploads. Some threads decode and prepare pictures, some run the network, and some tell the answers.
+    """Answers uploads. `answer` may be called by many threads at once, and blocks.
 
     Args:
         sessions: the network, once for each inference at the same time.
@@ -75,6 +67,7 @@ class Pipeline:
 
     Attributes:
         session: the first one.
+        threads: calls of `answer` that keep the network and all decoding threads busy.
 
     Raises:
         InputError: if the decoder refuses a value.
@@ -92,18 +85,18 @@ class Pipeline:
         self._pixels = settings.pixels
         self._meters = meters
         self._decoder = make_decoder(self.session.decoder, self.session.spec, overrides=overrides)
-        workers = settings.decoders or usable_cores()
-        self._preparing = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
-        # They have threads of their own, so that a finished inference does not wait behind pictures that came later.
-        self._telling = ThreadPoolExecutor(workers, thread_name_prefix="tell")
-        self._batcher = Batcher(
+        self._runner = make_runner(
             sessions, most=settings.batch, wait=settings.wait_ms / 1000, on_batch=meters.count_batch
         )
+        decoders = settings.decoders or usable_cores()
+        # Decoding needs memory and a core, so only some threads decode. The others wait for the network.
+        self._decoding = Semaphore(decoders)
+        self.threads = decoders + self._runner.images
 
     @property
     def is_alive(self) -> bool:
         """Whether uploads can be answered."""
-        return self._batcher.is_alive
+        return self._runner.is_alive
 
     def check_form(self, form: AnswerForm) -> None:
         """Raise PictureError if the network cannot give an answer of this form."""
@@ -111,77 +104,46 @@ class Pipeline:
         if form == "mask" and task != "segment":
             raise PictureError(f"answer=mask: is for networks that segment; this network's task is {task!r}")
 
-    def submit(self, upload: Upload) -> "Future[Answer]":
-        """Return the answer, which is a `PictureError` if the upload holds no usable picture."""
-        answer: Future[Answer] = Future()
-        self._preparing.submit(self._prepare, upload, answer)
-        return answer
+    def answer(self, upload: Upload) -> Answer:
+        """Return the answer for an upload.
+
+        Raises:
+            PictureError: if the upload holds no picture that can be read.
+        """
+        with self._decoding, self._meters.stage("prepare"):
+            picture = self._read(upload)
+            image, geometry = preprocess(picture, self.session.spec.preprocessing, wanted=self.session.input)
+            if upload.form != "drawing":
+                picture = None  # its memory is free while the image waits
+        outputs = self._runner.run(image)
+        with self._meters.stage("tell"):
+            (prediction,) = self._decoder(outputs, [geometry])
+            if picture is not None:
+                return _encoded(prediction.draw(picture), "JPEG", quality=_JPEG_QUALITY)
+            if upload.form == "mask":
+                # `check_form` has refused networks that do not segment.
+                return _encoded(cast("MaskPrediction", prediction).to_image(), "PNG")
+            return _json(prediction, self.session.spec.task, size=geometry.picture_size)
 
     def close(self) -> None:
-        """Answer all uploads, and end the threads."""
-        self._preparing.shutdown()
-        self._batcher.close()
-        self._telling.shutdown()
+        """End the threads of the network. No call of `answer` may follow."""
+        self._runner.close()
 
-    def _prepare(self, upload: Upload, answer: "Future[Answer]") -> None:
-        def tell(outputs: "Future[Outputs]") -> None:
-            self._telling.submit(_settle, answer, lambda: self._tell(prepared, outputs.result(), upload.form))
-
-        try:
-            with self._meters.stage("prepare"):
-                prepared = self._read(upload)
-        except Exception as error:
-            answer.set_exception(error)
-            return
-        self._batcher.submit(prepared.image).add_done_callback(tell)
-
-    def _read(self, upload: Upload) -> _Prepared:
+    def _read(self, upload: Upload) -> Image.Image:
         try:
             data, name = find_picture(upload.data, upload.content_type)
-            picture = decode_image(data, name=name, limit=self._pixels)
+            return decode_image(data, name=name, limit=self._pixels)
         except InputError as error:
             raise PictureError(str(error)) from error
-        image, geometry = preprocess(picture, self.session.spec.preprocessing, wanted=self.session.input)
-        return _Prepared(picture, image, geometry)
-
-    def _tell(self, prepared: _Prepared, outputs: Outputs, form: AnswerForm) -> Answer:
-        with self._meters.stage("tell"):
-            (prediction,) = self._decoder(outputs, [prepared.geometry])
-            return _FORMS[form](prediction, prepared.picture, self.session.spec.task)
 
 
-def _settle(answer: "Future[Answer]", work: Callable[[], Answer]) -> None:
-    """Do the work, and give its result or its error to those who wait for the answer."""
-    try:
-        answer.set_result(work())
-    except Exception as error:
-        answer.set_exception(error)
-
-
-def _json(prediction: Prediction, picture: Image.Image, task: str) -> Answer:
-    told = {"task": task, "width": picture.width, "height": picture.height, "answer": prediction.to_plain()}
+def _json(prediction: Prediction, task: str, *, size: tuple[int, int]) -> Answer:
+    height, width = size
+    told = {"task": task, "width": width, "height": height, "answer": prediction.to_plain()}
     return Answer(json.dumps(told, allow_nan=False).encode(), "application/json")
-
-
-def _drawing(prediction: Prediction, picture: Image.Image, task: str) -> Answer:
-    del task
-    return _encoded(prediction.draw(picture), "JPEG", quality=_JPEG_QUALITY)
-
-
-def _mask(prediction: Prediction, picture: Image.Image, task: str) -> Answer:
-    del picture, task
-    # `Pipeline.check_form` has refused networks that do not segment.
-    return _encoded(cast("MaskPrediction", prediction).to_image(), "PNG")
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> Answer:
     content = BytesIO()
     image.save(content, kind, **options)
     return Answer(content.getvalue(), f"image/{kind.lower()}")
-
-
-_FORMS: Mapping[AnswerForm, Callable[[Prediction, Image.Image, str], Answer]] = {
-    "json": _json,
-    "drawing": _drawing,
-    "mask": _mask,
-}

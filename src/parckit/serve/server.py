@@ -1,6 +1,5 @@
 """A running server: it listens, answers, and ends when it is told to, after the requests that it has accepted."""
 
-import ipaddress
 import signal
 import socket
 import warnings
@@ -27,15 +26,18 @@ def listen(settings: ServeSettings) -> socket.socket:
     Raises:
         InputError: if the address is in use, or is not one of this machine's.
     """
-    address = f"host={settings.host!r}, port={settings.port}"
     try:
-        family = socket.AF_INET6 if ipaddress.ip_address(settings.host).version == 6 else socket.AF_INET
-    except ValueError:  # a name
-        family = socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        # asyncio sends small answers without delay only on sockets that say that they are TCP.
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen()
     except OSError as error:
-        raise InputError(f"{address}: cannot listen there ({error.strerror})") from error
+        raise InputError(f"host={settings.host!r}, port={settings.port}: cannot listen ({error.strerror})") from error
+    return listening
 
 
 def warm_up(sessions: Sequence[Session]) -> None:
