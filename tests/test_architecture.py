@@ -131,6 +131,7 @@ def test_a_board_without_torch_predicts_and_measures(tmp_path: Path):
         ("import parckit.options", {*HEAVY, "numpy", "PIL"}),
         ("import parckit.processing", HEAVY),
         ("import parckit.runtimes", HEAVY),
+        ("import parckit.serve.server", HEAVY),
         ("import parckit.cli.main", {*HEAVY, "numpy", "PIL"}),
     ],
 )

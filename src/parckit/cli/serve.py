@@ -7,7 +7,7 @@ from parckit.cli.tables import tell
 from parckit.options import verb_parser
 from parckit.runtimes import open_session
 from parckit.serve.access import TOKEN_VARIABLE, read_token
-from parckit.serve.server import listen, run_server
+from parckit.serve.server import listen, make_server, run_until_stopped
 from parckit.serve.settings import SETTINGS, ServeSettings
 
 
@@ -32,18 +32,9 @@ def main(argv: list[str]) -> None:
         others = [
             open_session(args.model, **named, threads=settings.engine_threads) for _ in range(settings.sessions - 1)
         ]
-
-        def announce() -> None:
-            host, port = listening.getsockname()[:2]
-            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            tell(f"{args.model} ({first.artefact} on {first.engine}) answers at {address}{settings.root_path}")
-            tell(f"its page: {address}/docs; stop it with Ctrl-C or SIGTERM")
-
-        run_server(
-            [first, *others],
-            settings,
-            listening=listening,
-            overrides=overrides(args),
-            token=token,
-            on_start=announce,
-        )
+        server = make_server([first, *others], settings, overrides=overrides(args), token=token)
+        host, port = listening.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        tell(f"{args.model} ({first.artefact} on {first.engine}) answers at {address}{settings.root_path}")
+        tell(f"its page: {address}{settings.root_path}/docs; stop it with Ctrl-C or SIGTERM")
+        run_until_stopped(server, listening)

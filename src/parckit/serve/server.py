@@ -1,9 +1,11 @@
 """A running server: it listens, answers, and ends when it is told to, after the requests that it has accepted."""
 
+import math
 import signal
 import socket
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import uvicorn
@@ -26,51 +28,42 @@ def listen(settings: ServeSettings) -> socket.socket:
     Raises:
         InputError: if the address is in use, or is not one of this machine's.
     """
-    try:
-        # asyncio sends small answers without delay only on sockets that say that they are TCP.
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()
-    except OSError as error:
-        raise InputError(f"host={settings.host!r}, port={settings.port}: cannot listen ({error.strerror})") from error
-    return listening
+    with ExitStack() as stack:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                settings.host, settings.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+            )[0]
+            # The protocol must be named: asyncio sends small answers at once only on sockets that say they are TCP.
+            listening = stack.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen()
+        except OSError as error:
+            place = f"host={settings.host!r}, port={settings.port}"
+            raise InputError(f"{place}: cannot listen there ({error.strerror})") from error
+        stack.pop_all()
+        return listening
 
 
-def warm_up(sessions: Sequence[Session]) -> None:
-    """Run every session once, because an engine plans its memory in its first inference."""
-    for session in sessions:
-        height, width = session.spec.preprocessing.size
-        sizes = {"N": session.batch_size, "C": session.input.channels, "H": height, "W": width}
-        session(np.zeros([sizes[axis] for axis in session.input.layout], session.input.dtype))
-
-
-def run_server(
+def make_server(
     sessions: Sequence[Session],
     settings: ServeSettings,
     *,
-    listening: socket.socket,
     overrides: Mapping[str, Setting] | None = None,
     token: str | None = None,
-    on_start: Callable[[], None] = lambda: None,
-) -> None:
-    """Answer requests until SIGTERM or SIGINT comes, and all accepted requests are answered.
+) -> uvicorn.Server:
+    """Return a server that is ready to run.
 
     Args:
         sessions: the network, once for each inference at the same time.
         settings: limits and numbers of threads.
-        listening: from `listen`.
         overrides: values in place of the decoder's defaults.
         token: what clients must send; None lets everybody ask.
-        on_start: is called before the first request is answered. Requests that come earlier wait.
 
     Raises:
         InputError: if the decoder refuses a value.
     """
-    warm_up(sessions)
+    _warm_up(sessions)
     meters = Meters(sessions[0])
     pipeline = Pipeline(sessions, settings, overrides=overrides, meters=meters)
     app = make_app(pipeline, settings, meters=meters, token=token, is_stopping=lambda: server.should_exit)
@@ -81,19 +74,36 @@ def run_server(
         server_header=False,
         root_path=settings.root_path,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=int(settings.stop_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.stop_seconds),
     )
     server = uvicorn.Server(config)
+    return server
+
+
+def run_until_stopped(server: uvicorn.Server, listening: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT comes, and then until all accepted requests are answered.
+
+    Args:
+        server: from `make_server`.
+        listening: from `listen`; requests that came earlier have waited there.
+    """
 
     def stop(number: int, frame: object) -> None:
         del number, frame
         server.should_exit = True
 
-    # uvicorn has handlers of its own while it runs. Afterwards it raises the signal again, which ends with exit code 0
-    # through this one, as a scheduler expects of a server that it stops.
+    # uvicorn has handlers of its own while it runs. Afterwards it raises the signal again. This handler lets the
+    # process end with exit code 0 then, as a scheduler expects of a server that it stops.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     # Strangers' pictures must not fill the server's log.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    on_start()
     server.run(sockets=[listening])
+
+
+def _warm_up(sessions: Sequence[Session]) -> None:
+    """Run every session once, because an engine plans its memory in its first inference."""
+    for session in sessions:
+        height, width = session.spec.preprocessing.size
+        sizes = {"N": session.batch_size, "C": session.input.channels, "H": height, "W": width}
+        session(np.zeros([sizes[axis] for axis in session.input.layout], session.input.dtype))

@@ -1,0 +1,132 @@
+"""The whole server: start, page, stop. The process of the command line cannot import torch."""
+
+import http.client
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import perf_counter, sleep
+
+import pytest
+
+from bundles import write_tiny_bundle
+from parckit.contract import InputError
+from parckit.serve.server import listen
+from parckit.serve.settings import ServeSettings
+from serving import SECONDS, Client, GateSession, encoded, noise, serving
+
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from parckit.cli.main import main; main()"
+
+
+@pytest.fixture
+def process(tmp_path) -> Iterator[subprocess.Popen[str]]:
+    # Batches of two, and an inference that waits long for the second picture: requests are in work for a second.
+    bundle = write_tiny_bundle(tmp_path / "bundle", batch=2)
+    command = [sys.executable, "-c", WITHOUT_TORCH, "serve", str(bundle), "--port=0", "--wait_ms=1000"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as running:
+        yield running
+        running.kill()
+
+
+def test_sigterm_loses_no_accepted_request_and_ends_with_0(process):
+    client = Client(int(re.search(r"http://127\.0\.0\.1:(\d+)$", process.stdout.readline().strip())[1]))
+    picture = encoded(noise())
+    slow = http.client.HTTPConnection("127.0.0.1", client.port, timeout=SECONDS)
+    slow.putrequest("POST", "/predict")
+    slow.putheader("Content-Length", str(len(picture)))
+    slow.endheaders(picture[:100])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.predict, picture)
+        while not (waiting.done() or "\nparckit_accepted 2.0\n" in client.get("/metrics").body.decode()):
+            sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        # It accepts no more, but the request that waits and the one that is still arriving are answered.
+        wait_until_closed(client)
+        slow.send(picture[100:])
+        answer = slow.getresponse()
+        assert (answer.status, answer.getheader("connection")) == (200, "close")
+        assert answer.read() == waiting.result().body
+    slow.close()
+    assert process.wait(SECONDS) == 0
+    assert process.stderr.read() == ""
+
+
+def wait_until_closed(client: Client) -> None:
+    """Connect until no connection is accepted any more."""
+    with suppress(OSError):
+        while True:
+            client.connect().close()
+            sleep(0.01)
+
+
+def test_the_page_needs_no_other_host():
+    with serving(GateSession(), root_path="/cells") as client:
+        page = client.get("/docs").body.decode()
+        links = re.findall(r"""(?:src|href|url)(?:=|: )["']([^"']+)""", page)
+        assert len(links) >= 4
+        for link in links:
+            assert client.get(link.removeprefix("/cells")).status == 200
+        assert "https://" not in page
+        schema = client.get("/openapi.json").plain
+    assert {"/predict", "/healthz", "/readyz", "/metrics"} == set(schema["paths"])
+    assert {"multipart/form-data", "image/*"} == set(schema["paths"]["/predict"]["post"]["requestBody"]["content"])
+    assert schema["servers"] == [{"url": "/cells"}]
+
+
+def test_small_answers_leave_at_once():
+    with serving(GateSession()) as client:
+        connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=SECONDS)
+        seconds = []
+        for _ in range(9):
+            start = perf_counter()
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            seconds.append(perf_counter() - start)
+        connection.close()
+    # A socket with Nagle's algorithm holds an answer back for 40 ms. Without it, the best of nine takes 1 ms or so.
+    assert min(seconds[1:]) < 0.03
+
+
+def test_an_address_that_is_in_use_is_told():
+    with listen(ServeSettings(port=0)) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(InputError, match=rf"host='127\.0\.0\.1', port={port}: cannot listen"):
+            listen(ServeSettings(port=port))
+    with pytest.raises(InputError, match=r"host='no such host', port=0: cannot listen"):
+        listen(ServeSettings(host="no such host", port=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", -1),
+        ("port", 65_536),
+        ("queue", 0),
+        ("batch", 0),
+        ("sessions", 0),
+        ("decoders", 0),
+        ("max_bytes", 0),
+        ("max_pixels", -5),
+        ("wait_ms", float("nan")),
+        ("wait_ms", -1.0),
+        ("upload_seconds", 0.0),
+        ("stop_seconds", float("inf")),
+        ("root_path", "cells"),
+        ("root_path", "/cells/"),
+    ],
+)
+def test_settings_out_of_range_are_named(name, value):
+    with pytest.raises(InputError, match=rf"^{name}="):
+        ServeSettings(**{name: value})
+
+
+def test_the_environment_limits_pixels_unless_the_option_does(monkeypatch):
+    monkeypatch.delenv("PARCKIT_MAX_PIXELS", raising=False)
+    assert ServeSettings().pixels == 64_000_000
+    monkeypatch.setenv("PARCKIT_MAX_PIXELS", "9")
+    assert ServeSettings().pixels == 9
+    assert ServeSettings(max_pixels=8).pixels == 8
