@@ -1,0 +1,262 @@
+"""Load `parckit serve` on this machine: throughput against the bare engine, overload, memory, and a stop under load.
+
+    python benchmarks/serving.py
+
+The server and the bare engine run on one core with one thread, and the client on another core. The bare engine is a
+`Predictor` in a loop: it decodes the same bytes of a JPEG, prepares them, runs the network, and decodes its outputs.
+The two take turns. While the bare engine runs, the client's core is idle, which rather helps the bare engine.
+
+In the overload, requests come at four times the rate that the server has just reached, whether it answers or not; their
+time counts from when they were due. In the memory test, pictures, drawings and hostile files come in a mixture. In the
+stop, clients send `Expect: 100-continue`: a request counts as accepted when the server asks for its body.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from PIL import Image
+
+from http_load import Outcome, closed_loop, open_loop, wait_for_port
+from interleaved import compare_times
+from parckit.deploy import export
+from parckit.measure.records import write_record
+from parckit.processing import decode_image
+from parckit.runtimes import load
+
+ROOT = Path(__file__).parents[1]
+RECORD = Path(__file__).parent / "records" / "serving.json"
+SEED = 0
+PHOTO = (ROOT / "docs" / "bccd.jpg").read_bytes()
+WEIGHTS = {"tinydet_parcnet_xs.bccd": "a detector at 240x320", "parcnet_xs.cifar10": "a classifier at 32x32"}
+"""A network of the size that boards run, and one so small that a request costs more than its inference."""
+CLIENTS = 8
+"""So many pictures are always there that the server never waits for the client."""
+QUEUE = 32
+"""The server's default, written out because the bound of the overload depends on it."""
+HOT_SECONDS = 30.0
+"""Until then, the memory of a server still grows: every thread and every size of picture comes for the first time."""
+
+
+def main() -> None:
+    """Measure, print, record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=12, help="turns of the bare engine and the server")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each turn")
+    parser.add_argument("--overload-seconds", type=float, default=30.0)
+    parser.add_argument("--memory-minutes", type=float, default=10.0)
+    parser.add_argument("--stops", type=int, default=10, help="stops under load")
+    parser.add_argument("--out", type=Path, default=RECORD)
+    parser.add_argument("--bare", help="answer the photo for --seconds whenever a line comes")
+    args = parser.parse_args()
+    if args.bare is not None:
+        answer_in_turns(Path(args.bare), seconds=args.seconds)
+        return
+    server_core, client_core = sorted(os.sched_getaffinity(0))[:2]
+    os.sched_setaffinity(0, {client_core})
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for weights, what in WEIGHTS.items():
+            bundle = Path(folder) / weights
+            export(weights, bundle)
+            row: dict[str, object] = {"weights": weights, "what": what, "picture_bytes": len(PHOTO)}
+            row["throughput"] = throughput(bundle, core=server_core, rounds=args.rounds, seconds=args.seconds)
+            rate = 4 * row["throughput"]["server_per_second"]
+            row["overload"] = overload(bundle, core=server_core, rate=rate, seconds=args.overload_seconds)
+            print(json.dumps(row), flush=True)
+            rows.append(row)
+        bundle = Path(folder) / next(iter(WEIGHTS))
+        memory = watch_memory(bundle, core=server_core, seconds=60 * args.memory_minutes)
+        print(json.dumps({**memory, "samples": "..."}), flush=True)
+        stopped = stop_under_load(bundle, core=server_core, stops=args.stops)
+        print(json.dumps(stopped), flush=True)
+    values = {"clients": CLIENTS, "queue": QUEUE, "rows": rows, "memory": memory, "stop": stopped}
+    write_record(args.out, "serving", values, seed=SEED, threads=1)
+
+
+def answer_in_turns(bundle: Path, *, seconds: float) -> None:
+    """Answer every line by the pictures per second of the bare engine."""
+    predictor = load(bundle, threads=1)
+    predictor(decode_image(PHOTO, name="photo"))
+    for _ in sys.stdin:
+        done, start = 0, perf_counter()
+        while perf_counter() - start < seconds:
+            predictor(decode_image(PHOTO, name="photo")).to_plain()
+            done += 1
+        print(done / (perf_counter() - start), flush=True)
+
+
+@contextmanager
+def started(*command: str, core: int) -> Iterator[subprocess.Popen[str]]:
+    """Start a process on a core; end it in the end."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    try:
+        process = subprocess.Popen([sys.executable, *command], **pipes)
+    finally:
+        os.sched_setaffinity(0, before)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving(bundle: Path, *options: str, core: int) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a server with one thread on a core; yield its process and its port."""
+    verb = ("-m", "parckit.cli.main", "serve", str(bundle), "--port=0", "--threads=1", f"--queue={QUEUE}", *options)
+    with started(*verb, core=core) as process:
+        yield process, wait_for_port(process.stdout.readline)
+
+
+def photos() -> Iterator[tuple[bytes, str]]:
+    """Yield the photo again and again."""
+    return itertools.repeat((PHOTO, ""))
+
+
+def throughput(bundle: Path, *, core: int, rounds: int, seconds: float) -> dict[str, object]:
+    """Let the bare engine and the server take turns."""
+    bare, served = [], []
+    itself = (__file__, f"--bare={bundle}", f"--seconds={seconds}")
+    with started(*itself, core=core) as engine, serving(bundle, core=core) as (_, port):
+        closed_loop(port, photos(), clients=CLIENTS, seconds=1)
+        for _ in range(rounds):
+            engine.stdin.write("\n")
+            engine.stdin.flush()
+            bare.append(float(engine.stdout.readline()))
+            start = perf_counter()
+            outcomes = closed_loop(port, photos(), clients=CLIENTS, seconds=seconds)
+            served.append(len(outcomes) / (perf_counter() - start))
+            assert all(outcome.status == 200 for outcome in outcomes)
+    ratio = compare_times([1 / rate for rate in bare], [1 / rate for rate in served])
+    return {
+        "bare_per_second": statistics.median(bare),
+        "server_per_second": statistics.median(served),
+        "server_of_bare": ratio.speedup,
+        "low": ratio.low,
+        "high": ratio.high,
+        "of_rounds": {"bare": bare, "server": served},
+    }
+
+
+def overload(bundle: Path, *, core: int, rate: float, seconds: float) -> dict[str, object]:
+    """Send requests at a rate that the server cannot reach."""
+    with serving(bundle, core=core) as (_, port):
+        closed_loop(port, photos(), clients=CLIENTS, seconds=1)
+        start = perf_counter()
+        outcomes = open_loop(port, PHOTO, rate=rate, seconds=seconds)
+        lasted = perf_counter() - start
+    by_status = {status: [one for one in outcomes if one.status == status] for status in (200, 503)}
+    assert len(outcomes) == sum(map(len, by_status.values())), "an answer is neither 200 nor 503"
+    accepted, refused = by_status[200], by_status[503]
+    return {
+        "offered_per_second": len(outcomes) / seconds,
+        "answered_per_second": len(accepted) / lasted,
+        "share_refused": len(refused) / len(outcomes),
+        "all_refusals_say_when_to_retry": all(one.retry_after for one in refused),
+        "answered_ms": percentiles(accepted),
+        "refused_ms": percentiles(refused),
+        # An accepted request waits for all that were accepted before.
+        "full_queue_ms": 1000 * QUEUE * lasted / len(accepted),
+    }
+
+
+def percentiles(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Return percentiles of the time that answers took, milliseconds."""
+    p50, p99 = np.percentile([1000 * outcome.seconds for outcome in outcomes], (50, 99)).tolist()
+    return {"p50": p50, "p99": p99, "max": 1000 * max(outcome.seconds for outcome in outcomes)}
+
+
+def mixture() -> Iterator[tuple[bytes, str]]:
+    """Yield pictures of many sizes, some drawings, and in every fifth request a file that must be refused."""
+    draw = random.Random(SEED)  # noqa: S311  # no secret
+    photo = Image.open(io.BytesIO(PHOTO))
+    sizes = [encode(photo.resize((width, width * 3 // 4))) for width in (40, 200, 640, 1000, 1600)]
+    bomb = bytearray(encode(Image.new("RGB", (9, 9)), "PNG"))
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
+    hostile = [b"", b"no picture", PHOTO[: len(PHOTO) // 2], bytes(bomb), bytes(300_000), encode(photo, "PNG")[:-9]]
+    while True:
+        if draw.random() < 1 / 5:
+            yield draw.choice(hostile), ""
+        else:
+            yield draw.choice(sizes), draw.choice(("", "", "", "?answer=drawing"))
+
+
+def encode(image: Image.Image, kind: str = "JPEG") -> bytes:
+    """Return a picture as a file."""
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+def watch_memory(bundle: Path, *, core: int, seconds: float) -> dict[str, object]:
+    """Take the resident memory of a server once a second while it answers the mixture."""
+    samples: list[float] = []
+    with serving(bundle, core=core) as (process, port):
+        outcomes = closed_loop(
+            port,
+            mixture(),
+            clients=CLIENTS,
+            seconds=seconds,
+            each_second=lambda: samples.append(resident_megabytes(process.pid)),
+        )
+    statuses = Counter(str(outcome.status) for outcome in outcomes)
+    hot = samples[min(int(HOT_SECONDS), len(samples) // 2) :]
+    per_second, _ = np.polyfit(np.arange(len(hot)), hot, 1).tolist()
+    return {
+        "minutes": seconds / 60,
+        "statuses": dict(statuses),
+        "hot_first_mb": hot[0],
+        "last_mb": hot[-1],
+        "least_mb": min(hot),
+        "most_mb": max(hot),
+        "trend_mb_per_hour": 3600 * per_second,
+        "samples": samples[:: max(1, len(samples) // 60)],
+    }
+
+
+def resident_megabytes(pid: int) -> float:
+    """Return the memory that a process has now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def stop_under_load(bundle: Path, *, core: int, stops: int) -> dict[str, object]:
+    """Send SIGTERM to servers under load, and count what becomes of the requests."""
+    codes, answered, lost, not_accepted = [], 0, 0, 0
+    for _ in range(stops):
+        with serving(bundle, core=core) as (process, port):
+            seconds = itertools.count(1)
+
+            def stop(process: subprocess.Popen[str] = process, seconds: Iterator[int] = seconds) -> bool:
+                if next(seconds) < 2:
+                    return False
+                process.send_signal(signal.SIGTERM)
+                return True
+
+            outcomes = closed_loop(port, photos(), clients=2 * CLIENTS, seconds=60, ask_first=True, each_second=stop)
+            codes.append(process.wait(60))
+        answered += sum(one.accepted and one.status == 200 for one in outcomes)
+        lost += sum(one.accepted and one.status != 200 for one in outcomes)
+        not_accepted += sum(not one.accepted for one in outcomes)
+    return {"stops": stops, "answered": answered, "lost": lost, "not_accepted": not_accepted, "exit_codes": codes}
+
+
+if __name__ == "__main__":
+    main()
