@@ -23,10 +23,11 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -67,6 +68,7 @@ def main() -> None:
         answer_in_turns(Path(args.bare), seconds=args.seconds)
         return
     server_core, client_core = sorted(os.sched_getaffinity(0))[:2]
+    cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {client_core})
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -84,8 +86,35 @@ def main() -> None:
         print(json.dumps({**memory, "samples": "..."}), flush=True)
         stopped = stop_under_load(bundle, core=server_core, stops=args.stops)
         print(json.dumps(stopped), flush=True)
+    os.sched_setaffinity(0, cores)  # the record tells how many there are
     values = {"clients": CLIENTS, "queue": QUEUE, "rows": rows, "memory": memory, "stop": stopped}
     write_record(args.out, "serving", values, seed=SEED, threads=1)
+    print(tables(values))
+
+
+def tables(values: Mapping[str, Any]) -> str:
+    """Return the values of a record as the tables of docs/serve.md."""
+    lines = ["| network | bare engine, pictures/s | server, pictures/s | server / bare (95 %) |", "|---|---|---|---|"]
+    for row in values["rows"]:
+        measured = row["throughput"]
+        rates = f"{measured['bare_per_second']:.1f} | {measured['server_per_second']:.1f}"
+        ratio = f"{measured['server_of_bare']:.2f} ({measured['low']:.2f} to {measured['high']:.2f})"
+        lines.append(f"| {row['what']} | {rates} | {ratio} |")
+    lines += ["", "| network | requests/s | refused | answered/s | answered: median | 99 % | refused: 99 % |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for row in values["rows"]:
+        measured, answered = row["overload"], row["overload"]["answered_ms"]
+        shares = f"{measured['offered_per_second']:.0f} | {100 * measured['share_refused']:.0f} %"
+        times = f"{answered['p50']:.0f} ms | {answered['p99']:.0f} ms | {measured['refused_ms']['p99']:.0f} ms"
+        lines.append(f"| {row['what']} | {shares} | {measured['answered_per_second']:.1f} | {times} |")
+    memory, stop = values["memory"], values["stop"]
+    lines += ["", "| memory test | answers | refusals | memory at its start | at its end | stops | accepted | lost |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    counts = f"{memory['statuses']['200']} | {memory['statuses']['400']}"
+    megabytes = f"{memory['hot_first_mb']:.0f} MB | {memory['last_mb']:.0f} MB"
+    stops = f"{stop['stops']} | {stop['answered'] + stop['lost']} | {stop['lost']}"
+    lines.append(f"| {memory['minutes']:.0f} minutes | {counts} | {megabytes} | {stops} |")
+    return "\n".join(lines)
 
 
 def answer_in_turns(bundle: Path, *, seconds: float) -> None:

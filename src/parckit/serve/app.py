@@ -81,7 +81,8 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        pool.shutdown()
+        # All accepted requests are answered by now, unless the time for stopping was over.
+        pool.shutdown(cancel_futures=True)
         pipeline.close()
 
     # More accepted requests than threads wait in the pool, in their order.
@@ -105,11 +106,12 @@ def make_app(
     admission = Admission(settings.queue, meters=meters)
 
     async def answer(request: Request, form: AnswerForm) -> Answer:
-        pipeline.check_form(form)
+        if form not in pipeline.forms:
+            raise HTTPException(400, f"answer={form}: this network gives {', '.join(pipeline.forms)}")
         with admission.accepting():
             data = await read_body(request, most=settings.max_bytes, seconds=settings.upload_seconds)
             upload = Upload(data=data, content_type=request.headers.get("content-type", ""), form=form)
-            return await asyncio.get_running_loop().run_in_executor(pool, pipeline.answer, upload)
+            return await _result(asyncio.get_running_loop().run_in_executor(pool, pipeline.answer, upload))
 
     _add_predict(app, answer, guard=check_client)
 
@@ -121,6 +123,17 @@ def make_app(
     _tell_errors_in_one_line(app)
     app.add_middleware(_Counted, meters=meters)
     return app
+
+
+async def _result(answer: Awaitable[Answer]) -> Answer:
+    """Return the answer, or raise what the client is told instead."""
+    try:
+        return await answer
+    except PictureError as error:
+        raise HTTPException(400, str(error)) from error
+    except Exception as error:
+        _log.error("a picture was not answered: %s: %s", type(error).__name__, error)
+        raise HTTPException(500, "the network did not answer this picture; the server's log says why") from error
 
 
 def _describe(session: Session) -> str:
@@ -171,10 +184,6 @@ def _tell_errors_in_one_line(app: FastAPI) -> None:
     async def refuse(_: Request, error: RouteError) -> Response:
         return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
-    @app.exception_handler(PictureError)
-    async def refuse_picture(_: Request, error: PictureError) -> Response:
-        return JSONResponse({"error": str(error)}, 400)
-
     @app.exception_handler(RequestValidationError)
     async def refuse_query(_: Request, error: RequestValidationError) -> Response:
         fault = error.errors()[0]
@@ -184,11 +193,6 @@ def _tell_errors_in_one_line(app: FastAPI) -> None:
     async def pass_over(_: Request, error: ClientDisconnect) -> Response:
         del error
         return Response(status_code=_CLIENT_HAS_GONE)
-
-    @app.exception_handler(Exception)
-    async def tell_fault(_: Request, error: Exception) -> Response:
-        _log.error("a picture was not answered: %s: %s", type(error).__name__, error)
-        return JSONResponse({"error": "the network did not answer this picture; the server's log says why"}, 500)
 
 
 @final

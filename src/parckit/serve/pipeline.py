@@ -98,11 +98,10 @@ class Pipeline:
         """Whether uploads can be answered."""
         return self._runner.is_alive
 
-    def check_form(self, form: AnswerForm) -> None:
-        """Raise PictureError if the network cannot give an answer of this form."""
-        task = self.session.spec.task
-        if form == "mask" and task != "segment":
-            raise PictureError(f"answer=mask: is for networks that segment; this network's task is {task!r}")
+    @property
+    def forms(self) -> tuple[AnswerForm, ...]:
+        """The forms of answers that the network can give."""
+        return ("json", "drawing", "mask") if self.session.spec.task == "segment" else ("json", "drawing")
 
     def answer(self, upload: Upload) -> Answer:
         """Return the answer for an upload.
@@ -121,7 +120,7 @@ class Pipeline:
             if picture is not None:
                 return _encoded(prediction.draw(picture), "JPEG", quality=_JPEG_QUALITY)
             if upload.form == "mask":
-                # `check_form` has refused networks that do not segment.
+                # `forms` has it only for networks that segment.
                 return _encoded(cast("MaskPrediction", prediction).to_image(), "PNG")
             return _json(prediction, self.session.spec.task, size=geometry.picture_size)
 
