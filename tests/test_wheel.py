@@ -126,6 +126,7 @@ ARGUMENTS = {
     "tune": ["space.yaml", "--", "--config", "classify/digits_parcnet_xxs"],
     "eval": [str(BUNDLE), "--data", "digits"],
     "predict": [str(BUNDLE), "a.png"],
+    "serve": [str(BUNDLE)],
     "export": ["weights.safetensors", "--out", "out"],
     "bench": [str(BUNDLE)],
     "report": [str(BUNDLE)],

@@ -1,13 +1,10 @@
 """The routes of the server: `/predict`, `/healthz`, `/readyz`, `/metrics`, and the OpenAPI page at `/docs`.
 
-It is FastAPI on uvicorn, with a queue of our own. LitServe was looked at: it runs the network in other processes, to
-which it would copy every picture, and its queue has no bound at which it answers 503.
+It is FastAPI on uvicorn, with a bound of our own on the requests in work. LitServe was looked at: its queue has no
+bound at which it answers 503, and it runs the network in other processes, to which every picture would be copied.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, final
@@ -23,16 +20,14 @@ from starlette.requests import ClientDisconnect
 
 from parckit.contract import VERSION
 from parckit.runtimes import Session
-from parckit.serve.access import Admission, check_token
+from parckit.serve.access import check_token
+from parckit.serve.answering import Answering
 from parckit.serve.metrics import Meters
-from parckit.serve.pipeline import Answer, AnswerForm, PictureError, Pipeline, Upload
+from parckit.serve.pipeline import AnswerForm, Pipeline
 from parckit.serve.settings import ServeSettings
-from parckit.serve.uploads import read_body
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-_log = logging.getLogger(__name__)
 
 _PREDICT = "/predict"
 _CLIENT_HAS_GONE = 499
@@ -81,13 +76,9 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         yield
-        # All accepted requests are answered by now, unless the time for stopping was over.
-        pool.shutdown(cancel_futures=True)
-        pipeline.close()
+        answering.close()
 
-    # More accepted requests than threads wait in the pool, in their order.
-    pool = ThreadPoolExecutor(min(pipeline.threads, settings.queue), thread_name_prefix="answer")
-
+    answering = Answering(pipeline, settings, meters=meters)
     app = FastAPIOffline(
         redoc_url=None,
         title="parckit",
@@ -103,17 +94,7 @@ def make_app(
         check_token(credentials and credentials.credentials, token=token)
 
     _add_probes(app, pipeline, is_stopping=is_stopping)
-    admission = Admission(settings.queue, meters=meters)
-
-    async def answer(request: Request, form: AnswerForm) -> Answer:
-        if form not in pipeline.forms:
-            raise HTTPException(400, f"answer={form}: this network gives {', '.join(pipeline.forms)}")
-        with admission.accepting():
-            data = await read_body(request, most=settings.max_bytes, seconds=settings.upload_seconds)
-            upload = Upload(data=data, content_type=request.headers.get("content-type", ""), form=form)
-            return await _result(asyncio.get_running_loop().run_in_executor(pool, pipeline.answer, upload))
-
-    _add_predict(app, answer, guard=check_client)
+    _add_predict(app, answering, guard=check_client)
 
     @app.get("/metrics", dependencies=[Depends(check_client)], response_class=PlainTextResponse)
     async def metrics() -> Response:
@@ -123,17 +104,6 @@ def make_app(
     _tell_errors_in_one_line(app)
     app.add_middleware(_Counted, meters=meters)
     return app
-
-
-async def _result(answer: Awaitable[Answer]) -> Answer:
-    """Return the answer, or raise what the client is told instead."""
-    try:
-        return await answer
-    except PictureError as error:
-        raise HTTPException(400, str(error)) from error
-    except Exception as error:
-        _log.error("a picture was not answered: %s: %s", type(error).__name__, error)
-        raise HTTPException(500, "the network did not answer this picture; the server's log says why") from error
 
 
 def _describe(session: Session) -> str:
@@ -155,9 +125,7 @@ def _add_probes(app: FastAPI, pipeline: Pipeline, *, is_stopping: Callable[[], b
         return "ready"
 
 
-def _add_predict(
-    app: FastAPI, answer_request: Callable[[Request, AnswerForm], Awaitable[Answer]], *, guard: Callable[..., object]
-) -> None:
+def _add_predict(app: FastAPI, answering: Answering, *, guard: Callable[..., object]) -> None:
     @app.post(
         _PREDICT,
         dependencies=[Depends(guard)],
@@ -173,7 +141,7 @@ def _add_predict(
     )
     async def predict(request: Request, answer: AnswerForm = "json") -> Response:
         """Answer one picture: its file as the body, or as the only file of a form."""
-        content, media_type = await answer_request(request, answer)
+        content, media_type = await answering.answer(request, answer)
         return Response(content, media_type=media_type)
 
 
