@@ -17,8 +17,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("model", type=Path, help="a bundle's folder; or a checkpoint, which needs torch")
     add_choice(parser)
     add_overrides(parser)
-    token = f"file with the token that clients must send; or set {TOKEN_VARIABLE}; without one, everybody may ask"
-    parser.add_argument("--token_file", type=Path | None, default=None, help=token)
+    source = f"file with the token that clients must send; or set {TOKEN_VARIABLE}; without one, everybody may ask"
+    parser.add_argument("--token_file", type=Path | None, default=None, help=source)
     parser.add_class_arguments(ServeSettings, instantiate=False)
     args = parser.read(argv)
     settings = ServeSettings(**{name: args[name] for name in SETTINGS})

@@ -129,7 +129,7 @@ class Batcher:
         self._wait = wait
         self._on_batch = on_batch
         self._entries: SimpleQueue[_Entry | None] = SimpleQueue()
-        # A thread that hangs in an engine must not keep the process alive.
+        # As daemons, they do not keep a process alive that ends with an error before `close`.
         self._threads = [Thread(target=self._work, args=(session,), daemon=True) for session in sessions]
         for thread in self._threads:
             thread.start()
@@ -181,5 +181,4 @@ class Batcher:
             return
         self._on_batch(len(group), monotonic() - start)
         for index, entry in enumerate(group):
-            is_alone = len(group) == 1
-            entry.outputs.set_result(outputs if is_alone else tuple(part[index : index + 1] for part in outputs))
+            entry.outputs.set_result(tuple(output[index : index + 1] for output in outputs))
