@@ -128,6 +128,7 @@ ARGUMENTS = {
     "predict": [str(BUNDLE), "a.png"],
     "export": ["weights.safetensors", "--out", "out"],
     "bench": [str(BUNDLE)],
+    "compare": [str(BUNDLE), "parcnet_xs.cifar10", "--data", "digits"],
     "report": [str(BUNDLE)],
     "list": [],
     "info": ["parcnet_s"],
