@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from interleaved import compare_times, interleave
 from parckit.layers import FORMS, Axis, ConstantAxisConv2d, Padding, axis_conv
 from parckit.layers.along_axis import along
+from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.records import write_record
 
 RECORD = Path(__file__).parent / "records" / "circular.json"
@@ -52,7 +52,7 @@ def main() -> None:
         print(f"{case.name:43}", *(f"{form} {value:<7}" for form, value in rows[case.name].items()), flush=True)
     values = {
         "conv_ms": "median",
-        "others": "how many times faster than the conv form, see interleaved.py",
+        "others": "how many times faster than the conv form, see parckit.measure.interleaved",
         "rows": rows,
     }
     write_record(args.out, "circular", values, seed=0, threads=torch.get_num_threads())
@@ -82,7 +82,7 @@ def measure(case: Case, *, seconds: float, device: str) -> dict[str, float]:
     x = LAYOUTS[case.layout](torch.randn(case.batch, 2 * channels, case.size, case.size, device=device))
     weight = torch.randn(channels, 1, *along(taps, case.axis), device=device) / taps**0.5
     runs = REGIMES[case.regime](x, weight, case)
-    times = interleave({form: finished(run, device=device) for form, run in runs.items()}, seconds=seconds, rounds=3)
+    times = interleave({form: finished(run, device=device) for form, run in runs.items()}, seconds=seconds)
     speedups = {form: compare_times(times["conv"], times[form]).speedup for form in times if form != "conv"}
     rounded = {form: round(speedup, 2) for form, speedup in speedups.items()}
     return {"conv_ms": round(statistics.median(times["conv"]) * 1e3, 4), **rounded}

@@ -25,9 +25,9 @@ from torchvision import io as torchvision_io
 from torchvision import transforms as T
 from torchvision.datasets.folder import default_loader
 
-from interleaved import compare_times, interleave
 from parckit.contract import Preprocessing
 from parckit.data import AugmentSettings, eval_transform, train_transform
+from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.records import write_record
 from parckit.processing import IMAGE_EXTENSIONS, decode_image, load_image
 

@@ -3,9 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/detection.py
     OMP_NUM_THREADS=1 python benchmarks/detection.py --section networks --seconds 120
 
-Every section writes a record of its own. Where two sides are compared, they run in turns in one process, see
-`interleaved.py`. A speedup is the time of theirs divided by the time of ours. All weights are random. For the networks,
-the score of the background is raised until no box, or about 1,000 pairs of prior and class, pass the threshold of 0.01.
+Every section writes a record of its own. Where two sides are compared, they run in turns in one process
+(`parckit.measure.interleaved`). A speedup is the time of theirs divided by the time of ours. All weights are random.
+For the networks, the score of the background is raised until no box, or about 1,000 pairs of prior and class,
+pass the threshold of 0.01.
 """
 
 import argparse
@@ -25,12 +26,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
-from interleaved import compare_times, interleave
 from parckit.contract import NetworkSpec, OutputSpec, Preprocessing
 from parckit.data import Objects, Scene
 from parckit.deploy import ExportSettings, export_bundle
 from parckit.deploy.convert.onnx import write_graph
 from parckit.measure.detection import DetectionMetric
+from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.records import write_record
 from parckit.models import fuse
 from parckit.networks import build_network

@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=2 python benchmarks/models.py --training
 
 Each comparison runs its two sides in turns in one process, so that other load on the machine slows both down. A speedup
-is the time of theirs divided by the time of ours, see `interleaved.py`.
+is the time of theirs divided by the time of ours, see `parckit.measure.interleaved`.
 
 As in the papers' own graphs, an unfused export holds constant kernels, appends the wrapped ends to the map, and leaves
 norms and all else to ONNX Runtime's optimizations, which are all on for both sides. It is what torch's exporter writes;
@@ -32,12 +32,12 @@ from rich.table import Table
 from torch import nn
 
 import parckit.models  # noqa: F401  # registers the models
-from interleaved import compare_times, interleave
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert.onnx import convert
 from parckit.layers import AxisConv2d, Form
 from parckit.measure import cost
+from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.records import write_record
 from parckit.models import fuse
 from parckit.networks import head_of

@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python benchmarks/segmentation.py
     OMP_NUM_THREADS=1 python benchmarks/segmentation.py --section networks --seconds 120
 
-Every section writes a record of its own. Where two sides are compared, they run in turns in one process, see
-`interleaved.py`. A speedup is the time of theirs divided by the time of ours. All weights are random, all graphs run in
-ONNX Runtime on one thread with one image. What an unfused export is, `models.py` says. Resizing the logits to the
-image is no part of the networks.
+Every section writes a record of its own. Where two sides are compared, they run in turns in one process
+(`parckit.measure.interleaved`). A speedup is the time of theirs divided by the time of ours. All weights are random,
+all graphs run in ONNX Runtime on one thread with one image. What an unfused export is, `models.py` says. Resizing
+the logits to the image is no part of the networks.
 
 The share of the global convolutions in the time is what is saved if nothing stands in their place. Memory is what
 loading the graph and one run add to a new process.
@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from interleaved import compare_times, interleave
 from parckit.contract import Artefact, InputSpec, NetworkSpec, Preprocessing
 from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert.onnx import write_graph
 from parckit.layers import AxisConv2d, ConstantAxisConv2d
 from parckit.measure import cost
+from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.memory import peak_memory
 from parckit.measure.records import write_record
 from parckit.models import fuse

@@ -30,9 +30,9 @@ from torch import nn
 from torch.distributed import init_process_group
 from torch.nn.parallel import DistributedDataParallel
 
-from interleaved import compare_times
 from parckit.cli.train import main as train
 from parckit.layers import AxisConv2d, Form
+from parckit.measure.interleaved import compare_times
 from parckit.measure.records import write_record
 from parckit.models import create_model
 from parckit.tasks import RunPlan, TrainingData, recipe_parser

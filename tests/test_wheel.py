@@ -129,6 +129,7 @@ ARGUMENTS = {
     "serve": [str(BUNDLE)],
     "export": ["weights.safetensors", "--out", "out"],
     "bench": [str(BUNDLE)],
+    "compare": [str(BUNDLE), "parcnet_xs.cifar10", "--data", "digits"],
     "report": [str(BUNDLE)],
     "list": [],
     "info": ["parcnet_s"],

@@ -1,11 +1,15 @@
 import json
-from pathlib import Path
 
 import pytest
 
 from parckit.cli import bench
-from parckit.measure import latency
-from parckit.runtimes import Session, open_session
+from parckit.measure import conditions, speed
+from parckit.measure.conditions import Conditions
+from parckit.measure.memory import Loading
+from parckit.measure.records import read_records
+from parckit.report.recorded import speeds_of
+
+QUICK = ("--seconds=0.01", "--warmup=0")
 
 
 @pytest.fixture(autouse=True)
@@ -13,74 +17,112 @@ def cores(monkeypatch):
     monkeypatch.setattr(bench, "usable_cores", lambda: 4)
 
 
+@pytest.fixture(autouse=True)
+def no_other_process(monkeypatch):
+    """Do not start a process to measure loading; tests/measure/test_memory.py does."""
+    cost = Loading(peak_bytes=7_000_000, load_seconds=0.25, first_seconds=0.125)
+    monkeypatch.setattr(speed, "loading", lambda candidate: cost)
+
+
 def test_the_record_holds_timings_and_the_machine(bundle, parckit):
-    printed = parckit("bench", bundle, "--threads=1,2", "--seconds=0.05", "--warmup=0.01")
+    printed = parckit("bench", bundle, "--threads=1,2", "--seconds=0.05", "--warmup=0.01", "--streams=3")
     path = bundle.with_name("bundle_bench.json")
     assert f"record: {path}" in printed
     record = json.loads(path.read_text())
     assert record["name"] == "bench"
-    assert record["threads"] == 2
-    assert record["values"]["model"] == str(bundle)
-    assert record["values"]["artefact"] == "onnx-fp32"
-    assert record["values"]["engine"].startswith("onnxruntime ")
-    assert {
-        "cpu",
-        "logical_cores",
-        "usable_cores",
-        "memory_bytes",
-        "system",
-        "python",
-        "versions",
-        "commit",
-        "date",
-    } <= record.keys()
-    first, second = record["values"]["timings"]
-    assert (first["threads"], second["threads"]) == (1, 2)
-    for timing in (first, second):
+    assert (record["threads"], record["seed"]) == (2, 0)
+    values = record["values"]
+    assert values["model"] == str(bundle)
+    assert values["artefact"] == "onnx-fp32"
+    assert values["engine"].startswith("onnxruntime ")
+    assert {"cpu", "usable_cores", "memory_bytes", "system", "python", "versions", "commit", "date"} <= record.keys()
+    for threads, timing in enumerate(values["timings"], start=1):
+        assert timing["threads"] == threads
         assert 0 < timing["min_ms"] <= timing["p50_ms"] <= timing["p90_ms"] <= timing["p95_ms"] <= timing["p99_ms"]
-        assert timing["repeats"] >= 1
+        assert 6 <= len(timing["round_ms"]) <= timing["repeats"]
         assert timing["images_per_second"] > 0
-        assert f"{timing['p50_ms']:.2f}" in printed
+    assert [timing["streams"] for timing in values["streams"]] == [1, 2, 3]
+    assert values["loading"] == {"peak_bytes": 7_000_000, "load_seconds": 0.25, "first_seconds": 0.125}
+    assert all(stage > 0 for stage in values["stages"].values())
+    assert values["file_bytes"] == (bundle / "onnx-fp32" / "model.onnx").stat().st_size
+    assert values["conditions"].keys() == set(Conditions.__dataclass_fields__)
     assert record["cpu"] in printed
+    assert "7.0" in printed
+    assert "rankings" not in values
 
 
-def test_each_number_of_threads_is_passed_on(bundle, tmp_path, parckit, monkeypatch):
-    opened = []
+def test_several_candidates_are_ranked_or_not_separable(bundle, checkpoint, two_artefacts, tmp_path, parckit):
+    path = tmp_path / "record.json"
+    printed = parckit("bench", two_artefacts, checkpoint, "--engines=onnxruntime,torch", *QUICK, "--record", path)
+    values = json.loads(path.read_text())["values"]
+    names = [entry["name"] for entry in values["candidates"]]
+    assert names == [
+        f"{two_artefacts}/onnx-fp32 on onnxruntime",
+        f"{two_artefacts}/pairs on onnxruntime",
+        f"{checkpoint} on torch",
+    ]
+    (ranking,) = values["rankings"]
+    # Two networks of a few operations are some hundred times faster than the trained one.
+    assert ranking["places"][-1] == {"name": names[-1], "best": 3, "worst": 3}
+    assert ("not separable" in printed) == bool(ranking["not_separable"])
+    # A page shows all of them.
+    assert [len(entry.timings) for entry in speeds_of(read_records(tmp_path))] == [1, 1, 1]
 
-    def spy(path: Path, *, threads: int | None = None, **choice: str | None) -> Session:
-        opened.append(threads)
-        return open_session(path, threads=threads, **choice)
 
-    monkeypatch.setattr(latency, "open_session", spy)
-    parckit("bench", bundle, "--threads=3", "--seconds=0.01", "--warmup=0", "--record", tmp_path / "record.json")
-    # Latency of one session with three threads, then throughput of three workers with one thread.
-    assert opened == [3, 1, 1, 1]
+def test_the_ratio_is_against_the_other(bundle, checkpoint, tmp_path, parckit):
+    path = tmp_path / "record.json"
+    printed = parckit("bench", bundle, "--against", checkpoint, *QUICK, "--record", path)
+    (ratio,) = json.loads(path.read_text())["values"]["ratios"]
+    assert ratio["candidate"] == f"{bundle}/onnx-fp32 on onnxruntime"
+    assert ratio["against"] == f"{checkpoint} on torch"
+    assert ratio["low"] <= ratio["speedup"] <= ratio["high"]
+    assert f"{ratio['speedup']:.3f}" in printed
 
 
 def test_a_bundle_with_several_artefacts_warns_once(two_artefacts, tmp_path, parckit, caplog):
-    record = tmp_path / "record.json"
-    printed = parckit("bench", two_artefacts, "--threads=2", "--seconds=0.01", "--warmup=0", "--record", record)
+    printed = parckit("bench", two_artefacts, "--threads=2", *QUICK, "--record", tmp_path / "record.json")
     assert caplog.text.count("several artefacts fit; taking onnx-fp32") == 1
-    assert f"{two_artefacts} (onnx-fp32 on onnxruntime" in printed
+    assert f"{two_artefacts}/onnx-fp32 on onnxruntime" in printed
 
 
 def test_an_artefact_can_be_chosen(two_artefacts, tmp_path, parckit):
     path = tmp_path / "record.json"
-    quick = ("--seconds=0.01", "--warmup=0", "--record", path)
-    printed = parckit("bench", two_artefacts, "--artefact=pairs", *quick)
-    assert f"{two_artefacts} (pairs on onnxruntime" in printed
-    values = json.loads(path.read_text())["values"]
-    assert (values["artefact"], values["timings"][0]["batch_size"]) == ("pairs", 2)
+    quick = (*QUICK, "--record", path)
+    for selection in ((two_artefacts, "--artefact=pairs"), (two_artefacts / "pairs",)):
+        assert f"{two_artefacts}/pairs on onnxruntime" in parckit("bench", *selection, *quick)
+        values = json.loads(path.read_text())["values"]
+        assert (values["artefact"], values["timings"][0]["batch_size"]) == ("pairs", 2)
     parckit("bench", two_artefacts, "--precision=fp32", "--runtime=onnxruntime", *quick)
     assert json.loads(path.read_text())["values"]["timings"][0]["batch_size"] == 1
 
 
 def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
     path = tmp_path / "records" / "torch.json"
-    parckit("bench", checkpoint, "--seconds=0.01", "--warmup=0", "--record", path)
+    parckit("bench", checkpoint, *QUICK, "--record", path)
     record = json.loads(path.read_text())
     assert record["values"]["engine"].startswith("torch ")
     assert [timing["threads"] for timing in record["values"]["timings"]] == [1]
+
+
+def test_the_profile_lists_all_layers_and_is_drawn(two_artefacts, checkpoint, tmp_path, parckit):
+    path = tmp_path / "record.json"
+    parckit("bench", two_artefacts / "onnx-fp32", checkpoint, "--profile", *QUICK, "--record", path)
+    profile, of_torch = json.loads(path.read_text())["values"]["profiles"]
+    assert of_torch["candidate"] == f"{checkpoint} on torch"
+    # 3 x 4 weights, and a ballast of 3 x 1.
+    assert sorted(layer["madds"] for layer in profile["layers"] if layer["madds"]) == [3, 12]
+    assert profile["ceiling_gflops"] > 0
+    for name in ("record_profile.png", "record_profile_2.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_busy_machine_is_told(two_artefacts, tmp_path, parckit, caplog, monkeypatch):
+    for share, told in ((0.0, False), (0.5, True)):
+        caplog.clear()
+        monkeypatch.setattr(conditions, "_shares", lambda *_, used, share=share: (share, 0.0))
+        monkeypatch.setattr(conditions, "_throttled", lambda: None)
+        parckit("bench", two_artefacts / "pairs", *QUICK, "--record", tmp_path / "record.json")
+        assert ("the machine was busy" in caplog.text) == told
 
 
 @pytest.mark.parametrize(
@@ -89,17 +131,34 @@ def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
         (["--threads=0"], "--threads 0"),
         (["--threads=1,x"], "--threads 1,x"),
         (["--threads=1,5"], "--threads 1,5: this process may use 4 cores"),
+        (["--streams=x"], "--streams x"),
+        (["--streams=65"], "--streams 65: must be at most 64"),
         (["--warmup=-1"], "warmup=-1"),
         (["--seconds=0"], "seconds=0"),
         (["--seconds=soon"], "--seconds"),
         (["--thread=1"], "--thread=1"),
         (["--artefact=nms"], "artefact='nms': the bundle has onnx-fp32"),
         (["--runtime=torch"], "no artefact fits runtime='torch'"),
+        (["--engines=torch"], "no artefact fits the engines torch"),
+        (["--engines=tensorflow"], "runtime='tensorflow': choose from torch"),
+        (["--engines=torch", "--runtime=torch"], "give one of them"),
+        (["--image=absent.png"], "absent.png"),
+        (["--profile", "--engines=torch"], "no artefact fits the engines torch"),
     ],
     ids=str,
 )
 def test_mistakes_are_named(options, named, bundle, mistake):
     assert named in mistake("bench", bundle, *options)
+
+
+def test_a_candidate_is_not_compared_with_itself(bundle, mistake):
+    assert "is the only candidate" in mistake("bench", bundle, "--against", bundle)
+
+
+def test_other_engines_have_no_profile(bundle, mistake, monkeypatch):
+    monkeypatch.setattr("parckit.runtimes.engines.find_spec", lambda package: object())
+    printed = mistake("bench", bundle, "--profile", "--engines=openvino")
+    assert "--profile: is for onnxruntime and torch; the candidates run on openvino" in printed
 
 
 def test_a_missing_bundle_is_named(mistake):
@@ -114,6 +173,6 @@ def test_a_record_that_nobody_asked_for_may_be_left_out(two_artefacts, parckit, 
     monkeypatch.setattr("parckit.options.values.find_obstacle", lambda _: "Read-only file system")
     record = two_artefacts.with_name("bundle_bench.json")
     record.unlink(missing_ok=True)
-    printed = parckit("bench", two_artefacts, "--seconds=0.01", "--warmup=0")
+    printed = parckit("bench", two_artefacts, *QUICK)
     assert f"no record: {record} cannot be written (Read-only file system)" in printed
     assert not record.exists()

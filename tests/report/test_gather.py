@@ -10,8 +10,8 @@ from bundles import LABELS, expected_logits, write_tiny_bundle
 from parckit.contract import Check, InputError, Preprocessing, read_contract, write_contract
 from parckit.measure.classification import confusion_tables
 from parckit.measure.evaluation import EvaluationData
-from parckit.measure.latency import Timing
 from parckit.measure.records import write_record
+from parckit.measure.timings import Timing
 from parckit.processing import to_pixels
 from parckit.report.content import make_report, write_page
 from parckit.report.gather import Findings, gather

@@ -1,59 +1,96 @@
-"""`parckit bench`: latency and throughput of a bundle or checkpoint."""
+"""`parckit bench`: latency and throughput of bundles and checkpoints, side by side."""
 
-from dataclasses import asdict
+import logging
 from pathlib import Path
 
-from parckit.cli.choice import add_choice, choice
-from parckit.cli.tables import show, tell
+from jsonargparse import Namespace
+
+from parckit.cli.bench_tables import show_measurement
+from parckit.cli.choice import add_choice, add_engines, wanted_candidates
+from parckit.cli.tables import tell
 from parckit.contract import InputError
-from parckit.measure.environment import describe, usable_cores
-from parckit.measure.latency import Benchmark, Timing, benchmark
+from parckit.measure.candidates import find_candidates
+from parckit.measure.environment import usable_cores
 from parckit.measure.records import write_record
-from parckit.options import parse_counts, place_beside, verb_parser
+from parckit.measure.speed import match_baselines, measure_speed
+from parckit.measure.stages import sample_picture
+from parckit.measure.timings import Schedule
+from parckit.options import Parser, Seed, parse_counts, place_beside, verb_parser
+from parckit.processing import open_picture
+
+_log = logging.getLogger(__name__)
+
+_MOST_STREAMS = 64
+"""Every stream holds a copy of the network; boards serve up to a few dozen cameras."""
 
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("bench", description="Latency percentiles and throughput on this machine.")
-    parser.add_argument("model", type=Path, help="a bundle's folder, or a checkpoint, which runs on torch")
-    add_choice(parser)
-    parser.add_argument("--threads", type=str, default="1", help="numbers of threads to try, e.g. 1,2")
-    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed runs before each measurement")
-    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement")
-    record = "JSON file for the numbers; by default NAME_bench.json beside the model"
-    parser.add_argument("--record", type=Path | None, default=None, help=record)
-    args = parser.read(argv)
-    counts = parse_counts(args.threads)
-    cores = usable_cores()
-    if max(counts) > cores:
-        raise InputError(f"--threads {args.threads}: this process may use {cores} cores")
-    record, obstacle = place_beside(args.model, "_bench.json", wanted=args.record, option="--record")
-    result = benchmark(args.model, threads=counts, warmup=args.warmup, seconds=args.seconds, **choice(args))
-    show_timings(result.timings, f"{args.model} ({result.artefact} on {result.engine})")
+    args = _parser().read(argv)
+    schedule = _schedule(args)
+    wanted = wanted_candidates(args)
+    record, obstacle = place_beside(args.models[0], "_bench.json", wanted=args.record, option="--record")
+    if args.image is not None:
+        open_picture(args.image)  # a wrong file is told before the work
+    candidates = find_candidates(args.models, wanted)
+    others = () if args.against is None else find_candidates([args.against], wanted)
+    against = match_baselines(candidates, others)
+    if others and not against:
+        raise InputError(f"--against {args.against}: is the only candidate; name another one to compare it with")
+    if args.profile:
+        from parckit.cli.bench_profile import check_profile
+
+        check_profile(candidates)
+    # Measure.
+    everyone = tuple({candidate.name: candidate for candidate in (*candidates, *others)}.values())
+    measurement = measure_speed(everyone, schedule, picture=args.image or sample_picture())
+    show_measurement(measurement, against=against)
+    if measurement.conditions.is_busy:
+        _log.warning("the machine was busy meanwhile, so the intervals are wide; repeat it when the machine is quiet")
+    values = measurement.to_plain(against)
+    if args.profile:
+        from parckit.cli.bench_profile import profile_candidates
+
+        threads = schedule.threads[0]
+        values["profiles"] = profile_candidates(candidates, threads=threads, seconds=args.seconds, record=record)
     if obstacle is not None:
         tell(f"no record: {record} cannot be written ({obstacle}); --record FILE writes it elsewhere")
         return
-    values = record_values(result, model=args.model)
-    write_record(record, "bench", values, seed=None, threads=max(counts))
+    write_record(record, "bench", values, seed=schedule.seed, threads=max(schedule.threads))
     tell(f"record: {record}")
 
 
-def record_values(result: Benchmark, *, model: Path) -> dict[str, object]:
-    """Return the content of a record of timings, which `parckit report` reads."""
-    return {"model": str(model), **asdict(result)}
+def _parser() -> Parser:
+    description = "Latency percentiles and throughput on this machine, of several candidates in turns."
+    parser = verb_parser("bench", description=description)
+    models = "bundles' folders, artefacts as BUNDLE/ARTEFACT, or checkpoints, which run on torch"
+    parser.add_argument("models", type=Path, nargs="+", help=models)
+    add_choice(parser)
+    add_engines(parser)
+    threads = "numbers of threads of one inference, e.g. 1,2"
+    parser.add_argument("--threads", type=str, default="1", help=threads)
+    streams = "numbers of streams at the same time, each with one thread, e.g. 1,2,4,8; by default as --threads"
+    parser.add_argument("--streams", type=str | None, default=None, help=streams)
+    against = "a bundle, artefact or checkpoint; print how many times faster the others are"
+    parser.add_argument("--against", type=Path | None, default=None, help=against)
+    image = "picture for the times of preprocessing and decoding; by default coloured patches of 640x480 pixels"
+    parser.add_argument("--image", type=Path | None, default=None, help=image)
+    profile = "also measure where the time goes, layer by layer, and draw it beside the record"
+    parser.add_argument("--profile", action="store_true", help=profile)
+    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed runs before each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement of each candidate")
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of the order of the candidates in every round")
+    record = "JSON file for the numbers; by default NAME_bench.json beside the first model"
+    parser.add_argument("--record", type=Path | None, default=None, help=record)
+    return parser
 
 
-def show_timings(timings: tuple[Timing, ...], name: str) -> None:
-    """Print latency and throughput, and the machine that they were measured on."""
-    machine = describe()
-    batch = f", batches of {timings[0].batch_size}" if timings[0].batch_size > 1 else ""
-    columns = ("threads", "p50 ms", "p90 ms", "p95 ms", "p99 ms", "images/s")
-    rows = [
-        (
-            str(timing.threads),
-            *(f"{value:.2f}" for value in (timing.p50_ms, timing.p90_ms, timing.p95_ms, timing.p99_ms)),
-            f"{timing.images_per_second:.1f}",
-        )
-        for timing in timings
-    ]
-    show(f"{name}, {machine.cpu}, {machine.usable_cores} cores{batch}", columns, rows)
+def _schedule(args: Namespace) -> Schedule:
+    threads = parse_counts(args.threads)
+    cores = usable_cores()
+    if max(threads) > cores:
+        raise InputError(f"--threads {args.threads}: this process may use {cores} cores")
+    streams = () if args.streams is None else parse_counts(args.streams, option="--streams")
+    if streams and max(streams) > _MOST_STREAMS:
+        raise InputError(f"--streams {args.streams}: must be at most {_MOST_STREAMS}")
+    return Schedule(threads=threads, streams=streams, warmup=args.warmup, seconds=args.seconds, seed=args.seed)

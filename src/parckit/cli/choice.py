@@ -4,8 +4,9 @@ from typing import TypedDict
 
 from jsonargparse import Namespace
 
-from parckit.contract import Precision
-from parckit.options import Parser
+from parckit.contract import InputError, Precision
+from parckit.measure.candidates import Wanted
+from parckit.options import Parser, parse_names
 
 
 def add_choice(parser: Parser) -> None:
@@ -39,3 +40,21 @@ def add_overrides(parser: Parser) -> None:
 def overrides(args: Namespace) -> dict[str, float]:
     """Return the options that the user has set, as overrides of the decoder's defaults."""
     return {name: args[name] for name in ("top", "threshold") if args[name] is not None}
+
+
+def add_engines(parser: Parser) -> None:
+    """Add `--engines`."""
+    engines = "engines to compare, e.g. onnxruntime,openvino, or all that are installed; every artefact that fits"
+    parser.add_argument("--engines", type=str | None, default=None, help=engines)
+
+
+def wanted_candidates(args: Namespace) -> Wanted:
+    """Return the choice of engines and artefacts for verbs that compare candidates.
+
+    Raises:
+        InputError: if there are two choices of engines.
+    """
+    if args.runtime is not None and args.engines is not None:
+        raise InputError(f"--runtime {args.runtime}, --engines {args.engines}: give one of them")
+    engines = () if args.engines is None else parse_names(args.engines)
+    return Wanted(engines=engines, runtime=args.runtime, precision=args.precision, artefact=args.artefact)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from parckit.cli.bench import record_values as bench_values
 from parckit.cli.tables import show, tell
 from parckit.contract import Contract, InputError, Task, check_folder, replacing
 from parckit.deploy import export_bundle
 from parckit.measure.environment import usable_cores
 from parckit.measure.evaluation import Evaluation, EvaluationData, evaluate
-from parckit.measure.latency import Benchmark, benchmark
+from parckit.measure.latency import benchmark
 from parckit.measure.records import write_record
+from parckit.measure.timings import Benchmark, bench_values
 from parckit.networks import open_checkpoint
 from parckit.options import Seed, verb_parser
 from parckit.report.content import write_page

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from parckit.contract import VERSION
 
-_PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", "onnxruntime", "numpy", "pillow")
+_ENGINES = ("onnxruntime", "openvino", "opencv-python-headless", "mnn", "ncnn", "ai-edge-litert", "executorch")
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", *_ENGINES, "numpy", "pillow")
 """Packages whose version can change a result."""
 
 _SOURCES = (":/", ":(exclude,top)benchmarks/records")

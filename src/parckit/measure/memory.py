@@ -1,4 +1,4 @@
-"""Peak memory of an artefact on an engine, measured in a new process: `python -m parckit.measure.memory`.
+"""Peak memory and load time of a network on an engine, measured in a new process: `python -m parckit.measure.memory`.
 
 That process does not load torch, unless the engine needs it. Memory that torch has used and freed would hide the memory
 of a small model.
@@ -10,17 +10,35 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import cast
 
-import numpy as np
-
 from parckit.contract import Artefact, NetworkSpec, ParckitError, from_plain, to_plain
+from parckit.measure.candidates import Candidate
+from parckit.measure.latency import one_batch
 from parckit.runtimes import find_engine, load_engine
 
 _BYTES_PER_KIB = 1024
-_MARK = "parckit peak bytes: "
-"""What the new process prints before the number."""
+_MARK = "parckit loading: "
+"""What the new process prints before the numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loading:
+    """What loading a network and one inference cost in a new process.
+
+    Attributes:
+        peak_bytes: the peak resident memory that they add to the process.
+        load_seconds: time until the network is ready. The engine's libraries are loaded before.
+        first_seconds: time of the first inference.
+    """
+
+    peak_bytes: int
+    load_seconds: float
+    first_seconds: float
 
 
 class EngineCrashError(ParckitError):
@@ -28,10 +46,7 @@ class EngineCrashError(ParckitError):
 
 
 def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str) -> int:
-    """Return the peak resident memory that loading a network and one inference add to a process, in bytes.
-
-    It is measured with one thread. The engine's libraries are loaded before the measurement, so their memory does not
-    count.
+    """Return the peak resident memory that loading an artefact and one inference add to a process, in bytes.
 
     Args:
         folder: the bundle with the artefact's files.
@@ -43,11 +58,34 @@ def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: 
         EngineCrashError: if the engine crashes.
         ParckitError: if the artefact cannot be loaded or run.
     """
+    return _load_artefact(folder, artefact, spec, engine=engine).peak_bytes
+
+
+def loading(candidate: Candidate) -> Loading:
+    """Measure what loading a candidate and one inference cost, with one thread.
+
+    Raises:
+        ParckitError: if it cannot be loaded or run.
+    """
+    engine, artefact, contract = candidate.engine.name, candidate.artefact, candidate.contract
+    if artefact is None or contract is None:
+        # Shipped weights have a name instead of a path.
+        path = candidate.path.resolve() if candidate.path.exists() else candidate.path
+        return _measure(path, {"path": str(path), "engine": engine})
+    spec = contract.spec if artefact.input.size is None else contract.spec.with_size(artefact.input.size)
+    return _load_artefact(candidate.path, artefact, spec, engine=engine)
+
+
+def _load_artefact(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str) -> Loading:
+    wanted = {"artefact": to_plain(artefact), "spec": spec.to_dict()}
+    return _measure(folder / artefact.main_file, {"path": str(folder.resolve()), "engine": engine, **wanted})
+
+
+def _measure(file: Path, wanted: Mapping[str, object]) -> Loading:
     # python -m looks for modules in the working folder first, so the process runs in a folder without modules.
-    file = (folder / artefact.main_file).resolve()
+    file = file.resolve()
     command = (sys.executable, "-m", __name__)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    wanted = {"folder": str(folder.resolve()), "artefact": to_plain(artefact), "spec": spec.to_dict(), "engine": engine}
     # S603: the command contains only our own strings.
     done = subprocess.run(  # noqa: S603
         command,
@@ -56,27 +94,31 @@ def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: 
         text=True,
         check=False,
         env=environment,
-        cwd=file.parent,
+        cwd=file.parent if file.parent.is_dir() else None,
     )
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise EngineCrashError(f"{engine} crashed ({name}) when it loaded or ran {artefact.name}")
+        raise EngineCrashError(f"{wanted['engine']} crashed ({name}) when it loaded or ran {file}")
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ParckitError(f"{file}: one inference in a fresh process failed: {reason}")
     # Some engines print lines of their own.
-    return int(done.stdout.partition(_MARK)[2].split()[0])
+    return from_plain(Loading, json.loads(done.stdout.partition(_MARK)[2].partition("\n")[0]), name="loading")
 
 
-def _probe(wanted: dict[str, object]) -> int:
-    artefact = from_plain(Artefact, wanted["artefact"], name="artefact")
-    spec, folder = NetworkSpec.from_dict(wanted["spec"]), Path(cast("str", wanted["folder"]))
-    module = load_engine(find_engine(cast("str", wanted["engine"])), what=str(folder))
-    sizes = [size or 1 for size in artefact.input.shape]
-    image = np.zeros(sizes, artefact.input.dtype)
-    before = peak_resident()
-    module.open_artefact(folder, artefact, spec, threads=1)(image)
-    return peak_resident() - before
+def _probe(wanted: Mapping[str, object]) -> Loading:
+    path, engine = Path(cast("str", wanted["path"])), find_engine(cast("str", wanted["engine"]))
+    module = load_engine(engine, what=str(path))
+    before, start = peak_resident(), perf_counter()
+    if "artefact" in wanted:
+        artefact = from_plain(Artefact, wanted["artefact"], name="artefact")
+        session = module.open_artefact(path, artefact, NetworkSpec.from_dict(wanted["spec"]), threads=1)
+    else:
+        session = module.open_file(path, threads=1)
+    loaded = perf_counter()
+    session(one_batch(session))
+    end = perf_counter()
+    return Loading(peak_bytes=peak_resident() - before, load_seconds=loaded - start, first_seconds=end - loaded)
 
 
 def peak_resident() -> int:
@@ -94,4 +136,4 @@ def peak_resident() -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"\n{_MARK}{_probe(json.load(sys.stdin))}\n")
+    sys.stdout.write(f"\n{_MARK}{json.dumps(to_plain(_probe(json.load(sys.stdin))))}\n")

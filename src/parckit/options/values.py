@@ -29,14 +29,18 @@ def parse_size(text: str, *, option: str = "--size") -> tuple[int, int]:
     return numbers[0], numbers[-1]
 
 
-def parse_counts(text: str) -> tuple[int, ...]:
+def parse_counts(text: str, *, option: str = "--threads") -> tuple[int, ...]:
     """Turn `1,2,4` into numbers.
+
+    Args:
+        text: the value of the option.
+        option: what an error calls it.
 
     Raises:
         InputError: for any other text.
     """
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise InputError(f"--threads {text}: must be positive numbers separated by commas, e.g. 1,2,4")
+        raise InputError(f"{option} {text}: must be positive numbers separated by commas, e.g. 1,2,4")
     return tuple(int(part) for part in text.split(","))
 
 

@@ -4,7 +4,7 @@ from math import isfinite
 from pathlib import Path
 
 from parckit.measure.cost import format_count
-from parckit.measure.latency import Timing
+from parckit.measure.timings import Timing
 from parckit.report.bars import latency_bars
 from parckit.report.card import make_card, make_provenance
 from parckit.report.curves import training_curve

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from parckit.contract import InputError, from_plain
 from parckit.data import Source, name_source
 from parckit.measure.evaluation import Evaluation, EvaluationData
-from parckit.measure.latency import Timing
 from parckit.measure.records import Record
+from parckit.measure.timings import Timing
 
 _log = logging.getLogger(__name__)
 
@@ -182,7 +182,8 @@ def accuracies_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
 
 def speeds_of(records: Sequence[Record]) -> tuple[Speed, ...]:
     """Return what the records of `parckit bench` say, as `accuracies_of` does."""
-    return tuple(_decode([record for record in records if record.name == "bench"], _read_bench))
+    decoded = _decode([record for record in records if record.name == "bench"], _read_bench)
+    return tuple(speed for speeds in decoded for speed in speeds)
 
 
 def _decode(records: Sequence[Record], read: Callable[[Record], EntryT]) -> list[EntryT]:
@@ -225,21 +226,21 @@ def _to_array(table: object) -> npt.NDArray[np.generic]:
     return array.astype(np.float64) if array.dtype == object else array
 
 
-def _read_bench(record: Record) -> Speed:
-    values = record.values
-    model, artefact = PurePath(str(values["model"])).name, str(values["artefact"])
-    return _speed(record, str(values["engine"]), values["timings"], model=model, artefact=artefact)
+def _read_bench(record: Record) -> list[Speed]:
+    # The record of one candidate is flat, the record of several has a list of them.
+    listed = cast("Sequence[Mapping[str, object]]", record.values.get("candidates", [record.values]))
+    return [_speed(record, entry) for entry in listed]
 
 
-def _speed(record: Record, engine: str, timings: object, *, model: str, artefact: str) -> Speed:
-    entries = [from_plain(Timing, entry, name="timings") for entry in cast("Sequence[object]", timings)]
-    if not entries:
+def _speed(record: Record, entry: Mapping[str, object]) -> Speed:
+    timings = cast("Sequence[object]", entry["timings"])
+    if not timings:
         raise InputError("timings: empty")
     return Speed(
-        model=model,
-        artefact=artefact,
-        engine=engine,
-        timings=tuple(entries),
+        model=PurePath(str(entry["model"])).name,
+        artefact=str(entry["artefact"]),
+        engine=str(entry["engine"]),
+        timings=tuple(from_plain(Timing, timing, name="timings") for timing in timings),
         machine=record.machine,
         date=record.date,
     )

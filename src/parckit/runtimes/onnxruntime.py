@@ -48,12 +48,14 @@ def open_file(path: Path, *, threads: int | None = None) -> ArtefactSession:
     return _session(graph, artefact, spec, path=path, name=path.name)
 
 
-def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.InferenceSession:
+def load_graph(path: Path, *, threads: int | None = None, profile: Path | None = None) -> onnxruntime.InferenceSession:
     """Load an ONNX file with all graph optimizations.
 
     Args:
         path: the file.
         threads: threads inside one operator; operators run one after another. None leaves the number to the engine.
+        profile: beginning of the path of a profile, in which the engine notes the time of every node of every run. The
+            session's `end_profiling` writes it and returns its path. None makes no profile.
 
     Raises:
         InputError: if the engine cannot load the file.
@@ -63,6 +65,8 @@ def load_graph(path: Path, *, threads: int | None = None) -> onnxruntime.Inferen
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _LOG_ERRORS
+    if profile is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(profile)
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no other common base class

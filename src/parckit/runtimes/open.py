@@ -39,23 +39,53 @@ def open_session(
     for option, value in (("artefact", artefact), ("precision", precision)):
         if value is not None:
             raise InputError(f"{path}: {option}={value!r} chooses within a bundle, a folder with {CONTRACT_FILE}")
-    if not path.exists() and shipped_weights(str(path)) is None:
+    return load_engine(choose_engine(path, engine=engine), what=str(path)).open_file(path, threads=threads)
+
+
+def choose_engine(path: Path, *, engine: Engine | None = None) -> Engine:
+    """Return the engine that opens a file, or weights that ship with parckit; the first one that is installed.
+
+    Args:
+        path: the file, or the name of the weights.
+        engine: the only engine that is wanted; None for any.
+
+    Raises:
+        InputError: if there is no such file, or no engine opens it.
+    """
+    is_shipped = shipped_weights(str(path)) is not None and not path.exists()
+    if not path.exists() and not is_shipped:
         raise InputError(f"{path}: no such file or folder, nor weights that come with parckit")
-    suffix = "" if shipped_weights(str(path)) is not None and not path.exists() else path.suffix.lower()
+    suffix = "" if is_shipped else path.suffix.lower()
     fitting = [entry for entry in ENGINES if suffix in entry.suffixes and engine in (None, entry)]
     if not fitting:
         accepted = ", ".join(filter(None, (ending for entry in ENGINES for ending in entry.suffixes)))
-        asked = "" if runtime is None else f"runtime={runtime!r} does not open it; "
+        asked = "" if engine is None else f"runtime={engine.name!r} does not open it; "
         raise InputError(f"{path}: {asked}files that open alone end in {accepted}")
     installed = [entry for entry in fitting if entry.is_installed]
-    return load_engine((installed or fitting)[0], what=str(path)).open_file(path, threads=threads)
+    return (installed or fitting)[0]
 
 
-def _open_bundle(
-    folder: Path, *, engine: Engine | None, precision: Precision | None, name: str | None, threads: int | None
-) -> Session:
-    contract = read_contract(folder)
-    fitting = _fitting(contract, engine=engine, precision=precision, name=name)
+def choose_artefact(
+    contract: Contract,
+    folder: Path,
+    *,
+    engine: Engine | None = None,
+    precision: Precision | None = None,
+    name: str | None = None,
+) -> tuple[Artefact, Engine]:
+    """Return the artefact of a bundle that fits, and its engine. Where several fit, take the first, and log its name.
+
+    Args:
+        contract: the bundle's contract.
+        folder: the bundle's folder, for messages.
+        engine: the only engine that is wanted; None for any.
+        precision: the only precision that is wanted; None for any.
+        name: the artefact's name; None for any.
+
+    Raises:
+        InputError: if none fits.
+    """
+    fitting = fitting_artefacts(contract, engine=engine, precision=precision, name=name)
     if not fitting:
         listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
         asked = {"runtime": engine and engine.name, "precision": precision, "artefact": name}
@@ -65,17 +95,28 @@ def _open_bundle(
     artefact, first_engine = runnable[0]
     if len({entry.name for entry, _ in runnable}) > 1:
         _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, first_engine.name)
+    return artefact, first_engine
+
+
+def _open_bundle(
+    folder: Path, *, engine: Engine | None, precision: Precision | None, name: str | None, threads: int | None
+) -> Session:
+    contract = read_contract(folder)
+    artefact, first_engine = choose_artefact(contract, folder, engine=engine, precision=precision, name=name)
     spec = contract.spec if artefact.input.size is None else contract.spec.with_size(artefact.input.size)
     return load_engine(first_engine, what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
 
 
-def _fitting(
+def fitting_artefacts(
     contract: Contract, *, engine: Engine | None, precision: Precision | None, name: str | None
 ) -> list[tuple[Artefact, Engine]]:
     """Return the artefacts that fit, each with its engines, in the contract's and the table's order.
 
     Artefacts with NMS or argmax inside are for other programs and give the same answers as the raw maps. So they fit
     only by name.
+
+    Raises:
+        InputError: if the bundle has no artefact of this name.
     """
     raw = tuple(artefact for artefact in contract.artefacts if not artefact.decodes_inside)
     artefacts = raw if name is None else (contract.artefact(name),)

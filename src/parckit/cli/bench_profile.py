@@ -1,0 +1,83 @@
+"""`parckit bench --profile`: the tables and the picture of where a network's time goes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from parckit.cli.tables import show, tell
+from parckit.contract import InputError, find_obstacle
+from parckit.measure.candidates import Candidate
+from parckit.measure.cost import format_count
+from parckit.measure.profiling import PROFILERS, Profile, profile
+from parckit.report.figures import save_figure
+from parckit.report.profile_chart import profile_bars
+
+_MOST_ROWS = 20
+"""Layers that the terminal shows; the record has all."""
+_ENGINES = " and ".join(PROFILERS)
+
+
+def check_profile(candidates: Sequence[Candidate]) -> None:
+    """Raise InputError if no candidate can be profiled."""
+    if not any(candidate.engine.name in PROFILERS for candidate in candidates):
+        engines = ", ".join(dict.fromkeys(candidate.engine.name for candidate in candidates))
+        raise InputError(f"--profile: is for {_ENGINES}; the candidates run on {engines}")
+
+
+def profile_candidates(
+    candidates: Sequence[Candidate], *, threads: int, seconds: float, record: Path
+) -> list[dict[str, object]]:
+    """Measure and show every candidate that can be profiled, and draw it beside the record.
+
+    Args:
+        candidates: the candidates; those on other engines are named and left out.
+        threads: threads of one run.
+        seconds: how long every candidate is measured.
+        record: path of the record; the pictures are named after it.
+
+    Returns:
+        What the record says of the profiles.
+    """
+    entries: list[dict[str, object]] = []
+    for candidate in candidates:
+        if candidate.engine.name not in PROFILERS:
+            tell(f"{candidate.name}: no profile; only {_ENGINES} tell the time of single layers")
+            continue
+        result = profile(candidate, threads=threads, seconds=seconds)
+        _show(result, candidate)
+        suffix = f"_{len(entries) + 1}" if entries else ""
+        picture = record.with_name(f"{record.stem}_profile{suffix}.png")
+        obstacle = find_obstacle(picture)
+        if obstacle is None:
+            save_figure(profile_bars(result, title=candidate.name), picture)
+        tell(f"profile: {picture}" if obstacle is None else f"no picture: {picture} cannot be written ({obstacle})")
+        entries.append({"candidate": candidate.name, **asdict(result)})
+    return entries
+
+
+def _show(result: Profile, candidate: Candidate) -> None:
+    kinds = [(kind.kind, str(kind.layers), *_cells(result, kind.madds, kind.milliseconds)) for kind in result.kinds()]
+    columns = ("ms", "time", "MAdds", "GFLOP/s", "of the ceiling")
+    ceiling = f"ceiling {result.ceiling_gflops:.0f} GFLOP/s with {result.threads} thread(s)"
+    show(f"{candidate.name}: time by operator, {ceiling}", ("operator", "layers", *columns), kinds)
+    slowest = sorted(result.layers, key=lambda layer: -layer.milliseconds)[:_MOST_ROWS]
+    layers = [
+        (layer.name, layer.kind, "x".join(map(str, layer.output)), *_cells(result, layer.madds, layer.milliseconds))
+        for layer in slowest
+    ]
+    title = f"the {len(slowest)} of {len(result.layers)} layers that take the most time (the record has all)"
+    show(title, ("layer", "operator", "output", *columns), layers)
+    share = result.share_of_ceiling(result.madds, result.run_ms)
+    whole = f"fastest run {result.run_ms:.2f} ms without the profiler; all layers {result.layers_ms:.2f} ms with it"
+    counted = "" if candidate.contract is None else f" (the network: {format_count(candidate.contract.madds)})"
+    reached = "" if share is None else f"; the run reaches {share:.0%} of the ceiling"
+    tell(f"{whole}; MAdds that run: {format_count(result.madds)}{counted}{reached}")
+
+
+def _cells(result: Profile, madds: int | None, milliseconds: float) -> tuple[str, ...]:
+    share = result.share_of_ceiling(madds, milliseconds)
+    time = f"{milliseconds / result.layers_ms:.1%}"
+    if madds is None or share is None:
+        return f"{milliseconds:.3f}", time, "-", "-", "-"
+    rate = f"{share * result.ceiling_gflops:.1f}"
+    return f"{milliseconds:.3f}", time, format_count(madds), rate, f"{share:.0%}"

@@ -1,0 +1,127 @@
+"""What `parckit bench` prints."""
+
+from collections.abc import Mapping
+
+from parckit.cli.tables import show, tell
+from parckit.measure.environment import describe
+from parckit.measure.ranking import not_separable, rank
+from parckit.measure.speed import Measurement
+
+_MEGA = 1e6
+_MS_PER_S = 1e3
+
+
+def show_measurement(measurement: Measurement, *, against: Mapping[str, str]) -> None:
+    """Print all tables.
+
+    Args:
+        measurement: what was measured.
+        against: name of a candidate -> the candidate that it is compared with.
+    """
+    # Names with their paths are long, so the tables have numbers.
+    for name, number in _numbers(measurement).items():
+        tell(f"candidate {number}: {name}, {measurement.candidates[name].benchmark.engine}")
+    _show_latencies(measurement)
+    if len(measurement.candidates) > 1:
+        for threads in measurement.schedule.threads:
+            _tell_order(measurement, threads)
+    _show_ratios(measurement, against)
+    _show_streams(measurement)
+    _show_costs(measurement)
+    tell(f"meanwhile: {measurement.conditions.describe()}")
+
+
+def _numbers(measurement: Measurement) -> dict[str, str]:
+    """Return name of the candidate -> its number in the tables."""
+    return {name: str(number) for number, name in enumerate(measurement.candidates, start=1)}
+
+
+def _show_latencies(measurement: Measurement) -> None:
+    machine, numbers = describe(), _numbers(measurement)
+    rows: list[tuple[str, ...]] = []
+    for place, threads in enumerate(measurement.schedule.threads):
+        for entry in rank(measurement.latencies(threads)):
+            timing = measurement.candidates[entry.name].benchmark.timings[place]
+            interval = timing.interval
+            values = (timing.p50_ms, timing.p90_ms, timing.p95_ms, timing.p99_ms, timing.images_per_second)
+            p50, p90, p95, p99, rate = (_number(value) for value in values)
+            likely = f"{_number(interval.low)} to {_number(interval.high)}"
+            settings = (numbers[entry.name], str(threads), str(entry))
+            row = (*settings, p50, likely, p90, p95, p99, rate, str(timing.batch_size))
+            rows.append(row)
+    timed = ("p50 ms", "95 %", "p90 ms", "p95 ms", "p99 ms")
+    columns = ("no.", "threads", "place", *timed, "images/s", "batch")
+    hidden = {"place"} if len(measurement.candidates) == 1 else set[str]()
+    if all(row[-1] == "1" for row in rows):
+        hidden.add("batch")
+    shown = [index for index, column in enumerate(columns) if column not in hidden]
+    show(
+        f"latency, {machine.cpu}, {machine.usable_cores} cores",
+        [columns[index] for index in shown],
+        [[row[index] for index in shown] for row in rows],
+        unbroken=("95 %",),
+    )
+
+
+def _tell_order(measurement: Measurement, threads: int) -> None:
+    """Say who is faster, or that the measurement cannot tell."""
+    intervals, numbers = measurement.latencies(threads), _numbers(measurement)
+    count = f"{threads} thread{'' if threads == 1 else 's'}"
+    doubtful = not_separable(intervals)
+    for first, second in doubtful:
+        tell(f"{count}: not separable: {numbers[first]} and {numbers[second]} (their intervals overlap)")
+    if not doubtful:
+        tell(f"{count}: from the fastest to the slowest: {', '.join(numbers[place.name] for place in rank(intervals))}")
+
+
+def _show_ratios(measurement: Measurement, against: Mapping[str, str]) -> None:
+    rows: list[tuple[str, ...]] = []
+    numbers = _numbers(measurement)
+    for threads in measurement.schedule.threads:
+        for name, other in against.items():
+            ratio = measurement.ratio(name, baseline=other, threads=threads)
+            verdict = "not separable"
+            if ratio.is_clear:
+                verdict = "faster" if ratio.speedup > 1 else "slower"
+            interval = f"{ratio.low:.3f} to {ratio.high:.3f}"
+            row = (numbers[name], str(threads), f"{ratio.speedup:.3f}", interval, verdict, numbers[other])
+            rows.append(row)
+    if rows:
+        columns = ("no.", "threads", "times faster", "95 %", "verdict", "than no.")
+        show("against another one, compared within every round", columns, rows, unbroken=("95 %",))
+
+
+def _show_streams(measurement: Measurement) -> None:
+    rows: list[tuple[str, ...]] = []
+    for number, entry in enumerate(measurement.candidates.values(), start=1):
+        for timing in entry.benchmark.streams:
+            frames = (_number(value) for value in (timing.p50_ms, timing.p90_ms, timing.p99_ms))
+            interval = f"{_number(timing.low)} to {_number(timing.high)}"
+            rows.append((str(number), str(timing.streams), _number(timing.images_per_second), interval, *frames))
+    columns = ("no.", "streams", "images/s", "95 %", "frame p50 ms", "frame p90 ms", "frame p99 ms")
+    show("streams at the same time, each with one thread", columns, rows, unbroken=("95 %",))
+
+
+def _show_costs(measurement: Measurement) -> None:
+    rows = [
+        (
+            str(number),
+            _number(entry.stages.preprocessing_ms),
+            _number(entry.stages.network_ms),
+            _number(entry.stages.decoding_ms),
+            f"{entry.loading.load_seconds * _MS_PER_S:.0f}",
+            f"{entry.loading.first_seconds * _MS_PER_S:.1f}",
+            f"{entry.loading.peak_bytes / _MEGA:.1f}",
+            f"{entry.candidate.file_bytes / _MEGA:.2f}",
+        )
+        for number, entry in enumerate(measurement.candidates.values(), start=1)
+    ]
+    stages = ("preprocessing ms", "network ms", "decoding ms")
+    columns = ("no.", *stages, "load ms", "first run ms", "memory MB", "files MB")
+    show("an answer with one thread, and what loading costs", columns, rows)
+
+
+def _number(value: float) -> str:
+    """Return a number with about three digits that count."""
+    hundred, ten = 100, 10
+    return f"{value:.{0 if value >= hundred else 1 if value >= ten else 3 if value < 1 else 2}f}"

@@ -1,0 +1,111 @@
+"""`parckit compare`: accuracy, latency and size of networks side by side, and which of them are worth a choice."""
+
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+from parckit.cli.choice import add_choice, add_engines, wanted_candidates
+from parckit.cli.progress import track
+from parckit.cli.tables import show, tell
+from parckit.contract import InputError, Task, check_target
+from parckit.data import name_source
+from parckit.measure.candidates import find_candidates
+from parckit.measure.comparison import Comparison, compare
+from parckit.measure.cost import format_count
+from parckit.measure.environment import describe, usable_cores
+from parckit.measure.evaluation import EvaluationData
+from parckit.measure.ranking import not_separable
+from parckit.measure.records import write_record
+from parckit.measure.timings import Schedule
+from parckit.options import Parser, Seed, Threads, beside, verb_parser
+from parckit.report.figures import picture_kind, save_figure
+from parckit.report.results import result_view
+from parckit.report.scatter import pareto_scatter
+
+_MEGA = 1e6
+
+
+def main(argv: list[str]) -> None:
+    """Run the verb."""
+    args = _parser().read(argv)
+    # Find mistakes before the work.
+    if args.threads > usable_cores():
+        raise InputError(f"--threads {args.threads}: this process may use {usable_cores()} cores")
+    picture: Path = args.picture or beside(args.models[0], "_compare.png")
+    record: Path = args.record or beside(args.models[0], "_compare.json")
+    picture_kind(picture)
+    check_target(picture, option="--picture")
+    check_target(record, option="--record")
+    schedule = Schedule(threads=(args.threads,), warmup=args.warmup, seconds=args.seconds, seed=args.seed)
+    candidates = find_candidates(args.models, wanted_candidates(args))
+    # Measure.
+    scores = {task: next(iter(result_view(task).titles)) for task in get_args(Task)}
+    comparison = compare(candidates, args.data, schedule, scores=scores, track=partial(track, description="evaluating"))
+    # Show.
+    _show(comparison, title=f"on {name_source(args.data.source)}")
+    task = next(iter(comparison.candidates.values())).evaluation.task
+    title = result_view(task).titles[comparison.score]
+    figure = pareto_scatter(comparison.latencies, comparison.scores, front=comparison.front, score=title)
+    save_figure(figure, picture)
+    values = {"data": name_source(args.data.source), **comparison.to_plain()}
+    write_record(record, "compare", values, seed=args.seed, threads=args.threads)
+    tell(f"picture: {picture}")
+    tell(f"record: {record}")
+
+
+def _parser() -> Parser:
+    description = "Accuracy, latency and size of networks side by side, and which of them no other one beats."
+    parser = verb_parser("compare", description=description)
+    parser.shorthands = {"--data": "--data.source"}
+    models = "two or more bundles' folders, artefacts as BUNDLE/ARTEFACT, or checkpoints"
+    parser.add_argument("models", type=Path, nargs="+", help=models)
+    parser.add_class_arguments(EvaluationData, "data")
+    add_choice(parser)
+    add_engines(parser)
+    parser.add_argument("--threads", type=Threads, default=1, help="threads of one inference")
+    parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed runs before the measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of the measurement of each candidate")
+    parser.add_argument("--seed", type=Seed, default=0, help="seed of the order of the candidates in every round")
+    picture = "the scatter, .png or .svg; by default NAME_compare.png beside the first model"
+    parser.add_argument("--picture", type=Path | None, default=None, help=picture)
+    record = "JSON file for the numbers; by default NAME_compare.json beside the first model"
+    parser.add_argument("--record", type=Path | None, default=None, help=record)
+    return parser
+
+
+def _show(comparison: Comparison, *, title: str) -> None:
+    machine = describe()
+    task = next(iter(comparison.candidates.values())).evaluation.task
+    titles = result_view(task).titles
+    names = list(next(iter(comparison.candidates.values())).evaluation.score.scalars)[:2]
+    latencies, front = comparison.latencies, comparison.front
+    rows: list[tuple[str, ...]] = []
+    # Names with their paths are long, so the table has numbers, the same as the picture.
+    ordered = sorted(latencies, key=lambda key: latencies[key].median)
+    numbers = {name: str(number) for number, name in enumerate(ordered, start=1)}
+    for name, number in numbers.items():
+        tell(f"candidate {number}: {name}, {comparison.candidates[name].benchmark.engine}")
+        entry, latency = comparison.candidates[name], latencies[name]
+        scalars = entry.evaluation.score.scalars
+        counts = ("-" if count is None else format_count(count) for count in (entry.params, entry.madds))
+        timing = entry.benchmark.timings[0]
+        rows.append(
+            (
+                number,
+                *(f"{scalars[scalar]:.2f}" for scalar in names),
+                f"{latency.median:.2f}",
+                f"{latency.low:.2f} to {latency.high:.2f}",
+                f"{timing.p99_ms:.2f}",
+                f"{entry.file_bytes / _MEGA:.2f}",
+                *counts,
+                "on it" if name in front else "beaten",
+            )
+        )
+    scalars = (f"{titles.get(name, name)} %" for name in names)
+    sizes = ("files MB", "parameters", "MAdds", "front")
+    columns = ("no.", *scalars, "median ms", "95 %", "p99 ms", *sizes)
+    images = next(iter(comparison.candidates.values())).evaluation.score.images
+    show(f"{title}, {images} images; {machine.cpu}, {comparison.schedule.threads[0]} thread(s)", columns, rows)
+    for first, second in not_separable(latencies):
+        tell(f"not separable in speed: {numbers[first]} and {numbers[second]} (their intervals overlap)")
+    tell(f"meanwhile: {comparison.conditions.describe()}")

@@ -1,0 +1,150 @@
+"""Which networks, artefacts and engines are measured side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parckit.contract import (
+    CONTRACT_FILE,
+    Artefact,
+    Contract,
+    InputError,
+    MissingExtraError,
+    Precision,
+    read_contract,
+    shipped_weights,
+)
+from parckit.runtimes import (
+    ENGINES,
+    Engine,
+    Session,
+    choose_artefact,
+    choose_engine,
+    find_engine,
+    fitting_artefacts,
+    open_session,
+)
+
+ALL = "all"
+"""Instead of names of engines: all that are installed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A checkpoint, or an artefact of a bundle, on an engine.
+
+    Attributes:
+        path: the bundle's folder, the file, or the name of shipped weights.
+        engine: the engine.
+        artefact: the bundle's artefact; None for a file.
+        contract: the bundle's contract; None for a file.
+    """
+
+    path: Path
+    engine: Engine
+    artefact: Artefact | None = None
+    contract: Contract | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from other candidates: `bundle/onnx-fp32 on onnxruntime`."""
+        artefact = "" if self.artefact is None else f"/{self.artefact.name}"
+        return f"{self.path}{artefact} on {self.engine.name}"
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of all files that the engine needs."""
+        if self.artefact is not None:
+            return sum((self.path / file).stat().st_size for file in self.artefact.files)
+        shipped = None if self.path.exists() else shipped_weights(str(self.path))
+        return (shipped or self.path).stat().st_size
+
+    def open(self, threads: int | None = None) -> Session:
+        """Open it with a number of threads."""
+        artefact = None if self.artefact is None else self.artefact.name
+        return open_session(self.path, runtime=self.engine.name, artefact=artefact, threads=threads)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """The options that choose among engines and a bundle's artefacts.
+
+    Attributes:
+        engines: names of engines; `all` for the installed ones. With names, a bundle gives a candidate for every engine
+            and every artefact that the engine opens. Without names, it gives one candidate: the first artefact that
+            fits, on the first engine that is installed.
+        runtime: the only engine, if there are no `engines`.
+        precision: only artefacts of this precision.
+        artefact: only the artefact of this name.
+    """
+
+    engines: tuple[str, ...] = ()
+    runtime: str | None = None
+    precision: Precision | None = None
+    artefact: str | None = None
+
+    def find_engines(self) -> tuple[Engine, ...]:
+        """Return the engines of `engines`.
+
+        Raises:
+            InputError: if one is unknown.
+            MissingExtraError: if one that is named is not installed.
+        """
+        if self.engines == (ALL,):
+            return tuple(engine for engine in ENGINES if engine.is_installed)
+        engines = tuple(find_engine(name) for name in dict.fromkeys(self.engines))
+        for engine in engines:
+            if not engine.is_installed:
+                raise MissingExtraError(f"engine {engine.name}", package=engine.package, extra=engine.extra)
+        return engines
+
+
+def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, ...]:
+    """Return all candidates, every one once.
+
+    Args:
+        paths: bundles, artefacts of bundles as `BUNDLE/ARTEFACT`, checkpoints, or names of shipped weights.
+        wanted: chooses among them.
+
+    Raises:
+        InputError: if a path gives no candidate.
+    """
+    engines = wanted.find_engines()
+    candidates = [candidate for path in paths for candidate in _candidates_of(path, engines, wanted)]
+    return tuple({candidate.name: candidate for candidate in candidates}.values())
+
+
+def _candidates_of(path: Path, engines: tuple[Engine, ...], wanted: Wanted) -> list[Candidate]:
+    folder, artefact = _split(path)
+    runtime = None if wanted.runtime is None else find_engine(wanted.runtime)
+    if not folder.is_dir():
+        if wanted.artefact is not None or wanted.precision is not None:
+            text = f"artefact={wanted.artefact!r}, precision={wanted.precision!r} choose within a bundle"
+            raise InputError(f"{path}: {text}, a folder with {CONTRACT_FILE}")
+        first = choose_engine(path, engine=runtime)
+        if engines and first not in engines:
+            names = ", ".join(engine.name for engine in engines)
+            raise InputError(f"{path}: runs on {first.name}, which is not among the engines {names}")
+        return [Candidate(path=path, engine=first)]
+    contract, name = read_contract(folder), artefact or wanted.artefact
+    if not engines:
+        pairs = [choose_artefact(contract, folder, engine=runtime, precision=wanted.precision, name=name)]
+    else:
+        fitting = fitting_artefacts(contract, engine=None, precision=wanted.precision, name=name)
+        pairs = [(entry, engine) for engine in engines for entry, other in fitting if other == engine]
+    if not pairs:
+        listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
+        names = ", ".join(engine.name for engine in engines)
+        raise InputError(f"{path}: no artefact fits the engines {names} and the other options; it has {listed}")
+    return [Candidate(path=folder, engine=engine, artefact=entry, contract=contract) for entry, engine in pairs]
+
+
+def _split(path: Path) -> tuple[Path, str | None]:
+    """Turn the folder of an artefact, `BUNDLE/ARTEFACT`, into the bundle and the artefact's name."""
+    bundle = path.parent
+    if (path / CONTRACT_FILE).is_file() or not path.is_dir() or not (bundle / CONTRACT_FILE).is_file():
+        return path, None
+    for artefact in read_contract(bundle, check_files=False).artefacts:
+        if Path(artefact.main_file).parts[0] == path.name:
+            return bundle, artefact.name
+    return path, None

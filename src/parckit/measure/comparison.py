@@ -1,0 +1,149 @@
+"""Accuracy, latency and size of candidates side by side: which of them are worth a choice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from parckit.contract import InputError
+from parckit.data import Batch
+from parckit.measure import cost
+from parckit.measure.candidates import Candidate
+from parckit.measure.conditions import Conditions, watch
+from parckit.measure.evaluation import Evaluation, EvaluationData, Track, evaluate_session
+from parckit.measure.interleaved import Interval
+from parckit.measure.latency import time_candidates
+from parckit.measure.ranking import not_separable, pareto_front
+from parckit.measure.timings import Benchmark, Schedule
+from parckit.networks import open_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """What is compared of a candidate.
+
+    Attributes:
+        evaluation: how good it is.
+        benchmark: how fast it is.
+        file_bytes: size of all its files.
+        params: learned parameters of the network; None if the file does not tell.
+        madds: multiply-adds for one image, in the convolution form; None if the file does not tell.
+    """
+
+    evaluation: Evaluation
+    benchmark: Benchmark
+    file_bytes: int
+    params: int | None
+    madds: int | None
+
+    @property
+    def latency(self) -> Interval:
+        """The median latency of one run and its interval, milliseconds."""
+        return self.benchmark.timings[0].interval
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Candidates side by side.
+
+    Attributes:
+        candidates: name of the candidate -> what is compared.
+        score: name of the scalar that says how good a network is.
+        schedule: how the latency was measured.
+        conditions: what else the machine did while the latency was measured.
+    """
+
+    candidates: Mapping[str, Compared]
+    score: str
+    schedule: Schedule
+    conditions: Conditions
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Name of the candidate -> its score, percent."""
+        return {name: entry.evaluation.score.scalars[self.score] for name, entry in self.candidates.items()}
+
+    @property
+    def latencies(self) -> dict[str, Interval]:
+        """Name of the candidate -> its latency, milliseconds."""
+        return {name: entry.latency for name, entry in self.candidates.items()}
+
+    @property
+    def front(self) -> tuple[str, ...]:
+        """The candidates that no other one beats; see `pareto_front`."""
+        return pareto_front(self.latencies, self.scores)
+
+    def to_plain(self) -> dict[str, object]:
+        """Return the content of a record."""
+        return {
+            "score": self.score,
+            "candidates": [
+                {
+                    "name": name,
+                    "scalars": dict(entry.evaluation.score.scalars),
+                    "images": entry.evaluation.score.images,
+                    "latency_ms": asdict(entry.latency),
+                    "benchmark": asdict(entry.benchmark),
+                    "file_bytes": entry.file_bytes,
+                    "params": entry.params,
+                    "madds": entry.madds,
+                }
+                for name, entry in self.candidates.items()
+            ],
+            "front": self.front,
+            "not_separable": not_separable(self.latencies),
+            "schedule": asdict(self.schedule),
+            "conditions": asdict(self.conditions),
+        }
+
+
+def compare(
+    candidates: Sequence[Candidate],
+    data: EvaluationData,
+    schedule: Schedule,
+    *,
+    scores: Mapping[str, str],
+    track: "Track[Batch]" = iter,
+) -> Comparison:
+    """Evaluate all candidates, then time them in turns.
+
+    Args:
+        candidates: at least two, for the same task.
+        data: what they are evaluated on.
+        schedule: how their latency is measured.
+        scores: task -> name of the scalar that says how good a network is.
+        track: gets the batches while they are evaluated.
+
+    Raises:
+        InputError: if there are fewer than two candidates, or their tasks differ.
+    """
+    if len(candidates) < 2:
+        raise InputError(f"{candidates[0].name}: is the only candidate; a comparison needs two or more")
+    tasks = {candidate.name: candidate.open().spec.task for candidate in candidates}
+    if len({*tasks.values()}) > 1:
+        listed = ", ".join(f"{name}: {task}" for name, task in tasks.items())
+        raise InputError(f"the candidates have different tasks ({listed}); compare those of one task")
+    evaluations = {candidate.name: evaluate_session(candidate.open(), data, track=track) for candidate in candidates}
+    with watch() as seen:
+        benchmarks = time_candidates({candidate.name: candidate.open for candidate in candidates}, schedule)
+    compared: dict[str, Compared] = {}
+    for candidate in candidates:
+        params, madds = _cost(candidate)
+        compared[candidate.name] = Compared(
+            evaluation=evaluations[candidate.name],
+            benchmark=benchmarks[candidate.name],
+            file_bytes=candidate.file_bytes,
+            params=params,
+            madds=madds,
+        )
+    score = scores[next(iter(tasks.values()))]
+    return Comparison(candidates=compared, score=score, schedule=schedule, conditions=seen.conditions)
+
+
+def _cost(candidate: Candidate) -> tuple[int | None, int | None]:
+    """Return a network's parameters and multiply-adds. An ONNX file alone does not tell them."""
+    if candidate.contract is not None:
+        return candidate.contract.params, candidate.contract.madds
+    if candidate.engine.name != "torch":
+        return None, None
+    network, spec = open_checkpoint(candidate.path)
+    total = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
+    return total.params, total.madds

@@ -1,0 +1,179 @@
+"""Where a network's time goes, layer by layer, and how much of the machine's arithmetic every layer uses.
+
+The ceiling is the best that the same engine reaches with the same threads in a large float32 matrix product. No float32
+layer can be faster. Neighbours take the core away from a long run, but rarely from a short one. So layers are measured
+by their medians, and the whole run and the ceiling by the fastest of many runs: otherwise layers would seem to exceed
+the ceiling on a busy machine.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from time import perf_counter
+from typing import Protocol, cast
+
+from parckit.contract import InputError
+from parckit.measure.candidates import Candidate
+from parckit.measure.interleaved import interleave
+
+PROFILERS = {"onnxruntime": "parckit.measure.profile_onnxruntime", "torch": "parckit.measure.profile_torch"}
+"""Engine whose layers can be timed -> the module that does it; imported only when it is used."""
+
+CEILING_SIDE = 512
+"""Rows and columns of the matrices of the ceiling: large enough for the full speed. A product takes some milliseconds,
+so that one of many is not interrupted by neighbours; with 1024, on a busy machine, all of them were."""
+_PRODUCTS = 5
+"""Products in a turn."""
+_MS_PER_S = 1e3
+_GIGA = 1e9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """A node of the graph that runs.
+
+    Attributes:
+        name: name of the node, as the engine calls it.
+        kind: its operator.
+        milliseconds: median time of one run.
+        madds: multiply-adds of one run; None for what is neither a convolution nor a matrix product.
+        output: shape of its first output.
+    """
+
+    name: str
+    kind: str
+    milliseconds: float
+    madds: int | None
+    output: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """All layers of one operator.
+
+    Attributes:
+        kind: the operator.
+        layers: number of layers.
+        milliseconds: sum of their times.
+        madds: sum of their multiply-adds; None if none has a number.
+    """
+
+    kind: str
+    layers: int
+    milliseconds: float
+    madds: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """Where the time of one run goes.
+
+    Attributes:
+        layers: the nodes, in the order in which they run.
+        run_ms: time of the fastest run without the profiler, milliseconds. The sum of the layers is larger by what the
+            profiler costs, and smaller by what happens between layers.
+        threads: threads of one run.
+        ceiling_gflops: the ceiling: speed of the fastest of many large products.
+    """
+
+    layers: tuple[Layer, ...]
+    run_ms: float
+    threads: int
+    ceiling_gflops: float
+
+    @property
+    def layers_ms(self) -> float:
+        """Sum of the times of all layers, milliseconds."""
+        return sum(layer.milliseconds for layer in self.layers)
+
+    @property
+    def madds(self) -> int:
+        """Multiply-adds of all convolutions and matrix products that run."""
+        return sum(layer.madds or 0 for layer in self.layers)
+
+    def share_of_ceiling(self, madds: int | None, milliseconds: float) -> float | None:
+        """Return which share of the ceiling this many multiply-adds in this time reach, 0 to 1; None without them."""
+        if not madds or not milliseconds:
+            return None
+        return 2 * madds / (milliseconds / _MS_PER_S) / _GIGA / self.ceiling_gflops
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """Return the operators, the one that takes the most time first."""
+        groups: dict[str, list[Layer]] = defaultdict(list)
+        for layer in self.layers:
+            groups[layer.kind].append(layer)
+        kinds = [
+            Kind(
+                kind=kind,
+                layers=len(layers),
+                milliseconds=sum(layer.milliseconds for layer in layers),
+                madds=sum(layer.madds or 0 for layer in layers) or None,
+            )
+            for kind, layers in groups.items()
+        ]
+        return tuple(sorted(kinds, key=lambda kind: -kind.milliseconds))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProfiledRuns:
+    """What runs in turns.
+
+    Attributes:
+        profiled: runs the network and notes the time of every layer.
+        plain: runs the network without that.
+        ceiling: multiplies two matrices of `CEILING_SIDE` rows and columns.
+        read_layers: returns the layers after the last run.
+    """
+
+    profiled: Callable[[], object]
+    plain: Callable[[], object]
+    ceiling: Callable[[], object]
+    read_layers: Callable[[], tuple[Layer, ...]]
+
+
+class Profiler(Protocol):
+    """What the module of a profiler offers."""
+
+    def prepare(self, candidate: Candidate, *, threads: int, folder: Path) -> ProfiledRuns:
+        """Open a candidate for a profile; files may be written to `folder`."""
+        ...
+
+
+def profile(candidate: Candidate, *, threads: int, seconds: float) -> Profile:
+    """Measure where the time of a candidate goes.
+
+    The profiled network, the network without the profiler and the ceiling run in turns, so that noise meets all three.
+
+    Args:
+        candidate: the candidate.
+        threads: threads of one run.
+        seconds: how long it is measured, about.
+
+    Raises:
+        InputError: if no profiler knows its engine.
+        MissingExtraError: if a package of the profiler is not installed.
+    """
+    if candidate.engine.name not in PROFILERS:
+        raise InputError(f"{candidate.name}: only candidates on {' or '.join(PROFILERS)} have a profile by layer")
+    profiler = cast("Profiler", import_module(PROFILERS[candidate.engine.name]))
+    with tempfile.TemporaryDirectory() as name:
+        runs = profiler.prepare(candidate, threads=threads, folder=Path(name))
+        products: list[float] = []
+
+        def multiply() -> None:
+            for _ in range(_PRODUCTS):
+                start = perf_counter()
+                runs.ceiling()
+                products.append(perf_counter() - start)
+
+        times = interleave({"profiled": runs.profiled, "plain": runs.plain, "ceiling": multiply}, seconds=seconds)
+        layers = runs.read_layers()
+    return Profile(
+        layers=layers,
+        run_ms=min(times["plain"]) * _MS_PER_S,
+        threads=threads,
+        ceiling_gflops=2 * CEILING_SIDE**3 / min(products) / _GIGA,
+    )

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from bundles import write_tiny_bundle
+from parckit.measure import comparison
+from parckit.measure.timings import Benchmark, Timing
+
+QUICK = ("--seconds=0.01", "--warmup=0")
+
+
+@pytest.fixture
+def speeds(monkeypatch):
+    """Let candidates have given latencies, in milliseconds, instead of measured ones."""
+
+    def let(*medians: float) -> None:
+        def pretend(candidates, schedule):
+            return {name: benchmark(median) for name, median in zip(candidates, medians, strict=True)}
+
+        monkeypatch.setattr(comparison, "time_candidates", pretend)
+
+    return let
+
+
+def benchmark(median: float) -> Benchmark:
+    names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms")
+    rounds = tuple(median + 0.1 * step for step in (-2, -1, -1, 0, 0, 1, 1, 2))
+    timing = Timing(
+        threads=1,
+        batch_size=1,
+        repeats=8,
+        images_per_second=1.0,
+        round_ms=rounds,
+        **dict.fromkeys(names, median),
+    )
+    return Benchmark(timings=(timing,), streams=(), engine="onnxruntime", artefact="a")
+
+
+def test_the_table_the_picture_and_the_record(two_artefacts, animal_folder, tmp_path, parckit, speeds):
+    speeds(1.0, 5.0)
+    files = {"--picture": tmp_path / "front.svg", "--record": tmp_path / "record.json"}
+    options = [f"{name}={path}" for name, path in files.items()]
+    printed = parckit("compare", two_artefacts, f"--data={animal_folder}", "--engines=onnxruntime", *QUICK, *options)
+    values = json.loads(files["--record"].read_text())["values"]
+    first, second = values["candidates"]
+    assert first["name"] == f"{two_artefacts}/onnx-fp32 on onnxruntime"
+    assert (first["images"], first["params"]) == (4, 12)
+    assert first["scalars"] == second["scalars"]
+    # Both answer alike, so only the faster one is worth a choice.
+    assert values["front"] == [first["name"]]
+    assert values["not_separable"] == []
+    assert "beaten" in printed
+    assert "<svg" in files["--picture"].read_text()
+    for path in files.values():
+        assert f": {path}" in printed
+
+
+def test_speeds_that_cannot_be_told_apart_are_not_ranked(two_artefacts, animal_folder, tmp_path, parckit, speeds):
+    speeds(1.0, 1.1)
+    bundle = write_tiny_bundle(tmp_path / "other")
+    printed = parckit("compare", bundle, two_artefacts / "pairs", f"--data={animal_folder}", *QUICK)
+    assert f"candidate 1: {bundle}/onnx-fp32 on onnxruntime" in printed
+    assert "not separable in speed: 1 and 2" in printed
+    values = json.loads((tmp_path / "other_compare.json").read_text())["values"]
+    assert len(values["front"]) == 2
+    assert (tmp_path / "other_compare.png").is_file()
+
+
+def test_a_checkpoint_and_its_bundle(bundle, checkpoint, digit_folder, tmp_path, parckit):
+    record = tmp_path / "record.json"
+    parckit(
+        "compare",
+        bundle,
+        checkpoint,
+        f"--data={digit_folder}",
+        "--data.split=all",
+        *QUICK,
+        f"--record={record}",
+        f"--picture={tmp_path / 'a.png'}",
+    )
+    exported, trained = json.loads(record.read_text())["values"]["candidates"]
+    assert exported["scalars"] == trained["scalars"]
+    assert (exported["params"], exported["madds"]) == (trained["params"], trained["madds"])
+    assert exported["latency_ms"]["low"] <= exported["latency_ms"]["median"] <= exported["latency_ms"]["high"]
+
+
+def test_mistakes_are_named(bundle, animal_folder, tmp_path, mistake):
+    data = f"--data={animal_folder}"
+    assert "is the only candidate" in mistake("compare", bundle, data)
+    assert "pictures are written as .png or .svg" in mistake("compare", bundle, data, "--picture=a.gif")
+    assert "--threads 1000: this process may use" in mistake("compare", bundle, data, "--threads=1000")
+    assert "no/such" in mistake("compare", bundle, "no/such", data)
