@@ -33,8 +33,8 @@ import numpy as np
 from PIL import Image
 
 from http_load import Outcome, closed_loop, open_loop, wait_for_port
-from interleaved import compare_times
 from parckit.deploy import export
+from parckit.measure.interleaved import compare_times
 from parckit.measure.records import write_record
 from parckit.processing import decode_image
 from parckit.runtimes import load

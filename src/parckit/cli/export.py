@@ -15,7 +15,7 @@ from parckit.options import parse_names, parse_size, verb_parser
 from parckit.report.checks import describe_check
 
 _USUAL = ExportSettings()
-_SPELLED_OUT = {"engines", "precision", "onnx"}
+_SPELLED_OUT: set[str | int] = {"engines", "precision", "onnx"}
 """Settings whose options are not made from their type: words between commas, and settings with names of their own."""
 _PRECISION = "precisions, separated by commas: fp32, fp16; each is made for those of the engines that run it"
 

@@ -36,7 +36,7 @@ def plan_conversions(spec: NetworkSpec, settings: ExportSettings) -> tuple[Conve
         InputError: if an engine runs none of the precisions, or no engine runs a precision.
         ExportError: if an engine cannot run the network.
     """
-    pairs = [
+    pairs: list[tuple[str, Precision]] = [
         (name, precision)
         for precision in settings.precision
         for name in settings.engines

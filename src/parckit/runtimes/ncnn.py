@@ -3,6 +3,9 @@
 ncnn knows no batches, and calls inputs and outputs in0, out0, out1 and so on.
 """
 
+# Where the package is absent, the type checker takes this file for it.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Sequence
 from pathlib import Path
 

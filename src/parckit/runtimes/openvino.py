@@ -1,5 +1,8 @@
 """The OpenVINO engine, on the CPU. It opens ONNX files."""
 
+# Where the package is absent, the type checker takes this file for it.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Sequence
 from pathlib import Path
 

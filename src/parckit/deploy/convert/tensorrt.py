@@ -3,6 +3,9 @@
 It was written after the documentation of TensorRT 10, and nobody has run it yet.
 """
 
+# Where the package is absent, the type checker takes this file for it.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
