@@ -11,6 +11,8 @@ from packaging.utils import canonicalize_name
 from repository import ROOT
 
 SOURCE = ROOT / "src"
+OF_ENGINES = {"cv2": "opencv-python-headless", "cuda": "cuda-bindings"}
+"""Modules that engines need -> their distributions. Tests do not install them; of `cuda`, torch may bring a part."""
 
 
 def distributions_needed(module: str) -> dict[str, str]:
@@ -69,8 +71,14 @@ def _is_module(name: str) -> bool:
 
 
 def distribution_of(module: str) -> str:
-    """Return the name of the installed distribution that has a module, as `sklearn` -> `scikit-learn`."""
-    (name,) = {canonicalize_name(name) for name in _distributions()[module.partition(".")[0]]}
+    """Return the name of the distribution that has a module, as `sklearn` -> `scikit-learn`.
+
+    The name of a distribution that is not installed is like the module's, unless `OF_ENGINES` has another one.
+    """
+    top = module.partition(".")[0]
+    if top in OF_ENGINES:
+        return OF_ENGINES[top]
+    (name,) = {canonicalize_name(name) for name in _distributions().get(top, [top])}
     return name
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 import parckit
 from parckit.cli.main import VERBS
 from parckit.deploy.convert import CONVERTERS
-from parckit.runtimes import ENGINES, find_engine
+from parckit.runtimes import ENGINES
 from processes import run
 from reach import distributions_needed
 from repository import ROOT, copy_to, files
@@ -144,7 +144,7 @@ EXTRAS_OF_MODULE: dict[str, set[str]] = {
     **{f"parckit.cli.{verb.replace('-', '_')}": {extra} for verb, (_, extra) in VERBS.items()},
     # These tables name modules as strings, which no import statement shows.
     **{engine.module: {engine.extra} for engine in ENGINES},
-    **{module: {VERBS["export"][1], find_engine(engine).extra} for engine, module in CONVERTERS.items()},
+    **{entry.module: set(entry.extra.split(",")) for entry in CONVERTERS.values()},
     **{f"{module}:{name}": {extra} for name, (module, extra) in parckit._HOMES.items()},
 }
 """Module, of a verb, an engine, a converter or a public name -> the extras that install what it needs."""

@@ -1,6 +1,6 @@
 """The TensorRT engine, on a graphics processor of NVIDIA.
 
-It was written after the documentation of TensorRT 10 and of cuda-python 13, and nobody has run it yet.
+It was written after the documentation of TensorRT 10 and of cuda-bindings 13, and nobody has run it yet.
 """
 
 # Where the package is absent, the type checker takes this file for it.
