@@ -174,6 +174,26 @@ def test_the_speedups_are_the_recorded_ones():
             assert " | ".join(cells) in text
 
 
+@pytest.mark.parametrize(
+    ("page", "record", "result"),
+    [("detect", "detection_twins", "map"), ("segment", "segmentation_twins", "miou")],
+)
+def test_twins_are_as_good_as_recorded(page, record, result):
+    text, values = (DOCS / f"{page}.md").read_text(encoding="utf-8"), record_of(record)
+    for name, twin in values["twins"].items():
+        cells = [
+            f"{twin['params'] / 1e6:.3f} M",
+            f"{twin['madds'] / 1e6:.0f} M",
+            ", ".join(f"{run[result]:.1f}" for run in twin["runs"]),
+            f"{twin['mean'][result]:.1f}",
+        ]
+        assert f"| `{name}` | {' | '.join(cells)} |" in text
+    low, high = values["difference"][result]["interval"]
+    words = " ".join(text.split())
+    assert f"{values['difference'][result]['mean']:.1f} points" in words
+    assert f"from {low:.1f} to {high:.1f}" in words
+
+
 def test_detectors_train_as_fast_as_recorded():
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
     rows = record_of("detection_training")["comparisons"]
