@@ -11,7 +11,7 @@ STAMP := $(VENV)/.parckit-installed
 # see .venv, so that torch is there once.
 ENGINES := .venv-engines
 ENGINES_STAMP := $(ENGINES)/.parckit-installed
-ENGINES_EXTRAS := openvino,opencv,mnn,export-ncnn,export-litert,executorch
+ENGINES_EXTRAS := openvino,opencv,mnn,export-ncnn,executorch
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -28,10 +28,11 @@ from repository import ROOT
 
 SIZE = (64, 96)
 ALWAYS_INSTALLED = ("torch", "onnxruntime")
-SLOW = ("litert", "executorch", "aotinductor")
+SLOW = ("executorch", "aotinductor")
 """Engines whose converters take long. They get one network of every task."""
-UNRUN = ("coreml", "tensorrt")
-"""Engines that cannot run here: macOS and graphics processors have them."""
+UNRUN = ("coreml", "tensorrt", "litert")
+"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor. The converter of LiteRT cannot be
+installed beside ExecuTorch: they need different versions of typing-extensions."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
 NETWORKS = {

@@ -6,6 +6,7 @@ ExecuTorch has one number of threads for all that it does in a process.
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,9 @@ def open_artefact(
     if threads is not None:
         portable_lib._unsafe_reset_threadpool(threads)
     try:
-        with capturing_native_output():
+        # It warns that its interface may change.
+        with capturing_native_output(), catch_warnings():
+            simplefilter("ignore")
             program = Runtime.get().load_program(path)
             # The method reads the program's memory, so both are kept.
             loaded = (program, program.load_method("forward"))
