@@ -1,1 +1,1 @@
-"""A server that answers pictures over HTTP, and a static page that does so in the browser. It never needs torch."""
+"""A bundle for others: a server, and a static page that runs the network in the browser. Neither needs torch."""

@@ -1,0 +1,197 @@
+// The page: takes pictures, asks the worker, shows answers and times.
+
+import { show } from "./answers.mjs";
+import { draw } from "./drawing.mjs";
+import { decodeFile, isTransparent, readPixels } from "./picture.mjs";
+import { readJson } from "./network.mjs";
+import { NetworkWorker } from "./worker_client.mjs";
+
+const TOP = 5; // classes to show
+const RUNS = 20; // of "Time 20 runs"
+const CAMERA_FRAMES = 15; // latest frames whose median time is shown
+const PARTS = ["preprocessing", "network", "decoding"];
+
+const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
+const worker = new NetworkWorker();
+let [contract, page] = [null, null];
+let bitmap = null; // the picture that is shown
+let camera = null; // its video while it is on
+
+async function start() {
+  [contract, page] = await Promise.all(["contract.json", "page.json"].map(readJson));
+  describeNetwork();
+  page.examples.forEach(addExample);
+  element.examples.hidden = !page.examples.length;
+  listen();
+  await openEngine();
+}
+
+function describeNetwork() {
+  const { spec, params, artefacts: [artefact] } = contract;
+  const task = { classify: "one class a picture", multilabel: "labels", detect: "boxes", segment: "classes of pixels" };
+  const [height, width] = spec.preprocessing.size;
+  const name = [spec.backbone, spec.head === "classifier" ? "" : spec.head].filter(Boolean).join(" + ");
+  document.title = element.title.textContent = name;
+  const count = spec.labels.length === 1 ? "1 class" : `${spec.labels.length} classes`;
+  const facts = [task[spec.task], count, `input ${height} × ${width}`, `${(params / 1e6).toFixed(2)} M parameters`];
+  element.summary.textContent = [...facts, artefact.name].join(" · ");
+  const { threshold } = artefact.decoder.defaults;
+  element["threshold-setting"].hidden = spec.task !== "detect" || typeof threshold !== "number";
+  element.threshold.value = threshold;
+  element["threshold-value"].textContent = element.threshold.value;
+}
+
+function addExample({ file, name }) {
+  const image = Object.assign(new Image(), { src: file, alt: name, loading: "lazy" });
+  const button = Object.assign(document.createElement("button"), { type: "button", title: name });
+  button.append(image);
+  button.onclick = guarded(async () => useFile(await (await fetch(file)).blob()));
+  element.examples.append(document.createElement("li"));
+  element.examples.lastChild.append(button);
+}
+
+function listen() {
+  element.file.onchange = guarded(async ({ target: { files } }) => files.length && useFile(files[0]));
+  element.camera.onclick = guarded(() => (camera ? stopCamera() : useCamera()));
+  element.engine.onchange = guarded(openEngine);
+  element.repeat.onclick = guarded(timeRuns);
+  element.threshold.oninput = guarded(decodeAgain);
+  if (!navigator.gpu) element.engine.querySelector("[value=webgpu]").disabled = true;
+  document.ondragover = (event) => {
+    event.preventDefault();
+    element.drop.classList.add("over");
+  };
+  document.ondragleave = () => element.drop.classList.remove("over");
+  document.ondrop = guarded(async (event) => {
+    event.preventDefault();
+    element.drop.classList.remove("over");
+    await usePictureOf(event.dataTransfer);
+  });
+  document.onpaste = guarded(async ({ clipboardData }) => clipboardData.files.length && usePictureOf(clipboardData));
+}
+
+/** Return a function that shows an error in one line. */
+function guarded(action) {
+  return async (event) => {
+    tell("");
+    try {
+      await action(event);
+    } catch (error) {
+      tell(error.message);
+    }
+  };
+}
+
+function tell(text) {
+  element.message.textContent = text;
+  element.message.hidden = !text;
+}
+
+async function openEngine() {
+  const engine = element.engine.value;
+  element.repeat.disabled = true;
+  const { seconds, threads } = await worker.ask("open", { engine });
+  const how = engine === "wasm" ? `SIMD, ${threads} thread${threads === 1 ? "" : "s"}` : "GPU";
+  element["engine-note"].textContent = `ONNX Runtime Web ${page.onnxruntime_web}, ${how}; ready after ${seconds.toFixed(1)} s.`;
+  if (!bitmap) element.headline.textContent = "Ready";
+  if (bitmap && !camera) await answerPicture();
+}
+
+async function usePictureOf({ files }) {
+  if (!files.length) throw new Error("that is no picture file");
+  await useFile(files[0]);
+}
+
+async function useFile(file) {
+  const picture = await decodeFile(file);
+  stopCamera();
+  bitmap = picture;
+  draw(element.canvas, bitmap, {});
+  showCanvas();
+  await answerPicture();
+}
+
+function showCanvas() {
+  element.canvas.hidden = false;
+  element.invitation.hidden = true;
+  element.drop.classList.add("filled");
+}
+
+function overrides() {
+  if (contract.spec.task === "classify") return { top: TOP };
+  return element["threshold-setting"].hidden ? {} : { threshold: Number(element.threshold.value) };
+}
+
+async function answerPicture() {
+  const asked = bitmap;
+  const pixels = readPixels(bitmap);
+  if (isTransparent(pixels)) tell("Colours of transparent pixels are not exact: this answer may differ from Python's.");
+  const { answer, times } = await worker.answer(pixels, overrides());
+  if (bitmap !== asked) return; // another picture came meanwhile
+  showAnswer(answer);
+  showTimes([times], "One run. Reading the picture's file is not counted.");
+  element.repeat.disabled = false;
+}
+
+function showAnswer(answer) {
+  show(answer, { headline: element.headline, rows: element.rows, colours: page.colours });
+  draw(element.canvas, bitmap, { answer, colours: page.colours });
+}
+
+function showTimes(runs, note) {
+  for (const part of PARTS) {
+    const sorted = runs.map((times) => times[part]).sort((one, other) => one - other);
+    const median = sorted[Math.floor(sorted.length / 2)];
+    element[`time-${part}`].textContent = `${median.toFixed(median < 10 ? 1 : 0)} ms`;
+  }
+  element["time-note"].textContent = note;
+}
+
+async function timeRuns() {
+  element.repeat.disabled = true;
+  const runs = [];
+  for (let run = 0; run < RUNS; run++) runs.push((await worker.answer(readPixels(bitmap), overrides())).times);
+  showTimes(runs, `Median of ${RUNS} runs. Reading the picture's file is not counted.`);
+  element.repeat.disabled = false;
+}
+
+async function decodeAgain() {
+  element["threshold-value"].textContent = element.threshold.value;
+  if (bitmap) showAnswer((await worker.ask("decode", { overrides: overrides() })).answer);
+}
+
+async function useCamera() {
+  if (!navigator.mediaDevices) throw new Error("The browser gives the camera only to pages from https or localhost.");
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  camera = Object.assign(document.createElement("video"), { srcObject: stream, muted: true, playsInline: true });
+  element.camera.textContent = "Stop the camera";
+  element.camera.ariaPressed = "true";
+  element.repeat.disabled = true;
+  await camera.play();
+  showCanvas();
+  await answerFrames(camera);
+}
+
+async function answerFrames(video) {
+  const runs = [];
+  while (video === camera) {
+    const frame = await createImageBitmap(video);
+    const { answer, times } = await worker.answer(readPixels(frame), overrides());
+    if (video !== camera) return;
+    bitmap = frame;
+    showAnswer(answer);
+    runs.push(times);
+    showTimes(runs.slice(-CAMERA_FRAMES), `Median of the latest ${Math.min(runs.length, CAMERA_FRAMES)} frames.`);
+    await new Promise(requestAnimationFrame);
+  }
+}
+
+function stopCamera() {
+  camera?.srcObject.getTracks().forEach((track) => track.stop());
+  camera = null;
+  element.camera.textContent = "Camera";
+  element.camera.ariaPressed = "false";
+  element.repeat.disabled = !bitmap;
+}
+
+guarded(start)();
