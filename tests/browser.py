@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -37,8 +38,8 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, wh
 class Browser:
     """A running Chromium with one page."""
 
-    def __init__(self, commands: int, answers: int) -> None:
-        self._commands, self._answers = os.fdopen(commands, "wb"), os.fdopen(answers, "rb")
+    def __init__(self, commands: BinaryIO, answers: BufferedReader) -> None:
+        self._commands, self._answers = commands, answers
         self._number, self._buffer = 0, b""
         self._session: str | None = None
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -109,7 +110,8 @@ def open_browser() -> Iterator[Browser]:
         os.close(command_end)
         os.close(answer_end)
         try:
-            yield Browser(commands, answers)
+            with os.fdopen(commands, "wb") as writer, os.fdopen(answers, "rb") as reader:
+                yield Browser(writer, reader)
         finally:
             process.terminate()
             process.wait()

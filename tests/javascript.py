@@ -56,10 +56,13 @@ def plain(value: Preprocessing | InputSpec | DecoderSpec) -> dict[str, Any]:
     return asdict(value)
 
 
+def geometry_of(geometry: Geometry) -> dict[str, Any]:
+    """Return a geometry as the modules take it."""
+    names = {"picture_size": "pictureSize", "input_size": "inputSize", "scale": "scale", "offset": "offset"}
+    return {"$geometry": {names[name]: part for name, part in geometry._asdict().items()}}
+
+
 def _pack(value: object) -> object:
-    if isinstance(value, Geometry):
-        names = {"picture_size": "pictureSize", "input_size": "inputSize", "scale": "scale", "offset": "offset"}
-        return {"$geometry": {names[name]: list(part) for name, part in value._asdict().items()}}
     assert isinstance(value, np.ndarray)
     return {"$array": [value.dtype.name, base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()]}
 

@@ -41,7 +41,7 @@ def fetch_package() -> Path:
     target = cached_package()
     with replacing(target) as temporary:
         try:
-            with urlopen(URL, timeout=_PATIENCE) as answer:  # noqa: S310 - the address is https, and constant
+            with urlopen(URL, timeout=_PATIENCE) as answer:
                 temporary.write_bytes(answer.read())
         except (OSError, HTTPException) as error:
             elsewhere = "fetch it on another machine and name the file with --ort"

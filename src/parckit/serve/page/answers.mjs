@@ -1,6 +1,6 @@
 // Shows an answer as a headline and rows with bars.
 
-const MOST_ROWS = 12;
+const MOST_ROWS = 8; // more would push the times off the screen
 
 /** Show an answer in the page. */
 export function show(answer, { headline, rows, colours }) {

@@ -16,6 +16,7 @@ const worker = new NetworkWorker();
 let [contract, page] = [null, null];
 let bitmap = null; // the picture that is shown
 let camera = null; // its video while it is on
+let opened = "wasm"; // the engine that the worker has
 
 async function start() {
   [contract, page] = await Promise.all(["contract.json", "page.json"].map(readJson));
@@ -90,7 +91,13 @@ function tell(text) {
 async function openEngine() {
   const engine = element.engine.value;
   element.repeat.disabled = true;
-  const { seconds, threads } = await worker.ask("open", { engine });
+  const { seconds, threads } = await worker.ask("open", { engine }).catch((error) => {
+    // The worker keeps the engine that it had.
+    element.engine.value = opened;
+    element.repeat.disabled = !bitmap;
+    throw error;
+  });
+  opened = engine;
   const how = engine === "wasm" ? `SIMD, ${threads} thread${threads === 1 ? "" : "s"}` : "GPU";
   element["engine-note"].textContent = `ONNX Runtime Web ${page.onnxruntime_web}, ${how}; ready after ${seconds.toFixed(1)} s.`;
   if (!bitmap) element.headline.textContent = "Ready";

@@ -10,7 +10,9 @@ let queue = Promise.resolve(); // messages are answered one after the other
 const ANSWERS = {
   async open({ engine }) {
     const start = performance.now();
+    const former = network;
     network = await openNetwork(engine);
+    await former?.session.release();
     return { seconds: (performance.now() - start) / 1000, threads: network.threads };
   },
   async answer({ picture, overrides }) {
