@@ -127,7 +127,7 @@ def _far_pipe() -> list[int]:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the class above
         pass
 
 

@@ -1,6 +1,5 @@
 """The page's decoders give the answers of `parckit.processing`, on outputs of random networks."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -150,9 +149,7 @@ def assert_same_mask(answer: dict[str, Any], expected: MaskPrediction) -> None:
 
 def test_outputs_of_another_shape_or_without_numbers_are_refused():
     decoder = DecoderSpec(name="classify", defaults={"top": 3, "threshold": 0.0})
-    assert decode(decoder, random(1, 4)) == (
-        f"the network's outputs have the shapes {json.dumps([[1, 4]], separators=(',', ':'))}; the contract says [[1,5]]"
-    )
+    assert decode(decoder, random(1, 4)).endswith("have the shapes [[1,4]]; the contract says [[1,5]]")
     logits = random(1, 5)
     logits[0, 2] = np.nan
     assert "not finite" in decode(decoder, logits)

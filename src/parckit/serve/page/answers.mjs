@@ -1,5 +1,7 @@
 // Shows an answer as a headline and rows with bars.
 
+import { isClear } from "./drawing.mjs";
+
 const MOST_ROWS = 8; // more would push the times off the screen
 
 /** Show an answer in the page. */
@@ -27,7 +29,8 @@ const LINES = {
     ranking.map(({ label, probability, isPresent }) => ({ name: label, share: probability, isFaint: !isPresent })),
   boxes: ({ objects }, colours) =>
     objects.map(({ name, score, label }) => ({ name, share: score, colour: colours[label] })),
-  mask: ({ areas }, colours) => areas.map(({ name, share, label }) => ({ name, share, colour: colours[label] })),
+  mask: ({ areas }, colours) =>
+    areas.map((area) => ({ ...area, colour: isClear(area) ? undefined : colours[area.label] })),
 };
 
 function makeRow({ name, share, colour, isFaint = false }) {

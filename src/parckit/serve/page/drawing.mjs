@@ -3,7 +3,11 @@
 const [SMALLEST, LARGEST] = [640, 1600]; // pixels of the longer side of the drawing
 const REFERENCE_SIDE = 640; // lines and letters have their usual size in a drawing whose shorter side is this long
 const [PIXEL_OPACITY, OBJECT_OPACITY] = [128, 110]; // as in parckit's own drawings, from 0 to 255
-const CLEAR = "background"; // pixels of a class of this name get no colour
+
+/** Return whether pixels of a class get no colour. */
+export function isClear({ name }) {
+  return name.toLowerCase() === "background";
+}
 
 /** Draw a picture and its answer; `colours` are [red, green, blue] by class number. */
 export function draw(canvas, bitmap, { answer, colours }) {
@@ -22,8 +26,7 @@ export function draw(canvas, bitmap, { answer, colours }) {
 /** Colour every pixel by its class. */
 function drawClasses(pen, { mask, height, width, areas }, colours) {
   const { canvas } = pen;
-  const clear = areas.filter(({ name }) => name.toLowerCase() === CLEAR).map(({ label }) => label);
-  const shown = new Set(areas.map(({ label }) => label).filter((label) => !clear.includes(label)));
+  const shown = new Set(areas.filter((area) => !isClear(area)).map(({ label }) => label));
   const cover = new ImageData(canvas.width, canvas.height);
   for (let y = 0, to = 0; y < canvas.height; y++) {
     const row = Math.floor(((y + 0.5) * height) / canvas.height) * width;

@@ -115,6 +115,9 @@ async function useFile(file) {
   bitmap = picture;
   draw(element.canvas, bitmap, {});
   showCanvas();
+  element.headline.textContent = "Computing…";
+  element.rows.replaceChildren();
+  element.repeat.disabled = true;
   await answerPicture();
 }
 
