@@ -23,9 +23,9 @@ from repository import ROOT, copy_to, files
 
 BUILD = ("wheel", "--no-build-isolation", "--no-deps", "--no-index", "--quiet")
 INSTALL = ("install", "--no-deps", "--no-index", "--quiet")
-DATA = {".py", ".json", ".yaml", ".j2", ".typed", ".safetensors"}
+DATA = {".py", ".json", ".yaml", ".j2", ".typed", ".safetensors", ".html", ".css", ".mjs"}
 BUNDLE = ROOT / "tests" / "former" / "bundle"
-NEEDS_NOTHING_MORE = {"list"}
+NEEDS_NOTHING_MORE = {"list", "web"}
 """Verbs that the core environment can run to their end."""
 
 
@@ -137,6 +137,7 @@ ARGUMENTS = {
     "cam": ["parcnet_xs.cifar10", "a.png"],
     "convert-weights": ["in.pt", "out.safetensors", "--model", "parcnet_s"],
     "quickstart": [],
+    "web": ["--help"],  # all its imports stand at the top; its work needs a package from the network
 }
 
 
