@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -33,6 +35,21 @@ def test_numbers_are_read_from_every_kind_of_file(tmp_path, kind):
     np.testing.assert_array_equal(classes, mask)
     assert classes.dtype == np.uint8
     assert not faults
+
+
+def test_colours_of_16_bits_are_refused(tmp_path):
+    """Pillow cannot write such a file, so it is written by hand, as the PNG specification says."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + np.full((40, 3), 300, ">u2").tobytes() for _ in range(30))
+    header = struct.pack(">IIBBBBB", 40, 30, 16, 2, 0, 0, 0)
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    path = tmp_path / "mask.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(InputError, match=r"mask\.png: its colours have 16 bits; save the mask with 8 bits"):
+        read_mask(str(path), TWO)
 
 
 def test_pixels_of_one_bit_are_colours_where_the_table_has_colours(tmp_path):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from parckit.contract import InputError, reading
 from parckit.data.faults import Fault
@@ -138,6 +138,7 @@ def _from_colours(colours: NDArray[np.integer], coding: MaskCoding) -> NDArray[n
 def _open(path: str, coding: MaskCoding) -> _Pixels:
     try:
         with reading(path), Image.open(path, formats=readable_formats()) as image:
+            _check_depth(image, path=path)
             ImageOps.exif_transpose(image, in_place=True)
             if image.mode in ("L", "LA") or image.mode.startswith("I"):
                 return _Pixels(_first_channel(image), are_colours=False)
@@ -152,6 +153,16 @@ def _open(path: str, coding: MaskCoding) -> _Pixels:
         # Pillow's decoders raise whatever the bytes lead them to.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: cannot be read as a mask ({reason})") from error
+
+
+def _check_depth(image: ImageFile.ImageFile, *, path: str) -> None:
+    """Refuse colours of 16 bits. Pillow reads their upper 8 bits, and only the raw mode of the file shows it.
+
+    Raises:
+        InputError: if the colours have 16 bits.
+    """
+    if any(";16" in str(tile.args) and "RGB" in str(tile.args) for tile in image.tile):
+        raise InputError(f"{path}: its colours have 16 bits; save the mask with 8 bits, or with one channel of 16 bits")
 
 
 def _first_channel(image: Image.Image) -> NDArray[np.integer]:
