@@ -12,6 +12,7 @@ from parckit.contract import read_contract
 from parckit.measure.latency import benchmark
 from parckit.runtimes import open_session
 from parckit.tasks import parse_command, train
+from parckit.tasks.recipe import find_recipe
 
 BRIEF = {"warmup": 0.01, "seconds": 0.02}
 
@@ -102,15 +103,23 @@ def test_the_folder_can_be_reported_on_again(out, page, tmp_path):
     assert ">Worst mistakes" not in again
 
 
-def test_a_detector_goes_through_all_steps(tmp_path, monkeypatch):
-    tour = replace(quickstart.TOURS["detect"], source="digit_scenes:30")
-    monkeypatch.setitem(quickstart.TOURS, "detect", tour)
-    run_briefly(tmp_path / "out", "--task=detect")
+@pytest.mark.parametrize(
+    ("task", "score", "picture"),
+    [("detect", "map", "Precision and recall"), ("segment", "miou", "Confusion matrix")],
+)
+def test_other_tasks_go_through_all_steps_too(task, score, picture, tmp_path, monkeypatch):
+    """The recipe is the shipped one, with fewer scenes."""
+    text = find_recipe(quickstart.TOURS[task].recipe).read_text(encoding="utf-8")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(re.sub(r"digit_scenes:\d+", "digit_scenes:80", text), encoding="utf-8")
+    tour = replace(quickstart.TOURS[task], recipe=str(recipe), source="digit_scenes:30")
+    monkeypatch.setitem(quickstart.TOURS, task, tour)
+    run_briefly(tmp_path / "out", f"--task={task}")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert [*summary] == ["map_torch", "map_onnxruntime", "parity_max_abs", "latency_ms_p50", "seconds"]
-    assert summary["map_onnxruntime"] == pytest.approx(summary["map_torch"], abs=0.01)
+    assert [*summary] == [f"{score}_torch", f"{score}_onnxruntime", "parity_max_abs", "latency_ms_p50", "seconds"]
+    assert summary[f"{score}_onnxruntime"] == pytest.approx(summary[f"{score}_torch"], abs=0.01)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    for title in ("Training", "Precision and recall", "Latency", "Accuracy"):
+    for title in ("Training", picture, "Latency", "Accuracy"):
         assert f">{title}" in page
 
 
