@@ -2,22 +2,19 @@
 
 import os
 import shutil
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from torch._inductor import aoti_compile_and_package
 
 from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision
-from parckit.deploy.convert.program import describe_program, prepare, without_warnings
+from parckit.deploy.convert.program import write_program
 from parckit.deploy.convert.source import Source
-from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
-from parckit.runtimes.native_output import capturing_native_output
 
 FILE = "model.pt2"
-_REASON_CHARS = 300
 
 
 def refuses(
@@ -44,13 +41,11 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
     Raises:
         ExportError: if torch cannot compile the network.
     """
-    example, path = prepare(source, settings=settings), folder / FILE
-    try:
-        with capturing_native_output(), without_warnings():
-            aoti_compile_and_package(torch.export.export(source.network, (example,)), package_path=os.fspath(path))
-    except Exception as error:  # it raises errors of many classes
-        reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise ExportError(f"torch cannot compile the network ({reason})") from error
-    return describe_program(
-        source, path, image="image", settings=settings, precision=precision, file_format="aotinductor"
+    path = folder / FILE
+
+    def write(network: nn.Module, example: Tensor) -> None:
+        aoti_compile_and_package(torch.export.export(network, (example,)), package_path=os.fspath(path))
+
+    return write_program(
+        source, path, write, tool="torch", settings=settings, precision=precision, file_format="aotinductor"
     )

@@ -3,17 +3,16 @@
 It was written after the documentation of coremltools 9. Only macOS runs its files, so nobody has checked their numbers.
 """
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision, sha256_of
-from parckit.deploy.convert.program import describe_program, prepare, without_warnings
+from parckit.deploy.convert.program import without_warnings, write_program
 from parckit.deploy.convert.source import Source
-from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.runtimes.native_output import capturing_native_output
 
@@ -23,7 +22,6 @@ with capturing_native_output(), without_warnings():
 PACKAGE = "model.mlpackage"
 """A folder of files."""
 _MANIFEST = "Manifest.json"
-_REASON_CHARS = 300
 _INPUT = "image"
 
 
@@ -50,25 +48,28 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
     Raises:
         ExportError: if coremltools cannot convert the network.
     """
-    example, package = prepare(source, settings=settings), folder / PACKAGE
-    precisions = coremltools.precision
-    try:
-        with capturing_native_output(), without_warnings():
-            traced = torch.jit.trace(source.network, example, check_trace=False)
-            program = coremltools.convert(
-                traced,
-                inputs=[coremltools.TensorType(name=_INPUT, shape=tuple(example.shape))],
-                outputs=[coremltools.TensorType(name=output.name) for output in source.outputs],
-                convert_to="mlprogram",
-                compute_precision=precisions.FLOAT16 if precision == "fp16" else precisions.FLOAT32,
-                skip_model_load=True,
-            )
-            program.save(str(package))
-    except Exception as error:  # it raises errors of many classes
-        reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise ExportError(f"coremltools cannot convert the network ({reason})") from error
-    described = describe_program(
-        source, package / _MANIFEST, image=_INPUT, settings=settings, precision=precision, file_format="coreml"
+    package, precisions = folder / PACKAGE, coremltools.precision
+
+    def write(network: nn.Module, example: Tensor) -> None:
+        program = coremltools.convert(
+            torch.jit.trace(network, example, check_trace=False),
+            inputs=[coremltools.TensorType(name=_INPUT, shape=tuple(example.shape))],
+            outputs=[coremltools.TensorType(name=output.name) for output in source.outputs],
+            convert_to="mlprogram",
+            compute_precision=precisions.FLOAT16 if precision == "fp16" else precisions.FLOAT32,
+            skip_model_load=True,
+        )
+        program.save(str(package))
+
+    described = write_program(
+        source,
+        package / _MANIFEST,
+        write,
+        tool="coremltools",
+        image=_INPUT,
+        settings=settings,
+        precision=precision,
+        file_format="coreml",
     )
     # The manifest comes first, because it is the file that stands for the package.
     files = sorted((file for file in package.rglob("*") if file.is_file()), key=lambda file: file.name != _MANIFEST)

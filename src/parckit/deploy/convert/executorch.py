@@ -1,16 +1,15 @@
 """The converter to ExecuTorch (`.pte`) for XNNPACK, its backend for CPUs."""
 
 import logging
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision
-from parckit.deploy.convert.program import describe_program, prepare, without_warnings
+from parckit.deploy.convert.program import without_warnings, write_program
 from parckit.deploy.convert.source import Source
-from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.runtimes.native_output import capturing_native_output
 
@@ -21,7 +20,6 @@ with capturing_native_output(), without_warnings():
     from executorch.exir import to_edge_transform_and_lower  # pyright: ignore[reportMissingImports]
 
 FILE = "model.pte"
-_REASON_CHARS = 300
 
 logging.getLogger("executorch").setLevel(logging.ERROR)
 
@@ -49,15 +47,13 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
     Raises:
         ExportError: if ExecuTorch cannot convert the network.
     """
-    example, path = prepare(source, settings=settings), folder / FILE
-    try:
-        with capturing_native_output(), without_warnings():
-            program = torch.export.export(source.network, (example,))
-            lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-            path.write_bytes(lowered.to_executorch().buffer)
-    except Exception as error:  # it raises errors of many classes
-        reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise ExportError(f"ExecuTorch cannot convert the network ({reason})") from error
-    return describe_program(
-        source, path, image="image", settings=settings, precision=precision, file_format="executorch"
+    path = folder / FILE
+
+    def write(network: nn.Module, example: Tensor) -> None:
+        program = torch.export.export(network, (example,))
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        path.write_bytes(lowered.to_executorch().buffer)
+
+    return write_program(
+        source, path, write, tool="ExecuTorch", settings=settings, precision=precision, file_format="executorch"
     )

@@ -1,14 +1,14 @@
 """The converter to LiteRT (`.tflite`), with litert-torch."""
 
 import os
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor, nn
+
 from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision
-from parckit.deploy.convert.program import describe_program, prepare, without_warnings
+from parckit.deploy.convert.program import without_warnings, write_program
 from parckit.deploy.convert.source import Source
-from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.runtimes.native_output import capturing_native_output
 
@@ -18,7 +18,6 @@ with capturing_native_output(), without_warnings():
 FILE = "model.tflite"
 _INPUT = "args_0"
 """litert-torch calls the inputs args_0, args_1 and so on, and the outputs output_0, output_1 and so on."""
-_REASON_CHARS = 300
 
 
 def refuses(
@@ -44,11 +43,18 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
     Raises:
         ExportError: if litert-torch cannot convert the network.
     """
-    example, path = prepare(source, settings=settings), folder / FILE
-    try:
-        with capturing_native_output(), without_warnings():
-            litert_torch.convert(source.network, (example,)).export(os.fspath(path))
-    except Exception as error:  # it raises errors of many classes
-        reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise ExportError(f"litert-torch cannot convert the network ({reason})") from error
-    return describe_program(source, path, image=_INPUT, settings=settings, precision=precision, file_format="tflite")
+    path = folder / FILE
+
+    def write(network: nn.Module, example: Tensor) -> None:
+        litert_torch.convert(network, (example,)).export(os.fspath(path))
+
+    return write_program(
+        source,
+        path,
+        write,
+        tool="litert-torch",
+        image=_INPUT,
+        settings=settings,
+        precision=precision,
+        file_format="tflite",
+    )

@@ -1,21 +1,65 @@
-"""Networks as torch programs, from which LiteRT, ExecuTorch and AOTInductor start."""
+"""Networks as torch programs, from which LiteRT, ExecuTorch, AOTInductor and Core ML start."""
 
-from collections.abc import Generator, Mapping
+import textwrap
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from warnings import catch_warnings, simplefilter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from parckit.contract import Artefact, InputSpec, Precision, sha256_of
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.source import Source
+from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
+from parckit.runtimes.native_output import capturing_native_output
+
+_REASON_CHARS = 300
+"""Most characters of a converter's own message. Some messages have pages."""
 
 
-def prepare(source: Source, *, settings: ExportSettings) -> Tensor:
+def write_program(
+    source: Source,
+    path: Path,
+    write: Callable[[nn.Module, Tensor], object],
+    *,
+    tool: str,
+    image: str = "image",
+    settings: ExportSettings,
+    precision: Precision,
+    file_format: str,
+) -> Artefact:
+    """Write a file from a source with a converter, and return the file's description.
+
+    Args:
+        source: the network. It is changed: its convolutions along an axis get the exported form.
+        path: the file.
+        write: writes the file from the network and a batch of images.
+        tool: what an error calls the converter.
+        image: name of the input.
+        settings: what was asked for.
+        precision: of the file.
+        file_format: of the file.
+
+    Raises:
+        ExportError: if the converter cannot convert the network.
+    """
+    example = _prepare(source, settings=settings)
+    try:
+        with capturing_native_output(), without_warnings():
+            write(source.network, example)
+    except Exception as error:  # converters raise errors of many classes
+        reason = textwrap.shorten(str(error), _REASON_CHARS)
+        raise ExportError(f"{tool} cannot convert the network ({reason})") from error
+    return _describe(
+        source, path, example, image=image, settings=settings, precision=precision, file_format=file_format
+    )
+
+
+def _prepare(source: Source, *, settings: ExportSettings) -> Tensor:
     """Give the network of a source its exported form, and return a batch of images for a trace.
 
     `"auto"` is the form of ONNX Runtime; it is `"conv"` here, because these engines have fast convolutions.
@@ -26,20 +70,17 @@ def prepare(source: Source, *, settings: ExportSettings) -> Tensor:
     return torch.zeros(settings.batch_size, *source.image_shape)
 
 
-def describe_program(
-    source: Source, path: Path, *, image: str, settings: ExportSettings, precision: Precision, file_format: str
+def _describe(
+    source: Source,
+    path: Path,
+    example: Tensor,
+    *,
+    image: str,
+    settings: ExportSettings,
+    precision: Precision,
+    file_format: str,
 ) -> Artefact:
-    """Return the description of a file made from a source.
-
-    Args:
-        source: the network, prepared.
-        path: the file.
-        image: name of the input.
-        settings: what was asked for.
-        precision: of the file.
-        file_format: of the file.
-    """
-    example = torch.zeros(settings.batch_size, *source.image_shape)
+    """Return the description of a file that was made of a source and a batch of images."""
     with torch.no_grad():
         made = source.network(example)
     tensors = (made,) if isinstance(made, Tensor) else made
