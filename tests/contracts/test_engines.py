@@ -5,6 +5,8 @@
 
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +15,7 @@ import torch
 
 from backbones import SLIM, as_if_trained, images
 from bundles import tiny_spec
-from parckit.contract import NetworkSpec, ParckitError, Preprocessing, place_artefact
+from parckit.contract import Artefact, InputError, NetworkSpec, ParckitError, Preprocessing, place_artefact
 from parckit.deploy import ExportError, ExportSettings, ParityError, export_bundle
 from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, source_of
 from parckit.deploy.convert.onnx import shared_graph
@@ -22,7 +24,7 @@ from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
 from parckit.measure.parity import RTOL
 from parckit.models import fuse
 from parckit.networks import build_network, head_of
-from parckit.runtimes import CHECKPOINT, ENGINES, find_engine, load
+from parckit.runtimes import CHECKPOINT, ENGINES, Session, find_engine, load
 from parckit.runtimes.engines import load_engine
 from repository import ROOT
 
@@ -157,14 +159,11 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, net
     case, converter, settings = subject(network), load_converter(name), ExportSettings(engines=(name,))
     spec = case.source.spec
     assert refusal(name, spec, case.source.outputs, settings=settings, precision="fp32") is None
-    (tmp_path / "made").mkdir()
     if (name, network) in UNSUPPORTED:
         with pytest.raises(ExportError, match=UNSUPPORTED[name, network]):
-            converter.convert(case.source, folder=tmp_path / "made", settings=settings, precision="fp32")
+            converter.convert(case.source, folder=tmp_path, settings=settings, precision="fp32")
         return
-    artefact = converter.convert(case.source, folder=tmp_path / "made", settings=settings, precision="fp32")
-    placed = place_artefact(artefact, made_in=tmp_path / "made", bundle=tmp_path)
-    session = load_engine(find_engine(name), what=name).open_artefact(tmp_path, placed, spec, threads=1)
+    session, _ = converted(name, case, tmp_path, threads=1)
     outputs = session(case.images)
     assert session.engine.startswith(f"{name} ")
     assert len(outputs) == len(case.expected)
@@ -176,6 +175,57 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, net
     kept = [output.copy() for output in outputs]
     session(np.zeros_like(case.images))
     assert all(np.array_equal(one, other) for one, other in zip(outputs, kept, strict=True))
+
+
+CLASSIFIERS = [
+    pytest.param(engine, marks=() if engine in ALWAYS_INSTALLED else pytest.mark.engines)
+    for engine in CONVERTERS
+    if engine not in UNRUN
+]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the threads' times where Linux keeps them")
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_one_thread_is_one_thread(name, subject, tmp_path):
+    """Otherwise a latency with one thread would be that of several."""
+    session, _ = converted(name, subject("parcnet"), tmp_path, threads=1)
+    batch = np.zeros((1, 3, *SIZE), np.float32)
+    before, end = busy_ticks(), perf_counter() + 1
+    while perf_counter() < end:
+        session(batch)
+    spent = sorted(ticks - before.get(thread, 0) for thread, ticks in busy_ticks().items())
+    # Threads that wait for work take some time.
+    assert spent[-1] >= 0.8 * sum(spent)
+
+
+def busy_ticks() -> dict[str, int]:
+    """Return the time that every thread of this process has computed, in ticks of the system."""
+    ticks: dict[str, int] = {}
+    for stat in Path("/proc/self/task").glob("*/stat"):
+        fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+        ticks[stat.parent.name] = int(fields[11]) + int(fields[12])
+    return ticks
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_damaged_file_is_refused_with_one_line(name, subject, tmp_path):
+    _, artefact = converted(name, subject("parcnet"), tmp_path, threads=1)
+    path = tmp_path / artefact.main_file
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=re.escape(str(path))) as caught:
+        load_engine(find_engine(name), what=name).open_artefact(tmp_path, artefact, spec_of("parcnet"), threads=1)
+    assert "\n" not in str(caught.value)
+
+
+def converted(name: str, case: Subject, folder: Path, *, threads: int) -> tuple[Session, Artefact]:
+    """Convert a network for an engine into a bundle's folder, and open it there."""
+    made = folder / "made"
+    made.mkdir()
+    settings = ExportSettings(engines=(name,))
+    artefact = load_converter(name).convert(case.source, folder=made, settings=settings, precision="fp32")
+    placed = place_artefact(artefact, made_in=made, bundle=folder)
+    module = load_engine(find_engine(name), what=name)
+    return module.open_artefact(folder, placed, case.source.spec, threads=threads), placed
 
 
 @torch.no_grad()

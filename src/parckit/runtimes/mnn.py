@@ -26,13 +26,20 @@ def open_artefact(
     """
     path, engine = folder / artefact.main_file, f"mnn {MNN.version()}"
     names = [output.name for output in artefact.outputs]
-    # On processors with half precision, High computes in float32 and Low in half precision.
-    precision = expr.PrecisionMode.High if artefact.precision == "fp32" else expr.PrecisionMode.Low
-    options = {} if threads is None else {"thread_num": threads}
+    settings: dict[str, object] = {
+        "backend": "CPU",
+        # On processors with half precision, "high" computes in float32 and "low" in half precision.
+        "precision": "high" if artefact.precision == "fp32" else "low",
+    }
+    if threads is not None:
+        # Only a manager of the runtime takes the number: MNN 3.6 ignores it as an argument of the loading function.
+        settings["numThread"] = threads
     with capturing_native_output() as printed:
-        network = nn.load_module_from_file(str(path), [artefact.input.name], names, precision_mode=precision, **options)
-    if network is None:
-        raise cannot_load(path, engine=engine, reason=printed())
+        runtime = nn.create_runtime_manager((settings,))
+        try:
+            network = nn.load_module_from_file(str(path), [artefact.input.name], names, runtime_manager=runtime)
+        except SystemError as error:  # MNN prints the reason
+            raise cannot_load(path, engine=engine, reason=printed() or error) from error
 
     def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
         batch = expr.const(np.ascontiguousarray(images), list(images.shape), expr.NCHW, expr.float)

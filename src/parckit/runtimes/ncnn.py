@@ -36,9 +36,8 @@ def open_artefact(
     if threads is not None:
         options.num_threads = threads
     with capturing_native_output() as printed:
-        failed = network.load_param(str(layers)) or network.load_model(str(weights))
-    if failed:
-        raise cannot_load(layers, engine=engine, reason=printed())
+        if network.load_param(str(layers)) or network.load_model(str(weights)):
+            raise cannot_load(layers, engine=engine, reason=printed())
     shapes = [output.shape for output in artefact.outputs]
 
     def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
