@@ -1,14 +1,19 @@
-"""Measure what the ParC networks cost: ONNX Runtime on one thread, and with `--training` a training step in torch.
+"""Measure what the ParC networks cost in several engines: one image, one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/models.py
-    OMP_NUM_THREADS=2 python benchmarks/models.py --training
+    make test-engines  # installs the engines into .venv-engines
+    OMP_NUM_THREADS=1 .venv-engines/bin/python benchmarks/models.py
 
-Each comparison runs its two sides in turns in one process, so that other load on the machine slows both down. A speedup
-is the time of theirs divided by the time of ours, see `parckit.measure.interleaved`.
+A comparison has two networks. Both run in all engines, all in turns in one process, so that other load on the machine
+slows all of them down. A speedup is the time of theirs divided by the time of ours in the same engine, see
+`parckit.measure.interleaved`. The best engine of ours is also compared with the best engine of theirs. The weights are
+random, and no engine's time depends on them.
 
-As in the papers' own graphs, an unfused export holds constant kernels, appends the wrapped ends to the map, and leaves
-norms and all else to ONNX Runtime's optimizations, which are all on for both sides. It is what torch's exporter writes;
-ours is `parckit export`. Networks of other families go through `parckit export` too.
+As in the papers' own graphs, an unfused network holds constant kernels, appends the wrapped ends to the map, and leaves
+norms and all else to the engine's optimizations, which are on for both sides. It is what torch's exporter writes; each
+engine's converter starts from this file, too. Ours is `parckit export`, and so are networks of other families.
+
+At the end, the time of ParC-Net-S is divided among its operators, beside the ceiling: the speed of the same engine in a
+large matrix product.
 """
 
 import argparse
@@ -18,228 +23,190 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import timm
 import torch
-from rich.console import Console
-from rich.table import Table
-from torch import nn
 
-import parckit.models  # noqa: F401  # registers the models
-from parckit.contract import NetworkSpec, Preprocessing
-from parckit.deploy import ExportSettings, OnnxSettings
-from parckit.deploy.convert.onnx import convert
-from parckit.layers import AxisConv2d, Form
-from parckit.measure import cost
+import parckit.models  # registers the models
+from parckit.contract import NetworkSpec, ParckitError, Preprocessing, place_artefact
+from parckit.deploy import ExportSettings, OnnxSettings, export_bundle
+from parckit.deploy.convert import Source, load_converter, source_of
+from parckit.layers import AxisConv2d
+from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.interleaved import compare_times, interleave
+from parckit.measure.profiling import PROFILERS, profile
 from parckit.measure.records import write_record
-from parckit.models import fuse
-from parckit.networks import head_of
-from parckit.runtimes.onnxruntime import load_graph
-from parckit.tasks.allocator import keep_freed_memory
+from parckit.runtimes import find_engine
+from parckit.runtimes.engines import load_engine
 
-RECORDS = Path(__file__).parent / "records"
+RECORD = Path(__file__).parent / "records" / "models.json"
 SEED = 0
 OPSET = 18
-BATCH = 16
-"""Images of a training step."""
-SGEMM_SIDE = 2048
-"""Three such matrices (48 MB) are beyond the caches, and one product takes a tenth of a second."""
+ENGINES = ("onnxruntime", "openvino", "mnn", "ncnn", "executorch")
+PROFILED = "parcnet_s"
+UNFUSED = "unfused"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Two exported networks whose speed is compared.
+    """Two networks whose speed is compared.
 
     Attributes:
-        ours: fused and exported by parckit.
-        theirs: another network, exported alike; the same name means the unfused export of ours.
+        ours: name of the model, exported by parckit.
+        theirs: name of another model; `UNFUSED` for ours as torch's exporter writes it.
         size: side of the image, pixels.
-        form: in which our convolutions along an axis leave torch.
     """
 
     ours: str
     theirs: str
     size: int
-    form: Form = "auto"
 
 
 COMPARISONS = (
-    Comparison(ours="parcnet_s", theirs="parcnet_s", size=256),
-    Comparison(ours="parcnetv2_xt", theirs="parcnetv2_xt", size=224),
+    Comparison(ours="parcnet_s", theirs=UNFUSED, size=256),
+    Comparison(ours="parcnetv2_xt", theirs=UNFUSED, size=224),
     Comparison(ours="parc_mobilenetv2", theirs="mobilenetv2_100", size=224),
-    # In both forms, since layer norms keep the map out of the blocked layout that speaks for convolutions elsewhere.
-    Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224, form="matmul"),
     Comparison(ours="parc_convnext_xt", theirs="convnext_xt", size=224),
     Comparison(ours="parcnet_s", theirs="mobilevit_s", size=256),
 )
-TRAINED = (("parcnet_s", 256), ("parcnetv2_xt", 224))
 
 
 def main() -> None:
-    """Run, show and record."""
+    """Run, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--training", action="store_true", help="time training steps instead of exported graphs")
-    parser.add_argument("--seconds", type=float, default=60, help="per comparison")
+    parser.add_argument("--seconds", type=float, default=120, help="per comparison")
     arguments = parser.parse_args()
-    # The exporter's notes on operators that it replaces.
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    if arguments.training:
-        threads = int(os.environ.get("OMP_NUM_THREADS", "2"))
-        torch.set_num_threads(threads)
-        keep_freed_memory()  # as `parckit train` does
-        rows = [row for name, size in TRAINED for row in training_rows(name, size, seconds=arguments.seconds)]
-        name = "models_training"
-    else:
-        threads = 1
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its notes on operators that it replaces
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    rows: list[dict[str, object]] = []
+    for pair in COMPARISONS:
         with tempfile.TemporaryDirectory() as folder:
-            rows = [inference_row(pair, Path(folder), seconds=arguments.seconds) for pair in COMPARISONS]
-        name = "models"
-    show(rows)
-    write_record(RECORDS / f"{name}.json", name, {"comparisons": rows}, seed=SEED, threads=threads)
-    print(json.dumps(rows, indent=2))
+            rows.append(compare_pair(pair, Path(folder), seconds=arguments.seconds, threads=threads))
+        print(json.dumps(rows[-1], indent=2), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        layers = profile_network(PROFILED, Path(folder) / "bundle", size=256, threads=threads)
+    print(json.dumps(layers, indent=2))
+    write_record(RECORD, "models", {"comparisons": rows, "profiles": layers}, seed=SEED, threads=threads)
 
 
-def inference_row(pair: Comparison, folder: Path, *, seconds: float) -> dict[str, object]:
-    """Compare two exported graphs."""
-    ours = export(pair.ours, folder, size=pair.size, form=pair.form)
-    theirs = export(pair.theirs, folder, size=pair.size, form="auto" if pair.theirs != pair.ours else None)
-    image = np.random.default_rng(SEED).standard_normal((1, 3, pair.size, pair.size), np.float32)
-    times = interleave({"ours": inference(ours, image), "theirs": inference(theirs, image)}, seconds=seconds)
-    return {**asdict(pair), **compared(times), "bytes": [ours.stat().st_size, theirs.stat().st_size]}
+def compare_pair(pair: Comparison, folder: Path, *, seconds: float, threads: int) -> dict[str, object]:
+    """Compare two networks in every engine, and the best engine of each."""
+    runs: dict[str, Callable[[], object]] = {}
+    refused: dict[str, str] = {}
+    for side in ("ours", "theirs"):
+        unfused = side == "theirs" and pair.theirs == UNFUSED
+        name = pair.ours if side == "ours" or unfused else pair.theirs
+        (folder / side).mkdir()
+        source = (
+            unfused_source(name, pair.size, folder / side) if unfused else fused_source(name, pair.size, folder / side)
+        )
+        for engine in ENGINES:
+            try:
+                runs[f"{side} {engine}"] = inference(source, engine, folder / side, threads=threads)
+            except ParckitError as error:
+                refused[f"{name} {engine}"] = str(error)
+    times = interleave(runs, seconds=seconds)
+    engines = [engine for engine in ENGINES if f"ours {engine}" in times and f"theirs {engine}" in times]
+    best = {side: fastest(times, side) for side in ("ours", "theirs")}
+    return {
+        **asdict(pair),
+        "engines": {engine: compared(times, engine, engine) for engine in engines},
+        "best": {**best, **compared(times, best["ours"], best["theirs"])},
+        "refused": refused,
+        "rounds": len(next(iter(times.values()))),
+    }
 
 
-def inference(path: Path, image: np.ndarray) -> Callable[[], object]:
-    """Return a function that runs a graph once."""
-    graph = load_graph(path, threads=1)
-    (feed,) = graph.get_inputs()
-    return lambda: graph.run(None, {feed.name: image})
+def fastest(times: Mapping[str, Sequence[float]], side: str) -> str:
+    """Return the engine with the smallest median."""
+    medians = {key.split()[1]: statistics.median(seconds) for key, seconds in times.items() if key.startswith(side)}
+    return min(medians, key=lambda engine: medians[engine])
 
 
-def export(name: str, folder: Path, *, size: int, form: Form | None) -> Path:
-    """Write a network of fresh weights: fused by parckit in a form, or as it is by torch's exporter."""
-    folder = folder / f"{name}_{size}_{form}"
-    folder.mkdir(exist_ok=True)
+def compared(times: Mapping[str, Sequence[float]], ours: str, theirs: str) -> dict[str, float]:
+    """Return the speedup of ours, and the medians of both in milliseconds, each in an engine."""
+    sides = {"ours": times[f"ours {ours}"], "theirs": times[f"theirs {theirs}"]}
+    medians = {f"{side}_ms": statistics.median(seconds) * 1e3 for side, seconds in sides.items()}
+    return {**asdict(compare_times(sides["theirs"], sides["ours"])), **medians}
+
+
+def inference(source: Source, engine: str, bundle: Path, *, threads: int) -> Callable[[], object]:
+    """Convert a network for an engine, and return a function that runs it once."""
+    made = bundle / f"made_{engine}"
+    made.mkdir()
+    converter = load_converter(engine)
+    settings = ExportSettings(engines=(engine,), onnx=OnnxSettings(opset=OPSET))
+    if reason := converter.refuses(source.spec, source.outputs, settings=settings, precision="fp32"):
+        raise ParckitError(reason)
+    artefact = converter.convert(source, folder=made, settings=settings, precision="fp32")
+    placed = place_artefact(artefact, made_in=made, bundle=bundle)
+    module = load_engine(find_engine(engine), what=engine)
+    session = module.open_artefact(bundle, placed, source.spec, threads=threads)
+    images = np.random.default_rng(SEED).standard_normal((1, *source.image_shape), np.float32)
+    return lambda: session(images)
+
+
+def spec_of(name: str, size: int) -> NetworkSpec:
+    """Describe a classifier of 1000 classes."""
+    return NetworkSpec(
+        backbone=name, labels=tuple(map(str, range(1000))), preprocessing=Preprocessing(size=(size, size))
+    )
+
+
+def fresh(name: str) -> torch.nn.Module:
+    """Return a network with random weights."""
     torch.manual_seed(SEED)
-    model = timm.create_model(name).eval()
-    if form is not None:
-        labels = tuple(map(str, range(model.num_classes)))
-        spec = NetworkSpec(backbone=name, labels=labels, preprocessing=Preprocessing(size=(size, size)))
-        fused = fuse(model, size=(size, size))
-        settings = ExportSettings(onnx=OnnxSettings(opset=OPSET), form=form)
-        artefact = convert(fused, spec, decoder=head_of(spec).decoder(spec), folder=folder, settings=settings)
-        return folder / artefact.main_file
+    return timm.create_model(name).eval()
+
+
+def fused_source(name: str, size: int, work: Path) -> Source:
+    """Return a network as `parckit export` starts from it."""
+    return source_of(parckit.models.fuse(fresh(name), size=(size, size)), spec_of(name, size), work=work)
+
+
+def unfused_source(name: str, size: int, work: Path) -> Source:
+    """Return a network whose ONNX file torch's exporter has written without any help."""
+    model, spec = fresh(name), spec_of(name, size)
     for module in model.modules():
         if isinstance(module, AxisConv2d):
             module.form = "conv"
-    path, image = folder / "unfused.onnx", torch.zeros(1, 3, size, size)
-    torch.onnx.export(model, (image,), path, dynamo=True, opset_version=OPSET, external_data=False, verbose=False)
-    return path
+    source = source_of(model, spec, work=work)
+    torch.onnx.export(
+        model,
+        (torch.zeros(1, *source.image_shape),),
+        work / "shared.onnx",  # where the converters look for the graph that they share
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=[output.name for output in source.outputs],
+        external_data=False,
+        verbose=False,
+    )
+    return source
 
 
-def training_rows(name: str, size: int, *, seconds: float) -> list[dict[str, object]]:
-    """Compare training steps with those of the papers' form in plain PyTorch, all beside a plain product.
-
-    With the form chosen by shape; as `parckit train` runs them; and, to show how much the form can give at all, with
-    nothing where the convolutions along an axis stood.
-    """
-    torch.manual_seed(SEED)
-    model = timm.create_model(name)
-    images = torch.randn(BATCH, 3, size, size)
-    targets = torch.arange(BATCH)
-    step = partial(training_step, model, images=images, targets=targets)
-    ours = {
-        "form auto": step(form="auto"),
-        "as parckit train": step(form="auto", channels_last=True, fused=True),
-        "no convolutions along an axis": step(form=None),
-    }
-    times = interleave({"theirs": step(form="conv"), **ours, "sgemm": sgemm()}, seconds=seconds)
-    # A step costs about three passes: forward, gradients of the maps, gradients of the weights.
-    multiply_adds = 3 * cost.count(model, size=(size, size)).madds * BATCH
-    per_second = SGEMM_SIDE**3 / statistics.median(times["sgemm"])
-    return [
-        {
-            "ours": f"{name}, {side}",
-            "theirs": f"{name}, form conv",
-            "size": size,
-            "batch": BATCH,
-            **compared({"ours": times[side], "theirs": times["theirs"]}),
-            "sgemm_gflops": 2 * per_second / 1e9,
-            "share_of_sgemm": multiply_adds / statistics.median(times[side]) / per_second,
+def profile_network(name: str, bundle: Path, *, size: int, threads: int) -> dict[str, object]:
+    """Return where the time of a network goes, in every engine that tells the time of its layers."""
+    engines = tuple(engine for engine in ENGINES if engine in PROFILERS)
+    export_bundle(fresh(name), spec_of(name, size), out=bundle, settings=ExportSettings(engines=engines))
+    profiles: dict[str, object] = {}
+    for candidate in find_candidates([bundle], Wanted(engines=engines)):
+        result = profile(candidate, threads=threads, seconds=30)
+        profiles[candidate.engine.name] = {
+            "run_ms": result.run_ms,
+            "layers_ms": result.layers_ms,
+            "ceiling_gflops": result.ceiling_gflops,
+            "madds": result.madds,
+            "share_of_ceiling": result.share_of_ceiling(result.madds, result.run_ms),
+            "kinds": [
+                {**asdict(kind), "share_of_ceiling": result.share_of_ceiling(kind.madds, kind.milliseconds)}
+                for kind in result.kinds()
+            ],
         }
-        for side in ours
-    ]
-
-
-def training_step(
-    model: nn.Module,
-    *,
-    form: Form | None,
-    images: torch.Tensor,
-    targets: torch.Tensor,
-    channels_last: bool = False,
-    fused: bool = False,
-) -> Callable[[], object]:
-    """Return a function that runs forward, backward and AdamW once, on a copy of the model.
-
-    Args:
-        model: to be copied.
-        form: of convolutions along an axis; None: there are none.
-        images: of a step.
-        targets: their classes.
-        channels_last: whether maps have channels innermost.
-        fused: whether AdamW is one kernel.
-    """
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    model, images = deepcopy(model).train().to(memory_format=memory_format), images.to(memory_format=memory_format)
-    for path, module in list(model.named_modules()):
-        if isinstance(module, AxisConv2d) and form is None:
-            model.set_submodule(path, nn.Identity())
-        elif isinstance(module, AxisConv2d):
-            module.form = form
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(model(images), targets).backward()
-        optimizer.step()
-
-    return step
-
-
-def sgemm() -> Callable[[], object]:
-    """Return a function that multiplies two large float32 matrices: as fast as this machine computes."""
-    a, b = torch.randn(2, SGEMM_SIDE, SGEMM_SIDE).unbind()
-    return lambda: torch.mm(a, b)
-
-
-def compared(times: Mapping[str, Sequence[float]]) -> dict[str, object]:
-    """Return the speedup of ours, and the medians of both in milliseconds."""
-    medians = {f"{side}_ms": statistics.median(times[side]) * 1e3 for side in ("ours", "theirs")}
-    return {**asdict(compare_times(times["theirs"], times["ours"])), **medians, "rounds": len(times["ours"])}
-
-
-def show(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a table."""
-    table = Table(title="how many times faster ours is", box=None)
-    for column in ("ours / theirs", "ms", "speedup", "95 %"):
-        table.add_column(column, justify="left" if column == "ours / theirs" else "right", no_wrap=True)
-    for row in rows:
-        theirs = "unfused" if row["theirs"] == row["ours"] else row["theirs"]
-        form = "" if row.get("form", "auto") == "auto" else f" ({row['form']})"
-        table.add_row(
-            f"{row['ours']}{form} / {theirs}, {row['size']}",
-            f"{row['ours_ms']:.2f} / {row['theirs_ms']:.2f}",
-            f"{row['speedup']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
-        )
-    Console(width=120).print(table)
+    return profiles
 
 
 if __name__ == "__main__":
