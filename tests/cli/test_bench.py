@@ -157,8 +157,8 @@ def test_a_candidate_is_not_compared_with_itself(bundle, mistake):
 
 def test_other_engines_have_no_profile(bundle, mistake, monkeypatch):
     monkeypatch.setattr("parckit.runtimes.engines.find_spec", lambda package: object())
-    printed = mistake("bench", bundle, "--profile", "--engines=openvino")
-    assert "--profile: is for onnxruntime and torch; the candidates run on openvino" in printed
+    printed = mistake("bench", bundle, "--profile", "--engines=opencv")
+    assert "--profile: is for onnxruntime, openvino and torch; the candidates run on opencv" in printed
 
 
 def test_a_missing_bundle_is_named(mistake):

@@ -14,7 +14,7 @@ from parckit.report.profile_chart import profile_bars
 
 _MOST_ROWS = 20
 """Layers that the terminal shows; the record has all."""
-_ENGINES = " and ".join(PROFILERS)
+_ENGINES = f"{', '.join([*PROFILERS][:-1])} and {[*PROFILERS][-1]}"
 
 
 def check_profile(candidates: Sequence[Candidate]) -> None:
