@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from parckit.contract import CONFIG, VERSION, Preprocessing
+from parckit.contract import CONFIG, LICENCES, VERSION, Preprocessing
 from parckit.measure.environment import describe
 from parckit.report.gather import Findings
 from parckit.report.page import ModelCard, Provenance
@@ -25,15 +25,27 @@ def make_card(findings: Findings, story: Story) -> ModelCard:
         }
     if findings.params is not None and findings.madds is not None:
         facts |= {"Parameters": f"{findings.params:,}", "Multiply-adds": f"{findings.madds:,}"}
+    origin = findings.bundles[0].contract.origin if findings.bundles else {}
+    facts |= {title: origin[name] for name, title in _ORIGIN.items() if name in origin}
     training = {} if findings.run is None else _training_facts(findings.run.config)
     sections = {
         "Intended use": story.intended_use,
         "Data": story.data,
         "Limits": story.limits,
         "Preprocessing": "" if spec is None else describe_preprocessing(spec.preprocessing),
-        "Licence": story.licence,
+        "Licence and source of the weights": story.licence or _licence(origin),
     }
     return ModelCard(facts=facts | training, sections={name: text for name, text in sections.items() if text})
+
+
+_ORIGIN = {"weights": "Weights", "sha256": "SHA-256 of the weights"}
+"""Name in a contract's `origin` -> name in the card."""
+
+
+def _licence(origin: Mapping[str, str]) -> str:
+    """Return the licence of weights that ship with parckit; of other weights, say that nobody wrote it down."""
+    unknown = "Nobody wrote down the licence of these weights. `parckit report --card FILE` adds it to this page."
+    return LICENCES.get(origin.get("weights", ""), unknown)
 
 
 def describe_preprocessing(preprocessing: Preprocessing) -> str:
