@@ -26,6 +26,8 @@ from parckit.runtimes.openvino import compile_graph
 _MS = timedelta(milliseconds=1)
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _TRANSPOSED = ("Deconvolution", "GroupDeconvolution")
+_WITH_BIAS = "/WithoutBiases"
+"""End of the names of nodes whose bias was an addition in the file; the node that runs has the bias inside."""
 _PRODUCTS = ("MatMul", "FullyConnected")
 
 Shape = Sequence[int]
@@ -90,7 +92,11 @@ def _read_node(node: "openvino.Node") -> Node:
 
 def _layer(name: str, node: Node, milliseconds: Sequence[float]) -> Layer:
     return Layer(
-        name=name, kind=node.kind, milliseconds=median(milliseconds), madds=madds_of(node), output=tuple(node.output)
+        name=name.removesuffix(_WITH_BIAS),
+        kind=node.kind,
+        milliseconds=median(milliseconds),
+        madds=madds_of(node),
+        output=tuple(node.output),
     )
 
 

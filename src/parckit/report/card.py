@@ -1,13 +1,14 @@
 """The model card, and the commands that reproduce the numbers of a page."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parckit.contract import CONFIG, LICENCES, VERSION, Preprocessing
 from parckit.measure.environment import describe
 from parckit.report.gather import Findings
 from parckit.report.page import ModelCard, Provenance
+from parckit.report.recorded_speed import Speed
 from parckit.report.story import Story
 
 
@@ -44,7 +45,7 @@ _ORIGIN = {"weights": "Weights", "sha256": "SHA-256 of the weights"}
 
 def _licence(origin: Mapping[str, str]) -> str:
     """Return the licence of weights that ship with parckit; of other weights, say that nobody wrote it down."""
-    unknown = "Nobody wrote down the licence of these weights. `parckit report --card FILE` adds it to this page."
+    unknown = "Nobody wrote down the licence of these weights. The option --card of parckit report adds it."
     return LICENCES.get(origin.get("weights", ""), unknown)
 
 
@@ -119,13 +120,34 @@ def _commands(findings: Findings) -> tuple[str, ...]:
         commands.append(["train", "--config", str(run.folder / CONFIG), "--out", str(again)])
     several = any(len(bundle.contract.artefacts) > 1 for bundle in findings.bundles)
     paths = _paths(findings)
-    for entry in (*findings.accuracies, *findings.speeds):
-        if entry.model not in paths:
-            continue
-        artefact = ["--artefact", entry.artefact] if several and entry.artefact != entry.model else []
-        verb, *options = entry.command
-        commands.append([verb, str(paths[entry.model]), *artefact, *options])
+    for entry in findings.accuracies:
+        if entry.model in paths:
+            artefact = ["--artefact", entry.artefact] if several and entry.artefact != entry.model else []
+            verb, *options = entry.command
+            commands.append([verb, str(paths[entry.model]), *artefact, *options])
+    for record in dict.fromkeys(speed.record for speed in findings.speeds):
+        together = [speed for speed in findings.speeds if speed.record == record and speed.model in paths]
+        commands += _bench(together, paths, several=several)
     return tuple(shlex.join(["parckit", *command]) for command in commands)
+
+
+def _bench(speeds: Sequence[Speed], paths: Mapping[str, Path], *, several: bool) -> list[list[str]]:
+    """Return the command that measures candidates in turns, as one record has them.
+
+    Args:
+        speeds: the candidates.
+        paths: name of a bundle or checkpoint -> its path.
+        several: whether a bundle has several artefacts.
+    """
+    if not speeds:
+        return []
+    verb, *options = max((speed.command for speed in speeds), key=len)
+    models = dict.fromkeys(str(paths[speed.model]) for speed in speeds)
+    if len(speeds) > 1:
+        engines = dict.fromkeys(speed.engine_name for speed in speeds)
+        return [[verb, *models, "--engines", ",".join(engines), *options]]
+    is_named = several and speeds[0].artefact != speeds[0].model
+    return [[verb, *models, *(["--artefact", speeds[0].artefact] if is_named else []), *options]]
 
 
 def _paths(findings: Findings) -> dict[str, Path]:

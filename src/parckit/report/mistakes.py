@@ -62,7 +62,10 @@ def evaluate_with_answers(session: Session, data: EvaluationData, *, track: Trac
     watch = _Watch(session=data.limit(session))
     evaluation = evaluate_session(session, data, track=track, watch=watch.keep)
     doubtful = watch.doubtful[: max(0, _FEW - len(watch.mistakes))]
-    return Judged(evaluation, worst=tuple(watch.mistakes + doubtful), typical=tuple(watch.typical))
+    worst = tuple(watch.mistakes + doubtful)
+    # If the worst answers are all answers, there is nothing else to draw from.
+    typical = tuple(watch.typical) if evaluation.score.images > len(worst) else ()
+    return Judged(evaluation, worst=worst, typical=typical)
 
 
 @dataclass(kw_only=True, slots=True)

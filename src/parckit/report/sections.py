@@ -96,7 +96,7 @@ def _tile(answer: Answer) -> Tile:
     return Tile(
         pixels=answer.pixels,
         heading=f"{'✓' if answer.is_right else '✗'} {answer.prediction}",
-        note=f"{truth}{100 * answer.rank_value:.0f} %",
+        note=f"{truth}{100 * answer.rank_value:.0f}\u00a0%",
         is_marked=not answer.is_right,
     )
 

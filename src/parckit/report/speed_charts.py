@@ -66,7 +66,7 @@ def stage_bars(stages: Sequence[tuple[str, Stages]]) -> Figure:
             label = stage if place == 0 else None
             axes.barh(place, width, left=start, height=0.55, color=colour, hatch=pattern, edgecolor="w", label=label)
             start += width
-        text = " + ".join(f"{width:.2g}" for width in parts)
+        text = " + ".join(f"{width:.3g}" for width in parts)
         axes.annotate(text, (start, place), (6, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
     axes.set_xlim(0, max(sum(_parts(entry)) for _, entry in stages) * 1.55)
     axes.set_xlabel("ms of an answer with one thread")
