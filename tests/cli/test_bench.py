@@ -3,11 +3,12 @@ import json
 import pytest
 
 from parckit.cli import bench
+from parckit.cli.main import main
 from parckit.measure import conditions, speed
 from parckit.measure.conditions import Conditions
-from parckit.measure.memory import Loading
+from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records
-from parckit.report.recorded import speeds_of
+from parckit.report.recorded_speed import speeds_of
 
 QUICK = ("--seconds=0.01", "--warmup=0")
 
@@ -77,6 +78,50 @@ def test_the_ratio_is_against_the_other(bundle, checkpoint, tmp_path, parckit):
     assert ratio["against"] == f"{checkpoint} on torch"
     assert ratio["low"] <= ratio["speedup"] <= ratio["high"]
     assert f"{ratio['speedup']:.3f}" in printed
+
+
+def test_the_other_may_have_an_engine_and_an_artefact_of_its_own(two_artefacts, tmp_path, parckit, mistake):
+    path = tmp_path / "record.json"
+    other = two_artefacts / "onnx-fp32"
+    quick = ("--artefact=pairs", "--against", other, *QUICK, "--record", path)
+    parckit("bench", two_artefacts, "--against_runtime=onnxruntime", "--engines=onnxruntime", *quick)
+    (ratio,) = json.loads(path.read_text())["values"]["ratios"]
+    assert ratio["candidate"] == f"{two_artefacts}/pairs on onnxruntime"
+    assert ratio["against"] == f"{two_artefacts}/onnx-fp32 on onnxruntime"
+    assert "no artefact fits runtime='torch'" in mistake("bench", two_artefacts, "--against_runtime=torch", *quick)
+    assert "--against is missing" in mistake("bench", two_artefacts, "--against_runtime=torch")
+
+
+def test_what_fails_does_not_stop_the_others(two_artefacts, tmp_path, capsys, monkeypatch):
+    def fail_for_pairs(candidate):
+        if candidate.artefact.name == "pairs":
+            raise EngineCrashError("onnxruntime crashed (SIGSEGV)")
+        return Loading(peak_bytes=1, load_seconds=1.0, first_seconds=1.0)
+
+    monkeypatch.setattr(speed, "loading", fail_for_pairs)
+    path = tmp_path / "record.json"
+    absent = str(tmp_path / "absent")
+    argv = ["bench", str(two_artefacts), absent, "--engines=onnxruntime,mnn", *QUICK, f"--record={path}"]
+    with pytest.raises(SystemExit) as ending:
+        main(argv)
+    assert ending.value.code == 1
+    printed = capsys.readouterr()
+    told = [line for line in printed.out.splitlines() if line.startswith("not measured: ")]
+    assert [any(part in line for part in ("needs the package MNN", absent, "SIGSEGV")) for line in told] == [True] * 3
+    failed = ["mnn", absent, f"{two_artefacts}/pairs on onnxruntime"]
+    assert f"not measured: {', '.join(failed)}" in printed.err
+    values = json.loads(path.read_text())["values"]
+    assert values["artefact"] == "onnx-fp32"
+    assert [*values["failures"]] == failed
+
+
+def test_nothing_to_measure_is_a_mistake(two_artefacts, tmp_path, mistake, monkeypatch):
+    def fail(candidate):
+        raise EngineCrashError("onnxruntime crashed (SIGSEGV)")
+
+    monkeypatch.setattr(speed, "loading", fail)
+    assert mistake("bench", two_artefacts / "pairs", *QUICK, code=1) == "onnxruntime crashed (SIGSEGV)"
+    assert "needs the package MNN" in mistake("bench", two_artefacts, "--engines=mnn")
 
 
 def test_a_bundle_with_several_artefacts_warns_once(two_artefacts, tmp_path, parckit, caplog):
@@ -157,8 +202,8 @@ def test_a_candidate_is_not_compared_with_itself(bundle, mistake):
 
 def test_other_engines_have_no_profile(bundle, mistake, monkeypatch):
     monkeypatch.setattr("parckit.runtimes.engines.find_spec", lambda package: object())
-    printed = mistake("bench", bundle, "--profile", "--engines=openvino")
-    assert "--profile: is for onnxruntime and torch; the candidates run on openvino" in printed
+    printed = mistake("bench", bundle, "--profile", "--engines=opencv")
+    assert "--profile: is for onnxruntime, openvino and torch; the candidates run on opencv" in printed
 
 
 def test_a_missing_bundle_is_named(mistake):

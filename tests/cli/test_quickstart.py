@@ -8,11 +8,12 @@ import pytest
 
 from parckit.cli import quickstart
 from parckit.cli.main import main
-from parckit.contract import read_contract
+from parckit.contract import InputError, read_contract
 from parckit.measure.latency import benchmark
 from parckit.runtimes import open_session
 from parckit.tasks import parse_command, train
 from parckit.tasks.recipe import find_recipe
+from web_package import write_package
 
 BRIEF = {"warmup": 0.01, "seconds": 0.02}
 
@@ -21,9 +22,23 @@ def brief_training(recipe, *, trainer, **options):
     return train(recipe, trainer={**trainer, "limit_train_batches": 4}, **options)
 
 
-def run_briefly(folder: Path, *options: str) -> None:
-    """Run all steps as for a user, but training takes a tenth of an epoch and timing is short."""
+def run_briefly(folder: Path, *options: str, online: bool = False) -> None:
+    """Run all steps as for a user, but training takes a tenth of an epoch and timing is short.
+
+    Args:
+        folder: folder of the results.
+        options: further options.
+        online: whether ONNX Runtime Web can be fetched.
+    """
+
+    def fetch(**_: object) -> Path:
+        if not online:
+            raise InputError("https://registry.npmjs.org: cannot be fetched (no network)")
+        return write_package(folder.with_name("ort.tgz"), patch)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder.with_name("cache")))
+        patch.setattr("parckit.cli.web.fetch_package", fetch)
         patch.setattr(quickstart, "train", brief_training)
         patch.setattr(quickstart, "benchmark", lambda path, **kwargs: benchmark(path, **kwargs | BRIEF))
         main(["quickstart", "--max_epochs=1", f"--out={folder}", *options])
@@ -32,7 +47,7 @@ def run_briefly(folder: Path, *options: str) -> None:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quickstart") / "out"
-    run_briefly(folder)
+    run_briefly(folder, online=True)
     return folder
 
 
@@ -43,7 +58,13 @@ def page(out: Path) -> str:
 
 def test_everything_is_in_one_folder(out):
     records = {f"{kind}_{engine}.json" for kind in ("bench", "eval") for engine in ("onnxruntime", "torch")}
-    assert {path.name for path in out.iterdir()} == {"bundle", "report.html", "summary.json", "train", *records}
+    results = {"bundle", "examples", "page", "report.html", "summary.json", "train", *records}
+    assert {path.name for path in out.iterdir()} == results
+
+
+def test_a_page_for_the_browser_offers_test_pictures(out):
+    assert read_contract(out / "page").spec == read_contract(out / "bundle").spec
+    assert len([*(out / "page" / "examples").glob("*.png")]) == 10
 
 
 def test_the_summary_has_these_numbers(out):
@@ -107,19 +128,26 @@ def test_the_folder_can_be_reported_on_again(out, page, tmp_path):
     ("task", "score", "picture"),
     [("detect", "map", "Precision and recall"), ("segment", "miou", "Confusion matrix")],
 )
-def test_other_tasks_go_through_all_steps_too(task, score, picture, tmp_path, monkeypatch):
-    """The recipe is the shipped one, with fewer scenes."""
+def test_other_tasks_go_through_all_steps_too(task, score, picture, tmp_path, monkeypatch, capsys):
+    """The recipe is the shipped one, with fewer scenes. Without a network there is no page for the browser."""
     text = find_recipe(quickstart.TOURS[task].recipe).read_text(encoding="utf-8")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(re.sub(r"digit_scenes:\d+", "digit_scenes:80", text), encoding="utf-8")
     tour = replace(quickstart.TOURS[task], recipe=str(recipe), source="digit_scenes:30")
     monkeypatch.setitem(quickstart.TOURS, task, tour)
+    # The page has few mistakes, so that not all pictures are among them.
+    monkeypatch.setattr("parckit.report.mistakes.MOST", 2)
+    monkeypatch.setattr("parckit.report.mistakes._FEW", 2)
     run_briefly(tmp_path / "out", f"--task={task}")
+    out = tmp_path / "out"
+    later = f"parckit web {out / 'bundle'} --out {out / 'page'} --examples {out / 'examples'}"
+    assert capsys.readouterr().out.rstrip().endswith(f"later, type: {later}")
+    assert (out / "examples" / "01.png").is_file()
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert [*summary] == [f"{score}_torch", f"{score}_onnxruntime", "parity_max_abs", "latency_ms_p50", "seconds"]
     assert summary[f"{score}_onnxruntime"] == pytest.approx(summary[f"{score}_torch"], abs=0.01)
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    for title in ("Training", picture, "Latency", "Accuracy"):
+    for title in ("Training", picture, "Latency", "Accuracy", "Answers at random"):
         assert f">{title}" in page
 
 

@@ -21,7 +21,9 @@ from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, 
 from parckit.deploy.convert.onnx import shared_graph
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
+from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.parity import RTOL
+from parckit.measure.profiling import PROFILERS, profile
 from parckit.models import fuse
 from parckit.networks import build_network, head_of
 from parckit.runtimes import CHECKPOINT, ENGINES, Session, find_engine, load
@@ -289,6 +291,21 @@ def test_one_bundle_serves_several_engines(subject, tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     answers = [load(tmp_path / "b", runtime=engine, precision="fp32", threads=1)(picture) for engine in engines]
     assert len({answer.label for answer in answers}) == 1
+    check_profiles(tmp_path / "b")
+
+
+def check_profiles(bundle: Path) -> None:
+    """Check that all engines that tell the time of layers count the same multiply-adds for the same file."""
+    engines = tuple(name for name in PROFILERS if name != "torch")
+    candidates = find_candidates([bundle], Wanted(engines=engines, artefact="onnx-fp32"))
+    assert [candidate.engine.name for candidate in candidates] == [*engines]
+    first, *others = (profile(candidate, threads=1, seconds=0.05) for candidate in candidates)
+    for result in others:
+        assert all(layer.milliseconds >= 0 for layer in result.layers)
+        assert 0 < result.run_ms < 1000
+        assert result.ceiling_gflops > 0
+        # ONNX Runtime fills up the channels of some convolutions, and counts them.
+        assert result.madds == pytest.approx(first.madds, rel=0.1)
 
 
 @pytest.mark.engines

@@ -15,13 +15,16 @@ def artefact(tmp_path) -> Artefact:
     return read_contract(write_tiny_bundle(tmp_path / "bundle")).artefacts[0]
 
 
-CHECK = Check(engine="x", version="x 1", passed=True, figures={"max_abs": 0.00012, "tolerance": 0.02})
+CHECK = Check(engine="x", version="1", passed=True, figures={"max_abs": 0.00012, "tolerance": 0.02})
 
 
 def test_numbers_are_compared_with_torch(artefact):
     text = describe_check(CHECK, artefact)
     assert (text.compared_with, text.difference, text.accepted) == ("torch", "1.2e-04", "2.0e-02")
-    assert (text.result, text.memory) == ("equal", "")
+    assert (text.engine, text.result, text.memory, text.mean, text.agreement) == ("x 1", "equal", "", "", "")
+    figures = {**CHECK.figures, "mean_abs": 0.00001, "cosine": 0.9999, "agreement": 0.75, "peak_memory_bytes": 2e6}
+    text = describe_check(replace(CHECK, figures=figures), artefact)
+    assert (text.mean, text.cosine, text.agreement, text.memory) == ("1.0e-05", "0.999900", "75.0%", "2 MB")
 
 
 def test_of_classes_of_pixels_a_share_differs_from_the_raw_maps(artefact):

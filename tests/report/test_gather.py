@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundles import LABELS, expected_logits, write_tiny_bundle
-from parckit.contract import Check, InputError, Preprocessing, read_contract, write_contract
+from bundles import LABELS, add_pairs, expected_logits, write_tiny_bundle
+from parckit.contract import Check, InputError, MissingExtraError, Preprocessing, read_contract, write_contract
 from parckit.measure.classification import confusion_tables
+from parckit.measure.conditions import Conditions
 from parckit.measure.evaluation import EvaluationData
 from parckit.measure.records import write_record
 from parckit.measure.timings import Timing
 from parckit.processing import to_pixels
+from parckit.report import gather as gathering
 from parckit.report.content import make_report, write_page
 from parckit.report.gather import Findings, gather
+from parckit.report.mistakes import _Watch
+from parckit.report.page import ModelCard, Table
 from parckit.report.recorded import to_json
+from parckit.runtimes import Session, open_session
 
 TIMING = Timing(
     threads=1,
@@ -72,28 +77,58 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+PARITY = "Parity: the same numbers as torch?"
+
+
 def bench(model: str) -> dict[str, object]:
     return {"model": model, "artefact": "onnx-fp32", "engine": "onnxruntime 1.0", "timings": [asdict(TIMING)]}
 
 
+def full_bench(model: str) -> dict[str, object]:
+    """Return what `parckit bench` writes about a candidate."""
+    stream = {
+        "images_per_second": 90.0,
+        "low": 80.0,
+        "high": 95.0,
+        "p50_ms": 1.0,
+        "p90_ms": 2.0,
+        "p99_ms": 3.0,
+        "repeats": 9,
+    }
+    timing = replace(TIMING, round_ms=(1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+    return {
+        **bench(model),
+        "timings": [asdict(timing)],
+        "streams": [{"streams": count, **stream} for count in (1, 2)],
+        "stages": {"preprocessing_ms": 1.0, "network_ms": 2.0, "decoding_ms": 0.05},
+        "loading": {"peak_bytes": 7_000_000, "load_seconds": 0.25, "first_seconds": 0.125},
+        "file_bytes": 3_000_000,
+    }
+
+
 def titles(findings: Findings) -> list[str]:
-    report = make_report(findings)
-    return [table.title for table in report.tables] + [picture.title for picture in report.pictures]
+    sections = make_report(findings).sections
+    return [entry.title for section in sections for entry in (*section.tables, *section.pictures)]
+
+
+def table_of(findings: Findings, title: str) -> Table:
+    tables = (table for section in make_report(findings).sections for table in section.tables)
+    return next(table for table in tables if table.title == title)
 
 
 def test_a_bundle_alone_shows_what_its_contract_says(bundle):
     findings = gather(bundle)
     assert (findings.params, findings.run, findings.accuracies) == (12, None, ())
-    assert titles(findings) == ["Artefacts", "Checks against torch"]
+    assert titles(findings) == ["Artefacts", PARITY]
     report = make_report(findings)
-    assert report.gallery is None
+    assert all(section.gallery is None for section in report.sections)
     assert report.provenance.commands == ()
 
 
 def test_a_run_that_has_only_begun_shows_its_curve(run, tmp_path):
     findings = gather(run)
     assert findings.spec is None
-    assert titles(findings) == ["Training"]
+    assert titles(findings) == ["Training curve"]
     report = make_report(findings)
     assert report.card.facts == {"Trained on": "photos", "Epochs": "3", "Seed": "7"}
     write_page(tmp_path / "report.html", findings)
@@ -110,10 +145,10 @@ def test_records_beside_a_bundle_count_if_they_are_about_it(bundle, tmp_path):
     assert titles(findings) == [
         "Accuracy",
         "Classes",
-        "Latency and throughput",
-        "Artefacts",
-        "Checks against torch",
         "Confusion matrix",
+        "Artefacts",
+        PARITY,
+        "Latency and throughput",
         "Latency",
     ]
     commands = make_report(findings).provenance.commands
@@ -165,7 +200,7 @@ def test_a_command_repeats_the_choice_of_classes(bundle, tmp_path):
 
 def test_a_record_with_other_classes_has_its_matrix_left_out(bundle, tmp_path):
     write_record(tmp_path / "r.json", "eval", EVAL | {"labels": ["x", "y"]}, seed=None, threads=None)
-    assert titles(gather(bundle)) == ["Accuracy", "Artefacts", "Checks against torch"]
+    assert titles(gather(bundle)) == ["Accuracy", "Artefacts", PARITY]
 
 
 def test_data_is_evaluated_and_the_surest_mistakes_come_first(bundle, photos):
@@ -190,7 +225,7 @@ def test_data_is_evaluated_and_the_surest_mistakes_come_first(bundle, photos):
     for answer in findings.answers:
         (index,) = (i for i, picture in enumerate(pixels) if np.array_equal(picture, answer.pixels))
         assert (answer.truth, answer.prediction) == (files[index].parent.name, LABELS[best[index]])
-    assert make_report(findings).gallery is not None
+    assert [section.title for section in make_report(findings).sections if section.gallery] == ["Worst mistakes"]
 
 
 def test_mistakes_of_a_subset_of_the_classes_are_among_them(bundle, photos):
@@ -254,5 +289,78 @@ def test_a_check_that_was_not_run_says_why(bundle):
     check = Check(engine="ncnn", passed=None, reason="no such operator")
     artefact = replace(artefact, checks=(*artefact.checks, check))
     write_contract(replace(contract, artefacts=(artefact,)), bundle)
-    table = next(table for table in make_report(gather(bundle)).tables if table.title == "Checks against torch")
-    assert table.rows[1] == ("bundle/onnx-fp32", "ncnn", "not run: no such operator", "", "", "")
+    assert table_of(gather(bundle), PARITY).rows[1] == (
+        "bundle/onnx-fp32",
+        "ncnn",
+        "not run: no such operator",
+        *[""] * 6,
+    )
+
+
+def test_a_full_record_shows_streams_costs_and_layers(bundle, tmp_path):
+    first, second = ({**full_bench("x/bundle"), "name": name} for name in ("a", "b"))
+    second["timings"] = [asdict(replace(TIMING, round_ms=(9.0, 9.1, 9.2, 9.3, 9.4, 9.5)))]
+    layer = {"name": "conv", "kind": "Conv", "milliseconds": 2.0, "madds": 1_000_000, "output": [1, 8]}
+    profile = {"candidate": "b", "layers": [layer], "run_ms": 2.5, "threads": 1, "ceiling_gflops": 4.0}
+    values = {"candidates": [first, second], "profiles": [profile], "conditions": asdict(Conditions(load_before=1.0))}
+    write_record(tmp_path / "full.json", "bench", values, seed=0, threads=1)
+    findings = gather(bundle)
+    latency = table_of(findings, "Latency and throughput")
+    # The intervals, 1 to 6 ms and 9 to 9.5 ms, do not overlap.
+    assert [row[2:6] for row in latency.rows] == [
+        ("1", "1", "2.50", "1.00 to 6.00"),
+        ("1", "2", "2.50", "9.00 to 9.50"),
+    ]
+    assert table_of(findings, "Several streams at the same time").rows[1][2:5] == ("2", "90.0", "80.0 to 95.0")
+    costs = ("1.00", "2.00", "0.050", "250", "125.0", "7.0", "3.00")
+    assert table_of(findings, "An answer, and what loading costs").rows[0][2:] == costs
+    pictures = ["Latency", "Parts of an answer", "Streams", "bundle/onnx-fp32 on onnxruntime"]
+    assert titles(findings)[-4:] == pictures
+    # 2 million operations in 2.5 ms are 0.8 GFLOP/s of 4.
+    assert "reaches 20% of the ceiling" in make_report(findings).sections[-1].pictures[0].caption
+    write_page(tmp_path / "page.html", findings)
+    command = f"parckit bench {bundle} --engines onnxruntime --threads 1 --streams 2 --profile"
+    assert make_report(findings).provenance.commands == (command,)
+
+
+def test_the_card_tells_origin_and_licence(bundle):
+    def card() -> ModelCard:
+        return make_report(gather(bundle)).card
+
+    assert card().sections["Licence and source of the weights"].startswith("Nobody wrote down")
+    contract = read_contract(bundle)
+    write_contract(replace(contract, origin={"weights": "tinydet_parcnet_xs.bccd", "sha256": "12ab"}), bundle)
+    assert card().facts["Weights"] == "tinydet_parcnet_xs.bccd"
+    assert card().facts["SHA-256 of the weights"] == "12ab"
+    assert "BCCD (MIT licence" in card().sections["Licence and source of the weights"]
+
+
+def test_an_artefact_whose_engine_is_missing_is_left_out_with_a_word(bundle, photos, tmp_path, monkeypatch):
+    add_pairs(bundle, made_in=tmp_path / "made")
+
+    def open_one(folder: Path, *, artefact: str) -> Session:
+        if artefact == "pairs":
+            raise MissingExtraError(str(folder), package="mnn", extra="mnn")
+        return open_session(folder, artefact=artefact)
+
+    monkeypatch.setattr(gathering, "open_session", open_one)
+    findings = gather(bundle, data=EvaluationData(source=str(photos)))
+    assert [entry.artefact for entry in findings.accuracies] == ["onnx-fp32"]
+    caption = table_of(findings, "Accuracy").caption
+    assert caption.startswith("bundle/pairs was not evaluated, because the package mnn is missing.")
+
+
+def test_every_picture_has_the_same_chance_to_be_drawn(bundle):
+    """Of 40 pictures in batches of 16, 8 are drawn; over 400 draws, each one is drawn about equally often."""
+    counts, session = np.zeros(40), open_session(bundle)
+    for seed in range(400):
+        watch = _Watch(session=session)
+        watch._random = np.random.default_rng(seed)
+        places: dict[int, int] = {}
+        for start in range(0, 40, 16):
+            count = min(16, 40 - start)
+            places |= {place: start + index for place, index in watch._draw(count).items()}
+        counts[list(places.values())] += 1
+    # Each picture has 400 trials with a chance of a fifth: mean 80, standard deviation 8; 40 pictures, five deviations.
+    assert counts.sum() == 400 * 8
+    assert np.abs(counts - 80).max() < 40

@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 
 from parckit.report.confusion import confusion_matrix
-from parckit.report.page import Gallery, Headline, ModelCard, Picture, Provenance, Report, Table, Tile, write_report
+from parckit.report.page import (
+    Gallery,
+    Headline,
+    ModelCard,
+    Picture,
+    Provenance,
+    Report,
+    Section,
+    Table,
+    Tile,
+    write_report,
+)
 
 HOSTILE = '"><script>alert("x")</script><img src=http://example.org/x>'
-LOADING = {"src", "srcset", "href", "data", "poster", "action", "style", "background"}
+LOADING = {"src", "srcset", "data", "poster", "action", "style", "background"}
 
 
 def report_of(text: str, *, pixels: int = 4) -> Report:
@@ -21,9 +32,16 @@ def report_of(text: str, *, pixels: int = 4) -> Report:
         title=text,
         summary=text,
         headlines=(Headline(label=text, value="98.9 %", note=text), Headline(label="Seconds", value="12")),
-        pictures=(Picture(title=text, figure=matrix, alt=text, caption=text),),
-        tables=(Table(title=text, columns=("Engine", text, "Note"), rows=((text, "1.5", text), ("b", "-2", "3"))),),
-        gallery=Gallery(title=text, tiles=tiles, caption=text),
+        sections=(
+            Section(
+                title=text,
+                tables=(
+                    Table(title=text, columns=("Engine", text, "Note"), rows=((text, "1.5", text), ("b", "-2", "3"))),
+                ),
+                pictures=(Picture(title=text, figure=matrix, alt=text, caption=text),),
+            ),
+            Section(title=text, gallery=Gallery(tiles=tiles, caption=text)),
+        ),
         card=ModelCard(facts={text: text}, sections={text: text}),
         provenance=Provenance(facts={"Seed": "0"}, commands=(f"parckit train {text}", "parckit export")),
     )
@@ -62,6 +80,7 @@ def test_page_needs_nothing_from_outside(hostile_page):
     loaded = [value for _, attributes in page.tags for name, value in attributes.items() if name in LOADING]
     assert len(loaded) == len(page.all("img")) == 25
     assert all(value is not None and value.startswith("data:image/") for value in loaded)
+    assert all(link["href"].startswith("#") for link in page.all("a"))
     styles = hostile_page.read_text(encoding="utf-8").split("</style>")[0]
     assert "url(" not in styles
     assert "@import" not in styles
@@ -74,9 +93,9 @@ def test_every_figure_says_what_it_shows(hostile_page):
 
 def test_hostile_words_stay_words(hostile_page):
     page = Page(hostile_page)
-    # Title twice, summary, two in the headline, four in the table, two at the picture, fifty in the gallery, four in
-    # the card, a command.
-    assert page.text.count(HOSTILE) == 66
+    # Title twice, summary, two in the headline, two sections and their links, four in the table, two at the picture, 49
+    # in the gallery, four in the card, a command.
+    assert page.text.count(HOSTILE) == 69
     assert not page.all("script")
 
 
@@ -86,6 +105,8 @@ def test_page_is_well_marked_up(hostile_page):
     assert len(page.all("h1")) == len(page.all("main")) == 1
     assert [cell.get("scope") for cell in page.all("th")] == ["col"] * 3 + ["row"] * 2
     assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
+    anchors = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
+    assert {link["href"] for link in page.all("a")} == {"#part-1", "#part-2", "#card"} <= anchors
     identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))
 
@@ -104,20 +125,18 @@ def test_a_bare_page_has_no_empty_sections(tmp_path):
         report_of("plain"),
         summary="",
         headlines=(),
-        pictures=(),
-        tables=(),
-        gallery=None,
+        sections=(),
         card=ModelCard(facts={}, sections={}),
         provenance=Provenance(facts={"Seed": "0"}, commands=()),
     )
     write_report(tmp_path / "a.html", bare)
     page = Page(tmp_path / "a.html")
     assert len(page.all("h2")) == len(page.all("dl")) == 1
-    assert all(page.all(tag) == [] for tag in ("img", "table", "pre", "section", "ul"))
+    assert all(page.all(tag) == [] for tag in ("img", "table", "pre", "section", "ul", "nav"))
 
 
 def test_commands_stand_on_lines_of_their_own(tmp_path):
-    write_report(tmp_path / "a.html", replace(report_of("plain"), pictures=(), gallery=None))
+    write_report(tmp_path / "a.html", replace(report_of("plain"), sections=()))
     assert "parckit train plain\nparckit export" in Page(tmp_path / "a.html").text
 
 
@@ -129,7 +148,7 @@ def test_failed_write_leaves_the_old_page(tmp_path, monkeypatch):
     (tmp_path / "a.html").write_text("old")
     monkeypatch.setattr(Path, "write_text", write_half)
     with pytest.raises(OSError, match="disk full"):
-        write_report(tmp_path / "a.html", replace(report_of("plain"), pictures=(), gallery=None))
+        write_report(tmp_path / "a.html", replace(report_of("plain"), sections=()))
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.html", "old")]
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from parckit.contract import printable
 from parckit.measure.curve import CurveRow
-from parckit.report.bars import average_precisions, latency_bars
+from parckit.report.bars import average_precisions
 from parckit.report.confusion import confusion_matrix
 from parckit.report.curves import training_curve
 from parckit.report.figures import save_figure
@@ -110,18 +110,6 @@ def test_training_curve_draws_any_metrics_of_validation(tmp_path):
 def test_training_curve_refuses_rows_without_values():
     with pytest.raises(ValueError, match="the 1 rows hold no loss"):
         training_curve([CurveRow(step=0)])
-
-
-def test_latency_bars_have_the_length_of_the_medians(tmp_path):
-    figure = latency_bars(["one", "two"], p50_ms=[4.0, 2.5], p95_ms=[5.0, 3.0])
-    assert [bar.get_width() for bar in figure.axes[0].patches] == [4.0, 2.5]
-    assert {"one", "two", "p50 4", "p50 2.5"} <= set(words(figure, tmp_path))
-
-
-@pytest.mark.parametrize("p95_ms", [[], [1.0, 2.0]])
-def test_latency_bars_refuse_unequal_numbers(p95_ms):
-    with pytest.raises(ValueError, match="equal numbers are needed"):
-        latency_bars(["one"] * (1 if p95_ms else 0), p50_ms=[1.0] * (1 if p95_ms else 0), p95_ms=p95_ms)
 
 
 @pytest.mark.parametrize("label", ["<script>alert(1)</script>", "$\\frac", "数字", "a & b", "x" * 200])

@@ -1,6 +1,8 @@
 """`parckit bench`: latency and throughput of bundles and checkpoints, side by side."""
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -8,11 +10,11 @@ from jsonargparse import Namespace
 from parckit.cli.bench_tables import show_measurement
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.tables import tell
-from parckit.contract import InputError
-from parckit.measure.candidates import find_candidates
+from parckit.contract import InputError, ParckitError
+from parckit.measure.candidates import Candidate, find_candidates, find_possible, names_artefact
 from parckit.measure.environment import usable_cores
 from parckit.measure.records import write_record
-from parckit.measure.speed import match_baselines, measure_speed
+from parckit.measure.speed import Measurement, match_baselines, measure_speed
 from parckit.measure.stages import sample_picture
 from parckit.measure.timings import Schedule
 from parckit.options import Parser, Seed, parse_counts, place_beside, verb_parser
@@ -24,16 +26,19 @@ _MOST_STREAMS = 64
 """Every stream holds a copy of the network; boards serve up to a few dozen cameras."""
 
 
+class IncompleteError(ParckitError):
+    """Some of the candidates were measured, and others were not."""
+
+
 def main(argv: list[str]) -> None:
     """Run the verb."""
     args = _parser().read(argv)
     schedule = _schedule(args)
-    wanted = wanted_candidates(args)
     record, obstacle = place_beside(args.models[0], "_bench.json", wanted=args.record, option="--record")
     if args.image is not None:
         open_picture(args.image)  # a wrong file is told before the work
-    candidates = find_candidates(args.models, wanted)
-    others = () if args.against is None else find_candidates([args.against], wanted)
+    candidates, failures = _find(args)
+    others = _baselines(args)
     against = match_baselines(candidates, others)
     if others and not against:
         raise InputError(f"--against {args.against}: is the only candidate; name another one to compare it with")
@@ -41,23 +46,73 @@ def main(argv: list[str]) -> None:
         from parckit.cli.bench_profile import check_profile
 
         check_profile(candidates)
-    # Measure.
     everyone = tuple({candidate.name: candidate for candidate in (*candidates, *others)}.values())
     measurement = measure_speed(everyone, schedule, picture=args.image or sample_picture())
-    show_measurement(measurement, against=against)
-    if measurement.conditions.is_busy:
-        _log.warning("the machine was busy meanwhile, so the intervals are wide; repeat it when the machine is quiet")
-    values = measurement.to_plain(against)
+    for reason in measurement.failures.values():
+        tell(f"not measured: {reason}")
+    failures |= measurement.failures
+    values = _show(measurement, against)
     if args.profile:
         from parckit.cli.bench_profile import profile_candidates
 
-        threads = schedule.threads[0]
-        values["profiles"] = profile_candidates(candidates, threads=threads, seconds=args.seconds, record=record)
+        measured = [candidate for candidate in candidates if candidate.name in measurement.candidates]
+        entries, without = profile_candidates(
+            measured, threads=schedule.threads[0], seconds=args.seconds, record=record
+        )
+        values["profiles"], failures = entries, failures | without
+    if failures:
+        values["failures"] = failures
     if obstacle is not None:
         tell(f"no record: {record} cannot be written ({obstacle}); --record FILE writes it elsewhere")
-        return
-    write_record(record, "bench", values, seed=schedule.seed, threads=max(schedule.threads))
-    tell(f"record: {record}")
+    else:
+        write_record(record, "bench", values, seed=schedule.seed, threads=max(schedule.threads))
+        tell(f"record: {record}")
+    if failures:
+        raise IncompleteError(f"not measured: {', '.join(failures)}; the reasons stand above")
+
+
+def _show(measurement: Measurement, against: Mapping[str, str]) -> dict[str, object]:
+    """Print what was measured, and return what the record says of it."""
+    against = {name: other for name, other in against.items() if {name, other} <= measurement.candidates.keys()}
+    show_measurement(measurement, against=against)
+    if measurement.conditions.is_busy:
+        _log.warning("the machine was busy meanwhile, so the intervals are wide; repeat it when the machine is quiet")
+    return measurement.to_plain(against)
+
+
+def _find(args: Namespace) -> tuple[tuple[Candidate, ...], dict[str, str]]:
+    """Return the candidates, and what gives none, with the reason, which is told.
+
+    Raises:
+        InputError: if there is no candidate.
+    """
+    candidates, failures = find_possible(args.models, wanted_candidates(args))
+    for error in failures.values():
+        if not candidates:
+            raise error
+        tell(f"not measured: {error}")
+    return candidates, {name: str(error) for name, error in failures.items()}
+
+
+def _baselines(args: Namespace) -> tuple[Candidate, ...]:
+    """Return what the candidates are compared with.
+
+    Raises:
+        InputError: if there is nothing of that kind.
+    """
+    if args.against is None:
+        if args.against_runtime is not None:
+            raise InputError(
+                f"--against_runtime {args.against_runtime}: --against is missing; both name what to compare with"
+            )
+        return ()
+    wanted = wanted_candidates(args)
+    if args.against_runtime is not None:
+        wanted = replace(wanted, engines=(), runtime=args.against_runtime)
+    # `--precision` and `--artefact` choose among the candidates; a baseline that is one artefact needs no choice.
+    if names_artefact(args.against):
+        wanted = replace(wanted, precision=None, artefact=None)
+    return find_candidates([args.against], wanted)
 
 
 def _parser() -> Parser:
@@ -71,8 +126,10 @@ def _parser() -> Parser:
     parser.add_argument("--threads", type=str, default="1", help=threads)
     streams = "numbers of streams at the same time, each with one thread, e.g. 1,2,4,8; by default as --threads"
     parser.add_argument("--streams", type=str | None, default=None, help=streams)
-    against = "a bundle, artefact or checkpoint; print how many times faster the others are"
+    against = "a bundle, BUNDLE/ARTEFACT or a checkpoint; print how many times faster the others are"
     parser.add_argument("--against", type=Path | None, default=None, help=against)
+    against_runtime = "engine of what --against names; by default the engines of the candidates"
+    parser.add_argument("--against_runtime", type=str | None, default=None, help=against_runtime)
     image = "picture for the times of preprocessing and decoding; by default coloured patches of 640x480 pixels"
     parser.add_argument("--image", type=Path | None, default=None, help=image)
     profile = "also measure where the time goes, layer by layer, and draw it beside the record"

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from parckit.cli.tables import show, tell
-from parckit.contract import InputError, find_obstacle
+from parckit.contract import InputError, ParckitError, find_obstacle
 from parckit.measure.candidates import Candidate
 from parckit.measure.cost import format_count
 from parckit.measure.profiling import PROFILERS, Profile, profile
@@ -14,7 +14,7 @@ from parckit.report.profile_chart import profile_bars
 
 _MOST_ROWS = 20
 """Layers that the terminal shows; the record has all."""
-_ENGINES = " and ".join(PROFILERS)
+_ENGINES = f"{', '.join([*PROFILERS][:-1])} and {[*PROFILERS][-1]}"
 
 
 def check_profile(candidates: Sequence[Candidate]) -> None:
@@ -26,7 +26,7 @@ def check_profile(candidates: Sequence[Candidate]) -> None:
 
 def profile_candidates(
     candidates: Sequence[Candidate], *, threads: int, seconds: float, record: Path
-) -> list[dict[str, object]]:
+) -> tuple[list[dict[str, object]], dict[str, str]]:
     """Measure and show every candidate that can be profiled, and draw it beside the record.
 
     Args:
@@ -36,14 +36,20 @@ def profile_candidates(
         record: path of the record; the pictures are named after it.
 
     Returns:
-        What the record says of the profiles.
+        What the record says of the profiles; and name of a candidate whose profile failed -> why.
     """
     entries: list[dict[str, object]] = []
+    failures: dict[str, str] = {}
     for candidate in candidates:
         if candidate.engine.name not in PROFILERS:
             tell(f"{candidate.name}: no profile; only {_ENGINES} tell the time of single layers")
             continue
-        result = profile(candidate, threads=threads, seconds=seconds)
+        try:
+            result = profile(candidate, threads=threads, seconds=seconds)
+        except ParckitError as error:
+            failures[f"profile of {candidate.name}"] = str(error)
+            tell(f"{candidate.name}: no profile: {error}")
+            continue
         _show(result, candidate)
         suffix = f"_{len(entries) + 1}" if entries else ""
         picture = record.with_name(f"{record.stem}_profile{suffix}.png")
@@ -52,7 +58,7 @@ def profile_candidates(
             save_figure(profile_bars(result, title=candidate.name), picture)
         tell(f"profile: {picture}" if obstacle is None else f"no picture: {picture} cannot be written ({obstacle})")
         entries.append({"candidate": candidate.name, **asdict(result)})
-    return entries
+    return entries, failures
 
 
 def _show(result: Profile, candidate: Candidate) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from parckit.cli.quickstart_page import write_web_page
 from parckit.cli.tables import show, tell
 from parckit.contract import Contract, InputError, Task, check_folder, replacing
 from parckit.deploy import export_bundle
@@ -136,7 +137,9 @@ class Outcome:
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("quickstart", description="Train, export, verify, benchmark and report on digits.")
+    parser = verb_parser(
+        "quickstart", description="Train, export, verify, benchmark, report and write a page for the browser."
+    )
     parser.add_argument("--task", type=QuickstartTask, default="classify", help="the task to show")
     parser.add_argument("--out", type=Path | None, default=None, help="folder for all results; runs/quickstart_TASK")
     parser.add_argument("--max_epochs", type=int | None, default=None, help="epochs; by default the recipe's number")
@@ -151,7 +154,9 @@ def main(argv: list[str]) -> None:
     _write_records(out, outcome, seed=args.seed)
     story = _make_story(out, tour, outcome, max_epochs=args.max_epochs, seed=args.seed)
     write_page(out / "report.html", gather(out, data=EvaluationData(source=tour.source)), story=story)
+    page = write_web_page(out, source=tour.source)
     _show_summary(out, tour, outcome)
+    tell(page)
 
 
 def run(out: Path, tour: Tour, *, max_epochs: int | None, seed: int) -> Outcome:

@@ -13,6 +13,7 @@ from parckit.measure.evaluation import EvaluationData
 from parckit.options import beside, verb_parser
 from parckit.report.content import write_page
 from parckit.report.gather import gather, is_bundle
+from parckit.report.story import CARD_TEXTS, Story, read_card
 
 
 def main(argv: list[str]) -> None:
@@ -25,13 +26,16 @@ def main(argv: list[str]) -> None:
     data = "evaluate on this data now; adds accuracy, confusion matrix and worst mistakes to the page"
     parser.add_argument("--data.source", type=str | None, default=None, help=data)
     parser.add_class_arguments(EvaluationData, "data", skip={"source"}, instantiate=False)
+    card = f"YAML file with texts for the model card, all of them optional: {', '.join(CARD_TEXTS)}"
+    parser.add_argument("--card", type=Path | None, default=None, help=card)
     args = parser.read(argv)
+    story = Story() if args.card is None else read_card(args.card)
     page: Path = args.out or default_page(args.path)
     if page.suffix not in (".html", ".htm") or page.is_dir():
         raise InputError(f"--out {page}: the page is a file; its name must end in .html")
     check_target(page, option="--out")
     findings = gather(args.path, data=_data(args.data), track=partial(track, description="evaluating"))
-    write_page(page, findings)
+    write_page(page, findings, story=story)
     tell(f"report: {page}")
 
 

@@ -6,7 +6,7 @@ from parckit.cli.pictures import find_pictures
 from parckit.cli.tables import tell
 from parckit.contract import check_place
 from parckit.options import verb_parser
-from parckit.serve.page_engine import URL, cached_package, check_package, fetch_package
+from parckit.serve.page_engine import PATIENCE, URL, cached_package, check_package, fetch_package
 from parckit.serve.page_files import write_page
 
 
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> None:
     contract = write_page(
         args.bundle,
         args.out,
-        package=_package(args.ort),
+        package=find_package(args.ort),
         artefact=args.artefact,
         examples=find_pictures(args.examples),
     )
@@ -36,11 +36,19 @@ def main(argv: list[str]) -> None:
     tell("then open http://localhost:8000")
 
 
-def _package(file: Path | None) -> Path:
-    """Return the package of ONNX Runtime Web; fetch it if nobody has yet."""
+def find_package(file: Path | None, *, patience: int = PATIENCE) -> Path:
+    """Return the package of ONNX Runtime Web; fetch it if nobody has yet.
+
+    Args:
+        file: the package; None takes the one in the cache.
+        patience: seconds without an answer after which a download ends.
+
+    Raises:
+        InputError: if it cannot be fetched, or is not the expected one.
+    """
     if file is None and not cached_package().exists():
-        tell(f"fetching {URL}")
-        return fetch_package()
+        tell(f"fetching {URL} (33 MB)")
+        return fetch_package(patience=patience)
     package = file or cached_package()
     check_package(package, name=f"--ort {package}" if file else str(package))
     return package

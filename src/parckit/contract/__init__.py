@@ -43,7 +43,7 @@ from parckit.contract.preprocessing import LONGEST_SIDE, ChannelOrder, Fit, Inte
 from parckit.contract.printing import printable, reading, tell_warnings
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
 from parckit.contract.schema1 import is_schema1_spec
-from parckit.contract.shipped import shipped_weights
+from parckit.contract.shipped import LICENCES, shipped_weights
 from parckit.contract.spec import CLASSIFIER, SPEC_KEY, NetworkSpec, Task, check_label_encoding
 from parckit.contract.version import VERSION
 
@@ -56,6 +56,7 @@ __all__ = [
     "CONTRACT_FILE",
     "DISK_ERRORS",
     "LAST",
+    "LICENCES",
     "LOGS",
     "LONGEST_SIDE",
     "METRICS",

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -15,7 +15,7 @@ from typing import cast
 from parckit.contract.artefact import Artefact
 from parckit.contract.errors import InputError
 from parckit.contract.files import remove_leftovers, replacing
-from parckit.contract.plain import from_plain, to_plain
+from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.schema1 import contract_from_schema1
 from parckit.contract.spec import CLASSIFIER, NetworkSpec
 
@@ -41,6 +41,8 @@ class Contract:
         params: learned parameters of the unfused network.
         madds: multiply-adds of one image, convolution form, all taps.
         versions: package -> version at export.
+        origin: where the weights come from: `weights`, the name of the checkpoint's file or of weights that ship with
+            parckit, and `sha256`, the digest of the file. Empty if nobody noted it.
     """
 
     spec: NetworkSpec
@@ -48,6 +50,7 @@ class Contract:
     params: int
     madds: int
     versions: Mapping[str, str]
+    origin: Mapping[str, str] = field(default_factory=dict[str, str], metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         names = [artefact.name for artefact in self.artefacts]

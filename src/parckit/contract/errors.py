@@ -53,7 +53,11 @@ class MissingExtraError(InputError, ImportError):
         what: what needs the package.
         package: the missing package.
         extra: the extra of parckit that installs it.
+
+    Attributes:
+        package: as passed.
     """
 
     def __init__(self, what: str, *, package: str, extra: str) -> None:
+        self.package = package
         super().__init__(f'{what}: needs the package {package}; install it with: pip install "parckit[{extra}]"')

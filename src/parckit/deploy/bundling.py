@@ -1,12 +1,13 @@
 """The export: fuse, convert, check and compare. A bundle is written only if every step succeeds."""
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import cast
 
 from torch import nn
@@ -24,6 +25,8 @@ from parckit.contract import (
     place_artefact,
     read_contract,
     replacing,
+    sha256_of,
+    shipped_weights,
     write_contract,
 )
 from parckit.deploy.convert import Source, source_of
@@ -72,12 +75,15 @@ def export(
             from the network's.
     """
     network, spec = open_checkpoint(Path(checkpoint))
+    shipped = None if Path(checkpoint).exists() else shipped_weights(str(checkpoint))
+    file = shipped or Path(checkpoint)
+    origin = {"weights": Path(checkpoint).name, "sha256": sha256_of(file)}
     spec = spec if size is None else spec.with_size(size)
     check_input(network, spec)
     decoder = head_of(spec).decoder(spec)
     if thresholds is not None:
         decoder = read_thresholds(Path(thresholds), decoder, spec)
-    return export_bundle(network, spec, out=Path(out), settings=settings, decoder=decoder)
+    return export_bundle(network, spec, out=Path(out), settings=settings, decoder=decoder, origin=origin)
 
 
 def export_bundle(
@@ -87,6 +93,7 @@ def export_bundle(
     out: Path,
     settings: ExportSettings = _USUAL,
     decoder: DecoderSpec | None = None,
+    origin: Mapping[str, str] = MappingProxyType({}),
 ) -> Contract:
     """Write a verified bundle of a network, for the image size in its spec.
 
@@ -96,6 +103,7 @@ def export_bundle(
         out: folder of the bundle; a bundle that is already there is replaced only on success.
         settings: what to make.
         decoder: how outputs become an answer; None: as the head says.
+        origin: where the weights come from; see `Contract`.
 
     Raises:
         InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, or the
@@ -116,7 +124,12 @@ def export_bundle(
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
-            spec=spec, artefacts=artefacts, params=counts.params, madds=counts.madds, versions=versions()
+            spec=spec,
+            artefacts=artefacts,
+            params=counts.params,
+            madds=counts.madds,
+            versions=versions(),
+            origin={**origin},
         )
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)

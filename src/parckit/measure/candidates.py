@@ -83,20 +83,21 @@ class Wanted:
     precision: Precision | None = None
     artefact: str | None = None
 
-    def find_engines(self) -> tuple[Engine, ...]:
-        """Return the engines of `engines`.
+    def find_engines(self) -> tuple[tuple[Engine, ...], dict[str, MissingExtraError]]:
+        """Return those of `engines` that are installed, and the error for each of the others by name.
 
         Raises:
             InputError: if one is unknown.
-            MissingExtraError: if one that is named is not installed.
         """
         if self.engines == (ALL,):
-            return tuple(engine for engine in ENGINES if engine.is_installed)
+            return tuple(engine for engine in ENGINES if engine.is_installed), {}
         engines = tuple(find_engine(name) for name in dict.fromkeys(self.engines))
-        for engine in engines:
-            if not engine.is_installed:
-                raise MissingExtraError(f"engine {engine.name}", package=engine.package, extra=engine.extra)
-        return engines
+        missing = {
+            engine.name: MissingExtraError(f"engine {engine.name}", package=engine.package, extra=engine.extra)
+            for engine in engines
+            if not engine.is_installed
+        }
+        return tuple(engine for engine in engines if engine.is_installed), missing
 
 
 def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, ...]:
@@ -108,10 +109,38 @@ def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, .
 
     Raises:
         InputError: if a path gives no candidate.
+        MissingExtraError: if an engine that is named is not installed.
     """
-    engines = wanted.find_engines()
-    candidates = [candidate for path in paths for candidate in _candidates_of(path, engines, wanted)]
-    return tuple({candidate.name: candidate for candidate in candidates}.values())
+    candidates, failures = find_possible(paths, wanted)
+    for error in failures.values():
+        raise error
+    return candidates
+
+
+def find_possible(paths: Sequence[Path], wanted: Wanted) -> tuple[tuple[Candidate, ...], dict[str, InputError]]:
+    """Return all candidates, every one once; also the engines that are not installed and the paths that give none.
+
+    Args:
+        paths: as for `find_candidates`.
+        wanted: chooses among them.
+
+    Returns:
+        The candidates; and name of an engine or a path -> why it gives none.
+
+    Raises:
+        InputError: if an engine is unknown.
+    """
+    engines, missing = wanted.find_engines()
+    failures: dict[str, InputError] = {**missing}
+    candidates: dict[str, Candidate] = {}
+    if missing and not engines:
+        return (), failures
+    for path in paths:
+        try:
+            candidates |= {candidate.name: candidate for candidate in _candidates_of(path, engines, wanted)}
+        except InputError as error:
+            failures[str(path)] = error
+    return tuple(candidates.values()), failures
 
 
 def _candidates_of(path: Path, engines: tuple[Engine, ...], wanted: Wanted) -> list[Candidate]:
@@ -148,3 +177,8 @@ def _split(path: Path) -> tuple[Path, str | None]:
         if Path(artefact.main_file).parts[0] == path.name:
             return bundle, artefact.name
     return path, None
+
+
+def names_artefact(path: Path) -> bool:
+    """Return whether a path is that of an artefact in a bundle, `BUNDLE/ARTEFACT`."""
+    return _split(path)[1] is not None

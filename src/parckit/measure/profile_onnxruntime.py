@@ -17,7 +17,7 @@ import numpy as np
 from parckit.contract import MissingExtraError
 from parckit.measure.candidates import Candidate
 from parckit.measure.latency import one_batch
-from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns
+from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns, product_madds
 from parckit.runtimes.onnxruntime import load_graph
 
 _US_PER_MS = 1e3
@@ -112,8 +112,4 @@ def _madds(kind: str, inputs: Sequence[Shape], output: Shape) -> int | None:
     if kind == "ConvTranspose" and len(inputs) > 1:
         # Every input gives the taps of the output channels of its group.
         return math.prod(inputs[0]) * math.prod(inputs[1][1:])
-    if kind in _PRODUCTS and min(len(inputs[0]), len(output)) > 1:
-        # The engine may have transposed the first factor; M is known from the output.
-        first, rows = inputs[0], output[-2]
-        return math.prod(output) * (first[-1] if first[-2] == rows else first[-2])
-    return None
+    return product_madds(inputs[0], output) if kind in _PRODUCTS else None

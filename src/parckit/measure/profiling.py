@@ -6,9 +6,10 @@ by their medians, and the whole run and the ceiling by the fastest of many runs:
 the ceiling on a busy machine.
 """
 
+import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +20,11 @@ from parckit.contract import InputError
 from parckit.measure.candidates import Candidate
 from parckit.measure.interleaved import interleave
 
-PROFILERS = {"onnxruntime": "parckit.measure.profile_onnxruntime", "torch": "parckit.measure.profile_torch"}
+PROFILERS = {
+    "onnxruntime": "parckit.measure.profile_onnxruntime",
+    "openvino": "parckit.measure.profile_openvino",
+    "torch": "parckit.measure.profile_torch",
+}
 """Engine whose layers can be timed -> the module that does it; imported only when it is used."""
 
 CEILING_SIDE = 512
@@ -48,6 +53,16 @@ class Layer:
     milliseconds: float
     madds: int | None
     output: tuple[int, ...]
+
+
+def product_madds(first: Sequence[int], output: Sequence[int]) -> int | None:
+    """Return the multiply-adds of a product (M, K) x (K, N), from the shapes of its first factor and its output.
+
+    The engine may have transposed the first factor; M is known from the output. None if one of the two is a vector.
+    """
+    if min(len(first), len(output)) < 2:
+        return None
+    return math.prod(output) * (first[-1] if first[-2] == output[-2] else first[-2])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,9 +1,9 @@
 """Everything that `parckit bench` measures of candidates, side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from parckit.contract import to_plain
+from parckit.contract import ParckitError, to_plain
 from parckit.measure.candidates import Candidate
 from parckit.measure.conditions import Conditions, watch
 from parckit.measure.interleaved import Interval, Ratio, compare_times
@@ -51,11 +51,13 @@ class Measurement:
         candidates: name of the candidate -> what was measured.
         schedule: what was measured and how long.
         conditions: what else the machine did meanwhile.
+        failures: name of a candidate that could not be measured -> why, in a line.
     """
 
     candidates: Mapping[str, Measured]
     schedule: Schedule
     conditions: Conditions
+    failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def latencies(self, threads: int) -> dict[str, Interval]:
         """Return the interval of the median latency of every candidate with a number of threads, milliseconds."""
@@ -103,7 +105,7 @@ class Measurement:
 
 
 def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, picture: Picture) -> Measurement:
-    """Measure all candidates in turns.
+    """Measure all candidates in turns. Those that cannot be loaded or run are left out.
 
     Args:
         candidates: at least one.
@@ -111,16 +113,26 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
         picture: what the candidates answer while the stages of an answer are timed.
 
     Raises:
-        ParckitError: if a candidate cannot be loaded or run.
+        ParckitError: if no candidate can be loaded and run.
     """
-    # An engine that is not installed is told at once.
+    # The processes that only load come first, so that no session of this process is in their way. What fails or crashes
+    # there is not opened here.
+    loadings: dict[str, Loading] = {}
+    failures: dict[str, ParckitError] = {}
     for candidate in candidates:
-        load_engine(candidate.engine, what=str(candidate.path))
-    # The processes that only load come first, so that no session of this process is in their way.
-    loadings = {candidate.name: loading(candidate) for candidate in candidates}
+        try:
+            load_engine(candidate.engine, what=str(candidate.path))
+            loadings[candidate.name] = loading(candidate)
+        except ParckitError as error:
+            failures[candidate.name] = error
+        except (ImportError, OSError) as error:  # an engine whose own libraries are broken
+            failures[candidate.name] = ParckitError(f"{candidate.name}: cannot be loaded: {error}")
+    if not loadings:
+        raise next(iter(failures.values()))
+    runnable = [candidate for candidate in candidates if candidate.name in loadings]
     with watch() as seen:
-        benchmarks = time_candidates({candidate.name: candidate.open for candidate in candidates}, schedule)
-        sessions = {candidate.name: candidate.open(1) for candidate in candidates}
+        benchmarks = time_candidates({candidate.name: candidate.open for candidate in runnable}, schedule)
+        sessions = {candidate.name: candidate.open(1) for candidate in runnable}
         stages = time_stages(sessions, picture=picture, seconds=schedule.seconds / 2)
     measured = {
         candidate.name: Measured(
@@ -129,9 +141,10 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
             stages=stages[candidate.name],
             loading=loadings[candidate.name],
         )
-        for candidate in candidates
+        for candidate in runnable
     }
-    return Measurement(candidates=measured, schedule=schedule, conditions=seen.conditions)
+    reasons = {name: str(error) for name, error in failures.items()}
+    return Measurement(candidates=measured, schedule=schedule, conditions=seen.conditions, failures=reasons)
 
 
 def match_baselines(candidates: Sequence[Candidate], others: Sequence[Candidate]) -> dict[str, str]:

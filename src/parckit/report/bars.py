@@ -1,4 +1,4 @@
-"""Results as bars: the average precision of every class, and latencies."""
+"""Results as bars: the average precision of every class."""
 
 from collections.abc import Sequence
 
@@ -62,42 +62,4 @@ def average_precisions(
     few = f"the {len(shown)} lowest of {len(known)} classes\n" if len(known) > len(shown) else ""
     axes.set_title(f"{few}dashed: mean of all classes", color=MUTED, fontweight="normal")
     axes.set_xlabel("average precision, %\n(in brackets: images)")
-    return figure
-
-
-@house_style()
-def latency_bars(names: Sequence[str], *, p50_ms: Sequence[float], p95_ms: Sequence[float]) -> Figure:
-    """Draw one bar per name: its length is the median latency, and a whisker reaches to the 95th percentile.
-
-    Args:
-        names: names of the bars, one or two lines of text.
-        p50_ms: median latencies, milliseconds.
-        p95_ms: 95th percentiles, milliseconds.
-
-    Raises:
-        ValueError: if the sequences are empty or differ in length.
-    """
-    if not len(names) == len(p50_ms) == len(p95_ms) > 0:
-        raise ValueError(
-            f"got {len(names)} names, {len(p50_ms)} p50_ms, {len(p95_ms)} p95_ms; equal numbers are needed"
-        )
-    # Draw the bars and their numbers.
-    figure = Figure(figsize=(WIDTH, 0.8 + 0.55 * len(names)))
-    axes = figure.add_subplot()
-    places = range(len(names))
-    axes.barh(places, p50_ms, height=0.55, color=BLUE)
-    axes.hlines(places, p50_ms, p95_ms, color=MUTED, linewidth=2)
-    axes.plot(p95_ms, places, "|", color=MUTED, markersize=9, markeredgewidth=2)
-    for place, median, tail in zip(places, p50_ms, p95_ms, strict=True):
-        axes.annotate(f"p50 {median:.3g}", (tail, place), (6, 0), textcoords="offset points", va="center")
-    # Name the bars.
-    short_names = ["\n".join(shorten(line, length=22) for line in name.split("\n")) for name in names]
-    axes.set_yticks(places, short_names, color=INK)
-    axes.invert_yaxis()
-    # Leave room for the number to the right of the longest whisker.
-    axes.set_xlim(0, max(p95_ms) * 1.3)
-    axes.grid(visible=False, axis="y")
-    axes.grid(axis="x")
-    axes.spines["left"].set_visible(False)
-    axes.set_xlabel("ms: bar to the median,\nwhisker to the 95th percentile")
     return figure

@@ -1,13 +1,14 @@
 """The model card, and the commands that reproduce the numbers of a page."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from parckit.contract import CONFIG, VERSION, Preprocessing
+from parckit.contract import CONFIG, LICENCES, VERSION, Preprocessing
 from parckit.measure.environment import describe
 from parckit.report.gather import Findings
 from parckit.report.page import ModelCard, Provenance
+from parckit.report.recorded_speed import Speed
 from parckit.report.story import Story
 
 
@@ -25,15 +26,27 @@ def make_card(findings: Findings, story: Story) -> ModelCard:
         }
     if findings.params is not None and findings.madds is not None:
         facts |= {"Parameters": f"{findings.params:,}", "Multiply-adds": f"{findings.madds:,}"}
+    origin = findings.bundles[0].contract.origin if findings.bundles else {}
+    facts |= {title: origin[name] for name, title in _ORIGIN.items() if name in origin}
     training = {} if findings.run is None else _training_facts(findings.run.config)
     sections = {
         "Intended use": story.intended_use,
         "Data": story.data,
         "Limits": story.limits,
         "Preprocessing": "" if spec is None else describe_preprocessing(spec.preprocessing),
-        "Licence": story.licence,
+        "Licence and source of the weights": story.licence or _licence(origin),
     }
     return ModelCard(facts=facts | training, sections={name: text for name, text in sections.items() if text})
+
+
+_ORIGIN = {"weights": "Weights", "sha256": "SHA-256 of the weights"}
+"""Name in a contract's `origin` -> name in the card."""
+
+
+def _licence(origin: Mapping[str, str]) -> str:
+    """Return the licence of weights that ship with parckit; of other weights, say that nobody wrote it down."""
+    unknown = "Nobody wrote down the licence of these weights. The option --card of parckit report adds it."
+    return LICENCES.get(origin.get("weights", ""), unknown)
 
 
 def describe_preprocessing(preprocessing: Preprocessing) -> str:
@@ -107,13 +120,34 @@ def _commands(findings: Findings) -> tuple[str, ...]:
         commands.append(["train", "--config", str(run.folder / CONFIG), "--out", str(again)])
     several = any(len(bundle.contract.artefacts) > 1 for bundle in findings.bundles)
     paths = _paths(findings)
-    for entry in (*findings.accuracies, *findings.speeds):
-        if entry.model not in paths:
-            continue
-        artefact = ["--artefact", entry.artefact] if several and entry.artefact != entry.model else []
-        verb, *options = entry.command
-        commands.append([verb, str(paths[entry.model]), *artefact, *options])
+    for entry in findings.accuracies:
+        if entry.model in paths:
+            artefact = ["--artefact", entry.artefact] if several and entry.artefact != entry.model else []
+            verb, *options = entry.command
+            commands.append([verb, str(paths[entry.model]), *artefact, *options])
+    for record in dict.fromkeys(speed.record for speed in findings.speeds):
+        together = [speed for speed in findings.speeds if speed.record == record and speed.model in paths]
+        commands += _bench(together, paths, several=several)
     return tuple(shlex.join(["parckit", *command]) for command in commands)
+
+
+def _bench(speeds: Sequence[Speed], paths: Mapping[str, Path], *, several: bool) -> list[list[str]]:
+    """Return the command that measures candidates in turns, as one record has them.
+
+    Args:
+        speeds: the candidates.
+        paths: name of a bundle or checkpoint -> its path.
+        several: whether a bundle has several artefacts.
+    """
+    if not speeds:
+        return []
+    verb, *options = max((speed.command for speed in speeds), key=len)
+    models = dict.fromkeys(str(paths[speed.model]) for speed in speeds)
+    if len(speeds) > 1:
+        engines = dict.fromkeys(speed.engine_name for speed in speeds)
+        return [[verb, *models, "--engines", ",".join(engines), *options]]
+    is_named = several and speeds[0].artefact != speeds[0].model
+    return [[verb, *models, *(["--artefact", speeds[0].artefact] if is_named else []), *options]]
 
 
 def _paths(findings: Findings) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Collect everything that a page can show from the folder of a run or a bundle."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from parckit.contract import (
     LOGS,
     Contract,
     InputError,
+    MissingExtraError,
     NetworkSpec,
     read_contract,
 )
@@ -25,9 +27,12 @@ from parckit.measure.evaluation import EvaluationData, Track
 from parckit.measure.records import machine_name, read_records
 from parckit.networks import open_checkpoint
 from parckit.options import read_yaml
-from parckit.report.mistakes import Answer, evaluate_with_mistakes
-from parckit.report.recorded import Accuracy, Speed, accuracies_of, accuracy_of, speeds_of
+from parckit.report.mistakes import Answer, Judged, evaluate_with_answers
+from parckit.report.recorded import Accuracy, accuracies_of, accuracy_of, label_of
+from parckit.report.recorded_speed import Speed, speeds_of
 from parckit.runtimes import Session, open_session
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +79,8 @@ class Findings:
         accuracies: accuracy of checkpoint and artefacts; results that were measured now come first.
         speeds: latency and throughput of checkpoint and artefacts.
         answers: the worst mistakes of the network of the first accuracy, if it was measured now.
+        typical: its answers for pictures that were drawn at random.
+        left_out: sentences that say what could not be evaluated, and why.
     """
 
     path: Path
@@ -85,6 +92,8 @@ class Findings:
     accuracies: tuple[Accuracy, ...] = ()
     speeds: tuple[Speed, ...] = ()
     answers: tuple[Answer, ...] = ()
+    typical: tuple[Answer, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch] = iter) -> Findings:
@@ -97,7 +106,7 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
 
     Raises:
         InputError: if there is no run and no bundle at `path`, something in it is damaged, or the data does not fit.
-        MissingExtraError: if data is to be evaluated, and the engine of an artefact is not installed.
+        MissingExtraError: if data is to be evaluated, and no engine of what is there is installed.
     """
     findings = _add_cost(_read(path))
     # Nothing is written into a bundle, so its records lie beside it. Records of other bundles may lie there, too.
@@ -165,28 +174,51 @@ def _add_cost(findings: Findings) -> Findings:
 
 
 def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) -> Findings:
-    """Evaluate all artefacts and the checkpoint. Artefacts come first, because they are what users will run."""
+    """Evaluate all artefacts and the checkpoint. Artefacts come first, because they are what users will run.
+
+    Artefacts whose engine is not installed are left out, unless nothing else can be evaluated.
+    """
     here = describe()
     measured: list[Accuracy] = []
-    answers: tuple[Answer, ...] = ()
-    for model, session in _sessions(findings):
-        evaluation, worst = evaluate_with_mistakes(session, data, track=track)
-        answers = answers if measured else worst
+    first: Judged | None = None
+    sessions, missing = _sessions(findings)
+    for model, session in sessions:
+        judged = evaluate_with_answers(session, data, track=track)
+        first = first or judged
         machine = machine_name(here.cpu, here.usable_cores)
-        measured.append(accuracy_of(evaluation, model=model, machine=machine, date=here.date))
-    if not measured:
+        measured.append(accuracy_of(judged.evaluation, model=model, machine=machine, date=here.date))
+    if first is None:
+        if missing:
+            raise next(iter(missing.values()))
         raise InputError(f"{findings.path}: --data {data.source}: there is nothing to evaluate yet, no checkpoint")
+    for name, error in missing.items():
+        _log.warning("%s is not evaluated: %s", name, error)
+    left_out = [
+        f"{name} was not evaluated, because the package {error.package} is missing." for name, error in missing.items()
+    ]
     kept = [entry for entry in findings.accuracies if not any(entry.repeats(new) for new in measured)]
-    return replace(findings, accuracies=(*measured, *kept), answers=answers)
+    accuracies = (*measured, *kept)
+    return replace(
+        findings, accuracies=accuracies, answers=first.worst, typical=first.typical, left_out=tuple(left_out)
+    )
 
 
-def _sessions(findings: Findings) -> list[tuple[str, Session]]:
-    """Return the name of the bundle or checkpoint and an open session, for all artefacts and the checkpoint."""
+def _sessions(findings: Findings) -> tuple[list[tuple[str, Session]], dict[str, MissingExtraError]]:
+    """Open all artefacts and the checkpoint.
+
+    Returns:
+        The name of the bundle or checkpoint and its session, for what can be opened; and for every artefact whose
+        engine is not installed, the error.
+    """
     sessions: list[tuple[str, Session]] = []
+    missing: dict[str, MissingExtraError] = {}
     for bundle in findings.bundles:
+        name = bundle.folder.resolve().name
         for artefact in bundle.contract.artefacts:
-            session = open_session(bundle.folder, artefact=artefact.name)
-            sessions.append((bundle.folder.resolve().name, session))
+            try:
+                sessions.append((name, open_session(bundle.folder, artefact=artefact.name)))
+            except MissingExtraError as error:
+                missing[label_of(name, artefact.name)] = error
     if findings.run is not None and findings.run.checkpoint is not None:
         sessions.append((findings.run.checkpoint.name, open_session(findings.run.checkpoint)))
-    return sessions
+    return sessions, missing

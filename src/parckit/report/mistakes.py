@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from parckit.runtimes import Session
 
 MOST = 24
 """Most pictures on a page."""
+
+_TYPICAL = 8
+"""Pictures that are drawn at random, for tasks whose answers are drawn on the picture."""
 
 _FEW = 8
 """If there are fewer mistakes than this, the least sure right answers are added up to this number of pictures."""
@@ -39,17 +42,30 @@ class Answer:
     is_right: bool
 
 
-def evaluate_with_mistakes(
-    session: Session, data: EvaluationData, *, track: Track[Batch] = iter
-) -> tuple[Evaluation, tuple[Answer, ...]]:
-    """Evaluate a session. Also return its worst mistakes: those with the highest `rank_value`, the highest first.
+class Judged(NamedTuple):
+    """An evaluation, and answers of it to look at.
 
-    If there are few mistakes, the right answers with the lowest `rank_value` follow.
+    Attributes:
+        evaluation: the results.
+        worst: the mistakes with the highest `rank_value`, the highest first. If there are few mistakes, the right
+            answers with the lowest `rank_value` follow.
+        typical: answers for pictures that were drawn at random, for tasks whose answers are drawn on the picture.
     """
+
+    evaluation: Evaluation
+    worst: tuple[Answer, ...]
+    typical: tuple[Answer, ...]
+
+
+def evaluate_with_answers(session: Session, data: EvaluationData, *, track: Track[Batch] = iter) -> Judged:
+    """Evaluate a session, and keep its worst mistakes and some answers at random."""
     watch = _Watch(session=data.limit(session))
     evaluation = evaluate_session(session, data, track=track, watch=watch.keep)
     doubtful = watch.doubtful[: max(0, _FEW - len(watch.mistakes))]
-    return evaluation, tuple(watch.mistakes + doubtful)
+    worst = tuple(watch.mistakes + doubtful)
+    # If the worst answers are all answers, there is nothing else to draw from.
+    typical = tuple(watch.typical) if evaluation.score.images > len(worst) else ()
+    return Judged(evaluation, worst=worst, typical=typical)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,14 +76,18 @@ class _Watch:
         session: the network.
         mistakes: wrong answers, the highest `rank_value` first.
         doubtful: right answers, the lowest `rank_value` first.
+        typical: answers for pictures that were drawn at random.
     """
 
     session: Session
     mistakes: list[Answer] = field(default_factory=list[Answer])
     doubtful: list[Answer] = field(default_factory=list[Answer])
+    typical: list[Answer] = field(default_factory=list[Answer])
+    _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    _seen: int = 0
 
     def keep(self, batch: Batch, predictions: Sequence[Any]) -> None:
-        """Keep a batch's answers if they are among the worst so far."""
+        """Keep a batch's answers if they are among the worst so far, or drawn."""
         spec = self.session.spec
         view = result_view(spec.task)
         judge, mark = view.judge, view.mark
@@ -96,5 +116,25 @@ class _Watch:
                 for index in indices
             ]
 
+        if mark is not None:
+            for place, index in self._draw(len(judged)).items():
+                self.typical[place : place + 1] = answers([index])
         self.mistakes = sorted(self.mistakes + answers(wrong), key=lambda answer: -answer.rank_value)[:MOST]
         self.doubtful = sorted(self.doubtful + answers(unsure), key=lambda answer: answer.rank_value)[:_FEW]
+
+    def _draw(self, count: int) -> dict[int, int]:
+        """Draw pictures of a batch, so that in the end every picture has had the same chance.
+
+        Args:
+            count: number of pictures in the batch.
+
+        Returns:
+            Place in `typical` -> index in the batch. The first pictures fill the places; later ones replace others.
+        """
+        drawn: dict[int, int] = {}
+        for index in range(count):
+            place = self._seen if self._seen < _TYPICAL else int(self._random.integers(self._seen + 1))
+            self._seen += 1
+            if place < _TYPICAL:
+                drawn[place] = index
+        return drawn

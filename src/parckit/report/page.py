@@ -1,7 +1,7 @@
 """One self-contained HTML page about a network: its training, accuracy, speed, and how to reproduce the numbers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -96,13 +96,11 @@ class Gallery:
     """Pictures side by side, as many in a row as fit.
 
     Attributes:
-        title: heading.
         tiles: the pictures.
         caption: sentence below the pictures.
         is_large: whether the pictures are shown large, because something small is drawn in them.
     """
 
-    title: str
     tiles: tuple[Tile, ...]
     caption: str
     is_large: bool = False
@@ -135,6 +133,28 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A part of the page. What is empty is left out.
+
+    Attributes:
+        title: heading.
+        tables: tables, in the order of the page.
+        pictures: figures, below the tables.
+        gallery: pictures with the network's answers; None if there are none.
+    """
+
+    title: str
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    gallery: Gallery | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it shows nothing."""
+        return not (self.tables or self.pictures or self.gallery)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """Everything that the page shows. All strings are plain text, not HTML.
 
@@ -142,9 +162,7 @@ class Report:
         title: heading of the page.
         summary: the result in one or two sentences.
         headlines: the main numbers, the most important first.
-        pictures: figures, in the order of the page.
-        tables: tables, in the order of the page.
-        gallery: pictures with the network's answers; None if there are none.
+        sections: what was measured, in the order of the page; none is empty.
         card: the model card.
         provenance: versions and commands.
     """
@@ -152,9 +170,7 @@ class Report:
     title: str
     summary: str
     headlines: tuple[Headline, ...]
-    pictures: tuple[Picture, ...] = field(default=())
-    tables: tuple[Table, ...] = field(default=())
-    gallery: Gallery | None = None
+    sections: tuple[Section, ...] = ()
     card: ModelCard
     provenance: Provenance
 

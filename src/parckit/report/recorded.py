@@ -1,4 +1,4 @@
-"""Accuracy and speed as a page shows them, from evaluations of now and from records of before."""
+"""Accuracy as a page shows it, from evaluations of now and from records of before."""
 
 import json
 import logging
@@ -10,11 +10,9 @@ from typing import TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from parckit.contract import InputError, from_plain
 from parckit.data import Source, name_source
 from parckit.measure.evaluation import Evaluation, EvaluationData
 from parckit.measure.records import Record
-from parckit.measure.timings import Timing
 
 _log = logging.getLogger(__name__)
 
@@ -70,37 +68,6 @@ class Accuracy:
         """Return whether both tell of the same network, engine and data."""
         names = ("model", "artefact", "engine", "source", "served")
         return all(getattr(self, name) == getattr(other, name) for name in names)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Speed:
-    """How fast a network is.
-
-    Attributes:
-        model: name of the checkpoint's file or the bundle's folder; may be empty.
-        artefact: name of the bundle's artefact; may be empty.
-        engine: name and version.
-        timings: one for each number of threads.
-        machine: where it was measured.
-        date: when, UTC, ISO 8601.
-    """
-
-    model: str
-    artefact: str
-    engine: str
-    timings: tuple[Timing, ...]
-    machine: str
-    date: str
-
-    @property
-    def label(self) -> str:
-        """Name for tables."""
-        return label_of(self.model, self.artefact)
-
-    @property
-    def command(self) -> tuple[str, ...]:
-        """Verb and options that measure it again, without the network."""
-        return ("bench", "--threads", ",".join(str(timing.threads) for timing in self.timings))
 
 
 def label_of(model: str, artefact: str) -> str:
@@ -177,16 +144,11 @@ def to_json(table: npt.NDArray[np.generic]) -> object:
 
 def accuracies_of(records: Sequence[Record]) -> tuple[Accuracy, ...]:
     """Return what the records of `parckit eval` say; one that cannot be read is left out, with a warning."""
-    return tuple(_decode([record for record in records if record.name == "eval"], _read_accuracy))
+    return tuple(decode_records([record for record in records if record.name == "eval"], _read_accuracy))
 
 
-def speeds_of(records: Sequence[Record]) -> tuple[Speed, ...]:
-    """Return what the records of `parckit bench` say, as `accuracies_of` does."""
-    decoded = _decode([record for record in records if record.name == "bench"], _read_bench)
-    return tuple(speed for speeds in decoded for speed in speeds)
-
-
-def _decode(records: Sequence[Record], read: Callable[[Record], EntryT]) -> list[EntryT]:
+def decode_records(records: Sequence[Record], read: Callable[[Record], EntryT]) -> list[EntryT]:
+    """Return what a function reads from records; a record that it cannot read is left out, with a warning."""
     entries: list[EntryT] = []
     for record in records:
         try:
@@ -224,23 +186,3 @@ def _to_array(table: object) -> npt.NDArray[np.generic]:
     """Return the array that `to_json` wrote."""
     array = np.asarray(table)
     return array.astype(np.float64) if array.dtype == object else array
-
-
-def _read_bench(record: Record) -> list[Speed]:
-    # The record of one candidate is flat, the record of several has a list of them.
-    listed = cast("Sequence[Mapping[str, object]]", record.values.get("candidates", [record.values]))
-    return [_speed(record, entry) for entry in listed]
-
-
-def _speed(record: Record, entry: Mapping[str, object]) -> Speed:
-    timings = cast("Sequence[object]", entry["timings"])
-    if not timings:
-        raise InputError("timings: empty")
-    return Speed(
-        model=PurePath(str(entry["model"])).name,
-        artefact=str(entry["artefact"]),
-        engine=str(entry["engine"]),
-        timings=tuple(from_plain(Timing, timing, name="timings") for timing in timings),
-        machine=record.machine,
-        date=record.date,
-    )

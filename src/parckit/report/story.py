@@ -1,8 +1,16 @@
 """The texts of a page that only its author knows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
 
+from parckit.contract import InputError
+from parckit.options import read_yaml
 from parckit.report.page import Headline
+
+CARD_TEXTS = ("title", "intended_use", "data", "limits", "licence")
+"""The texts that users may give in a file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,3 +34,21 @@ class Story:
     licence: str = ""
     headlines: tuple[Headline, ...] = ()
     commands: tuple[str, ...] = ()
+
+
+def read_card(path: Path) -> Story:
+    """Read the texts of a page from a YAML file.
+
+    Raises:
+        InputError: if the file cannot be read, or has anything but these texts.
+    """
+    content = read_yaml(path)
+    accepted = f"accepted are texts for {', '.join(CARD_TEXTS)}"
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: holds no keys with values; {accepted}")
+    texts: dict[str, str] = {}
+    for name, text in cast("Mapping[str, object]", content).items():
+        if name not in CARD_TEXTS or not isinstance(text, str):
+            raise InputError(f"{path}: {name}={text!r}; {accepted}")
+        texts[name] = text
+    return replace(Story(), **texts)

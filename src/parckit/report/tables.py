@@ -1,29 +1,28 @@
-"""The tables of a page: accuracy, speed, artefacts and their checks."""
+"""The tables of a page about accuracy, artefacts and their checks."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from parckit.contract import Artefact, Check
-from parckit.report.checks import describe_check
+from parckit.report.checks import AGREEMENTS, describe_check
 from parckit.report.gather import BundleFolder, Findings
 from parckit.report.page import Table
-from parckit.report.recorded import Accuracy, Speed, label_of
+from parckit.report.recorded import Accuracy, label_of
 from parckit.report.results import result_view, worst_rows
+from parckit.report.speed_tables import measured_on
 
 _MOST_CLASSES = 20
 """Most rows of the table of classes."""
 
 
-def make_tables(findings: Findings) -> tuple[Table, ...]:
-    """Return the tables that are not empty."""
-    tables = (
-        _accuracy(findings),
-        _classes(findings),
-        _latency(findings.speeds),
-        _artefacts(findings.bundles),
-        _checks(findings.bundles),
-    )
-    return tuple(table for table in tables if table.rows)
+def accuracy_tables(findings: Findings) -> tuple[Table, ...]:
+    """Return the tables about accuracy: of all networks, and of the classes."""
+    return (_accuracy(findings), _classes(findings))
+
+
+def bundle_tables(findings: Findings) -> tuple[Table, ...]:
+    """Return the tables about bundles: their artefacts, and how these were checked."""
+    return (_artefacts(findings.bundles), _checks(findings))
 
 
 def metric_title(findings: Findings, name: str) -> str:
@@ -49,9 +48,9 @@ def describe_measurement(accuracy: Accuracy) -> str:
     return f"{accuracy.label} with {accuracy.engine} on {accuracy.source}, {accuracy.served}."
 
 
-def megabytes(file: Path) -> str:
-    """Return the size of a file with its unit."""
-    return f"{file.stat().st_size / 1e6:.2f} MB"
+def megabytes(files: Iterable[Path]) -> str:
+    """Return the size of files together, with its unit."""
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.2f} MB"
 
 
 def _accuracy(findings: Findings) -> Table:
@@ -71,7 +70,7 @@ def _accuracy(findings: Findings) -> Table:
         title="Accuracy",
         columns=("Network", "Engine", *(f"{metric_title(findings, name)}, %" for name in names), "Images", "Data"),
         rows=tuple(rows),
-        caption=_measured(accuracies),
+        caption=" ".join(filter(None, (*findings.left_out, measured_on(accuracies)))),
     )
 
 
@@ -102,38 +101,6 @@ def _percent(rate: float | None) -> str:
     return "" if rate is None else f"{rate:.1f}"
 
 
-def _latency(speeds: Sequence[Speed]) -> Table:
-    rows = [
-        (
-            speed.label or speed.engine,
-            speed.engine,
-            str(timing.threads),
-            f"{timing.p50_ms:.2f}",
-            f"{timing.p95_ms:.2f}",
-            f"{timing.images_per_second:.0f}",
-        )
-        for speed in speeds
-        for timing in speed.timings
-    ]
-    batches = sorted({timing.batch_size for speed in speeds for timing in speed.timings})
-    images = "one image" if batches in ([], [1]) else f"a batch ({', '.join(map(str, batches))} images)"
-    return Table(
-        title="Latency and throughput",
-        columns=("Network", "Engine", "Threads", "p50, ms", "p95, ms", "Images/s"),
-        rows=tuple(rows),
-        caption=(
-            f"Latency is the time for {images}: the median and the 95th percentile. For N threads, the images per "
-            f"second are those of N parallel workers with one thread each. {_measured(speeds)}"
-        ),
-    )
-
-
-def _measured(entries: Iterable[Accuracy | Speed]) -> str:
-    """Return a sentence that says where and when the numbers were measured."""
-    places = dict.fromkeys(f"on {entry.machine}, {entry.date[:10]}" for entry in entries)
-    return f"Measured {'; '.join(places)}." if places else ""
-
-
 def _artefacts(bundles: Sequence[BundleFolder]) -> Table:
     rows = [
         (
@@ -141,7 +108,7 @@ def _artefacts(bundles: Sequence[BundleFolder]) -> Table:
             f"{artefact.format}, {artefact.precision}",
             f"{artefact.input.dtype} " + " x ".join(str(side or "any") for side in artefact.input.shape),
             str(artefact.options.get("opset", "")),
-            megabytes(bundle.folder / artefact.main_file),
+            megabytes(bundle.folder / file for file in artefact.files),
         )
         for bundle in bundles
         for artefact in bundle.contract.artefacts
@@ -149,28 +116,42 @@ def _artefacts(bundles: Sequence[BundleFolder]) -> Table:
     return Table(title="Artefacts", columns=("Artefact", "Format", "Input", "Opset", "Size"), rows=tuple(rows))
 
 
-def _checks(bundles: Sequence[BundleFolder]) -> Table:
+def _checks(findings: Findings) -> Table:
     rows = [
-        (artefact_label(bundle, artefact), check.version or check.engine, *_check_cells(check, artefact))
-        for bundle in bundles
+        (artefact_label(bundle, artefact), *_check_cells(check, artefact))
+        for bundle in findings.bundles
         for artefact in bundle.contract.artefacts
         for check in artefact.checks
     ]
+    agreement = "" if findings.spec is None else f"The agreement is {AGREEMENTS[findings.spec.task]}. "
     return Table(
-        title="Checks against torch",
-        columns=("Artefact", "Engine", "Result", "Difference", "Accepted", "Peak memory"),
+        title="Parity: the same numbers as torch?",
+        columns=(
+            *("Artefact", "Engine", "Result"),
+            *("Largest difference", "Accepted", "Mean difference", "Lowest cosine", "Agreement", "Peak memory"),
+        ),
         rows=tuple(rows),
         caption=(
-            "The difference is the largest between the artefact's outputs and those of the unfused network in torch. "
-            "An artefact with NMS or argmax inside is compared with the raw maps, decoded in numpy. "
-            "Peak memory is what loading the artefact and one inference add to the memory of the process."
+            "The artefact's outputs are compared with those of the unfused network in torch, on random pictures and "
+            f"photographs. The accepted difference depends on the precision. {agreement}An artefact with NMS or argmax "
+            "inside is compared with the raw maps, decoded in numpy. Peak memory is what loading the artefact and one "
+            "inference add to the memory of the process."
         ),
     )
 
 
-def _check_cells(check: Check, artefact: Artefact) -> tuple[str, str, str, str]:
+def _check_cells(check: Check, artefact: Artefact) -> tuple[str, ...]:
     text = describe_check(check, artefact)
-    return text.result, text.difference, text.accepted, text.memory
+    return (
+        text.engine,
+        text.result,
+        text.difference,
+        text.accepted,
+        text.mean,
+        text.cosine,
+        text.agreement,
+        text.memory,
+    )
 
 
 def artefact_label(bundle: BundleFolder, artefact: Artefact) -> str:

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import openvino  # pyright: ignore[reportMissingImports]
 
-from parckit.contract import Artefact, NetworkSpec
+from parckit.contract import Artefact, NetworkSpec, Precision
 from parckit.runtimes.protocol import Images
 from parckit.runtimes.session import ArtefactSession, cannot_load
 
-_VERSION = openvino.__version__.partition("-")[0]
+_ENGINE = f"openvino {openvino.__version__.partition('-')[0]}"
 
 
 def open_artefact(
@@ -25,21 +25,38 @@ def open_artefact(
     Raises:
         InputError: if the engine cannot load it.
     """
-    path, engine = folder / artefact.main_file, f"openvino {_VERSION}"
-    properties: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
-    if artefact.precision == "fp32":
-        # On some processors it would otherwise compute in bfloat16.
-        properties["INFERENCE_PRECISION_HINT"] = "f32"
-    if threads is not None:
-        properties["INFERENCE_NUM_THREADS"] = threads
-    try:
-        network = openvino.Core().compile_model(path, "CPU", properties)
-    except RuntimeError as error:
-        raise cannot_load(path, engine=engine, reason=error) from error
+    path = folder / artefact.main_file
+    network = compile_graph(path, precision=artefact.precision, threads=threads)
     names = [output.name for output in artefact.outputs]
 
     def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
         results = network({artefact.input.name: images})
         return [results[name] for name in names]
 
-    return ArtefactSession(artefact, spec, engine=engine, run=run)
+    return ArtefactSession(artefact, spec, engine=_ENGINE, run=run)
+
+
+def compile_graph(
+    graph: "Path | openvino.Model", *, precision: Precision, threads: int | None = None, profile: bool = False
+) -> "openvino.CompiledModel":
+    """Compile a graph for the CPU, for one run at a time.
+
+    Args:
+        graph: an ONNX file, or a graph of OpenVINO.
+        precision: precision of its arithmetic.
+        threads: threads of one run; None leaves the number to the engine.
+        profile: whether a request tells the time of every layer.
+
+    Raises:
+        InputError: if the engine cannot load it.
+    """
+    properties: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profile}
+    if precision == "fp32":
+        # On some processors it would otherwise compute in bfloat16.
+        properties["INFERENCE_PRECISION_HINT"] = "f32"
+    if threads is not None:
+        properties["INFERENCE_NUM_THREADS"] = threads
+    try:
+        return openvino.Core().compile_model(graph, "CPU", properties)
+    except RuntimeError as error:
+        raise cannot_load(Path(str(graph)), engine=_ENGINE, reason=error) from error

@@ -22,7 +22,7 @@ _FILES = (
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
 """What a page needs of the package's folder `dist`: the code and the engine for WASM, and both for WebGPU."""
-_PATIENCE = 60
+PATIENCE = 60
 """Seconds without an answer after which the download ends."""
 
 
@@ -32,8 +32,11 @@ def cached_package() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "parckit" / URL.rpartition("/")[2]
 
 
-def fetch_package() -> Path:
+def fetch_package(*, patience: int = PATIENCE) -> Path:
     """Fetch the package from the npm registry into the cache.
+
+    Args:
+        patience: seconds without an answer after which the download ends.
 
     Raises:
         InputError: if it cannot be fetched, or is not the expected one.
@@ -41,7 +44,7 @@ def fetch_package() -> Path:
     target = cached_package()
     with replacing(target) as temporary:
         try:
-            with urlopen(URL, timeout=_PATIENCE) as answer:
+            with urlopen(URL, timeout=patience) as answer:
                 temporary.write_bytes(answer.read())
         except (OSError, HTTPException) as error:
             elsewhere = "fetch it on another machine and name the file with --ort"

@@ -1,0 +1,168 @@
+"""The tables about speed: latency, streams, and what an answer and loading cost."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from parckit.measure.interleaved import Interval
+from parckit.measure.ranking import rank
+from parckit.measure.timings import Timing
+from parckit.report.page import Table
+from parckit.report.recorded import Accuracy
+from parckit.report.recorded_speed import Speed
+
+_MEGA = 1e6
+_MS_PER_S = 1e3
+
+
+def speed_tables(speeds: Sequence[Speed]) -> tuple[Table, ...]:
+    """Return the tables about speed."""
+    return (_latency(speeds), _streams(speeds), _costs(speeds))
+
+
+def measured_on(entries: Iterable[Accuracy | Speed]) -> str:
+    """Return a sentence that says where and when the numbers were measured."""
+    places = dict.fromkeys(f"on {entry.machine}, {entry.date[:10]}" for entry in entries)
+    return f"Measured {'; '.join(places)}." if places else ""
+
+
+def latency_interval(timing: Timing) -> Interval | None:
+    """Return the interval of a median latency, milliseconds; None if an older record has no rounds."""
+    return timing.interval if timing.round_ms else None
+
+
+def _latency(speeds: Sequence[Speed]) -> Table:
+    places = _places(speeds)
+    rows = [
+        (
+            speed.label or speed.engine,
+            speed.engine,
+            str(timing.threads),
+            places.get((speed, timing.threads), ""),
+            _number(timing.p50_ms),
+            _range(latency_interval(timing)),
+            *map(_number, (timing.p90_ms, timing.p95_ms, timing.p99_ms)),
+            f"{timing.images_per_second:.0f}",
+        )
+        for speed in speeds
+        for timing in speed.timings
+    ]
+    batches = sorted({timing.batch_size for speed in speeds for timing in speed.timings})
+    images = "one image" if batches in ([], [1]) else f"a batch ({', '.join(map(str, batches))} images)"
+    ranked = (
+        "Candidates that were measured in turns have places for each number of threads. If their intervals overlap, "
+        "they share places, because the measurement does not tell which one is faster."
+    )
+    times = ("p50, ms", "95 % interval, ms", "p90, ms", "p95, ms", "p99, ms")
+    return Table(
+        title="Latency and throughput",
+        columns=("Network", "Engine", "Threads", "Place", *times, "Images/s"),
+        rows=tuple(rows),
+        caption=" ".join(
+            (
+                f"Latency is the time for {images}: p50 is the median, and only one run in a hundred is slower than "
+                "p99. The true median lies in the interval with a probability of 95 %. For N threads, the images per "
+                "second are those of N parallel workers with one thread each.",
+                *([ranked] if places else []),
+                *_meanwhile(speeds),
+                measured_on(speeds),
+            )
+        ),
+    )
+
+
+def _places(speeds: Sequence[Speed]) -> dict[tuple[Speed, int], str]:
+    """Return the places of the candidates that were measured together, by candidate and number of threads."""
+    groups: dict[tuple[str, int], list[tuple[Speed, Interval]]] = defaultdict(list)
+    for speed in speeds:
+        for timing in speed.timings:
+            interval = latency_interval(timing)
+            if interval is not None:
+                groups[speed.record, timing.threads].append((speed, interval))
+    places: dict[tuple[Speed, int], str] = {}
+    for (_, threads), group in groups.items():
+        ranked = rank({str(number): interval for number, (_, interval) in enumerate(group)})
+        if len(group) > 1:
+            places |= {(group[int(place.name)][0], threads): str(place) for place in ranked}
+    return places
+
+
+def _meanwhile(speeds: Sequence[Speed]) -> list[str]:
+    """Return sentences about the machine: governor, load and neighbours."""
+    records = {speed.record: speed.conditions for speed in speeds if speed.conditions is not None}
+    busy = " The machine was busy, so the intervals are wide."
+    return [
+        f"Meanwhile: {conditions.describe()}.{busy if conditions.is_busy else ''}" for conditions in records.values()
+    ]
+
+
+def _streams(speeds: Sequence[Speed]) -> Table:
+    rows = [
+        (
+            speed.label or speed.engine,
+            speed.engine,
+            str(timing.streams),
+            f"{timing.images_per_second:.1f}",
+            f"{timing.low:.1f} to {timing.high:.1f}",
+            *map(_number, (timing.p50_ms, timing.p90_ms, timing.p99_ms)),
+        )
+        for speed in speeds
+        for timing in speed.streams
+    ]
+    frames = tuple(f"Frame p{share}, ms" for share in (50, 90, 99))
+    return Table(
+        title="Several streams at the same time",
+        columns=("Network", "Engine", "Streams", "Images/s", "95 % interval", *frames),
+        rows=tuple(rows),
+        caption=(
+            "Every stream has a session of its own with one thread, as on a board with several cameras. A frame waits "
+            "for the frames of the other streams, so its latency grows as soon as there are more streams than cores."
+        ),
+    )
+
+
+def _costs(speeds: Sequence[Speed]) -> Table:
+    rows = [
+        (
+            speed.label or speed.engine,
+            speed.engine,
+            *_stages(speed),
+            *_loading(speed),
+            "" if speed.file_bytes is None else f"{speed.file_bytes / _MEGA:.2f}",
+        )
+        for speed in speeds
+        if speed.stages is not None or speed.loading is not None or speed.file_bytes is not None
+    ]
+    stages = ("Preprocessing, ms", "Network, ms", "Decoding, ms")
+    return Table(
+        title="An answer, and what loading costs",
+        columns=("Network", "Engine", *stages, "Load, ms", "First run, ms", "Memory, MB", "Files, MB"),
+        rows=tuple(rows),
+        caption=(
+            "The parts of an answer with one thread, from a picture in memory to the answer. Memory is what loading "
+            "and one run add at most to a new process; the engine's library is loaded before."
+        ),
+    )
+
+
+def _stages(speed: Speed) -> tuple[str, str, str]:
+    if speed.stages is None:
+        return "", "", ""
+    stages = speed.stages
+    return _number(stages.preprocessing_ms), _number(stages.network_ms), _number(stages.decoding_ms)
+
+
+def _loading(speed: Speed) -> tuple[str, str, str]:
+    if speed.loading is None:
+        return "", "", ""
+    loading = speed.loading
+    milliseconds = (loading.load_seconds * _MS_PER_S, loading.first_seconds * _MS_PER_S)
+    return f"{milliseconds[0]:.0f}", f"{milliseconds[1]:.1f}", f"{loading.peak_bytes / _MEGA:.1f}"
+
+
+def _range(interval: Interval | None) -> str:
+    return "" if interval is None else f"{_number(interval.low)} to {_number(interval.high)}"
+
+
+def _number(value: float) -> str:
+    """Return a number with two decimals, or with three below 0.1, where two would hide what differs."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
