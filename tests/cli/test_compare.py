@@ -60,7 +60,7 @@ def test_speeds_that_cannot_be_told_apart_are_not_ranked(two_artefacts, animal_f
     bundle = write_tiny_bundle(tmp_path / "other")
     printed = parckit("compare", bundle, two_artefacts / "pairs", f"--data={animal_folder}", *QUICK)
     assert f"candidate 1: {bundle}/onnx-fp32 on onnxruntime" in printed
-    assert "not separable in speed: 1 and 2" in printed
+    assert "not separable in speed, because their intervals overlap: 1 and 2" in printed
     values = json.loads((tmp_path / "other_compare.json").read_text())["values"]
     assert len(values["front"]) == 2
     assert (tmp_path / "other_compare.png").is_file()

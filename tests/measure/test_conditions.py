@@ -17,10 +17,15 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(conditions, "_CPUS", tmp_path / "cpus")
     monkeypatch.setattr(conditions, "_CGROUP", tmp_path / "cpu.stat")
     monkeypatch.setattr(conditions.os, "sysconf", lambda name: TICKS)
+    monkeypatch.setattr(conditions.os, "sched_getaffinity", lambda process: {0, 1})
 
     def write(*, user: int, idle: int, steal: int = 0, throttled: int = 0) -> None:
         # user nice system idle iowait irq softirq steal guest guest_nice
-        (tmp_path / "proc" / "stat").write_text(f"cpu  {user} 0 0 {idle} 0 0 0 {steal} 7 7\ncpu0 1 2\n")
+        # The third core is not ours. Its neighbours are no matter of ours, and they are part of the first line.
+        shares = [(user // 2, idle, steal), (user - user // 2, 0, 0), (9 * user, 0, 0)]
+        cores = [f"cpu{core} {u} 0 0 {i} 0 0 0 {s} 7 7\n" for core, (u, i, s) in enumerate(shares)]
+        total = f"cpu  {10 * user} 0 0 {idle} 0 0 0 {steal} 21 21\n"
+        (tmp_path / "proc" / "stat").write_text(total + "".join(cores) + "intr 1 2\n")
         (tmp_path / "cpu.stat").write_text(f"usage_usec 5\nthrottled_usec {throttled}\n")
         for number, governor in enumerate(("powersave", "powersave")):
             (tmp_path / "cpus" / f"cpu{number}" / "cpufreq" / "scaling_governor").write_text(f"{governor}\n")
@@ -45,7 +50,7 @@ def test_neighbours_are_what_the_cores_did_beyond_this_process(machine, used):
     assert found_out.throttled_seconds == 2.5
     assert found_out.governor == "powersave"
     assert found_out.is_busy
-    for words in ("governor powersave", "other processes 20.0% of all cores", "stopped by the system for 2.5 s"):
+    for words in ("governor powersave", "other processes 20.0% of our cores", "stopped by the system for 2.5 s"):
         assert words in found_out.describe()
 
 

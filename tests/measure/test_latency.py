@@ -7,7 +7,7 @@ import pytest
 from bundles import tiny_spec, write_tiny_bundle
 from parckit.contract import InputError, InputSpec
 from parckit.measure.interleaved import LEAST_ROUNDS
-from parckit.measure.latency import benchmark, time_candidates
+from parckit.measure.latency import benchmark, percentiles, time_candidates
 from parckit.measure.timings import Benchmark, Schedule
 
 
@@ -57,6 +57,7 @@ def test_statistics_of_a_known_duration():
     assert LEAST_ROUNDS <= len(timing.round_ms) <= timing.repeats <= 20
     assert timing.min_ms <= timing.interval.low <= timing.interval.median <= timing.interval.high
     # sleep never returns early; a busy machine may return late, so that there is no upper bound to assert.
+    assert timing.p50_ms == timing.interval.median
     assert 2 <= timing.min_ms <= timing.p50_ms <= timing.p90_ms <= timing.p95_ms <= timing.p99_ms
     assert timing.min_ms <= timing.mean_ms
     assert timing.images_per_second <= 500
@@ -201,3 +202,10 @@ def test_a_network_that_normalises_itself_gets_pixels(monkeypatch):
 def test_arguments_that_measure_nothing_are_refused(arguments, named):
     with pytest.raises(InputError, match=named):
         Schedule(**arguments)
+
+
+def test_every_round_weighs_the_same_in_a_percentile():
+    """A slow round has fewer runs, but is one of two all the same."""
+    fast, slow = [1.0] * 90, [9.0] * 10
+    assert percentiles([fast, slow], (25, 49, 51, 99)) == [1, 1, 9, 9]
+    assert percentiles([[3.0, 1.0, 2.0]], (1, 34, 67, 100)) == [1, 2, 3, 3]

@@ -30,6 +30,12 @@ def test_the_time_of_a_layer_is_the_median_of_its_runs():
     assert [(layer.name, layer.milliseconds, layer.madds) for layer in read_layers(events)] == [("Add", 0.03, None)] * 2
 
 
+def test_a_branch_is_its_layers():
+    """A graph inside a node counts its own nodes from 0, and the time of the node holds theirs."""
+    events = [event("Add", node=0, dur=10), event("Mul", node=0, dur=20), event("If", node=1, dur=25)]
+    assert [(layer.kind, layer.milliseconds) for layer in read_layers(events)] == [("Add", 0.01), ("Mul", 0.02)]
+
+
 @pytest.mark.parametrize(
     ("kind", "inputs", "output", "madds"),
     [

@@ -1,6 +1,5 @@
 """`parckit bench`: latency and throughput of bundles and checkpoints, side by side."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,6 @@ from parckit.measure.stages import sample_picture
 from parckit.measure.timings import Schedule
 from parckit.options import Parser, Seed, parse_counts, place_beside, verb_parser
 from parckit.processing import open_picture
-
-_log = logging.getLogger(__name__)
 
 _MOST_STREAMS = 64
 """Every stream holds a copy of the network; boards serve up to a few dozen cameras."""
@@ -56,9 +53,7 @@ def main(argv: list[str]) -> None:
         from parckit.cli.bench_profile import profile_candidates
 
         measured = [candidate for candidate in candidates if candidate.name in measurement.candidates]
-        entries, without = profile_candidates(
-            measured, threads=schedule.threads[0], seconds=args.seconds, record=record
-        )
+        entries, without = profile_candidates(measured, schedule=schedule, record=record)
         values["profiles"], failures = entries, failures | without
     if failures:
         values["failures"] = failures
@@ -75,8 +70,6 @@ def _show(measurement: Measurement, against: Mapping[str, str]) -> dict[str, obj
     """Print what was measured, and return what the record says of it."""
     against = {name: other for name, other in against.items() if {name, other} <= measurement.candidates.keys()}
     show_measurement(measurement, against=against)
-    if measurement.conditions.is_busy:
-        _log.warning("the machine was busy meanwhile, so the intervals are wide; repeat it when the machine is quiet")
     return measurement.to_plain(against)
 
 

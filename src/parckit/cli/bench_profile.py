@@ -9,6 +9,7 @@ from parckit.contract import InputError, ParckitError, find_obstacle
 from parckit.measure.candidates import Candidate
 from parckit.measure.cost import format_count
 from parckit.measure.profiling import PROFILERS, Profile, profile
+from parckit.measure.timings import Schedule
 from parckit.report.figures import save_figure
 from parckit.report.profile_chart import profile_bars
 
@@ -25,14 +26,13 @@ def check_profile(candidates: Sequence[Candidate]) -> None:
 
 
 def profile_candidates(
-    candidates: Sequence[Candidate], *, threads: int, seconds: float, record: Path
+    candidates: Sequence[Candidate], *, schedule: Schedule, record: Path
 ) -> tuple[list[dict[str, object]], dict[str, str]]:
     """Measure and show every candidate that can be profiled, and draw it beside the record.
 
     Args:
         candidates: the candidates; those on other engines are named and left out.
-        threads: threads of one run.
-        seconds: how long every candidate is measured.
+        schedule: the threads of one run are its first number of threads.
         record: path of the record; the pictures are named after it.
 
     Returns:
@@ -45,7 +45,7 @@ def profile_candidates(
             tell(f"{candidate.name}: no profile; only {_ENGINES} tell the time of single layers")
             continue
         try:
-            result = profile(candidate, threads=threads, seconds=seconds)
+            result = profile(candidate, threads=schedule.threads[0], seconds=schedule.seconds, seed=schedule.seed)
         except ParckitError as error:
             failures[f"profile of {candidate.name}"] = str(error)
             tell(f"{candidate.name}: no profile: {error}")

@@ -1,11 +1,15 @@
 """What `parckit bench` prints."""
 
+import logging
 from collections.abc import Mapping
 
 from parckit.cli.tables import show, tell
+from parckit.measure.conditions import Conditions
 from parckit.measure.environment import describe
 from parckit.measure.ranking import not_separable, rank
 from parckit.measure.speed import Measurement
+
+_log = logging.getLogger(__name__)
 
 _MEGA = 1e6
 _MS_PER_S = 1e3
@@ -28,7 +32,14 @@ def show_measurement(measurement: Measurement, *, against: Mapping[str, str]) ->
     _show_ratios(measurement, against)
     _show_streams(measurement)
     _show_costs(measurement)
-    tell(f"meanwhile: {measurement.conditions.describe()}")
+    tell_conditions(measurement.conditions)
+
+
+def tell_conditions(conditions: Conditions) -> None:
+    """Say what else the machine did, with a warning if it was busy."""
+    tell(f"meanwhile: {conditions.describe()}")
+    if conditions.is_busy:
+        _log.warning("the machine was busy meanwhile, so the intervals are wide; repeat it when the machine is quiet")
 
 
 def _numbers(measurement: Measurement) -> dict[str, str]:
@@ -43,14 +54,15 @@ def _show_latencies(measurement: Measurement) -> None:
         for entry in rank(measurement.latencies(threads)):
             timing = measurement.candidates[entry.name].benchmark.timings[place]
             interval = timing.interval
-            values = (timing.p50_ms, timing.p90_ms, timing.p95_ms, timing.p99_ms, timing.images_per_second)
-            p50, p90, p95, p99, rate = (_number(value) for value in values)
+            # The slowest run in a hundred is a guess if there are fewer than a hundred runs, and so on.
+            tails = ((timing.p90_ms, 10), (timing.p95_ms, 20), (timing.p99_ms, 100))
+            shown_tails = (_number(value) if timing.repeats >= least else "-" for value, least in tails)
             likely = f"{_number(interval.low)} to {_number(interval.high)}"
             settings = (numbers[entry.name], str(threads), str(entry))
-            row = (*settings, p50, likely, p90, p95, p99, rate, str(timing.batch_size))
-            rows.append(row)
+            counts = (str(timing.repeats), str(timing.batch_size))
+            rows.append((*settings, _number(interval.median), likely, *shown_tails, *counts))
     timed = ("p50 ms", "95 %", "p90 ms", "p95 ms", "p99 ms")
-    columns = ("no.", "threads", "place", *timed, "images/s", "batch")
+    columns = ("no.", "threads", "place", *timed, "runs", "batch")
     hidden = {"place"} if len(measurement.candidates) == 1 else set[str]()
     if all(row[-1] == "1" for row in rows):
         hidden.add("batch")
@@ -68,8 +80,9 @@ def _tell_order(measurement: Measurement, threads: int) -> None:
     intervals, numbers = measurement.latencies(threads), _numbers(measurement)
     count = f"{threads} thread{'' if threads == 1 else 's'}"
     doubtful = not_separable(intervals)
-    for first, second in doubtful:
-        tell(f"{count}: not separable: {numbers[first]} and {numbers[second]} (their intervals overlap)")
+    if doubtful:
+        pairs = ", ".join(f"{numbers[first]} and {numbers[second]}" for first, second in doubtful)
+        tell(f"{count}: not separable, because their intervals overlap: {pairs}")
     if not doubtful:
         tell(f"{count}: from the fastest to the slowest: {', '.join(numbers[place.name] for place in rank(intervals))}")
 
@@ -118,7 +131,7 @@ def _show_costs(measurement: Measurement) -> None:
     ]
     stages = ("preprocessing ms", "network ms", "decoding ms")
     columns = ("no.", *stages, "load ms", "first run ms", "memory MB", "files MB")
-    show("an answer with one thread, and what loading costs", columns, rows)
+    show("an answer with one thread, and what loading costs (measured once)", columns, rows)
 
 
 def _number(value: float) -> str:

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from parckit.cli.bench_tables import tell_conditions
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell
@@ -106,6 +107,7 @@ def _show(comparison: Comparison, *, title: str) -> None:
     columns = ("no.", *scalars, "median ms", "95 %", "p99 ms", *sizes)
     images = next(iter(comparison.candidates.values())).evaluation.score.images
     show(f"{title}, {images} images; {machine.cpu}, {comparison.schedule.threads[0]} thread(s)", columns, rows)
-    for first, second in not_separable(latencies):
-        tell(f"not separable in speed: {numbers[first]} and {numbers[second]} (their intervals overlap)")
-    tell(f"meanwhile: {comparison.conditions.describe()}")
+    if doubtful := not_separable(latencies):
+        pairs = ", ".join(f"{numbers[first]} and {numbers[second]}" for first, second in doubtful)
+        tell(f"not separable in speed, because their intervals overlap: {pairs}")
+    tell_conditions(comparison.conditions)

@@ -19,7 +19,7 @@ _COUNTED = 8
 _MICROSECONDS = 1e6
 
 BUSY_SHARE = 0.05
-"""Neighbours that use more than this share of all cores are worth a warning: they slow some rounds down."""
+"""Neighbours that use more than this share of our cores are worth a warning: they slow some rounds down."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,8 +30,8 @@ class Conditions:
         governor: how the clock frequency is chosen, such as `performance`; several are separated by commas.
         load_before: processes that wanted to run, average of the minute before the measurement.
         load_after: the same at its end; it contains the measurement itself.
-        others_share: share of all cores' time that other processes used, 0 to 1.
-        steal_share: share of all cores' time that the host of a virtual machine took away, 0 to 1.
+        others_share: share of the time of the cores that this process may use, which other processes used, 0 to 1.
+        steal_share: share of the same time that the host of a virtual machine took away, 0 to 1.
         throttled_seconds: time for which the system stopped this container, because it had used up its share of the
             CPU.
         seconds: how long the measurement took.
@@ -56,7 +56,7 @@ class Conditions:
         parts = [f"governor {self.governor or 'unknown'}"]
         if self.load_before is not None and self.load_after is not None:
             parts.append(f"load {self.load_before:.2f} before, {self.load_after:.2f} after")
-        parts += [f"{name} {share:.1%} of all cores" for name, share in shares.items() if share is not None]
+        parts += [f"{name} {share:.1%} of our cores" for name, share in shares.items() if share is not None]
         if self.throttled_seconds:
             parts.append(f"stopped by the system for {self.throttled_seconds:.1f} s")
         return ", ".join(parts)
@@ -107,13 +107,20 @@ def _shares(before: list[float] | None, after: list[float] | None, *, used: floa
 
 
 def _cores() -> list[float] | None:
-    """Return the time of all cores together by kind, seconds."""
+    """Return the time of the cores that this process may use, together by kind, seconds.
+
+    On a machine with many cores, a neighbour on one of ours would vanish in the sum over all.
+    """
     path = _PROC / "stat"
     if not path.is_file():
         return None
-    ticks = path.read_text(encoding="ascii").partition("\n")[0].split()[1 : 1 + _COUNTED]
+    ours = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+    lines = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+    cores = [[int(ticks) for ticks in line[1 : 1 + _COUNTED]] for line in lines if line and line[0] in ours]
+    if not cores or any(len(core) != _COUNTED for core in cores):
+        return None
     per_second = os.sysconf("SC_CLK_TCK")
-    return [int(count) / per_second for count in ticks] if len(ticks) == _COUNTED else None
+    return [sum(kind) / per_second for kind in zip(*cores, strict=True)]
 
 
 def _used() -> float:

@@ -87,7 +87,7 @@ def rounds(
 
 
 def interleave(
-    candidates: Mapping[str, Callable[[], object]], *, seconds: float, least: int = LEAST_ROUNDS
+    candidates: Mapping[str, Callable[[], object]], *, seconds: float, least: int = LEAST_ROUNDS, seed: int = 0
 ) -> dict[str, list[float]]:
     """Time callables in turn, once each per round.
 
@@ -98,12 +98,13 @@ def interleave(
         candidates: what to time, by name.
         seconds: how long all rounds together take, about.
         least: the smallest number of rounds, even if they take longer than `seconds`.
+        seed: of the order of the candidates in every round.
 
     Returns:
         The seconds of every timed call, by name; entry i of every list comes from round i.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for order in rounds(list(candidates), seconds=seconds, least=least):
+    for order in rounds(list(candidates), seconds=seconds, least=least, seed=seed):
         for name in order:
             candidates[name]()
             start = perf_counter()

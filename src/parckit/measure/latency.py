@@ -134,11 +134,12 @@ def _time_latency(candidates: Mapping[str, OpenSession], threads: int, schedule:
 
 def _timing(latency: _Latency, *, threads: int, images_per_second: float) -> Timing:
     runs = np.concatenate(latency.turns)
-    p50, p90, p95, p99 = (float(value) for value in np.percentile(runs, (50, 90, 95, 99)))
+    p90, p95, p99 = percentiles(latency.turns, (90, 95, 99))
+    medians = tuple(float(np.median(turn)) for turn in latency.turns)
     return Timing(
         threads=threads,
         batch_size=latency.batch_size,
-        p50_ms=p50,
+        p50_ms=median_interval(medians).median,
         p90_ms=p90,
         p95_ms=p95,
         p99_ms=p99,
@@ -146,8 +147,26 @@ def _timing(latency: _Latency, *, threads: int, images_per_second: float) -> Tim
         min_ms=float(runs.min()),
         repeats=len(runs),
         images_per_second=images_per_second,
-        round_ms=tuple(float(np.median(turn)) for turn in latency.turns),
+        round_ms=medians,
     )
+
+
+def percentiles(turns: Sequence[Sequence[float]], shares: Sequence[float]) -> list[float]:
+    """Return percentiles of all runs, in which every round has the same weight.
+
+    A slow round has fewer runs in the same time. With equal weights for the runs, slow rounds would hardly count.
+
+    Args:
+        turns: the durations of the runs of every round.
+        shares: which percentiles, 0 to 100.
+    """
+    runs = np.concatenate(turns)
+    weights = np.concatenate([np.full(len(turn), 1 / len(turn)) for turn in turns])
+    order = np.argsort(runs)
+    reached = np.cumsum(weights[order]) / len(turns)
+    # Rounding may leave the last share a little below 1.
+    places = np.minimum(np.searchsorted(reached, np.asarray(shares) / 100), len(runs) - 1)
+    return runs[order][places].tolist()
 
 
 def _time_streams(candidates: Mapping[str, OpenSession], streams: int, schedule: Schedule) -> dict[str, StreamTiming]:

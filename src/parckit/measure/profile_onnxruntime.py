@@ -24,6 +24,8 @@ _US_PER_MS = 1e3
 _WEIGHT_PLACE = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 """Convolution -> place of the weight among its inputs. The weight is (out channels, in channels of a group, ...)."""
 _PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm")
+_CONTAINERS = ("If", "Loop", "Scan")
+"""Nodes that hold graphs. Their time is that of the nodes inside, which are layers themselves."""
 """Matrix products, (M, K) x (K, N). Their first input is the first factor. The engine hides a second one that it has
 packed."""
 
@@ -73,11 +75,13 @@ def read_layers(events: Sequence[Mapping[str, object]]) -> tuple[Layer, ...]:
     Args:
         events: the content of the profile.
     """
-    runs: dict[str, list[Mapping[str, object]]] = defaultdict(list)
+    runs: dict[tuple[str, str], list[Mapping[str, object]]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node":
-            # Names of nodes may be equal; their numbers are not.
-            runs[str(_arguments(event)["node_index"])].append(event)
+            arguments = _arguments(event)
+            if arguments["op_name"] not in _CONTAINERS:
+                # Names of nodes may be equal. Numbers may be equal too, if a branch or a loop holds a graph of its own.
+                runs[str(event["name"]), str(arguments["node_index"])].append(event)
     return tuple(_layer(entries) for entries in runs.values())
 
 

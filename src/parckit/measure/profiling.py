@@ -157,7 +157,7 @@ class Profiler(Protocol):
         ...
 
 
-def profile(candidate: Candidate, *, threads: int, seconds: float) -> Profile:
+def profile(candidate: Candidate, *, threads: int, seconds: float, seed: int = 0) -> Profile:
     """Measure where the time of a candidate goes.
 
     The profiled network, the network without the profiler and the ceiling run in turns, so that noise meets all three.
@@ -166,6 +166,7 @@ def profile(candidate: Candidate, *, threads: int, seconds: float) -> Profile:
         candidate: the candidate.
         threads: threads of one run.
         seconds: how long it is measured, about.
+        seed: of the order in every round.
 
     Raises:
         InputError: if no profiler knows its engine.
@@ -184,7 +185,8 @@ def profile(candidate: Candidate, *, threads: int, seconds: float) -> Profile:
                 runs.ceiling()
                 products.append(perf_counter() - start)
 
-        times = interleave({"profiled": runs.profiled, "plain": runs.plain, "ceiling": multiply}, seconds=seconds)
+        turns = {"profiled": runs.profiled, "plain": runs.plain, "ceiling": multiply}
+        times = interleave(turns, seconds=seconds, seed=seed)
         layers = runs.read_layers()
     return Profile(
         layers=layers,

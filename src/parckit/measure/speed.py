@@ -133,7 +133,7 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
     with watch() as seen:
         benchmarks = time_candidates({candidate.name: candidate.open for candidate in runnable}, schedule)
         sessions = {candidate.name: candidate.open(1) for candidate in runnable}
-        stages = time_stages(sessions, picture=picture, seconds=schedule.seconds / 2)
+        stages = time_stages(sessions, picture=picture, seconds=schedule.seconds / 2, seed=schedule.seed)
     measured = {
         candidate.name: Measured(
             candidate=candidate,

@@ -41,17 +41,20 @@ def sample_picture() -> Image.Image:
     return Image.fromarray(patches).resize(_PICTURE_SIZE, Image.Resampling.BICUBIC)
 
 
-def time_stages(sessions: Mapping[str, Session], *, picture: Picture, seconds: float) -> dict[str, Stages]:
+def time_stages(
+    sessions: Mapping[str, Session], *, picture: Picture, seconds: float, seed: int = 0
+) -> dict[str, Stages]:
     """Time the stages of all candidates in turns; see `parckit.measure.interleaved`.
 
     Args:
         sessions: the candidates by name.
         picture: what they answer.
         seconds: how long every candidate is measured, about.
+        seed: of the order of the candidates in every round.
     """
     answers = {name: _Answer(session, picture) for name, session in sessions.items()}
     times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in sessions}
-    for order in rounds(list(sessions), seconds=seconds * len(sessions)):
+    for order in rounds(list(sessions), seconds=seconds * len(sessions), seed=seed):
         for name in order:
             answers[name]()  # not timed: it fills the caches
             times[name].append(answers[name]())

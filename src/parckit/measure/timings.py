@@ -15,9 +15,10 @@ class Timing:
     Attributes:
         threads: for latency, the threads of one inference; for throughput, the number of streams, each with one thread.
         batch_size: images per run.
-        p50_ms: median latency of one run of `batch_size` images, milliseconds. The 90th, 95th and 99th percentile, the
-            mean and the minimum are `p90_ms`, `p95_ms`, `p99_ms`, `mean_ms` and `min_ms`.
-        repeats: number of timed runs. The 99th percentile needs some hundred.
+        p50_ms: median latency of one run of `batch_size` images, milliseconds: the middle one of the rounds' medians.
+            The 90th, 95th and 99th percentile of all runs are `p90_ms`, `p95_ms` and `p99_ms`; every round counts as
+            much as the others, however many runs it has. The mean and the minimum are `mean_ms` and `min_ms`.
+        repeats: number of timed runs. The 99th percentile needs a hundred at least.
         images_per_second: throughput of all streams together.
         round_ms: the median latency of every round. Entry i of all candidates comes from the same round.
             Older records have none.
