@@ -26,6 +26,7 @@ from parckit.contract import (
     replacing,
     write_contract,
 )
+from parckit.deploy.checking import open_network, refuse_violations
 from parckit.deploy.convert import Source, source_of
 from parckit.deploy.convert.class_maps import check_has_maps, class_map_decoding
 from parckit.deploy.convert.decoding import add_decoding
@@ -40,7 +41,7 @@ from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
 from parckit.models import fuse
-from parckit.networks import check_input, head_of, open_checkpoint
+from parckit.networks import head_of
 from parckit.report.checks import describe_check
 
 _USUAL = ExportSettings()
@@ -71,9 +72,7 @@ def export(
         ExportError: if the network cannot be exported, the exported file is not as requested, or its outputs differ
             from the network's.
     """
-    network, spec = open_checkpoint(Path(checkpoint))
-    spec = spec if size is None else spec.with_size(size)
-    check_input(network, spec)
+    network, spec = open_network(checkpoint, size=size)
     decoder = head_of(spec).decoder(spec)
     if thresholds is not None:
         decoder = read_thresholds(Path(thresholds), decoder, spec)
@@ -98,8 +97,9 @@ def export_bundle(
         decoder: how outputs become an answer; None: as the head says.
 
     Raises:
-        InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, or the
-            settings ask for NMS or argmax inside and the network has no boxes or maps for it.
+        InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, the
+            settings ask for NMS or argmax inside and the network has no boxes or maps for it, or the settings' board
+            does not support the network.
         ExportError: if an engine refuses the network, or a file cannot be written or is not as requested.
         ParityError: if the outputs of an engine differ from torch's by more than the tolerance.
     """
@@ -112,6 +112,7 @@ def export_bundle(
     with replacing(out) as folder, _workplace() as work:
         folder.mkdir()
         source = source_of(fuse(network, size=spec.preprocessing.size), spec, work=work, decoder=decoder)
+        refuse_violations(source, settings)
         artefacts = _convert_all(source, conversions, folder=folder, settings=settings)
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
