@@ -12,7 +12,8 @@ from parckit.deploy.targets import TARGETS, ConvLimits, Target, find_target
 from parckit.deploy.targets.comparison import find_violations, place_of
 from parckit.deploy.targets.inventory import OperatorUse, list_operators, tensors_of
 
-GRAPH = """<ir_version: 7, opset_import: ["": 11]> graph (float[1, 4, 8, 6] x) => (float[1, 2, 4, 6] y, float[1, 4, 6] m)
+GRAPH = """<ir_version: 7, opset_import: ["": 11]>
+    graph (float[1, 4, 8, 6] x) => (float[1, 2, 4, 6] y, float[1, 4, 6] m)
     <float[2, 4, 5, 1] w, float[2, 2, 3, 3] v, int64[1] axes = {2}>
     {
         c = Conv<kernel_shape = [5, 1], pads = [2, 0, 2, 0], strides = [2, 1]>(x, w)

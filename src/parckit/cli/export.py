@@ -96,7 +96,9 @@ def show_inspection(inspection: Inspection, target: str | None) -> None:
     for violation in inspection.violations:
         tell(f"{target}: {violation}")
     if inspection.violations:
-        raise InputError(f"target={target}: it does not support {len(inspection.violations)} things, named above")
+        raise InputError(
+            f"target={target}: it does not support the network: {len(inspection.violations)} reasons, see above"
+        )
 
 
 def show_bundle(contract: Contract, folder: Path) -> None:

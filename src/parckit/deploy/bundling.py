@@ -36,6 +36,7 @@ from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
+from parckit.deploy.timed_form import FormChoice, choose_form
 from parckit.deploy.verify import Reference, check_artefact, check_class_map, check_suppression
 from parckit.measure import cost
 from parckit.measure.environment import versions
@@ -113,7 +114,12 @@ def export_bundle(
         folder.mkdir()
         source = source_of(fuse(network, size=spec.preprocessing.size), spec, work=work, decoder=decoder)
         refuse_violations(source, settings)
-        artefacts = _convert_all(source, conversions, folder=folder, settings=settings)
+        forms = [choose_form(source, conversion, settings) for conversion in conversions]
+        settled = [replace(settings, form=choice.form) for choice in forms]
+        artefacts = tuple(
+            _convert(source, conversion, choice, folder=folder, settings=how)
+            for conversion, choice, how in zip(conversions, forms, settled, strict=True)
+        )
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
@@ -122,8 +128,8 @@ def export_bundle(
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)
         artefacts = tuple(
-            _check(reference, artefact, conversion, folder=folder, source=source, settings=settings)
-            for artefact, conversion in zip(artefacts, conversions, strict=True)
+            _check(reference, artefact, conversion, folder=folder, source=source, settings=how)
+            for artefact, conversion, how in zip(artefacts, conversions, settled, strict=True)
         )
         decoded = _add_decoded(artefacts, spec, folder=folder, settings=settings)
         contract = replace(contract, artefacts=(*artefacts, *decoded))
@@ -139,22 +145,16 @@ def _check_decoding(settings: ExportSettings, decoder: DecoderSpec) -> None:
         check_has_maps(decoder)
 
 
-def _convert_all(
-    source: Source, conversions: Sequence[Conversion], *, folder: Path, settings: ExportSettings
-) -> tuple[Artefact, ...]:
-    """Write the artefacts of a fused network, which is not changed, into a bundle."""
-    artefacts: list[Artefact] = []
-    for conversion in conversions:
-        made_in = source.work / conversion.artefact
-        made_in.mkdir()
-        made = conversion.converter.convert(
-            replace(source, network=deepcopy(source.network)),
-            folder=made_in,
-            settings=settings,
-            precision=conversion.precision,
-        )
-        artefacts.append(place_artefact(made, made_in=made_in, bundle=folder))
-    return tuple(artefacts)
+def _convert(
+    source: Source, conversion: Conversion, choice: FormChoice, *, folder: Path, settings: ExportSettings
+) -> Artefact:
+    """Write an artefact of a fused network, which is not changed, into a bundle."""
+    made_in = source.work / conversion.artefact
+    made_in.mkdir()
+    copy = replace(source, network=deepcopy(source.network))
+    made = conversion.converter.convert(copy, folder=made_in, settings=settings, precision=conversion.precision)
+    made = replace(made, options={**made.options, **choice.options})
+    return place_artefact(made, made_in=made_in, bundle=folder)
 
 
 def _check(

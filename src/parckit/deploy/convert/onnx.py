@@ -40,7 +40,6 @@ from parckit.deploy.settings import ExportSettings
 
 INPUT = "image"
 FILE = "model.onnx"
-_SHARED = "shared.onnx"
 _TRACED = (
     "Converting a tensor to a Python",
     "torch.tensor results are registered",
@@ -112,10 +111,12 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
 def shared_graph(source: Source, *, settings: ExportSettings) -> Path:
     """Return the float32 ONNX file of a network, without a description; it is written and checked at the first call.
 
+    Every form has a file of its own.
+
     Raises:
         ExportError: as `convert`.
     """
-    path = source.work / _SHARED
+    path = source.work / f"shared-{settings.axis_form}.onnx"
     if not path.exists():
         write_graph(source.network, path, image_shape=source.image_shape, outputs=source.outputs, settings=settings)
         _check(path, source, settings=settings)
