@@ -14,7 +14,7 @@ from bundles import tiny_spec
 from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert import source_of
 from parckit.deploy.convert.onnx import convert
-from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock
+from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock, ParCConv2d
 from parckit.models import fuse
 
 _LAYING_OUT = ("Expand", "Slice", "Reshape", "Transpose", "Concat", "Flatten")
@@ -74,12 +74,13 @@ def test_every_form_keeps_the_numbers_and_appends_nothing_to_maps(tmp_path, form
 
 @pytest.mark.parametrize("opset", [11, 18])
 def test_long_kernels_are_split_and_keep_the_numbers(tmp_path, opset):
-    model = every_kind()
+    dense = CircularConv2d(8, 7, axis="width", groups=1)
+    model = network(OversizedConv2d(8, 49, axis="height"), ParCConv2d(8, SIZE), dense)
     path = write(model, tmp_path, form="conv", opset=opset, longest_kernel=7)
     file = onnx.load(path)
     # 49 taps along the height become 7 parts, 19 taps along the width 3.
-    assert operators(file) == ["Conv"] * (1 + 7 + 3 + 7 + 1 + 3)
-    assert {node.op_type for node in file.graph.node} == {"Conv", "Pad", "Slice", "Add", "Reshape"}
+    assert [kind for kind in operators(file) if kind == "Conv"] == ["Conv"] * (1 + 7 + (7 + 3) + 3)
+    assert {"Pad", "Slice", "Add"} <= {node.op_type for node in file.graph.node}
     kernels = [attribute.ints for node in file.graph.node for attribute in node.attribute if "kernel" in attribute.name]
     assert max(map(max, kernels)) == 7
     x = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))

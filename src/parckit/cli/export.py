@@ -92,7 +92,8 @@ def show_inspection(inspection: Inspection, target: str | None) -> None:
     show(f"operators of {inspection.spec.backbone}", columns, rows)
     if board is None:
         return
-    tell(f"{board.title}. Source: {board.source}. Not known: {board.unknown}.")
+    for line in (f"{target}: {board.title}", f"source: {board.source}", f"not known: {board.unknown}"):
+        tell(line)
     for violation in inspection.violations:
         tell(f"{target}: {violation}")
     if inspection.violations:

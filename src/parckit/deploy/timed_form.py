@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,16 +106,17 @@ def _time(source: Source, conversion: Conversion, settings: ExportSettings, cand
             except ParckitError as error:
                 _log.warning("form=timed: %s cannot run the form %s: %s", conversion.engines[0], form, error)
         images = {form: one_batch(session) for form, session in sessions.items()}
-        runs = {form: lambda form=form: sessions[form](images[form]) for form in sessions}
+        runs = {str(form): partial(session, images[form]) for form, session in sessions.items()}
         times = interleave(runs, seconds=_SECONDS * len(runs))
     table = candidates[0]
     if table not in sessions:
         # The export of the table's form tells the reason, if no other form runs either.
-        return FormChoice(form=next(iter(sessions), table), speedups={})
+        return FormChoice(form=[*sessions, table][0], speedups={})
     ratios = {form: compare_times(times[table], times[form]) for form in sessions if form != table}
+    # The table's form comes first, so it stays if no other form is better than 1.
     clear = {form: ratio.speedup for form, ratio in ratios.items() if ratio.is_clear and ratio.speedup > 1}
     return FormChoice(
-        form=max(clear, key=lambda form: clear[form], default=table),
+        form=max(candidates, key=lambda form: clear.get(form, 1.0)),
         engine=sessions[table].engine,
         speedups={form: round(ratio.speedup, 3) for form, ratio in ratios.items()},
     )

@@ -9,7 +9,7 @@ so a part is a convolution of a piece of p that begins at d a, with b - a taps a
 of the parts. This is exact: the same products are added, in another order. In two dimensions both axes are cut.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast, final
 
 import torch
@@ -47,12 +47,13 @@ class SplitConv2d(nn.Module):
         super().__init__()
         down, across = (int(size) for size in conv.padding)
         self.pad = nn.ZeroPad2d((across, across, down, down))
-        self._stride, self._dilation = conv.stride, conv.dilation
-        self._kernel_size = conv.kernel_size
+        self._stride = _pair(conv.stride)
+        self._dilation = _pair(conv.dilation)
+        self._kernel_size = _pair(conv.kernel_size)
         self.parts = nn.ModuleList()
         self._starts: list[tuple[int, int]] = []
-        for rows in _ranges(conv.kernel_size[0], longest=longest):
-            for columns in _ranges(conv.kernel_size[1], longest=longest):
+        for rows in _ranges(self._kernel_size[0], longest=longest):
+            for columns in _ranges(self._kernel_size[1], longest=longest):
                 self.parts.append(_part(conv, rows, columns, is_first=not self._starts))
                 self._starts.append((rows.start, columns.start))
 
@@ -61,9 +62,9 @@ class SplitConv2d(nn.Module):
         padded = self.pad(x)
         total = None
         for part, starts in zip(self.parts, self._starts, strict=True):
-            piece = padded
+            piece, taps = padded, _pair(cast("nn.Conv2d", part).kernel_size)
             for axis, start in enumerate(starts):
-                piece = self._cut(piece, part.kernel_size[axis], start, padded.shape[2 + axis], axis=axis)
+                piece = self._cut(piece, taps[axis], start, padded.shape[2 + axis], axis=axis)
             out = part(piece)
             total = out if total is None else total + out
         return cast("Tensor", total)
@@ -75,6 +76,11 @@ class SplitConv2d(nn.Module):
         stride, dilation = self._stride[axis], self._dilation[axis]
         outputs = (length - dilation * (self._kernel_size[axis] - 1) - 1) // stride + 1
         return piece.narrow(2 + axis, dilation * start, stride * (outputs - 1) + dilation * (taps - 1) + 1)
+
+
+def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+    height, width = sizes
+    return height, width
 
 
 def _ranges(taps: int, *, longest: int) -> Iterator[range]:
@@ -91,8 +97,8 @@ def _part(conv: nn.Conv2d, rows: range, columns: range, *, is_first: bool) -> nn
         conv.in_channels,
         conv.out_channels,
         (len(rows), len(columns)),
-        stride=conv.stride,
-        dilation=conv.dilation,
+        stride=_pair(conv.stride),
+        dilation=_pair(conv.dilation),
         groups=conv.groups,
         bias=False,
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-_NAMES = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
-"""Names of element types that numpy and onnx call differently."""
+_NAMES = {"float": "float32", "double": "float64"}
+"""ONNX's names of element types that numpy calls differently."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,4 +80,5 @@ def _use(operator: str, nodes: list[NodeProto], tensors: Tensors) -> OperatorUse
 
 
 def _type_name(number: int) -> str:
-    return _NAMES.get(number) or TensorProto.DataType.Name(number).lower()
+    name = TensorProto.DataType.Name(number).lower()
+    return _NAMES.get(name, name)
