@@ -11,6 +11,7 @@ import torch
 
 import parckit.models  # noqa: F401  # registers the models
 from parckit.cli.main import VERBS
+from parckit.deploy.targets import TARGETS
 from parckit.layers import axis_form
 from parckit.measure.catalogue import CATALOGUE
 from parckit.options import Parser
@@ -254,6 +255,14 @@ def test_the_table_of_forms_is_the_one_that_decides():
 def form_of(length: int, images: int, dim: int, padding: axis_form.Padding, *, with_gradients: bool) -> str:
     x = torch.zeros(images, 4, length, length, requires_grad=with_gradients)
     return axis_form.choose_form(x, dim=dim, padding=padding)
+
+
+def test_the_table_of_boards_is_the_one_that_checks():
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (\d+) to (\d+) \| (\d+) \|", (DOCS / "boards.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    boards = {name: (*map(str, board.opsets), str(board.longest_kernel)) for name, board in TARGETS.items()}
+    assert {name: tuple(limits) for name, *limits in rows} == boards
 
 
 @pytest.mark.parametrize("padding", ["circular", "zeros"])

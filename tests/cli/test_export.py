@@ -56,12 +56,39 @@ def test_size_opset_batch_size_and_form_can_be_chosen(bundle, checkpoint, tmp_pa
         (["--ir_version=1"], "ir_version=1"),
         (["--batch_size=0"], "batch_size=0"),
         (["--op=18"], "--op=18"),
+        (["--target=rdk-x9"], "target='rdk-x9'"),
     ],
     ids=str,
 )
 def test_mistakes_are_named_and_leave_nothing(options, named, checkpoint, tmp_path, mistake):
     assert named in mistake("export", checkpoint, "--out", tmp_path / "bundle", *options)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_a_check_lists_operators_and_writes_nothing(checkpoint, tmp_path, parckit, mistake, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "HardSigmoid" in parckit("export", checkpoint, "--check", "--opset=12")
+    printed = parckit("export", checkpoint, "--check", "--target=rdk-x5")
+    assert "D-Robotics RDK X5" in printed
+    assert "github.com/D-Robotics" in printed
+    # The board decides the opset, and options on the command line win.
+    refused = mistake("export", checkpoint, "--check", "--target=rdk-x5", "--opset=12")
+    assert refused.startswith("target=rdk-x5: it does not support the network: ")
+    refused = mistake("export", checkpoint, "--target=rdk-x5", "--opset=12", "--out=bundle")
+    assert refused == "target=rdk-x5: test_parcnet: opset 12: it takes 10 to 11"
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_export_for_a_board_is_as_the_board_wants_it(checkpoint, tmp_path, parckit):
+    parckit("export", checkpoint, "--target=generic-npu", "--out", tmp_path / "bundle")
+    (artefact,) = read_contract(tmp_path / "bundle").artefacts
+    assert artefact.options == {
+        "opset": 11,
+        "ir_version": 6,
+        "form": "conv",
+        "longest_kernel": 7,
+        "target": "generic-npu",
+    }
 
 
 def test_a_size_that_the_model_cannot_take_is_named(tmp_path, mistake):
@@ -77,7 +104,7 @@ def test_a_missing_checkpoint_is_named(tmp_path, mistake):
 
 
 def test_a_place_for_the_bundle_is_needed(checkpoint, mistake):
-    assert mistake("export", checkpoint).endswith("out")
+    assert mistake("export", checkpoint).startswith("--out: name the folder")
 
 
 def test_a_folder_of_other_things_is_left_alone(checkpoint, trained, mistake):

@@ -14,7 +14,7 @@ from bundles import tiny_spec
 from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert import source_of
 from parckit.deploy.convert.onnx import convert
-from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock
+from parckit.layers import CircularConv2d, OversizedConv2d, ParCBlock, ParCConv2d
 from parckit.models import fuse
 
 _LAYING_OUT = ("Expand", "Slice", "Reshape", "Transpose", "Concat", "Flatten")
@@ -36,8 +36,8 @@ def every_kind() -> nn.Module:
     )
 
 
-def write(model: nn.Module, folder: Path, *, form: str = "auto", opset: int = 18, batch_size: int = 1) -> Path:
-    settings = ExportSettings(onnx=OnnxSettings(opset=opset), form=form, batch_size=batch_size)
+def write(model: nn.Module, folder: Path, *, opset: int = 18, **options: object) -> Path:
+    settings = ExportSettings(onnx=OnnxSettings(opset=opset), **options)
     artefact = convert(
         source_of(fuse(model, size=SIZE), tiny_spec(SIZE), work=folder), folder=folder, settings=settings
     )
@@ -69,6 +69,25 @@ def test_every_form_keeps_the_numbers_and_appends_nothing_to_maps(tmp_path, form
     with torch.no_grad():
         expected = model(x).numpy()
     # float32 sums of up to 80 terms in five layers, in another order.
+    assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+def test_long_kernels_are_split_and_keep_the_numbers(tmp_path, opset):
+    dense = CircularConv2d(8, 7, axis="width", groups=1)
+    model = network(OversizedConv2d(8, 49, axis="height"), ParCConv2d(8, SIZE), dense)
+    path = write(model, tmp_path, form="conv", opset=opset, longest_kernel=7)
+    file = onnx.load(path)
+    # 49 taps along the height become 7 parts, 19 taps along the width 3.
+    assert [kind for kind in operators(file) if kind == "Conv"] == ["Conv"] * (1 + 7 + (7 + 3) + 3)
+    assert {"Pad", "Slice", "Add"} <= {node.op_type for node in file.graph.node}
+    kernels = [attribute.ints for node in file.graph.node for attribute in node.attribute if "kernel" in attribute.name]
+    assert max(map(max, kernels)) == 7
+    x = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+    (actual,) = onnxruntime.InferenceSession(path).run(None, {"image": x.numpy()})
+    with torch.no_grad():
+        expected = model(x).numpy()
+    # As above: float32 sums in another order.
     assert np.abs(actual - expected).max() <= 1e-5 * np.abs(expected).max()
 
 

@@ -25,7 +25,9 @@ def test_opset_18_in_the_lowest_ir_is_the_default():
     ("arguments", "named"),
     [
         ({"batch_size": 0}, "batch_size=0: must be from 1 to 65536"),
-        ({"form": "fft"}, "form='fft': choose from auto, conv, matmul"),
+        ({"form": "fft"}, "form='fft': choose from auto, conv, matmul, timed"),
+        ({"longest_kernel": 0}, "longest_kernel=0: must be 1 or more"),
+        ({"target": "rdk-x9"}, "target='rdk-x9': choose from rdk-x5, rk3588, generic-npu"),
         (
             {"form": "matmul", "onnx": OnnxSettings(opset=17)},
             "form='matmul': needs opset 18 or above, not 17; choose auto or conv",

@@ -6,12 +6,14 @@ from typing import cast
 
 from jsonargparse import Namespace
 
-from parckit.cli.tables import show
-from parckit.contract import Artefact, Check, Contract, Precision, check_place
-from parckit.deploy import ExportSettings, OnnxSettings, export
+from parckit.cli.tables import show, tell
+from parckit.contract import Artefact, Check, Contract, InputError, Precision, check_place
+from parckit.deploy import ExportSettings, Inspection, OnnxSettings, export, inspect, settings_for
 from parckit.deploy.convert import CONVERTERS
+from parckit.deploy.targets import find_target
+from parckit.deploy.targets.comparison import place_of
 from parckit.measure.cost import format_count
-from parckit.options import parse_names, parse_size, verb_parser
+from parckit.options import Parser, parse_names, parse_size, verb_parser
 from parckit.report.checks import describe_check
 
 _USUAL = ExportSettings()
@@ -24,7 +26,9 @@ def main(argv: list[str]) -> None:
     """Run the verb."""
     parser = verb_parser("export", description="Fuse a checkpoint and write a verified bundle for one or more engines.")
     parser.add_argument("checkpoint", type=Path, help="a .ckpt or .safetensors file, or shipped weights' name")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--out", type=Path | None, default=None, help="folder of the bundle")
+    check = "list the operators of the graph, compare them with the board of --target, and write nothing"
+    parser.add_argument("--check", action="store_true", help=check)
     parser.add_argument("--size", type=str | None, default=None, help="HEIGHTxWIDTH; by default the checkpoint's")
     engines = f"engines, separated by commas: {', '.join(CONVERTERS)}"
     parser.add_argument("--engines", type=str, default=",".join(_USUAL.engines), help=engines)
@@ -33,16 +37,27 @@ def main(argv: list[str]) -> None:
     parser.add_class_arguments(OnnxSettings, instantiate=False)
     thresholds = "several labels an image: least probability of every class, a record of eval or {CLASS: NUMBER}"
     parser.add_argument("--thresholds", type=Path | None, default=None, help=thresholds)
-    args = parser.read(argv)
+    args = _read(parser, argv)
+    settings, size = _settings(args), None if args.size is None else parse_size(args.size)
+    if args.check:
+        show_inspection(inspect(args.checkpoint, size=size, settings=settings), settings.target)
+        return
+    if args.out is None:
+        raise InputError("--out: name the folder of the bundle, or type --check")
     check_place(args.out, option="--out")
-    contract = export(
-        args.checkpoint,
-        args.out,
-        size=None if args.size is None else parse_size(args.size),
-        settings=_settings(args),
-        thresholds=args.thresholds,
-    )
+    contract = export(args.checkpoint, args.out, size=size, settings=settings, thresholds=args.thresholds)
     show_bundle(contract, args.out)
+
+
+def _read(parser: Parser, argv: list[str]) -> Namespace:
+    """Read the options. A board's settings become the defaults of those that are not on the command line."""
+    args = parser.read(argv)
+    if args.target is None:
+        return args
+    usual = settings_for(args.target)
+    general = {name: getattr(usual, name) for name in ("batch_size", "form", "longest_kernel")}
+    parser.set_defaults({**general, "opset": usual.onnx.opset})
+    return parser.read(argv)
 
 
 def _settings(args: Namespace) -> ExportSettings:
@@ -53,6 +68,38 @@ def _settings(args: Namespace) -> ExportSettings:
         onnx=OnnxSettings(**{field.name: args[field.name] for field in fields(OnnxSettings)}),
         **general,
     )
+
+
+def show_inspection(inspection: Inspection, target: str | None) -> None:
+    """Print the operators of a graph, and what a board does not support.
+
+    Raises:
+        InputError: if the board does not support everything.
+    """
+    board = None if target is None else find_target(target)
+    columns = ("operator", "nodes", "largest kernel", "dimensions", "types", *(() if target is None else (target,)))
+    rows = [
+        (
+            use.operator,
+            str(use.count),
+            " x ".join(map(str, use.kernel)) or "none",
+            str(use.rank),
+            ", ".join(use.types),
+            *(() if board is None else (place_of(use.operator, board),)),
+        )
+        for use in inspection.operators
+    ]
+    show(f"operators of {inspection.spec.backbone}", columns, rows)
+    if board is None:
+        return
+    for line in (f"{target}: {board.title}", f"source: {board.source}", f"not known: {board.unknown}"):
+        tell(line)
+    for violation in inspection.violations:
+        tell(f"{target}: {violation}")
+    if inspection.violations:
+        raise InputError(
+            f"target={target}: it does not support the network: {len(inspection.violations)} reasons, see above"
+        )
 
 
 def show_bundle(contract: Contract, folder: Path) -> None:

@@ -25,6 +25,7 @@ from parckit.contract.bundle import (
 from parckit.contract.errors import SIGNAL_BASE, InputError, MissingExtraError, ParckitError, last_message
 from parckit.contract.files import (
     DISK_ERRORS,
+    cache_folder,
     check_folder,
     check_place,
     check_target,
@@ -88,6 +89,7 @@ __all__ = [
     "Task",
     "add_artefact",
     "begin_with_batch",
+    "cache_folder",
     "check_folder",
     "check_label_encoding",
     "check_place",

@@ -46,6 +46,12 @@ def replacing(target: Path) -> Generator[Path, None, None]:
             _remove(temporary)
 
 
+def cache_folder() -> Path:
+    """Return where files are kept that can be made again: `$XDG_CACHE_HOME/parckit`, or `~/.cache/parckit`."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "parckit"
+
+
 @contextmanager
 def naming_full_disk(path: Path) -> Generator[None]:
     """Let an error about a full or read-only disk name a path. A write that fails does not know where it writes.

@@ -6,7 +6,6 @@ to the same folder. It may be deleted when no parckit process is running.
 """
 
 import hashlib
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.contract import InputError, read_class_names, replacing
+from parckit.contract import InputError, cache_folder, read_class_names, replacing
 from parckit.data.archives import open_tar, regular_members, unpack
 from parckit.data.shardlist import (
     CLASSES_FILE,
@@ -287,8 +286,7 @@ def _forget(shard: Path) -> None:
 
 def _in_cache(shard: Path, *, ending: str) -> Path:
     """Return the path of a shard's file in the cache. It depends on the shard's path, size and time of change."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(root) if root else Path.home() / ".cache") / "parckit" / "shards"
+    folder = cache_folder() / "shards"
     status = shard.stat()
     identity = f"{shard.resolve()}|{status.st_size}|{status.st_mtime_ns}"
     return folder / f"{shard.name.partition('.')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.{ending}"

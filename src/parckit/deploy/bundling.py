@@ -29,6 +29,7 @@ from parckit.contract import (
     shipped_weights,
     write_contract,
 )
+from parckit.deploy.checking import open_network, refuse_violations
 from parckit.deploy.convert import Source, source_of
 from parckit.deploy.convert.class_maps import check_has_maps, class_map_decoding
 from parckit.deploy.convert.decoding import add_decoding
@@ -38,12 +39,13 @@ from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
+from parckit.deploy.timed_form import FormChoice, choose_form
 from parckit.deploy.verify import Reference, check_artefact, check_class_map, check_suppression
 from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
 from parckit.models import fuse
-from parckit.networks import check_input, head_of, open_checkpoint
+from parckit.networks import head_of
 from parckit.report.checks import describe_check
 
 _USUAL = ExportSettings()
@@ -74,12 +76,9 @@ def export(
         ExportError: if the network cannot be exported, the exported file is not as requested, or its outputs differ
             from the network's.
     """
-    network, spec = open_checkpoint(Path(checkpoint))
+    network, spec = open_network(checkpoint, size=size)
     shipped = None if Path(checkpoint).exists() else shipped_weights(str(checkpoint))
-    file = shipped or Path(checkpoint)
-    origin = {"weights": Path(checkpoint).name, "sha256": sha256_of(file)}
-    spec = spec if size is None else spec.with_size(size)
-    check_input(network, spec)
+    origin = {"weights": Path(checkpoint).name, "sha256": sha256_of(shipped or Path(checkpoint))}
     decoder = head_of(spec).decoder(spec)
     if thresholds is not None:
         decoder = read_thresholds(Path(thresholds), decoder, spec)
@@ -106,8 +105,9 @@ def export_bundle(
         origin: where the weights come from; see `Contract`.
 
     Raises:
-        InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, or the
-            settings ask for NMS or argmax inside and the network has no boxes or maps for it.
+        InputError: if `out` has other content than a bundle, the network has not as many outputs as labels, the
+            settings ask for NMS or argmax inside and the network has no boxes or maps for it, or the settings' board
+            does not support the network.
         ExportError: if an engine refuses the network, or a file cannot be written or is not as requested.
         ParityError: if the outputs of an engine differ from torch's by more than the tolerance.
     """
@@ -120,7 +120,13 @@ def export_bundle(
     with replacing(out) as folder, _workplace() as work:
         folder.mkdir()
         source = source_of(fuse(network, size=spec.preprocessing.size), spec, work=work, decoder=decoder)
-        artefacts = _convert_all(source, conversions, folder=folder, settings=settings)
+        refuse_violations(source, settings)
+        forms = [choose_form(source, conversion, settings) for conversion in conversions]
+        settled = [replace(settings, form=choice.form) for choice in forms]
+        artefacts = tuple(
+            _convert(source, conversion, choice, folder=folder, settings=how)
+            for conversion, choice, how in zip(conversions, forms, settled, strict=True)
+        )
         # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
         counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
         contract = Contract(
@@ -134,8 +140,8 @@ def export_bundle(
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)
         artefacts = tuple(
-            _check(reference, artefact, conversion, folder=folder, source=source, settings=settings)
-            for artefact, conversion in zip(artefacts, conversions, strict=True)
+            _check(reference, artefact, conversion, folder=folder, source=source, settings=how)
+            for artefact, conversion, how in zip(artefacts, conversions, settled, strict=True)
         )
         decoded = _add_decoded(artefacts, spec, folder=folder, settings=settings)
         contract = replace(contract, artefacts=(*artefacts, *decoded))
@@ -151,22 +157,16 @@ def _check_decoding(settings: ExportSettings, decoder: DecoderSpec) -> None:
         check_has_maps(decoder)
 
 
-def _convert_all(
-    source: Source, conversions: Sequence[Conversion], *, folder: Path, settings: ExportSettings
-) -> tuple[Artefact, ...]:
-    """Write the artefacts of a fused network, which is not changed, into a bundle."""
-    artefacts: list[Artefact] = []
-    for conversion in conversions:
-        made_in = source.work / conversion.artefact
-        made_in.mkdir()
-        made = conversion.converter.convert(
-            replace(source, network=deepcopy(source.network)),
-            folder=made_in,
-            settings=settings,
-            precision=conversion.precision,
-        )
-        artefacts.append(place_artefact(made, made_in=made_in, bundle=folder))
-    return tuple(artefacts)
+def _convert(
+    source: Source, conversion: Conversion, choice: FormChoice, *, folder: Path, settings: ExportSettings
+) -> Artefact:
+    """Write an artefact of a fused network, which is not changed, into a bundle."""
+    made_in = source.work / conversion.artefact
+    made_in.mkdir()
+    copy = replace(source, network=deepcopy(source.network))
+    made = conversion.converter.convert(copy, folder=made_in, settings=settings, precision=conversion.precision)
+    made = replace(made, options={**made.options, **choice.options})
+    return place_artefact(made, made_in=made_in, bundle=folder)
 
 
 def _check(

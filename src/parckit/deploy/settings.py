@@ -1,11 +1,15 @@
 """The settings of an export: what holds for all engines, and what only ONNX files have."""
 
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Literal, get_args
 
 from parckit.contract import InputError, Precision
-from parckit.layers import FORMS, Form
+from parckit.deploy.targets import find_target
+from parckit.layers import Form
 from parckit.runtimes import CHECKPOINT, find_engine
+
+ExportForm = Literal["auto", "conv", "matmul", "timed"]
+"""A form of convolutions along an axis, or that the engine shall decide."""
 
 LOWEST_OPSET = 11
 """The first opset in which Pad, Resize and Clip can do what torch does."""
@@ -71,8 +75,13 @@ class ExportSettings:
         batch_size: number of images that the network takes at once.
         dynamic_batch: let the network take any number of images at once; not all engines can.
         form: form of convolutions along an axis. `"auto"` takes the form that is fastest in ONNX Runtime for the length
-            of the axis. In other engines `"conv"` or `"matmul"` may be faster; in ONNX files `"matmul"` needs opset 18
-            or above.
+            of the axis. In other engines `"conv"` or `"matmul"` may be faster: `"timed"` runs both in the engine and
+            remembers the faster one for the next export. In ONNX files `"matmul"` needs opset 18 or above.
+        longest_kernel: split convolutions with a longer kernel along an axis into sums of shorter ones; None splits
+            none.
+        target: a board: rdk-x5, rk3588 or generic-npu. A network that exceeds its published limits is refused. On the
+            command line, the board also sets the opset, the form and the longest kernel, if you do not; in Python,
+            `settings_for` does.
         nms: for detectors: add a second ONNX artefact with the decoding of boxes and the suppression (NMS) inside.
         argmax: for networks that segment: add a second ONNX artefact with the resizing to the input's size and the
             argmax inside; it returns the class of every pixel.
@@ -86,7 +95,9 @@ class ExportSettings:
     precision: tuple[Precision, ...] = ("fp32",)
     batch_size: int = 1
     dynamic_batch: bool = False
-    form: Form = "auto"
+    form: ExportForm = "auto"
+    longest_kernel: int | None = None
+    target: str | None = None
     nms: bool = False
     argmax: bool = False
     onnx: OnnxSettings = field(default_factory=OnnxSettings)
@@ -94,8 +105,12 @@ class ExportSettings:
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= _MOST_IMAGES:
             raise InputError(f"batch_size={self.batch_size}: must be from 1 to {_MOST_IMAGES}")
-        if self.form not in FORMS:
-            raise InputError(f"form={self.form!r}: choose from {', '.join(FORMS)}")
+        if self.form not in get_args(ExportForm):
+            raise InputError(f"form={self.form!r}: choose from {', '.join(get_args(ExportForm))}")
+        if self.longest_kernel is not None and self.longest_kernel < 1:
+            raise InputError(f"longest_kernel={self.longest_kernel}: must be 1 or more")
+        if self.target is not None:
+            find_target(self.target)
         if self.form == "matmul" and not self.onnx.uses_dynamo:
             raise InputError(
                 f"form='matmul': needs opset {DYNAMO_OPSET} or above, not {self.onnx.opset}; choose auto or conv"
@@ -122,8 +137,34 @@ class ExportSettings:
 
     @property
     def axis_form(self) -> Form:
-        """The form to write. With the old exporter, it is `"conv"`.
+        """The form to write, if the engine does not decide. With the old exporter, it is `"conv"`.
 
         The old exporter would write a `"matmul"` whose graph computes the shapes of the matrices at run time.
         """
-        return self.form if self.onnx.uses_dynamo else "conv"
+        if not self.onnx.uses_dynamo:
+            return "conv"
+        return "auto" if self.form == "timed" else self.form
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What an artefact says about how it was made, in every format."""
+        options = {"form": self.form, "longest_kernel": self.longest_kernel, "target": self.target}
+        return {name: value for name, value in options.items() if value is not None}
+
+
+def settings_for(target: str) -> ExportSettings:
+    """Return the settings with which a network is exported for a board.
+
+    The form is `"conv"`, because NPUs are made for convolutions.
+
+    Raises:
+        InputError: if the board is not known.
+    """
+    board = find_target(target)
+    return ExportSettings(
+        batch_size=board.batch_size,
+        form="conv",
+        longest_kernel=board.longest_kernel,
+        target=target,
+        onnx=OnnxSettings(opset=board.opset),
+    )

@@ -89,10 +89,12 @@ class FusedParCConv2d(nn.Module):
         super().__init__()
         self.height, self.width = convs
         self.constants = _frozen(constants)
+        # An export may replace the convolutions by modules without a weight.
+        self._halves = [conv.weight.shape[0] for conv in convs]
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Mix positions over whole columns in one half of the channels, over whole rows in the other."""
-        a, b = x.split([self.height.weight.shape[0], self.width.weight.shape[0]], dim=1)
+        a, b = x.split(self._halves, dim=1)
         out = torch.cat((self.height(a), self.width(b)), dim=1)
         if self.constants:
             out = out + torch.cat(_maps(self.constants), dim=1)

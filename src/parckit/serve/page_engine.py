@@ -2,13 +2,12 @@
 
 import base64
 import hashlib
-import os
 import tarfile
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-from parckit.contract import InputError, replacing
+from parckit.contract import InputError, cache_folder, replacing
 
 VERSION = "1.30.0"
 """The version that the tests run. Another one has another digest, so change both, and run the tests in a browser."""
@@ -28,8 +27,7 @@ PATIENCE = 60
 
 def cached_package() -> Path:
     """Return where the package is kept: in `$XDG_CACHE_HOME/parckit`, or `~/.cache/parckit` without that variable."""
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "parckit" / URL.rpartition("/")[2]
+    return cache_folder() / URL.rpartition("/")[2]
 
 
 def fetch_package(*, patience: int = PATIENCE) -> Path:

@@ -46,6 +46,11 @@ def set_axis_forms(model: nn.Module, form: Form) -> None:
                 model.set_submodule(path, _as_conv(module))
 
 
+def count_matmuls(model: nn.Module, form: Form) -> int:
+    """Return how many convolutions of a fused network become products in a form."""
+    return sum(_becomes_matmul(module, form) for module in model.modules() if isinstance(module, ConstantAxisConv2d))
+
+
 def _becomes_matmul(conv: ConstantAxisConv2d, form: Form) -> bool:
     taps = max(conv.weight.shape[2:])
     # A zero-padded kernel that covers an axis with n positions has 2 n - 1 taps; a circular one has n.

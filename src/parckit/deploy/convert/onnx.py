@@ -34,12 +34,12 @@ from parckit.deploy.convert.half import write_in_half
 from parckit.deploy.convert.onnx_check import check_file, shape_of
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.source import Source
+from parckit.deploy.convert.split_kernels import split_kernels
 from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 
 INPUT = "image"
 FILE = "model.onnx"
-_SHARED = "shared.onnx"
 _TRACED = (
     "Converting a tensor to a Python",
     "torch.tensor results are registered",
@@ -52,6 +52,8 @@ _BATCH = "batch"
 _FREE = "detections"
 """Name of the free dimension in the graphs of networks that return detections."""
 
+_MOST_DIMS = 16
+"""Most numbers of a shape, or of paddings."""
 _REASON_CHARS = 300
 """Number of characters of the exporter's message that an error shows."""
 
@@ -109,10 +111,12 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
 def shared_graph(source: Source, *, settings: ExportSettings) -> Path:
     """Return the float32 ONNX file of a network, without a description; it is written and checked at the first call.
 
+    Every form has a file of its own.
+
     Raises:
         ExportError: as `convert`.
     """
-    path = source.work / _SHARED
+    path = source.work / f"shared-{settings.axis_form}.onnx"
     if not path.exists():
         write_graph(source.network, path, image_shape=source.image_shape, outputs=source.outputs, settings=settings)
         _check(path, source, settings=settings)
@@ -141,7 +145,7 @@ def describe_graph(path: Path, source: Source, *, settings: ExportSettings, prec
         input=InputSpec(name=INPUT, shape=tuple(size or None for size in shape_of(graph.input[0]))),
         outputs=outputs,
         decoder=source.decoder,
-        options={"opset": settings.onnx.opset, "ir_version": settings.onnx.ir, "form": settings.form},
+        options={"opset": settings.onnx.opset, "ir_version": settings.onnx.ir, **settings.options},
     )
 
 
@@ -187,6 +191,7 @@ def write_graph(
         raise ExportError(f"{wrong}: a network that returns detections needs batch_size 1, and the form auto or conv")
     uses_dynamo = settings.onnx.uses_dynamo and not is_free
     set_axis_forms(network, settings.axis_form if uses_dynamo else "conv")
+    split_kernels(network, longest=settings.longest_kernel)
     export = _export_dynamo if uses_dynamo else _export_legacy
     names = [output.name for output in outputs]
     # torch's exporter takes a dimension of 1 as fixed.
@@ -216,8 +221,12 @@ def write_graph(
 def _does_not_repeat(node: ir.Node) -> bool | None:
     """Return False for nodes that must not be folded: those that repeat weights, such as the rows of a matrix.
 
-    Folding them would store the repeated weights in the file.
+    Folding them would store the repeated weights in the file. The optimizer itself folds no ConstantOfShape, but the
+    old exporter computes shapes with it; these few numbers are folded, too.
     """
+    if node.op_type == "ConstantOfShape" and node.inputs[0] is not None:
+        lengths = ir.convenience.get_const_tensor(node.inputs[0])
+        return True if lengths is not None and lengths.numpy().prod() <= _MOST_DIMS else None
     repeated = ir.convenience.get_const_tensor(node.inputs[0]) if node.op_type == "Expand" and node.inputs[0] else None
     # Single numbers are not weights. They are sizes, and zero biases from the exporter.
     return False if repeated is not None and repeated.size > 1 and repeated.dtype == ir.DataType.FLOAT else None
@@ -267,6 +276,8 @@ def _legacy_warnings_ignored() -> Generator[None]:
         # trace of anything else fails the parity check.
         for message in _TRACED:
             warnings.filterwarnings("ignore", message, torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
+        # It comes from the old exporter's own paddings; the whole graph is folded later.
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)
         # These come from torchvision's parts of detectors.
         warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)

@@ -1,7 +1,7 @@
 """Networks as torch programs, from which LiteRT, ExecuTorch, AOTInductor and Core ML start."""
 
 import textwrap
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from parckit.contract import Artefact, InputSpec, Precision, sha256_of
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.source import Source
+from parckit.deploy.convert.split_kernels import split_kernels
 from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.runtimes.native_output import capturing_native_output
@@ -65,6 +66,7 @@ def _prepare(source: Source, *, settings: ExportSettings) -> Tensor:
     `"auto"` is the form of ONNX Runtime; it is `"conv"` here, because these engines have fast convolutions.
     """
     set_axis_forms(source.network, "matmul" if settings.form == "matmul" else "conv")
+    split_kernels(source.network, longest=settings.longest_kernel)
     for parameter in source.network.parameters():
         parameter.requires_grad_(False)  # noqa: FBT003 - torch's argument is positional
     return torch.zeros(settings.batch_size, *source.image_shape)
@@ -84,7 +86,6 @@ def _describe(
     with torch.no_grad():
         made = source.network(example)
     tensors = (made,) if isinstance(made, Tensor) else made
-    options: Mapping[str, object] = {"form": settings.form}
     return Artefact(
         name=f"{file_format}-{precision}",
         format=file_format,
@@ -95,7 +96,7 @@ def _describe(
             replace(output, shape=tuple(tensor.shape)) for output, tensor in zip(source.outputs, tensors, strict=True)
         ),
         decoder=source.decoder,
-        options=options,
+        options=settings.options,
     )
 
 
