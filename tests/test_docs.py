@@ -6,15 +6,19 @@ import shlex
 from importlib import import_module
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import parckit.models  # noqa: F401  # registers the models
+from bundles import write_tiny_bundle
 from parckit.cli.main import VERBS
 from parckit.deploy.targets import TARGETS
 from parckit.layers import axis_form
 from parckit.measure.catalogue import CATALOGUE
 from parckit.options import Parser
+from parckit.runtimes import open_session
 from repository import ROOT
 
 DOCS = ROOT / "docs"
@@ -23,7 +27,8 @@ COUNTS = ROW.findall((DOCS / "models.md").read_text(encoding="utf-8"))
 PYTHON = [
     pytest.param(block, id=f"{path.stem}-{i}")
     for path in sorted(DOCS.glob("*.md"))
-    if path.stem != "python"  # tests/test_public_face.py runs its blocks in their order
+    # tests/test_public_face.py runs the blocks of the first page in their order; a test below those of the second.
+    if path.stem not in ("python", "from-checkpoint-to-board")
     for i, block in enumerate(re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.M))
 ]
 COMMANDS = [
@@ -73,6 +78,20 @@ def test_its_python_runs(block):
     exec(compile(block, "docs", "exec"), names)  # noqa: S102  # our own documentation
     # An example shows something: a network, or the maps that one gives.
     assert any(isinstance(value, torch.nn.Module) for value in names.values())
+
+
+def test_a_program_for_a_board_can_be_compared(tmp_path, monkeypatch):
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (DOCS / "from-checkpoint-to-board.md").read_text("utf-8"), re.S | re.M
+    )
+    write_tiny_bundle(tmp_path / "bundle")
+    Image.new("RGB", (9, 7), "red").save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "docs", "exec"), {})  # noqa: S102  # our own documentation
+    session = open_session(tmp_path / "bundle")
+    (output,) = session.outputs
+    image = np.fromfile("input.bin", np.float32).reshape([size or 1 for size in session.input.shape])
+    assert np.fromfile(f"{output.name}.bin", np.float32).tolist() == session(image)[0].ravel().tolist()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
