@@ -3,6 +3,7 @@
 `make test` runs this for the engines that are always installed, `make test-engines` for all the others.
 """
 
+import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -288,6 +289,10 @@ def test_one_bundle_serves_several_engines(subject, tmp_path):
         assert check.passed
         assert check.figures["peak_memory_bytes"] > 0
         assert check.figures["agreement"] == 1
+    # MNN's file and ncnn's file say of themselves what they are, too.
+    assert b'"channel_order": "rgb"' in (tmp_path / "b" / contract.artefact("mnn-fp32").main_file).read_bytes()
+    layers = (tmp_path / "b" / contract.artefact("ncnn-fp32").main_file).read_text(encoding="utf-8")
+    assert json.loads(json.loads(layers.splitlines()[-1].removeprefix("# "))["labels"]) == list(spec.labels)
     picture = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     answers = [load(tmp_path / "b", runtime=engine, precision="fp32", threads=1)(picture) for engine in engines]
     assert len({answer.label for answer in answers}) == 1

@@ -82,7 +82,8 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     if (remembered := _recall(key)) is not None:
         return remembered
     choice = _time(source, conversion, settings, candidates)
-    _remember(key, choice)
+    if choice.engine:
+        _remember(key, choice)
     return choice
 
 
@@ -111,7 +112,8 @@ def _time(source: Source, conversion: Conversion, settings: ExportSettings, cand
     table = candidates[0]
     if table not in sessions:
         # The export of the table's form tells the reason, if no other form runs either.
-        return FormChoice(form=[*sessions, table][0], speedups={})
+        others: list[Form] = [*sessions, table]
+        return FormChoice(form=others[0], speedups={})
     ratios = {form: compare_times(times[table], times[form]) for form in sessions if form != table}
     # The table's form comes first, so it stays if no other form is better than 1.
     clear = {form: ratio.speedup for form, ratio in ratios.items() if ratio.is_clear and ratio.speedup > 1}

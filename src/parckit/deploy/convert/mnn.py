@@ -1,13 +1,15 @@
 """The converter to MNN: torch to ONNX, and ONNX to MNN with the program of MNN's package."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision, sha256_of
-from parckit.deploy.convert.onnx import describe_graph, shared_graph
+from parckit.deploy.convert.onnx import describe_file, describe_graph, shared_graph
 from parckit.deploy.convert.source import Source
 from parckit.deploy.convert.tools import run_tool
 from parckit.deploy.settings import ExportSettings
@@ -44,9 +46,14 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         ExportError: if torch's exporter or MNN's converter cannot convert the network.
     """
     graph, path = shared_graph(source, settings=settings), folder / FILE
-    arguments = ["-f", "ONNX", "--modelFile", str(graph), "--MNNModel", str(path), "--bizCode", "parckit"]
-    if precision == "fp16":
-        arguments.append("--fp16")
-    run_tool([sys.executable, "-c", _CONVERT, *arguments], name="MNN", folder=folder, makes=path)
     described = describe_graph(graph, source, settings=settings, precision=precision)
-    return replace(described, name=f"mnn-{precision}", format="mnn", files={FILE: sha256_of(path)})
+    artefact = replace(described, name=f"mnn-{precision}", format="mnn")
+    with TemporaryDirectory() as work:
+        # MNN's converter copies the description of an ONNX file.
+        copy = Path(shutil.copy(graph, work))
+        describe_file(copy, source.spec, artefact)
+        arguments = ["-f", "ONNX", "--modelFile", str(copy), "--MNNModel", str(path), "--bizCode", "parckit"]
+        if precision == "fp16":
+            arguments.append("--fp16")
+        run_tool([sys.executable, "-c", _CONVERT, *arguments], name="MNN", folder=folder, makes=path)
+    return replace(artefact, files={FILE: sha256_of(path)})

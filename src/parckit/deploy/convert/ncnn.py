@@ -1,5 +1,6 @@
 """The converter to ncnn: torch to ONNX, and ONNX to ncnn with pnnx."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pnnx  # pyright: ignore[reportMissingImports]
 
 from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision, sha256_of
-from parckit.deploy.convert.onnx import describe_graph, shared_graph
+from parckit.deploy.convert.onnx import describe_graph, description_of, shared_graph
 from parckit.deploy.convert.source import Source
 from parckit.deploy.convert.tools import run_tool
 from parckit.deploy.errors import ExportError
@@ -55,13 +56,15 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         run_tool(command, name="pnnx", folder=Path(work), makes=folder / WEIGHTS)
     _refuse_unknown_layers(folder / LAYERS)
     described = describe_graph(graph, source, settings=settings, precision=precision)
-    return replace(
-        described,
-        name=f"ncnn-{precision}",
-        format="ncnn",
-        input=replace(described.input, name=_INPUT),
-        files={file: sha256_of(folder / file) for file in (LAYERS, WEIGHTS)},
-    )
+    artefact = replace(described, name=f"ncnn-{precision}", format="ncnn", input=replace(described.input, name=_INPUT))
+    _describe(folder / LAYERS, source.spec, artefact)
+    return replace(artefact, files={file: sha256_of(folder / file) for file in (LAYERS, WEIGHTS)})
+
+
+def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
+    """Write a description, as JSON, behind the layers. ncnn reads only as many lines as the file's head says."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"# {json.dumps(description_of(spec, artefact))}\n")
 
 
 def _refuse_unknown_layers(path: Path) -> None:

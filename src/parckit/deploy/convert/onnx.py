@@ -149,10 +149,9 @@ def describe_graph(path: Path, source: Source, *, settings: ExportSettings, prec
     )
 
 
-def describe_file(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
-    """Write a description into the file's metadata, so that the file can be used without its bundle."""
-    model = ir.load(path)
-    entries = {
+def description_of(spec: NetworkSpec, artefact: Artefact) -> dict[str, str]:
+    """Return what a file says of itself, so that it can be used without its bundle."""
+    return {
         **write_artefact_metadata(spec, artefact),
         "parckit_version": VERSION,
         # Entries for programs that do not know parckit's format.
@@ -160,7 +159,12 @@ def describe_file(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
         "labels": json.dumps(list(spec.labels), ensure_ascii=False),
         "preprocessing": json.dumps(to_plain(spec.preprocessing)),
     }
-    model.metadata_props.update(entries)
+
+
+def describe_file(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
+    """Write a description into the metadata of an ONNX file."""
+    model = ir.load(path)
+    model.metadata_props.update(description_of(spec, artefact))
     ir.save(model, path)
 
 
