@@ -4,6 +4,7 @@ import functools
 import gc
 
 import pytest
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 _ALLOCATIONS = 20_000
 """New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
@@ -28,5 +29,4 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def read_operators_once() -> None:
     """Let torch's exporter read its table of operators once a version of ONNX, not in every export."""
-    registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
-    registration.ONNXRegistry.from_torchlib = functools.cache(registration.ONNXRegistry.from_torchlib)
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
