@@ -13,6 +13,9 @@ ENGINES := .venv-engines
 ENGINES_STAMP := $(ENGINES)/.parckit-installed
 ENGINES_EXTRAS := openvino,opencv,mnn,export-ncnn,executorch
 
+# Compiled modules are kept: the tests start many processes, and each would compile parckit again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help quickstart test test-engines lint pythons lowest timm clean
@@ -29,7 +32,7 @@ test: $(STAMP) ## Run all tests; options for pytest go in ARGS="..."
 
 # anyio comes with an engine in an old version, whose plugin for pytest is older than our pytest.
 test-engines: $(ENGINES_STAMP) ## Convert networks for every engine and run them there (needs the network; some minutes)
-	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -p no:anyio -m engines tests/contracts/test_engines.py $(ARGS)
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest --numprocesses 2 -p no:anyio -m engines tests/contracts/test_engines.py $(ARGS)
 
 lint: $(STAMP) ## Check style, format, types and the arrows between rooms
 	$(BIN)/ruff check

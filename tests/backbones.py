@@ -22,6 +22,13 @@ SLIM: dict[str, dict[str, object]] = {
     "parc_resnet50": {"channels": (8, 16, 24, 32), "layers": (1, 1, 4, 2)},
 }
 
+# More blocks are more of the same, and torch's tools and exporters are slow.
+SHALLOW: dict[str, dict[str, object]] = {
+    "test_parcnet": {"depths": (1, 1, 1)},
+    "test_parcnetv2": {"depths": (1, 1, 1, 1)},
+    "test_edgevit": {"depths": (1, 1, 1, 1)},
+}
+
 
 def fresh(name: str, **kwargs: object) -> nn.Module:
     """Build a model with fresh weights, slim if it is one of `SLIM`."""

@@ -1,12 +1,32 @@
 """What holds for all tests."""
 
+import functools
 import gc
+
+import pytest
+from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+_ALLOCATIONS = 20_000
+"""New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
+
+
+def pytest_sessionstart() -> None:
+    """Collect no garbage while the tests are imported: there is none."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector skip the imported libraries.
+    """Let the garbage collector run rarely and skip the imported libraries.
 
     It would look through them again and again, which takes a tenth of the time of all tests.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_ALLOCATIONS, 10, 10)
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def read_operators_once() -> None:
+    """Let torch's exporter read its table of operators once a version of ONNX, not in every export."""
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))

@@ -1,5 +1,6 @@
 """Folders of small pictures whose class can be told by their colour."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,12 +19,17 @@ def coloured(colour: str, *, size: tuple[int, int] = (20, 24), seed: int = 0) ->
 
 def write_pictures(folder: Path, *, count: int, colours: Sequence[str] = COLOURS, seed: int = 0) -> Path:
     """Write `count` PNG files into a class folder for each colour; return `folder`."""
-    seeds = np.random.default_rng(seed).permutation(1_000_000)
+    seeds = _seeds(seed)
     for colour in colours:
         (folder / colour).mkdir(parents=True, exist_ok=True)
         for number in range(count):
             coloured(colour, seed=seeds[number]).save(folder / colour / f"{number:03}.png")
     return folder
+
+
+@functools.cache
+def _seeds(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(1_000_000)
 
 
 def write_noise(folder: Path, *, labels: Sequence[str], count: int) -> Path:

@@ -7,7 +7,6 @@ new interpreter spends most of its time on importing torch.
 import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,8 +101,9 @@ def run_command(command: str) -> int:
 
 
 def run_python(code: str) -> int:
-    """Run a block of Python in a new interpreter, as a reader does, and return its exit code."""
-    return subprocess.run([sys.executable, "-c", code], check=False).returncode
+    """Run a block of Python, and return 0; a reader's would have imported nothing before."""
+    exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})  # noqa: S102  # our own documentation
+    return 0
 
 
 def steps_of(block: Block) -> list[Any]:

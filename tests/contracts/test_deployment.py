@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import OURS, assert_close, images, make
+from backbones import OURS, SHALLOW, assert_close, images, make
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.deploy import export_bundle
 from parckit.layers import AxisConv2d, OversizedConv2d, ParCConv2d
@@ -17,7 +17,7 @@ from parckit.runtimes.torch import TorchSession
 
 @pytest.mark.parametrize("name", OURS)
 def test_models_can_be_exported_as_programs(name):
-    model, x = make(name), images(33, 65)
+    model, x = make(name, **SHALLOW[name]), images(33, 65)
     program = torch.export.export(model, (x,)).module()
     with torch.no_grad():
         assert_close(program(x), model(x))
@@ -33,7 +33,7 @@ def test_traced_models_can_be_saved_and_loaded(tmp_path):
 
 
 def test_a_model_compiles_in_one_piece():
-    assert_same_when_compiled(make("test_parcnetv2"), images(33, 65), backend="eager")
+    assert_same_when_compiled(make("test_parcnetv2", **SHALLOW["test_parcnetv2"]), images(33, 65), backend="eager")
 
 
 @pytest.mark.parametrize("form", ["conv", "matmul"])
@@ -64,8 +64,9 @@ def assert_same_when_compiled(model, x, *, backend):
 @pytest.mark.parametrize("name", ["test_parcnetv2", "test_edgevit"])
 def test_models_leave_as_onnx_with_the_same_numbers(name, tmp_path: Path):
     labels = ("ant", "bee", "cat", "dog")
-    spec = NetworkSpec(backbone=name, labels=labels, preprocessing=Preprocessing(size=(33, 65)))
-    model = make(name, num_classes=len(labels))
+    size = Preprocessing(size=(33, 65))
+    spec = NetworkSpec(backbone=name, backbone_kwargs=SHALLOW[name], labels=labels, preprocessing=size)
+    model = make(name, num_classes=len(labels), **SHALLOW[name])
     contract = export_bundle(model, spec, out=tmp_path / "bundle")
     (logits,), (expected,) = (
         session(images(33, 65, batch=3).numpy())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import SLIM, as_if_trained, images
+from backbones import SHALLOW, SLIM, as_if_trained, images
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert import load_converter, source_of
@@ -48,7 +48,7 @@ def spec_of(head: str, backbone: str = "test_resnet", **kwargs: object) -> Netwo
     return NetworkSpec(
         task="segment",
         backbone=backbone,
-        backbone_kwargs=SLIM.get(backbone, {}),
+        backbone_kwargs=SLIM.get(backbone) or SHALLOW.get(backbone, {}),
         head=head,
         head_kwargs={"width": 8} | kwargs,
         labels=("sky", "road", "car"),

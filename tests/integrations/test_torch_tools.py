@@ -6,20 +6,13 @@ import io
 import onnxruntime
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from backbones import OURS, assert_close, images, make
+from backbones import OURS, SHALLOW, assert_close, images, make
 
 # A hybrid stands for all: what it has from timm is timm's.
 NAMES = (*OURS, "parc_mobilenetv2")
-SHALLOW = {
-    "test_parcnet": {"depths": (1, 1, 1)},
-    "test_parcnetv2": {"depths": (1, 1, 1, 1)},
-    "test_edgevit": {"depths": (1, 1, 1, 1)},
-}
-"""What makes models of our own shallow: torch's tools are slow, and more blocks are more of the same."""
-
 every = pytest.mark.parametrize("name", NAMES)
 ours = pytest.mark.parametrize("name", OURS)
 # A trace is for one size, and torch says so wherever the model asks for a size.
@@ -33,10 +26,14 @@ traces = pytest.mark.filterwarnings(
 )
 
 
+def shallow(name: str, **kwargs: object) -> nn.Module:
+    return make(name, **SHALLOW.get(name, {}), **kwargs)
+
+
 @traces
 @ours
 def test_a_trace_passes_torchs_own_check_and_takes_any_batch(name):
-    model, x = make(name, **SHALLOW[name]), images(64, 96, batch=3)
+    model, x = shallow(name), images(64, 96, batch=3)
     # The trace runs with gradients, torch's check without.
     traced = torch.jit.trace(model, x[:2])
     with torch.no_grad():
@@ -48,7 +45,7 @@ def test_a_trace_passes_torchs_own_check_and_takes_any_batch(name):
 # 11 is the lowest opset that `parckit export` offers.
 @pytest.mark.parametrize("opset", [11, 20])
 def test_the_classic_exporter_writes_what_onnx_runtime_runs(name, opset):
-    model, x, file = make(name), images(64, 96, batch=1), io.BytesIO()
+    model, x, file = shallow(name), images(64, 96, batch=1), io.BytesIO()
     torch.onnx.export(model, (x,), file, dynamo=False, opset_version=opset, input_names=["image"])
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     # The graph of a small network is large, but matrices of the kernels in the file would be larger.
@@ -61,7 +58,7 @@ def test_the_classic_exporter_writes_what_onnx_runtime_runs(name, opset):
 @ours
 @torch.no_grad()
 def test_an_exported_program_with_open_sizes_takes_all_sizes_from_33(name):
-    model, size = make(name, **SHALLOW[name]), torch.export.Dim.AUTO
+    model, size = shallow(name), torch.export.Dim.AUTO
     program = torch.export.export(model, (images(64, 96),), dynamic_shapes=({0: size, 2: size, 3: size},)).module()
     for height, width, batch in ((64, 96, 1), (33, 65, 3), (224, 160, 2)):
         x = images(height, width, batch=batch)
@@ -71,7 +68,7 @@ def test_an_exported_program_with_open_sizes_takes_all_sizes_from_33(name):
 @every
 @torch.no_grad()
 def test_plain_torch_fx_traces_the_model_for_all_sizes(name):
-    model = make(name)
+    model = shallow(name)
     graph = torch.fx.symbolic_trace(model)
     for size in ((64, 96), (33, 65)):
         torch.testing.assert_close(graph(images(*size)), model(images(*size)), rtol=0, atol=0)
@@ -80,7 +77,7 @@ def test_plain_torch_fx_traces_the_model_for_all_sizes(name):
 @every
 @torch.no_grad()
 def test_torchvisions_feature_extractor_gives_the_stages(name):
-    model, x, wanted = make(name), images(64, 96), {}
+    model, x, wanted = shallow(name), images(64, 96), {}
     stages = [str(info["module"]) for info in model.feature_info]
     for stage in stages:
         model.get_submodule(stage).register_forward_hook(lambda _, __, out, stage=stage: wanted.update({stage: out}))
@@ -95,7 +92,7 @@ def test_torchvisions_feature_extractor_gives_the_stages(name):
 @every
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # torch itself calls it for forward-mode derivatives
 def test_forward_mode_derivatives_are_the_backward_modes(name):
-    model, x = make(name, num_classes=5).double(), images(64, 96).double()
+    model, x = shallow(name, num_classes=5).double(), images(64, 96).double()
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     _, tangent = torch.func.jvp(model, (x,), (direction,))
     weight = torch.randn(2, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
@@ -107,7 +104,7 @@ def test_forward_mode_derivatives_are_the_backward_modes(name):
 @ours
 @pytest.mark.parametrize("with_gradients", [True, False])
 def test_an_ensemble_runs_with_stacked_weights(name, with_gradients):
-    models = [make(name, num_classes=5) for _ in range(2)]
+    models = [shallow(name, num_classes=5) for _ in range(2)]
     for parameter in models[1].parameters():
         parameter.detach().mul_(0.9)
     x = images(64, 96)
@@ -125,7 +122,7 @@ def test_an_ensemble_runs_with_stacked_weights(name, with_gradients):
 
 @ours
 def test_gradients_of_every_image_alone_are_those_of_batches_of_one(name):
-    model, x = make(name, num_classes=5), images(64, 96)
+    model, x = shallow(name, num_classes=5), images(64, 96)
     weights = {path: parameter.detach() for path, parameter in model.named_parameters()}
 
     def loss(weights: dict[str, Tensor], image: Tensor) -> Tensor:

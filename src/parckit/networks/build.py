@@ -1,6 +1,7 @@
 """Build the network that a spec describes, for any task."""
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -100,6 +101,10 @@ HEADS: Mapping[tuple[str, str], Head] = {
 """Every head by (task, name). A new head needs one entry here and one file in this folder."""
 
 
+_accepted: set[tuple[object, ...]] = set()
+"""What `check_input` has found right in this process; a search for settings trains one network many times."""
+
+
 def head_of(spec: NetworkSpec) -> Head:
     """Return the head that a spec names.
 
@@ -135,6 +140,8 @@ def build_network(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
 def check_input(network: nn.Module, spec: NetworkSpec, *, size: tuple[int, int] | None = None) -> None:
     """Check that a network takes images of a size, by running a copy of it on the meta device.
 
+    What it has accepted once in this process is not tried again.
+
     Args:
         network: the network to check.
         spec: its spec; the error message names the backbone.
@@ -143,12 +150,18 @@ def check_input(network: nn.Module, spec: NetworkSpec, *, size: tuple[int, int] 
     Raises:
         InputError: if the network cannot take such images.
     """
-    shadow = copy.deepcopy(network).to("meta").eval()
     size = size or spec.preprocessing.size
+    weights = tuple((name, weight.shape) for name, weight in network.named_parameters())
+    case = (json.dumps(spec.to_dict()), size, weights)
+    if case in _accepted:
+        return
+    shadow = copy.deepcopy(network).to("meta").eval()
     channels = spec.preprocessing.channels
     kind = "grey" if channels == 1 else "RGB"
     refusal = f"{spec.backbone} with {dict(spec.backbone_kwargs)} cannot take {kind} images of size={size}"
     if (channels == 1) != (spec.backbone_kwargs.get("in_chans", 3) == 1):
         refusal += " (in_chans: 1 in model.kwargs and channel_order: grey in preprocessing go together)"
     images = torch.empty(2, channels, *size, device="meta")
-    try_images(shadow, images, refusal=refusal)
+    with torch.no_grad():
+        try_images(shadow, images, refusal=refusal)
+    _accepted.add(case)
