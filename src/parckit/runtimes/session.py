@@ -1,14 +1,10 @@
 """The session of an artefact: what all engines but torch share. An engine adds how its graph runs."""
 
-import textwrap
 from pathlib import Path
 from typing import final
 
-from parckit.contract import Artefact, InputError, NetworkSpec
+from parckit.contract import Artefact, InputError, NetworkSpec, shorten_message
 from parckit.runtimes.protocol import Images, Outputs, RunGroup, check_images, run_in_chunks
-
-_REASON_CHARS = 200
-"""Number of characters of an engine's message that an error shows."""
 
 
 @final
@@ -52,4 +48,4 @@ def cannot_load(path: Path, *, engine: str, reason: object) -> InputError:
         engine: name and version of the engine.
         reason: the engine's error, or its message.
     """
-    return InputError(f"{path}: {engine} cannot load it ({textwrap.shorten(str(reason), _REASON_CHARS)})")
+    return InputError(f"{path}: {engine} cannot load it ({shorten_message(reason)})")
