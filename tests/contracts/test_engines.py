@@ -19,7 +19,7 @@ from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, 
 from parckit.deploy.convert.onnx import shared_graph
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
-from parckit.measure.parity import RTOL
+from parckit.measure.tolerance import TOLERANCES
 from parckit.models import fuse
 from parckit.networks import build_network, head_of
 from parckit.runtimes import CHECKPOINT, ENGINES, find_engine, load
@@ -171,7 +171,7 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, net
     for actual, expected in zip(outputs, case.expected, strict=True):
         assert actual.shape == expected.shape
         # Norms are folded and sums have another order, in float32.
-        assert np.abs(actual - expected).max() <= RTOL["fp32"] * np.abs(expected).max()
+        assert np.abs(actual - expected).max() <= TOLERANCES["fp32"].numbers * np.abs(expected).max()
     # An answer that was given stays as it is when the engine runs again.
     kept = [output.copy() for output in outputs]
     session(np.zeros_like(case.images))
@@ -188,7 +188,9 @@ def test_a_file_that_says_what_it_is_opens_alone(subject, tmp_path):
             module = load_engine(engine, what=engine.name)
             session = module.open_file(tmp_path / artefact.main_file, threads=1)
             (logits,) = session(case.images)
-            assert np.abs(logits - case.expected[0]).max() <= RTOL["fp32"] * np.abs(case.expected[0]).max()
+            assert (
+                np.abs(logits - case.expected[0]).max() <= TOLERANCES["fp32"].numbers * np.abs(case.expected[0]).max()
+            )
             assert session.spec == case.source.spec
 
 

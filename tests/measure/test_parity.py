@@ -5,7 +5,8 @@ from torch import nn
 
 from bundles import tiny_spec
 from parckit.contract import InputError
-from parckit.measure.parity import ATOL, RTOL, compare, compare_detections, probe_pictures, real_pictures
+from parckit.measure.parity import ATOL, compare, compare_detections, probe_pictures, real_pictures
+from parckit.measure.tolerance import TOLERANCES
 from parckit.processing import preprocess
 from parckit.runtimes.torch import TorchSession
 
@@ -21,7 +22,7 @@ def test_the_same_outputs_agree():
     comparison = compare(means(), means(), names=NAMES)
     (difference,) = comparison.differences
     assert (difference.output, difference.max_abs, comparison.passed) == ("means", 0, True)
-    assert difference.tolerance == pytest.approx(ATOL + RTOL["fp32"] * np.abs(means()[0]).max())
+    assert difference.tolerance == pytest.approx(ATOL + TOLERANCES["fp32"].numbers * np.abs(means()[0]).max())
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.5, True), (2.0, False)])

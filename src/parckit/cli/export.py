@@ -79,8 +79,10 @@ def show_bundle(contract: Contract, folder: Path) -> None:
 def _check_rows(check: Check, artefact: Artefact) -> list[tuple[str, str]]:
     """Return the result of a check. Figures that the check does not have are left out."""
     text = describe_check(check, artefact)
-    name = f"comparison with {text.compared_with}, {check.version or check.engine}"
+    name = f"comparison with {text.compared_with}, {text.engine}"
     difference = f", difference {text.difference}" if text.difference else ""
     accepted = f", accepted {text.accepted}" if text.accepted else ""
-    rows = [(name, f"{text.result}{difference}{accepted}")]
+    cosine = f", cosine {text.cosine}" if text.cosine else ""
+    same = f", same answers {text.agreement}" if text.agreement else ""
+    rows = [(name, f"{text.result}{difference}{accepted}{cosine}{same}")]
     return [*rows, ("peak memory of one inference", text.memory)] if text.memory else rows

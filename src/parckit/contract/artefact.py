@@ -135,7 +135,7 @@ class Check:
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        if self.passed if self.reason is not None else self.passed is None:
+        if (self.passed is None and self.reason is None) or (self.passed and self.reason is not None):
             raise InputError(f"check on {self.engine}: needs a result, or a reason why it was not run")
 
 

@@ -1,9 +1,18 @@
 """The result of a check in words, for pages and terminals."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from parckit.contract import Artefact, Check
+from parckit.contract import Artefact, Check, Task
 from parckit.processing import CLASS_MAP
+
+AGREEMENTS: Mapping[Task, str] = {
+    "classify": "the share of pictures with the same best class",
+    "multilabel": "the share of pictures with the same labels",
+    "detect": "the share of boxes that both found, with the same class and nearly the same place and score",
+    "segment": "the share of pixels with the same class",
+}
+"""Task -> what the agreement of two engines is, after decoding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -11,17 +20,25 @@ class CheckText:
     """A check in words. What was not measured is empty.
 
     Attributes:
+        engine: name and version of the engine.
         compared_with: what the artefact's outputs were compared with.
         result: `equal`, `differs`, or why the check was not run.
         difference: the largest difference of an output; or which share of the detections or pixels differs.
         accepted: the largest difference that is accepted.
+        mean: the mean difference of an output.
+        cosine: the lowest cosine between the outputs for one picture.
+        agreement: which share of the decoded answers is the same; `AGREEMENTS` says what is counted.
         memory: the peak memory of one inference.
     """
 
+    engine: str
     compared_with: str
     result: str
     difference: str
     accepted: str
+    mean: str
+    cosine: str
+    agreement: str
     memory: str
 
 
@@ -30,12 +47,21 @@ def describe_check(check: Check, artefact: Artefact) -> CheckText:
     figures = check.figures
     memory = figures.get("peak_memory_bytes")
     return CheckText(
+        engine=f"{check.engine} {check.version}".strip(),
         compared_with="the raw maps decoded in numpy" if artefact.decodes_inside else "torch",
         result=f"not run: {check.reason}" if check.passed is None else "equal" if check.passed else "differs",
         difference=_difference(figures["max_abs"], artefact) if "max_abs" in figures else "",
         accepted=_difference(figures["tolerance"], artefact) if "tolerance" in figures else "",
+        mean=_told(figures, "mean_abs", "{:.1e}"),
+        cosine=_told(figures, "cosine", "{:.6f}"),
+        agreement=_told(figures, "agreement", "{:.1%}"),
         memory="" if memory is None else f"{memory / 1e6:.0f} MB",
     )
+
+
+def _told(figures: Mapping[str, float], name: str, form: str) -> str:
+    """Return a figure as text; empty if it was not measured."""
+    return form.format(figures[name]) if name in figures else ""
 
 
 def _difference(value: float, artefact: Artefact) -> str:
@@ -43,3 +69,22 @@ def _difference(value: float, artefact: Artefact) -> str:
     if artefact.decoder.name == CLASS_MAP:
         return f"{100 * value:.3g} % of the pixels"
     return f"{value:.1e}" if artefact.runs_in_chunks else f"{100 * value:.3g} % of the detections"
+
+
+def describe_failure(check: Check, artefact: Artefact) -> str:
+    """Return in one line why an artefact did not pass a check."""
+    figures, text = check.figures, describe_check(check, artefact)
+    over = f"over {figures['images']:.0f} images"
+    faults = [f"{artefact.name} differs from {text.compared_with} {over}"]
+    if check.reason is not None:
+        faults.append(check.reason)
+    elif figures["max_abs"] > figures["tolerance"]:
+        by = f"by {text.difference} {over}, accepted is {text.accepted}"
+        faults = [f"{artefact.name} differs from {text.compared_with} {by}"]
+    if figures.get("agreement", 1) < figures.get("least_agreement", 0):
+        faults.append(
+            f"only {text.agreement} of the answers are the same, accepted is {figures['least_agreement']:.1%}"
+        )
+    if figures.get("cosine", 1) < figures.get("least_cosine", -1):
+        faults.append(f"the lowest cosine is {text.cosine}, accepted is {figures['least_cosine']}")
+    return "; ".join(faults)

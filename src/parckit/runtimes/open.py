@@ -90,7 +90,11 @@ def choose_artefact(
         listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
         asked = {"runtime": engine and engine.name, "precision": precision, "artefact": name}
         wanted = ", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None)
-        raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}")
+        by_name = [entry.name for entry in ENGINES if entry.only_by_name and any(map(entry.opens, contract.artefacts))]
+        hint = (
+            f"; {by_name[0]} runs machine code of the file, and only if you name it as the runtime" if by_name else ""
+        )
+        raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}{hint}")
     runnable = [pair for pair in fitting if pair[1].is_installed] or fitting
     artefact, first_engine = runnable[0]
     if len({entry.name for entry, _ in runnable}) > 1:
@@ -113,7 +117,7 @@ def fitting_artefacts(
     """Return the artefacts that fit, each with its engines, in the contract's and the table's order.
 
     Artefacts with NMS or argmax inside are for other programs and give the same answers as the raw maps. So they fit
-    only by name.
+    only by name. An engine that is `only_by_name` fits only if it is the engine that is wanted.
 
     Raises:
         InputError: if the bundle has no artefact of this name.
@@ -125,5 +129,5 @@ def fitting_artefacts(
         for artefact in artefacts
         if precision in (None, artefact.precision)
         for candidate in ENGINES
-        if candidate.opens(artefact) and engine in (None, candidate)
+        if candidate.opens(artefact) and (engine == candidate or (engine is None and not candidate.only_by_name))
     ]

@@ -1,7 +1,11 @@
 """The session of an artefact: what all engines but torch share. An engine adds how its graph runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
+
+import numpy as np
+import numpy.typing as npt
 
 from parckit.contract import Artefact, InputError, NetworkSpec, shorten_message
 from parckit.runtimes.protocol import Images, Outputs, RunGroup, check_images, run_in_chunks
@@ -38,6 +42,17 @@ class ArtefactSession:
         if not self._in_chunks:
             raise InputError(f"{len(images)} images: this artefact takes {self.batch_size} at once")
         return run_in_chunks(images, batch_size=self.batch_size, run=self._run)
+
+
+def in_shape(output: npt.NDArray[np.generic], shape: Sequence[int | None]) -> npt.NDArray[np.generic]:
+    """Return an engine's output in the shape that an artefact describes.
+
+    An output with another number of elements stays as it is. Decoders refuse it, and a check names both shapes.
+    """
+    try:
+        return output.reshape([size or -1 for size in shape])
+    except ValueError:
+        return output
 
 
 def cannot_load(path: Path, *, engine: str, reason: object) -> InputError:
