@@ -158,8 +158,7 @@ def _run(session: Session, images: Images) -> Outputs:
     except ParckitError:
         raise
     except Exception as error:  # engines raise errors of many classes
-        reason = f"{len(images)} images at once: {shorten_message(error)}"
-        raise ExportError(f"{session.engine} cannot run {session.artefact} ({reason})") from error
+        raise ExportError(f"{session.engine} cannot run {session.artefact} ({shorten_message(error)})") from error
 
 
 def _not_run(engine: str) -> Check:

@@ -40,6 +40,6 @@ def run_tool(command: Sequence[str], *, name: str, folder: Path, makes: Path) ->
         raise ExportError(f"{name} did not convert the network within {_LONGEST_SECONDS:g} seconds") from error
     printed = done.stdout + done.stderr
     if done.returncode or not makes.is_file():
-        reason = shorten_message(" ".join(printed.split("\n")[-_LAST_LINES:]))
+        reason = shorten_message(" ".join(printed.strip().split("\n")[-_LAST_LINES:]))
         raise ExportError(f"{name} cannot convert the network: exit code {done.returncode} ({reason})")
     return printed
