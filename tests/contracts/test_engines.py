@@ -14,7 +14,7 @@ import torch
 from backbones import SLIM, as_if_trained, images
 from bundles import tiny_spec
 from parckit.contract import NetworkSpec, ParckitError, Preprocessing, place_artefact
-from parckit.deploy import ExportError, ExportSettings, ParityError, export_bundle
+from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, export_bundle
 from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, source_of
 from parckit.deploy.convert.onnx import shared_graph
 from parckit.deploy.convert.passes import PASSES
@@ -241,6 +241,19 @@ def test_one_bundle_serves_several_engines(subject, tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
     answers = [load(tmp_path / "b", runtime=engine, precision="fp32", threads=1)(picture) for engine in engines]
     assert len({answer.label for answer in answers}) == 1
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("network", ONE_A_TASK[1:])
+def test_boxes_and_masks_agree_in_half_precision(network, tmp_path):
+    """As the classes of the test before do. The older exporter is quicker."""
+    spec = spec_of(network)
+    engines = ("onnxruntime", "openvino", "mnn", "ncnn")
+    settings = ExportSettings(engines=engines, precision=("fp16",), onnx=OnnxSettings(opset=17))
+    contract = export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=tmp_path / "b", settings=settings)
+    checks = [check for entry in contract.artefacts for check in entry.checks]
+    assert {check.engine for check in checks} == {*engines}
+    assert all(check.passed and check.figures["agreement"] >= 0.98 for check in checks)
 
 
 @pytest.mark.engines

@@ -23,7 +23,8 @@ def open_session(
     Args:
         path: a bundle's folder; a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit; an
             `.onnx` file that parckit wrote.
-        runtime: the engine; by default the first one that fits and is installed.
+        runtime: the engine; by default the first one that fits and is installed. An engine that runs machine code of a
+            file is taken only if it is named.
         precision: choose among a bundle's artefacts by their precision.
         artefact: choose a bundle's artefact by its name. Where several fit, the first is taken and named in the log.
         threads: threads of one inference; None leaves the number to the engine.
