@@ -91,9 +91,11 @@ def choose_artefact(
         listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
         asked = {"runtime": engine and engine.name, "precision": precision, "artefact": name}
         wanted = ", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None)
-        by_name = [entry.name for entry in ENGINES if entry.only_by_name and any(map(entry.opens, contract.artefacts))]
-        hint = (
-            f"; {by_name[0]} runs machine code of the file, and only if you name it as the runtime" if by_name else ""
+        hint = "".join(
+            f"; {entry.name} runs machine code of the file, and only if you name it as the runtime"
+            for entry in ENGINES
+            if engine is None and entry.only_by_name
+            if fitting_artefacts(contract, engine=entry, precision=precision, name=name)
         )
         raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}{hint}")
     runnable = [pair for pair in fitting if pair[1].is_installed] or fitting
