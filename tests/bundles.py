@@ -62,7 +62,7 @@ def add_pairs(bundle: Path, *, made_in: Path) -> Path:
     return bundle
 
 
-def write_tiny_graph(path: Path, *, batch: int = 1, ballast: int = 0) -> None:
+def write_tiny_graph(path: Path, *, batch: int | str = 1, ballast: int = 0) -> None:
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, *SIZE])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, len(LABELS)])
     nodes = [

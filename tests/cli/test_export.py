@@ -130,6 +130,11 @@ def test_a_refused_export_fails(checkpoint, tmp_path, capsys, monkeypatch):
         (Check(engine="ncnn", passed=None, reason="no such operator"), {}, "ncnn not run: no such operator"),
         (Check(engine="ncnn", version="ncnn 1", passed=True), {"threads": [1, 2]}, "options threads=[1, 2]"),
         (Check(engine="ncnn", version="ncnn 1", passed=False, figures={"max_abs": 0.5}), {}, "difference 5.0e-01"),
+        (
+            Check(engine="ncnn", version="1", passed=True, figures={"cosine": 0.99, "agreement": 0.5}),
+            {},
+            "equal, cosine 0.990000, same answers 50.0%",
+        ),
     ],
 )
 def test_a_bundle_with_any_checks_and_options_can_be_shown(check, options, told, tmp_path, capsys):

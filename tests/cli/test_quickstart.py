@@ -135,7 +135,7 @@ def test_the_folder_can_be_reported_on_again(out, page, tmp_path):
     [("detect", "map", "Precision and recall"), ("segment", "miou", "Confusion matrix")],
 )
 def test_other_tasks_go_through_all_steps_too(task, score, picture, tmp_path, monkeypatch, capsys):
-    """The recipe is the shipped one, with fewer scenes and narrower maps. Without a network there is no page for the browser."""
+    """The recipe is the shipped one, smaller. Without a network there is no page for the browser."""
     text = find_recipe(quickstart.TOURS[task].recipe).read_text(encoding="utf-8")
     for pattern, smaller in SMALLER.items():
         text = re.sub(pattern, smaller, text)

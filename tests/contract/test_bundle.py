@@ -75,6 +75,7 @@ def first(plain):
         (lambda plain: plain["spec"]["preprocessing"].update(fitting="cover"), "'fitting' is unknown"),
         (lambda plain: first(plain)["input"].update(shape=[1, 4, 4, 6]), "3 channels"),
         (lambda plain: first(plain)["checks"][0].update(passed=None), "reason"),
+        (lambda plain: first(plain)["checks"][0].update(passed=True, reason="it is wrong"), "reason"),
     ],
 )
 def test_a_contract_that_contradicts_itself_is_refused(bundle, change, named):

@@ -17,14 +17,14 @@ import torch
 from backbones import SHALLOW, SLIM, as_if_trained, images
 from bundles import tiny_spec
 from parckit.contract import Artefact, InputError, NetworkSpec, ParckitError, Preprocessing, place_artefact
-from parckit.deploy import ExportError, ExportSettings, ParityError, export_bundle
+from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, export_bundle
 from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, source_of
 from parckit.deploy.convert.onnx import shared_graph
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
 from parckit.measure.candidates import Wanted, find_candidates
-from parckit.measure.parity import RTOL
 from parckit.measure.profiling import PROFILERS, profile
+from parckit.measure.tolerance import TOLERANCES
 from parckit.models import fuse
 from parckit.networks import build_network, head_of
 from parckit.runtimes import CHECKPOINT, ENGINES, Session, find_engine, load
@@ -173,7 +173,7 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, net
     for actual, expected in zip(outputs, case.expected, strict=True):
         assert actual.shape == expected.shape
         # Norms are folded and sums have another order, in float32.
-        assert np.abs(actual - expected).max() <= RTOL["fp32"] * np.abs(expected).max()
+        assert np.abs(actual - expected).max() <= TOLERANCES["fp32"].numbers * np.abs(expected).max()
     # An answer that was given stays as it is when the engine runs again.
     kept = [output.copy() for output in outputs]
     session(np.zeros_like(case.images))
@@ -241,7 +241,8 @@ def test_a_file_that_says_what_it_is_opens_alone(subject, tmp_path):
             module = load_engine(engine, what=engine.name)
             session = module.open_file(tmp_path / artefact.main_file, threads=1)
             (logits,) = session(case.images)
-            assert np.abs(logits - case.expected[0]).max() <= RTOL["fp32"] * np.abs(case.expected[0]).max()
+            accepted = TOLERANCES["fp32"].numbers * np.abs(case.expected[0]).max()
+            assert np.abs(logits - case.expected[0]).max() <= accepted
             assert session.spec.to_dict() == case.source.spec.to_dict()
 
 
@@ -311,6 +312,19 @@ def check_profiles(bundle: Path) -> None:
         assert result.ceiling_gflops > 0
         # ONNX Runtime fills up the channels of some convolutions, and counts them.
         assert result.madds == pytest.approx(first.madds, rel=0.1)
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("network", ONE_A_TASK[1:])
+def test_boxes_and_masks_agree_in_half_precision(network, tmp_path):
+    """As the classes of the test before do. The older exporter is quicker."""
+    spec = spec_of(network)
+    engines = ("onnxruntime", "openvino", "mnn", "ncnn")
+    settings = ExportSettings(engines=engines, precision=("fp16",), onnx=OnnxSettings(opset=17))
+    contract = export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=tmp_path / "b", settings=settings)
+    checks = [check for entry in contract.artefacts for check in entry.checks]
+    assert {check.engine for check in checks} == {*engines}
+    assert all(check.passed and check.figures["agreement"] >= 0.98 for check in checks)
 
 
 @pytest.mark.engines

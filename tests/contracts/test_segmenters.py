@@ -14,7 +14,7 @@ from parckit.contract import NetworkSpec, Preprocessing
 from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert import load_converter, source_of
 from parckit.measure.cost import count
-from parckit.measure.parity import RTOL
+from parckit.measure.tolerance import TOLERANCES
 from parckit.models import fuse
 from parckit.networks import HEADS, Segmenter, build_network, head_of
 from parckit.runtimes import find_engine
@@ -152,7 +152,7 @@ def test_they_leave_as_onnx_with_the_same_numbers(head, backbone, tmp_path):
     (logits,) = load_engine(find_engine("onnxruntime"), what="").open_file(path, threads=1)(x.numpy())
     expected = network(x).numpy()
     # Norms are folded and sums have another order, in float32.
-    assert np.abs(logits - expected).max() <= RTOL["fp32"] * np.abs(expected).max()
+    assert np.abs(logits - expected).max() <= TOLERANCES["fp32"].numbers * np.abs(expected).max()
     graph = onnx.load(path).graph
     constants = {tensor.name for tensor in graph.initializer}
     nodes = Counter(node.op_type for node in graph.node)

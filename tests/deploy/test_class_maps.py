@@ -15,6 +15,7 @@ from backbones import as_if_trained
 from bundles import tiny_spec
 from parckit.contract import InputError, NetworkSpec, Preprocessing, read_contract
 from parckit.deploy import ExportSettings, OnnxSettings, ParityError, export_bundle
+from parckit.measure.parity import real_pictures
 from parckit.networks import build_network
 from parckit.runtimes import load, open_session
 
@@ -103,10 +104,11 @@ def test_every_opset_gives_the_same_classes(opset, batch_size, tmp_path):
     assert (expected != actual).mean() <= 1e-3
 
 
-def test_an_export_replaces_both_artefacts(tmp_path):
+def test_an_export_replaces_both_artefacts_and_checks_them_with_the_same_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("parckit.deploy.verify.real_pictures", lambda: real_pictures()[:1])
     for argmax, count in ((True, 2), (False, 1)):
         contract = export_bundle(network_of(SPEC), SPEC, out=tmp_path / "b", settings=replace(OLD, argmax=argmax))
-        assert len(contract.artefacts) == count
+        assert [entry.checks[0].figures["images"] for entry in contract.artefacts] == [7] * count
     assert not (tmp_path / "b" / "onnx-fp32-argmax").exists()
 
 

@@ -210,6 +210,15 @@ def test_the_first_layer_that_differs_is_named(tmp_path):
         export_bundle(model, TINY, out=tmp_path / "b", settings=OLD)
 
 
+def test_an_engine_that_fails_in_the_search_does_not_hide_the_difference(tmp_path, faulty_fuse, monkeypatch):
+    def fail(*args: object, **options: object) -> int:
+        raise RuntimeError("of the engine")
+
+    monkeypatch.setattr("parckit.deploy.divergence.peak_memory", fail)
+    with pytest.raises(ParityError, match=r"differs from torch by 1\.0e-02 over 8 images, .*9; no bundle"):
+        export_bundle(tiny_model(), TINY, out=tmp_path / "b", settings=OLD)
+
+
 def test_a_good_bundle_survives_a_failed_export(tmp_path, request):
     model, out = tiny_model(), tmp_path / "b"
     export_bundle(model, TINY, out=out, settings=OLD)

@@ -14,7 +14,7 @@ from torch import nn
 from bundles import tiny_spec
 from parckit.contract import InputError, NetworkSpec, Preprocessing, read_contract
 from parckit.deploy import ExportSettings, OnnxSettings, ParityError, export_bundle
-from parckit.measure.parity import compare_detections
+from parckit.measure.parity import compare_detections, real_pictures
 from parckit.networks import build_network, head_of
 from parckit.processing import BoxPrediction, Geometry, make_decoder
 from parckit.runtimes import open_session
@@ -145,11 +145,12 @@ def test_the_file_alone_answers(bundle, tmp_path):
     assert alone.outputs == contract.artefacts[1].outputs
 
 
-def test_an_export_replaces_both_artefacts(tmp_path):
+def test_an_export_replaces_both_artefacts_and_checks_them_with_the_same_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr("parckit.deploy.verify.real_pictures", lambda: real_pictures()[:1])
     spec = spec_of("tinydet")
     for nms, count in ((True, 2), (False, 1)):
         contract = export_bundle(network_of(spec), spec, out=tmp_path / "b", settings=replace(OLD, nms=nms))
-        assert len(contract.artefacts) == count
+        assert [entry.checks[0].figures["images"] for entry in contract.artefacts] == [7] * count
     assert not (tmp_path / "b" / "onnx-fp32-nms").exists()
 
 

@@ -32,7 +32,7 @@ def test_a_model_that_cannot_be_loaded_is_named_in_one_line(tmp_path):
     bundle = write_tiny_bundle(tmp_path / "bundle")
     artefact = read_contract(bundle).artefacts[0]
     (bundle / artefact.main_file).write_bytes(b"no model")
-    with pytest.raises(ParckitError, match=r"model\.onnx: .*failed") as caught:
+    with pytest.raises(ParckitError, match=r"onnxruntime failed when it loaded or ran .*model\.onnx: .*") as caught:
         peak_memory(bundle, artefact, tiny_spec(), engine="onnxruntime")
     assert "\n" not in str(caught.value)
 
@@ -42,6 +42,14 @@ def test_an_engine_that_crashes_is_named(tmp_path, monkeypatch):
     (tmp_path / "onnxruntime.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(EngineCrashError, match=r"onnxruntime crashed \(SIGSEGV\) when it loaded or ran .*model\.onnx"):
+        peak_of(write_tiny_bundle(tmp_path / "bundle"))
+
+
+def test_an_engine_that_hangs_is_stopped(tmp_path, monkeypatch):
+    (tmp_path / "onnxruntime.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("parckit.measure.memory._LONGEST_SECONDS", 0.1)
+    with pytest.raises(EngineCrashError, match=r"onnxruntime did not load and run .*model\.onnx within 0\.1 seconds"):
         peak_of(write_tiny_bundle(tmp_path / "bundle"))
 
 

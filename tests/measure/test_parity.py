@@ -5,7 +5,8 @@ from torch import nn
 
 from bundles import tiny_spec
 from parckit.contract import InputError
-from parckit.measure.parity import ATOL, RTOL, compare, compare_detections, probe_pictures, real_pictures
+from parckit.measure.parity import ATOL, compare, compare_detections, probe_pictures, real_pictures
+from parckit.measure.tolerance import TOLERANCES
 from parckit.processing import preprocess
 from parckit.runtimes.torch import TorchSession
 
@@ -21,7 +22,7 @@ def test_the_same_outputs_agree():
     comparison = compare(means(), means(), names=NAMES)
     (difference,) = comparison.differences
     assert (difference.output, difference.max_abs, comparison.passed) == ("means", 0, True)
-    assert difference.tolerance == pytest.approx(ATOL + RTOL["fp32"] * np.abs(means()[0]).max())
+    assert difference.tolerance == pytest.approx(ATOL + TOLERANCES["fp32"].numbers * np.abs(means()[0]).max())
 
 
 @pytest.mark.parametrize(("share", "passed"), [(0.5, True), (2.0, False)])
@@ -64,12 +65,23 @@ def test_values_that_are_not_finite_never_pass(value, reference_is_bad):
     comparison = compare(*pair, names=NAMES)
     assert not comparison.passed
     assert comparison.worst.max_abs == np.inf
+    assert "not finite" in comparison.worst.fault
 
 
-def test_outputs_of_other_shapes_and_empty_outputs_are_refused():
-    with pytest.raises(ValueError, match=r"means: the reference has shape \(4, 3\), the candidate \(4, 2\)"):
-        compare(means(), (means()[0][:, :2],), names=NAMES)
-    with pytest.raises(ValueError, match="zip"):
+def test_rows_that_differ_by_rounding_of_zero_have_a_cosine_of_one():
+    rows = np.array([[1.0, 0.0], [1e-8, 0.0], [0.0, 0.0]])
+    others = np.array([[1.0, 0.0], [0.0, -1e-8], [0.0, 0.0]])
+    assert compare((rows,), (others,), names=NAMES).cosine == 1
+
+
+def test_an_output_of_another_shape_differs():
+    comparison = compare(means(), (means()[0][:, :2],), names=NAMES)
+    assert not comparison.passed
+    assert comparison.worst.fault == "means has the shape (4, 2) instead of (4, 3)"
+
+
+def test_other_numbers_of_outputs_and_empty_outputs_are_refused():
+    with pytest.raises(InputError, match="2 outputs: the network has 1"):
         compare(means(), means() * 2, names=NAMES)
     with pytest.raises(InputError, match="at least one"):
         compare((means()[0][:0],), (means()[0][:0],), names=NAMES)
@@ -118,6 +130,10 @@ def detections(count: int = 100) -> tuple[np.ndarray, ...]:
 
 def test_detections_are_compared_as_sets():
     assert compare_detections(detections(), detections()).max_abs == 0
+    moved = tuple(output.copy() for output in detections())
+    moved[1][:] += 0.02
+    assert compare_detections(detections(), moved).max_abs == 1
+    assert compare_detections(detections(), moved, tolerance=TOLERANCES["fp16"]).max_abs == 0
     order = np.random.default_rng(1).permutation(100)
     moved = tuple(output[order] for output in detections())
     moved[0][:] += 0.01

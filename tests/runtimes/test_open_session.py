@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 
 from bundles import tiny_artefact, tiny_spec, write_tiny_bundle, write_tiny_graph
-from parckit.contract import InputError, add_artefact, sha256_of
+from parckit.contract import InputError, add_artefact, read_contract, sha256_of, write_contract
+from parckit.measure.candidates import Wanted, find_candidates
 from parckit.networks import build_network, save_weights
-from parckit.runtimes import ENGINES, open_session
+from parckit.runtimes import ENGINES, choose_artefact, find_engine, open_session
 
 
 @pytest.fixture
@@ -106,3 +107,19 @@ def test_an_installed_engine_is_preferred_unless_another_one_is_asked_for(bundle
     assert open_session(bundle).engine.startswith("onnxruntime ")
     with pytest.raises(InputError, match="needs the package absent_engine"):
         open_session(bundle, runtime="absent")
+
+
+def test_machine_code_runs_only_if_its_engine_is_named(bundle):
+    """A stranger's bundle must not run a library of its own unasked."""
+    contract = read_contract(bundle)
+    compiled = replace(contract.artefacts[0], name="aotinductor-fp32", format="aotinductor")
+    write_contract(replace(contract, artefacts=(compiled,)), bundle)
+    for choice in ({}, {"artefact": "aotinductor-fp32"}, {"precision": "fp32"}):
+        with pytest.raises(InputError, match="aotinductor runs machine code of the file, and only if you name it"):
+            open_session(bundle, **choice)
+    with pytest.raises(InputError, match="no artefact fits the engines"):
+        find_candidates([bundle], Wanted(engines=("all",)))
+    engine = find_engine("aotinductor")
+    assert choose_artefact(read_contract(bundle), bundle, engine=engine) == (compiled, engine)
+    (candidate,) = find_candidates([bundle], Wanted(engines=("aotinductor",)))
+    assert candidate.engine == engine

@@ -129,5 +129,7 @@ def _check_rows(check: Check, artefact: Artefact) -> list[tuple[str, str]]:
     name = f"comparison with {text.compared_with}, {text.engine}"
     difference = f", difference {text.difference}" if text.difference else ""
     accepted = f", accepted {text.accepted}" if text.accepted else ""
-    rows = [(name, f"{text.result}{difference}{accepted}")]
+    cosine = f", cosine {text.cosine}" if text.cosine else ""
+    same = f", same answers {text.agreement}" if text.agreement else ""
+    rows = [(name, f"{text.result}{difference}{accepted}{cosine}{same}")]
     return [*rows, ("peak memory of one inference", text.memory)] if text.memory else rows

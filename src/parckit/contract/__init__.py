@@ -41,7 +41,7 @@ from parckit.contract.limits import PIXELS_VARIABLE, most_pixels
 from parckit.contract.metadata import read_artefact_metadata, write_artefact_metadata
 from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import LONGEST_SIDE, ChannelOrder, Fit, Interpolation, Preprocessing
-from parckit.contract.printing import printable, reading, tell_warnings
+from parckit.contract.printing import printable, reading, shorten_message, tell_warnings
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
 from parckit.contract.schema1 import is_schema1_spec
 from parckit.contract.shipped import LICENCES, shipped_weights
@@ -114,6 +114,7 @@ __all__ = [
     "replacing",
     "sha256_of",
     "shipped_weights",
+    "shorten_message",
     "tell_warnings",
     "to_plain",
     "write_artefact_metadata",

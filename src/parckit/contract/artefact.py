@@ -125,7 +125,7 @@ class Check:
         version: version of the engine; empty if it was not run.
         passed: whether the outputs agree; None if it was not run.
         figures: measured numbers by name, such as `max_abs`, `tolerance`, `images` and `peak_memory_bytes`.
-        reason: why it was not run; None if it was.
+        reason: why it was not run; or why it did not pass, if the figures do not say so.
     """
 
     engine: str
@@ -135,7 +135,7 @@ class Check:
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.passed is None) == (self.reason is None):
+        if (self.passed is None and self.reason is None) or (self.passed and self.reason is not None):
             raise InputError(f"check on {self.engine}: needs a result, or a reason why it was not run")
 
 

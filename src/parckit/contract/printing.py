@@ -1,5 +1,6 @@
 """Text that may be shown on a terminal, whatever names of files and classes it contains."""
 
+import textwrap
 import unicodedata
 import warnings
 from collections.abc import Callable, Generator
@@ -11,6 +12,9 @@ _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 _JOINERS = "\u200c\u200d"
 """They join letters of Indian scripts, and emoji."""
+
+_REASON_LENGTH = 300
+"""Most characters of another program's message that an error shows. Some messages have pages."""
 
 _read_file: ContextVar[str] = ContextVar("_read_file", default="")
 
@@ -29,6 +33,11 @@ def printable(text: str) -> str:
 def _is_hidden(letter: str) -> bool:
     is_no_character = ord(letter) & 0xFFFE == 0xFFFE  # XML, and so SVG, refuses U+FFFE and U+FFFF too
     return is_no_character or (unicodedata.category(letter) in _HIDDEN and letter not in _JOINERS)
+
+
+def shorten_message(message: object) -> str:
+    """Return the beginning of an error's or program's message, in one line."""
+    return textwrap.shorten(str(message), _REASON_LENGTH)
 
 
 @contextmanager

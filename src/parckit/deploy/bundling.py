@@ -46,7 +46,7 @@ from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
 from parckit.models import fuse
 from parckit.networks import head_of
-from parckit.report.checks import describe_check
+from parckit.report.checks import describe_failure
 
 _USUAL = ExportSettings()
 _DECODED_FROM, _DECODED_ON = "onnx-fp32", "onnxruntime"
@@ -143,7 +143,7 @@ def export_bundle(
             _check(reference, artefact, conversion, folder=folder, source=source, settings=how)
             for artefact, conversion, how in zip(artefacts, conversions, settled, strict=True)
         )
-        decoded = _add_decoded(artefacts, spec, folder=folder, settings=settings)
+        decoded = _add_decoded(reference, artefacts, folder=folder, settings=settings)
         contract = replace(contract, artefacts=(*artefacts, *decoded))
         write_contract(contract, folder)
     return contract
@@ -196,7 +196,7 @@ def _check(
 
 
 def _add_decoded(
-    artefacts: Sequence[Artefact], spec: NetworkSpec, *, folder: Path, settings: ExportSettings
+    reference: Reference, artefacts: Sequence[Artefact], *, folder: Path, settings: ExportSettings
 ) -> tuple[Artefact, ...]:
     """Add an artefact with the decoding inside to a bundle, if the settings ask for one.
 
@@ -205,7 +205,7 @@ def _add_decoded(
     """
     if not (settings.nms or settings.argmax):
         return ()
-    artefact = next(entry for entry in artefacts if entry.name == _DECODED_FROM)
+    spec, artefact = reference.spec, next(entry for entry in artefacts if entry.name == _DECODED_FROM)
     check: Callable[..., Check]
     if settings.nms:
         # An evaluation looks at boxes with low scores. The graph returns these too, so that it can be evaluated.
@@ -218,7 +218,7 @@ def _add_decoded(
         path = folder / artefact.main_file
         made = add_decoding(path, artefact, spec, decoding, folder=made_in, settings=settings)
         decoded = place_artefact(made, made_in=made_in, bundle=folder)
-    result = check(decoded, artefact, spec, folder=folder, engine=_DECODED_ON)
+    result = check(reference, decoded, artefact, folder=folder, engine=_DECODED_ON)
     _refuse_difference(result, decoded)
     return (replace(decoded, checks=(result,)),)
 
@@ -234,12 +234,9 @@ def _refuse_difference(check: Check, artefact: Artefact, *, first: str | None = 
     """Raise ParityError if an artefact did not pass its check. `first` is the layer where it differs first."""
     if check.passed or check.passed is None:
         return
-    text = describe_check(check, artefact)
-    raise ParityError(
-        f"{check.engine} {check.version}: {artefact.name} differs from {text.compared_with} by {text.difference} over "
-        f"{check.figures['images']:.0f} images, accepted is {text.accepted}; "
-        f"{'' if first is None else f'it differs first at {first}; '}no bundle was written"
-    )
+    layer = "" if first is None else f"it differs first at {first}; "
+    failure = describe_failure(check, artefact)
+    raise ParityError(f"{check.engine} {check.version}: {failure}; {layer}no bundle was written")
 
 
 def _refuse_foreign(out: Path, *, made: Collection[str]) -> None:

@@ -4,6 +4,7 @@ A network that ends at a layer is converted and run as the whole one was. So the
 those that do not show what is inside.
 """
 
+import logging
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,16 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
-from parckit.contract import OutputSpec, ParckitError, place_artefact
+from parckit.contract import OutputSpec, place_artefact
 from parckit.deploy.convert import Source
 from parckit.deploy.planning import Conversion
 from parckit.deploy.settings import ExportSettings
-from parckit.measure.parity import RTOL, Difference, compare
+from parckit.measure.memory import peak_memory
+from parckit.measure.parity import Difference, compare
+from parckit.measure.tolerance import tolerance_of
 from parckit.runtimes import Images, find_engine, load_engine
+
+_log = logging.getLogger(__name__)
 
 _LAYOUTS = {2: "NC", 3: "NAC", 4: "NCHW"}
 """Number of dimensions -> letters of an output that a search can look at."""
@@ -50,7 +55,8 @@ def first_divergence(suspect: Suspect) -> str | None:
     """Return the first layer whose output differs by more than the tolerance, in words; None if none does.
 
     The layers are those without layers inside, in the order in which they run. Operators between two layers belong to
-    the later one. It is assumed that all layers after a difference differ, too.
+    the later one. It is assumed that all layers after a difference differ, too. If a network that ends at a layer
+    cannot be converted or run, the layer is not found.
     """
     layers = _layers(suspect)
     agreeing, differing, worst = -1, len(layers), None
@@ -58,7 +64,8 @@ def first_divergence(suspect: Suspect) -> str | None:
         middle = (agreeing + differing) // 2
         try:
             difference = _difference_at(suspect, layers[middle])
-        except ParckitError:
+        except Exception as error:  # engines and converters raise errors of many classes
+            _log.info("the first layer that differs was not found: %s", error)
             return None
         if difference.passed:
             agreeing = middle
@@ -68,7 +75,8 @@ def first_divergence(suspect: Suspect) -> str | None:
         return None
     kind = type(suspect.source.network.get_submodule(layers[differing])).__name__
     name = layers[differing].removeprefix(_FUSED)
-    return f"{name} ({kind}), by {worst.max_abs:.3g}, accepted is {worst.tolerance:.3g}"
+    how = worst.fault or f"by {worst.max_abs:.3g}, accepted is {worst.tolerance:.3g}"
+    return f"{name} ({kind}), {how}"
 
 
 @torch.no_grad()
@@ -107,9 +115,11 @@ def _difference_at(suspect: Suspect, path: str) -> Difference:
             source, folder=made_in, settings=suspect.settings, precision=conversion.precision
         )
         artefact = place_artefact(artefact, made_in=made_in, bundle=work)
+        # If the engine crashes at this network, it does so in another process.
+        peak_memory(work, artefact, source.spec, engine=suspect.engine)
         engine = load_engine(find_engine(suspect.engine), what=suspect.engine)
         (actual,) = engine.open_artefact(work, artefact, source.spec, threads=None)(suspect.images)
-    return compare((expected,), (actual,), names=[path], rtol=RTOL[conversion.precision]).worst
+    return compare((expected,), (actual,), names=[path], rtol=tolerance_of(conversion.precision).numbers).worst
 
 
 @final

@@ -1,7 +1,7 @@
 """The check that every export must pass: an artefact must give the same outputs as the network."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from parckit.contract import (
     Artefact,
     Check,
-    InputError,
     InputSpec,
     NetworkSpec,
     ParckitError,
     begin_with_batch,
     image_groups,
+    shorten_message,
 )
-from parckit.measure.agreement import agreement
-from parckit.measure.memory import EngineCrashError, peak_memory
+from parckit.deploy.errors import ExportError
+from parckit.measure.agreement import Answers, agreement
+from parckit.measure.memory import can_measure_memory, peak_memory
 from parckit.measure.parity import (
-    RTOL,
     Comparison,
     compare,
     compare_class_maps,
@@ -32,6 +32,7 @@ from parckit.measure.parity import (
     probe_pictures,
     real_pictures,
 )
+from parckit.measure.tolerance import Tolerance, tolerance_of
 from parckit.networks import head_of
 from parckit.processing import BoxPrediction, Geometry, MaskPrediction, make_decoder, preprocess
 from parckit.runtimes import Images, Outputs, Session, find_engine, load_engine
@@ -94,7 +95,7 @@ class _Float64(nn.Module):
 
 
 def check_artefact(
-    reference: Reference, artefact: Artefact, *, folder: Path, engine: str, rtol: float | None = None
+    reference: Reference, artefact: Artefact, *, folder: Path, engine: str, tolerance: Tolerance | None = None
 ) -> Check:
     """Compare an artefact, run by an engine, with the unfused network in float64.
 
@@ -103,36 +104,61 @@ def check_artefact(
         artefact: the artefact; its files are in `folder`.
         folder: the bundle.
         engine: name of the engine.
-        rtol: accepted difference, as a share of the largest number of the network's output; None: as
-            `parckit.measure.parity` says for the artefact's precision.
+        tolerance: how far they may differ; None: as usual for the artefact's precision.
 
     Returns:
-        The figures. The check is passed if no output differs by more than the tolerance. For detections, the difference
-        is the largest share of an image's detections that only one of the two has; see `compare_detections`. A check
-        that cannot be run because the engine is not installed says so.
+        The figures. The check is passed if no output, no cosine and no share of equal answers differs by more than the
+        tolerance. For detections, the difference is the share of detections that only one of the two has; see
+        `compare_detections`. A check that cannot be run because the engine is not installed says so.
 
     Raises:
-        EngineCrashError: if the engine crashes.
+        EngineCrashError: if the engine crashes or hangs.
         ParckitError: if the engine cannot run the artefact.
+        InputError: if there is no tolerance, and the artefact's precision has none.
     """
     if not find_engine(engine).is_installed:
         return _not_run(engine)
+    accepted = tolerance_of(artefact.precision) if tolerance is None else tolerance
     # This runs the engine in another process. If the engine crashes there, it must not run here.
     memory = _measure_memory(artefact, reference.spec, folder=folder, engine=engine)
     session = _open(artefact, reference.spec, folder=folder, engine=engine)
     images, geometries = reference.prepare(artefact.input)
-    groups = image_groups(artefact.outputs, count=len(images))
-    actual = [session(images[group]) for group in groups]
-    pairs = list(zip(reference.outputs, actual, strict=True))
-    if artefact.runs_in_chunks:
-        names = [output.name for output in artefact.outputs]
-        ((expected, computed),) = pairs
-        comparison = compare(expected, computed, names=names, rtol=rtol or RTOL[artefact.precision])
-    else:
-        comparison = _compare_detections(pairs)
+    actual = [_run(session, images[group]) for group in _groups(artefact, count=len(images))]
+    if not artefact.runs_in_chunks:
+        comparison = _compare_detections(zip(reference.outputs, actual, strict=True), accepted)
+        return _result(session, comparison, images=len(images), memory=memory)
+    (expected,), names = reference.outputs, [output.name for output in artefact.outputs]
+    computed = tuple(np.concatenate(parts) for parts in zip(*actual, strict=True))
+    comparison = compare(expected, computed, names=names, rtol=accepted.numbers)
     _warn_if_blind(comparison, engine=engine)
-    shared = _agreement(pairs, session, [geometries[group] for group in groups])
-    return _result(session, comparison, images=len(images), memory=memory, agreed=shared)
+    shared = None
+    if not comparison.worst.fault:
+        answers = Answers(
+            expected=expected, actual=computed, decoder=session.decoder, spec=session.spec, geometries=geometries
+        )
+        shared = agreement(answers, accepted)
+    return _result(session, comparison, images=len(images), memory=memory, agreed=shared, accepted=accepted)
+
+
+def _groups(artefact: Artefact, *, count: int) -> list[slice]:
+    """Return which images are run at once. If any number can be, the first image is alone, and the others are not."""
+    if artefact.runs_in_chunks and artefact.input.batch_size is None:
+        return [slice(0, 1), slice(1, count)]
+    return image_groups(artefact.outputs, count=count)
+
+
+def _run(session: Session, images: Images) -> Outputs:
+    """Run an engine.
+
+    Raises:
+        ExportError: if it raises an error of its own.
+    """
+    try:
+        return session(images)
+    except ParckitError:
+        raise
+    except Exception as error:  # engines raise errors of many classes
+        raise ExportError(f"{session.engine} cannot run {session.artefact} ({shorten_message(error)})") from error
 
 
 def _not_run(engine: str) -> Check:
@@ -153,30 +179,15 @@ def _warn_if_blind(comparison: Comparison, *, engine: str) -> None:
         )
 
 
-def _agreement(
-    pairs: Sequence[tuple[Outputs, Outputs]], session: Session, geometries: Sequence[Sequence[Geometry]]
-) -> float | None:
-    """Return the share of the decoded answers that agree; None if they cannot be decoded, as numbers not finite."""
-    decode = make_decoder(session.decoder, session.spec)
-    try:
-        answers = [
-            [answer for outputs, places in zip(column, geometries, strict=True) for answer in decode(outputs, places)]
-            for column in zip(*pairs, strict=True)
-        ]
-    except InputError:
-        return None
-    return agreement(session.spec.task, *answers)
-
-
 def check_suppression(
-    artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, folder: Path, engine: str, threshold: float
+    reference: Reference, artefact: Artefact, raw: Artefact, *, folder: Path, engine: str, threshold: float
 ) -> Check:
     """Compare the boxes of an artefact with NMS inside with those that the decoder in numpy makes of the raw maps.
 
     Args:
+        reference: has the pictures; its network is not run.
         artefact: the artefact.
         raw: the artefact of the raw maps, which was compared with torch.
-        spec: describes the network.
         folder: the bundle with the files of both.
         engine: name of the engine.
         threshold: least score of the boxes that are compared.
@@ -184,42 +195,45 @@ def check_suppression(
     Returns:
         The figures; the difference is that of `compare_detections`.
     """
+    spec = reference.spec
+    memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
     sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
     decoders = [make_decoder(session.decoder, spec, overrides={"threshold": threshold}) for session in sessions]
+    images, geometries = reference.prepare(artefact.input)
     pairs: list[list[Outputs]] = []
-    for picture in probe_pictures(spec.preprocessing.size):
-        image, geometry = preprocess(picture, spec.preprocessing, wanted=artefact.input)
-        answers = [decode(session(image[None]), [geometry]) for session, decode in zip(sessions, decoders, strict=True)]
+    for image, geometry in zip(images, geometries, strict=True):
+        answers = [
+            decode(_run(session, image[None]), [geometry]) for session, decode in zip(sessions, decoders, strict=True)
+        ]
         pairs.append([(one.boxes, one.scores, one.labels) for (one,) in cast("list[list[BoxPrediction]]", answers)])
-    comparison = _compare_detections((expected, actual) for expected, actual in pairs)
-    memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
+    comparison = _compare_detections(((expected, actual) for expected, actual in pairs), tolerance_of(raw.precision))
     return _result(sessions[1], comparison, images=len(pairs), memory=memory)
 
 
-def check_class_map(artefact: Artefact, raw: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Check:
+def check_class_map(reference: Reference, artefact: Artefact, raw: Artefact, *, folder: Path, engine: str) -> Check:
     """Compare the classes of an artefact with argmax inside with those that the decoder in numpy makes of the logits.
 
     Args:
+        reference: has the pictures; its network is not run.
         artefact: the artefact.
         raw: the artefact of the logits, which was compared with torch.
-        spec: describes the network.
         folder: the bundle with the files of both.
         engine: name of the engine.
 
     Returns:
         The figures; the difference is that of `compare_class_maps`.
     """
+    spec, size = reference.spec, reference.spec.preprocessing.size
+    memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
     sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
-    size = spec.preprocessing.size
-    images = [preprocess(picture, spec.preprocessing, wanted=artefact.input)[0] for picture in probe_pictures(size)]
+    images, _ = reference.prepare(artefact.input)
     # The pixels of the input are compared.
     geometries = [Geometry(picture_size=size, input_size=size, scale=(1.0, 1.0), offset=(0.0, 0.0))] * len(images)
     expected, actual = (
         np.stack([answer.mask for answer in cast("list[MaskPrediction]", answers)])
-        for answers in (make_decoder(one.decoder, spec)(one(np.stack(images)), geometries) for one in sessions)
+        for answers in (make_decoder(one.decoder, spec)(_run(one, images), geometries) for one in sessions)
     )
     comparison = Comparison(differences=(compare_class_maps(expected, actual),))
-    memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
     return _result(sessions[1], comparison, images=len(images), memory=memory)
 
 
@@ -227,18 +241,19 @@ def _open(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -
     return load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=None)
 
 
-def _compare_detections(pairs: Iterable[tuple[Outputs, Outputs]]) -> Comparison:
+def _compare_detections(pairs: Iterable[tuple[Outputs, Outputs]], tolerance: Tolerance) -> Comparison:
     """Compare the detections of images one by one; the difference is the share of all detections without a partner.
 
     In a single image of a weak network, rounding may decide between many boxes of nearly equal scores.
     """
     pairs = list(pairs)
-    if not any(len(expected[0]) for expected, _ in pairs):
-        _log.warning("the network detects nothing in the pictures of the check, so no detections were compared")
-    differences = [compare_detections(*pair) for pair in pairs]
+    differences = [compare_detections(*pair, tolerance=tolerance) for pair in pairs]
     counts = [len(expected[0]) + len(actual[0]) for expected, actual in pairs]
-    lonely = sum(count * one.max_abs for count, one in zip(counts, differences, strict=True))
-    return Comparison(differences=(replace(differences[0], max_abs=lonely / max(1, sum(counts))),))
+    if not sum(counts):
+        _log.warning("the network detects nothing in the pictures of the check, so no detections were compared")
+    lonely = sum(count * one.max_abs for count, one in zip(counts, differences, strict=True)) / max(1, sum(counts))
+    figures = {"agreement": 1 - lonely} if sum(counts) else {}
+    return Comparison(differences=(replace(differences[0], max_abs=lonely, figures=figures),))
 
 
 def _result(
@@ -248,28 +263,36 @@ def _result(
     images: int,
     memory: Mapping[str, float],
     agreed: float | None = None,
+    accepted: Tolerance | None = None,
 ) -> Check:
-    """Return the figures of a comparison."""
+    """Return the figures of a comparison; `accepted` if cosine and agreement decide, too."""
     worst, (engine, _, version) = comparison.worst, session.engine.partition(" ")
+    if worst.fault:
+        figures = {"images": float(images)}
+        return Check(engine=engine, version=version, passed=False, figures=figures, reason=worst.fault)
     _log.info("parity with %s: max_abs %.3g, tolerance %.3g", session.engine, worst.max_abs, worst.tolerance)
-    figures: dict[str, float] = {"max_abs": worst.max_abs, "tolerance": worst.tolerance, "images": images}
-    figures |= worst.figures
-    if agreed is not None:
-        figures["agreement"] = agreed
-    figures |= memory
-    return Check(engine=engine, version=version, passed=comparison.passed, figures=figures)
+    figures = {"max_abs": worst.max_abs, "tolerance": worst.tolerance, "images": images, **worst.figures, **memory}
+    passed = comparison.passed
+    limits = (
+        {}
+        if accepted is None
+        else {"agreement": (agreed, accepted.agreement), "cosine": (comparison.cosine, accepted.cosine)}
+    )
+    for name, (value, least) in limits.items():
+        if value is not None:
+            figures |= {name: value, f"least_{name}": least}
+            passed = passed and value >= least
+    return Check(engine=engine, version=version, passed=passed, figures=figures)
 
 
 def _measure_memory(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> dict[str, float]:
-    """Return the peak memory of one inference, or nothing where it cannot be measured, as on Windows.
+    """Return the peak memory of one inference in another process, or nothing where it cannot be measured.
 
     Raises:
-        EngineCrashError: if the engine crashes.
+        EngineCrashError: if the engine crashes or hangs.
+        ParckitError: if it cannot load or run the artefact.
     """
-    try:
-        return {"peak_memory_bytes": peak_memory(folder, artefact, spec, engine=engine)}
-    except EngineCrashError:
-        raise
-    except ParckitError as error:
-        _log.warning("the peak memory was not measured: %s", error)
+    if not can_measure_memory():
+        _log.warning("the peak memory was not measured: this system does not tell it")
         return {}
+    return {"peak_memory_bytes": peak_memory(folder, artefact, spec, engine=engine)}

@@ -159,8 +159,18 @@ def _candidates_of(path: Path, engines: tuple[Engine, ...], wanted: Wanted) -> l
     if not engines:
         pairs = [choose_artefact(contract, folder, engine=runtime, precision=wanted.precision, name=name)]
     else:
-        fitting = fitting_artefacts(contract, engine=None, precision=wanted.precision, name=name)
-        pairs = [(entry, engine) for engine in engines for entry, other in fitting if other == engine]
+        pairs = [
+            (entry, engine)
+            for engine in engines
+            for entry, other in fitting_artefacts(
+                # `all` names no engine.
+                contract,
+                engine=None if wanted.engines == (ALL,) else engine,
+                precision=wanted.precision,
+                name=name,
+            )
+            if other == engine
+        ]
     if not pairs:
         listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
         names = ", ".join(engine.name for engine in engines)

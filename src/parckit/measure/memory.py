@@ -12,11 +12,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import cast
 
-from parckit.contract import Artefact, NetworkSpec, ParckitError, from_plain, to_plain
+from parckit.contract import Artefact, NetworkSpec, ParckitError, from_plain, shorten_message, to_plain
 from parckit.measure.candidates import Candidate
 from parckit.measure.latency import one_batch
 from parckit.runtimes import find_engine, load_engine
@@ -24,6 +25,9 @@ from parckit.runtimes import find_engine, load_engine
 _BYTES_PER_KIB = 1024
 _MARK = "parckit loading: "
 """What the new process prints before the numbers."""
+_LONGEST_SECONDS = 600
+"""A process that runs longer is stopped. Our largest networks take seconds; some engines can hang."""
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +46,7 @@ class Loading:
 
 
 class EngineCrashError(ParckitError):
-    """An engine's own code ended the process that ran it."""
+    """An engine's own code ended the process that ran it, or did not come back."""
 
 
 def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str) -> int:
@@ -55,7 +59,7 @@ def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: 
         engine: name of the engine.
 
     Raises:
-        EngineCrashError: if the engine crashes.
+        EngineCrashError: if the engine crashes or hangs.
         ParckitError: if the artefact cannot be loaded or run.
     """
     return _load_artefact(folder, artefact, spec, engine=engine).peak_bytes
@@ -86,22 +90,28 @@ def _measure(file: Path, wanted: Mapping[str, object]) -> Loading:
     file = file.resolve()
     command = (sys.executable, "-m", __name__)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    # S603: the command contains only our own strings.
-    done = subprocess.run(  # noqa: S603
-        command,
-        input=json.dumps(wanted),
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        cwd=file.parent if file.parent.is_dir() else None,
-    )
+    engine = wanted["engine"]
+    try:
+        # S603: the command contains only our own strings.
+        done = subprocess.run(  # noqa: S603
+            command,
+            input=json.dumps(wanted),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env=environment,
+            cwd=file.parent if file.parent.is_dir() else None,
+            timeout=_LONGEST_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineCrashError(f"{engine} did not load and run {file} within {_LONGEST_SECONDS:g} seconds") from error
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
-        raise EngineCrashError(f"{wanted['engine']} crashed ({name}) when it loaded or ran {file}")
+        raise EngineCrashError(f"{engine} crashed ({name}) when it loaded or ran {file}")
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ParckitError(f"{file}: one inference in a fresh process failed: {reason}")
+        raise ParckitError(f"{engine} failed when it loaded or ran {file}: {shorten_message(reason)}")
     # Some engines print lines of their own.
     return from_plain(Loading, json.loads(done.stdout.partition(_MARK)[2].partition("\n")[0]), name="loading")
 
@@ -121,12 +131,16 @@ def _probe(wanted: Mapping[str, object]) -> Loading:
     return Loading(peak_bytes=peak_resident() - before, load_seconds=loaded - start, first_seconds=end - loaded)
 
 
+def can_measure_memory() -> bool:
+    """Return whether this system tells how much memory a process has had; Windows does not."""
+    return _STATUS.is_file() or find_spec("resource") is not None
+
+
 def peak_resident() -> int:
     """Return the largest resident memory that this process has had so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.is_file():
+    if _STATUS.is_file():
         # On Linux, ru_maxrss of a new process starts at its parent's peak. VmHWM starts anew.
-        peak = re.search(r"^VmHWM:\s+(\d+) kB$", status.read_text(encoding="ascii"), re.MULTILINE)
+        peak = re.search(r"^VmHWM:\s+(\d+) kB$", _STATUS.read_text(encoding="ascii"), re.MULTILINE)
         if peak:
             return int(peak[1]) * _BYTES_PER_KIB
     import resource  # noqa: PLC0415  # absent from Windows
@@ -135,5 +149,15 @@ def peak_resident() -> int:
     return peak_rss if sys.platform == "darwin" else peak_rss * _BYTES_PER_KIB
 
 
+def _main() -> None:
+    """Print what loading costs; or end with the error in one line."""
+    try:
+        cost = _probe(json.load(sys.stdin))
+    except Exception as error:  # engines raise errors of many classes
+        kind = "" if isinstance(error, ParckitError) else f"{type(error).__name__}: "
+        raise SystemExit(kind + " ".join(str(error).split())) from None
+    sys.stdout.write(f"\n{_MARK}{json.dumps(to_plain(cost))}\n")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(f"\n{_MARK}{json.dumps(to_plain(_probe(json.load(sys.stdin))))}\n")
+    _main()

@@ -9,31 +9,17 @@ from PIL import Image
 from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_sample_images
 
-from parckit.contract import InputError, Precision
+from parckit.contract import InputError
+from parckit.measure.tolerance import TOLERANCES, Tolerance
 from parckit.processing import box_iou
 from parckit.runtimes import Outputs
 
-RTOL: Mapping[Precision, float] = {"fp32": 1e-4, "fp16": 3e-2}
-"""Accepted difference for every precision, as a share of the reference's largest number.
-
-Engines fold batch norms, and they add the terms of a convolution in different orders. In float32 (unit roundoff 6e-8)
-this changed the outputs of ParC-Nets, ResNet-18 and MobileNetV2 by 7e-8 to 9e-6 of the largest number. The weights and
-norms were random. About ten times the largest change leaves room for deeper networks.
-
-Half precision (unit roundoff 5e-4) changed them by 4e-3 to 2e-2 in ncnn, which computes all layers in it. The accepted
-difference is a little larger. It still refuses a wrong layer, but not a small fault, so `agreement` and `cosine` of a
-check say more.
-"""
 ATOL = 1e-6
 """Accepted difference if all numbers are near zero: a few rounding errors of numbers near 1 inside the network."""
 _TINY = 1e-30
 """Keeps divisors above zero."""
-_SAME_BOX = 0.99
-"""Least intersection over union of the boxes of one detection from two engines."""
 _SAME_SIDE = 0.05
 """Boxes whose sides all differ by less, in pixels, are the same too: rounding changes the overlap of thin boxes."""
-_SAME_SCORE = 1e-3
-"""Accepted difference of scores, and mean difference of the probabilities of masks: some ten times the rounding."""
 _LONELY = 0.02
 """Accepted share of detections that only one of two engines has: 2 % of the detections of both together."""
 
@@ -47,17 +33,19 @@ class Difference:
 
     Attributes:
         output: name of the output.
-        max_abs: largest absolute difference; infinite if one of the two has a value that is not finite.
+        max_abs: largest absolute difference; infinite if the two cannot be compared.
         tolerance: largest accepted difference, `atol + rtol * max|reference|`.
         figures: for arrays of numbers: `mean_abs`, the mean difference; `relative`, the largest one as a share of the
             reference's largest number; `cosine`, the lowest cosine between the outputs of one image; `spread`, how much
             the reference changes from image to image, as a share of its largest number.
+        fault: why the two cannot be compared, in words; empty if they can.
     """
 
     output: str
     max_abs: float
     tolerance: float
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
+    fault: str = ""
 
     @property
     def passed(self) -> bool:
@@ -81,13 +69,23 @@ class Comparison:
         return max(self.differences, key=lambda difference: difference.max_abs / difference.tolerance)
 
     @property
+    def cosine(self) -> float | None:
+        """The lowest cosine of all outputs; None if there is none."""
+        return min((entry.figures["cosine"] for entry in self.differences if "cosine" in entry.figures), default=None)
+
+    @property
     def passed(self) -> bool:
         """Whether the differences of all outputs are accepted."""
         return all(difference.passed for difference in self.differences)
 
 
 def compare(
-    reference: Outputs, candidate: Outputs, *, names: Sequence[str], rtol: float = RTOL["fp32"], atol: float = ATOL
+    reference: Outputs,
+    candidate: Outputs,
+    *,
+    names: Sequence[str],
+    rtol: float = TOLERANCES["fp32"].numbers,
+    atol: float = ATOL,
 ) -> Comparison:
     """Compare all outputs of two engines for the same images.
 
@@ -99,56 +97,80 @@ def compare(
         atol: accepted difference if all numbers are near zero.
 
     Raises:
-        InputError: if there is no image.
-        ValueError: if the number of outputs or their shapes differ.
+        InputError: if there is no image, or the number of outputs differs.
     """
     if not len(reference[0]):
         raise InputError("images: at least one is needed to compare two engines")
+    if len(reference) != len(candidate):
+        raise InputError(f"{len(candidate)} outputs: the network has {len(reference)}")
     triples = zip(names, reference, candidate, strict=True)
     return Comparison(differences=tuple(_difference(*triple, rtol=rtol, atol=atol) for triple in triples))
 
 
-def compare_detections(reference: Outputs, candidate: Outputs) -> Difference:
+def compare_detections(
+    reference: Outputs, candidate: Outputs, *, tolerance: Tolerance = TOLERANCES["fp32"]
+) -> Difference:
     """Compare the detections of two engines for one image as sets.
 
     Rounding may change the order of detections with nearly equal scores, and which of two boxes is suppressed whose
     overlap is nearly the accepted one. So the difference is the share of all detections without a partner in the other
-    set: one of the same class whose box overlaps it by 0.99 or differs by less than 0.05 pixels on every side, with
-    nearly the same score and mask.
+    set; see `same_detections`.
 
     Args:
         reference: boxes, scores, labels and, with masks, the probabilities over every box.
         candidate: the same from the other engine.
+        tolerance: which detections are the same.
     """
-    labels, others = reference[2], candidate[2]
-    boxes, scores, *masks = (output.astype(np.float64) for output in (*reference[:2], *reference[3:]))
-    other_boxes, other_scores, *other_masks = (output.astype(np.float64) for output in (*candidate[:2], *candidate[3:]))
-    alike = box_iou(boxes, other_boxes) >= _SAME_BOX
-    alike |= (np.abs(boxes[:, None] - other_boxes[None]) <= _SAME_SIDE).all(axis=2)
-    alike &= labels[:, None] == others[None, :]
-    alike &= np.abs(scores[:, None] - other_scores[None, :]) <= _SAME_SCORE
-    for expected, actual in zip(masks, other_masks, strict=True):
-        for row, column in np.argwhere(alike).tolist():
-            alike[row, column] = np.abs(expected[row] - actual[column]).mean() <= _SAME_SCORE
+    alike = same_detections(reference, candidate, tolerance=tolerance)
     # Every detection has one partner at most.
     rows, columns = linear_sum_assignment(alike, maximize=True)
     lonely = sum(alike.shape) - 2 * int(alike[rows, columns].sum())
     return Difference(output="detections", max_abs=lonely / max(1, sum(alike.shape)), tolerance=_LONELY)
 
 
+def same_detections(reference: Outputs, candidate: Outputs, *, tolerance: Tolerance) -> npt.NDArray[np.bool_]:
+    """Return which detections of one engine are the same as which of another one.
+
+    They are of the same class, with nearly the same score and mask. Their boxes overlap nearly, or differ by less than
+    0.05 pixels on every side.
+
+    Args:
+        reference: boxes, scores, labels and, with masks, the probabilities over every box.
+        candidate: the same from the other engine.
+        tolerance: how far scores, overlap and the mean probabilities of masks may differ.
+
+    Shape:
+        (N, 4), (N,), (N,) and (M, 4), (M,), (M,) -> (N, M)
+    """
+    labels, others = reference[2], candidate[2]
+    boxes, scores, *masks = (output.astype(np.float64) for output in (*reference[:2], *reference[3:]))
+    other_boxes, other_scores, *other_masks = (output.astype(np.float64) for output in (*candidate[:2], *candidate[3:]))
+    alike = box_iou(boxes, other_boxes) >= tolerance.overlap
+    alike |= (np.abs(boxes[:, None] - other_boxes[None]) <= _SAME_SIDE).all(axis=2)
+    alike &= labels[:, None] == others[None, :]
+    alike &= np.abs(scores[:, None] - other_scores[None, :]) <= tolerance.score
+    for expected, actual in zip(masks, other_masks, strict=True):
+        for row, column in np.argwhere(alike).tolist():
+            alike[row, column] = np.abs(expected[row] - actual[column]).mean() <= tolerance.score
+    return alike
+
+
 def compare_class_maps(reference: npt.NDArray[np.uint8], candidate: npt.NDArray[np.uint8]) -> Difference:
     """Compare the classes of all pixels. The difference is the share of pixels with another class."""
     share = float((reference != candidate).mean())
-    return Difference(output="classes", max_abs=share, tolerance=_OTHER_CLASS)
+    return Difference(output="classes", max_abs=share, tolerance=_OTHER_CLASS, figures={"agreement": 1 - share})
 
 
 def _difference(
     name: str, expected: npt.NDArray[np.generic], actual: npt.NDArray[np.generic], *, rtol: float, atol: float
 ) -> Difference:
+    fault = ""
     if expected.shape != actual.shape:
-        raise ValueError(f"{name}: the reference has shape {expected.shape}, the candidate {actual.shape}")
-    if not (np.isfinite(expected).all() and np.isfinite(actual).all()):
-        return Difference(output=name, max_abs=float("inf"), tolerance=atol)
+        fault = f"{name} has the shape {actual.shape} instead of {expected.shape}"
+    elif not (np.isfinite(expected).all() and np.isfinite(actual).all()):
+        fault = f"{name} has numbers that are not finite (nan or inf)"
+    if fault:
+        return Difference(output=name, max_abs=float("inf"), tolerance=atol, fault=fault)
     exact, computed = (array.astype(np.float64).reshape(len(array), -1) for array in (expected, actual))
     distance, largest = np.abs(exact - computed), float(np.abs(exact).max())
     return Difference(
@@ -158,18 +180,18 @@ def _difference(
         figures={
             "mean_abs": float(distance.mean()),
             "relative": float(distance.max()) / max(largest, _TINY),
-            "cosine": _lowest_cosine(exact, computed),
+            "cosine": _lowest_cosine(exact, computed, atol=atol),
             "spread": float(np.ptp(exact, axis=0).max()) / max(largest, _TINY),
         },
     )
 
 
-def _lowest_cosine(exact: npt.NDArray[np.float64], computed: npt.NDArray[np.float64]) -> float:
-    """Return the lowest cosine between two rows; two rows of zeros agree."""
+def _lowest_cosine(exact: npt.NDArray[np.float64], computed: npt.NDArray[np.float64], *, atol: float) -> float:
+    """Return the lowest cosine between two rows; rows that differ by `atol` at most agree, such as two of zeros."""
     norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(computed, axis=1)
-    both_zero = ~exact.any(axis=1) & ~computed.any(axis=1)
+    agree = (np.abs(exact - computed) <= atol).all(axis=1)
     cosines = (exact * computed).sum(axis=1) / np.maximum(norms, _TINY)
-    return float(np.where(both_zero, 1.0, cosines).min())
+    return float(np.where(agree, 1.0, cosines).min())
 
 
 def probe_pictures(size: tuple[int, int], *, count: int = 4, seed: int = 0) -> list[Image.Image]:

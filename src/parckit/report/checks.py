@@ -69,3 +69,22 @@ def _difference(value: float, artefact: Artefact) -> str:
     if artefact.decoder.name == CLASS_MAP:
         return f"{100 * value:.3g} % of the pixels"
     return f"{value:.1e}" if artefact.runs_in_chunks else f"{100 * value:.3g} % of the detections"
+
+
+def describe_failure(check: Check, artefact: Artefact) -> str:
+    """Return in one line why an artefact did not pass a check."""
+    figures, text = check.figures, describe_check(check, artefact)
+    over = f"over {figures['images']:.0f} images"
+    faults = [f"{artefact.name} differs from {text.compared_with} {over}"]
+    if check.reason is not None:
+        faults.append(check.reason)
+    elif figures["max_abs"] > figures["tolerance"]:
+        by = f"by {text.difference} {over}, accepted is {text.accepted}"
+        faults = [f"{artefact.name} differs from {text.compared_with} {by}"]
+    if figures.get("agreement", 1) < figures.get("least_agreement", 0):
+        faults.append(
+            f"only {text.agreement} of the answers are the same, accepted is {figures['least_agreement']:.1%}"
+        )
+    if figures.get("cosine", 1) < figures.get("least_cosine", -1):
+        faults.append(f"the lowest cosine is {text.cosine}, accepted is {figures['least_cosine']}")
+    return "; ".join(faults)

@@ -25,6 +25,7 @@ class Engine:
         formats: formats of artefacts that it opens.
         suffixes: endings, in small letters, of single files that it opens because they say themselves what they are.
         precisions: precisions that it runs.
+        only_by_name: whether it runs only if a user names it, because its files hold machine code that may do anything.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Engine:
     formats: tuple[str, ...]
     suffixes: tuple[str, ...]
     precisions: tuple[Precision, ...]
+    only_by_name: bool = False
 
     @property
     def is_installed(self) -> bool:
@@ -126,6 +128,7 @@ ENGINES = (
         formats=("aotinductor",),
         suffixes=(),
         precisions=("fp32",),
+        only_by_name=True,
     ),
     Engine(
         name="coreml",

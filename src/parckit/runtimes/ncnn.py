@@ -16,7 +16,7 @@ import numpy.typing as npt
 from parckit.contract import Artefact, InputError, NetworkSpec
 from parckit.runtimes.native_output import capturing_native_output
 from parckit.runtimes.protocol import Images
-from parckit.runtimes.session import ArtefactSession, cannot_load
+from parckit.runtimes.session import ArtefactSession, cannot_load, in_shape
 
 
 def open_artefact(
@@ -53,4 +53,4 @@ def _extract(extractor: ncnn.Extractor, index: int, shape: Sequence[int | None],
     failed, output = extractor.extract(f"out{index}")
     if failed:
         raise InputError(f"{path}: ncnn cannot compute output {index} (error {failed})")
-    return np.array(output).reshape([size or -1 for size in shape])
+    return in_shape(np.array(output), shape)

@@ -23,7 +23,8 @@ def open_session(
     Args:
         path: a bundle's folder; a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit; an
             `.onnx` file that parckit wrote.
-        runtime: the engine; by default the first one that fits and is installed.
+        runtime: the engine; by default the first one that fits and is installed. An engine that runs machine code of a
+            file is taken only if it is named.
         precision: choose among a bundle's artefacts by their precision.
         artefact: choose a bundle's artefact by its name. Where several fit, the first is taken and named in the log.
         threads: threads of one inference; None leaves the number to the engine.
@@ -90,7 +91,13 @@ def choose_artefact(
         listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
         asked = {"runtime": engine and engine.name, "precision": precision, "artefact": name}
         wanted = ", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None)
-        raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}")
+        hint = "".join(
+            f"; {entry.name} runs machine code of the file, and only if you name it as the runtime"
+            for entry in ENGINES
+            if engine is None and entry.only_by_name
+            if fitting_artefacts(contract, engine=entry, precision=precision, name=name)
+        )
+        raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}{hint}")
     runnable = [pair for pair in fitting if pair[1].is_installed] or fitting
     artefact, first_engine = runnable[0]
     if len({entry.name for entry, _ in runnable}) > 1:
@@ -113,7 +120,7 @@ def fitting_artefacts(
     """Return the artefacts that fit, each with its engines, in the contract's and the table's order.
 
     Artefacts with NMS or argmax inside are for other programs and give the same answers as the raw maps. So they fit
-    only by name.
+    only by name. An engine that is `only_by_name` fits only if it is the engine that is wanted.
 
     Raises:
         InputError: if the bundle has no artefact of this name.
@@ -125,5 +132,5 @@ def fitting_artefacts(
         for artefact in artefacts
         if precision in (None, artefact.precision)
         for candidate in ENGINES
-        if candidate.opens(artefact) and engine in (None, candidate)
+        if candidate.opens(artefact) and (engine == candidate or (engine is None and not candidate.only_by_name))
     ]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from parckit.contract import Artefact, NetworkSpec
 from parckit.runtimes.protocol import Images
-from parckit.runtimes.session import ArtefactSession, cannot_load
+from parckit.runtimes.session import ArtefactSession, cannot_load, in_shape
 
 
 def open_artefact(
@@ -38,11 +38,6 @@ def open_artefact(
     def run(images: Images) -> Sequence[npt.NDArray[np.generic]]:
         network.setInput(np.ascontiguousarray(images))
         outputs = cast("Sequence[npt.NDArray[np.generic]]", network.forward(names))
-        return [output.reshape(_sizes(shape)).copy() for output, shape in zip(outputs, shapes, strict=True)]
+        return [in_shape(output, shape).copy() for output, shape in zip(outputs, shapes, strict=True)]
 
     return ArtefactSession(artefact, spec, engine=engine, run=run)
-
-
-def _sizes(shape: Sequence[int | None]) -> list[int]:
-    """Return a shape for numpy; it finds out a size that is free."""
-    return [size or -1 for size in shape]

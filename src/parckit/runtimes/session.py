@@ -1,14 +1,14 @@
 """The session of an artefact: what all engines but torch share. An engine adds how its graph runs."""
 
-import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from parckit.contract import Artefact, InputError, NetworkSpec
-from parckit.runtimes.protocol import Images, Outputs, RunGroup, check_images, run_in_chunks
+import numpy as np
+import numpy.typing as npt
 
-_REASON_CHARS = 200
-"""Number of characters of an engine's message that an error shows."""
+from parckit.contract import Artefact, InputError, NetworkSpec, shorten_message
+from parckit.runtimes.protocol import Images, Outputs, RunGroup, check_images, run_in_chunks
 
 
 @final
@@ -44,6 +44,17 @@ class ArtefactSession:
         return run_in_chunks(images, batch_size=self.batch_size, run=self._run)
 
 
+def in_shape(output: npt.NDArray[np.generic], shape: Sequence[int | None]) -> npt.NDArray[np.generic]:
+    """Return an engine's output in the shape that an artefact describes.
+
+    An output with another number of elements stays as it is. Decoders refuse it, and a check names both shapes.
+    """
+    try:
+        return output.reshape([size or -1 for size in shape])
+    except ValueError:
+        return output
+
+
 def cannot_load(path: Path, *, engine: str, reason: object) -> InputError:
     """Return the error for a file that an engine does not load.
 
@@ -52,4 +63,4 @@ def cannot_load(path: Path, *, engine: str, reason: object) -> InputError:
         engine: name and version of the engine.
         reason: the engine's error, or its message.
     """
-    return InputError(f"{path}: {engine} cannot load it ({textwrap.shorten(str(reason), _REASON_CHARS)})")
+    return InputError(f"{path}: {engine} cannot load it ({shorten_message(reason)})")

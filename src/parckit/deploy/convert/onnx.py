@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import textwrap
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from parckit.contract import (
     Precision,
     begin_with_batch,
     sha256_of,
+    shorten_message,
     to_plain,
     write_artefact_metadata,
 )
@@ -54,8 +54,6 @@ _FREE = "detections"
 
 _MOST_DIMS = 16
 """Most numbers of a shape, or of paddings."""
-_REASON_CHARS = 300
-"""Number of characters of the exporter's message that an error shows."""
 
 _CLEAN = ir.passes.Sequential(
     passes.IdentityEliminationPass(),
@@ -204,7 +202,7 @@ def write_graph(
     try:
         export(network, example, path, opset=settings.onnx.opset, names=names, dynamic_batch=settings.dynamic_batch)
     except OnnxExporterError as error:
-        reason = textwrap.shorten(str(error), _REASON_CHARS)
+        reason = shorten_message(error)
         raise ExportError(f"opset {settings.onnx.opset}: torch cannot write this model with it ({reason})") from error
     graph = ir.load(path)
     # The exporters leave computations of shapes in the graph. Boards cannot run them. Because shapes are static, the

@@ -1,6 +1,5 @@
 """Networks as torch programs, from which LiteRT, ExecuTorch, AOTInductor and Core ML start."""
 
-import textwrap
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,16 +9,13 @@ from warnings import catch_warnings, simplefilter
 import torch
 from torch import Tensor, nn
 
-from parckit.contract import Artefact, InputSpec, Precision, sha256_of
+from parckit.contract import Artefact, InputSpec, Precision, sha256_of, shorten_message
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.source import Source
 from parckit.deploy.convert.split_kernels import split_kernels
 from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 from parckit.runtimes.native_output import capturing_native_output
-
-_REASON_CHARS = 300
-"""Most characters of a converter's own message. Some messages have pages."""
 
 
 def write_program(
@@ -53,8 +49,7 @@ def write_program(
         with capturing_native_output(), without_warnings():
             write(source.network, example)
     except Exception as error:  # converters raise errors of many classes
-        reason = textwrap.shorten(str(error), _REASON_CHARS)
-        raise ExportError(f"{tool} cannot convert the network ({reason})") from error
+        raise ExportError(f"{tool} cannot convert the network ({shorten_message(error)})") from error
     return _describe(
         source, path, example, image=image, settings=settings, precision=precision, file_format=file_format
     )
