@@ -7,7 +7,7 @@ import pytest
 from bundles import MODEL, write_tiny_bundle
 from parckit.cli.export import show_bundle
 from parckit.cli.main import main
-from parckit.contract import Check, NetworkSpec, Preprocessing, read_contract
+from parckit.contract import Check, NetworkSpec, Preprocessing, read_contract, sha256_of
 from parckit.deploy import ParityError
 from parckit.models import create_model
 from parckit.networks import open_checkpoint, save_weights
@@ -25,6 +25,10 @@ def test_the_bundle_is_the_checkpoints_model(bundle, checkpoint):
 
 def operators(bundle: Path) -> set[str]:
     return {node.op_type for node in onnx.load(bundle / MODEL).graph.node}
+
+
+def test_the_bundle_notes_its_checkpoint(bundle, checkpoint):
+    assert read_contract(bundle).origin == {"weights": "best.ckpt", "sha256": sha256_of(checkpoint)}
 
 
 def test_size_opset_batch_size_and_form_can_be_chosen(bundle, checkpoint, tmp_path, parckit):

@@ -7,6 +7,7 @@ import pytest
 from bundles import MODEL, add_pairs, tiny_artefact, write_detector_bundle, write_tiny_bundle, write_tiny_graph
 from parckit.contract import (
     CONTRACT_FILE,
+    LICENCES,
     InputError,
     add_artefact,
     read_contract,
@@ -15,6 +16,7 @@ from parckit.contract import (
 )
 from parckit.contract import bundle as bundle_module
 from parckit.contract import files as files_module
+from parckit.contract.shipped import WEIGHTS
 
 
 @pytest.fixture
@@ -182,3 +184,7 @@ def test_a_detector_fits_into_the_schema(tmp_path):
     raw, nms = contract.artefacts
     assert (raw.runs_in_chunks, nms.runs_in_chunks) == (True, False)
     assert (raw.input.size, raw.input.batch_size) == ((4, 6), None)
+
+
+def test_all_weights_of_the_package_have_a_licence():
+    assert {path.name.removesuffix(".safetensors") for path in WEIGHTS.glob("*.safetensors")} == LICENCES.keys()

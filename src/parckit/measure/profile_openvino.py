@@ -4,7 +4,7 @@ Its counters tell the time of every node that runs, and its runtime model tells 
 own optimization: it joins nodes, changes layouts and adds nodes that reorder data. So the layers are those that run.
 """
 
-# Where the package is absent, the type checker takes runtimes/openvino.py for it.
+# The type checker also runs where the package is absent.
 # pyright: reportAttributeAccessIssue=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import math
