@@ -48,6 +48,18 @@ def test_images_are_tried_on_a_copy_without_data():
     assert not any(parameter.is_meta for parameter in network.parameters())
 
 
+def test_what_was_accepted_is_not_tried_again(monkeypatch):
+    tried: list[object] = []
+    monkeypatch.setattr("parckit.networks.build.try_images", lambda *args, **kwargs: tried.append(args))
+    network = build_network(SPEC)
+    for size in ((41, 35), (41, 35), (42, 35)):
+        check_input(network, SPEC, size=size)
+    assert len(tried) == 2
+    other = build_network(replace(SPEC, labels=(*SPEC.labels, "more")))
+    check_input(other, SPEC, size=(41, 35))
+    assert len(tried) == 3
+
+
 def test_images_that_a_network_cannot_take_are_named():
     spec = replace(SPEC, backbone="test_vit").with_size((160, 160))
     network = build_network(spec)

@@ -1,7 +1,6 @@
 """The theoretical cost of a model: its parameters and multiply-adds, in total and per stage."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from parckit.layers import AxisConv2d, remove_training_only
+from parckit.models import shadow_of
 
 _MAP_DIMS = 4
 
@@ -60,7 +60,7 @@ def count(model: nn.Module, *, size: tuple[int, int], channels: int = 3) -> Cost
 
     The model is not changed or run. A copy on the meta device, which has no data, is run instead.
     """
-    shadow = deepcopy(model).to("meta").eval()
+    shadow = shadow_of(model)
     remove_training_only(shadow)
     for module in shadow.modules():
         if isinstance(module, AxisConv2d):

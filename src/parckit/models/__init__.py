@@ -8,6 +8,7 @@ from parckit.models.build import (
     build_on_meta,
     create_model,
     preprocessing_of,
+    shadow_of,
     try_images,
 )
 from parckit.models.edgevit import EdgeViT
@@ -47,6 +48,7 @@ __all__ = [
     "parcify",
     "preprocessing_of",
     "rename_official_key",
+    "shadow_of",
     "stages_of",
     "try_images",
     "unwrap_state_dict",

@@ -1,5 +1,6 @@
 """Build a backbone by its name, and read from a backbone which preprocessing its weights expect."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -59,6 +60,19 @@ def build_on_meta(name: str, *, num_classes: int = 1000) -> nn.Module:
     """
     with torch.device("meta"):
         return build_backbone(name, {}, num_classes=num_classes)
+
+
+def shadow_of(model: nn.Module) -> nn.Module:
+    """Return a copy of a model on the meta device, in float32 and eval mode, to find out sizes and counts.
+
+    Its batch norms return what they get. They change no size, and torch computes them there in many steps of Python,
+    which would take most of the time.
+    """
+    shadow = copy.deepcopy(model).to("meta", torch.float32).eval()
+    for module in shadow.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.forward = nn.Identity().forward
+    return shadow
 
 
 def try_images(forward: Callable[[Tensor], object], images: Tensor, *, refusal: str) -> None:

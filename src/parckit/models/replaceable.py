@@ -1,6 +1,5 @@
 """Find the convolutions of a network that ParC can replace."""
 
-import copy
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from parckit.contract import InputError
-from parckit.models.build import image_channels, try_images
+from parckit.models.build import image_channels, shadow_of, try_images
 from parckit.models.stages import stages_of
 
 _Passes = set[tuple[torch.Size, torch.Size]]
@@ -110,7 +109,7 @@ def _trace(model: nn.Module, size: tuple[int, int]) -> dict[str, _Passes]:
 
     Return the shapes with which every convolution ran, in the model's order.
     """
-    shadow = copy.deepcopy(model).to("meta", torch.float32).eval()
+    shadow = shadow_of(model)
     convs = {name: module for name, module in shadow.named_modules() if isinstance(module, nn.Conv2d)}
     if not convs:
         raise InputError(f"model of class {type(model).__name__}: has no convolution")

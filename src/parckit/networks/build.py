@@ -1,6 +1,5 @@
 """Build the network that a spec describes, for any task."""
 
-import copy
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from parckit.contract import CLASSIFIER, DecoderSpec, InputError, NetworkSpec, OutputSpec
-from parckit.models import try_images
+from parckit.models import shadow_of, try_images
 from parckit.networks import classify, deeplabv3, lraspp, rcnn_build, segmenter, ssd, tinydet, upernet
 from parckit.networks.features import BACKBONE
 from parckit.processing import CLASSIFY, MULTILABEL
@@ -155,7 +154,7 @@ def check_input(network: nn.Module, spec: NetworkSpec, *, size: tuple[int, int] 
     case = (json.dumps(spec.to_dict()), size, weights)
     if case in _accepted:
         return
-    shadow = copy.deepcopy(network).to("meta").eval()
+    shadow = shadow_of(network)
     channels = spec.preprocessing.channels
     kind = "grey" if channels == 1 else "RGB"
     refusal = f"{spec.backbone} with {dict(spec.backbone_kwargs)} cannot take {kind} images of size={size}"

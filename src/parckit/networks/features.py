@@ -1,6 +1,5 @@
 """The backbone of a dense network: a timm model that returns its maps of some strides."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
@@ -13,7 +12,7 @@ from timm.models.byobnet import ByobNet
 from torch import Tensor, nn
 
 from parckit.contract import InputError
-from parckit.models import build_backbone
+from parckit.models import build_backbone, shadow_of
 
 BACKBONE = "backbone.model."
 """Prefix of the timm model's weights in a network whose attribute `backbone` is a `Backbone`."""
@@ -102,7 +101,7 @@ class Backbone(nn.Module):
 
     def _measure_channels(self, in_chans: int) -> tuple[int, ...]:
         """Return the width of every map, by running a copy without data."""
-        shadow = copy.deepcopy(self).to("meta").eval()
+        shadow = shadow_of(self)
         maps = shadow(torch.empty(1, in_chans, _SIDE, _SIDE, device="meta"))
         return tuple(one.shape[1] for one in maps)
 

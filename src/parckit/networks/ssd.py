@@ -81,8 +81,9 @@ def build_ssd(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
     Raises:
         InputError: if there is no such backbone, or it or the head refuses a keyword.
     """
+    priors = read_head_settings(SsdSettings, spec).priors
     backbone = Backbone(spec.backbone, spec.backbone_kwargs, strides=_BACKBONE_STRIDES, pretrained=pretrained)
-    return SSDNetwork(backbone, num_classes=len(spec.labels), priors=read_head_settings(SsdSettings, spec).priors)
+    return SSDNetwork(backbone, num_classes=len(spec.labels), priors=priors)
 
 
 def label_weights(network: nn.Module) -> tuple[str, ...]:
