@@ -18,6 +18,7 @@ import uvicorn
 from parckit.contract import InputError, Setting
 from parckit.measure.latency import one_batch
 from parckit.runtimes import Session
+from parckit.serve.allocator import return_large_blocks
 from parckit.serve.app import make_app
 from parckit.serve.connections import Connection
 from parckit.serve.metrics import Meters
@@ -115,6 +116,7 @@ def run_until_stopped(server: uvicorn.Server, listening: socket.socket) -> None:
     # process end with exit code 0 then, as a scheduler expects of a server that it stops.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    return_large_blocks()
     # What strangers send must not fill the server's log.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for name, level in _STRANGERS.items():
