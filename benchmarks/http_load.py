@@ -2,12 +2,28 @@
 
 import asyncio
 import itertools
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 
 _CONTINUE = 100
+
+
+@dataclass(frozen=True)
+class Request:
+    """A picture to send.
+
+    Attributes:
+        body: its file, or a form with it.
+        query: behind the path, with the question mark.
+        content_type: the header, for a form.
+    """
+
+    body: bytes
+    query: str = ""
+    content_type: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +50,7 @@ class Connection:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def post(self, body: bytes, *, query: str = "", ask_first: bool = False, due: float | None = None) -> Outcome:
+    async def post(self, request: Request, *, ask_first: bool = False, due: float | None = None) -> Outcome:
         """Send a picture; `ask_first` waits until the server asks for its bytes."""
         start = perf_counter() if due is None else due
         status, retry_after, accepted = None, False, False
@@ -42,13 +58,14 @@ class Connection:
             if self._streams is None:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = self._streams
-            expect = "Expect: 100-continue\r\n" if ask_first else ""
-            head = f"POST /predict{query} HTTP/1.1\r\nHost: x\r\n{expect}Content-Length: {len(body)}\r\n\r\n".encode()
-            writer.write(head if ask_first else head + body)
+            more = "Expect: 100-continue\r\n" if ask_first else ""
+            more += f"Content-Type: {request.content_type}\r\n" if request.content_type else ""
+            head = _head(request.query, more, length=len(request.body))
+            writer.write(head if ask_first else head + request.body)
             status, headers = await _read_head(reader)
             if ask_first and status == _CONTINUE:
                 status, accepted = None, True
-                writer.write(body)
+                writer.write(request.body)
                 status, headers = await _read_head(reader)
             await reader.readexactly(int(headers["content-length"]))
             retry_after = "retry-after" in headers
@@ -66,6 +83,40 @@ class Connection:
             self._streams = None
 
 
+def _head(query: str, more: str, *, length: int) -> bytes:
+    return f"POST /predict{query} HTTP/1.1\r\nHost: x\r\n{more}Content-Length: {length}\r\n\r\n".encode()
+
+
+class SlowClients:
+    """Clients that send one byte of a picture whenever `send` is called, and begin again when they are sent away.
+
+    Args:
+        port: of the server.
+        clients: number of them.
+    """
+
+    def __init__(self, port: int, *, clients: int) -> None:
+        self._port = port
+        self._sockets: list[socket.socket | None] = [None] * clients
+
+    def send(self) -> None:
+        """Send one byte from each client."""
+        for index, connection in enumerate(self._sockets):
+            try:
+                if connection is None:
+                    self._sockets[index] = socket.create_connection(("127.0.0.1", self._port))
+                    self._sockets[index].sendall(_head("", "", length=1_000_000))
+                else:
+                    connection.sendall(b"x")
+            except OSError:
+                self._sockets[index] = None
+
+    def close(self) -> None:
+        """Close all connections."""
+        for connection in filter(None, self._sockets):
+            connection.close()
+
+
 async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     headers = (line.partition(": ") for line in lines if line)
@@ -74,7 +125,7 @@ async def _read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]
 
 def closed_loop(
     port: int,
-    requests: Iterator[tuple[bytes, str]],
+    requests: Iterator[Request],
     *,
     clients: int,
     seconds: float,
@@ -85,7 +136,7 @@ def closed_loop(
 
     Args:
         port: of the server.
-        requests: bodies and queries.
+        requests: pictures.
         clients: number of them.
         seconds: how long.
         ask_first: whether they wait until the server asks for a body.
@@ -97,8 +148,7 @@ def closed_loop(
     async def client() -> None:
         connection = Connection(port)
         while perf_counter() < end:
-            body, query = next(requests)
-            outcomes.append(await connection.post(body, query=query, ask_first=ask_first))
+            outcomes.append(await connection.post(next(requests), ask_first=ask_first))
             if outcomes[-1].status is None:
                 break  # the server has stopped
         connection.close()
@@ -116,12 +166,12 @@ def closed_loop(
     return outcomes
 
 
-def open_loop(port: int, body: bytes, *, rate: float, seconds: float) -> list[Outcome]:
+def open_loop(port: int, request: Request, *, rate: float, seconds: float) -> list[Outcome]:
     """Send requests at a rate, however long the answers take. A request that is sent late counts from when it was due.
 
     Args:
         port: of the server.
-        body: of all requests.
+        request: sent again and again.
         rate: requests in a second.
         seconds: how long.
     """
@@ -129,7 +179,7 @@ def open_loop(port: int, body: bytes, *, rate: float, seconds: float) -> list[Ou
 
     async def one(due: float) -> Outcome:
         connection = free.pop() if free else Connection(port)
-        outcome = await connection.post(body, due=due)
+        outcome = await connection.post(request, due=due)
         free.append(connection)
         return outcome
 

@@ -7,16 +7,15 @@ The server and the bare engine run on one core with one thread, and the client o
 The two take turns. While the bare engine runs, the client's core is idle, which rather helps the bare engine.
 
 In the overload, requests come at four times the rate that the server has just reached, whether it answers or not; their
-time counts from when they were due. In the memory test, pictures, drawings and hostile files come in a mixture. In the
-stop, clients send `Expect: 100-continue`: a request counts as accepted when the server asks for its body.
+time counts from when they were due. In the memory test, pictures, drawings, forms and hostile files come in a mixture,
+and as many clients as the queue has places send one byte a second. In the stop, clients send `Expect: 100-continue`: a
+request counts as accepted when the server asks for its body.
 """
 
 import argparse
-import io
 import itertools
 import json
 import os
-import random
 import signal
 import statistics
 import subprocess
@@ -30,19 +29,16 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from http_load import Outcome, closed_loop, open_loop, wait_for_port
+from http_load import Outcome, Request, SlowClients, closed_loop, open_loop, wait_for_port
 from parckit.deploy import export
 from parckit.measure.interleaved import compare_times
 from parckit.measure.records import write_record
 from parckit.processing import decode_image
 from parckit.runtimes import load
+from serving_pictures import PHOTO, SEED, large_picture, mixture, photos
 
-ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).parent / "records" / "serving.json"
-SEED = 0
-PHOTO = (ROOT / "docs" / "bccd.jpg").read_bytes()
 WEIGHTS = {"tinydet_parcnet_xs.bccd": "a detector at 240x320", "parcnet_xs.cifar10": "a classifier at 32x32"}
 """A network of the size that boards run, and one so small that a request costs more than its inference."""
 CLIENTS = 8
@@ -67,8 +63,10 @@ def main() -> None:
     if args.bare is not None:
         answer_in_turns(Path(args.bare), seconds=args.seconds)
         return
-    server_core, client_core = sorted(os.sched_getaffinity(0))[:2]
     cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        parser.error("needs two cores: one for the server, one for the client")
+    server_core, client_core = sorted(cores)[:2]
     os.sched_setaffinity(0, {client_core})
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -84,10 +82,13 @@ def main() -> None:
         bundle = Path(folder) / next(iter(WEIGHTS))
         memory = watch_memory(bundle, core=server_core, seconds=60 * args.memory_minutes)
         print(json.dumps({**memory, "samples": "..."}), flush=True)
+        large = {form: peak_megabytes(bundle, core=server_core, form=form) for form in ("json", "drawing")}
+        print(json.dumps(large), flush=True)
         stopped = stop_under_load(bundle, core=server_core, stops=args.stops)
         print(json.dumps(stopped), flush=True)
     os.sched_setaffinity(0, cores)  # the record tells how many there are
     values = {"clients": CLIENTS, "queue": QUEUE, "rows": rows, "memory": memory, "stop": stopped}
+    values["large_picture_mb"] = large
     write_record(args.out, "serving", values, seed=SEED, threads=1)
     print(tables(values))
 
@@ -100,12 +101,15 @@ def tables(values: Mapping[str, Any]) -> str:
         rates = f"{measured['bare_per_second']:.1f} | {measured['server_per_second']:.1f}"
         ratio = f"{measured['server_of_bare']:.2f} ({measured['low']:.2f} to {measured['high']:.2f})"
         lines.append(f"| {row['what']} | {rates} | {ratio} |")
-    lines += ["", "| network | requests/s | refused | answered/s | answered: median | 99 % | refused: 99 % |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    heads = ("network", "requests/s", "refused", "answered/s", "answered: median", "99 %", "99 % / full queue")
+    lines += ["", f"| {' | '.join(heads)} | refused: 99 % |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
     for row in values["rows"]:
         measured, answered = row["overload"], row["overload"]["answered_ms"]
         shares = f"{measured['offered_per_second']:.0f} | {100 * measured['share_refused']:.0f} %"
-        times = f"{answered['p50']:.0f} ms | {answered['p99']:.0f} ms | {measured['refused_ms']['p99']:.0f} ms"
+        bound = f"{answered['p99'] / measured['full_queue_ms']:.2f}"
+        refused = f"{measured['refused_ms']['p99']:.0f} ms"
+        times = f"{answered['p50']:.0f} ms | {answered['p99']:.0f} ms | {bound} | {refused}"
         lines.append(f"| {row['what']} | {shares} | {measured['answered_per_second']:.1f} | {times} |")
     memory, stop = values["memory"], values["stop"]
     lines += ["", "| memory test | answers | refusals | memory at its start | at its end | stops | accepted | lost |"]
@@ -114,6 +118,8 @@ def tables(values: Mapping[str, Any]) -> str:
     megabytes = f"{memory['hot_first_mb']:.0f} MB | {memory['last_mb']:.0f} MB"
     stops = f"{stop['stops']} | {stop['answered'] + stop['lost']} | {stop['lost']}"
     lines.append(f"| {memory['minutes']:.0f} minutes | {counts} | {megabytes} | {stops} |")
+    lines += ["", "| picture of 64 million pixels | memory beside the server's |", "|---|---|"]
+    lines += [f"| {form} | {megabytes:.0f} MB |" for form, megabytes in values["large_picture_mb"].items()]
     return "\n".join(lines)
 
 
@@ -154,11 +160,6 @@ def serving(bundle: Path, *options: str, core: int) -> Iterator[tuple[subprocess
         yield process, wait_for_port(process.stdout.readline)
 
 
-def photos() -> Iterator[tuple[bytes, str]]:
-    """Yield the photo again and again."""
-    return itertools.repeat((PHOTO, ""))
-
-
 def throughput(bundle: Path, *, core: int, rounds: int, seconds: float) -> dict[str, object]:
     """Let the bare engine and the server take turns."""
     bare, served = [], []
@@ -189,7 +190,7 @@ def overload(bundle: Path, *, core: int, rate: float, seconds: float) -> dict[st
     with serving(bundle, core=core) as (_, port):
         closed_loop(port, photos(), clients=CLIENTS, seconds=1)
         start = perf_counter()
-        outcomes = open_loop(port, PHOTO, rate=rate, seconds=seconds)
+        outcomes = open_loop(port, Request(PHOTO), rate=rate, seconds=seconds)
         lasted = perf_counter() - start
     by_status = {status: [one for one in outcomes if one.status == status] for status in (200, 503)}
     assert len(outcomes) == sum(map(len, by_status.values())), "an answer is neither 200 nor 503"
@@ -212,39 +213,18 @@ def percentiles(outcomes: Sequence[Outcome]) -> dict[str, float]:
     return {"p50": p50, "p99": p99, "max": 1000 * max(outcome.seconds for outcome in outcomes)}
 
 
-def mixture() -> Iterator[tuple[bytes, str]]:
-    """Yield pictures of many sizes, some drawings, and in every fifth request a file that must be refused."""
-    draw = random.Random(SEED)  # noqa: S311  # no secret
-    photo = Image.open(io.BytesIO(PHOTO))
-    sizes = [encode(photo.resize((width, width * 3 // 4))) for width in (40, 200, 640, 1000, 1600)]
-    bomb = bytearray(encode(Image.new("RGB", (9, 9)), "PNG"))
-    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
-    hostile = [b"", b"no picture", PHOTO[: len(PHOTO) // 2], bytes(bomb), bytes(300_000), encode(photo, "PNG")[:-9]]
-    while True:
-        if draw.random() < 1 / 5:
-            yield draw.choice(hostile), ""
-        else:
-            yield draw.choice(sizes), draw.choice(("", "", "", "?answer=drawing"))
-
-
-def encode(image: Image.Image, kind: str = "JPEG") -> bytes:
-    """Return a picture as a file."""
-    stream = io.BytesIO()
-    image.save(stream, kind)
-    return stream.getvalue()
-
-
 def watch_memory(bundle: Path, *, core: int, seconds: float) -> dict[str, object]:
     """Take the resident memory of a server once a second while it answers the mixture."""
     samples: list[float] = []
     with serving(bundle, core=core) as (process, port):
-        outcomes = closed_loop(
-            port,
-            mixture(),
-            clients=CLIENTS,
-            seconds=seconds,
-            each_second=lambda: samples.append(resident_megabytes(process.pid)),
-        )
+        slow = SlowClients(port, clients=QUEUE)
+
+        def watch() -> None:
+            samples.append(resident_megabytes(process.pid))
+            slow.send()
+
+        outcomes = closed_loop(port, mixture(), clients=CLIENTS, seconds=seconds, each_second=watch)
+        slow.close()
     statuses = Counter(str(outcome.status) for outcome in outcomes)
     hot = samples[min(int(HOT_SECONDS), len(samples) // 2) :]
     per_second, _ = np.polyfit(np.arange(len(hot)), hot, 1).tolist()
@@ -264,6 +244,18 @@ def resident_megabytes(pid: int) -> float:
     """Return the memory that a process has now."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def peak_megabytes(bundle: Path, *, core: int, form: str) -> float:
+    """Return how much memory a server needs for the large picture, beside what it has before."""
+    with serving(bundle, core=core) as (process, port):
+        before = resident_megabytes(process.pid)
+        requests = itertools.repeat(Request(large_picture(), query=f"?answer={form}"))
+        outcomes = closed_loop(port, requests, clients=1, seconds=0.5)  # one request takes longer
+        assert outcomes[0].status == 200, outcomes
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(peak) * 1024 / 1e6 - before
 
 
 def stop_under_load(bundle: Path, *, core: int, stops: int) -> dict[str, object]:

@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pytest
+from tools import needs_tool
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -32,7 +32,7 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--remote-debugging-pipe",
 )
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which Debian's package chromium installs")
+needs_chromium = needs_tool(CHROMIUM, reason="needs Chromium, which Debian's package chromium installs")
 
 
 class Browser:

@@ -9,16 +9,16 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from parckit.contract import DecoderSpec, InputSpec, Preprocessing
 from parckit.processing import Geometry
 from repository import ROOT
+from tools import needs_tool
 
 PAGE = ROOT / "src" / "parckit" / "serve" / "page"
 NODE = shutil.which("node")
-needs_node = pytest.mark.skipif(NODE is None, reason="needs Node.js (the program node), which runs the page's modules")
+needs_node = needs_tool(NODE, reason="needs Node.js (the program node), which runs the page's modules")
 
 
 def call(calls: Sequence[tuple[str, str, Sequence[Any]]]) -> list[Any]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from threading import Event, Thread
+from time import monotonic, sleep
 from typing import NamedTuple
 
 import numpy as np
@@ -82,15 +83,30 @@ class Client(NamedTuple):
         connection.close()
         return reply
 
+    def wait_for(self, line: str) -> None:
+        """Wait until `/metrics` has a line."""
+        end = monotonic() + SECONDS
+        while f"\n{line}\n" not in self.get("/metrics").body.decode():
+            assert monotonic() < end, line
+            sleep(0.01)
+
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)
 
 
 @contextmanager
-def serving(sessions: Session | Sequence[Session], *, token: str | None = None, **settings: object) -> Iterator[Client]:
-    """Run a server on a free port."""
+def serving(
+    sessions: Session | Sequence[Session],
+    *,
+    token: str | None = None,
+    send_buffer: int | None = None,
+    **settings: object,
+) -> Iterator[Client]:
+    """Run a server on a free port; the system holds `send_buffer` bytes of an answer, by default megabytes."""
     usual = replace(ServeSettings(port=0), **settings)
     with listen(usual) as listening:
+        if send_buffer is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         port = listening.getsockname()[1]
         server = make_server(sessions if isinstance(sessions, list) else [sessions], usual, token=token)
         thread = Thread(target=server.run, kwargs={"sockets": [listening]})

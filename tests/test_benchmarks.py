@@ -10,7 +10,7 @@ import pytest
 from parckit.tasks import recipe_parser
 from repository import ROOT
 
-MODULES = {"exported.py", "http_load.py", "trainings.py"}  # what the scripts import
+MODULES = {"exported.py", "http_load.py", "serving_pictures.py", "trainings.py"}  # what the scripts import
 SCRIPTS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if path.name not in MODULES)
 
 

@@ -40,6 +40,14 @@ def test_reading_gives_what_was_written(bundle, tmp_path):
     assert read_contract(tmp_path / "copy") == contract
 
 
+def test_an_artefacts_input_decides_about_the_size(bundle):
+    contract = read_contract(bundle)
+    (artefact,) = contract.artefacts
+    for side, size in ((None, contract.spec.preprocessing.size), (7, (7, 7))):
+        resized = replace(artefact, input=replace(artefact.input, shape=(1, 3, side, side)))
+        assert contract.spec_of(resized) == contract.spec.with_size(size)
+
+
 def first(plain):
     return plain["artefacts"][0]
 

@@ -21,11 +21,12 @@ from parckit.processing import BoxPrediction, MaskPrediction, open_picture, prep
 from parckit.runtimes import Predictor, load
 from parckit.serve.page_engine import cached_package
 from parckit.serve.page_files import write_page
+from tools import needs_tool
 
 pytestmark = [
     needs_chromium,
-    pytest.mark.skipif(
-        not cached_package().exists(), reason="needs onnxruntime-web, which `parckit web BUNDLE --out DIR` fetches once"
+    needs_tool(
+        cached_package().exists(), reason="needs onnxruntime-web, which `parckit web BUNDLE --out DIR` fetches once"
     ),
 ]
 
@@ -88,8 +89,9 @@ const { openNetwork } = await import("./network.mjs");
 const { decodeFile, readPixels } = await import("./picture.mjs");
 window.network ??= await openNetwork("wasm");
 const file = await (await fetch("examples/1.png")).blob();
-const { answer, outputs } = await window.network.answer(readPixels(await decodeFile(file)), {});
+const { answer, outputs } = await window.network.answer(1, readPixels(await decodeFile(file)), {});
 if (answer.mask) answer.mask = [...answer.mask];
+if (window.network.decodeAgain(2, {})) throw new Error("these are outputs of another picture");
 return { answer, outputs: outputs.map(({ dims, data }) => ({ dims, data: Array.from(data, Number) })) };
 """
 
@@ -122,6 +124,9 @@ def assert_same_answer(answer: dict[str, Any], expected: Any) -> None:
         np.testing.assert_allclose(shares, [score.probability for score in expected.ranking], atol=LOGITS)
 
 
+CLICK_EXAMPLE = "document.querySelector('#examples button').click(); document.getElementById('repeat').disabled = true;"
+
+
 def test_a_chosen_file_and_an_example_are_answered(page):
     page.browser.choose_file("#file", page.picture)
     first = shown(page.browser)
@@ -130,9 +135,7 @@ def test_a_chosen_file_and_an_example_are_answered(page):
     assert len(first["rows"]) == min(len(expected), 9) or page.predictor.session.spec.task == "classify"
     # Every part of the time is a number of milliseconds.
     assert all(time.endswith(" ms") and float(time[:-3]) >= 0 for time in first["times"])
-    page.browser.run(
-        "document.querySelector('#examples button').click(); document.getElementById('repeat').disabled = true;"
-    )
+    page.browser.run(CLICK_EXAMPLE)
     assert shown(page.browser)["rows"] == first["rows"]
 
 
@@ -152,6 +155,50 @@ def test_the_camera_is_answered_until_it_is_stopped(page):
     page.browser.run(f"{click};")
     assert page.browser.run("return document.getElementById('camera').textContent") == "Camera"
     assert page.browser.run("return document.getElementById('message').hidden")
+
+
+STUBBED = """
+window.asked = 0;
+window.stopped = 0;
+const track = { stop: () => { window.stopped += 1; } };
+const stream = { getTracks: () => [track] };
+navigator.mediaDevices.getUserMedia = () => new Promise((resolve) => {
+    window.asked += 1;
+    window.allow = () => resolve(stream);
+});
+document.getElementById("camera").click();
+document.getElementById("camera").click();
+"""
+
+
+def test_a_camera_that_starts_too_late_is_stopped(page):
+    page.browser.run(STUBBED)
+    page.browser.run(CLICK_EXAMPLE)
+    shown(page.browser)
+    page.browser.run("window.allow(); delete navigator.mediaDevices.getUserMedia;")
+    page.browser.wait("window.stopped === 1")
+    assert page.browser.run("return [window.asked, document.getElementById('camera').disabled]") == [1, False]
+    assert page.browser.run("return document.getElementById('camera').textContent") == "Camera"
+
+
+FAILING = """
+const send = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message, transfer) {
+    Worker.prototype.postMessage = send;
+    send.call(this, { ...message, picture: null });
+};
+"""
+DISABLED = "return ['threshold', 'repeat'].map((id) => document.getElementById(id).disabled)"
+
+
+def test_after_a_failure_the_slider_waits_for_the_next_answer(page):
+    page.browser.run(FAILING)
+    page.browser.run(CLICK_EXAMPLE)
+    page.browser.wait("document.getElementById('headline').textContent === 'No answer'")
+    assert page.browser.run(DISABLED) == [True, True]
+    page.browser.run(CLICK_EXAMPLE)
+    shown(page.browser)
+    assert page.browser.run(DISABLED) == [False, False]
 
 
 def test_a_file_that_is_no_picture_is_named(page):

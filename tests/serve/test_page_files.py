@@ -87,6 +87,10 @@ def test_a_page_is_replaced_but_no_other_file(tmp_path, bundle, package):
     assert (out / "CNAME").exists()
     with pytest.raises(InputError, match=r"has a file that is not of a page, contract\.json"):
         write_page(bundle, bundle, package=package)
+    for content in ("{}", "[]", "no JSON", '{"files": 5}', '{"files": [[1]]}'):
+        (out / "page.json").write_text(content)
+        with pytest.raises(InputError, match=r"its page\.json is not of a page"):
+            write_page(bundle, out, package=package)
     (tmp_path / "empty").mkdir()
     write_page(bundle, tmp_path / "empty", package=package)
     with pytest.raises(InputError, match="is a file; name a folder"):

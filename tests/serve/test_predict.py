@@ -59,7 +59,7 @@ def test_a_drawing_is_a_picture(client, bundle):
     assert np.abs(drawn - np.asarray(expected)).mean() < 30
 
 
-def test_boxes_are_told_in_the_pictures_pixels():
+def test_boxes_are_in_pixels_of_the_picture():
     picture = Image.new("RGB", (80, 60), "black")
     picture.paste((255, 0, 0), (10, 20, 30, 50))
     session = ColourSession((60, 80))
@@ -121,10 +121,12 @@ def test_a_broken_engine_is_the_servers_fault_and_the_server_goes_on(caplog):
 def test_numbers_for_prometheus(client):
     client.predict(encoded(noise()))
     client.predict(b"no picture")
+    client.send("POST", "/other/predict", b"")
     text = client.get("/metrics").body.decode()
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(values['parckit_responses_total{status="200"}']) >= 1
     assert float(values['parckit_responses_total{status="400"}']) >= 1
     assert float(values["parckit_response_seconds_count"]) == float(values['parckit_responses_total{status="200"}'])
     assert float(values["parckit_accepted"]) == 0
+    assert 'parckit_responses_total{status="404"}' not in values
     assert float(values["parckit_batch_images_sum"]) == float(values["parckit_batch_images_count"]) >= 1

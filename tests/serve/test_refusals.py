@@ -3,6 +3,7 @@
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from time import perf_counter, sleep
 
 import pytest
@@ -32,7 +33,16 @@ def wrong_sum(data: bytes) -> bytes:
     return data[:29] + bytes(4) + data[33:]
 
 
+def jpeg(*parts: bytes, data: bytes = b"") -> bytes:
+    """Return a progressive JPEG with further parts in front, and further bytes before its end."""
+    good = encoded(noise(), "JPEG", progressive=True)
+    return good[:2] + b"".join(parts) + good[2:-2] + data + good[-2:]
+
+
 GOOD = encoded(noise())
+LAST_SCAN = jpeg()[jpeg().rindex(b"\xff\xda") : -2]
+COMMENT = b"\xff\xfe\0\2"
+SCANS = b"\xff\xda" * 200
 TEXT_BOMB = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(50_000_000)))
 HOSTILE = {
     "nothing": b"",
@@ -53,6 +63,9 @@ HOSTILE = {
     "GIF without a size": b"GIF89a" + bytes(7) + b";",
     "BMP of a negative width": b"BM" + struct.pack("<IIIIiiHHIIIIII", 99, 0, 54, 40, -5, 5, 1, 24, 0, 0, 0, 0, 0, 0),
     "TIFF that points at itself": b"II*\0\x08\0\0\0" + b"\0\0\x08\0\0\0",
+    "JPEG of scans without end": jpeg(data=LAST_SCAN * 100),
+    "JPEG of scans behind a marker without length": jpeg(b"\xff\1", data=LAST_SCAN * 100),
+    "JPEG of comments without end": jpeg(COMMENT * 6000),
     "grey of an unknown range": b"P5\n4 4\n0\n" + bytes(16),
 }
 ODD = {
@@ -63,10 +76,14 @@ ODD = {
     "palette with alpha": encoded(Image.new("P", (9, 9)), transparency=bytes([0, 128])),
     "animation": encoded(noise(), "GIF", save_all=True, append_images=[noise(1)]),
     "bytes behind the end": GOOD + bytes(1000),
+    "progressive JPEG": jpeg(),
+    "JPEG with a film behind its end": jpeg() + SCANS,
+    "JPEG with a long comment": jpeg(b"\xff\xfe" + (2 + len(SCANS)).to_bytes(2, "big") + SCANS),
 }
 FORMS = {
     "no file": form(("name=image", b"x")),
     "two files": form(FILE, FILE),
+    "many fields": form(*[("name=a", b"")] * 21, ("name=image; filename=a.png", GOOD)),
     "nothing": (b"", "multipart/form-data; boundary=line"),
     "no end": form(FILE, ending=b"--li"),
     "no boundary": (form(FILE)[0], "multipart/form-data"),
@@ -134,12 +151,27 @@ def test_a_slow_client_is_sent_away(client):
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_client_that_goes_leaves_its_place(client):
-    for _ in range(9):  # more than the queue holds
-        with client.connect() as connection:
+def test_slow_clients_hold_no_place(client):
+    with ExitStack() as stack:
+        for _ in range(9):  # more than the queue holds
+            connection = stack.enter_context(client.connect())
             connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nfirst")
-            sleep(0.02)
-    assert client.predict(GOOD).status == 200
+        client.wait_for("parckit_uploads 9.0")
+        assert client.predict(GOOD).status == 200
+
+
+def test_pictures_that_arrive_have_room_for_so_many_bytes():
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10000\r\n\r\n"
+    with serving(GateSession(), queue=1, max_bytes=10_000) as client:
+        with client.connect() as connection:
+            connection.sendall(head + bytes(9000))
+            client.wait_for("parckit_uploads 1.0")
+            sleep(0.1)  # the bytes come right behind the head
+            reply = client.predict(GOOD)
+            assert (reply.status, int(reply.headers["retry-after"]) >= 1) == (503, True)
+            assert "arriving" in reply.error
+        client.wait_for("parckit_uploads 0.0")
+        assert client.predict(GOOD).status == 200
 
 
 @pytest.mark.parametrize(
@@ -169,8 +201,7 @@ def test_the_excess_is_refused_at_once_and_the_others_are_answered():
     with serving(session, queue=3) as client, ThreadPoolExecutor(3) as pool:
         session.gate.clear()
         accepted = [pool.submit(client.predict, GOOD) for _ in range(3)]
-        while "\nparckit_accepted 3.0\n" not in client.get("/metrics").body.decode():
-            sleep(0.01)
+        client.wait_for("parckit_accepted 3.0")
         start = perf_counter()
         refused = [client.predict(GOOD) for _ in range(5)]
         # The network is stuck, so a refusal that waited for it would wait for ever. A second is far more than it takes.
@@ -181,3 +212,19 @@ def test_the_excess_is_refused_at_once_and_the_others_are_answered():
         session.gate.set()
         assert [reply.result().status for reply in accepted] == [200, 200, 200]
         assert client.predict(GOOD).status == 200
+
+
+def test_a_client_that_has_gone_is_not_answered():
+    session = GateSession(batch_size=1)
+    with serving(session, decoders=1) as client, ThreadPoolExecutor(2) as pool:
+        session.gate.clear()
+        answered = [pool.submit(client.predict, GOOD) for _ in range(2)]  # as many as there are threads
+        client.wait_for("parckit_accepted 2.0")
+        with client.connect() as connection:
+            head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(GOOD)
+            connection.sendall(head + GOOD)
+            client.wait_for("parckit_accepted 3.0")
+        session.gate.set()
+        assert [reply.result().status for reply in answered] == [200, 200]
+        client.wait_for('parckit_responses_total{status="499"} 1.0')
+    assert session.batches == [1, 1, 1]  # the first one warmed it up

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from time import perf_counter, sleep
 
 import pytest
@@ -16,33 +17,41 @@ from bundles import write_tiny_bundle
 from parckit.contract import InputError
 from parckit.serve.server import listen
 from parckit.serve.settings import ServeSettings
-from serving import SECONDS, Client, GateSession, encoded, noise, serving
+from serving import SECONDS, Client, GateSession, encoded, form, noise, serving
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from parckit.cli.main import main; main()"
 
 
-@pytest.fixture
-def process(tmp_path) -> Iterator[subprocess.Popen[str]]:
-    # Batches of two, and an inference that waits long for the second picture: requests are in work for a second.
-    bundle = write_tiny_bundle(tmp_path / "bundle", batch=2)
-    command = [sys.executable, "-c", WITHOUT_TORCH, "serve", str(bundle), "--port=0", "--wait_ms=1000"]
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], Client]]:
+    """Start a server whose inferences wait for a second picture."""
+    bundle = write_tiny_bundle(folder / "bundle", batch=2)
+    command = [sys.executable, "-c", WITHOUT_TORCH, "serve", str(bundle), "--port=0", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as running:
-        yield running
-        running.kill()
+    with subprocess.Popen(command, **pipes) as process:
+        try:
+            port = re.search(r"http://127\.0\.0\.1:(\d+)$", process.stdout.readline().strip())[1]
+            yield process, Client(int(port))
+        finally:
+            process.kill()
 
 
-def test_sigterm_loses_no_accepted_request_and_ends_with_0(process):
-    client = Client(int(re.search(r"http://127\.0\.0\.1:(\d+)$", process.stdout.readline().strip())[1]))
+def begin_upload(client: Client, picture: bytes) -> http.client.HTTPConnection:
+    """Send the first bytes of a picture."""
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=SECONDS)
+    connection.putrequest("POST", "/predict")
+    connection.putheader("Content-Length", str(len(picture)))
+    connection.endheaders(picture[:100])
+    return connection
+
+
+def test_sigterm_loses_no_accepted_request_and_ends_with_0(tmp_path):
     picture = encoded(noise())
-    slow = http.client.HTTPConnection("127.0.0.1", client.port, timeout=SECONDS)
-    slow.putrequest("POST", "/predict")
-    slow.putheader("Content-Length", str(len(picture)))
-    slow.endheaders(picture[:100])
-    with ThreadPoolExecutor(1) as pool:
+    with started(tmp_path, "--wait_ms=1000") as (process, client), ThreadPoolExecutor(1) as pool:
+        send_nonsense(client)
+        slow = begin_upload(client, picture)
         waiting = pool.submit(client.predict, picture)
-        while not (waiting.done() or "\nparckit_accepted 2.0\n" in client.get("/metrics").body.decode()):
-            sleep(0.01)
+        client.wait_for("parckit_accepted 1.0")
         process.send_signal(signal.SIGTERM)
         # It accepts no more, but the request that waits and the one that is still arriving are answered.
         wait_until_closed(client)
@@ -50,9 +59,37 @@ def test_sigterm_loses_no_accepted_request_and_ends_with_0(process):
         answer = slow.getresponse()
         assert (answer.status, answer.getheader("connection")) == (200, "close")
         assert answer.read() == waiting.result().body
-    slow.close()
-    assert process.wait(SECONDS) == 0
-    assert process.stderr.read() == ""
+        slow.close()
+        assert process.wait(SECONDS) == 0
+        # Nor did strangers write into the log.
+        assert process.stderr.read() == ""
+
+
+def send_nonsense(client: Client) -> None:
+    """Send what libraries would write a warning about."""
+    with client.connect() as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+    body, kind = form(("name=image; filename=a\r\nContent-Transfer-Encoding: foo", b"x"))
+    for content_type in (kind, "multipart/form-data"):
+        assert client.predict(body, Content_Type=content_type).status == 400
+    client.get("/healthz", Connection="Upgrade", Upgrade="websocket")
+
+
+def test_a_stop_ends_although_requests_hang(tmp_path):
+    picture = encoded(noise())
+    with started(tmp_path, "--wait_ms=60000", "--stop_seconds=0.5") as (process, client), ThreadPoolExecutor(1) as pool:
+        slow = begin_upload(client, picture)
+        waiting = pool.submit(client.predict, picture)
+        client.wait_for("parckit_accepted 1.0")
+        process.send_signal(signal.SIGTERM)
+        answer = slow.getresponse()
+        assert (answer.status, answer.getheader("connection")) == (503, "close")
+        assert (waiting.result().status, waiting.result().error) == (503, "the server stops")
+        slow.close()
+        assert process.wait(SECONDS) == 0
+        (line,) = process.stderr.read().splitlines()
+        assert "2 running task" in line
 
 
 def wait_until_closed(client: Client) -> None:
@@ -77,6 +114,19 @@ def test_the_page_needs_no_other_host():
     assert schema["servers"] == [{"url": "/cells"}]
 
 
+@pytest.mark.parametrize("token", [None, "secret"])
+def test_the_page_lists_all_refusals_in_one_form(token):
+    with serving(GateSession(), token=token) as client:
+        paths = client.get("/openapi.json").plain["paths"]
+    predict = paths["/predict"]["post"]
+    refusals = {status: answer for status, answer in predict["responses"].items() if status != "200"}
+    assert {*refusals} == {"400", "408", "413", "415", "422", "500", "503"} | ({"401"} if token else set())
+    schemas = [answer["content"]["application/json"]["schema"] for answer in refusals.values()]
+    assert all(list(schema["properties"]) == ["error"] for schema in schemas)
+    assert paths["/readyz"]["get"]["responses"]["503"]["content"]["application/json"]["schema"] == schemas[0]
+    assert [("security" in route) for route in (predict, paths["/metrics"]["get"])] == 2 * [token is not None]
+
+
 def test_small_answers_leave_at_once():
     with serving(GateSession()) as client:
         connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=SECONDS)
@@ -98,6 +148,8 @@ def test_an_address_that_is_in_use_is_told():
             listen(ServeSettings(port=port))
     with pytest.raises(InputError, match=r"host='no such host', port=0: cannot listen"):
         listen(ServeSettings(host="no such host", port=0))
+    with pytest.raises(InputError, match="no name of a host"):
+        listen(ServeSettings(host="x" * 64, port=0))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +158,7 @@ def test_an_address_that_is_in_use_is_told():
         ("port", -1),
         ("port", 65_536),
         ("queue", 0),
+        ("connections", 0),
         ("batch", 0),
         ("sessions", 0),
         ("decoders", 0),

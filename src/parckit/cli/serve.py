@@ -13,7 +13,7 @@ from parckit.serve.settings import SETTINGS, ServeSettings
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    parser = verb_parser("serve", description="Answer pictures over HTTP, until the process is told to stop.")
+    parser = verb_parser("serve", description="Answer pictures over HTTP, until the process gets a signal to stop.")
     parser.add_argument("model", type=Path, help="a bundle's folder; or a checkpoint, which needs torch")
     add_choice(parser)
     add_overrides(parser)

@@ -70,6 +70,10 @@ class Contract:
                 return artefact
         raise InputError(f"artefact={name!r}: the bundle has {', '.join(entry.name for entry in self.artefacts)}")
 
+    def spec_of(self, artefact: Artefact) -> NetworkSpec:
+        """Return the network at the size of an artefact's input."""
+        return self.spec if artefact.input.size is None else self.spec.with_size(artefact.input.size)
+
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 digest of a file."""

@@ -127,16 +127,8 @@ def export_bundle(
             _convert(source, conversion, choice, folder=folder, settings=how)
             for conversion, choice, how in zip(conversions, forms, settled, strict=True)
         )
-        # Describe the bundle. Contract checks that labels and outputs agree, before the comparison, which takes longer.
-        counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
-        contract = Contract(
-            spec=spec,
-            artefacts=artefacts,
-            params=counts.params,
-            madds=counts.madds,
-            versions=versions(),
-            origin={**origin},
-        )
+        # Contract checks that labels and outputs agree, before the comparison, which takes longer.
+        contract = _describe(network, spec, artefacts, origin=origin)
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)
         artefacts = tuple(
@@ -147,6 +139,21 @@ def export_bundle(
         contract = replace(contract, artefacts=(*artefacts, *decoded))
         write_contract(contract, folder)
     return contract
+
+
+def _describe(
+    network: nn.Module, spec: NetworkSpec, artefacts: tuple[Artefact, ...], *, origin: Mapping[str, str]
+) -> Contract:
+    """Return the contract of a bundle whose artefacts have not been checked."""
+    counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
+    return Contract(
+        spec=spec,
+        artefacts=artefacts,
+        params=counts.params,
+        madds=counts.madds,
+        versions=versions(),
+        origin={**origin},
+    )
 
 
 def _check_decoding(settings: ExportSettings, decoder: DecoderSpec) -> None:

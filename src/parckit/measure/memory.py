@@ -76,7 +76,7 @@ def loading(candidate: Candidate) -> Loading:
         # Shipped weights have a name instead of a path.
         path = candidate.path.resolve() if candidate.path.exists() else candidate.path
         return _measure(path, {"path": str(path), "engine": engine})
-    spec = contract.spec if artefact.input.size is None else contract.spec.with_size(artefact.input.size)
+    spec = contract.spec_of(artefact)
     return _load_artefact(candidate.path, artefact, spec, engine=engine)
 
 

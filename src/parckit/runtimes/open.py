@@ -110,7 +110,7 @@ def _open_bundle(
 ) -> Session:
     contract = read_contract(folder)
     artefact, first_engine = choose_artefact(contract, folder, engine=engine, precision=precision, name=name)
-    spec = contract.spec if artefact.input.size is None else contract.spec.with_size(artefact.input.size)
+    spec = contract.spec_of(artefact)
     return load_engine(first_engine, what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
 
 

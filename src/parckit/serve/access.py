@@ -1,4 +1,4 @@
-"""Who may ask: a token that clients send, and how many requests are accepted at once."""
+"""Which requests are answered: those with the right token, and only so many at once."""
 
 import hmac
 import math
@@ -6,7 +6,6 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import final
 
 from fastapi import HTTPException
@@ -16,7 +15,7 @@ from parckit.serve.metrics import Meters
 
 TOKEN_VARIABLE = "PARCKIT_SERVE_TOKEN"  # noqa: S105  # the variable's name, not a secret
 _NEW_SHARE = 0.1
-"""Share of the newest answer in the running mean of the time that answers take."""
+"""Share of the newest answer in the running mean of the seconds that answers take."""
 _LONGEST_RETRY = 60
 """Most seconds of `Retry-After`: a few slow pictures must not send clients away for long."""
 
@@ -46,14 +45,14 @@ def read_token(file: Path | None) -> str | None:
 
 
 def check_token(sent: str | None, *, token: str | None) -> None:
-    """Check what a client sent in the time that does not depend on how much of it is right.
+    """Check the token that a client sent. The check takes the same time for every wrong token of a length.
 
     Raises:
         HTTPException: 401 if it is not the token.
     """
     if token is not None and not hmac.compare_digest((sent or "").encode(), token.encode()):
-        told = "send the header 'Authorization: Bearer TOKEN' with the server's token"
-        raise HTTPException(401, told, headers={"WWW-Authenticate": "Bearer"})
+        reason = "send the header 'Authorization: Bearer TOKEN' with the server's token"
+        raise HTTPException(401, reason, headers={"WWW-Authenticate": "Bearer"})
 
 
 @final
@@ -62,7 +61,7 @@ class Admission:
 
     Args:
         most: accepted requests at once.
-        meters: are told the number.
+        meters: show the number.
     """
 
     def __init__(self, most: int, *, meters: Meters) -> None:
@@ -71,23 +70,36 @@ class Admission:
         self._seconds = 0.0
         self._meters = meters
 
-    @contextmanager
-    def accepting(self) -> Generator[None]:
-        """Let the request of the body be one of the accepted ones.
+    def check(self) -> None:
+        """Check that one more request can be accepted.
 
         Raises:
-            HTTPException: 503 at once if there are too many. `Retry-After` is how long accepted requests take now.
+            HTTPException: 503 if there are too many.
         """
         if self._accepted >= self._most:
-            seconds = min(max(1, math.ceil(self._seconds)), _LONGEST_RETRY)
-            told = f"{self._accepted} requests are in work; try again in {seconds} s"
-            raise HTTPException(503, told, headers={"Retry-After": str(seconds)})
+            raise self.busy(f"{self._accepted} requests are in work")
+
+    @contextmanager
+    def accepting(self) -> Generator[None]:
+        """Count a request as accepted for as long as the body of the `with` statement runs.
+
+        Raises:
+            HTTPException: 503 if there are too many.
+        """
+        self.check()
         self._accepted += 1
         self._meters.accepted.set(self._accepted)
-        start = perf_counter()
         try:
             yield
         finally:
             self._accepted -= 1
             self._meters.accepted.set(self._accepted)
-            self._seconds += _NEW_SHARE * (perf_counter() - start - self._seconds)
+
+    def note(self, seconds: float) -> None:
+        """Note how long an accepted request has waited for its answer."""
+        self._seconds += _NEW_SHARE * (seconds - self._seconds)
+
+    def busy(self, reason: str) -> HTTPException:
+        """Return the refusal for a server that is full. Its `Retry-After` is how long answers take now."""
+        seconds = min(max(1, math.ceil(self._seconds)), _LONGEST_RETRY)
+        return HTTPException(503, f"{reason}; try again in {seconds} s", headers={"Retry-After": str(seconds)})

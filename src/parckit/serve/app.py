@@ -4,12 +4,13 @@ It is FastAPI on uvicorn, with a bound of our own on the requests in work. LitSe
 bound at which it answers 503, and it runs the network in other processes, to which every picture would be copied.
 """
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, final
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -48,11 +49,16 @@ _BODY = {
 _EXAMPLE = {"task": "classify", "width": 640, "height": 480, "answer": [{"class": "cat", "probability": 0.97}]}
 _REFUSALS = {
     400: "No picture, or one that cannot be read.",
-    401: "The token is missing or wrong.",
     408: "The bytes took too long to arrive.",
     413: "Too many bytes.",
-    503: "Too many requests are in work; `Retry-After` says in how many seconds to try again.",
+    415: "The body is compressed (`Content-Encoding`).",
+    422: "`answer` has an unknown value.",
+    500: "The network failed.",
+    503: "Too many requests are in work; `Retry-After` says in how many seconds to try again. Or the server stops.",
 }
+_WRONG_TOKEN = {401: "The token is missing or wrong."}
+_PART = 65_536
+"""Bytes of an answer that are sent at once: as many as asyncio holds before it lets the next part wait."""
 
 
 def make_app(
@@ -70,7 +76,7 @@ def make_app(
         settings: limits.
         meters: the numbers that `/metrics` shows.
         token: what clients must send to use `/predict` and `/metrics`; None lets everybody use them.
-        is_stopping: whether the server has been told to stop.
+        is_stopping: whether the server has got a signal to stop.
     """
 
     @asynccontextmanager
@@ -86,22 +92,17 @@ def make_app(
         description=_describe(pipeline.session),
         lifespan=lifespan,
     )
-    bearer = HTTPBearer(auto_error=False, description="The token that the server was started with, if it was.")
-
-    async def check_client(
-        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
-    ) -> None:
-        check_token(credentials and credentials.credentials, token=token)
-
+    guarded = APIRouter() if token is None else _guarded_router(token)
     _add_probes(app, pipeline, is_stopping=is_stopping)
-    _add_predict(app, answering, guard=check_client)
+    _add_predict(guarded, answering)
 
-    @app.get("/metrics", dependencies=[Depends(check_client)], response_class=PlainTextResponse)
+    @guarded.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Numbers for Prometheus."""
         return Response(meters.text(), media_type=CONTENT_TYPE_LATEST)
 
-    _tell_errors_in_one_line(app)
+    app.include_router(guarded)
+    _add_error_handlers(app)
     app.add_middleware(_Counted, meters=meters)
     return app
 
@@ -111,41 +112,81 @@ def _describe(session: Session) -> str:
     return f"Task `{session.spec.task}`, artefact `{session.artefact}` on {session.engine}. Classes: {labels}."
 
 
+def _refusals(reasons: Mapping[int, str]) -> dict[int | str, dict[str, object]]:
+    """Return what OpenAPI says about refusals. All have the same form."""
+    schema = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    content = {"application/json": {"schema": schema}}
+    return {status: {"description": reason, "content": content} for status, reason in reasons.items()}
+
+
+def _guarded_router(token: str) -> APIRouter:
+    """Return a router whose routes need a token."""
+    bearer = HTTPBearer(auto_error=False, description="The token that the server was started with.")
+
+    async def check_client(
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
+    ) -> None:
+        check_token(credentials and credentials.credentials, token=token)
+
+    return APIRouter(dependencies=[Depends(check_client)], responses=_refusals(_WRONG_TOKEN))
+
+
 def _add_probes(app: FastAPI, pipeline: Pipeline, *, is_stopping: Callable[[], bool]) -> None:
     @app.get("/healthz", response_class=PlainTextResponse)
     async def healthz() -> str:
         """The process runs."""
         return "ok"
 
-    @app.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "It cannot answer now."}})
+    @app.get("/readyz", response_class=PlainTextResponse, responses=_refusals({503: "It cannot answer now."}))
     async def readyz() -> str:
-        """The network is loaded, and the server has not been told to stop."""
+        """The network is loaded, and the server has got no signal to stop."""
         if is_stopping() or not pipeline.is_alive:
             raise HTTPException(503, "stopping" if is_stopping() else "the network's thread has ended")
         return "ready"
 
 
-def _add_predict(app: FastAPI, answering: Answering, *, guard: Callable[..., object]) -> None:
-    @app.post(
+async def _make_place() -> AsyncGenerator[ExitStack]:
+    """Yield a stack that FastAPI closes when the answer is sent."""
+    with ExitStack() as place:
+        yield place
+
+
+def _add_predict(router: APIRouter, answering: Answering) -> None:
+    content = {"application/json": {"example": _EXAMPLE}, "image/jpeg": _BINARY, "image/png": _BINARY}
+
+    @router.post(
         _PREDICT,
-        dependencies=[Depends(guard)],
         openapi_extra=_BODY,
         response_class=Response,
         responses={
-            200: {
-                "description": "The answer, or a picture of it.",
-                "content": {"application/json": {"example": _EXAMPLE}, "image/jpeg": _BINARY, "image/png": _BINARY},
-            },
-            **{status: {"description": reason} for status, reason in _REFUSALS.items()},
+            200: {"description": "The answer, or a picture of it.", "content": content},
+            **_refusals(_REFUSALS),
         },
     )
-    async def predict(request: Request, answer: AnswerForm = "json") -> Response:
+    async def predict(
+        request: Request, place: Annotated[ExitStack, Depends(_make_place)], answer: AnswerForm = "json"
+    ) -> Response:
         """Answer one picture: its file as the body, or as the only file of a form."""
-        content, media_type = await answering.answer(request, answer)
-        return Response(content, media_type=media_type)
+        content, media_type = await answering.answer(request, answer, place=place)
+        return _InParts(content, media_type=media_type)
 
 
-def _tell_errors_in_one_line(app: FastAPI) -> None:
+@final
+class _InParts(Response):
+    """Sends its body in parts. Each waits until the client has read most of the one before.
+
+    So a client that does not read keeps its place among the accepted requests, and one part of its answer in memory.
+    """
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.body), _PART):
+            end = start + _PART
+            await send({"type": "http.response.body", "body": self.body[start:end], "more_body": end < len(self.body)})
+
+
+def _add_error_handlers(app: FastAPI) -> None:
     """Let every error be `{"error": LINE}`."""
 
     @app.exception_handler(RouteError)
@@ -165,21 +206,29 @@ def _tell_errors_in_one_line(app: FastAPI) -> None:
 
 @final
 class _Counted:
-    """Counts the answers of /predict by their status, whoever gives them."""
+    """Counts the answers of /predict by their status, whoever gives them, and answers what a stop leaves."""
 
     def __init__(self, app: "ASGIApp", meters: Meters) -> None:
         self._app = app
         self._meters = meters
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        if scope["type"] != "http" or not scope["path"].endswith(_PREDICT):
+        if scope["type"] != "http" or scope["path"] != scope.get("root_path", "") + _PREDICT:
             await self._app(scope, receive, send)
             return
-        start = perf_counter()
+        start, has_started = perf_counter(), False
 
         async def send_counted(message: "Message") -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 self._meters.count_response(message["status"], perf_counter() - start)
             await send(message)
 
-        await self._app(scope, receive, send_counted)
+        try:
+            await self._app(scope, receive, send_counted)
+        except asyncio.CancelledError:
+            # Only a server that stops cancels requests: those that are not answered when its time is over.
+            if not has_started:
+                refusal = JSONResponse({"error": "the server stops"}, 503, {"Connection": "close"})
+                await refusal(scope, receive, send_counted)

@@ -54,12 +54,12 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """End the runner's threads, if it has some. No image may be run afterwards."""
+        """Let the runner's threads end, if it has some, after the images that wait. No image may be run afterwards."""
         ...
 
 
 OnBatch = Callable[[int, float], None]
-"""Is told the number of images and the seconds of every inference."""
+"""A function that is called after every inference, with its number of images and its seconds."""
 
 
 def make_runner(sessions: Sequence[Session], *, most: int, wait: float, on_batch: OnBatch) -> Runner:
@@ -69,7 +69,7 @@ def make_runner(sessions: Sequence[Session], *, most: int, wait: float, on_batch
         sessions: the network, once for each inference at the same time.
         most: most images of an inference; see `largest_batch`.
         wait: seconds that an inference waits for more images.
-        on_batch: is told about every inference.
+        on_batch: is called after every inference.
     """
     images = largest_batch(sessions[0], most=most)
     if images == 1:
@@ -83,7 +83,7 @@ class OneByOne:
 
     Args:
         sessions: the network, once for each inference at the same time.
-        on_batch: is told about every inference.
+        on_batch: is called after every inference.
     """
 
     is_alive = True
@@ -120,7 +120,7 @@ class Batcher:
         sessions: the network, once for each inference at the same time.
         most: most images of an inference.
         wait: seconds that an inference waits for more images.
-        on_batch: is told about every inference.
+        on_batch: is called after every inference.
     """
 
     def __init__(self, sessions: Sequence[Session], *, most: int, wait: float, on_batch: OnBatch) -> None:
@@ -146,10 +146,8 @@ class Batcher:
         return entry.outputs.result()
 
     def close(self) -> None:
-        """Run all images that wait, and end the threads."""
+        """Let the threads end after the images that wait; see `Runner`."""
         self._entries.put(None)
-        for thread in self._threads:
-            thread.join()
 
     def _work(self, session: Session) -> None:
         while group := self._collect():

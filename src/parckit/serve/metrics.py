@@ -41,7 +41,7 @@ class Meters:
         self._stages = Histogram(
             "parckit_stage_seconds",
             "Time of a picture in decoding and preprocessing (prepare), of a batch in the network (run), and of an "
-            "answer in decoding and encoding (tell).",
+            "answer in decoding and encoding (answer).",
             ("stage",),
             buckets=_SECONDS,
             registry=self._registry,
@@ -52,6 +52,7 @@ class Meters:
         self.accepted = Gauge(
             "parckit_accepted", "Requests that are accepted and not yet answered.", registry=self._registry
         )
+        self.uploads = Gauge("parckit_uploads", "Requests whose bytes are arriving.", registry=self._registry)
 
     def count_response(self, status: int, seconds: float) -> None:
         """Count an answer of /predict."""
@@ -65,7 +66,7 @@ class Meters:
         self._stages.labels("run").observe(seconds)
 
     @contextmanager
-    def stage(self, name: Literal["prepare", "tell"]) -> Generator[None]:
+    def stage(self, name: Literal["prepare", "answer"]) -> Generator[None]:
         """Take the time of the body."""
         start = perf_counter()
         try:

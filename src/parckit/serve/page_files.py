@@ -75,8 +75,7 @@ def _contract_of_page(contract: Contract, *, name: str | None) -> Contract:
         raise InputError(f"artefact={artefact.name!r}: {takes}: export with --batch_size 1")
     if len(artefact.files) > 1:
         raise InputError(f"artefact={artefact.name!r}: has {len(artefact.files)} files; the page loads one")
-    spec = contract.spec if artefact.input.size is None else contract.spec.with_size(artefact.input.size)
-    return replace(contract, spec=spec, artefacts=(artefact,))
+    return replace(contract, spec=contract.spec_of(artefact), artefacts=(artefact,))
 
 
 def _choose(contract: Contract) -> Artefact:
@@ -98,11 +97,14 @@ def _refuse_foreign(out: Path) -> None:
         raise InputError(f"--out {out}: is a file; name a folder")
     if not out.exists():
         return
+    ours = {PAGE_FILE}
     try:
-        ours = cast("dict[str, list[str]]", json.loads((out / PAGE_FILE).read_text(encoding="utf-8")))["files"]
+        ours.update(cast("dict[str, list[str]]", json.loads((out / PAGE_FILE).read_text(encoding="utf-8")))["files"])
     except FileNotFoundError:
-        ours = []
-    if foreign := sorted({*_files_of(out)} - {*ours, PAGE_FILE}):
+        pass
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--out {out}: its {PAGE_FILE} is not of a page; name a new or empty folder") from error
+    if foreign := sorted({*_files_of(out)} - ours):
         raise InputError(f"--out {out}: has a file that is not of a page, {foreign[0]}; name a new or empty folder")
 
 

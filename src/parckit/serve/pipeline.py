@@ -1,4 +1,4 @@
-"""From the bytes of a request to the bytes of its answer: decode, prepare, run, tell."""
+"""From the bytes of a request to the bytes of its answer: decode, prepare, run, answer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,16 @@ from io import BytesIO
 from threading import Semaphore
 from typing import Literal, NamedTuple, cast, final
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from parckit.contract import InputError, Setting
 from parckit.measure.environment import usable_cores
-from parckit.processing import MaskPrediction, Prediction, decode_image, make_decoder, preprocess
+from parckit.processing import Geometry, MaskPrediction, Prediction, decode_image, make_decoder, preprocess
 from parckit.runtimes import Session
 from parckit.serve.batching import make_runner
+from parckit.serve.jpeg import check_jpeg
 from parckit.serve.metrics import Meters
 from parckit.serve.settings import ServeSettings
 from parckit.serve.uploads import find_picture
@@ -63,7 +66,7 @@ class Pipeline:
         sessions: the network, once for each inference at the same time.
         settings: limits and numbers of threads.
         overrides: values in place of the decoder's defaults.
-        meters: are told what happens.
+        meters: take the times.
 
     Attributes:
         session: the first one.
@@ -89,7 +92,7 @@ class Pipeline:
             sessions, most=settings.batch, wait=settings.wait_ms / 1000, on_batch=meters.count_batch
         )
         decoders = settings.decoders or usable_cores()
-        # Decoding needs memory and a core, so only some threads decode. The others wait for the network.
+        # Decoding and drawing need memory and a core, so only some threads do it. The others wait for the network.
         self._decoding = Semaphore(decoders)
         self.threads = decoders + self._runner.images
 
@@ -109,16 +112,14 @@ class Pipeline:
         Raises:
             PictureError: if the upload holds no picture that can be read.
         """
+        # A decoded picture is large. It never waits for the network: a drawing decodes its picture again.
         with self._decoding, self._meters.stage("prepare"):
-            picture = self._read(upload)
-            image, geometry = preprocess(picture, self.session.spec.preprocessing, wanted=self.session.input)
-            if upload.form != "drawing":
-                picture = None  # its memory is free while the image waits
+            image, geometry = self._prepare(upload)
         outputs = self._runner.run(image)
-        with self._meters.stage("tell"):
+        with self._decoding, self._meters.stage("answer"):
             (prediction,) = self._decoder(outputs, [geometry])
-            if picture is not None:
-                return _encoded(prediction.draw(picture), "JPEG", quality=_JPEG_QUALITY)
+            if upload.form == "drawing":
+                return _encoded(prediction.draw(self._read(upload)), "JPEG", quality=_JPEG_QUALITY)
             if upload.form == "mask":
                 # `forms` has it only for networks that segment.
                 return _encoded(cast("MaskPrediction", prediction).to_image(), "PNG")
@@ -128,9 +129,13 @@ class Pipeline:
         """End the threads of the network. No call of `answer` may follow."""
         self._runner.close()
 
+    def _prepare(self, upload: Upload) -> tuple[NDArray[np.generic], Geometry]:
+        return preprocess(self._read(upload), self.session.spec.preprocessing, wanted=self.session.input)
+
     def _read(self, upload: Upload) -> Image.Image:
         try:
             data, name = find_picture(upload.data, upload.content_type)
+            check_jpeg(data, name=name)
             return decode_image(data, name=name, limit=self._pixels)
         except InputError as error:
             raise PictureError(str(error)) from error
@@ -138,8 +143,8 @@ class Pipeline:
 
 def _json(prediction: Prediction, task: str, *, size: tuple[int, int]) -> Answer:
     height, width = size
-    told = {"task": task, "width": width, "height": height, "answer": prediction.to_plain()}
-    return Answer(json.dumps(told, allow_nan=False).encode(), "application/json")
+    plain = {"task": task, "width": width, "height": height, "answer": prediction.to_plain()}
+    return Answer(json.dumps(plain, allow_nan=False).encode(), "application/json")
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> Answer:

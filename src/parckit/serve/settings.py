@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from parckit.contract import InputError, most_pixels
 
 _USUAL_PIXELS = 64_000_000
-"""Most pixels if nobody sets a limit: as many as the cameras of most phones take, 192 MB while they are decoded."""
+"""Most pixels if nobody sets a limit: as many as the cameras of most phones take. Pillow holds them in 256 MB."""
 _LARGEST_PORT = 65_535
 _MOST_SESSIONS = 256
 """More copies of a network than any machine runs at once; every copy needs memory and a thread."""
@@ -21,6 +21,7 @@ class ServeSettings:
         port: to listen at; 0 takes a free one.
         root_path: path under which a proxy shows the server, such as /blood; the proxy must cut it off.
         queue: most requests that are accepted at once, those in work included; others get 503.
+        connections: most connections that are open at once; others are closed without an answer.
         batch: most pictures of one inference, if the artefact takes any number; it decides otherwise.
         wait_ms: how long an inference waits for more pictures, milliseconds.
         sessions: inferences at the same time; every one has a copy of the network.
@@ -28,7 +29,7 @@ class ServeSettings:
         decoders: threads that decode and prepare pictures; by default one for each core.
         max_bytes: most bytes of a request.
         max_pixels: most pixels of a picture; by default what PARCKIT_MAX_PIXELS says, or else 64 million.
-        upload_seconds: how long a request's bytes may take to arrive.
+        upload_seconds: how long a request's head, its bytes, and each part of its answer may take on their way.
         stop_seconds: how long accepted requests may take after a signal to stop.
 
     Raises:
@@ -39,6 +40,7 @@ class ServeSettings:
     port: int = 8000
     root_path: str = ""
     queue: int = 32
+    connections: int = 512
     batch: int = 8
     wait_ms: float = 2.0
     sessions: int = 1
@@ -54,7 +56,7 @@ class ServeSettings:
             raise InputError(f"port={self.port}: must be from 0 to {_LARGEST_PORT}")
         if not 1 <= self.sessions <= _MOST_SESSIONS:
             raise InputError(f"sessions={self.sessions}: must be from 1 to {_MOST_SESSIONS}")
-        for name in ("queue", "batch", "decoders", "max_bytes", "max_pixels"):
+        for name in ("queue", "connections", "batch", "decoders", "max_bytes", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}={value}: must be a whole number, at least 1")

@@ -42,24 +42,26 @@ class Network {
   /**
    * Answer one picture.
    *
+   * @param number of the picture; `decodeAgain` asks for it.
    * @param picture upright: {height, width, step, data}, see resizing.mjs.
    * @param overrides values in place of some of the decoder's defaults.
    * @returns {{answer, outputs, times}} the outputs are {dims, data}; times in milliseconds.
    */
-  async answer(picture, overrides) {
+  async answer(number, picture, overrides) {
     const start = performance.now();
     const { data, geometry } = preprocess(picture, this.spec.preprocessing, this.artefact.input);
     const preprocessed = performance.now();
     const outputs = await this.run(data);
     const ran = performance.now();
-    this.latest = { outputs, geometry };
-    const answer = this.decodeAgain(overrides);
+    this.latest = { number, outputs, geometry };
+    const answer = this.decodeAgain(number, overrides);
     const times = { preprocessing: preprocessed - start, network: ran - preprocessed, decoding: performance.now() - ran };
     return { answer, outputs, times };
   }
 
-  /** Decode the outputs of the latest picture with other settings. */
-  decodeAgain(overrides) {
+  /** Decode the outputs of the latest picture with other settings; return null if it has another number. */
+  decodeAgain(number, overrides) {
+    if (this.latest?.number !== number) return null;
     const { outputs, geometry } = this.latest;
     return decode(outputs, { decoder: this.artefact.decoder, labels: this.spec.labels, geometry, overrides });
   }

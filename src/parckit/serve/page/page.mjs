@@ -17,6 +17,7 @@ let [contract, page] = [null, null];
 let bitmap = null; // the picture that is shown
 let camera = null; // its video while it is on
 let opened = "wasm"; // the engine that the worker has
+let latest = 0; // number of the newest picture or frame; answers for older ones are ignored
 
 async function start() {
   [contract, page] = await Promise.all(["contract.json", "page.json"].map(readJson));
@@ -71,30 +72,37 @@ function listen() {
   document.onpaste = guarded(async ({ clipboardData }) => clipboardData.files.length && usePictureOf(clipboardData));
 }
 
-/** Return a function that shows an error in one line. */
+/** Return a function that does the same, and shows its error in the page. */
 function guarded(action) {
   return async (event) => {
-    tell("");
+    showMessage("");
     try {
       await action(event);
     } catch (error) {
-      tell(error.message);
+      showMessage(error.message);
     }
   };
 }
 
-function tell(text) {
+function showMessage(text) {
   element.message.textContent = text;
   element.message.hidden = !text;
 }
 
+/** Enable or disable what needs the answer for the picture that is shown. */
+function setAnswered(isAnswered) {
+  element.repeat.disabled = !isAnswered;
+  element.threshold.disabled = !isAnswered;
+}
+
 async function openEngine() {
   const engine = element.engine.value;
-  element.repeat.disabled = true;
+  const wasAnswered = !element.threshold.disabled;
+  if (!camera) setAnswered(false);
   const { seconds, threads } = await worker.ask("open", { engine }).catch((error) => {
     // The worker keeps the engine that it had.
     element.engine.value = opened;
-    element.repeat.disabled = !bitmap;
+    if (!camera) setAnswered(wasAnswered);
     throw error;
   });
   opened = engine;
@@ -115,9 +123,6 @@ async function useFile(file) {
   bitmap = picture;
   draw(element.canvas, bitmap, {});
   showCanvas();
-  element.headline.textContent = "Computing…";
-  element.rows.replaceChildren();
-  element.repeat.disabled = true;
   await answerPicture();
 }
 
@@ -133,14 +138,23 @@ function overrides() {
 }
 
 async function answerPicture() {
-  const asked = bitmap;
+  const number = ++latest;
+  setAnswered(false);
+  element.headline.textContent = "Computing…";
+  element.rows.replaceChildren();
   const pixels = readPixels(bitmap);
-  if (isTransparent(pixels)) tell("Colours of transparent pixels are not exact: this answer may differ from Python's.");
-  const { answer, times } = await worker.answer(pixels, overrides());
-  if (bitmap !== asked) return; // another picture came meanwhile
+  if (isTransparent(pixels)) {
+    showMessage("Colours of transparent pixels are not exact: this answer may differ from Python's.");
+  }
+  const { answer, times } = await worker.answer(number, pixels, overrides()).catch((error) => {
+    if (number !== latest) return {};
+    element.headline.textContent = "No answer";
+    throw error;
+  });
+  if (number !== latest) return; // another picture came meanwhile
   showAnswer(answer);
   showTimes([times], "One run. Reading the picture's file is not counted.");
-  element.repeat.disabled = false;
+  setAnswered(true);
 }
 
 function showAnswer(answer) {
@@ -158,35 +172,63 @@ function showTimes(runs, note) {
 }
 
 async function timeRuns() {
+  const number = latest;
   element.repeat.disabled = true;
   const runs = [];
-  for (let run = 0; run < RUNS; run++) runs.push((await worker.answer(readPixels(bitmap), overrides())).times);
-  showTimes(runs, `Median of ${RUNS} runs. Reading the picture's file is not counted.`);
-  element.repeat.disabled = false;
+  try {
+    while (number === latest && runs.length < RUNS) {
+      runs.push((await worker.answer(number, readPixels(bitmap), overrides())).times);
+    }
+    if (number === latest) showTimes(runs, `Median of ${RUNS} runs. Reading the picture's file is not counted.`);
+  } finally {
+    if (number === latest) element.repeat.disabled = false;
+  }
 }
 
 async function decodeAgain() {
   element["threshold-value"].textContent = element.threshold.value;
-  if (bitmap) showAnswer((await worker.ask("decode", { overrides: overrides() })).answer);
+  if (camera) return; // the next frame takes the new value
+  const number = latest;
+  const { answer } = await worker.decode(number, overrides());
+  if (number !== latest) return;
+  if (answer) showAnswer(answer);
+  else await answerPicture(); // the worker has other outputs by now, or another engine
 }
 
 async function useCamera() {
   if (!navigator.mediaDevices) throw new Error("The browser gives the camera only to pages from https or localhost.");
-  const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  const number = latest;
+  const stream = await askForCamera();
+  if (number !== latest) {
+    stream.getTracks().forEach((track) => track.stop()); // a picture came while the browser asked the user
+    return;
+  }
   camera = Object.assign(document.createElement("video"), { srcObject: stream, muted: true, playsInline: true });
   element.camera.textContent = "Stop the camera";
   element.camera.ariaPressed = "true";
   element.repeat.disabled = true;
+  element.threshold.disabled = false;
   await camera.play();
   showCanvas();
   await answerFrames(camera);
+}
+
+/** Return the camera's stream. A second click while the browser asks the user would open a second one. */
+async function askForCamera() {
+  element.camera.disabled = true;
+  try {
+    return await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } finally {
+    element.camera.disabled = false;
+  }
 }
 
 async function answerFrames(video) {
   const runs = [];
   while (video === camera) {
     const frame = await createImageBitmap(video);
-    const { answer, times } = await worker.answer(readPixels(frame), overrides());
+    const number = ++latest;
+    const { answer, times } = await worker.answer(number, readPixels(frame), overrides());
     if (video !== camera) return;
     bitmap = frame;
     showAnswer(answer);
@@ -197,11 +239,12 @@ async function answerFrames(video) {
 }
 
 function stopCamera() {
+  latest++; // an answer that is under way is of a frame that is not shown
   camera?.srcObject.getTracks().forEach((track) => track.stop());
   camera = null;
   element.camera.textContent = "Camera";
   element.camera.ariaPressed = "false";
-  element.repeat.disabled = !bitmap;
+  setAnswered(Boolean(bitmap));
 }
 
 guarded(start)();

@@ -15,12 +15,12 @@ const ANSWERS = {
     await former?.session.release();
     return { seconds: (performance.now() - start) / 1000, threads: network.threads };
   },
-  async answer({ picture, overrides }) {
-    const { answer, times } = await network.answer(picture, overrides);
+  async answer({ number, picture, overrides }) {
+    const { answer, times } = await network.answer(number, picture, overrides);
     return { answer, times };
   },
-  async decode({ overrides }) {
-    return { answer: network.decodeAgain(overrides) };
+  async decode({ number, overrides }) {
+    return { answer: network.decodeAgain(number, overrides) };
   },
 };
 

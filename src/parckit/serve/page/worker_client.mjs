@@ -28,8 +28,13 @@ export class NetworkWorker {
     });
   }
 
-  /** Answer a picture. Its pixels move to the worker, and are gone here. */
-  answer(picture, overrides) {
-    return this.ask("answer", { picture, overrides }, [picture.data.buffer]);
+  /** Answer a picture of a number. Its pixels move to the worker, and are gone here. */
+  answer(number, picture, overrides) {
+    return this.ask("answer", { number, picture, overrides }, [picture.data.buffer]);
+  }
+
+  /** Decode the outputs of a picture again; the answer is null if the worker has answered another one since. */
+  decode(number, overrides) {
+    return this.ask("decode", { number, overrides });
   }
 }
