@@ -30,9 +30,11 @@ SIZE = (64, 96)
 ALWAYS_INSTALLED = ("torch", "onnxruntime")
 SLOW = ("executorch", "aotinductor")
 """Engines whose converters take long. They get one network of every task."""
-UNRUN = ("coreml", "tensorrt", "litert")
-"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor. The converter of LiteRT cannot be
-installed beside ExecuTorch: they need different versions of typing-extensions."""
+UNRUN = ("coreml", "tensorrt")
+"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor."""
+MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": pytest.mark.litert}
+"""Engine -> its mark, if it is not `engines`. The converter of LiteRT cannot be installed beside ExecuTorch: they need
+different versions of typing-extensions."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
 NETWORKS = {
@@ -125,7 +127,7 @@ DIFFERS = {("opencv", "ssd")}
 """The classic engine of OpenCV 5.0.0 gives other numbers for a depthwise convolution of a very small map."""
 
 PAIRS = [
-    pytest.param(engine, network, marks=() if engine in ALWAYS_INSTALLED else pytest.mark.engines)
+    pytest.param(engine, network, marks=MARKS.get(engine, pytest.mark.engines))
     for network in NETWORKS
     for engine in CONVERTERS
     if engine not in UNRUN
