@@ -243,6 +243,17 @@ def test_one_bundle_serves_several_engines(subject, tmp_path):
     assert len({answer.label for answer in answers}) == 1
 
 
+@pytest.mark.litert
+def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
+    spec, settings = spec_of("mobilenetv2"), ExportSettings(engines=("litert",), precision=("fp32", "fp16"))
+    network = as_if_trained(build_network(spec)).eval()
+    artefacts = export_bundle(network, spec, out=tmp_path / "b", settings=settings).artefacts
+    whole, half = ((tmp_path / "b" / one.main_file).stat().st_size for one in artefacts)
+    # What is no weight of a convolution or a linear layer stays whole.
+    assert half < 0.6 * whole
+    assert [check.figures["agreement"] for one in artefacts for check in one.checks] == [1, 1]
+
+
 @pytest.mark.engines
 def test_a_graph_that_an_engine_gets_wrong_is_refused_at_the_layer(tmp_path, monkeypatch):
     """Without its pass, OpenCV gives another shape to the product after a HardSigmoid."""
