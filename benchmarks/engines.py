@@ -7,7 +7,8 @@
 converts the network, runs the file in the engine, and compares the outputs with those of torch in float64. If they
 differ, it searches the first layer that differs. The weights are random, but the picture decides what comes out, as
 in a trained network. A new process does this for a network, so that a crash of an engine is a result, too. The folder
---work keeps every result, so a run that was stopped goes on where it ended. `--table` prints the table of the record.
+--work keeps every result, so a run that was stopped goes on where it ended. `--record` writes the record of the
+networks that are complete, as a run of all networks does at its end. `--table` prints the table of the record.
 """
 
 import argparse
@@ -85,6 +86,15 @@ NETWORKS: Mapping[str, tuple[str, str]] = {
 
 Outcome = Literal["works", "differs", "refused", "fails", "crashes", "hangs"]
 
+NOTES: Mapping[Outcome, str] = {
+    "differs": "it differs first at ",
+    "refused": "the export says: ",
+    "fails": "",
+    "crashes": "the engine ends its process with ",
+    "hangs": "",
+}
+"""Outcome -> how its note below the table begins."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
@@ -118,6 +128,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=[*NETWORKS], default=[*NETWORKS], metavar="NETWORK")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES], metavar="ENGINE")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "engines", help="folder of the results")
+    parser.add_argument("--record", action="store_true", help="write the record of what is complete, and run nothing")
     parser.add_argument("--table", action="store_true", help="print the table of the record, and do nothing else")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -129,11 +140,20 @@ def main() -> None:
         (name,) = arguments.networks
         try_network(name, arguments.engines, work=arguments.work)
         return
-    for name in arguments.networks:
-        run_children(name, arguments.engines, work=arguments.work)
-    if set(arguments.networks) == NETWORKS.keys() and set(arguments.engines) == set(ENGINES):
-        results = [read(arguments.work, name, engine) for name in NETWORKS for engine in ENGINES]
-        write_record(RECORD, "engines", {"results": list(map(asdict, results))}, seed=0, threads=THREADS)
+    if not arguments.record:
+        for name in arguments.networks:
+            run_children(name, arguments.engines, work=arguments.work)
+    if arguments.record or set(arguments.networks) == NETWORKS.keys():
+        record(arguments.work)
+
+
+def record(work: Path) -> None:
+    """Write the record of all networks that have a result in every engine."""
+    pairs = {name: [(name, engine) for engine in ENGINES] for name in NETWORKS}
+    complete = {name for name in NETWORKS if all(path_of(work, *pair).exists() for pair in pairs[name])}
+    print("not complete:", ", ".join(name for name in NETWORKS if name not in complete) or "none")
+    results = [asdict(read(work, *pair)) for name in NETWORKS if name in complete for pair in pairs[name]]
+    write_record(RECORD, "engines", {"results": results}, seed=0, threads=THREADS)
 
 
 def run_children(name: str, engines: Sequence[str], *, work: Path) -> None:
@@ -252,7 +272,8 @@ def table(values: Mapping[str, object]) -> str:
     for result in results:
         cell: str = result.outcome
         if result.reason:
-            note = f"`{result.engine}` {result.outcome}: {result.reason}"
+            # The refusal of a head begins with the names of the backbone and the engine, which the table shows.
+            note = NOTES[result.outcome] + result.reason.rpartition("cannot run it: ")[2]
             cell += f" ({notes.setdefault(note, len(notes) + 1)})"
         elif result.relative is not None:
             cell = f"{result.relative:.0e}".replace("e-0", "e-")
