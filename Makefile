@@ -7,18 +7,19 @@ TASK ?= classify
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.parckit-installed
-# The engines have a folder of their own, because some of them need other versions of what .venv holds. Behind it they
-# see .venv, so that torch is there once.
+# The engines have folders of their own, because some of them need other versions of what .venv holds, and LiteRT's
+# converter needs other versions than ExecuTorch. Behind them they see .venv, so that torch is there once.
 ENGINES := .venv-engines
-ENGINES_STAMP := $(ENGINES)/.parckit-installed
 ENGINES_EXTRAS := openvino,opencv,mnn,export-ncnn,executorch
+LITERT := .venv-litert
+LITERT_EXTRAS := export-litert
 
 # Compiled modules are kept: the tests start many processes, and each would compile parckit again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test test-engines lint pythons lowest timm clean
+.PHONY: help quickstart test test-engines test-litert lint pythons lowest timm clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
@@ -31,8 +32,11 @@ test: $(STAMP) ## Run all tests; options for pytest go in ARGS="..."
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # anyio comes with an engine in an old version, whose plugin for pytest is older than our pytest.
-test-engines: $(ENGINES_STAMP) ## Convert networks for every engine and run them there (needs the network; some minutes)
+test-engines: $(ENGINES)/.parckit-installed ## Convert networks for the engines and run them there (needs the network; some minutes)
 	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest --numprocesses 2 -p no:anyio -m engines tests/contracts/test_engines.py $(ARGS)
+
+test-litert: $(LITERT)/.parckit-installed ## The same for LiteRT, whose converter is large (needs the network and 1 GB; some minutes)
+	OMP_NUM_THREADS=1 $(LITERT)/bin/python -m pytest -p no:anyio -m litert tests/contracts/test_engines.py $(ARGS)
 
 lint: $(STAMP) ## Check style, format, types and the arrows between rooms
 	$(BIN)/ruff check
@@ -51,18 +55,20 @@ timm: $(STAMP) ## Run timm's own tests of models on parckit's (needs the network
 	OMP_NUM_THREADS=1 $(BIN)/python tests/timm_models.py --numprocesses 2 $(ARGS)
 
 clean: ## Remove .venv, caches and build leftovers; runs/ stays
-	rm -rf $(VENV) $(ENGINES) build dist src/parckit.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(ENGINES) $(LITERT) build dist src/parckit.egg-info .pytest_cache .ruff_cache .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
-$(ENGINES_STAMP): $(STAMP)
-	test -x $(ENGINES)/bin/python || $(BIN)/python -m venv $(ENGINES)
+$(ENGINES)/.parckit-installed: EXTRAS := $(ENGINES_EXTRAS)
+$(LITERT)/.parckit-installed: EXTRAS := $(LITERT_EXTRAS)
+$(ENGINES)/.parckit-installed $(LITERT)/.parckit-installed: $(STAMP)
+	test -x $(@D)/bin/python || $(BIN)/python -m venv $(@D)
 	$(BIN)/python -c 'import site; print(*site.getsitepackages(), sep="\n")' \
-		> "$$($(ENGINES)/bin/python -c 'import site; print(site.getsitepackages()[0])')/behind.pth"
-	$(ENGINES)/bin/python -m pip install --disable-pip-version-check --editable '.[$(ENGINES_EXTRAS)]'
+		> "$$($(@D)/bin/python -c 'import site; print(site.getsitepackages()[0])')/behind.pth"
+	$(@D)/bin/python -m pip install --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(BIN)/python:

@@ -1,6 +1,7 @@
 """The scripts in `benchmarks/`: each can be started and says what it does."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -45,3 +46,13 @@ def test_every_ingredient_changes_the_recipe(load):
     recipe, *changed = (parser.parse(["--config", script.RECIPE, *options]) for options in script.CHANGES.values())
     assert all(config != recipe for config in changed)
     assert recipe == parser.parse(["--config", script.RECIPE])
+
+
+def test_the_table_of_engines_is_that_of_its_record(load):
+    script = load(ROOT / "benchmarks" / "engines.py")
+    record = json.loads(script.RECORD.read_text(encoding="utf-8"))
+    assert script.table(record["values"]) in (ROOT / "docs" / "engines.md").read_text(encoding="utf-8")
+    # It has every engine for each of its networks.
+    tried = [(result["network"], result["engine"]) for result in record["values"]["results"]]
+    assert tried == [(network, engine) for network in dict.fromkeys(dict(tried)) for engine in script.ENGINES]
+    assert dict(tried).keys() <= script.NETWORKS.keys()

@@ -35,9 +35,11 @@ SIZE = (64, 96)
 ALWAYS_INSTALLED = ("torch", "onnxruntime")
 SLOW = ("executorch", "aotinductor")
 """Engines whose converters take long. They get one network of every task."""
-UNRUN = ("coreml", "tensorrt", "litert")
-"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor. The converter of LiteRT cannot be
-installed beside ExecuTorch: they need different versions of typing-extensions."""
+UNRUN = ("coreml", "tensorrt")
+"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor."""
+MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": pytest.mark.litert}
+"""Engine -> its mark, if it is not `engines`. The converter of LiteRT cannot be installed beside ExecuTorch: they need
+different versions of typing-extensions."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
 NETWORKS = {
@@ -130,7 +132,7 @@ DIFFERS = {("opencv", "ssd")}
 """The classic engine of OpenCV 5.0.0 gives other numbers for a depthwise convolution of a very small map."""
 
 PAIRS = [
-    pytest.param(engine, network, marks=() if engine in ALWAYS_INSTALLED else pytest.mark.engines)
+    pytest.param(engine, network, marks=MARKS.get(engine, pytest.mark.engines))
     for network in NETWORKS
     for engine in CONVERTERS
     if engine not in UNRUN
@@ -326,6 +328,17 @@ def test_boxes_and_masks_agree_in_half_precision(network, tmp_path):
     checks = [check for entry in contract.artefacts for check in entry.checks]
     assert {check.engine for check in checks} == {*engines}
     assert all(check.passed and check.figures["agreement"] >= 0.98 for check in checks)
+
+
+@pytest.mark.litert
+def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
+    spec, settings = spec_of("mobilenetv2"), ExportSettings(engines=("litert",), precision=("fp32", "fp16"))
+    network = as_if_trained(build_network(spec)).eval()
+    artefacts = export_bundle(network, spec, out=tmp_path / "b", settings=settings).artefacts
+    whole, half = ((tmp_path / "b" / one.main_file).stat().st_size for one in artefacts)
+    # What is no weight of a convolution or a linear layer stays whole.
+    assert half < 0.6 * whole
+    assert [check.figures["agreement"] for one in artefacts for check in one.checks] == [1, 1]
 
 
 @pytest.mark.engines

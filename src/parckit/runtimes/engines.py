@@ -109,7 +109,7 @@ ENGINES = (
         module="parckit.runtimes.litert",
         formats=("tflite",),
         suffixes=(),
-        precisions=("fp32",),
+        precisions=("fp32", "fp16"),
     ),
     Engine(
         name="executorch",

@@ -1,4 +1,7 @@
-"""The converter to LiteRT (`.tflite`), with litert-torch."""
+"""The converter to LiteRT (`.tflite`), with litert-torch.
+
+In half precision, the weights of convolutions and linear layers are stored so; all arithmetic stays float32.
+"""
 
 import os
 from collections.abc import Sequence
@@ -14,6 +17,9 @@ from parckit.runtimes.native_output import capturing_native_output
 
 with capturing_native_output(), without_warnings():
     import litert_torch  # pyright: ignore[reportMissingImports]
+    from ai_edge_quantizer import qtyping  # pyright: ignore[reportMissingImports]
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName  # pyright: ignore[reportMissingImports]
+    from ai_edge_quantizer.quantizer import Quantizer  # pyright: ignore[reportMissingImports]
 
 FILE = "model.tflite"
 _INPUT = "args_0"
@@ -35,7 +41,7 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         source: the network. It is changed: its convolutions along an axis get the exported form.
         folder: folder of the file.
         settings: what was asked for.
-        precision: of the file.
+        precision: `"fp16"` stores the weights in half precision; LiteRT computes in float32.
 
     Returns:
         The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
@@ -47,6 +53,8 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
 
     def write(network: nn.Module, example: Tensor) -> None:
         litert_torch.convert(network, (example,)).export(os.fspath(path))
+        if precision == "fp16":
+            _halve_weights(path)
 
     return write_program(
         source,
@@ -58,3 +66,12 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         precision=precision,
         file_format="tflite",
     )
+
+
+def _halve_weights(path: Path) -> None:
+    """Store the weights of all layers for which this is possible in half precision."""
+    quantizer = Quantizer(os.fspath(path))
+    quantizer.add_weight_only_config(
+        ".*", qtyping.TFLOperationName.ALL_SUPPORTED, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING
+    )
+    quantizer.quantize().export_model(os.fspath(path), overwrite=True)
