@@ -177,7 +177,7 @@ def unfused_source(name: str, size: int, work: Path) -> Source:
     torch.onnx.export(
         model,
         (torch.zeros(1, *source.image_shape),),
-        work / "shared.onnx",  # where the converters look for the graph that they share
+        work / "shared-auto.onnx",  # where the converters look for the graph that they share
         dynamo=True,
         opset_version=OPSET,
         input_names=["image"],
