@@ -3,8 +3,9 @@
 import ctypes
 import sys
 
+# From glibc's malloc.h. The numbers are part of its binary interface, so they never change.
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
-"""From glibc's malloc.h. The number is part of its binary interface, so it never changes."""
 _LARGE = 8 << 20
 """Bytes from which a block counts as large: a picture of two million pixels, to which the setting costs about 1 ms."""
 
@@ -18,4 +19,7 @@ def return_large_blocks() -> bool:
     if sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and mallopt(_M_MMAP_THRESHOLD, _LARGE) == 1
+    if mallopt is None:
+        return False
+    # With a fixed limit for large blocks, glibc would return the end of the heap from 128 kB, so after every photo.
+    return mallopt(_M_MMAP_THRESHOLD, _LARGE) == 1 and mallopt(_M_TRIM_THRESHOLD, 2 * _LARGE) == 1
