@@ -10,7 +10,7 @@ from parckit.contract import InputError
 
 _BEGINNING = b"\xff\xd8"
 _SCAN, _END = 0xDA, 0xD9
-_MARKER = re.compile(rb"\xff+([^\xff\x00\x01\xd0-\xd7])")
+_MARKER = re.compile(rb"\xff([^\xff\x00\x01\xd0-\xd7])")
 """A marker that begins a part with a length. The others stand alone, or inside the compressed pixels of a scan."""
 _LENGTH_BYTES = 2
 _MOST_SCANS = 100
