@@ -184,9 +184,7 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, net
 
 
 CLASSIFIERS = [
-    pytest.param(engine, marks=MARKS.get(engine, pytest.mark.engines))
-    for engine in CONVERTERS
-    if engine not in UNRUN
+    pytest.param(engine, marks=MARKS.get(engine, pytest.mark.engines)) for engine in CONVERTERS if engine not in UNRUN
 ]
 
 
