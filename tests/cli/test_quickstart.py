@@ -141,7 +141,7 @@ def test_other_tasks_go_through_all_steps_too(task, score, picture, tmp_path, mo
         text = re.sub(pattern, smaller, text)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text, encoding="utf-8")
-    tour = replace(quickstart.TOURS[task], recipe=str(recipe), source="digit_scenes:10")
+    tour = replace(quickstart.TOURS[task], recipe=str(recipe), source="digit_scenes:30")
     monkeypatch.setitem(quickstart.TOURS, task, tour)
     # The page has few mistakes, so that not all pictures are among them.
     monkeypatch.setattr("parckit.report.mistakes.MOST", 2)
