@@ -13,7 +13,7 @@ from parckit.data import PixelClasses
 from parckit.measure.evaluation import EvaluationData, evaluate_session
 from parckit.measure.segmentation import SegmentationMetric
 from parckit.processing import CLASSIFY, MaskPrediction, TileSettings, WindowSettings
-from parckit.report.mistakes import evaluate_with_mistakes
+from parckit.report.mistakes import evaluate_with_answers
 from parckit.report.recorded import accuracy_of
 from parckit.runtimes import WindowSession
 from pixel_network import LABELS, PixelSession
@@ -74,14 +74,14 @@ def test_a_picture_that_would_become_too_large_is_named(folder, monkeypatch):
 
 def test_options_are_part_of_the_command_that_measures_again(folder):
     data = EvaluationData(source=str(folder), split="all", tiles="32x48", scales=(0.5, 1.0), flip=True)
-    evaluation, worst = evaluate_with_mistakes(PixelSession(SIZE), data)
-    accuracy = accuracy_of(evaluation, model="m", machine="", date="")
+    judged = evaluate_with_answers(PixelSession(SIZE), data)
+    accuracy = accuracy_of(judged.evaluation, model="m", machine="", date="")
     assert accuracy.options == (
         *("--data.split", "all", "--data.tiles", "32x48", "--data.scales", "[0.5, 1.0]", "--data.flip", "true"),
     )
     # The worst pictures are shown at their own size, twice.
-    assert [answer.pixels.shape for answer in worst if answer.pixels.shape[1] == 90] == [(144, 90, 3)]
-    shares = [answer.rank_value for answer in worst]
+    assert [answer.pixels.shape for answer in judged.worst if answer.pixels.shape[1] == 90] == [(144, 90, 3)]
+    shares = [answer.rank_value for answer in judged.worst]
     assert shares == sorted(shares, reverse=True)
 
 
