@@ -1,12 +1,15 @@
 """ONNX files in half precision."""
 
+import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from backbones import make
 from bundles import tiny_spec
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.deploy import ExportError, ExportSettings, export_bundle
+from parckit.deploy.convert.half import round_to_half
 from parckit.networks import build_network
 from parckit.runtimes import open_session
 
@@ -55,6 +58,22 @@ def test_norms_compute_in_float32(exported):
     norms = {node.output[0] for node in graph.node if node.op_type == "LayerNormalization"}
     types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
     assert {types[name] for name in norms} == {onnx.TensorProto.FLOAT}
+
+
+def test_kernels_are_rounded_and_what_is_not_stored_in_half_stays(tmp_path):
+    third, tiny = np.full((1, 1, 1, 1), 1 / 3, np.float32), np.full((1,), 1e-24, np.float32)
+    nodes = [helper.make_node("Conv", ["x", "kernel"], ["c"]), helper.make_node("Add", ["c", "epsilon"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 1, 2, 2)) for name in ("x", "y")]
+    weights = [numpy_helper.from_array(third, "kernel"), numpy_helper.from_array(tiny, "epsilon")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    round_to_half(tmp_path / "model.onnx")
+    tensors = onnx.load(tmp_path / "model.onnx").graph.initializer
+    kept = {tensor.name: numpy_helper.to_array(tensor) for tensor in tensors}
+    assert kept["kernel"].dtype == np.float32
+    # The nearest number of half precision is below a third; its distance is less than half of the last digit, 2^-12.
+    assert kept["kernel"].item() == 0.333251953125
+    assert kept["epsilon"].item() == tiny.item()
 
 
 def test_what_no_engine_runs_is_refused(tmp_path):

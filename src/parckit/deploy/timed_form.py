@@ -68,11 +68,8 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     """
     if settings.form != "timed":
         return FormChoice(form=settings.form, speedups={})
-    table, engine, candidates = (
-        FormChoice(form="auto", speedups={}),
-        conversion.engines[0],
-        _candidates(source, settings),
-    )
+    table, engine = FormChoice(form="auto", speedups={}), conversion.engines[0]
+    candidates = _candidates(source, settings)
     if len(candidates) == 1:
         return table
     if not find_engine(engine).is_installed:

@@ -103,6 +103,8 @@ def make_server(
 def run_until_stopped(server: uvicorn.Server, listening: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT comes, and then until all accepted requests are answered.
 
+    Afterwards the whole process ends within a second, even if a thread still computes.
+
     Args:
         server: from `make_server`.
         listening: from `listen`; requests that came earlier have waited there.

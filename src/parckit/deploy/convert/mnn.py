@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parckit.contract import Artefact, NetworkSpec, OutputSpec, Precision, sha256_of
+from parckit.deploy.convert.half import round_to_half
 from parckit.deploy.convert.onnx import describe_file, describe_graph, shared_graph
 from parckit.deploy.convert.source import Source
 from parckit.deploy.convert.tools import run_tool
@@ -54,6 +55,7 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         describe_file(copy, source.spec, artefact)
         arguments = ["-f", "ONNX", "--modelFile", str(copy), "--MNNModel", str(path), "--bizCode", "parckit"]
         if precision == "fp16":
+            round_to_half(copy)  # MNN cuts off the digits of weights
             arguments.append("--fp16")
         run_tool([sys.executable, "-c", _CONVERT, *arguments], name="MNN", folder=folder, makes=path)
     return replace(artefact, files={FILE: sha256_of(path)})
