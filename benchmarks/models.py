@@ -45,7 +45,7 @@ from parckit.runtimes.engines import load_engine
 RECORD = Path(__file__).parent / "records" / "models.json"
 SEED = 0
 OPSET = 18
-ENGINES = ("onnxruntime", "openvino", "mnn", "ncnn", "executorch")
+ENGINES = ("onnxruntime", "openvino", "mnn", "ncnn")
 PROFILED = "parcnet_s"
 UNFUSED = "unfused"
 
