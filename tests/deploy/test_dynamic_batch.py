@@ -27,7 +27,7 @@ def test_any_number_of_images_is_one_run(tmp_path, opset):
     for count in (1, 3):
         x = images(*SIZE, batch=count).numpy()
         (logits,), (expected,) = session(x), TorchSession(network, SPEC)(x)
-        # The check's own tolerance, whose reasons parckit.measure.parity states.
+        # The check's own tolerance, whose reasons parckit.measure.tolerance states.
         assert np.abs(logits - expected).max() <= artefact.checks[0].figures["tolerance"]
 
 

@@ -58,7 +58,7 @@ def assert_good(bundle: Path, model: nn.Module, spec: NetworkSpec) -> None:
     images = np.random.default_rng(99).standard_normal((3, 3, *spec.preprocessing.size), np.float32)
     (check,) = read_contract(bundle).artefacts[0].checks
     (actual,), (expected,) = open_session(bundle)(images), TorchSession(model, spec)(images)
-    # The check's own tolerance, whose reasons parckit.measure.parity states.
+    # The check's own tolerance, whose reasons parckit.measure.tolerance states.
     assert np.abs(actual - expected).max() <= check.figures["tolerance"]
     assert sorted(content(bundle)) == ["contract.json", MODEL]
 

@@ -1,5 +1,6 @@
 import gc
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,3 +210,12 @@ def test_every_round_weighs_the_same_in_a_percentile():
     fast, slow = [1.0] * 90, [9.0] * 10
     assert percentiles([fast, slow], (25, 49, 51, 99)) == [1, 1, 9, 9]
     assert percentiles([[3.0, 1.0, 2.0]], (1, 34, 67, 100)) == [1, 2, 3, 3]
+
+
+def test_percentiles_of_too_few_runs_are_left_out():
+    (timing,) = time_one(Factory(0.001)).timings
+    tails = (timing.p90_ms, timing.p95_ms, timing.p99_ms)
+    assert replace(timing, repeats=100).tails == tails
+    assert replace(timing, repeats=99).tails == (*tails[:2], None)
+    assert replace(timing, repeats=19).tails == (tails[0], None, None)
+    assert replace(timing, repeats=9).tails == (None, None, None)

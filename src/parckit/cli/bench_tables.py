@@ -54,13 +54,11 @@ def _show_latencies(measurement: Measurement) -> None:
         for entry in rank(measurement.latencies(threads)):
             timing = measurement.candidates[entry.name].benchmark.timings[place]
             interval = timing.interval
-            # The slowest run in a hundred is a guess if there are fewer than a hundred runs, and so on.
-            tails = ((timing.p90_ms, 10), (timing.p95_ms, 20), (timing.p99_ms, 100))
-            shown_tails = (_number(value) if timing.repeats >= least else "-" for value, least in tails)
+            tails = ("-" if value is None else _number(value) for value in timing.tails)
             likely = f"{_number(interval.low)} to {_number(interval.high)}"
             settings = (numbers[entry.name], str(threads), str(entry))
             counts = (str(timing.repeats), str(timing.batch_size))
-            rows.append((*settings, _number(interval.median), likely, *shown_tails, *counts))
+            rows.append((*settings, _number(interval.median), likely, *tails, *counts))
     timed = ("p50 ms", "95 %", "p90 ms", "p95 ms", "p99 ms")
     columns = ("no.", "threads", "place", *timed, "runs", "batch")
     hidden = {"place"} if len(measurement.candidates) == 1 else set[str]()

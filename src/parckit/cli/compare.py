@@ -96,7 +96,7 @@ def _show(comparison: Comparison, *, title: str) -> None:
                 *(f"{scalars[scalar]:.2f}" for scalar in names),
                 f"{latency.median:.2f}",
                 f"{latency.low:.2f} to {latency.high:.2f}",
-                f"{timing.p99_ms:.2f}",
+                "-" if timing.tails[-1] is None else f"{timing.tails[-1]:.2f}",
                 f"{entry.file_bytes / _MEGA:.2f}",
                 *counts,
                 "on it" if name in front else "beaten",

@@ -37,6 +37,16 @@ class Timing:
     round_ms: tuple[float, ...] = field(default=(), metadata=ADDED_LATER)
 
     @property
+    def tails(self) -> tuple[float | None, float | None, float | None]:
+        """The 90th, 95th and 99th percentile, milliseconds; None where the runs are too few.
+
+        The slowest run in a hundred is a guess if there are fewer than a hundred runs, and so on.
+        """
+        pairs = ((self.p90_ms, 10), (self.p95_ms, 20), (self.p99_ms, 100))
+        p90, p95, p99 = (value if self.repeats >= least else None for value, least in pairs)
+        return p90, p95, p99
+
+    @property
     def interval(self) -> Interval:
         """The interval of the median latency, milliseconds; only if there are rounds."""
         return median_interval(self.round_ms)

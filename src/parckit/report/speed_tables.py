@@ -40,7 +40,7 @@ def _latency(speeds: Sequence[Speed]) -> Table:
             places.get((speed, timing.threads), ""),
             _number(timing.p50_ms),
             _range(latency_interval(timing)),
-            *map(_number, (timing.p90_ms, timing.p95_ms, timing.p99_ms)),
+            *("-" if value is None else _number(value) for value in timing.tails),
             f"{timing.images_per_second:.0f}",
         )
         for speed in speeds
@@ -60,8 +60,9 @@ def _latency(speeds: Sequence[Speed]) -> Table:
         caption=" ".join(
             (
                 f"Latency is the time for {images}: p50 is the median, and only one run in a hundred is slower than "
-                "p99. The true median lies in the interval with a probability of 95 %. For N threads, the images per "
-                "second are those of N parallel workers with one thread each.",
+                "p99. A dash stands where the runs were too few for a percentile. The true median lies in the interval "
+                "with a probability of 95 %. For N threads, the images per second are those of N parallel workers with "
+                "one thread each.",
                 *([ranked] if places else []),
                 *_meanwhile(speeds),
                 measured_on(speeds),
