@@ -188,10 +188,30 @@ def test_the_ingredients_of_cifar10_are_the_recorded_ones():
 
 def test_the_speedups_are_the_recorded_ones():
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
-    for name, digits in (("models", 3), ("models_training", 2)):
-        for row in record_of(name)["comparisons"]:
-            cells = (f"{row['speedup']:.{digits}f}", f"{row['low']:.{digits}f} to {row['high']:.{digits}f}")
-            assert " | ".join(cells) in text
+    for row in record_of("models_training")["comparisons"]:
+        assert f"{row['speedup']:.2f} | {row['low']:.2f} to {row['high']:.2f}" in text
+
+
+def test_networks_are_as_fast_in_every_engine_as_recorded():
+    text, readme = (path.read_text(encoding="utf-8") for path in (DOCS / "speed.md", ROOT / "README.md"))
+    values = record_of("models")
+    for pair in values["comparisons"]:
+        theirs = "unfused" if pair["theirs"] == "unfused" else f"`{pair['theirs']}`"
+        for engine, row in pair["engines"].items():
+            times = f"{row['ours_ms']:.1f} / {row['theirs_ms']:.1f}"
+            ratio = f"{row['speedup']:.2f} | {row['low']:.2f} to {row['high']:.2f}"
+            assert f"| `{pair['ours']}` / {theirs}, {pair['size']} | {engine} | {times} | {ratio} |\n" in text
+        speedup = pair["engines"]["onnxruntime"]["speedup"]
+        assert "convnext" in pair["ours"] or f"{speedup:.2f} times" in readme
+    for engine, profile in values["profiles"].items():
+        for kind in profile["kinds"][:5]:
+            share = "" if kind["share_of_ceiling"] is None else f"{100 * kind['share_of_ceiling']:.0f} %"
+            row = f"| {engine} | {kind['kind']} | {kind['layers']} | {kind['milliseconds']:.1f} | {share} |\n"
+            assert row in text
+        assert f"{100 * profile['share_of_ceiling']:.0f} % " in text
+        assert f"{profile['ceiling_gflops']:.0f}" in text
+    best = values["comparisons"][-1]["best"]
+    assert f"takes {1 / best['speedup']:.2f} of the time of MobileViT-S in its best engine" in text
 
 
 @pytest.mark.parametrize(
