@@ -97,7 +97,7 @@ def show_inspection(inspection: Inspection, target: str | None) -> None:
     for violation in inspection.violations:
         tell(f"{target}: {violation}")
     if inspection.violations:
-        raise InputError(f"target={target}: it does not support the network; the lines above say why")
+        raise InputError(f"target={target}: it does not support the network: the lines above say why")
 
 
 def show_bundle(contract: Contract, folder: Path) -> None:
