@@ -3,7 +3,11 @@ import json
 import pytest
 
 from bundles import write_tiny_bundle
+from parckit.cli.main import main
+from parckit.contract import ParckitError
 from parckit.measure import comparison
+from parckit.measure.comparison import Compared
+from parckit.measure.evaluation import Evaluation, EvaluationData, Score, evaluate_session
 from parckit.measure.timings import Benchmark, Timing
 
 QUICK = ("--seconds=0.01", "--warmup=0")
@@ -82,6 +86,44 @@ def test_a_checkpoint_and_its_bundle(bundle, checkpoint, digit_folder, tmp_path,
     assert exported["scalars"] == trained["scalars"]
     assert (exported["params"], exported["madds"]) == (trained["params"], trained["madds"])
     assert exported["latency_ms"]["low"] <= exported["latency_ms"]["median"] <= exported["latency_ms"]["high"]
+
+
+def test_what_fails_does_not_stop_the_others(two_artefacts, animal_folder, tmp_path, capsys, speeds, monkeypatch):
+    def fail_for_pairs(session, *args, **options):
+        if session.artefact == "pairs":
+            raise ParckitError("onnxruntime cannot run pairs")
+        return evaluate_session(session, *args, **options)
+
+    monkeypatch.setattr(comparison, "evaluate_session", fail_for_pairs)
+    speeds(1.0)
+    record = tmp_path / "record.json"
+    files = (f"--record={record}", f"--picture={tmp_path / 'front.png'}")
+    with pytest.raises(SystemExit) as ending:
+        main(["compare", str(two_artefacts), f"--data={animal_folder}", "--engines=onnxruntime", *QUICK, *files])
+    assert ending.value.code == 1
+    printed = capsys.readouterr()
+    assert "not compared: onnxruntime cannot run pairs" in printed.out
+    failed = f"{two_artefacts}/pairs on onnxruntime"
+    assert f"not compared: {failed}" in printed.err
+    values = json.loads(record.read_text())["values"]
+    assert [candidate["name"] for candidate in values["candidates"]] == [f"{two_artefacts}/onnx-fp32 on onnxruntime"]
+    assert values["failures"] == {failed: "onnxruntime cannot run pairs"}
+
+
+def test_the_margin_of_chance():
+    # With 8 of 10 images right, the standard error is sqrt(0.8 * 0.2 / 10), which is 12.65 points.
+    evaluation = Evaluation(
+        score=Score(scalars={"top1": 80.0}, tables={}, images=10, skipped=0),
+        task="classify",
+        labels=("cat", "dog"),
+        engine="torch",
+        artefact="a",
+        data=EvaluationData(source="digits"),
+        served="test",
+        left_out="",
+    )
+    entry = Compared(evaluation=evaluation, benchmark=benchmark(1.0), file_bytes=1, params=None, madds=None)
+    assert entry.margin == pytest.approx(1.96 * 12.65, abs=0.01)
 
 
 def test_mistakes_are_named(bundle, animal_folder, tmp_path, mistake):

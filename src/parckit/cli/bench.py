@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from parckit.cli.bench_tables import show_measurement
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.tables import tell
-from parckit.contract import InputError, ParckitError
+from parckit.contract import IncompleteError, InputError
 from parckit.measure.candidates import Candidate, find_candidates, find_possible, names_artefact
 from parckit.measure.environment import usable_cores
 from parckit.measure.records import write_record
@@ -21,10 +21,6 @@ from parckit.processing import open_picture
 
 _MOST_STREAMS = 64
 """Every stream holds a copy of the network; boards serve up to a few dozen cameras."""
-
-
-class IncompleteError(ParckitError):
-    """Some of the candidates were measured, and others were not."""
 
 
 def main(argv: list[str]) -> None:

@@ -8,7 +8,7 @@ from parckit.cli.bench_tables import tell_conditions
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell
-from parckit.contract import InputError, Task, check_target
+from parckit.contract import IncompleteError, InputError, Task, check_target
 from parckit.data import name_source
 from parckit.measure.candidates import find_candidates
 from parckit.measure.comparison import Comparison, compare
@@ -42,6 +42,8 @@ def main(argv: list[str]) -> None:
     # Measure.
     scores = {task: next(iter(result_view(task).titles)) for task in get_args(Task)}
     comparison = compare(candidates, args.data, schedule, scores=scores, track=partial(track, description="evaluating"))
+    for reason in comparison.failures.values():
+        tell(f"not compared: {reason}")
     # Show.
     _show(comparison, title=f"on {name_source(args.data.source)}")
     task = next(iter(comparison.candidates.values())).evaluation.task
@@ -49,9 +51,13 @@ def main(argv: list[str]) -> None:
     figure = pareto_scatter(comparison.latencies, comparison.scores, front=comparison.front, score=title)
     save_figure(figure, picture)
     values = {"data": name_source(args.data.source), **comparison.to_plain()}
+    if comparison.failures:
+        values["failures"] = comparison.failures
     write_record(record, "compare", values, seed=args.seed, threads=args.threads)
     tell(f"picture: {picture}")
     tell(f"record: {record}")
+    if comparison.failures:
+        raise IncompleteError(f"not compared: {', '.join(comparison.failures)}; the reasons stand above")
 
 
 def _parser() -> Parser:
@@ -110,4 +116,7 @@ def _show(comparison: Comparison, *, title: str) -> None:
     if doubtful := not_separable(latencies):
         pairs = ", ".join(f"{numbers[first]} and {numbers[second]}" for first, second in doubtful)
         tell(f"not separable in speed, because their intervals overlap: {pairs}")
+    if margins := [entry.margin for entry in comparison.candidates.values() if entry.margin is not None]:
+        margin = f"{max(margins):.2f} points"
+        tell(f"chance moves top-1 of {images} images by up to {margin} (95 %); the front takes the numbers as they are")
     tell_conditions(comparison.conditions)

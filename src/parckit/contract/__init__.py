@@ -22,7 +22,14 @@ from parckit.contract.bundle import (
     sha256_of,
     write_contract,
 )
-from parckit.contract.errors import SIGNAL_BASE, InputError, MissingExtraError, ParckitError, last_message
+from parckit.contract.errors import (
+    SIGNAL_BASE,
+    IncompleteError,
+    InputError,
+    MissingExtraError,
+    ParckitError,
+    last_message,
+)
 from parckit.contract.files import (
     DISK_ERRORS,
     cache_folder,
@@ -76,6 +83,7 @@ __all__ = [
     "DecoderSpec",
     "DecodingOption",
     "Fit",
+    "IncompleteError",
     "InputError",
     "InputSpec",
     "Interpolation",

@@ -46,6 +46,10 @@ class InputError(ParckitError, ValueError):
     exit_code = 2
 
 
+class IncompleteError(ParckitError):
+    """Some of the candidates were measured, and others were not."""
+
+
 class MissingExtraError(InputError, ImportError):
     """A package is missing that the command needs. The message has the pip line that installs it.
 

@@ -1,9 +1,10 @@
 """Accuracy, latency and size of candidates side by side: which of them are worth a choice."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from parckit.contract import InputError
+from parckit.contract import InputError, ParckitError
 from parckit.data import Batch
 from parckit.measure import cost
 from parckit.measure.candidates import Candidate
@@ -14,6 +15,10 @@ from parckit.measure.latency import time_candidates
 from parckit.measure.ranking import not_separable, pareto_front
 from parckit.measure.timings import Benchmark, Schedule
 from parckit.networks import open_checkpoint
+from parckit.runtimes import Session
+
+_NORMAL_95 = 1.96
+"""Half the width of a normal distribution's interval of 95 %, in standard deviations."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +44,15 @@ class Compared:
         """The median latency of one run and its interval, milliseconds."""
         return self.benchmark.timings[0].interval
 
+    @property
+    def margin(self) -> float | None:
+        """How far chance moves top-1 with so many images, points: half its interval of 95 %. None without top-1."""
+        score = self.evaluation.score
+        if "top1" not in score.scalars:
+            return None
+        share = score.scalars["top1"] / 100
+        return 100 * _NORMAL_95 * math.sqrt(share * (1 - share) / score.images)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
@@ -49,12 +63,14 @@ class Comparison:
         score: name of the scalar that says how good a network is.
         schedule: how the latency was measured.
         conditions: what else the machine did while the latency was measured.
+        failures: name of a candidate that could not be evaluated -> why, in a line.
     """
 
     candidates: Mapping[str, Compared]
     score: str
     schedule: Schedule
     conditions: Conditions
+    failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def scores(self) -> dict[str, float]:
@@ -80,6 +96,7 @@ class Comparison:
                     "name": name,
                     "scalars": dict(entry.evaluation.score.scalars),
                     "images": entry.evaluation.score.images,
+                    "margin": entry.margin,
                     "latency_ms": asdict(entry.latency),
                     "benchmark": asdict(entry.benchmark),
                     "file_bytes": entry.file_bytes,
@@ -103,7 +120,7 @@ def compare(
     scores: Mapping[str, str],
     track: "Track[Batch]" = iter,
 ) -> Comparison:
-    """Evaluate all candidates, then time them in turns.
+    """Evaluate all candidates, then time them in turns. Those that cannot be evaluated are left out.
 
     Args:
         candidates: at least two, for the same task.
@@ -114,18 +131,28 @@ def compare(
 
     Raises:
         InputError: if there are fewer than two candidates, or their tasks differ.
+        ParckitError: if no candidate can be evaluated.
     """
     if len(candidates) < 2:
         raise InputError(f"{candidates[0].name}: is the only candidate; a comparison needs two or more")
-    tasks = {candidate.name: candidate.open().spec.task for candidate in candidates}
+    sessions, failures = _open(candidates)
+    tasks = {name: session.spec.task for name, session in sessions.items()}
     if len({*tasks.values()}) > 1:
         listed = ", ".join(f"{name}: {task}" for name, task in tasks.items())
         raise InputError(f"the candidates have different tasks ({listed}); compare those of one task")
-    evaluations = {candidate.name: evaluate_session(candidate.open(), data, track=track) for candidate in candidates}
+    evaluations: dict[str, Evaluation] = {}
+    for name, session in sessions.items():
+        try:
+            evaluations[name] = evaluate_session(session, data, track=track)
+        except ParckitError as error:
+            failures[name] = error
+    if not evaluations:
+        raise next(iter(failures.values()))
+    runnable = [candidate for candidate in candidates if candidate.name in evaluations]
     with watch() as seen:
-        benchmarks = time_candidates({candidate.name: candidate.open for candidate in candidates}, schedule)
+        benchmarks = time_candidates({candidate.name: candidate.open for candidate in runnable}, schedule)
     compared: dict[str, Compared] = {}
-    for candidate in candidates:
+    for candidate in runnable:
         params, madds = _cost(candidate)
         compared[candidate.name] = Compared(
             evaluation=evaluations[candidate.name],
@@ -134,8 +161,31 @@ def compare(
             params=params,
             madds=madds,
         )
-    score = scores[next(iter(tasks.values()))]
-    return Comparison(candidates=compared, score=score, schedule=schedule, conditions=seen.conditions)
+    return Comparison(
+        candidates=compared,
+        score=scores[next(iter(tasks.values()))],
+        schedule=schedule,
+        conditions=seen.conditions,
+        failures={name: str(error) for name, error in failures.items()},
+    )
+
+
+def _open(candidates: Sequence[Candidate]) -> tuple[dict[str, Session], dict[str, ParckitError]]:
+    """Return the sessions of the candidates by name, and the errors of those that cannot be opened.
+
+    Raises:
+        ParckitError: if no candidate can be opened.
+    """
+    sessions: dict[str, Session] = {}
+    failures: dict[str, ParckitError] = {}
+    for candidate in candidates:
+        try:
+            sessions[candidate.name] = candidate.open()
+        except ParckitError as error:
+            failures[candidate.name] = error
+    if not sessions:
+        raise next(iter(failures.values()))
+    return sessions, failures
 
 
 def _cost(candidate: Candidate) -> tuple[int | None, int | None]:
