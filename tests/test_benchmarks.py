@@ -48,6 +48,13 @@ def test_every_ingredient_changes_the_recipe(load):
     assert recipe == parser.parse(["--config", script.RECIPE])
 
 
+def test_the_tables_of_the_server_are_those_of_its_record(load):
+    script = load(ROOT / "benchmarks" / "serving.py")
+    values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
+    assert script.tables(values) in (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    assert values["stop"]["lost"] == 0
+
+
 def test_the_table_of_engines_is_that_of_its_record(load):
     script = load(ROOT / "benchmarks" / "engines.py")
     record = json.loads(script.RECORD.read_text(encoding="utf-8"))
