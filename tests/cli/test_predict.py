@@ -145,6 +145,12 @@ def test_mistakes_are_named(options, named, bundle, picture, mistake):
     assert named in mistake("predict", bundle, *options)
 
 
+def test_answers_do_not_go_into_the_folder_of_the_pictures(bundle, picture, mistake):
+    # A second run would answer them.
+    assert "--draw" in mistake("predict", bundle, picture.parent, f"--draw={picture.parent / 'drawn'}")
+    assert "name a folder elsewhere" in mistake("predict", bundle, picture.parent, f"--draw={picture.parent}")
+
+
 def test_a_picture_is_no_model(picture, mistake):
     assert mistake("predict", picture, picture).startswith(f"{picture}: ")
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from parckit.data import open_mask_table
-from parckit.processing import CLASSIFY, TileSettings, open_picture, read_video
+from parckit.processing import CLASSIFY, TileSettings, list_images, open_picture, read_video
 from parckit.runtimes import Predictor
 from pixel_network import LABELS, PixelSession
 from videos import write_video
@@ -97,7 +97,7 @@ def test_pictures_that_some_systems_take_for_the_same_keep_their_masks(photos, p
     # The stem `a` comes in two types, `A` is the same on Windows, and `a.2` looks like the name of the second `a`.
     for side, name in enumerate(("A.png", "a.bmp", "a.2.png", "b_mask.png", "B.png"), start=30):
         smooth((side, side), seed=side).save(folder / name)
-    parckit("predict", "model", photos / "a.png", folder, "--masks", folder)
+    parckit("predict", "model", photos / "a.png", *list_images(folder), "--masks", folder)
     written = {path.name: open_picture(path).size for path in folder.glob("*_mask.png")}
     assert written == {
         "a_mask.png": (90, 70),

@@ -116,9 +116,18 @@ def _check_options(args: Namespace) -> Format:
     for name in ("draw", "masks"):
         if args[name] is not None:
             check_folder(args[name], option=f"--{name}")
+            _check_apart(args[name], args.images, option=f"--{name}")
     if args.every < 1:
         raise InputError(f"--every {args.every}: must be a whole number of frames, at least 1")
     return "json" if args.json else args.format or "table"
+
+
+def _check_apart(folder: Path, images: Sequence[str], *, option: str) -> None:
+    """Refuse a folder inside one that is searched for pictures: a second run would answer what the first one wrote."""
+    for searched in map(Path, images):
+        if searched.is_dir() and folder.resolve().is_relative_to(searched.resolve()):
+            wrong = f"{option} {folder}: lies in {searched}, so that a second run would take its files for pictures"
+            raise InputError(f"{wrong}; name a folder elsewhere")
 
 
 def _complete_tiles(argv: Sequence[str]) -> list[str]:
