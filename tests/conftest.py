@@ -4,7 +4,6 @@ import functools
 import gc
 
 import pytest
-from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 _ALLOCATIONS = 20_000
 """New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
@@ -29,4 +28,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def read_operators_once() -> None:
     """Let torch's exporter read its table of operators once a version of ONNX, not in every export."""
+    # Imported here, because the process that only distributes the tests needs no torch.
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from backbones import as_if_trained
+from drawn_weights import as_if_trained
 from parckit.cli import main as cli
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.tasks import (

@@ -31,7 +31,7 @@ def run(tmp_path_factory):
     """Return the folder of a short training, with its bundle."""
     out = tmp_path_factory.mktemp("detect") / "run"
     main([*TRAIN, "--trainer.max_epochs=2", f"--out={out}"])
-    main(["export", str(out / "best.ckpt"), "--out", str(out / "bundle"), "--nms=true"])
+    main(["export", str(out / "best.ckpt"), "--out", str(out / "bundle"), "--nms=true", "--opset=17"])
     return out
 
 

@@ -8,7 +8,7 @@ from bundles import MODEL, write_tiny_bundle
 from parckit.cli.export import show_bundle
 from parckit.cli.main import main
 from parckit.contract import Check, NetworkSpec, Preprocessing, read_contract, sha256_of
-from parckit.deploy import ParityError
+from parckit.deploy import ExportSettings, ParityError
 from parckit.models import create_model
 from parckit.networks import open_checkpoint, save_weights
 
@@ -19,7 +19,7 @@ def test_the_bundle_is_the_checkpoints_model(bundle, checkpoint):
     assert contract.spec == spec
     (artefact,) = contract.artefacts
     assert artefact.input.shape == (1, 3, 32, 32)
-    assert artefact.options == {"opset": 18, "ir_version": 8, "form": "auto"}
+    assert artefact.options == {"opset": 17, "ir_version": 8, "form": "auto"}
     assert [check.passed for check in artefact.checks] == [True]
 
 
@@ -119,6 +119,7 @@ def test_a_folder_of_other_things_is_left_alone(checkpoint, trained, mistake):
 
 def test_a_refused_export_fails(checkpoint, tmp_path, capsys, monkeypatch):
     def refuse(*args: object, **options: object) -> None:
+        assert options == {"size": None, "settings": ExportSettings(), "thresholds": None}, "the options are the usual"
         raise ParityError("differs from torch by 1")
 
     monkeypatch.setattr("parckit.cli.export.export", refuse)

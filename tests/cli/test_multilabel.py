@@ -55,7 +55,7 @@ def record(run, pairs) -> Path:
 @pytest.fixture(scope="module")
 def bundle(run, record) -> Path:
     """Return a bundle with the best thresholds."""
-    main(["export", str(run / "best.ckpt"), f"--out={run / 'bundle'}", f"--thresholds={record}"])
+    main(["export", str(run / "best.ckpt"), f"--out={run / 'bundle'}", f"--thresholds={record}", "--opset=17"])
     return run / "bundle"
 
 

@@ -1,5 +1,6 @@
 """The keys of recipes, and the search for a recipe's file."""
 
+import functools
 import logging
 import os
 from collections.abc import Mapping
@@ -92,8 +93,11 @@ class RecipeFile(ActionConfigFile):
             raise InputError(f"--config {path}: {message}") from error
 
 
+@functools.cache  # Lightning's trainer has so many options that it takes a tenth of a second
 def recipe_parser(task: str = _TASK) -> Parser:
     """Return the parser of `parckit train` for a task. It also checks recipes and the keywords of `parckit.train`.
+
+    All calls for a task share one parser, so nobody may change it.
 
     Raises:
         InputError: if there is no such task.
