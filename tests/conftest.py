@@ -26,6 +26,17 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def draw_nothing_on_meta() -> object:
+    """Let fresh weights without data stay as they are; torch computes their shapes in Python, 2 ms for each."""
+    from torch.library import Library
+
+    library = Library("aten", "IMPL")
+    for draw in ("normal_", "uniform_"):
+        library.impl(draw, lambda tensor, *_, **__: tensor, "Meta", allow_override=True)
+    return library  # what is registered ends with it
+
+
+@pytest.fixture(scope="session", autouse=True)
 def read_operators_once() -> None:
     """Let torch's exporter read its table of operators once a version of ONNX, not in every export."""
     # Imported here, because the process that only distributes the tests needs no torch.
