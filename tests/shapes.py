@@ -15,17 +15,30 @@ def typechecker(function: FunctionType) -> Callable[..., object]:
 
     Other annotations are basedpyright's: checked here too, they would hide the errors that users get for wrong values.
     Under a tracer nothing is checked, because a shape is then no number. While torch.fx traces, a tensor is no tensor.
+    A check takes longer than a layer of a small network, so shapes that have passed are not checked again.
     """
     function.__annotations__ = {name: hint for name, hint in function.__annotations__.items() if _has_shape(hint)}
-    checked = beartype(function)
+    if not function.__annotations__:
+        return function
+    checked, passed = beartype(function), set[object]()
 
     @functools.wraps(function)
     def unless_traced(*args: object, **kwargs: object) -> object:
-        proxies = any(isinstance(argument, torch.fx.Proxy) for argument in (*args, *kwargs.values()))
-        traced = proxies or torch.compiler.is_compiling() or torch.jit.is_tracing()
-        return (function if traced else checked)(*args, **kwargs)
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return function(*args, **kwargs)
+        shapes = (*map(_shape, args), *kwargs, *map(_shape, kwargs.values()))
+        if shapes in passed or any(isinstance(argument, torch.fx.Proxy) for argument in (*args, *kwargs.values())):
+            return function(*args, **kwargs)
+        result = checked(*args, **kwargs)
+        passed.add(shapes)
+        return result
 
     return unless_traced
+
+
+def _shape(value: object) -> object:
+    """Return what a check looks at."""
+    return (value.shape, value.dtype) if isinstance(value, torch.Tensor) else type(value)
 
 
 def _has_shape(hint: object) -> bool:

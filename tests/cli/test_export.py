@@ -20,7 +20,10 @@ def test_the_bundle_is_the_checkpoints_model(bundle, checkpoint):
     (artefact,) = contract.artefacts
     assert artefact.input.shape == (1, 3, 32, 32)
     assert artefact.options == {"opset": 17, "ir_version": 8, "form": "auto"}
-    assert [check.passed for check in artefact.checks] == [True]
+    (check,) = artefact.checks
+    assert check.passed
+    # Measured in another process. The engine takes some MB for the smallest network.
+    assert 1e5 < check.figures["peak_memory_bytes"] < 1e9
 
 
 def operators(bundle: Path) -> set[str]:

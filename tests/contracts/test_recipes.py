@@ -218,7 +218,8 @@ def test_its_model_takes_its_images(name, parse):
         preprocessing=preprocessing,
     )
     with torch.device("meta"):
-        outputs = build_network(spec)(torch.empty(2, 3, *preprocessing.size))
+        network = build_network(spec)
+    outputs = network(torch.empty(2, 3, *preprocessing.size, device="meta"))
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
     described = network_head(spec).outputs(spec)
     assert [output.ndim for output in outputs] == [len(output.shape) for output in described]

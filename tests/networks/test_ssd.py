@@ -155,7 +155,8 @@ def test_any_backbone_has_as_many_predictions_as_priors(backbone):
     spec = replace(SPEC, backbone=backbone, labels=("a", "b"))
     size = (256, 320)
     with torch.device("meta"):
-        logits, offsets = build_network(spec)(torch.empty(2, 3, *size))
+        network = build_network(spec)
+    logits, offsets = network(torch.empty(2, 3, *size, device="meta"))
     priors = len(read_head_settings(SsdSettings, spec).priors.priors(size))
     assert (logits.shape, offsets.shape) == ((2, priors, 3), (2, priors, 4))
 
