@@ -1,0 +1,62 @@
+"""The settings of a quantization."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from parckit.contract import InputError
+
+Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
+"""How the range of an activation is chosen."""
+
+_LOWEST_PERCENTILE = 90.0
+"""Ranges that cut off more than a tenth of the numbers are certainly a mistake, such as 0.9999 for 99.99."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeSettings:
+    """How a network is quantized after its training.
+
+    Attributes:
+        samples: number of calibration pictures.
+        engines: the engines that shall run the network in int8.
+        calibrator: how the ranges of activations are chosen: `minmax` takes all numbers that calibration saw,
+            `percentile` nearly all, `mse` the range with the least squared error, and `entropy` the one that keeps the
+            distribution, measured by the Kullback-Leibler divergence.
+        percentile: share of an activation's numbers, in percent, that its range keeps; for the calibrator percentile.
+        equalize: balance the ranges of channels between neighbouring convolutions (arXiv:1906.04721).
+        bias_correction: correct the biases by the mean error of every channel (arXiv:1906.04721).
+        adaround: learn for every weight whether it is rounded up or down (arXiv:2004.10568). It takes minutes.
+        least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
+            If they have less in common, nothing is added to the bundle.
+        seed: chooses the calibration pictures.
+
+    Raises:
+        InputError: if a value is not accepted.
+    """
+
+    samples: int = 300
+    engines: tuple[str, ...] = ("onnxruntime",)
+    calibrator: Calibrator = "percentile"
+    percentile: float = 99.99
+    equalize: bool = False
+    bias_correction: bool = False
+    adaround: bool = False
+    least_agreement: float = 0.8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise InputError(f"samples={self.samples}: must be 1 or more")
+        if self.calibrator not in get_args(Calibrator):
+            raise InputError(f"calibrator={self.calibrator!r}: choose from {', '.join(get_args(Calibrator))}")
+        if not _LOWEST_PERCENTILE <= self.percentile <= 100:
+            raise InputError(f"percentile={self.percentile}: must be from {_LOWEST_PERCENTILE:g} to 100")
+        if not 0 <= self.least_agreement <= 1:
+            raise InputError(f"least_agreement={self.least_agreement}: must be from 0 to 1")
+        if not self.engines or len(set(self.engines)) != len(self.engines):
+            raise InputError(f"engines={','.join(self.engines)}: name one or more, each once")
+
+    @property
+    def method(self) -> str:
+        """The calibrator in words, for contracts and tables."""
+        return f"percentile {self.percentile:g}" if self.calibrator == "percentile" else self.calibrator
