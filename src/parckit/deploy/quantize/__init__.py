@@ -1,6 +1,17 @@
 """Quantization: from a bundle with a float artefact to artefacts of precision int8."""
 
+from parckit.deploy.quantize.checking import AccuracyError
+from parckit.deploy.quantize.quantizing import quantize
 from parckit.deploy.quantize.scheme import Bits, Scheme, read_scheme, write_scheme
 from parckit.deploy.quantize.settings import Calibrator, QuantizeSettings
 
-__all__ = ["Bits", "Calibrator", "QuantizeSettings", "Scheme", "read_scheme", "write_scheme"]
+__all__ = [
+    "AccuracyError",
+    "Bits",
+    "Calibrator",
+    "QuantizeSettings",
+    "Scheme",
+    "quantize",
+    "read_scheme",
+    "write_scheme",
+]

@@ -5,7 +5,7 @@ Every format's writer turns a float graph and a scheme into its file.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -29,12 +29,18 @@ class Scheme:
         bits: name of a node -> bits of its activations. Weights have 8 bits where activations have 8 or 16. Nodes that
             are not listed stay in float32.
         reasons: name of a node that does not have 8 bits although its operator could -> why.
+        weight_scales: name of weights that lie on a grid already -> its scale for every output channel. The scales of
+            other weights are their largest absolute value by output channel, divided by the largest step.
+        weight_bits: bits of weights. CPUs without VNNI add two products of 8 by 8 bits in 16 bits, where the sum
+            overflows; with 7 bits it cannot.
     """
 
     calibrator: str
     ranges: Mapping[str, tuple[float, float]]
     bits: Mapping[str, Bits]
-    reasons: Mapping[str, str]
+    reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    weight_scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    weight_bits: Literal[7, 8] = 8
 
     def __post_init__(self) -> None:
         for name, (lowest, highest) in self.ranges.items():

@@ -26,6 +26,9 @@ class QuantizeSettings:
         equalize: balance the ranges of channels between neighbouring convolutions (arXiv:1906.04721).
         bias_correction: correct the biases by the mean error of every channel (arXiv:1906.04721).
         adaround: learn for every weight whether it is rounded up or down (arXiv:2004.10568). It takes minutes.
+        weight_bits: bits of weights in files for ONNX Runtime and OpenVINO: 7 or 8. CPUs without VNNI, such as those
+            with AVX2 only, add two products of 8 by 8 bits in 16 bits, where the sum overflows and the answer is wrong.
+            With 7 bits it is right everywhere.
         least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
             If they have less in common, nothing is added to the bundle.
         seed: chooses the calibration pictures.
@@ -41,6 +44,7 @@ class QuantizeSettings:
     equalize: bool = False
     bias_correction: bool = False
     adaround: bool = False
+    weight_bits: Literal[7, 8] = 7
     least_agreement: float = 0.8
     seed: int = 0
 
@@ -51,6 +55,8 @@ class QuantizeSettings:
             raise InputError(f"calibrator={self.calibrator!r}: choose from {', '.join(get_args(Calibrator))}")
         if not _LOWEST_PERCENTILE <= self.percentile <= 100:
             raise InputError(f"percentile={self.percentile}: must be from {_LOWEST_PERCENTILE:g} to 100")
+        if self.weight_bits not in (7, 8):
+            raise InputError(f"weight_bits={self.weight_bits}: choose 7 or 8")
         if not 0 <= self.least_agreement <= 1:
             raise InputError(f"least_agreement={self.least_agreement}: must be from 0 to 1")
         if not self.engines or len(set(self.engines)) != len(self.engines):
@@ -60,3 +66,9 @@ class QuantizeSettings:
     def method(self) -> str:
         """The calibrator in words, for contracts and tables."""
         return f"percentile {self.percentile:g}" if self.calibrator == "percentile" else self.calibrator
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What an artefact says about how it was quantized."""
+        names = ("equalize", "bias_correction", "adaround")
+        return {"calibrator": self.method, **{name: True for name in names if getattr(self, name)}}
