@@ -81,7 +81,7 @@ def refuse_collapse(check: Check, artefact: Artefact) -> None:
     if "int8_score" in figures:
         scores = f", and the score falls from {figures['float_score']:.2f} to {figures['int8_score']:.2f} %"
     raise AccuracyError(
-        f"{artefact.name}: on {figures['images']:.0f} other pictures only {figures['agreement']:.1%} of its answers are "
-        f"those of the float network, accepted is {figures['least_agreement']:.1%}{scores}; nothing was added. "
+        f"{artefact.name}: on {figures['images']:.0f} other pictures only {figures['agreement']:.1%} of its answers "
+        f"are those of the float network, accepted is {figures['least_agreement']:.1%}{scores}; nothing was added. "
         "--sensitivity shows the layers that break it, --max_drop raises them, --least_agreement accepts less"
     )

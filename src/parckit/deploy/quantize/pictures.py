@@ -136,9 +136,9 @@ def digest_of(picture: Image.Image) -> str:
     return digest.hexdigest()
 
 
-def digests_of(table: Table) -> Iterator[str]:
-    """Yield the digest of every picture of a table."""
-    for index in range(len(table.targets)):
+def digests_of(table: Table, indices: Iterable[int]) -> Iterator[str]:
+    """Yield the digests of pictures of a table."""
+    for index in indices:
         yield digest_of(table.load(index))
 
 
@@ -158,7 +158,7 @@ def open_pictures(
     Raises:
         InputError: if the source holds no pictures, or a picture is broken.
     """
-    table, has_labels = _open_table(data, session)
+    table, has_labels = open_table(data, session)
     count = len(table.targets)
     order = np.random.default_rng(seed).permutation(count)
     seen = samples if samples < count else max(1, count - max(1, count // _CHECKED_SHARE))
@@ -183,7 +183,7 @@ def _image_shape(session: Session) -> tuple[int, ...]:
     return tuple(side for side in shape if side is not None)
 
 
-def _open_table(data: EvaluationData, session: Session) -> tuple[Table, bool]:
+def open_table(data: EvaluationData, session: Session) -> tuple[Table, bool]:
     """Return the pictures of a source, and whether they have labels that the network knows."""
     try:
         return data.open(session).table, True

@@ -6,7 +6,7 @@ float32 reads the float tensor where another float node made it, so that the sum
 again in every block.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -41,6 +41,7 @@ def write_qdq(model: ir.Model, scheme: Scheme) -> ir.Model:
         bits = scheme.bits.get(node.name or "")
         if bits is not None:
             writer.quantize(node, bits)
+    writer.store(scheme.stored)
     copy.graph.sort()
     for step in (passes.RemoveUnusedNodesPass(), passes.DeduplicateInitializersPass()):
         copy = step(copy).model
@@ -93,6 +94,19 @@ class _Writer:
         for value in node.outputs:
             if not _is_fused(value) and (value.name or "") in self.scheme.ranges:
                 self._quantize_output(value, bits)
+
+    def store(self, names: Sequence[str]) -> None:
+        """Store constants as int8. They are dequantized before their nodes read them."""
+        for number, name in enumerate(names):
+            value = self.model.graph.initializers[name]
+            numbers = constant_of(value)
+            if numbers is None or not value.uses():
+                continue
+            # Every line along the first axis that has several entries gets a scale.
+            axis = next((place for place, side in enumerate(numbers.shape) if side > 1), 0)
+            result = self._dequantized(f"stored_{number}", numbers, weight_grid(numbers, axis=axis), axis=axis)
+            for node, place in list(value.uses()):
+                node.replace_input_with(place, result)
 
     def _grid(self, name: str, bits: int) -> Grid:
         return activation_grid(self.scheme.ranges[name], bits=bits)

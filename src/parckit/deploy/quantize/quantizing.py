@@ -1,73 +1,40 @@
 """From a bundle with a float artefact to one with int8 artefacts, too."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import onnx_ir as ir
-
-from parckit.contract import (
-    Artefact,
-    Contract,
-    InputError,
-    NetworkSpec,
-    add_artefact,
-    naming_full_disk,
-    read_contract,
-)
-from parckit.deploy.quantize.calibrators import choose_ranges
-from parckit.deploy.quantize.checking import check_int8, open_in, refuse_collapse
-from parckit.deploy.quantize.graph import read_float_graph
-from parckit.deploy.quantize.histograms import collect_histograms
-from parckit.deploy.quantize.pictures import CalibrationPictures, open_pictures
+from parckit.contract import Artefact, Contract, InputError, add_artefact
+from parckit.deploy.quantize.checking import check_int8, refuse_collapse
+from parckit.deploy.quantize.mixing import mix, rank_nodes, refuse_shared_pictures
+from parckit.deploy.quantize.pictures import digests_of, open_table
 from parckit.deploy.quantize.progress import Progress, show_nothing
-from parckit.deploy.quantize.rules import usual_bits
-from parckit.deploy.quantize.scheme import Scheme
+from parckit.deploy.quantize.scheme import Bits
+from parckit.deploy.quantize.sensitivity import Sensitivity, Trial, measure_sensitivity
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.steps import (
+    FloatNetwork,
+    choose_pictures,
+    open_float,
+    prepare,
+    usual_data,
+    workplace,
+    yardstick_of,
+)
 from parckit.deploy.quantize.writers import load_writer, plan_writers
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
-from parckit.runtimes import Session
 
-FLOAT, ENGINE = "onnx-fp32", "onnxruntime"
-"""The artefact that a quantization starts from, and the engine that runs it."""
+_RANKING_PICTURES = 100
+"""Pictures with which nodes are ranked by their error, which varies little from picture to picture."""
 _USUAL = QuantizeSettings()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FloatNetwork:
-    """The float artefact of a bundle.
-
-    Attributes:
-        bundle: folder of the bundle.
-        contract: its contract.
-        artefact: the artefact.
-        session: the artefact in ONNX Runtime.
-    """
-
-    bundle: Path
-    contract: Contract
-    artefact: Artefact
-    session: Session
-
-    @property
-    def spec(self) -> NetworkSpec:
-        """The network at the size of the artefact."""
-        return self.contract.spec_of(self.artefact)
-
-    @property
-    def file(self) -> Path:
-        """The file of the artefact."""
-        return self.bundle / self.artefact.main_file
 
 
 def quantize(
     bundle: Path | str,
     data: EvaluationData | Path | str,
     *,
+    eval_data: EvaluationData | Path | str | None = None,
     settings: QuantizeSettings = _USUAL,
     progress: Progress = show_nothing,
 ) -> Contract:
@@ -76,6 +43,8 @@ def quantize(
     Args:
         bundle: folder of a bundle with the artefact `onnx-fp32`.
         data: calibration pictures: the train split of anything that `parckit.evaluate` takes, or a folder of pictures.
+        eval_data: pictures that the drop is measured on, for `settings.max_drop`: the test split of a source. They must
+            not be calibration pictures.
         settings: how to quantize.
         progress: gets the pictures while they are used.
 
@@ -83,15 +52,20 @@ def quantize(
         The contract of the bundle with the new artefacts.
 
     Raises:
-        InputError: if the bundle has no such artefact, or the data cannot be opened.
+        InputError: if the bundle has no such artefact, the data cannot be opened, or evaluation pictures are
+            calibration pictures.
         AccuracyError: if an int8 artefact has too few answers in common with the float network. Nothing is added.
     """
     planned = plan_writers(settings.engines)
+    if (settings.max_drop is None) != (eval_data is None):
+        raise InputError("max_drop and eval_data: give both, or none of them")
     network = open_float(Path(bundle))
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)
         source = prepare(network, pictures, settings=settings, progress=progress)
+        if eval_data is not None:
+            source = raise_fewest(source, network, eval_data, progress=progress)
         made: list[tuple[Artefact, Path]] = []
         for number, (module, engines) in enumerate(planned.items()):
             folder = work / str(number)
@@ -106,75 +80,64 @@ def quantize(
     return contract
 
 
-def open_float(bundle: Path) -> FloatNetwork:
-    """Open the float artefact of a bundle.
-
-    Raises:
-        InputError: if there is none, or the network returns detections.
-    """
-    contract = read_contract(bundle)
-    names = [artefact.name for artefact in contract.artefacts]
-    if FLOAT not in names:
-        raise InputError(f"{bundle}: has no artefact {FLOAT} to quantize, only {', '.join(names)}")
-    artefact = contract.artefact(FLOAT)
-    if not artefact.runs_in_chunks:
-        raise InputError(f"{bundle}: returns detections, as two-stage detectors do; parckit does not quantize these")
-    session = open_in(ENGINE, artefact, contract.spec_of(artefact), folder=bundle)
-    return FloatNetwork(bundle=bundle, contract=contract, artefact=artefact, session=session)
-
-
-def choose_pictures(
-    network: FloatNetwork,
+def find_sensitivity(
+    bundle: Path | str,
     data: EvaluationData | Path | str,
     *,
-    settings: QuantizeSettings,
-    work: Path,
+    file: Path,
+    settings: QuantizeSettings = _USUAL,
     progress: Progress = show_nothing,
-) -> CalibrationPictures:
-    """Choose and preprocess calibration pictures; see `open_pictures`."""
-    opened = data if isinstance(data, EvaluationData) else EvaluationData(source=str(data), split="train")
-    return open_pictures(
-        opened,
-        network.session,
-        samples=settings.samples,
-        seed=settings.seed,
-        work=work,
-        track=lambda items: progress(items, description="reading calibration pictures"),
-    )
+) -> Sensitivity:
+    """Measure what the quantization of every node of a bundle's network costs. The bundle is not changed.
+
+    Args:
+        bundle: as in `quantize`.
+        data: as in `quantize`. The measurements are made on pictures that do not calibrate.
+        file: JSON file of the results; see `measure_sensitivity`.
+        settings: how to quantize.
+        progress: gets the pictures and nodes while they are used.
+
+    Raises:
+        InputError: as `quantize`, or if there are no pictures to measure on, or the file is something else.
+    """
+    network = open_float(Path(bundle))
+    with workplace() as work:
+        pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
+        yardstick = yardstick_of(network, pictures, progress=progress)
+        if yardstick is None:
+            raise InputError(f"data={data}: has a single picture; some must be left to measure on")
+        source = prepare(network, pictures, settings=settings, progress=progress)
+        return measure_sensitivity(
+            source, yardstick, file=file, track=lambda items: progress(items, description="measuring nodes")
+        )
 
 
-def yardstick_of(network: FloatNetwork, pictures: CalibrationPictures, *, progress: Progress) -> Yardstick | None:
-    """Return a yardstick of the pictures that did not calibrate; None if there are none."""
-    if pictures.held_out is None:
-        return None
-    return Yardstick(
-        network.session,
-        pictures.held_out,
-        has_labels=pictures.has_labels,
-        track=lambda items: progress(items, description="reading pictures for the check"),
-    )
-
-
-def prepare(
-    network: FloatNetwork, pictures: CalibrationPictures, *, settings: QuantizeSettings, progress: Progress
+def raise_fewest(
+    source: QuantizationSource, network: FloatNetwork, data: EvaluationData | Path | str, *, progress: Progress
 ) -> QuantizationSource:
-    """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits."""
-    model = read_float_graph(network.file)
-    groups = pictures.groups(network.session.batch_size)
-    histograms = collect_histograms(
-        ir.to_proto(model), groups, track=lambda items: progress(items, description="measuring activations")
+    """Return the network with the fewest nodes raised so that the drop on evaluation data is small enough.
+
+    Raises:
+        InputError: if evaluation pictures are calibration pictures.
+        AccuracyError: if no raise helps.
+    """
+    table, has_labels = open_table(usual_data(data, split="test"), network.session)
+    hashed = progress(range(len(table.targets)), description="comparing evaluation pictures with calibration pictures")
+    refuse_shared_pictures(source, digests_of(table, hashed))
+    yardstick = Yardstick(
+        network.session,
+        table,
+        has_labels=has_labels,
+        track=lambda items: progress(items, description="reading evaluation pictures"),
     )
-    bits, reasons = usual_bits(model)
-    scheme = Scheme(calibrator=settings.method, ranges=choose_ranges(histograms, settings), bits=bits, reasons=reasons)
-    return QuantizationSource(
-        model=model,
-        scheme=scheme,
-        spec=network.spec,
-        artefact=network.artefact,
-        file=network.file,
-        pictures=pictures,
-        settings=settings,
+    most = source.settings.max_drop or 0.0
+    raised_to: Bits = 16 if source.settings.raise_to == "int16" else None
+    ranked = rank_nodes(
+        Trial(source, yardstick.part(_RANKING_PICTURES)),
+        source.scheme.bits,
+        track=lambda items: progress(items, description="ranking nodes"),
     )
+    return mix(source, yardstick, ranked, most=most, raised_to=raised_to)
 
 
 def checked(
@@ -198,10 +161,3 @@ def checked(
     for check in checks:
         refuse_collapse(check, artefact)
     return replace(artefact, checks=tuple(checks))
-
-
-@contextmanager
-def workplace() -> Iterator[Path]:
-    """Give a temporary folder. If its disk is full, the error says so."""
-    with TemporaryDirectory() as folder, naming_full_disk(Path(folder)):
-        yield Path(folder)

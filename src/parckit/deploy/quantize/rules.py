@@ -1,12 +1,14 @@
 """Rules: which nodes of a graph are quantized, and which stay in float32, before anything is measured."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
-from parckit.deploy.quantize.qdq import WEIGHT_AXES, is_activation
+from parckit.deploy.quantize.qdq import WEIGHT_AXES, constant_of, is_activation
 from parckit.deploy.quantize.scheme import Bits
 
+_LARGE = 1024
+"""A constant of fewer numbers is stored in float32 where its node stays in float32."""
 _POOLS = ("GlobalAveragePool", "ReduceMean")
 _GATE = "gate of a squeeze-excite block: its numbers scale whole channels, and it takes nearly no time"
 
@@ -32,6 +34,18 @@ def usual_bits(model: ir.Model) -> tuple[dict[str, Bits], dict[str, str]]:
         else:
             bits[name] = 8
     return bits, reasons
+
+
+def stored_constants(model: ir.Model, bits: Mapping[str, Bits]) -> tuple[str, ...]:
+    """Return the large constants that only nodes without bits read, such as the weights of gates."""
+    return tuple(
+        value.name or ""
+        for value in model.graph.initializers.values()
+        if (numbers := constant_of(value)) is not None
+        and numbers.size >= _LARGE
+        and numbers.ndim > 1
+        and not any(bits.get(node.name or "") for node, _ in value.uses())
+    )
 
 
 def _gates(model: ir.Model) -> Iterator[str]:

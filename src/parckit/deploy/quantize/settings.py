@@ -8,6 +8,9 @@ from parckit.contract import InputError
 Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
 """How the range of an activation is chosen."""
 
+RaisedTo = Literal["float32", "int16"]
+"""What a node becomes whose quantization to 8 bits costs too much."""
+
 _LOWEST_PERCENTILE = 90.0
 """Ranges that cut off more than a tenth of the numbers are certainly a mistake, such as 0.9999 for 99.99."""
 
@@ -31,6 +34,9 @@ class QuantizeSettings:
             With 7 bits it is right everywhere.
         least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
             If they have less in common, nothing is added to the bundle.
+        max_drop: largest drop on the evaluation data, percentage points of the task's main metric, or of equal answers
+            without labels. The fewest nodes are raised until the drop is below it. None raises none.
+        raise_to: what the nodes are raised to: `float32`, which is faster on CPUs, or `int16`, for boards.
         seed: chooses the calibration pictures.
 
     Raises:
@@ -46,6 +52,8 @@ class QuantizeSettings:
     adaround: bool = False
     weight_bits: Literal[7, 8] = 7
     least_agreement: float = 0.8
+    max_drop: float | None = None
+    raise_to: RaisedTo = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -59,6 +67,10 @@ class QuantizeSettings:
             raise InputError(f"weight_bits={self.weight_bits}: choose 7 or 8")
         if not 0 <= self.least_agreement <= 1:
             raise InputError(f"least_agreement={self.least_agreement}: must be from 0 to 1")
+        if self.max_drop is not None and self.max_drop < 0:
+            raise InputError(f"max_drop={self.max_drop}: must be 0 points or more")
+        if self.raise_to not in get_args(RaisedTo):
+            raise InputError(f"raise_to={self.raise_to!r}: choose from {', '.join(get_args(RaisedTo))}")
         if not self.engines or len(set(self.engines)) != len(self.engines):
             raise InputError(f"engines={','.join(self.engines)}: name one or more, each once")
 

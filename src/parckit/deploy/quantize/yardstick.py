@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 
 from parckit.data import Batch, IndexedImages, Table, image_loader
+from parckit.deploy.quantize.pictures import PartOfTable
 from parckit.measure.agreement import Answers, agreement
 from parckit.measure.evaluators import evaluator_of
 from parckit.measure.tolerance import Tolerance
@@ -56,6 +57,11 @@ class Yardstick:
         self._session, self._table, self._has_labels, self._track = session, table, has_labels, track
         self._evaluator = evaluator_of(session.spec.task, head=session.spec.head)
         self.images = len(table.targets)
+
+    def part(self, count: int) -> "Yardstick":
+        """Return a yardstick of the first pictures, without labels."""
+        indices = np.arange(min(count, self.images))
+        return Yardstick(self._session, PartOfTable(table=self._table, indices=indices), has_labels=False)
 
     @cached_property
     def _batches(self) -> list[Batch]:
