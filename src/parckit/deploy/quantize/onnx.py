@@ -35,7 +35,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
 
 def quantized_graph(source: QuantizationSource) -> ir.Model:
     """Return the quantized graph. Its opset is raised if the scheme has nodes of 16 bits."""
-    scheme = replace(source.scheme, weight_bits=source.settings.weight_bits)
+    scheme = source.scheme
     model = allow_16_bits(source.model) if 16 in scheme.bits.values() else source.model
     return write_qdq(model, scheme)
 

@@ -150,7 +150,7 @@ def _fingerprint(source: QuantizationSource, yardstick: Yardstick) -> str:
     facts = [
         sha256_of(source.file),
         to_plain(source.scheme),
-        source.settings.weight_bits,
+        to_plain(source.settings),
         list(source.pictures.digests),
         yardstick.images,
     ]

@@ -29,7 +29,7 @@ class QuantizeSettings:
         equalize: balance the ranges of channels between neighbouring convolutions (arXiv:1906.04721).
         bias_correction: correct the biases by the mean error of every channel (arXiv:1906.04721).
         adaround: learn for every weight whether it is rounded up or down (arXiv:2004.10568). It takes minutes.
-        weight_bits: bits of weights in files for ONNX Runtime and OpenVINO: 7 or 8. CPUs without VNNI, such as those
+        weight_bits: bits of weights: 7 or 8. CPUs without VNNI, such as those
             with AVX2 only, add two products of 8 by 8 bits in 16 bits, where the sum overflows and the answer is wrong.
             With 7 bits it is right everywhere.
         least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.

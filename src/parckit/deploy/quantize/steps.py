@@ -10,13 +10,18 @@ import onnx_ir as ir
 
 from parckit.contract import Artefact, Contract, InputError, NetworkSpec, naming_full_disk, read_contract
 from parckit.data import Split
+from parckit.deploy.quantize.adaround import learn_roundings
+from parckit.deploy.quantize.bias_correction import correct_biases
 from parckit.deploy.quantize.calibrators import choose_ranges
 from parckit.deploy.quantize.checking import open_in
+from parckit.deploy.quantize.equalization import equalize
 from parckit.deploy.quantize.graph import read_float_graph
 from parckit.deploy.quantize.histograms import collect_histograms
+from parckit.deploy.quantize.narrowing import narrow_ranges
+from parckit.deploy.quantize.norm_folding import fold_norm_scales
 from parckit.deploy.quantize.pictures import CalibrationPictures, open_pictures
 from parckit.deploy.quantize.progress import Progress
-from parckit.deploy.quantize.rules import usual_bits
+from parckit.deploy.quantize.rules import stored_constants, usual_bits
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
@@ -114,11 +119,29 @@ def prepare(
     """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits."""
     model = read_float_graph(network.file)
     groups = pictures.groups(network.session.batch_size)
+    # These two change the graph without a change of what it computes.
+    fold_norm_scales(model)
+    if settings.equalize:
+        equalize(model)
     histograms = collect_histograms(
         ir.to_proto(model), groups, track=lambda items: progress(items, description="measuring activations")
     )
     bits, reasons = usual_bits(model)
-    scheme = Scheme(calibrator=settings.method, ranges=choose_ranges(histograms, settings), bits=bits, reasons=reasons)
+    scheme = Scheme(
+        calibrator=settings.method,
+        ranges=narrow_ranges(model, choose_ranges(histograms, settings)),
+        bits=bits,
+        reasons=reasons,
+        stored=stored_constants(model, bits),
+        weight_bits=settings.weight_bits,
+    )
+    # These two change the weights so that their rounding costs less.
+    if settings.adaround:
+        scheme = learn_roundings(
+            model, scheme, groups, track=lambda nodes: progress(nodes, description="learning roundings")
+        )
+    if settings.bias_correction:
+        correct_biases(model, scheme, groups, track=lambda items: progress(items, description="correcting biases"))
     return QuantizationSource(
         model=model,
         scheme=scheme,
