@@ -42,7 +42,8 @@ def test_sensitivity_writes_a_table_a_file_and_a_picture(floats, colours, tmp_pa
     for name in ("first", "depthwise", "pointwise", "head", "(all nodes)"):
         assert name in printed
     assert len(json.loads(out.read_text())["nodes"]) == 4
-    assert Image.open(tmp_path / "nodes.png").width > 100
+    with Image.open(tmp_path / "nodes.png") as chart:
+        assert chart.width > 100
     assert [artefact.name for artefact in read_contract(floats).artefacts] == ["onnx-fp32"]
 
 

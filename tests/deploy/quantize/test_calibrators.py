@@ -67,7 +67,7 @@ def squared_error(values: np.ndarray, lowest: float, highest: float) -> float:
 
 
 def test_mse_is_as_good_as_a_search_over_both_ends(values):
-    chosen = squared_error(values, *mse_range(histogram_of(values)))
+    found_error = squared_error(values, *mse_range(histogram_of(values)))
     lowest, highest = min(0.0, float(values.min())), max(0.0, float(values.max()))
     every = [
         squared_error(values, low * lowest, high * highest)
@@ -75,8 +75,8 @@ def test_mse_is_as_good_as_a_search_over_both_ends(values):
         for high in np.linspace(0.02, 1, 25)
     ]
     # One end after the other finds a range that is nearly as good as the best pair.
-    assert chosen <= 1.15 * min(every)
-    assert chosen <= squared_error(values, lowest, highest) * 1.001
+    assert found_error <= 1.15 * min(every)
+    assert found_error <= squared_error(values, lowest, highest) * 1.001
 
 
 def slow_divergence(sizes: list[int], kept: int) -> float:

@@ -191,7 +191,8 @@ def test_all_preparations_together_give_a_good_network(bundle, colours):
     assert artefact.options["adaround"] is True
 
 
-def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path):
+def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
+    monkeypatch.setattr("parckit.deploy.quantize.mixing._SECONDS", 0.05)
     # Without labels, the drop is the share of answers that differ from the float network's.
     plain = write_pictures(tmp_path / "others", count=20, colours=["red"], seed=2) / "red"
     settings = replace(FEW, max_drop=0.0, least_agreement=0)

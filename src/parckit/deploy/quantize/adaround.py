@@ -117,10 +117,10 @@ def round_layer(
         expected = _convolve(images, kernel, node)
     size = expected.square().mean()
     for step in range(settings.steps):
-        chosen = torch.randint(len(images), (min(settings.batch_size, len(images)),), generator=generator)
+        picked = torch.randint(len(images), (min(settings.batch_size, len(images)),), generator=generator)
         up = (torch.sigmoid(logits) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
         soft = (below + up).clamp(-most, most) * steps_of
-        loss = (_convolve(images[chosen], soft, node) - expected[chosen]).square().mean() / size
+        loss = (_convolve(images[picked], soft, node) - expected[picked]).square().mean() / size
         loss = loss + _regulariser(up, share_done=step / settings.steps)
         optimizer.zero_grad()
         cast("Callable[[], None]", loss.backward)()
