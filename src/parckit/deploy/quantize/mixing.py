@@ -1,0 +1,152 @@
+"""The accuracy-aware mix: raise the fewest nodes to more bits until the measured drop is small enough."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from parckit.contract import InputError
+from parckit.deploy.quantize.checking import AccuracyError, open_in
+from parckit.deploy.quantize.scheme import Bits, Scheme
+from parckit.deploy.quantize.sensitivity import ENGINE, Trial
+from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.writers import WRITERS, load_writer
+from parckit.deploy.quantize.yardstick import Measure, Yardstick
+from parckit.measure.interleaved import Ratio, compare_times, interleave
+
+Track = Callable[[Iterable[str]], Iterable[str]]
+"""Returns the names of nodes that it gets, and may show the progress of the work."""
+
+_log = logging.getLogger(__name__)
+
+_SECONDS = 4.0
+"""How long the graph with and without a raise are timed, together."""
+
+
+def refuse_shared_pictures(source: QuantizationSource, evaluated: Iterable[str]) -> None:
+    """Refuse evaluation pictures that are calibration pictures.
+
+    Args:
+        source: has the calibration pictures.
+        evaluated: digests of the evaluation pictures.
+
+    Raises:
+        InputError: if there are any.
+    """
+    shared = set(source.pictures.digests).intersection(evaluated)
+    if shared:
+        raise InputError(
+            f"eval_data: {len(shared)} of its pictures are calibration pictures, so the drop would look too small; "
+            "choose other pictures or another split"
+        )
+
+
+def drop_of(measure: Measure, reference: Measure) -> float:
+    """Return how much worse a network is than the float one, percentage points.
+
+    With labels it is the difference of the task's main metric; without, the share of answers that differ.
+    """
+    if measure.score is not None and reference.score is not None:
+        return reference.score - measure.score
+    return 100.0 * (1 - measure.agreement) if measure.agreement is not None else 0.0
+
+
+def rank_nodes(trial: Trial, bits: Mapping[str, Bits], *, track: Track = iter) -> list[str]:
+    """Return the quantized nodes; that whose quantization alone makes the largest error comes first."""
+    errors = {name: trial.measure({name: value}).sqnr for name in track(list(bits)) for value in (bits[name],)}
+    return sorted(errors, key=lambda name: errors[name])
+
+
+def mix(
+    source: QuantizationSource, yardstick: Yardstick, ranked: Sequence[str], *, most: float, raised_to: Bits
+) -> QuantizationSource:
+    """Raise the fewest nodes until the drop is small enough.
+
+    The nodes are raised in the order of their errors; a bisection finds how many are needed. Then each of them is
+    lowered again if the drop allows it.
+
+    Args:
+        source: the network with all nodes in 8 bits.
+        yardstick: the evaluation pictures.
+        ranked: the nodes, that with the largest error first.
+        most: largest drop, percentage points.
+        raised_to: bits of raised nodes.
+
+    Returns:
+        The network with the raised nodes. The reasons of its scheme say what every raise costs.
+
+    Raises:
+        AccuracyError: if not even all nodes together help.
+    """
+    trial = Trial(source, yardstick)
+    drops: dict[frozenset[str], float] = {}
+
+    def drop(raised: Sequence[str]) -> float:
+        key = frozenset(raised)
+        if key not in drops:
+            drops[key] = drop_of(
+                trial.measure(raise_nodes(source.scheme, raised, to=raised_to).bits), yardstick.reference
+            )
+        return drops[key]
+
+    before = drop([])
+    count = _fewest(lambda number: drop(ranked[:number]) <= most, most=len(ranked))
+    if count is None:
+        raise AccuracyError(
+            f"max_drop={most}: the drop is {drop(ranked):.2f} points even with all {len(ranked)} nodes raised"
+        )
+    raised = list(ranked[:count])
+    for name in reversed(ranked[:count]):
+        fewer = [other for other in raised if other != name]
+        if drop(fewer) <= most:
+            raised = fewer
+    mixed = replace(source, scheme=raise_nodes(source.scheme, raised, to=raised_to))
+    effect = f"all nodes in 8 bits lose {before:.2f} points on {yardstick.images} pictures, this mix {drop(raised):.2f}"
+    reasons = {name: f"{effect}; {_tell_cost(mixed, source.scheme.bits[name], name=name)}" for name in raised}
+    _log.info("%d of %d nodes raised: %s", len(raised), len(ranked), effect)
+    return replace(mixed, scheme=replace(mixed.scheme, reasons={**mixed.scheme.reasons, **reasons}))
+
+
+def raise_nodes(scheme: Scheme, names: Sequence[str], *, to: Bits) -> Scheme:
+    """Return a scheme in which nodes have other bits."""
+    return replace(scheme, bits={name: to if name in names else value for name, value in scheme.bits.items()})
+
+
+def _fewest(fits: Callable[[int], bool], *, most: int) -> int | None:
+    """Return the smallest number from 0 to `most` that fits, if fitting numbers are followed by fitting ones only."""
+    if fits(0):
+        return 0
+    if not fits(most):
+        return None
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _tell_cost(mixed: QuantizationSource, lowered: Bits, *, name: str) -> str:
+    """Return what a raise costs in latency, in words."""
+    ratio = _time_raise(mixed, lowered, name=name)
+    interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
+    return f"without this raise the network runs {ratio.speedup:.2f} times as fast ({interval}; {ENGINE}, 1 thread)"
+
+
+def _time_raise(mixed: QuantizationSource, lowered: Bits, *, name: str) -> Ratio:
+    """Time the network with a raised node and without this raise, in turns, one thread."""
+    bits = dict(mixed.scheme.bits)
+    candidates: dict[str, Callable[[], object]] = {}
+    with TemporaryDirectory() as work:
+        for label, value in (("raised", bits[name]), ("lowered", lowered)):
+            folder = Path(work) / label
+            folder.mkdir()
+            scheme = replace(mixed.scheme, bits={**bits, name: value})
+            artefact = load_writer(WRITERS[ENGINE]).write(replace(mixed, scheme=scheme), folder=folder)
+            session = open_in(ENGINE, artefact, mixed.spec, folder=folder, threads=1)
+            images = np.ascontiguousarray(mixed.pictures.images[: session.batch_size])
+            candidates[label] = lambda session=session, images=images: session(images)
+        times = interleave(candidates, seconds=_SECONDS)
+    return compare_times(times["raised"], times["lowered"])

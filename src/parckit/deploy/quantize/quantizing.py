@@ -1,0 +1,163 @@
+"""From a bundle with a float artefact to one with int8 artefacts, too."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from parckit.contract import Artefact, Contract, InputError, add_artefact
+from parckit.deploy.quantize.checking import check_int8, refuse_collapse
+from parckit.deploy.quantize.mixing import mix, rank_nodes, refuse_shared_pictures
+from parckit.deploy.quantize.pictures import digests_of, open_table
+from parckit.deploy.quantize.progress import Progress, show_nothing
+from parckit.deploy.quantize.scheme import Bits
+from parckit.deploy.quantize.sensitivity import Sensitivity, Trial, measure_sensitivity
+from parckit.deploy.quantize.settings import QuantizeSettings
+from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.steps import (
+    FloatNetwork,
+    choose_pictures,
+    open_float,
+    prepare,
+    usual_data,
+    workplace,
+    yardstick_of,
+)
+from parckit.deploy.quantize.writers import load_writer, plan_writers
+from parckit.deploy.quantize.yardstick import Yardstick
+from parckit.measure.evaluation_data import EvaluationData
+
+_RANKING_PICTURES = 100
+"""Pictures with which nodes are ranked by their error, which varies little from picture to picture."""
+_USUAL = QuantizeSettings()
+
+
+def quantize(
+    bundle: Path | str,
+    data: EvaluationData | Path | str,
+    *,
+    eval_data: EvaluationData | Path | str | None = None,
+    settings: QuantizeSettings = _USUAL,
+    progress: Progress = show_nothing,
+) -> Contract:
+    """Quantize the network of a bundle to 8 bits after its training, and add the int8 artefacts to the bundle.
+
+    Args:
+        bundle: folder of a bundle with the artefact `onnx-fp32`.
+        data: calibration pictures: the train split of anything that `parckit.evaluate` takes, or a folder of pictures.
+        eval_data: pictures that the drop is measured on, for `settings.max_drop`: the test split of a source. They must
+            not be calibration pictures.
+        settings: how to quantize.
+        progress: gets the pictures while they are used.
+
+    Returns:
+        The contract of the bundle with the new artefacts.
+
+    Raises:
+        InputError: if the bundle has no such artefact, the data cannot be opened, or evaluation pictures are
+            calibration pictures.
+        AccuracyError: if an int8 artefact has too few answers in common with the float network. Nothing is added.
+    """
+    planned = plan_writers(settings.engines)
+    if (settings.max_drop is None) != (eval_data is None):
+        raise InputError("max_drop and eval_data: give both, or none of them")
+    network = open_float(Path(bundle))
+    with workplace() as work:
+        pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
+        yardstick = yardstick_of(network, pictures, progress=progress)
+        source = prepare(network, pictures, settings=settings, progress=progress)
+        if eval_data is not None:
+            source = raise_fewest(source, network, eval_data, progress=progress)
+        made: list[tuple[Artefact, Path]] = []
+        for number, (module, engines) in enumerate(planned.items()):
+            folder = work / str(number)
+            folder.mkdir()
+            artefact = load_writer(module).write(source, folder=folder)
+            made.append(
+                (checked(artefact, network, yardstick, engines=engines, folder=folder, settings=settings), folder)
+            )
+        contract = network.contract
+        for artefact, folder in made:
+            contract = add_artefact(network.bundle, artefact, made_in=folder)
+    return contract
+
+
+def find_sensitivity(
+    bundle: Path | str,
+    data: EvaluationData | Path | str,
+    *,
+    file: Path,
+    settings: QuantizeSettings = _USUAL,
+    progress: Progress = show_nothing,
+) -> Sensitivity:
+    """Measure what the quantization of every node of a bundle's network costs. The bundle is not changed.
+
+    Args:
+        bundle: as in `quantize`.
+        data: as in `quantize`. The measurements are made on pictures that do not calibrate.
+        file: JSON file of the results; see `measure_sensitivity`.
+        settings: how to quantize.
+        progress: gets the pictures and nodes while they are used.
+
+    Raises:
+        InputError: as `quantize`, or if there are no pictures to measure on, or the file is something else.
+    """
+    network = open_float(Path(bundle))
+    with workplace() as work:
+        pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
+        yardstick = yardstick_of(network, pictures, progress=progress)
+        if yardstick is None:
+            raise InputError(f"data={data}: has a single picture; some must be left to measure on")
+        source = prepare(network, pictures, settings=settings, progress=progress)
+        return measure_sensitivity(
+            source, yardstick, file=file, track=lambda items: progress(items, description="measuring nodes")
+        )
+
+
+def raise_fewest(
+    source: QuantizationSource, network: FloatNetwork, data: EvaluationData | Path | str, *, progress: Progress
+) -> QuantizationSource:
+    """Return the network with the fewest nodes raised so that the drop on evaluation data is small enough.
+
+    Raises:
+        InputError: if evaluation pictures are calibration pictures.
+        AccuracyError: if no raise helps.
+    """
+    table, has_labels = open_table(usual_data(data, split="test"), network.session)
+    hashed = progress(range(len(table.targets)), description="comparing evaluation pictures with calibration pictures")
+    refuse_shared_pictures(source, digests_of(table, hashed))
+    yardstick = Yardstick(
+        network.session,
+        table,
+        has_labels=has_labels,
+        track=lambda items: progress(items, description="reading evaluation pictures"),
+    )
+    most = source.settings.max_drop or 0.0
+    raised_to: Bits = 16 if source.settings.raise_to == "int16" else None
+    ranked = rank_nodes(
+        Trial(source, yardstick.part(_RANKING_PICTURES)),
+        source.scheme.bits,
+        track=lambda items: progress(items, description="ranking nodes"),
+    )
+    return mix(source, yardstick, ranked, most=most, raised_to=raised_to)
+
+
+def checked(
+    artefact: Artefact,
+    network: FloatNetwork,
+    yardstick: Yardstick | None,
+    *,
+    engines: tuple[str, ...],
+    folder: Path,
+    settings: QuantizeSettings,
+) -> Artefact:
+    """Return an artefact with its checks, one an engine.
+
+    Raises:
+        AccuracyError: if it does not pass one.
+    """
+    checks = [
+        check_int8(yardstick, artefact, network.spec, folder=folder, engine=engine, least=settings.least_agreement)
+        for engine in engines
+    ]
+    for check in checks:
+        refuse_collapse(check, artefact)
+    return replace(artefact, checks=tuple(checks))

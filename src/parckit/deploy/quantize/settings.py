@@ -1,0 +1,86 @@
+"""The settings of a quantization."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from parckit.contract import InputError
+
+Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
+"""How the range of an activation is chosen."""
+
+RaisedTo = Literal["float32", "int16"]
+"""What a node becomes whose quantization to 8 bits costs too much."""
+
+_LOWEST_PERCENTILE = 90.0
+"""Ranges that cut off more than a tenth of the numbers are certainly a mistake, such as 0.9999 for 99.99."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizeSettings:
+    """How a network is quantized after its training.
+
+    Attributes:
+        samples: number of calibration pictures.
+        engines: the engines that shall run the network in int8.
+        calibrator: how the ranges of activations are chosen: `minmax` takes all numbers that calibration saw,
+            `percentile` nearly all, `mse` the range with the least squared error, and `entropy` the one that keeps the
+            distribution, measured by the Kullback-Leibler divergence.
+        percentile: share of an activation's numbers, in percent, that its range keeps; for the calibrator percentile.
+        equalize: balance the ranges of channels between neighbouring convolutions (arXiv:1906.04721).
+        bias_correction: correct the biases by the mean error of every channel (arXiv:1906.04721).
+        adaround: learn for every weight whether it is rounded up or down (arXiv:2004.10568). It takes minutes.
+        weight_bits: bits of weights: 7 or 8. CPUs without VNNI, such as those
+            with AVX2 only, add two products of 8 by 8 bits in 16 bits, where the sum overflows and the answer is wrong.
+            With 7 bits it is right everywhere.
+        least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
+            If they have less in common, nothing is added to the bundle.
+        max_drop: largest drop on the evaluation data, percentage points of the task's main metric, or of equal answers
+            without labels. The fewest nodes are raised until the drop is below it. None raises none.
+        raise_to: what the nodes are raised to: `float32`, which is faster on CPUs, or `int16`, for boards.
+        seed: chooses the calibration pictures.
+
+    Raises:
+        InputError: if a value is not accepted.
+    """
+
+    samples: int = 300
+    engines: tuple[str, ...] = ("onnxruntime",)
+    calibrator: Calibrator = "percentile"
+    percentile: float = 99.99
+    equalize: bool = False
+    bias_correction: bool = False
+    adaround: bool = False
+    weight_bits: Literal[7, 8] = 7
+    least_agreement: float = 0.8
+    max_drop: float | None = None
+    raise_to: RaisedTo = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise InputError(f"samples={self.samples}: must be 1 or more")
+        if self.calibrator not in get_args(Calibrator):
+            raise InputError(f"calibrator={self.calibrator!r}: choose from {', '.join(get_args(Calibrator))}")
+        if not _LOWEST_PERCENTILE <= self.percentile <= 100:
+            raise InputError(f"percentile={self.percentile}: must be from {_LOWEST_PERCENTILE:g} to 100")
+        if self.weight_bits not in (7, 8):
+            raise InputError(f"weight_bits={self.weight_bits}: choose 7 or 8")
+        if not 0 <= self.least_agreement <= 1:
+            raise InputError(f"least_agreement={self.least_agreement}: must be from 0 to 1")
+        if self.max_drop is not None and self.max_drop < 0:
+            raise InputError(f"max_drop={self.max_drop}: must be 0 points or more")
+        if self.raise_to not in get_args(RaisedTo):
+            raise InputError(f"raise_to={self.raise_to!r}: choose from {', '.join(get_args(RaisedTo))}")
+        if not self.engines or len(set(self.engines)) != len(self.engines):
+            raise InputError(f"engines={','.join(self.engines)}: name one or more, each once")
+
+    @property
+    def method(self) -> str:
+        """The calibrator in words, for contracts and tables."""
+        return f"percentile {self.percentile:g}" if self.calibrator == "percentile" else self.calibrator
+
+    @property
+    def options(self) -> dict[str, object]:
+        """What an artefact says about how it was quantized."""
+        names = ("equalize", "bias_correction", "adaround")
+        return {"calibrator": self.method, **{name: True for name in names if getattr(self, name)}}

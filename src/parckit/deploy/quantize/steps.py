@@ -1,0 +1,160 @@
+"""The steps of a quantization: open the float network, choose pictures, and choose the numbers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx_ir as ir
+
+from parckit.contract import Artefact, Contract, InputError, NetworkSpec, naming_full_disk, read_contract
+from parckit.data import Split
+from parckit.deploy.quantize.adaround import learn_roundings
+from parckit.deploy.quantize.bias_correction import correct_biases
+from parckit.deploy.quantize.calibrators import choose_ranges
+from parckit.deploy.quantize.checking import open_in
+from parckit.deploy.quantize.equalization import equalize
+from parckit.deploy.quantize.graph import read_float_graph
+from parckit.deploy.quantize.histograms import collect_histograms
+from parckit.deploy.quantize.narrowing import narrow_ranges
+from parckit.deploy.quantize.norm_folding import fold_norm_scales
+from parckit.deploy.quantize.pictures import CalibrationPictures, open_pictures
+from parckit.deploy.quantize.progress import Progress
+from parckit.deploy.quantize.rules import stored_constants, usual_bits
+from parckit.deploy.quantize.scheme import Scheme
+from parckit.deploy.quantize.settings import QuantizeSettings
+from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.yardstick import Yardstick
+from parckit.measure.evaluation_data import EvaluationData
+from parckit.runtimes import Session
+
+FLOAT, ENGINE = "onnx-fp32", "onnxruntime"
+"""The artefact that a quantization starts from, and the engine that runs it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloatNetwork:
+    """The float artefact of a bundle.
+
+    Attributes:
+        bundle: folder of the bundle.
+        contract: its contract.
+        artefact: the artefact.
+        session: the artefact in ONNX Runtime.
+    """
+
+    bundle: Path
+    contract: Contract
+    artefact: Artefact
+    session: Session
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """The network at the size of the artefact."""
+        return self.contract.spec_of(self.artefact)
+
+    @property
+    def file(self) -> Path:
+        """The file of the artefact."""
+        return self.bundle / self.artefact.main_file
+
+
+def open_float(bundle: Path) -> FloatNetwork:
+    """Open the float artefact of a bundle.
+
+    Raises:
+        InputError: if there is none, or the network returns detections.
+    """
+    contract = read_contract(bundle)
+    names = [artefact.name for artefact in contract.artefacts]
+    if FLOAT not in names:
+        raise InputError(f"{bundle}: has no artefact {FLOAT} to quantize, only {', '.join(names)}")
+    artefact = contract.artefact(FLOAT)
+    if not artefact.runs_in_chunks:
+        raise InputError(f"{bundle}: returns detections, as two-stage detectors do; parckit does not quantize these")
+    session = open_in(ENGINE, artefact, contract.spec_of(artefact), folder=bundle)
+    return FloatNetwork(bundle=bundle, contract=contract, artefact=artefact, session=session)
+
+
+def choose_pictures(
+    network: FloatNetwork,
+    data: EvaluationData | Path | str,
+    *,
+    settings: QuantizeSettings,
+    work: Path,
+    progress: Progress,
+) -> CalibrationPictures:
+    """Choose and preprocess calibration pictures; see `open_pictures`."""
+    return open_pictures(
+        usual_data(data, split="train"),
+        network.session,
+        samples=settings.samples,
+        seed=settings.seed,
+        work=work,
+        track=lambda items: progress(items, description="reading calibration pictures"),
+    )
+
+
+def usual_data(data: EvaluationData | Path | str, *, split: Split) -> EvaluationData:
+    """Return data as an `EvaluationData`; `split` is for those that are only a source."""
+    return data if isinstance(data, EvaluationData) else EvaluationData(source=str(data), split=split)
+
+
+def yardstick_of(network: FloatNetwork, pictures: CalibrationPictures, *, progress: Progress) -> Yardstick | None:
+    """Return a yardstick of the pictures that did not calibrate; None if there are none."""
+    if pictures.held_out is None:
+        return None
+    return Yardstick(
+        network.session,
+        pictures.held_out,
+        has_labels=pictures.has_labels,
+        track=lambda items: progress(items, description="reading pictures for the check"),
+    )
+
+
+def prepare(
+    network: FloatNetwork, pictures: CalibrationPictures, *, settings: QuantizeSettings, progress: Progress
+) -> QuantizationSource:
+    """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits."""
+    model = read_float_graph(network.file)
+    groups = pictures.groups(network.session.batch_size)
+    # These two change the graph without a change of what it computes.
+    fold_norm_scales(model)
+    if settings.equalize:
+        equalize(model)
+    histograms = collect_histograms(
+        ir.to_proto(model), groups, track=lambda items: progress(items, description="measuring activations")
+    )
+    bits, reasons = usual_bits(model)
+    scheme = Scheme(
+        calibrator=settings.method,
+        ranges=narrow_ranges(model, choose_ranges(histograms, settings)),
+        bits=bits,
+        reasons=reasons,
+        stored=stored_constants(model, bits),
+        weight_bits=settings.weight_bits,
+    )
+    # These two change the weights so that their rounding costs less.
+    if settings.adaround:
+        scheme = learn_roundings(
+            model, scheme, groups, track=lambda nodes: progress(nodes, description="learning roundings")
+        )
+    if settings.bias_correction:
+        correct_biases(model, scheme, groups, track=lambda items: progress(items, description="correcting biases"))
+    return QuantizationSource(
+        model=model,
+        scheme=scheme,
+        spec=network.spec,
+        artefact=network.artefact,
+        file=network.file,
+        pictures=pictures,
+        settings=settings,
+    )
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """Give a temporary folder. If its disk is full, the error says so."""
+    with TemporaryDirectory() as folder, naming_full_disk(Path(folder)):
+        yield Path(folder)

@@ -1,0 +1,43 @@
+"""The table of writers: which module writes an int8 network for which engine."""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from parckit.contract import Artefact, InputError
+from parckit.deploy.quantize.source import QuantizationSource
+from parckit.runtimes import find_engine
+
+WRITERS: Mapping[str, str] = {
+    "onnxruntime": "parckit.deploy.quantize.onnx",
+    "openvino": "parckit.deploy.quantize.onnx",
+}
+"""Name of an engine -> module with its `write`; imported only when it is used."""
+
+
+class Writer(Protocol):
+    """The function of a writer's module."""
+
+    def write(self, source: QuantizationSource, *, folder: Path) -> Artefact:
+        """Write the files of a network in int8 into a folder, and return the artefact, not yet checked."""
+        ...
+
+
+def plan_writers(engines: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return module of a writer -> the engines that share what it writes.
+
+    Raises:
+        InputError: if an engine is unknown or runs no int8.
+    """
+    planned: dict[str, tuple[str, ...]] = {}
+    for name in engines:
+        if find_engine(name).name not in WRITERS:
+            raise InputError(f"engines={name}: runs no int8 that parckit writes; choose from {', '.join(WRITERS)}")
+        planned[WRITERS[name]] = (*planned.get(WRITERS[name], ()), name)
+    return planned
+
+
+def load_writer(module: str) -> Writer:
+    """Import a writer."""
+    return cast("Writer", import_module(module))

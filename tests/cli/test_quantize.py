@@ -1,0 +1,79 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from conv_bundle import write_colours, write_conv_bundle
+from parckit.contract import read_contract
+from pictures import write_pictures
+
+QUICK = ("--samples=12", "--calibrator=minmax", "--least_agreement=0.5")
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory) -> Path:
+    return write_colours(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory) -> Path:
+    return write_conv_bundle(tmp_path_factory.mktemp("floats") / "bundle")
+
+
+def test_an_int8_artefact_is_added_and_shown(floats, colours, tmp_path, parckit):
+    folder = shutil.copytree(floats, tmp_path / "bundle")
+    printed = parckit("quantize", folder, "--data", colours, *QUICK)
+    assert "onnx-int8 (onnx, int8)" in printed
+    assert "comparison with float32, onnxruntime" in printed
+    assert "squeeze-excite" in printed
+    assert read_contract(folder).artefact("onnx-int8").checks[0].passed
+    evaluated = parckit("eval", folder, "--data", colours, "--precision=int8", "--data.split=test")
+    assert "onnx-int8" in evaluated
+    picture = next(colours.rglob("*.png"))
+    assert "onnx-int8" in parckit("bench", folder, "--precision=int8", "--seconds=0.1")
+    assert json.loads(parckit("predict", folder, picture, "--precision=int8", "--format=json"))
+
+
+def test_sensitivity_writes_a_table_a_file_and_a_picture(floats, colours, tmp_path, parckit):
+    out = tmp_path / "nodes.json"
+    printed = parckit("quantize", floats, "--data", colours, *QUICK, "--sensitivity", "--out", out)
+    for name in ("first", "depthwise", "pointwise", "head", "(all nodes)"):
+        assert name in printed
+    assert len(json.loads(out.read_text())["nodes"]) == 4
+    with Image.open(tmp_path / "nodes.png") as chart:
+        assert chart.width > 100
+    assert [artefact.name for artefact in read_contract(floats).artefacts] == ["onnx-fp32"]
+
+
+def test_raised_nodes_are_told(floats, colours, tmp_path, parckit):
+    folder = shutil.copytree(floats, tmp_path / "bundle")
+    others = write_pictures(tmp_path / "others", count=4, colours=["red"], seed=3) / "red"
+    printed = parckit("quantize", folder, "--data", colours, *QUICK, "--max_drop=100", "--eval_data", others)
+    assert "onnx-int8" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--samples=0"], "samples=0"),
+        (["--calibrator=best"], "--calibrator"),
+        (["--engines=opencv"], "engines=opencv"),
+        (["--max_drop=1"], "max_drop and eval_data: give both"),
+        (["--percentile=0.99"], "percentile=0.99"),
+    ],
+)
+def test_mistakes_are_one_line(floats, colours, mistake, options, named):
+    assert named in mistake("quantize", floats, "--data", colours, *options)
+
+
+def test_missing_data_and_bundles_are_named(floats, tmp_path, mistake):
+    assert "nowhere" in mistake("quantize", floats, "--data", tmp_path / "nowhere")
+    assert "no_bundle" in mistake("quantize", tmp_path / "no_bundle", "--data=digits")
+
+
+def test_a_file_of_something_else_is_no_sensitivity_file(floats, colours, tmp_path, mistake):
+    (tmp_path / "other.json").write_text("[1]")
+    line = mistake("quantize", floats, "--data", colours, *QUICK, "--sensitivity", "--out", tmp_path / "other.json")
+    assert "other.json" in line

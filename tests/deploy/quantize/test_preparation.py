@@ -1,0 +1,179 @@
+"""Passes that change a float graph before it is quantized: what it computes stays, or its error in int8 falls."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from conv_bundle import conv_graph
+from parckit.deploy.quantize.adaround import AdaRoundSettings, learn_roundings, round_layer
+from parckit.deploy.quantize.bias_correction import correct_biases, mean_shift
+from parckit.deploy.quantize.equalization import equalize
+from parckit.deploy.quantize.grids import weight_grid
+from parckit.deploy.quantize.histograms import float_tensors, run_activations
+from parckit.deploy.quantize.narrowing import narrow_ranges
+from parckit.deploy.quantize.norm_folding import fold_norm_scales
+from parckit.deploy.quantize.qdq import write_qdq
+from parckit.deploy.quantize.rules import usual_bits
+from parckit.deploy.quantize.scheme import Scheme
+
+RNG = np.random.default_rng(0)
+IMAGES = [RNG.standard_normal((1, 3, 8, 8)).astype(np.float32) for _ in range(8)]
+
+
+def read(proto: onnx.ModelProto) -> ir.Model:
+    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+
+
+def run(model: ir.Model, images: list[np.ndarray] = IMAGES) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options)
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: image})[0] for image in images])
+
+
+def norm_graph(layer: str, *, with_bias: bool = True) -> onnx.ModelProto:
+    """Return a layer norm over 6 channels, whose scales differ by 1000, and a layer after it."""
+    weights = {
+        "scale": np.array([1000.0, 1.0, -2.0, 0.5, 1e-9, 3.0]),
+        "shift": RNG.standard_normal(6),
+        "w": RNG.standard_normal({"MatMul": (6, 4), "Gemm": (4, 6), "Conv": (4, 6, 1, 1)}[layer]),
+        "b": RNG.standard_normal(4),
+    }
+    shape = [5, 6] if layer == "Gemm" else [1, 5, 5, 6]
+    nodes = [helper.make_node("LayerNormalization", ["image", "scale", "shift"], ["normed"], "norm")]
+    if layer == "MatMul":
+        nodes.append(helper.make_node("MatMul", ["normed", "w"], ["product" if with_bias else "out"], "layer"))
+        nodes += [helper.make_node("Add", ["product", "b"], ["out"], "add")] if with_bias else []
+    elif layer == "Gemm":
+        nodes.append(helper.make_node("Gemm", ["normed", "w", *["b"][:with_bias]], ["out"], "layer", transB=1))
+    else:
+        nodes.append(helper.make_node("Transpose", ["normed"], ["moved"], "move", perm=[0, 3, 1, 2]))
+        nodes.append(helper.make_node("Conv", ["moved", "w", *["b"][:with_bias]], ["out"], "layer"))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    used = {name for node in nodes for name in node.input}
+    constants = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items() if n in used]
+    graph = helper.make_graph(nodes, "norm", [image], [out], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize("layer", ["MatMul", "Gemm", "Conv"])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_scales_of_a_norm_move_into_the_next_layer(layer, with_bias):
+    model = read(norm_graph(layer, with_bias=with_bias))
+    images = [RNG.standard_normal((5, 6) if layer == "Gemm" else (1, 5, 5, 6)).astype(np.float32)]
+    before = run(model, images)
+    assert fold_norm_scales(model) == 1
+    # float32 adds products of up to 1000 in another order.
+    assert run(model, images) == pytest.approx(before, rel=1e-4, abs=1e-3)
+    scale = model.graph.initializers["scale"].const_value.numpy()
+    assert np.abs(scale).max() <= 1.0
+    assert fold_norm_scales(model) == 1, "a second fold changes nothing, and is no error"
+    assert run(model, images) == pytest.approx(before, rel=1e-4, abs=1e-3)
+
+
+def test_a_norm_that_something_else_reads_is_left_alone():
+    proto = norm_graph("MatMul")
+    proto.graph.output.append(helper.make_tensor_value_info("normed", TensorProto.FLOAT, None))
+    assert fold_norm_scales(read(proto)) == 0
+
+
+def test_equalization_balances_channels_and_keeps_the_answers():
+    proto = conv_graph()
+    for constant in proto.graph.initializer:
+        if constant.name in ("w2", "b2"):
+            numbers = numpy_helper.to_array(constant) * np.logspace(-1, 2, 8).reshape(
+                -1, *[1] * (len(constant.dims) - 1)
+            )
+            constant.CopyFrom(numpy_helper.from_array(numbers.astype(np.float32), constant.name))
+    model = read(proto)
+    before = run(model)
+    # The depthwise and the pointwise convolution, with a ReLU between them; a SiLU would not let a factor through.
+    assert equalize(model) == 1
+    assert run(model) == pytest.approx(before, rel=1e-4, abs=1e-4)
+    first, second = (model.graph.initializers[name].const_value.numpy() for name in ("w2", "w3"))
+    ours, theirs = np.abs(first).max(axis=(1, 2, 3)), np.abs(second).max(axis=(0, 2, 3))
+    assert ours == pytest.approx(theirs, rel=1e-2)
+
+
+def scheme_for(model: ir.Model, *, weight_bits: int = 8) -> Scheme:
+    proto = ir.to_proto(model)
+    ranges: dict[str, tuple[float, float]] = {}
+    for name, array in run_activations(proto, IMAGES, tensors=float_tensors(proto)):
+        low, high = ranges.get(name, (0.0, 0.0))
+        ranges[name] = (min(low, float(array.min())), max(high, float(array.max())))
+    bits, _ = usual_bits(model)
+    return Scheme(calibrator="minmax", ranges=ranges, bits=bits, weight_bits=weight_bits)
+
+
+def test_a_shift_of_means_is_what_a_loop_finds():
+    error, mean = RNG.standard_normal((6, 2, 3, 3)), RNG.standard_normal(4)
+    expected = [sum(error[out, place].sum() * mean[(out // 3) * 2 + place] for place in range(2)) for out in range(6)]
+    assert mean_shift(error, mean, groups=2) == pytest.approx(expected)
+
+
+def test_corrected_biases_take_the_error_of_the_means_back():
+    images = [image + 1 for image in IMAGES]
+    errors = []
+    for corrects in (False, True):
+        model = read(conv_graph())
+        before = run(model, images)
+        scheme = replace(scheme_for(model), bits={"pointwise": 8}, weight_bits=7)
+        proto = ir.to_proto(model)
+        # Coarse weights: the error of their means shows.
+        coarse = {"w3": tuple(np.abs(model.graph.initializers["w3"].const_value.numpy()).max(axis=(1, 2, 3)) / 3)}
+        scheme = replace(scheme, weight_scales=coarse, ranges=dict.fromkeys(float_tensors(proto), (-40.0, 40.0)))
+        if corrects:
+            assert correct_biases(model, scheme, images) == 1
+        errors.append(np.abs((run(write_qdq(model, scheme), images) - before).mean(axis=0)).max())
+    assert errors[1] < errors[0] / 2
+
+
+def test_learned_roundings_have_a_smaller_error_than_the_nearest_numbers():
+    node = ir.node("Conv", [ir.Value(name="x"), ir.Value(name="w")], {"pads": [1, 1, 1, 1]})
+    weights = RNG.standard_normal((4, 6, 3, 3)).astype(np.float32)
+    # Neighbouring channels see nearly the same: their roundings can cancel out.
+    shared = RNG.standard_normal((16, 1, 8, 8))
+    inputs = (shared + 0.1 * RNG.standard_normal((16, 6, 8, 8))).astype(np.float32)
+    scale = weight_grid(weights, axis=0, bits=8).scale * 20
+    settings = AdaRoundSettings(steps=300, learning_rate=3e-2)
+    learned = round_layer(weights, scale, inputs, node=node, bits=8, settings=settings)
+    steps = learned / scale.reshape(-1, 1, 1, 1)
+    assert steps == pytest.approx(np.round(steps), abs=1e-4)
+    assert np.abs(learned - weights).max() <= scale.max() * 1.001
+    nearest = np.round(weights / scale.reshape(-1, 1, 1, 1)) * scale.reshape(-1, 1, 1, 1)
+    errors = [_output_error(candidate - weights, inputs) for candidate in (learned, nearest)]
+    assert errors[0] < errors[1] / 2
+
+
+def _output_error(error: np.ndarray, inputs: np.ndarray) -> float:
+    windows = np.lib.stride_tricks.sliding_window_view(inputs.astype(np.float64), (3, 3), axis=(2, 3))
+    return float((np.einsum("oikl,bihwkl->bohw", error, windows) ** 2).mean())
+
+
+def test_a_scheme_with_learned_roundings_stores_the_scales_of_its_grids():
+    model = read(conv_graph())
+    scheme = learn_roundings(model, scheme_for(model), IMAGES, settings=AdaRoundSettings(steps=2, pictures=4))
+    assert set(scheme.weight_scales) == {"w1", "w2", "w3"}
+    for name, scales in scheme.weight_scales.items():
+        weights = model.graph.initializers[name].const_value.numpy()
+        steps = weights / np.array(scales).reshape(-1, 1, 1, 1)
+        assert steps == pytest.approx(np.round(steps), abs=1e-4)
+    assert np.isfinite(run(write_qdq(model, scheme))).all()
+
+
+def test_ranges_end_where_the_next_function_is_flat():
+    model = read(conv_graph())
+    ranges = {"conv1": (-40.0, 12.0), "silu": (-0.3, 12.0), "conv2": (-7.0, 6.0), "excited": (-9.0, 1.0)}
+    assert narrow_ranges(model, ranges) == {
+        "conv1": (-8.0, 12.0),
+        "silu": (-0.3, 12.0),
+        "conv2": (0.0, 6.0),
+        "excited": (-3.0, 1.0),
+    }

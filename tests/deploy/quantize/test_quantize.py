@@ -1,0 +1,269 @@
+import json
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from conv_bundle import conv_graph, write_colours, write_conv_bundle
+from parckit import evaluate, load, quantize
+from parckit.contract import InputError, read_contract, write_contract
+from parckit.deploy.quantize import AccuracyError, QuantizeSettings, Scheme, find_sensitivity, read_scheme, write_scheme
+from parckit.deploy.quantize.mixing import drop_of
+from parckit.deploy.quantize.pictures import digest_of
+from parckit.deploy.quantize.yardstick import Measure, ratio_in_decibels
+from pictures import coloured, write_pictures
+
+FEW = QuantizeSettings(samples=12, calibrator="minmax", least_agreement=0.5)
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory) -> Path:
+    return write_colours(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture(scope="module")
+def floats(tmp_path_factory) -> Path:
+    return write_conv_bundle(tmp_path_factory.mktemp("floats") / "bundle")
+
+
+@pytest.fixture
+def bundle(floats, tmp_path) -> Path:
+    return shutil.copytree(floats, tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def quantized(floats, colours, tmp_path_factory) -> Path:
+    folder = shutil.copytree(floats, tmp_path_factory.mktemp("quantized") / "bundle")
+    quantize(folder, colours, settings=FEW)
+    return folder
+
+
+def test_the_artefact_says_how_it_was_made_and_how_good_it_is(quantized, colours):
+    float_artefact, artefact = read_contract(quantized).artefacts
+    assert (artefact.name, artefact.format, artefact.precision) == ("onnx-int8", "onnx", "int8")
+    assert (artefact.input, artefact.outputs) == (float_artefact.input, float_artefact.outputs)
+    assert artefact.options["calibrator"] == "minmax"
+    assert (artefact.calibration.method, artefact.calibration.count) == ("minmax", 12)
+    digests = {digest_of(Image.open(path).convert("RGB")) for path in (colours / "train").rglob("*.png")}
+    assert len(set(artefact.calibration.sha256)) == 12
+    assert digests.issuperset(artefact.calibration.sha256)
+    (check,) = artefact.checks
+    assert (check.engine, check.passed) == ("onnxruntime", True)
+    assert check.figures["agreement"] > 0.8
+    assert check.figures["sqnr"] > 20
+    assert {"float_score", "int8_score", "images"} <= check.figures.keys()
+
+
+def test_the_scheme_lies_beside_the_graph(quantized):
+    artefact = read_contract(quantized).artefact("onnx-int8")
+    scheme = read_scheme(quantized / "onnx-int8" / "quantization.json")
+    assert [Path(file).name for file in artefact.files] == ["model.onnx", "quantization.json"]
+    names = {node.name for node in onnx.load(quantized / "onnx-fp32" / "model.onnx").graph.node}
+    assert set(scheme.bits) <= names
+    assert {"image", "conv1", "logits"} <= set(scheme.ranges)
+
+
+def test_every_verb_runs_it_as_any_other_artefact(quantized, colours):
+    answers = [load(quantized, precision=precision)(coloured("red")) for precision in ("fp32", "int8")]
+    shares = [[score.probability for score in sorted(answer.ranking, key=lambda s: s.label)] for answer in answers]
+    assert shares[0] == pytest.approx(shares[1], abs=0.1)
+    assert evaluate(quantized, colours, precision="int8").artefact == "onnx-int8"
+    # The file alone says what it is.
+    alone = load(quantized / "onnx-int8" / "model.onnx")(coloured("red"))
+    assert alone.ranking == answers[1].ranking
+
+
+def test_calibration_and_result_do_not_depend_on_the_run(quantized, bundle, colours):
+    contract = quantize(bundle, colours, settings=FEW)
+    assert contract.artefact("onnx-int8").files == read_contract(quantized).artefact("onnx-int8").files
+    again = quantize(bundle, colours, settings=replace(FEW, calibrator="mse"))
+    assert [artefact.name for artefact in again.artefacts] == ["onnx-fp32", "onnx-int8"], "replaced, not added twice"
+
+
+def test_pictures_without_labels_calibrate_and_check(bundle, colours, tmp_path, caplog):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for number, path in enumerate(sorted((colours / "train").rglob("*.png"))):
+        shutil.copy(path, plain / f"{number}.png")
+    (check,) = quantize(bundle, plain, settings=FEW).artefact("onnx-int8").checks
+    assert check.passed
+    assert "agreement" in check.figures
+    assert "int8_score" not in check.figures
+    assert "60 pictures" in caplog.text
+    assert "without labels" in caplog.text
+
+
+def test_few_pictures_are_told(bundle, colours, caplog):
+    contract = quantize(bundle, colours, settings=replace(FEW, samples=1000))
+    calibration = contract.artefact("onnx-int8").calibration
+    assert f"{calibration.count} of them calibrate, not 1000" in caplog.text
+    assert contract.artefact("onnx-int8").checks[0].figures["images"] >= 5
+
+
+def test_a_shard_and_a_folder_with_the_same_picture_have_the_same_digest(tmp_path, colours):
+    picture = next((colours / "train").rglob("*.png"))
+    Image.open(picture).save(tmp_path / "copy.bmp")
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        shard.add(picture, "0.png")
+    with tarfile.open(tmp_path / "shard.tar") as shard:
+        inside = Image.open(shard.extractfile("0.png")).convert("RGB")
+    assert digest_of(inside) == digest_of(Image.open(tmp_path / "copy.bmp").convert("RGB"))
+    assert digest_of(inside) != digest_of(inside.rotate(180))
+
+
+def test_a_collapse_is_an_error_and_adds_nothing(bundle, colours):
+    # One channel has weights 10,000 times as large as the others, whose activations all become zero.
+    graph = conv_graph()
+    shutil.rmtree(bundle)
+    write_conv_bundle(bundle, spoil(graph))
+    before = (bundle / "contract.json").read_bytes()
+    with pytest.raises(
+        AccuracyError, match=r"onnx-int8: on 12 other pictures only .* of its answers .* nothing was added"
+    ):
+        quantize(bundle, colours, settings=replace(FEW, least_agreement=0.999))
+    assert (bundle / "contract.json").read_bytes() == before
+    assert not (bundle / "onnx-int8").exists()
+
+
+def spoil(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Let one channel between two convolutions be huge, so that 8 bits leave nothing of the others."""
+    for constant in graph.graph.initializer:
+        numbers = np.array(onnx.numpy_helper.to_array(constant))
+        if constant.name in ("w2", "b2"):
+            numbers[0] = 1e4 * np.abs(numbers[0])
+        if constant.name == "w3":
+            numbers[:, 0] *= 1e-6
+        constant.CopyFrom(onnx.numpy_helper.from_array(numbers, constant.name))
+    return graph
+
+
+@pytest.fixture
+def spoiled(tmp_path) -> Path:
+    return write_conv_bundle(tmp_path / "spoiled", spoil(conv_graph()))
+
+
+def test_sensitivity_names_the_node_that_breaks_a_network(spoiled, colours, tmp_path):
+    file = tmp_path / "nodes.json"
+    result = find_sensitivity(spoiled, colours, file=file, settings=FEW)
+    assert {node.node for node in result.nodes} == {"first", "depthwise", "pointwise", "head"}
+    # The huge channel is the input of this node. The depthwise convolution gives it on in float, through its ReLU.
+    assert result.ranked[0].node == "pointwise"
+    worst, best = result.ranked[0], result.ranked[-1]
+    assert worst.alone.sqnr < best.alone.sqnr - 10
+    assert result.reference.sqnr == 200
+    # A measurement that was stopped is continued: nodes that are in the file are not measured again.
+    plain = json.loads(file.read_text())
+    kept = {**plain["nodes"][0], "operator": "known"}
+    file.write_text(json.dumps({**plain, "nodes": [kept]}))
+    seen: list[str] = []
+
+    def progress(items, *, description):
+        for item in items:
+            seen.append(item) if description == "measuring nodes" else None
+            yield item
+
+    again = find_sensitivity(spoiled, colours, file=file, settings=FEW, progress=progress)
+    assert len(seen) == 3
+    assert [node.operator for node in again.nodes].count("known") == 1
+    # Other settings begin anew.
+    other = find_sensitivity(spoiled, colours, file=file, settings=replace(FEW, samples=10))
+    assert all(node.operator != "known" for node in other.nodes)
+
+
+def test_equalization_mends_what_one_huge_channel_breaks(spoiled, colours):
+    sqnr = {}
+    for equalizes in (False, True):
+        settings = replace(FEW, equalize=equalizes, least_agreement=0)
+        (check,) = quantize(spoiled, colours, settings=settings).artefact("onnx-int8").checks
+        sqnr[equalizes] = check.figures["sqnr"]
+    assert sqnr[True] > sqnr[False] + 10
+
+
+def test_all_preparations_together_give_a_good_network(bundle, colours):
+    settings = replace(FEW, equalize=True, bias_correction=True, adaround=True)
+    artefact = quantize(bundle, colours, settings=settings).artefact("onnx-int8")
+    assert artefact.checks[0].figures["sqnr"] > 20
+    assert artefact.options["adaround"] is True
+
+
+def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
+    monkeypatch.setattr("parckit.deploy.quantize.mixing._SECONDS", 0.05)
+    # Without labels, the drop is the share of answers that differ from the float network's.
+    plain = write_pictures(tmp_path / "others", count=20, colours=["red"], seed=2) / "red"
+    settings = replace(FEW, max_drop=0.0, least_agreement=0)
+    contract = quantize(spoiled, colours, eval_data=str(plain), settings=settings)
+    scheme = read_scheme(spoiled / "onnx-int8" / "quantization.json")
+    raised = [name for name, bits in scheme.bits.items() if bits is None]
+    assert raised[:1] == ["pointwise"] or raised == ["depthwise", "pointwise"]
+    assert "times as fast" in scheme.reasons["pointwise"]
+    assert contract.artefact("onnx-int8").checks[0].passed
+
+
+def test_no_node_is_raised_without_need(bundle, colours):
+    quantize(bundle, colours, eval_data=str(colours), settings=replace(FEW, max_drop=60.0))
+    scheme = read_scheme(bundle / "onnx-int8" / "quantization.json")
+    assert None not in scheme.bits.values()
+
+
+def test_calibration_pictures_are_no_evaluation_pictures(bundle, colours, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(colours / "train", copy / "test")
+    with pytest.raises(InputError, match="12 of its pictures are calibration pictures"):
+        quantize(bundle, colours, eval_data=str(copy), settings=replace(FEW, max_drop=1.0))
+
+
+def test_a_drop_is_of_the_score_or_of_the_answers():
+    one, other = Measure(agreement=1.0, sqnr=200.0, score=90.0), Measure(agreement=0.98, sqnr=20.0, score=89.5)
+    assert drop_of(other, one) == pytest.approx(0.5)
+    assert drop_of(replace(other, score=None), one) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("signal", "noise", "ratio"), [(1.0, 0.01, 20.0), (1.0, 0.0, 200.0), (0.0, 0.0, 200.0), (0.0, 1.0, -200.0)]
+)
+def test_ratios_are_finite(signal, noise, ratio):
+    assert ratio_in_decibels(signal, noise) == pytest.approx(ratio)
+
+
+def test_a_scheme_survives_its_file(tmp_path):
+    scheme = Scheme(
+        calibrator="mse", ranges={"a": (-1.0, 2.5)}, bits={"n": 16, "m": None}, weight_scales={"w": (0.5, 0.25)}
+    )
+    write_scheme(scheme, tmp_path / "scheme.json")
+    assert read_scheme(tmp_path / "scheme.json") == scheme
+    (tmp_path / "scheme.json").write_text("{}")
+    with pytest.raises(InputError, match="has no 'calibrator'"):
+        read_scheme(tmp_path / "scheme.json")
+    with pytest.raises(InputError, match="no such file"):
+        read_scheme(tmp_path / "none.json")
+
+
+def test_a_bundle_without_a_float_artefact_cannot_be_quantized(tmp_path, quantized, colours):
+    contract = read_contract(quantized)
+    shutil.copytree(quantized, tmp_path / "bundle")
+    write_contract(replace(contract, artefacts=contract.artefacts[1:]), tmp_path / "bundle")
+    with pytest.raises(InputError, match="has no artefact onnx-fp32 to quantize, only onnx-int8"):
+        quantize(tmp_path / "bundle", colours, settings=FEW)
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"samples": 0}, "samples=0"),
+        ({"calibrator": "best"}, "calibrator='best'"),
+        ({"percentile": 0.9999}, "percentile=0.9999"),
+        ({"weight_bits": 4}, "weight_bits=4"),
+        ({"engines": ()}, "engines="),
+        ({"max_drop": -1.0}, "max_drop=-1"),
+        ({"raise_to": "int4"}, "raise_to='int4'"),
+        ({"least_agreement": 1.5}, "least_agreement=1.5"),
+    ],
+)
+def test_wrong_settings_are_named(setting, named):
+    with pytest.raises(InputError, match=named):
+        QuantizeSettings(**setting)
