@@ -1,4 +1,4 @@
-"""Tell what is in a picture: python3 predict.py photo.jpg
+"""Tell what is in a picture: `python3 predict.py photo.jpg`.
 
 It needs parckit and the board's engine, but no torch. On a PC, --runtime onnxruntime runs the network that was not
 compiled.

@@ -1,4 +1,4 @@
-"""Compile the network for RK3588: python3 convert.py
+"""Compile the network for RK3588: `python3 convert.py`.
 
 It needs RKNN-Toolkit2 on a PC. All settings stand in rknn.json. It was written after the toolkit's documentation, and
 nobody has run it yet.
