@@ -11,12 +11,19 @@ from parckit.measure.board_log import BoardTiming, read_board_log
 from parckit.report.content import write_page
 from parckit.report.gather import gather
 
+SO_FAR = "Frame count: {frames},  Thread Average: {mean} ms,  thread max latency: {longest} ms,  "
+SO_FAR += "thread min latency: {shortest} ms,  FPS: {rate}"
+PROGRESS = "\n".join(
+    (
+        SO_FAR.format(frames=200, mean=2.4, longest="2.900000", shortest="2.300000", rate=410.25),
+        SO_FAR.format(frames=400, mean=2.5, longest="3.100000", shortest="2.200000", rate=398.5),
+    )
+)
 LOG = """I0000 00:00:00.000000  4711 vlog_is_on.cc:197] RAW: Set VLOG level for "*" to 3
 [BPU_PLAT]BPU Platform Version(1.3.6)! soc info(x5)
 [HBRT] set log level as 0. version = 3.15.49.0
 Load model to DDR cost 20.5ms.
-Frame count: 200,  Thread Average: 2.400000 ms,  thread max latency: 2.900000 ms,  thread min latency: 2.300000 ms,  FPS: 410.250000
-Frame count: 400,  Thread Average: 2.500000 ms,  thread max latency: 3.100000 ms,  thread min latency: 2.200000 ms,  FPS: 398.500000
+{progress}
 
 Running condition:
   Thread number is: {threads}
@@ -39,7 +46,7 @@ Perf result:
 
 
 def write_log(path: Path, *, threads: int, mean: float = 2.5, rate: float = 398.5) -> Path:
-    path.write_text(LOG.format(threads=threads, mean=mean, rate=rate))
+    path.write_text(LOG.format(progress=PROGRESS, threads=threads, mean=mean, rate=rate))
     return path
 
 

@@ -6,6 +6,7 @@ The layout is that of ptq_process.md of github.com/D-Robotics/rdk_doc, and of lo
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from parckit.contract import InputError
@@ -58,7 +59,7 @@ def read_board_log(path: Path) -> tuple[BoardTiming, ...]:
     parts = _BLOCK.split(text)
     if len(parts) == 1:
         raise InputError(f"{path}: has no 'Running condition:'; is it what `hrt_model_exec perf` printed to its end?")
-    return tuple(_timing(before, block, path=path) for before, block in zip(parts, parts[1:], strict=False))
+    return tuple(_timing(before, block, path=path) for before, block in pairwise(parts))
 
 
 def read_board_logs(paths: Sequence[Path]) -> tuple[BoardTiming, ...]:
