@@ -1,13 +1,13 @@
 """Measure what NV12 costs: the networks that come with the package see pictures that went through NV12.
 
-    OMP_NUM_THREADS=1 python benchmarks/nv12.py [--images N]
+    OMP_NUM_THREADS=1 python benchmarks/nv12.py --work FOLDER [--most N]
 
 A camera or a decoder gives NV12, whose colours have half the resolution. Every test picture is brought to the input's
 size, becomes NV12, and becomes RGB again. `full` and `limited` are the two ranges of levels. `mixed up` is a common
 mistake: the picture uses the limited range, and the network takes it for the full one. OpenCV's `cvtColor` gives the
 limited range, and D-Robotics' compiler expects the full one by default.
 
-The networks run in torch. The data are ../shared/data/cifar10 (10,000 test pictures), ../shared/data/bccd.zip (72 test
+A run that was stopped goes on where it ended. The networks run in torch. The data are ../shared/data/cifar10 (10,000 test pictures), ../shared/data/bccd.zip (72 test
 pictures) and the test part of digit_scenes.
 """
 
@@ -15,16 +15,14 @@ import argparse
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.data import Batch
 from parckit.measure.evaluation import EvaluationData, evaluate_session
 from parckit.measure.records import write_record
 from parckit.processing import nv12_to_rgb, rgb_to_nv12, to_array, to_pixels
@@ -68,37 +66,48 @@ class ChangedSession:
 
 
 def main() -> None:
-    """Measure every network with every change, and record it."""
+    """Measure what is still to do, and record everything once it is complete."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=None, help="most pictures of each test; a trial, not recorded")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the results, each of which is kept")
+    parser.add_argument("--most", type=int, default=None, help="end after so many results")
     arguments = parser.parse_args()
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    with TemporaryDirectory() as work:
+    blood = arguments.work / "bccd"
+    if not blood.is_dir():
         with zipfile.ZipFile(SHARED / "bccd.zip") as archive:
-            archive.extractall(work)
-        values = {
-            name: measure(name, Path(work) if source == "bccd" else source, result, images=arguments.images)
-            for name, (source, result) in NETWORKS.items()
-        }
-    print(json.dumps(values, indent=2))
-    if arguments.images is None:
-        write_record(RECORD, "nv12", values, seed=None, threads=threads)
+            archive.extractall(blood)
+    missing = [pair for pair in product(NETWORKS, CHANGES) if not place(arguments.work, *pair).is_file()]
+    for name, change in missing[: arguments.most]:
+        source, result = NETWORKS[name]
+        values = measure(name, blood if source == "bccd" else source, result, change=change)
+        place(arguments.work, name, change).write_text(json.dumps(values), encoding="utf-8")
+        print(name, change, values, flush=True)
+    if len(missing) <= (arguments.most or len(missing)):
+        write_record(RECORD, "nv12", collect(arguments.work), seed=None, threads=threads)
 
 
-def measure(name: str, source: Path | str, result: str, *, images: int | None) -> dict[str, object]:
-    """Return the result of a network with every change."""
+def place(work: Path, name: str, change: str) -> Path:
+    """Return the file of a result."""
+    return work / f"{name}-{change.replace(' ', '-')}.json"
+
+
+def measure(name: str, source: Path | str, result: str, *, change: str) -> dict[str, object]:
+    """Return the result of a network with a change."""
     data = EvaluationData(source=str(source), split="test", batch_size=50)
     session = open_session(name, runtime="torch", threads=1)
+    score = evaluate_session(ChangedSession(session, CHANGES[change]), data).score
+    return {"result": result, "images": score.images, "value": round(score.scalars[result], 3)}
 
-    def some(batches: Iterable[Batch]) -> Iterable[Batch]:
-        return islice(batches, None if images is None else -(-images // data.batch_size))
 
-    scores = {
-        change: evaluate_session(ChangedSession(session, run), data, track=some).score
-        for change, run in CHANGES.items()
-    }
-    figures = {change: round(score.scalars[result], 3) for change, score in scores.items()}
-    return {"result": result, "images": next(iter(scores.values())).images, **figures}
+def collect(work: Path) -> dict[str, object]:
+    """Return the results of all networks."""
+    values: dict[str, object] = {}
+    for name in NETWORKS:
+        results = {change: json.loads(place(work, name, change).read_text(encoding="utf-8")) for change in CHANGES}
+        first = results["none"]
+        figures = {change: result["value"] for change, result in results.items()}
+        values[name] = {"result": first["result"], "images": first["images"], **figures}
+    return values
 
 
 if __name__ == "__main__":
