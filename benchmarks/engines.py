@@ -45,8 +45,8 @@ from parckit.networks import build_network
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).parent / "records" / "engines.json"
 THREADS = 1
-UNRUN = ("coreml", "tensorrt")
-"""Engines that need another machine: macOS, or a graphics processor."""
+UNRUN = ("coreml", "tensorrt", "hobot_dnn", "rknn")
+"""Engines that need another machine: macOS, a graphics processor, or a board."""
 ENGINES = tuple(name for name in CONVERTERS if name not in UNRUN)
 FOLDERS: Mapping[str, str] = {"litert": ".venv-litert"}
 """Engine -> folder of its Python packages, if they do not fit to those of the other engines."""

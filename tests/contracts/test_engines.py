@@ -36,8 +36,8 @@ SIZE = (64, 96)
 ALWAYS_INSTALLED = ("torch", "onnxruntime")
 SLOW = ("executorch", "aotinductor")
 """Engines whose converters take long. They get one network of every task."""
-UNRUN = ("coreml", "tensorrt")
-"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor."""
+UNRUN = ("coreml", "tensorrt", "hobot_dnn", "rknn")
+"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor, the last two a board."""
 MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": (pytest.mark.litert,)}
 """Engine -> its marks, if they are not `engines`. The converter of LiteRT cannot be installed beside ExecuTorch: they
 need different versions of typing-extensions."""
@@ -64,9 +64,6 @@ UNSUPPORTED = {
     ("ncnn", "mobilevit"): r"ncnn has no layer for .*torch\.unbind",
 }
 """(engine, network) -> the operator that the engine does not have."""
-
-
-every_engine = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,11 +265,21 @@ def test_two_stage_detectors_are_refused_by_engines_that_do_not_promise_them():
     )
 
 
-@every_engine
+@pytest.mark.parametrize("engine", [engine for engine in ENGINES if engine.extra], ids=lambda engine: engine.name)
 def test_its_extra_is_one_of_the_packages(engine):
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (requirements,) = re.findall(rf"^{engine.extra} = \[(.*?)\](?:  #.*)?$", project, re.MULTILINE | re.DOTALL)
     assert f'"{PACKAGES.get(engine.package, engine.package)}>=' in requirements
+
+
+@pytest.mark.parametrize("name", ["hobot_dnn", "rknn"])
+def test_an_engine_that_pip_does_not_install_says_where_it_comes_from(name):
+    engine = find_engine(name)
+    with pytest.raises(InputError, match=rf"bundle: needs the package {engine.package}; .*boards"):
+        load_engine(engine, what="bundle")
+    assert "parckit kit" in refusal(
+        name, spec_of("parcnet"), (), settings=ExportSettings(engines=(name,)), precision="int8"
+    )
 
 
 @pytest.mark.parametrize("name", CONVERTERS)

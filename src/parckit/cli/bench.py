@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from parckit.cli.bench_board import record_board
 from parckit.cli.bench_tables import show_measurement
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.tables import tell
@@ -26,6 +27,9 @@ _MOST_STREAMS = 64
 def main(argv: list[str]) -> None:
     """Run the verb."""
     args = _parser().read(argv)
+    if args.board_log is not None:
+        record_board(args)
+        return
     schedule = _schedule(args)
     record, obstacle = place_beside(args.models[0], "_bench.json", wanted=args.record, option="--record")
     if args.image is not None:
@@ -123,6 +127,9 @@ def _parser() -> Parser:
     parser.add_argument("--image", type=Path | None, default=None, help=image)
     profile = "also measure where the time goes, layer by layer, and draw it beside the record"
     parser.add_argument("--profile", action="store_true", help=profile)
+    board_log = "logs of hrt_model_exec perf, with commas between; only makes a table and a record of them"
+    parser.add_argument("--board_log", type=str | None, default=None, help=board_log)
+    parser.add_argument("--board", type=str, default="RDK X5", help="name of the board that wrote the logs")
     parser.add_argument("--warmup", type=float, default=0.5, help="seconds of untimed runs before each measurement")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement of each candidate")
     parser.add_argument("--seed", type=Seed, default=0, help="seed of the order of the candidates in every round")

@@ -6,13 +6,16 @@ from typing import cast
 
 from jsonargparse import Namespace
 
+from parckit.cli.kit import show_kit
 from parckit.cli.tables import show, tell
 from parckit.contract import Artefact, Check, Contract, InputError, Precision, check_place
 from parckit.deploy import ExportSettings, Inspection, OnnxSettings, export, inspect, settings_for
 from parckit.deploy.convert import CONVERTERS
+from parckit.deploy.kits.writing import KitSettings, check_kit_place, write_kit
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import place_of
 from parckit.measure.cost import format_count
+from parckit.measure.evaluation import EvaluationData
 from parckit.options import Parser, parse_names, parse_size, verb_parser
 from parckit.report.checks import describe_check
 
@@ -37,6 +40,11 @@ def main(argv: list[str]) -> None:
     parser.add_class_arguments(OnnxSettings, instantiate=False)
     thresholds = "several labels an image: least probability of every class, a record of eval or {CLASS: NUMBER}"
     parser.add_argument("--thresholds", type=Path | None, default=None, help=thresholds)
+    kit_data = "calibration pictures; with --target, a kit for the board's compiler is written too (see parckit kit)"
+    parser.add_argument("--data", type=str | None, default=None, help=kit_data)
+    parser.add_argument("--samples", type=int, default=100, help="number of calibration pictures of the kit")
+    kit = "folder of the kit; by default OUT_kit, beside the bundle"
+    parser.add_argument("--kit", type=Path | None, default=None, help=kit)
     args = _read(parser, argv)
     settings, size = _settings(args), None if args.size is None else parse_size(args.size)
     if args.check:
@@ -45,8 +53,30 @@ def main(argv: list[str]) -> None:
     if args.out is None:
         raise InputError("--out: name the folder of the bundle, or type --check")
     check_place(args.out, option="--out")
+    wanted_kit = _wanted_kit(args)
     contract = export(args.checkpoint, args.out, size=size, settings=settings, thresholds=args.thresholds)
     show_bundle(contract, args.out)
+    if wanted_kit is not None:
+        place, kit_settings = wanted_kit
+        names = write_kit(args.out, place, EvaluationData(source=args.data), settings=kit_settings)
+        show_kit(place, target=kit_settings.target, raised=names)
+
+
+def _wanted_kit(args: Namespace) -> tuple[Path, KitSettings] | None:
+    """Return where the kit of a board is written, and how; None if nobody wants one.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+    if args.data is None:
+        if args.kit is not None:
+            raise InputError(f"--kit {args.kit}: a kit needs --target and --data")
+        return None
+    if args.target is None:
+        raise InputError(f"--data {args.data}: is for the kit of a board, which --target names")
+    place = args.kit or args.out.with_name(f"{args.out.resolve().name}_kit")
+    check_kit_place(place, option="--kit")
+    return place, KitSettings(target=args.target, samples=args.samples)
 
 
 def _read(parser: Parser, argv: list[str]) -> Namespace:

@@ -35,6 +35,7 @@ VERBS = {
     "serve": ("answers for pictures over HTTP from a bundle", "serve"),
     "export": ("fuse a checkpoint and write a verified ONNX bundle", "export"),
     "quantize": ("add an int8 network to a bundle, and check it", "export"),
+    "kit": ("what the compiler of a board with an NPU starts from, from a bundle", "export"),
     "web": ("a static page that runs a bundle's network in the browser", "onnxruntime"),
     "bench": ("latency and throughput of bundles on this machine, side by side", "export"),
     "compare": ("accuracy, latency and size of networks side by side", "eval"),

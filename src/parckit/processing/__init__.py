@@ -23,6 +23,7 @@ from parckit.processing.listing import LeftOut, pictures, refused_ending, subfol
 from parckit.processing.mask_prediction import IGNORED, MaskPrediction
 from parckit.processing.masks import BoxMasks
 from parckit.processing.multilabel import MULTILABEL, LabelDecoder, LabelPrediction, LabelScore
+from parckit.processing.nv12 import ColourRange, nv12_to_rgb, rgb_to_nv12
 from parckit.processing.palette import class_colours
 from parckit.processing.prediction import Prediction
 from parckit.processing.priors import (
@@ -76,6 +77,7 @@ __all__ = [
     "ClassMapDecoder",
     "ClassPrediction",
     "ClassScore",
+    "ColourRange",
     "Decoder",
     "DetectionsDecoder",
     "Geometry",
@@ -116,6 +118,7 @@ __all__ = [
     "make_decoder",
     "map_points",
     "merge_tiles",
+    "nv12_to_rgb",
     "open_picture",
     "pictures",
     "preprocess",
@@ -124,6 +127,7 @@ __all__ = [
     "read_video",
     "readable_formats",
     "refused_ending",
+    "rgb_to_nv12",
     "subfolders",
     "suppress",
     "to_array",

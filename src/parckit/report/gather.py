@@ -27,6 +27,7 @@ from parckit.measure.evaluation import EvaluationData, Track
 from parckit.measure.records import machine_name, read_records
 from parckit.networks import open_checkpoint
 from parckit.options import read_yaml
+from parckit.report.board_tables import BoardSpeed, board_speeds_of
 from parckit.report.mistakes import Answer, Judged, evaluate_with_answers
 from parckit.report.recorded import Accuracy, accuracies_of, accuracy_of, label_of
 from parckit.report.recorded_speed import Speed, speeds_of
@@ -78,6 +79,7 @@ class Findings:
         madds: multiply-adds for one image, counted on the convolution form with all taps.
         accuracies: accuracy of checkpoint and artefacts; results that were measured now come first.
         speeds: latency and throughput of checkpoint and artefacts.
+        boards: latency and throughput on boards.
         answers: the worst mistakes of the network of the first accuracy, if it was measured now.
         typical: its answers for pictures that were drawn at random.
         left_out: sentences that say what could not be evaluated, and why.
@@ -91,6 +93,7 @@ class Findings:
     madds: int | None = None
     accuracies: tuple[Accuracy, ...] = ()
     speeds: tuple[Speed, ...] = ()
+    boards: tuple[BoardSpeed, ...] = ()
     answers: tuple[Answer, ...] = ()
     typical: tuple[Answer, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -112,11 +115,12 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
     # Nothing is written into a bundle, so its records lie beside it. Records of other bundles may lie there, too.
     is_bundle_itself = findings.run is None and findings.bundles[0].folder == path
     records = read_records(path.resolve().parent if is_bundle_itself else path)
-    accuracies, speeds = accuracies_of(records), speeds_of(records)
+    accuracies, speeds, boards = accuracies_of(records), speeds_of(records), board_speeds_of(records)
     if is_bundle_itself:
         accuracies = tuple(entry for entry in accuracies if entry.model == path.resolve().name)
         speeds = tuple(entry for entry in speeds if entry.model == path.resolve().name)
-    findings = replace(findings, accuracies=accuracies, speeds=speeds)
+        boards = tuple(entry for entry in boards if entry.model == path.resolve().name)
+    findings = replace(findings, accuracies=accuracies, speeds=speeds, boards=boards)
     return findings if data is None else _evaluate(findings, data, track=track)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 
 from parckit.measure.timings import Timing
+from parckit.report.board_tables import board_table
 from parckit.report.curves import training_curve
 from parckit.report.gather import Findings
 from parckit.report.mistakes import Answer
@@ -28,6 +29,7 @@ def make_sections(findings: Findings) -> tuple[Section, ...]:
         _typical(findings),
         Section(title="The same network in every engine", tables=_filled(bundle_tables(findings))),
         Section(title="Speed", tables=_filled(speed_tables(findings.speeds)), pictures=_speed(findings.speeds)),
+        Section(title="Speed on a board", tables=_filled((board_table(findings.boards),))),
         Section(title="Where the time goes", pictures=_profiles(findings.speeds)),
         Section(title="Training", pictures=_training(findings)),
     )

@@ -20,11 +20,12 @@ class Engine:
     Attributes:
         name: as users write it.
         package: module that must be installed.
-        extra: extra of parckit that installs it.
+        extra: extra of parckit that installs it; empty if pip does not.
         module: module of `parckit.runtimes` with its `open_artefact`; imported only when the engine is used.
         formats: formats of artefacts that it opens.
         suffixes: endings, in small letters, of single files that it opens because they say themselves what they are.
         precisions: precisions that it runs.
+        source: where the package comes from, if pip does not install it.
         only_by_name: whether it runs only if a user names it, because its files hold machine code that may do anything.
     """
 
@@ -35,6 +36,7 @@ class Engine:
     formats: tuple[str, ...]
     suffixes: tuple[str, ...]
     precisions: tuple[Precision, ...]
+    source: str = ""
     only_by_name: bool = False
 
     @property
@@ -148,6 +150,26 @@ ENGINES = (
         suffixes=(),
         precisions=("fp32", "fp16"),
     ),
+    Engine(
+        name="hobot_dnn",
+        package="hobot_dnn",
+        extra="",
+        source="the system of D-Robotics' boards has it",
+        module="parckit.runtimes.hobot_dnn",
+        formats=("hobot",),
+        suffixes=(),
+        precisions=("int8",),
+    ),
+    Engine(
+        name="rknn",
+        package="rknnlite",
+        extra="",
+        source="rknn-toolkit-lite2 for Rockchip's boards, github.com/airockchip/rknn-toolkit2",
+        module="parckit.runtimes.rknn",
+        formats=("rknn",),
+        suffixes=(),
+        precisions=("int8",),
+    ),
 )
 """Where several engines fit, the first one that is installed is taken."""
 
@@ -188,10 +210,12 @@ def load_engine(engine: Engine, *, what: str) -> EngineModule:
         what: what an error says needs it, such as a file.
 
     Raises:
-        MissingExtraError: if its package is not installed.
+        InputError: if its package is not installed; `MissingExtraError` if pip installs it.
     """
     try:
         return cast("EngineModule", import_module(engine.module))
     except ModuleNotFoundError as error:
         package = (error.name or engine.package).partition(".")[0]
+        if not engine.extra:
+            raise InputError(f"{what}: needs the package {package}; {engine.source}") from error
         raise MissingExtraError(what, package=package, extra=engine.extra) from error

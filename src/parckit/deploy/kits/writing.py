@@ -1,0 +1,257 @@
+"""Write a kit from a bundle, and put what the board's compiler made of it back into the bundle."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import cast
+
+import numpy as np
+import onnx
+from PIL import Image
+
+from parckit.contract import (
+    Calibration,
+    Contract,
+    InputError,
+    InputSpec,
+    add_artefact,
+    check_place,
+    read_contract,
+    replacing,
+    sha256_of,
+    write_contract,
+)
+from parckit.data import Table
+from parckit.deploy.kits import BUNDLE, Kit, KitContent, find_kit
+from parckit.deploy.kits.checking import check_kit, find_configuration
+from parckit.deploy.kits.kit import graph_of
+from parckit.deploy.targets import find_target
+from parckit.deploy.targets.comparison import find_violations
+from parckit.measure.evaluation import EvaluationData
+from parckit.processing import fit, list_images, load_image, to_array
+from parckit.runtimes import Session, open_session
+
+_ARTEFACT = "onnx-fp32"
+_SCHEME = "quantization.json"
+"""File of an int8 artefact that says how many bits every node has."""
+_RAISED_BITS = 16
+_log = logging.getLogger(__name__)
+Track = Callable[[Iterable[int]], Iterable[int]]
+"""Returns the places that it gets, and may show the progress of the work."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KitSettings:
+    """How a kit is written.
+
+    Attributes:
+        target: the board: rdk-x5 or rk3588.
+        samples: number of calibration pictures. The makers recommend about 100.
+        raised: names of nodes that get more bits than 8, with commas between; by default those that `parckit quantize`
+            raised, if the bundle has an int8 artefact.
+        seed: chooses the calibration pictures.
+
+    Raises:
+        InputError: if a value is not accepted.
+    """
+
+    target: str
+    samples: int = 100
+    raised: tuple[str, ...] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        find_kit(self.target)
+        if self.samples < 1:
+            raise InputError(f"samples={self.samples}: must be 1 or more")
+
+
+def check_kit_place(out: Path, *, option: str) -> None:
+    """Raise InputError if a kit cannot be written to `out`. A folder with other things, such as a kit, is refused."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{option} {out}: a kit is written into a new or an empty folder")
+    check_place(out, option=option)
+
+
+def write_kit(
+    bundle: Path, out: Path, data: EvaluationData, *, settings: KitSettings, track: Track = iter
+) -> tuple[str, ...]:
+    """Write a kit, whole or not at all.
+
+    Args:
+        bundle: has an artefact onnx-fp32 that was exported for the board.
+        out: a new or an empty folder.
+        data: the calibration pictures: a source, or a folder of pictures without labels.
+        settings: how it is written.
+        track: gets the pictures while they are written.
+
+    Returns:
+        The names of the nodes that get more bits than 8.
+
+    Raises:
+        InputError: if the bundle, the pictures or the settings do not fit.
+    """
+    check_kit_place(out, option="--out")
+    contract, kit = read_contract(bundle), find_kit(settings.target)
+    artefact = contract.artefact(_ARTEFACT)
+    model = onnx.load(bundle / artefact.main_file)
+    if violations := find_violations(model, find_target(settings.target)):
+        advice = f"export it with --target {settings.target}"
+        raise InputError(f"{bundle}: {settings.target} does not take it; {advice} ({'; '.join(violations)})")
+    graph = graph_of(model, bundle / artefact.main_file)
+    raised = _raised(bundle, contract) if settings.raised is None else settings.raised
+    if unknown := [name for name in raised if name not in graph.nodes]:
+        raise InputError(f"raised: {unknown[0]!r} is no node of {bundle / artefact.main_file}")
+    with replacing(out) as folder:
+        (folder / BUNDLE / artefact.name).mkdir(parents=True)
+        for file in artefact.files:
+            shutil.copyfile(bundle / file, folder / BUNDLE / file)
+        session = open_session(bundle, runtime="onnxruntime", artefact=_ARTEFACT)
+        files = _write_pictures(kit, folder, data, session, settings=settings, track=track)
+        write_contract(replace(contract, artefacts=(artefact,)), folder / BUNDLE)
+        content = KitContent(
+            spec=contract.spec, artefact=artefact, graph=graph, raised=raised, calibration=files, name=_name(contract)
+        )
+        _write_texts(kit, folder, content)
+        if faults := check_kit(folder):
+            raise InputError(f"target={settings.target}: {'; '.join(faults)}")
+    return raised
+
+
+def add_compiled(place: Path, file: Path, *, target: str) -> Contract:
+    """Add what a board's compiler made to a bundle, so that the board can open the bundle.
+
+    Args:
+        place: a kit, or a bundle.
+        file: what the compiler made.
+        target: the board.
+
+    Raises:
+        InputError: if the file is missing or of another kind, or there is no bundle.
+    """
+    kit = find_kit(target)
+    bundle = place / BUNDLE if (place / BUNDLE).is_dir() else place
+    artefact = read_contract(bundle).artefact(_ARTEFACT)
+    if not file.is_file() or file.suffix != kit.compiled.suffix:
+        raise InputError(f"{file}: must be the {kit.compiled.suffix} file that the compiler of {target} made")
+    compiled = replace(
+        artefact,
+        calibration=_calibration(place, kit),
+        name=f"{target}-int8",
+        format=kit.compiled.format,
+        precision="int8",
+        files={file.name: sha256_of(file)},
+        input=kit.input_of(artefact),
+        options={"target": target},
+        checks=(),
+    )
+    return add_artefact(bundle, compiled, made_in=file.parent)
+
+
+def target_of(path: Path) -> str:
+    """Return the board of a kit.
+
+    Raises:
+        InputError: if the folder is no kit.
+    """
+    return find_configuration(path)[1].target
+
+
+def _calibration(place: Path, kit: Kit) -> Calibration | None:
+    """Return what a kit's compiler saw of pictures; None if the folder is no kit."""
+    if not (place / kit.configuration).is_file():
+        return None
+    files = kit.read(place / kit.configuration).calibration or ()
+    return Calibration(method=f"{kit.target}'s compiler", count=len(files), sha256=tuple(map(sha256_of, files)))
+
+
+def _raised(bundle: Path, contract: Contract) -> tuple[str, ...]:
+    """Return the nodes that `parckit quantize` did not leave at 8 bits although it could, in the graph's order."""
+    for artefact in contract.artefacts:
+        if file := next((file for file in artefact.files if Path(file).name == _SCHEME), None):
+            scheme = cast("dict[str, dict[str, object]]", json.loads((bundle / file).read_text(encoding="utf-8")))
+            bits, reasons = scheme["bits"], scheme.get("reasons", {})
+            return tuple(name for name, count in bits.items() if count == _RAISED_BITS or name in reasons)
+    return ()
+
+
+def _write_pictures(
+    kit: Kit, folder: Path, data: EvaluationData, session: Session, *, settings: KitSettings, track: Track
+) -> tuple[str, ...]:
+    """Write the calibration files; return their paths in the kit."""
+    preprocessing = session.spec.preprocessing
+    if preprocessing.channel_order not in kit.orders:
+        raise InputError(f"target={kit.target}: takes no network with channel_order={preprocessing.channel_order!r}")
+    place = kit.orders[preprocessing.channel_order]
+    (folder / place).mkdir()
+    table = _table(data, session)
+    count = len(table.targets)
+    order = np.random.default_rng(settings.seed).permutation(count)[: settings.samples]
+    if count < settings.samples:
+        _log.warning("%s has %d pictures; %d were asked for", data.source, count, settings.samples)
+    shape = (1, None, None, session.input.channels)
+    wanted = InputSpec(dtype="uint8", layout="NHWC", shape=shape, normalised_inside=True)
+    written: list[str] = []
+    for number in track(range(len(order))):
+        fitted, _ = fit(table.load(int(order[number])), preprocessing)
+        path = f"{place}/{number:04}{kit.suffix}"
+        pixels = to_array(fitted, preprocessing, wanted=wanted).astype(np.uint8)
+        kit.write_picture(pixels, folder / path)
+        written.append(path)
+    return tuple(written)
+
+
+def _table(data: EvaluationData, session: Session) -> "Table | _Folder":
+    """Return the pictures of a source, or of a folder without labels."""
+    try:
+        return data.open(session).table
+    except InputError:
+        folder = Path(data.source if isinstance(data.source, str) else data.source[0]).expanduser()
+        if not folder.is_dir():
+            raise
+        return _Folder(paths=tuple(list_images(folder)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Folder:
+    """Pictures without labels.
+
+    Attributes:
+        paths: their files.
+    """
+
+    paths: tuple[Path, ...]
+
+    @property
+    def targets(self) -> Sequence[Path]:
+        """As many as there are pictures."""
+        return self.paths
+
+    def load(self, index: int) -> Image.Image:
+        """Decode a picture."""
+        return load_image(self.paths[index])
+
+
+def _name(contract: Contract) -> str:
+    """Return the name of the compiler's result, such as `parcnet_xs_224x224`."""
+    height, width = contract.spec.preprocessing.size
+    head = "" if contract.spec.head == "classifier" else f"{contract.spec.head}_"
+    return f"{head}{contract.spec.backbone}_{height}x{width}"
+
+
+def _write_texts(kit: Kit, folder: Path, content: KitContent) -> None:
+    """Write the compiler's settings, the scripts and the page that explains them."""
+    for name, text in kit.configure(content).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    source = resources.files("parckit.deploy.kits") / "files" / kit.target
+    values = {"name": content.name, "count": len(content.calibration), "raised": len(content.raised)}
+    for name in kit.templates:
+        text = Template((source / name).read_text(encoding="utf-8")).safe_substitute(values)
+        (folder / name).write_text(text, encoding="utf-8")
+        if name.endswith(".sh"):
+            (folder / name).chmod(0o755)
