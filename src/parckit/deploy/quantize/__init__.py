@@ -1,0 +1,1 @@
+"""Quantization: artefacts of precision int8."""
