@@ -48,7 +48,7 @@ class FakeQuantizers:
 
 
 def prepare_quantization(network: nn.Module, spec: NetworkSpec) -> nn.Module:
-    """Return a copy of a float network that is folded for its spec's size and can be trained with fake quantizers."""
+    """Return a copy of a float network that is folded for its spec's size and can be trained."""
     twin = fuse(network, size=spec.preprocessing.size).model
     for module in twin.modules():
         # A module that writes into its input would change the tensor that a fake quantizer of its producer returned.
@@ -65,7 +65,7 @@ def prepare_quantization(network: nn.Module, spec: NetworkSpec) -> nn.Module:
 
 
 def add_quantizers(network: nn.Module, quantization: Quantization) -> nn.Module:
-    """Put fake quantizers into a network of `prepare_quantization`, in place; return it.
+    """Put fake quantizers into a network of `prepare_quantization`, in place; return it in training mode.
 
     The scales of weights fit the weights. Those of activations are not calibrated.
     """
@@ -84,7 +84,7 @@ def add_quantizers(network: nn.Module, quantization: Quantization) -> nn.Module:
         module = network.get_submodule(name)
         module.add_module(OUTPUT, FakeQuantizer(ACTIVATION_BITS))
         module.register_forward_hook(_quantize_output)
-    return network
+    return network.train()
 
 
 # Hooks are functions of the module, not of its fake quantizer, so that a copy of a network runs its own ones.
@@ -115,6 +115,11 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor]) -> None:
     for quantizer in quantizers.of_activations:
         quantizer.end_measuring()
     network.train(was_training)
+
+
+def has_quantizers(network: nn.Module) -> bool:
+    """Return whether a network has fake quantizers."""
+    return any(isinstance(module, FakeQuantizer) for module in network.modules())
 
 
 def find_quantizers(network: nn.Module) -> FakeQuantizers:

@@ -10,6 +10,11 @@ from parckit.networks.build import build_network
 from parckit.networks.quantizing import find_quantizers, prepare_quantization
 
 
+def float_network(network: nn.Module, spec: NetworkSpec) -> nn.Module:
+    """Return a network itself, or the rounded one if it has fake quantizers."""
+    return network if spec.quantization is None else rounded_network(network, spec)
+
+
 @torch.no_grad()
 def rounded_network(network: nn.Module, spec: NetworkSpec) -> nn.Module:
     """Return the folded network without fake quantizers, with the rounded weights, in eval mode on the CPU.
