@@ -49,6 +49,7 @@ from parckit.contract.metadata import read_artefact_metadata, write_artefact_met
 from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import LONGEST_SIDE, ChannelOrder, Fit, Interpolation, Preprocessing
 from parckit.contract.printing import printable, reading, shorten_message, tell_warnings
+from parckit.contract.quantization import LEAST_BITS, MOST_BITS, Quantization
 from parckit.contract.run_files import AVERAGE, BEST, CONFIG, LAST, LOGS, METRICS, PREVIOUS, TRACKED
 from parckit.contract.schema1 import is_schema1_spec
 from parckit.contract.shipped import LICENCES, shipped_weights
@@ -64,10 +65,12 @@ __all__ = [
     "CONTRACT_FILE",
     "DISK_ERRORS",
     "LAST",
+    "LEAST_BITS",
     "LICENCES",
     "LOGS",
     "LONGEST_SIDE",
     "METRICS",
+    "MOST_BITS",
     "MOST_CLASSES",
     "PIXELS_VARIABLE",
     "PREVIOUS",
@@ -93,6 +96,7 @@ __all__ = [
     "ParckitError",
     "Precision",
     "Preprocessing",
+    "Quantization",
     "Setting",
     "Task",
     "add_artefact",

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from parckit.contract.errors import InputError
-from parckit.contract.plain import from_plain, to_plain
+from parckit.contract.plain import ADDED_LATER, from_plain, to_plain
 from parckit.contract.preprocessing import Preprocessing
+from parckit.contract.quantization import Quantization
 from parckit.contract.schema1 import is_schema1_spec, spec_from_schema1
 
 Task = Literal["classify", "multilabel", "detect", "segment"]
@@ -34,6 +35,7 @@ class NetworkSpec:
         head_kwargs: further keywords of the head; JSON values.
         labels: class names by index.
         preprocessing: what the weights expect.
+        quantization: the fake quantizers that the network is trained with; None for a float network.
 
     Raises:
         InputError: if two classes have the same name, or a name is not UTF-8.
@@ -46,6 +48,7 @@ class NetworkSpec:
     head_kwargs: Mapping[str, object] = field(default_factory=dict[str, object])
     labels: tuple[str, ...]
     preprocessing: Preprocessing
+    quantization: Quantization | None = field(default=None, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if len(set(self.labels)) < len(self.labels):

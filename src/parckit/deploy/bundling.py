@@ -37,6 +37,7 @@ from parckit.deploy.convert.suppression import check_can_suppress, suppression_d
 from parckit.deploy.divergence import Suspect, first_divergence
 from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
+from parckit.deploy.quantize.trained import check_trained, convert_trained
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
 from parckit.deploy.timed_form import FormChoice, choose_form
@@ -45,7 +46,7 @@ from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
 from parckit.models import fuse
-from parckit.networks import head_of
+from parckit.networks import build_network, float_network, has_quantizers, head_of
 from parckit.report.checks import describe_failure
 
 _USUAL = ExportSettings()
@@ -117,6 +118,8 @@ def export_bundle(
     _check_decoding(settings, decoder)
     out = out.resolve() if out.is_symlink() else out
     network = deepcopy(network).cpu().float().eval()
+    # A bundle describes the float network, also if it holds an artefact of the one with fake quantizers.
+    trained, network, spec = network, float_network(network, spec), replace(spec, quantization=None)
     with replacing(out) as folder, _workplace() as work:
         folder.mkdir()
         source = source_of(fuse(network, size=spec.preprocessing.size), spec, work=work, decoder=decoder)
@@ -128,7 +131,7 @@ def export_bundle(
             for conversion, choice, how in zip(conversions, forms, settled, strict=True)
         )
         # Contract checks that labels and outputs agree, before the comparison, which takes longer.
-        contract = _describe(network, spec, artefacts, origin=origin)
+        contract = _describe(spec, artefacts, origin=origin)
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)
         artefacts = tuple(
@@ -136,16 +139,16 @@ def export_bundle(
             for artefact, conversion, how in zip(artefacts, conversions, settled, strict=True)
         )
         decoded = _add_decoded(reference, artefacts, folder=folder, settings=settings)
-        contract = replace(contract, artefacts=(*artefacts, *decoded))
+        rounded = _add_trained(trained, source, folder=folder, settings=settings)
+        contract = replace(contract, artefacts=(*artefacts, *decoded, *rounded))
         write_contract(contract, folder)
     return contract
 
 
-def _describe(
-    network: nn.Module, spec: NetworkSpec, artefacts: tuple[Artefact, ...], *, origin: Mapping[str, str]
-) -> Contract:
+def _describe(spec: NetworkSpec, artefacts: tuple[Artefact, ...], *, origin: Mapping[str, str]) -> Contract:
     """Return the contract of a bundle whose artefacts have not been checked."""
-    counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
+    # A network that was trained with fake quantizers is folded, and would have other counts.
+    counts = cost.count(build_network(spec), size=spec.preprocessing.size, channels=spec.preprocessing.channels)
     return Contract(
         spec=spec,
         artefacts=artefacts,
@@ -228,6 +231,22 @@ def _add_decoded(
     result = check(reference, decoded, artefact, folder=folder, engine=_DECODED_ON)
     _refuse_difference(result, decoded)
     return (replace(decoded, checks=(result,)),)
+
+
+def _add_trained(trained: nn.Module, source: Source, *, folder: Path, settings: ExportSettings) -> tuple[Artefact, ...]:
+    """Add the INT8 artefact of a network with fake quantizers to a bundle.
+
+    Raises:
+        ParityError: if its outputs differ from the network's.
+    """
+    if not has_quantizers(trained):
+        return ()
+    with _workplace() as made_in:
+        made = convert_trained(trained, source, folder=made_in, settings=settings)
+        artefact = place_artefact(made, made_in=made_in, bundle=folder)
+    check = check_trained(trained, artefact, source.spec, folder=folder, engine=_DECODED_ON)
+    _refuse_difference(check, artefact)
+    return (replace(artefact, checks=(check,)),)
 
 
 @contextmanager

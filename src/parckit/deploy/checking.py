@@ -16,7 +16,7 @@ from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import find_violations
 from parckit.deploy.targets.inventory import OperatorUse, list_operators, tensors_of
 from parckit.models import fuse
-from parckit.networks import check_input, open_checkpoint
+from parckit.networks import check_input, float_network, open_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +37,9 @@ class Inspection:
 def open_network(checkpoint: Path | str, *, size: tuple[int, int] | None) -> tuple[nn.Module, NetworkSpec]:
     """Open a checkpoint for an export; see `parckit.deploy.export`."""
     network, spec = open_checkpoint(Path(checkpoint))
+    if spec.quantization is not None and size not in (None, spec.preprocessing.size):
+        height, width = spec.preprocessing.size
+        raise InputError(f"{checkpoint}: has fake quantizers, which were trained for --size {height},{width} alone")
     spec = spec if size is None else spec.with_size(size)
     check_input(network, spec)
     return network, spec
@@ -55,6 +58,7 @@ def inspect(checkpoint: Path | str, *, size: tuple[int, int] | None = None, sett
         ExportError: if torch cannot write the graph.
     """
     network, spec = open_network(checkpoint, size=size)
+    network = float_network(network, spec)
     with TemporaryDirectory() as work:
         fused = fuse(network.cpu().float().eval(), size=spec.preprocessing.size)
         model = _graph_of(source_of(fused, spec, work=Path(work)), settings)

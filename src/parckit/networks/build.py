@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -12,6 +12,7 @@ from parckit.contract import CLASSIFIER, DecoderSpec, InputError, NetworkSpec, O
 from parckit.models import shadow_of, try_images
 from parckit.networks import classify, deeplabv3, lraspp, rcnn_build, segmenter, ssd, tinydet, upernet
 from parckit.networks.features import BACKBONE
+from parckit.networks.quantizing import add_quantizers, prepare_quantization
 from parckit.processing import CLASSIFY, MULTILABEL
 
 
@@ -123,17 +124,20 @@ def backbone_of(network: nn.Module, spec: NetworkSpec) -> nn.Module:
 
 
 def build_network(spec: NetworkSpec, *, pretrained: bool = False) -> nn.Module:
-    """Build the network that a spec describes.
+    """Build the network that a spec describes. With a quantization in the spec, it is folded and has fake quantizers.
 
     Args:
-        spec: task, backbone, head, their keywords, labels.
+        spec: task, backbone, head, their keywords, labels, quantization.
         pretrained: load the pretrained weights that timm has for the backbone, which may download them. Otherwise the
             weights are fresh.
 
     Raises:
         InputError: if there is no such backbone, head or weights, or if backbone or head refuse a keyword or its value.
     """
-    return head_of(spec).build(spec, pretrained=pretrained)
+    if spec.quantization is None:
+        return head_of(spec).build(spec, pretrained=pretrained)
+    network = head_of(spec).build(replace(spec, quantization=None), pretrained=pretrained)
+    return add_quantizers(prepare_quantization(network, spec), spec.quantization)
 
 
 def check_input(network: nn.Module, spec: NetworkSpec, *, size: tuple[int, int] | None = None) -> None:

@@ -32,6 +32,8 @@ def copy_weights(network: nn.Module, spec: NetworkSpec, *, path: Path) -> Networ
         InputError: if the file cannot be opened, or its weights do not fit.
     """
     source, source_spec = open_checkpoint(path)
+    if source_spec.quantization is not None:
+        raise InputError(f"model.weights={path}: has fake quantizers; start from the float checkpoint it was made of")
     head, source_head = head_of(spec), head_of(source_spec)
     weights, present = source.state_dict(), network.state_dict()
     is_same_kind = head is source_head

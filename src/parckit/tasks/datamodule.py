@@ -1,9 +1,11 @@
 """The one LightningDataModule: training and validation images of any task."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final, get_args
 
 from lightning.pytorch import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from parckit.contract import InputError, Preprocessing, read_class_names
@@ -138,6 +140,7 @@ class TrainingData(LightningDataModule):
         self.summary = describe_run(table, held_out)
         eval_transform = evaluator.transform(preprocessing)
         self._val = IndexedImages(held_out, transform=eval_transform, on_error=settings.on_error)
+        self._plain = IndexedImages(table, transform=eval_transform, on_error=settings.on_error)
 
     def batches_per_epoch(self, *, processes: int) -> int:
         """Return how many batches a whole epoch has in each process."""
@@ -172,6 +175,20 @@ class TrainingData(LightningDataModule):
             process=self._plan.process,
             processes=self._plan.processes,
         )
+
+    def calibration_batches(self, images: int) -> Iterator[Tensor]:
+        """Yield at least so many training images, evenly chosen and without augmentation, in batches.
+
+        All processes get the same images.
+
+        Shape:
+            (B, 3, H, W)
+        """
+        every = max(1, len(self._plain) // images)
+        size = self.settings.batch_size
+        for batch in image_loader(self._plain, batch_size=size, collate=self._collate, processes=every):
+            if len(batch.targets):
+                yield batch.images
 
     def _make_batches(self, *, process: int = 0, processes: int = 1) -> SeededBatches:
         return SeededBatches(

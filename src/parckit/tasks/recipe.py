@@ -20,6 +20,7 @@ from parckit.tasks.averaging import AveragingSettings
 from parckit.tasks.datamodule import DataSettings
 from parckit.tasks.former import RENAMED_KEYS, translate_recipe
 from parckit.tasks.module import ModelSettings
+from parckit.tasks.qat import QatSettings
 from parckit.tasks.registry import TASKS
 from parckit.tasks.task import TrainingTask
 from parckit.tasks.tracking import Tracker
@@ -142,6 +143,8 @@ def _add_run_arguments(parser: ArgumentParser, *, monitors: tuple[str, ...]) -> 
     parser.add_argument("--save_minutes", type=PositiveFloat, default=15.0, help=save_minutes)
     ema = "validate and save averaged weights"
     parser.add_argument("--ema", type=AveragingSettings | None, default=None, help=ema)
+    qat = "train with rounded weights and activations from the float network model.weights; {}: as usual"
+    parser.add_argument("--qat", type=QatSettings | None, default=None, help=qat)
     logger = "also track the run at Weights & Biases (wandb) or MLflow; a list for both"
     parser.add_argument("--logger", type=Tracker | list[Tracker] | None, default=None, help=logger)  # pyright: ignore[reportOperatorIssue]
     match_weights = "use the mean, std and channel order that model.weights expects"

@@ -21,6 +21,7 @@ from parckit.contract import (
     InputError,
     NetworkSpec,
     Preprocessing,
+    Quantization,
     removing_new_folders,
     replacing,
 )
@@ -132,6 +133,7 @@ def make_continuity(config: Namespace, *, train_images: int) -> Continuity:
             "--model.freeze": config.model.freeze,
             "--monitor": config.monitor,
             "--ema": None if config.ema is None else "given",
+            "--qat": None if config.qat is None else {**config.qat.as_dict(), "images": None},
             "--task.distillation.features of the teacher": teacher,
             TRAIN_IMAGES: train_images,
         },
@@ -164,6 +166,7 @@ _OPTIONS = {
     "backbone_kwargs": "--model.kwargs",
     "head": "--model.head",
     "head_kwargs": "--model.head_kwargs",
+    "quantization": "--qat",
 }
 """Field of a NetworkSpec -> the option that sets it."""
 
@@ -185,6 +188,8 @@ def _differences(trained: NetworkSpec, wanted: NetworkSpec) -> list[str]:
 
 
 def _shown(value: object) -> object:
+    if isinstance(value, Quantization):
+        return "given"
     return dict(cast("Mapping[str, object]", value)) if isinstance(value, Mapping) else value
 
 

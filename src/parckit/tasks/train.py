@@ -25,6 +25,7 @@ from parckit.tasks.module import ModelSettings, TrainingModule
 from parckit.tasks.patience import Patience
 from parckit.tasks.plan import Position, RunPlan, plan_run
 from parckit.tasks.progress import Announcement, Tell, progress_display
+from parckit.tasks.qat import begin_qat, check_qat, quantized_spec
 from parckit.tasks.quiet import quiet_lightning
 from parckit.tasks.recipe import build_task
 from parckit.tasks.resumable import Resumable, naming_damage
@@ -124,10 +125,15 @@ def run_training(parser: Parser, config: Namespace, *, tell: Tell) -> Run:
         plan = _plan(trainer, data, start=start)
         data.begin(plan)
         spec = _spec(ready.model, task, data)
+        if ready.qat is not None:
+            check_qat(weights=ready.model.weights, goes_on=start is not None, sizes=data.training_sizes)
+            spec = quantized_spec(spec, ready.qat, start=start)
         if start is not None:
             check_resumed(start, spec, continuity, processes=trainer.world_size)
         sizes = data.training_sizes
         module = TrainingModule(spec, settings=ready.model, task=task, plan=plan, sizes=sizes, seed=config.seed)
+        if ready.qat is not None and start is None:
+            rank_zero_only(tell)(begin_qat(module.model, data.calibration_batches(ready.qat.images)))
         if config.monitor == "val_loss" and not task.has_validation_loss:
             others = ", ".join(name for name in task.monitors if name != "val_loss")
             raise InputError(f"monitor={config.monitor}: the head {spec.head} has no validation loss; use {others}")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,7 @@ from torch import nn
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.models import build_on_meta, preprocessing_of
 from parckit.networks import backbone_of, build_network, copy_weights, open_checkpoint
+from parckit.tasks.qat import with_quantizers
 
 PRETRAINED = "pretrained"
 
@@ -21,7 +23,8 @@ def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
     """Build a spec's network with the weights that training starts from.
 
     If the weights are for other classes, what depends on the classes gets random weights. If they are for another kind
-    of network, such as a classifier's for a detector, only the backbone takes them.
+    of network, such as a classifier's for a detector, only the backbone takes them. A network with fake quantizers
+    starts from the weights of a float one.
 
     Args:
         spec: the network to train.
@@ -33,6 +36,8 @@ def initial_network(spec: NetworkSpec, *, weights: str | None) -> nn.Module:
     """
     if weights is None:
         return build_network(spec)
+    if spec.quantization is not None:
+        return with_quantizers(initial_network(replace(spec, quantization=None), weights=weights), spec)
     if weights == PRETRAINED:
         return _pretrained(spec)
     network = build_network(spec)
