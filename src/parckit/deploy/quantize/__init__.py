@@ -1,0 +1,1 @@
+"""Quantization: from a bundle with a float artefact to artefacts of precision int8."""
