@@ -16,6 +16,10 @@ from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
 from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
+from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
+from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
+from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
+from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +136,57 @@ LAYER_NORM = Case(
     ),
     tolerance=0.0,
 )
+EXPAND = Case(
+    rule=REPEATED_CONSTANT,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[1, 2, 3, 1] pe = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}, int64[4] sizes = {1, 2, 3, 4}>
+    { whole = Expand(pe, sizes) y = Add(x, whole) }""",
+    becomes=("Add",),
+    declines=(("whole = Expand(pe, sizes)", "other = Neg(pe) whole = Expand(other, sizes)", "not constant"),),
+    tolerance=0.0,
+)
+GATE = Case(
+    rule=HARD_SIGMOID_IN_CONVOLUTION,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[2, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0}, float[2] b = {0.5, -0.5}>
+    { c = Conv(x, w, b) y = HardSigmoid<alpha = 0.25, beta = 0.75>(c) }""",
+    becomes=("Conv", "Clip"),
+    declines=(("c = Conv(x, w, b)", "v = Neg(w) c = Conv(x, v, b)", "are not constant"),),
+    # Products are rounded in another order.
+    tolerance=1e-6,
+)
+GATE_WITHOUT_BIAS = Case(
+    rule=HARD_SIGMOID_IN_CONVOLUTION,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[2, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0}> { c = Conv(x, w) y = HardSigmoid(c) }""",
+    becomes=("Conv", "Clip"),
+    declines=(),
+    tolerance=1e-6,
+)
+HARD_SWISH = Case(
+    rule=HARD_SWISH_AS_PRODUCT,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 3, 3, 4] y)
+    <float[3, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0, -1.0, 2.0}, float[3] b = {0.5, -0.5, 1.0}>
+    { far = Add(x, x) v = Neg(w) h = HardSwish(far) y = Conv<strides = [1, 1]>(h, w, b) }""",
+    becomes=("Add", "Add", "Clip", "Mul", "Conv"),
+    declines=(("(h, w, b)", "(h, v, b)", "are not constant"),),
+    tolerance=1e-6,
+)
+GROUPS = Case(
+    rule=SMALL_GROUPS,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[2, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0}, float[2] b = {0.5, -0.5},
+     float[2, 1, 1, 1] deep = {1.0, 2.0}>
+    { z = Neg(x) v = Neg(w) four = Concat<axis = 1>(x, z) y = Conv<group = 2>(four, w, b) }""",
+    becomes=("Neg", "Concat", "Conv"),
+    declines=(
+        ("group = 2", "group = 1", "has no groups"),
+        ("Conv<group = 2>(four, w, b)", "Conv<group = 2>(x, deep, b)", "has 1 channels a group"),
+        ("Conv<group = 2>(four, w, b)", "Conv<group = 2>(four, v, b)", "not constant"),
+    ),
+    # Sums are rounded in another order.
+    tolerance=1e-6,
+)
 SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 6, 3, 4] y)
     <float[3, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0, -1.0, 2.0}, float[3] b = {0.5, -0.5, 1.0},
      int64[2] one = {1, 2}, int64[2] two = {2, 1}>
@@ -145,6 +200,11 @@ CASES = {
     "split": SPLIT,
     "hard sigmoid": HARD_SIGMOID,
     "layer norm": LAYER_NORM,
+    "expand": EXPAND,
+    "gate": GATE,
+    "gate without bias": GATE_WITHOUT_BIAS,
+    "hard swish": HARD_SWISH,
+    "groups": GROUPS,
 }
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

@@ -1,0 +1,50 @@
+"""Passes that prepare a float graph for int8 on x86 processors. Results stay the same. One file per rule.
+
+They run before calibration, because they change which tensors a graph has. What stands between the convolutions of a
+prepared graph, ONNX Runtime computes in int8, except LayerNorm and GELU.
+"""
+
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer import fold_constants
+from onnxscript.rewriter import RewritePass
+
+from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
+from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
+from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
+from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
+
+PASSES = ir.passes.Sequential(
+    RewritePass([REPEATED_CONSTANT]),
+    RewritePass([HARD_SIGMOID_IN_CONVOLUTION]),
+    RewritePass([HARD_SWISH_AS_PRODUCT]),
+    RewritePass([SMALL_GROUPS]),
+)
+"""The passes in order. Every pass reports whether it changed the graph."""
+_JOINED = ("Add", "Concat")
+"""Operators that join repeated constants: the embeddings along the height and along the width."""
+_CLEAN = ir.passes.Sequential(
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+    passes.DeduplicateInitializersPass(),
+    passes.RemoveUnusedNodesPass(),
+    # Calibration needs the shapes of the new tensors.
+    passes.ShapeInferencePass(),
+)
+
+
+def prepare_for_int8(model: ir.Model) -> ir.Model:
+    """Return a float graph that gives the same results and has more operators which engines run in int8.
+
+    Args:
+        model: the graph, with static shapes; it may be changed. Every node of the new graph has a name of its own.
+    """
+    model = PASSES(model).model
+    fold_constants(model, should_fold=lambda node: True if node.op_type in _JOINED else None)
+    model = _CLEAN(model).model
+    for place, node in enumerate(model.graph):
+        if not node.name:
+            node.name = f"{node.op_type}_{place}"
+    return passes.NameFixPass()(model).model
+
+
+__all__ = ["PASSES", "prepare_for_int8"]
