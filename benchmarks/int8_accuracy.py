@@ -72,7 +72,7 @@ class Reader(CalibrationDataReader):
     def __init__(self, images: NDArray[np.generic]) -> None:
         self._images = iter(images)
 
-    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
+    def get_next(self) -> dict[str, NDArray[np.generic]] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the next image; None at the end."""
         image = next(self._images, None)
         return None if image is None else {"image": image[None]}

@@ -26,7 +26,7 @@ class Grid:
 
     def quantize(self, numbers: NDArray[np.float32], *, axis: int | None = None) -> NDArray[np.generic]:
         """Return the steps of numbers. Scales lie along `axis`."""
-        limits = np.iinfo(self.zero_point.dtype)
+        limits = np.iinfo(str(self.zero_point.dtype))
         scale, zero = self._along(self.scale, numbers, axis), self._along(self.zero_point, numbers, axis)
         steps = np.round(numbers.astype(np.float64) / scale) + zero
         return np.clip(steps, limits.min, limits.max).astype(self.zero_point.dtype)

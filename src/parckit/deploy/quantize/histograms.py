@@ -50,7 +50,7 @@ class Histogram:
     def centres(self) -> NDArray[np.float64]:
         """(BINS,) the middle of every bin."""
         width = 2 * self.limit / len(self.counts)
-        return (np.arange(len(self.counts)) + 0.5) * width - self.limit
+        return (np.arange(len(self.counts), dtype=np.float64) + 0.5) * width - self.limit
 
 
 def float_tensors(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """The steps of a quantization: open the float network, choose pictures, and choose the numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +154,7 @@ def prepare(
 
 
 @contextmanager
-def workplace() -> Iterator[Path]:
+def workplace() -> Generator[Path]:
     """Give a temporary folder. If its disk is full, the error says so."""
     with TemporaryDirectory() as folder, naming_full_disk(Path(folder)):
         yield Path(folder)

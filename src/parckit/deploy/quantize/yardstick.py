@@ -100,7 +100,7 @@ class Yardstick:
             shares += [] if share is None else [(share, len(batch.images))]
             for one, other in zip(expected, actual, strict=True):
                 signal += float(np.square(one, dtype=np.float64).sum())
-                noise += float(np.square(one.astype(np.float64) - other).sum())
+                noise += float(np.square(one.astype(np.float64) - other.astype(np.float64)).sum())
             if metric is not None:
                 metric.update(decode(actual, batch.geometries), batch.targets)
         weight = sum(count for _, count in shares)
