@@ -7,7 +7,8 @@ size, becomes NV12, and becomes RGB again. `full` and `limited` are the two rang
 mistake: the picture uses the limited range, and the network takes it for the full one. OpenCV's `cvtColor` gives the
 limited range, and D-Robotics' compiler expects the full one by default.
 
-A run that was stopped goes on where it ended. The networks run in torch. The data are ../shared/data/cifar10 (10,000 test pictures), ../shared/data/bccd.zip (72 test
+A run that was stopped goes on where it ended. The networks run in torch.
+The data are ../shared/data/cifar10 (10,000 test pictures), ../shared/data/bccd.zip (72 test
 pictures) and the test part of digit_scenes.
 """
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -281,7 +282,7 @@ def board(monkeypatch: pytest.MonkeyPatch, *, kind: type = np.float32) -> list[n
 
     package, module = ModuleType("hobot_dnn"), ModuleType("hobot_dnn.pyeasy_dnn")
     module.load = lambda path: [Network()]
-    package.pyeasy_dnn = module
+    package.pyeasy_dnn, package.__spec__ = module, ModuleSpec("hobot_dnn", None)
     monkeypatch.setitem(sys.modules, "hobot_dnn", package)
     monkeypatch.setitem(sys.modules, "hobot_dnn.pyeasy_dnn", module)
     monkeypatch.delitem(sys.modules, "parckit.runtimes.hobot_dnn", raising=False)
