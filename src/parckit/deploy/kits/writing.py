@@ -210,10 +210,10 @@ def _write_pictures(
 def _table(data: EvaluationData, session: Session) -> "Table | _Folder":
     """Return the pictures that lie in a folder; else those of a source, such as a folder of class folders."""
     folder = Path(data.source if isinstance(data.source, str) else data.source[0]).expanduser()
-    if folder.is_dir():
-        with suppress(InputError):  # there are no pictures, but perhaps folders of them
-            return _Folder(paths=tuple(list_images(folder)))
-    return data.open(session).table
+    paths: list[Path] = []
+    with suppress(InputError):  # it is no folder, or there are shards in it
+        paths = [path for path in list_images(folder) if path.parent == folder]
+    return _Folder(paths=tuple(paths)) if paths else data.open(session).table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
