@@ -16,7 +16,15 @@ import torch
 
 from backbones import SHALLOW, SLIM, as_if_trained, images
 from bundles import tiny_spec
-from parckit.contract import Artefact, InputError, NetworkSpec, ParckitError, Preprocessing, place_artefact
+from parckit.contract import (
+    Artefact,
+    InputError,
+    MissingExtraError,
+    NetworkSpec,
+    ParckitError,
+    Preprocessing,
+    place_artefact,
+)
 from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, export_bundle
 from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, source_of
 from parckit.deploy.convert.onnx import shared_graph
@@ -264,7 +272,7 @@ def test_its_extra_is_one_of_the_packages(engine):
 @pytest.mark.parametrize("name", ["hobot_dnn", "rknn"])
 def test_an_engine_that_pip_does_not_install_says_where_it_comes_from(name):
     engine = find_engine(name)
-    with pytest.raises(InputError, match=rf"bundle: needs the package {engine.package}; .*boards"):
+    with pytest.raises(MissingExtraError, match=rf"bundle: needs the package {engine.package}; .*boards"):
         load_engine(engine, what="bundle")
     assert "parckit kit" in refusal(
         name, spec_of("parcnet"), (), settings=ExportSettings(engines=(name,)), precision="int8"
