@@ -151,6 +151,16 @@ ENGINES = (
         precisions=("fp32", "fp16"),
     ),
     Engine(
+        name="hbm_runtime",
+        package="hbm_runtime",
+        extra="",
+        source="the system of D-Robotics' RDK X5 has it from version 3.5",
+        module="parckit.runtimes.hbm_runtime",
+        formats=("hobot",),
+        suffixes=(),
+        precisions=("int8",),
+    ),
+    Engine(
         name="hobot_dnn",
         package="hobot_dnn",
         extra="",
