@@ -45,7 +45,7 @@ from parckit.networks import build_network
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).parent / "records" / "engines.json"
 THREADS = 1
-UNRUN = ("coreml", "tensorrt", "hobot_dnn", "rknn")
+UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
 """Engines that need another machine: macOS, a graphics processor, or a board."""
 ENGINES = tuple(name for name in CONVERTERS if name not in UNRUN)
 FOLDERS: Mapping[str, str] = {"litert": ".venv-litert"}

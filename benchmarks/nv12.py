@@ -7,7 +7,8 @@ size, becomes NV12, and becomes RGB again. `full` and `limited` are the two rang
 mistake: the picture uses the limited range, and the network takes it for the full one. OpenCV's `cvtColor` gives the
 limited range, and D-Robotics' compiler expects the full one by default.
 
-A run that was stopped goes on where it ended. The networks run in torch. The data are ../shared/data/cifar10 (10,000 test pictures), ../shared/data/bccd.zip (72 test
+A run that was stopped goes on where it ended. The networks run in ONNX Runtime.
+The data are ../shared/data/cifar10 (10,000 test pictures), ../shared/data/bccd.zip (72 test
 pictures) and the test part of digit_scenes.
 """
 
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from parckit.deploy import export
 from parckit.measure.evaluation import EvaluationData, evaluate_session
 from parckit.measure.records import write_record
 from parckit.processing import nv12_to_rgb, rgb_to_nv12, to_array, to_pixels
@@ -79,7 +81,9 @@ def main() -> None:
     missing = [pair for pair in product(NETWORKS, CHANGES) if not place(arguments.work, *pair).is_file()]
     for name, change in missing[: arguments.most]:
         source, result = NETWORKS[name]
-        values = measure(name, blood if source == "bccd" else source, result, change=change)
+        values = measure(
+            name, blood if source == "bccd" else source, result, change=change, bundle=arguments.work / name
+        )
         place(arguments.work, name, change).write_text(json.dumps(values), encoding="utf-8")
         print(name, change, values, flush=True)
     if len(missing) <= (arguments.most or len(missing)):
@@ -91,10 +95,12 @@ def place(work: Path, name: str, change: str) -> Path:
     return work / f"{name}-{change.replace(' ', '-')}.json"
 
 
-def measure(name: str, source: Path | str, result: str, *, change: str) -> dict[str, object]:
-    """Return the result of a network with a change."""
+def measure(name: str, source: Path | str, result: str, *, change: str, bundle: Path) -> dict[str, object]:
+    """Return the result of a network with a change. `bundle` is the folder of its bundle."""
     data = EvaluationData(source=str(source), split="test", batch_size=50)
-    session = open_session(name, runtime="torch", threads=1)
+    if not bundle.is_dir():
+        export(name, bundle)
+    session = open_session(bundle, runtime="onnxruntime", threads=1)
     score = evaluate_session(ChangedSession(session, CHANGES[change]), data).score
     return {"result": result, "images": score.images, "value": round(score.scalars[result], 3)}
 

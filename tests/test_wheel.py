@@ -23,7 +23,7 @@ from repository import ROOT, copy_to, files
 
 BUILD = ("wheel", "--no-build-isolation", "--no-deps", "--no-index", "--quiet")
 INSTALL = ("install", "--no-deps", "--no-index", "--quiet")
-DATA = {".py", ".json", ".yaml", ".j2", ".typed", ".safetensors", ".html", ".css", ".mjs"}
+DATA = {".py", ".json", ".yaml", ".j2", ".typed", ".safetensors", ".html", ".css", ".mjs", ".sh", ".md", ".ipynb"}
 BUNDLE = ROOT / "tests" / "former" / "bundle"
 NEEDS_NOTHING_MORE = {"list", "web"}
 """Verbs that the core environment can run to their end."""
@@ -128,6 +128,7 @@ ARGUMENTS = {
     "predict": [str(BUNDLE), "a.png"],
     "serve": [str(BUNDLE)],
     "export": ["weights.safetensors", "--out", "out"],
+    "kit": [str(BUNDLE), "--check"],
     "bench": [str(BUNDLE)],
     "compare": [str(BUNDLE), "parcnet_xs.cifar10", "--data", "digits"],
     "report": [str(BUNDLE)],

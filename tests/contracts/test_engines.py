@@ -17,7 +17,15 @@ import torch
 
 from backbones import SHALLOW, SLIM, as_if_trained, images
 from bundles import tiny_spec
-from parckit.contract import Artefact, InputError, NetworkSpec, ParckitError, Preprocessing, place_artefact
+from parckit.contract import (
+    Artefact,
+    InputError,
+    MissingExtraError,
+    NetworkSpec,
+    ParckitError,
+    Preprocessing,
+    place_artefact,
+)
 from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, export_bundle
 from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, source_of
 from parckit.deploy.convert.onnx import shared_graph
@@ -36,8 +44,8 @@ SIZE = (64, 96)
 ALWAYS_INSTALLED = ("torch", "onnxruntime")
 SLOW = ("executorch", "aotinductor")
 """Engines whose converters take long. They get one network of every task."""
-UNRUN = ("coreml", "tensorrt", "hobot_dnn", "rknn")
-"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor, the last two a board."""
+UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
+"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor, the last three a board."""
 MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": (pytest.mark.litert,)}
 """Engine -> its marks, if they are not `engines`. The converter of LiteRT cannot be installed beside ExecuTorch: they
 need different versions of typing-extensions."""
@@ -272,10 +280,10 @@ def test_its_extra_is_one_of_the_packages(engine):
     assert f'"{PACKAGES.get(engine.package, engine.package)}>=' in requirements
 
 
-@pytest.mark.parametrize("name", ["hobot_dnn", "rknn"])
+@pytest.mark.parametrize("name", ["hbm_runtime", "hobot_dnn", "rknn"])
 def test_an_engine_that_pip_does_not_install_says_where_it_comes_from(name):
     engine = find_engine(name)
-    with pytest.raises(InputError, match=rf"bundle: needs the package {engine.package}; .*boards"):
+    with pytest.raises(MissingExtraError, match=rf"bundle: needs the package {engine.package}; .*(boards|RDK X5)"):
         load_engine(engine, what="bundle")
     assert "parckit kit" in refusal(
         name, spec_of("parcnet"), (), settings=ExportSettings(engines=(name,)), precision="int8"

@@ -4,8 +4,10 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -85,7 +87,7 @@ def test_a_kit_is_whole(target, kit):
 def test_a_kit_belongs_to_a_board_and_an_engine(target):
     compiled = find_kit(target).compiled
     assert find_kit(target).target in TARGETS
-    assert [engine.name for engine in ENGINES if compiled.format in engine.formats] == [compiled.engine]
+    assert tuple(engine.name for engine in ENGINES if compiled.format in engine.formats) == compiled.engines
 
 
 def test_the_mapper_gets_what_the_network_needs(kit):
@@ -265,44 +267,50 @@ def test_what_cannot_be_a_kit_is_refused(tmp_path, pictures, kit):
         by_maker.convert(None, folder=tmp_path, settings=None, precision="int8")
 
 
-def board(monkeypatch: pytest.MonkeyPatch, *, kind: type = np.float32) -> list[np.ndarray]:
-    """Install a stand-in for the board's engine, and return what it is fed with."""
+def board(engine: str, monkeypatch: pytest.MonkeyPatch, *, kind: type = np.float32) -> list[np.ndarray]:
+    """Install a stand-in for a board's engine, and return what it is fed with."""
     fed: list[np.ndarray] = []
-
-    class Answer:
-        def __init__(self) -> None:
-            self.buffer = np.arange(4, dtype=kind).reshape(1, 4, 1, 1)
-            self.properties = type("Properties", (), {"layout": "NCHW"})()
+    answer = np.arange(4, dtype=kind).reshape(1, 4, 1, 1)
 
     class Network:
-        def forward(self, data: np.ndarray) -> list[Answer]:
-            fed.append(data)
-            return [Answer()]
+        model_names = ("net",)
+        output_names: ClassVar = {"net": ["any"]}
 
-    package, module = ModuleType("hobot_dnn"), ModuleType("hobot_dnn.pyeasy_dnn")
-    module.load = lambda path: [Network()]
-    package.pyeasy_dnn = module
-    monkeypatch.setitem(sys.modules, "hobot_dnn", package)
-    monkeypatch.setitem(sys.modules, "hobot_dnn.pyeasy_dnn", module)
-    monkeypatch.delitem(sys.modules, "parckit.runtimes.hobot_dnn", raising=False)
+        def __init__(self, path: str) -> None:
+            assert path.endswith(".bin")
+
+        def forward(self, data: np.ndarray) -> list[SimpleNamespace]:
+            fed.append(data)
+            return [SimpleNamespace(buffer=answer)]
+
+        def run(self, data: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+            fed.append(data)
+            return {"net": {"any": answer}}
+
+    package = ModuleType(engine)
+    package.__spec__ = ModuleSpec(engine, None)
+    package.HB_HBMRuntime, package.pyeasy_dnn = Network, SimpleNamespace(load=lambda path: [Network(path)])
+    monkeypatch.setitem(sys.modules, engine, package)
+    monkeypatch.delitem(sys.modules, f"parckit.runtimes.{engine}", raising=False)
     return fed
 
 
-def test_a_compiled_network_answers_on_the_board(kit, tmp_path, pictures, monkeypatch):
+@pytest.mark.parametrize("engine", find_kit("rdk-x5").compiled.engines)
+def test_a_compiled_network_answers_on_the_board(engine, kit, tmp_path, pictures, monkeypatch):
     """The engine is a stand-in: it shows what the board is fed with, and not that the board works."""
     folder = kit("rdk-x5")
     (tmp_path / "net.bin").write_bytes(b"compiled")
     contract = add_compiled(folder, tmp_path / "net.bin", target="rdk-x5")
     assert contract.artefacts[-1].calibration.count == 3
-    fed = board(monkeypatch)
+    fed = board(engine, monkeypatch)
     picture = next(pictures.rglob("*.png"))
-    answer = load(folder / "bundle", runtime="hobot_dnn")(picture)
+    answer = load(folder / "bundle", runtime=engine)(picture)
     assert answer.label == LABELS[-1]
     fitted, _ = fit_of(picture)
     assert np.array_equal(fed[0], rgb_to_nv12(fitted).ravel())
-    board(monkeypatch, kind=np.int8)
+    board(engine, monkeypatch, kind=np.int8)
     with pytest.raises(InputError, match="an output is int8: compile the network without removing"):
-        load(folder / "bundle", runtime="hobot_dnn")(picture)
+        load(folder / "bundle", runtime=engine)(picture)
     with pytest.raises(InputError, match=r"must be the \.rknn file"):
         add_compiled(folder, tmp_path / "net.bin", target="rk3588")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from parckit.cli.bench_board import record_board
 from parckit.cli.bench_tables import show_measurement
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.tables import tell
@@ -28,6 +27,8 @@ def main(argv: list[str]) -> None:
     """Run the verb."""
     args = _parser().read(argv)
     if args.board_log is not None:
+        from parckit.cli.bench_board import record_board
+
         record_board(args)
         return
     schedule = _schedule(args)

@@ -86,5 +86,5 @@ def _add(args: Namespace) -> None:
     target = args.target or target_of(args.path)
     contract = add_compiled(args.path, args.add, target=target)
     bundle = args.path / BUNDLE if (args.path / BUNDLE).is_dir() else args.path
-    engine = KITS[target].compiled.engine
-    tell(f"added: {contract.artefacts[-1].name} in {bundle}; on the board: parckit predict {bundle} --runtime {engine}")
+    engines = " or ".join(KITS[target].compiled.engines)
+    tell(f"added: {contract.artefacts[-1].name} in {bundle}; on the board: parckit predict, with --runtime {engines}")

@@ -57,11 +57,13 @@ class MissingExtraError(InputError, ImportError):
         what: what needs the package.
         package: the missing package.
         extra: the extra of parckit that installs it.
+        source: where it comes from, if pip does not install it.
 
     Attributes:
         package: as passed.
     """
 
-    def __init__(self, what: str, *, package: str, extra: str) -> None:
+    def __init__(self, what: str, *, package: str, extra: str, source: str = "") -> None:
         self.package = package
-        super().__init__(f'{what}: needs the package {package}; install it with: pip install "parckit[{extra}]"')
+        remedy = source or f'install it with: pip install "parckit[{extra}]"'
+        super().__init__(f"{what}: needs the package {package}; {remedy}")

@@ -93,7 +93,9 @@ class Wanted:
             return tuple(engine for engine in ENGINES if engine.is_installed), {}
         engines = tuple(find_engine(name) for name in dict.fromkeys(self.engines))
         missing = {
-            engine.name: MissingExtraError(f"engine {engine.name}", package=engine.package, extra=engine.extra)
+            engine.name: MissingExtraError(
+                f"engine {engine.name}", package=engine.package, extra=engine.extra, source=engine.source
+            )
             for engine in engines
             if not engine.is_installed
         }

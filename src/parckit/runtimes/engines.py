@@ -151,6 +151,16 @@ ENGINES = (
         precisions=("fp32", "fp16"),
     ),
     Engine(
+        name="hbm_runtime",
+        package="hbm_runtime",
+        extra="",
+        source="the system of D-Robotics' RDK X5 has it from version 3.5",
+        module="parckit.runtimes.hbm_runtime",
+        formats=("hobot",),
+        suffixes=(),
+        precisions=("int8",),
+    ),
+    Engine(
         name="hobot_dnn",
         package="hobot_dnn",
         extra="",
@@ -210,12 +220,10 @@ def load_engine(engine: Engine, *, what: str) -> EngineModule:
         what: what an error says needs it, such as a file.
 
     Raises:
-        InputError: if its package is not installed; `MissingExtraError` if pip installs it.
+        MissingExtraError: if its package is not installed.
     """
     try:
         return cast("EngineModule", import_module(engine.module))
     except ModuleNotFoundError as error:
         package = (error.name or engine.package).partition(".")[0]
-        if not engine.extra:
-            raise InputError(f"{what}: needs the package {package}; {engine.source}") from error
-        raise MissingExtraError(what, package=package, extra=engine.extra) from error
+        raise MissingExtraError(what, package=package, extra=engine.extra, source=engine.source) from error

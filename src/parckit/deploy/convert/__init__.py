@@ -40,6 +40,7 @@ CONVERTERS: Mapping[str, ConverterEntry] = {
     "aotinductor": ConverterEntry(module="parckit.deploy.convert.aotinductor", extra="export"),
     "coreml": ConverterEntry(module="parckit.deploy.convert.coreml", extra="export,coreml"),
     "tensorrt": ConverterEntry(module="parckit.deploy.convert.tensorrt", extra="export,tensorrt"),
+    "hbm_runtime": ConverterEntry(module="parckit.deploy.convert.by_maker", extra="export"),
     "hobot_dnn": ConverterEntry(module="parckit.deploy.convert.by_maker", extra="export"),
     "rknn": ConverterEntry(module="parckit.deploy.convert.by_maker", extra="export"),
 }

@@ -140,12 +140,12 @@ class Compiled:
     Attributes:
         format: format of the artefact.
         suffix: ending of the file.
-        engine: name of the engine that runs it.
+        engines: names of the engines that run it; the first one is that of a new system.
     """
 
     format: str
     suffix: str
-    engine: str
+    engines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

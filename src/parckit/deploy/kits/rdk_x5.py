@@ -196,5 +196,5 @@ RDK_X5_KIT = Kit(
     configure=_configure,
     read=_read,
     templates=("README.md", "compile.sh", "perf.sh", "predict.py", "predict.ipynb"),
-    compiled=Compiled(format="hobot", suffix=".bin", engine="hobot_dnn"),
+    compiled=Compiled(format="hobot", suffix=".bin", engines=("hbm_runtime", "hobot_dnn")),
 )

@@ -112,5 +112,5 @@ RK3588_KIT = Kit(
     configure=_configure,
     read=_read,
     templates=("README.md", "convert.py"),
-    compiled=Compiled(format="rknn", suffix=".rknn", engine="rknn"),
+    compiled=Compiled(format="rknn", suffix=".rknn", engines=("rknn",)),
 )

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -207,14 +208,12 @@ def _write_pictures(
 
 
 def _table(data: EvaluationData, session: Session) -> "Table | _Folder":
-    """Return the pictures of a source, or of a folder without labels."""
-    try:
-        return data.open(session).table
-    except InputError:
-        folder = Path(data.source if isinstance(data.source, str) else data.source[0]).expanduser()
-        if not folder.is_dir():
-            raise
-        return _Folder(paths=tuple(list_images(folder)))
+    """Return the pictures that lie in a folder; else those of a source, such as a folder of class folders."""
+    folder = Path(data.source if isinstance(data.source, str) else data.source[0]).expanduser()
+    paths: list[Path] = []
+    with suppress(InputError):  # it is no folder, or there are shards in it
+        paths = [path for path in list_images(folder) if path.parent == folder]
+    return _Folder(paths=tuple(paths)) if paths else data.open(session).table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
