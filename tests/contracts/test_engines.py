@@ -5,6 +5,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -37,9 +38,9 @@ SLOW = ("executorch", "aotinductor")
 """Engines whose converters take long. They get one network of every task."""
 UNRUN = ("coreml", "tensorrt")
 """Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor."""
-MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": pytest.mark.litert}
-"""Engine -> its mark, if it is not `engines`. The converter of LiteRT cannot be installed beside ExecuTorch: they need
-different versions of typing-extensions."""
+MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": (pytest.mark.litert,)}
+"""Engine -> its marks, if they are not `engines`. The converter of LiteRT cannot be installed beside ExecuTorch: they
+need different versions of typing-extensions."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
 NETWORKS = {
@@ -85,7 +86,10 @@ class Subject:
 
 @pytest.fixture(scope="module")
 def subject(request, tmp_path_factory):
-    """Return a function from a network's name to its Subject. The ONNX file is written once for all engines."""
+    """Return a function from a network's name to its Subject. The ONNX file is written once for all engines.
+
+    Tests of one network are a group, so that only one of several test processes writes it.
+    """
     subjects: dict[str, Subject] = {}
 
     def make_subject(name: str) -> Subject:
@@ -126,13 +130,17 @@ def test_every_engine_has_a_converter_but_torch_which_opens_checkpoints():
     assert len({engine.name for engine in ENGINES}) == len(ENGINES)
 
 
+def marks_of(engine: str) -> Sequence[pytest.MarkDecorator]:
+    return MARKS.get(engine, (pytest.mark.engines,))
+
+
 CRASHES = {("opencv", "parcnetv2")}
 """OpenCV 5.0.0 crashes when it loads a product of a convolution and a GELU."""
 DIFFERS = {("opencv", "ssd")}
 """The classic engine of OpenCV 5.0.0 gives other numbers for a depthwise convolution of a very small map."""
 
 PAIRS = [
-    pytest.param(engine, network, marks=MARKS.get(engine, pytest.mark.engines))
+    pytest.param(engine, network, marks=[*marks_of(engine), pytest.mark.xdist_group(network)])
     for network in NETWORKS
     for engine in CONVERTERS
     if engine not in UNRUN
@@ -184,7 +192,9 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, net
 
 
 CLASSIFIERS = [
-    pytest.param(engine, marks=MARKS.get(engine, pytest.mark.engines)) for engine in CONVERTERS if engine not in UNRUN
+    pytest.param(engine, marks=[*marks_of(engine), pytest.mark.xdist_group("parcnet")])
+    for engine in CONVERTERS
+    if engine not in UNRUN
 ]
 
 
@@ -232,6 +242,7 @@ def converted(name: str, case: Subject, folder: Path, *, threads: int) -> tuple[
     return module.open_artefact(folder, placed, case.source.spec, threads=threads), placed
 
 
+@pytest.mark.xdist_group("parcnet")
 @torch.no_grad()
 def test_a_file_that_says_what_it_is_opens_alone(subject, tmp_path):
     case = subject("parcnet")
