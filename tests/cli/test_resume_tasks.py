@@ -29,11 +29,11 @@ HEADS = {
     "upernet": (AUXILIARY, PIXELS),
     "deeplabv3": (AUXILIARY, PIXELS),
 }
-# An epoch has six steps, so the kill after eight lies in the second.
+# An epoch has four steps, so the kill after six lies in the second.
 OPTIONS = (
     "--model.name=test_resnet",
     "--model.kwargs={}",
-    "--data.source=digit_scenes:24",
+    "--data.source=digit_scenes:16",
     "--data.preprocessing.size=[64, 64]",
     "--data.batch_size=4",
     "--trainer.max_epochs=2",
@@ -52,10 +52,10 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(head: str
     process.join()
     assert process.exitcode == 0
     killed = [*options, f"--out={tmp_path / 'killed'}"]
-    process = fork(train_until, Moment(action="step", count=8), [*killed, "--data.workers=1"])
+    process = fork(train_until, Moment(action="step", count=6), [*killed, "--data.workers=1"])
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] == 7
+    assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] == 5
     process = fork(train, killed)
     process.join()
     assert process.exitcode == 0
