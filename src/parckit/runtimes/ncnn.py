@@ -27,7 +27,7 @@ def open_artefact(
     Raises:
         InputError: if the engine cannot load it.
     """
-    layers, weights = (folder / file for file in artefact.files)
+    layers, weights, *_ = (folder / file for file in artefact.files)
     engine = f"ncnn {ncnn.__version__}"
     network = ncnn.Net()
     in_half = artefact.precision == "fp16"

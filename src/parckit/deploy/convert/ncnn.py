@@ -17,7 +17,7 @@ from parckit.deploy.errors import ExportError
 from parckit.deploy.settings import ExportSettings
 
 LAYERS, WEIGHTS = "model.param", "model.bin"
-_INPUT = "in0"
+INPUT = "in0"
 """pnnx calls the inputs in0, in1 and so on."""
 _FIRST_LAYER = 2
 """Line of the first layer; before it are a magic number and the numbers of layers and blobs."""
@@ -47,21 +47,36 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         ExportError: if torch's exporter or pnnx cannot convert the network, or ncnn has no layer for an operator.
     """
     graph = shared_graph(source, settings=settings)
-    sizes = ",".join(map(str, (settings.batch_size, *source.image_shape)))
+    shape = (settings.batch_size, *source.image_shape)
+    write_with_pnnx(graph, shape, folder=folder, in_half=precision == "fp16")
+    described = describe_graph(graph, source, settings=settings, precision=precision)
+    artefact = replace(described, name=f"ncnn-{precision}", format="ncnn", input=replace(described.input, name=INPUT))
+    describe_layers(folder / LAYERS, source.spec, artefact)
+    return replace(artefact, files={file: sha256_of(folder / file) for file in (LAYERS, WEIGHTS)})
+
+
+def write_with_pnnx(graph: Path, shape: Sequence[int], *, folder: Path, in_half: bool = False) -> None:
+    """Write an ONNX graph to the two files of ncnn.
+
+    Args:
+        graph: the file of the graph.
+        shape: shape of its input.
+        folder: folder of the two files.
+        in_half: whether to store the weights in half precision.
+
+    Raises:
+        ExportError: if pnnx cannot convert it, or ncnn has no layer for an operator.
+    """
     with TemporaryDirectory() as work:  # pnnx writes more files than we need
         copy = Path(shutil.copy(graph, work))
-        options = (f"inputshape=[{sizes}]", f"fp16={int(precision == 'fp16')}")
+        options = (f"inputshape=[{','.join(map(str, shape))}]", f"fp16={int(in_half)}")
         targets = (f"ncnnparam={folder / LAYERS}", f"ncnnbin={folder / WEIGHTS}")
         command = (pnnx.EXEC_PATH, str(copy), *options, *targets)
         run_tool(command, name="pnnx", folder=Path(work), makes=folder / WEIGHTS)
     _refuse_unknown_layers(folder / LAYERS)
-    described = describe_graph(graph, source, settings=settings, precision=precision)
-    artefact = replace(described, name=f"ncnn-{precision}", format="ncnn", input=replace(described.input, name=_INPUT))
-    _describe(folder / LAYERS, source.spec, artefact)
-    return replace(artefact, files={file: sha256_of(folder / file) for file in (LAYERS, WEIGHTS)})
 
 
-def _describe(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
+def describe_layers(path: Path, spec: NetworkSpec, artefact: Artefact) -> None:
     """Write a description, as JSON, behind the layers. ncnn reads only as many lines as the file's head says."""
     with path.open("a", encoding="utf-8") as file:
         file.write(f"# {json.dumps(description_of(spec, artefact))}\n")
