@@ -16,10 +16,14 @@ from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
 from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
+from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
 from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
 from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
+from parckit.deploy.quantize.passes.scale import SCALE_IN_CONVOLUTION
+from parckit.deploy.quantize.qdq_passes.constant_operand import CONSTANT_FACTOR, CONSTANT_SUMMAND
+from parckit.deploy.quantize.qdq_passes.silu import SILU_IN_FLOAT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +191,73 @@ GROUPS = Case(
     # Sums are rounded in another order.
     tolerance=1e-6,
 )
+SCALE = Case(
+    rule=SCALE_IN_CONVOLUTION,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[2, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0}, float[2] b = {0.5, -0.5}, float[2, 1, 1] gamma = {0.1, 3.0},
+     float[1, 2, 3, 1] map = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}>
+    { v = Neg(w) other = Neg(gamma) c = Conv(x, w, b) y = Mul(c, gamma) }""",
+    becomes=("Conv",),
+    declines=(
+        ("Conv(x, w, b)", "Conv(x, v, b)", "are not constant"),
+        ("Mul(c, gamma)", "Mul(c, other)", "is not constant"),
+        ("Mul(c, gamma)", "Mul(c, map)", "no factor for every channel"),
+    ),
+    # Products are rounded in another order.
+    tolerance=1e-6,
+)
+# Ten positions along the width: the first twenty numbers of x. The taps are 1 to 10, and before them 2 to 10.
+CIRCULAR = Case(
+    rule=CIRCULAR_WITHOUT_PADDING,
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (y)
+    <float[1, 1, 1, 19] taps = {2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0,
+     9.0, 10.0}, float[1] b = {0.5}, int64[4] sizes = {1, 1, 2, 10}, int64[4] others = {1, 1, 1, 20},
+     int64[1] zero = {0}, int64[1] end = {20}, int64[1] first = {-1}, float[1, 1, 1, 3] few = {1.0, 2.0, 1.0}>
+    { flat = Reshape(x, first) long = Slice(flat, zero, end, zero) m = Reshape(long, sizes) v = Neg(taps)
+      y = Conv<pads = [0, 9, 0, 9]>(m, taps, b) }""",
+    becomes=("Reshape", "Slice", "Reshape", "Slice", "Concat", "Conv"),
+    declines=(
+        ("(m, taps, b)", "(m, v, b)", "with constant weights"),
+        ("<pads = [0, 9, 0, 9]>(m, taps, b)", "<pads = [0, 1, 0, 1]>(m, few, b)", "has only 2 positions"),
+        ("pads = [0, 9, 0, 9]", "pads = [0, 8, 0, 9]", "other paddings"),
+        ("Reshape(long, sizes)", "Reshape(long, others)", "does not have 10 positions"),
+        ("{2.0, 3.0,", "{3.0, 3.0,", "does not hold its taps twice"),
+    ),
+    # Sums are rounded in another order.
+    tolerance=1e-6,
+)
+QUANTIZED = """<ir_version: 9, opset_import: ["": 19]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float s = {0.03}, uint8 z = {100}, float t = {0.06}, int8 i = {0}, float[1, 2, 1, 1] c = {-0.5, 3.0}>"""
+SUMMAND = Case(
+    rule=CONSTANT_SUMMAND,
+    fires=f"""{QUANTIZED} {{ q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) v = Neg(c) a = Add(d, c)
+      r = QuantizeLinear(a, t, z) y = Cast<to = 1>(r) }}""",
+    becomes=("QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Add", "QuantizeLinear", "Cast"),
+    declines=(
+        ("Add(d, c)", "Add(d, v)", "is not constant"),
+        ("Add(d, c)", "Add(x, c)", "is not quantized"),
+        ("QuantizeLinear(a, t, z)", "QuantizeLinear(a, t, i)", "does not have 8 bits"),
+    ),
+    # The constant is rounded, which may move the result by one of about 150 steps.
+    tolerance=0.01,
+)
+FACTOR = Case(
+    rule=CONSTANT_FACTOR,
+    fires=f"""{QUANTIZED} {{ q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) v = Neg(c) a = Mul(d, c)
+      r = QuantizeLinear(a, t, z) y = Cast<to = 1>(r) }}""",
+    becomes=("QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Mul", "QuantizeLinear", "Cast"),
+    declines=(("Mul(d, c)", "Mul(d, v)", "is not constant"),),
+    tolerance=0.01,
+)
+SILU = Case(
+    rule=SILU_IN_FLOAT,
+    fires=f"""{QUANTIZED} {{ n = Neg(x) q = QuantizeLinear(n, s, z) d = DequantizeLinear(q, s, z) g = Sigmoid(d)
+      r = QuantizeLinear(g, s, z) e = DequantizeLinear(r, s, z) y = Mul(d, e) }}""",
+    becomes=("Neg", "Sigmoid", "Mul"),
+    declines=(),
+    # Nothing is rounded to steps of 0.03 any more.
+    tolerance=0.05,
+)
 SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 6, 3, 4] y)
     <float[3, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0, -1.0, 2.0}, float[3] b = {0.5, -0.5, 1.0},
      int64[2] one = {1, 2}, int64[2] two = {2, 1}>
@@ -205,6 +276,11 @@ CASES = {
     "gate without bias": GATE_WITHOUT_BIAS,
     "hard swish": HARD_SWISH,
     "groups": GROUPS,
+    "scale": SCALE,
+    "circular": CIRCULAR,
+    "constant summand": SUMMAND,
+    "constant factor": FACTOR,
+    "silu": SILU,
 }
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

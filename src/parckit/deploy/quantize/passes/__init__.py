@@ -9,16 +9,20 @@ from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 from onnxscript.rewriter import RewritePass
 
+from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
 from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
 from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
+from parckit.deploy.quantize.passes.scale import SCALE_IN_CONVOLUTION
 
 PASSES = ir.passes.Sequential(
     RewritePass([REPEATED_CONSTANT]),
+    RewritePass([SCALE_IN_CONVOLUTION]),
     RewritePass([HARD_SIGMOID_IN_CONVOLUTION]),
     RewritePass([HARD_SWISH_AS_PRODUCT]),
     RewritePass([SMALL_GROUPS]),
+    RewritePass([CIRCULAR_WITHOUT_PADDING]),
 )
 """The passes in order. Every pass reports whether it changed the graph."""
 _JOINED = ("Add", "Concat")
