@@ -57,7 +57,7 @@ class FakeQuantizer(nn.Module):
     def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """Round; between `begin_measuring` and `end_measuring`, only note the ends of x and return x itself."""
         if self._ends is not None:
-            self._ends.append((float(x.min()), float(x.max())))
+            self._ends.append((float(x.detach().min()), float(x.detach().max())))
             return x
         scale = self.scale if self.log_scale.ndim == 0 else self.scale.view(-1, *[1] * (x.ndim - 1))
         # Half precision cannot hold 256 levels exactly.

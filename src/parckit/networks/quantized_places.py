@@ -29,7 +29,7 @@ _FUSED_ACTIVATIONS = (nn.ReLU, nn.ReLU6)
 
 
 def place_quantizers(
-    network: nn.Module, spec: NetworkSpec, *, weight_bits: int = 8, keep_float: Sequence[str] = ()
+    network: nn.Module, spec: NetworkSpec, *, weight_bits: int, keep_float: Sequence[str] = ()
 ) -> Quantization:
     """Find the places for fake quantizers.
 
