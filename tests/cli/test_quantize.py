@@ -28,6 +28,7 @@ def test_an_int8_artefact_is_added_and_shown(floats, colours, tmp_path, parckit)
     assert "onnx-int8 (onnx, int8)" in printed
     assert "comparison with float32, onnxruntime" in printed
     assert "squeeze-excite" in printed
+    assert "% in float32" in printed
     assert read_contract(folder).artefact("onnx-int8").checks[0].passed
     evaluated = parckit("eval", folder, "--data", colours, "--precision=int8", "--data.split=test")
     assert "onnx-int8" in evaluated
@@ -77,3 +78,12 @@ def test_a_file_of_something_else_is_no_sensitivity_file(floats, colours, tmp_pa
     (tmp_path / "other.json").write_text("[1]")
     line = mistake("quantize", floats, "--data", colours, *QUICK, "--sensitivity", "--out", tmp_path / "other.json")
     assert "other.json" in line
+
+
+def test_the_report_shows_the_check(floats, colours, tmp_path, parckit):
+    folder = shutil.copytree(floats, tmp_path / "bundle")
+    parckit("quantize", folder, "--data", colours, *QUICK)
+    parckit("report", folder, "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "onnx-int8" in page
+    assert "close enough" in page

@@ -160,4 +160,5 @@ def _check_rows(check: Check, artefact: Artefact) -> list[tuple[str, str]]:
     cosine = f", cosine {text.cosine}" if text.cosine else ""
     same = f", same answers {text.agreement}" if text.agreement else ""
     rows = [(name, f"{text.result}{difference}{accepted}{cosine}{same}")]
+    rows += [("main score", f"{text.scores}, {check.figures['images']:.0f} other pictures")] if text.scores else []
     return [*rows, ("peak memory of one inference", text.memory)] if text.memory else rows

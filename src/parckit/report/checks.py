@@ -28,6 +28,7 @@ class CheckText:
         mean: the mean difference of an output.
         cosine: the lowest cosine between the outputs for one picture.
         agreement: which share of the decoded answers is the same; `AGREEMENTS` says what is counted.
+        scores: the main score of the float32 network and of the int8 one.
         memory: the peak memory of one inference.
     """
 
@@ -39,6 +40,7 @@ class CheckText:
     mean: str
     cosine: str
     agreement: str
+    scores: str
     memory: str
 
 
@@ -55,6 +57,7 @@ def describe_check(check: Check, artefact: Artefact) -> CheckText:
         mean=_told(figures, "mean_abs", "{:.1e}"),
         cosine=_told(figures, "cosine", "{:.6f}"),
         agreement=_told(figures, "agreement", "{:.1%}"),
+        scores=_scores(figures),
         memory="" if memory is None else f"{memory / 1e6:.0f} MB",
     )
 
@@ -77,6 +80,13 @@ def _reference(artefact: Artefact) -> str:
 def _told(figures: Mapping[str, float], name: str, form: str) -> str:
     """Return a figure as text; empty if it was not measured."""
     return form.format(figures[name]) if name in figures else ""
+
+
+def _scores(figures: Mapping[str, float]) -> str:
+    """Return the scores of a network in float32 and int8; empty if they were not measured."""
+    if "int8_score" not in figures:
+        return ""
+    return f"{figures['float_score']:.2f} % in float32, {figures['int8_score']:.2f} % in int8"
 
 
 def _difference(value: float, artefact: Artefact) -> str:

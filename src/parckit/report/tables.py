@@ -134,7 +134,8 @@ def _checks(findings: Findings) -> Table:
         caption=(
             "The artefact's outputs are compared with those of the unfused network in torch, on random pictures and "
             f"photographs. The accepted difference depends on the precision. {agreement}An artefact with NMS or argmax "
-            "inside is compared with the raw maps, decoded in numpy. Peak memory is what loading the artefact and one "
+            "inside is compared with the raw maps, decoded in numpy; one in int8 with the float32 network, on pictures "
+            "that did not calibrate it. Peak memory is what loading the artefact and one "
             "inference add to the memory of the process."
         ),
     )
