@@ -24,8 +24,6 @@ import numpy as np
 import timm
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.calibrate import CalibrationDataReader
 
 from parckit.contract import NetworkSpec, Preprocessing, add_artefact, read_contract, sha256_of
 from parckit.data import Batch
@@ -66,13 +64,13 @@ class Answers:
         return self.classes == self.truth
 
 
-class Reader(CalibrationDataReader):
-    """Gives calibration images to ONNX Runtime's tool."""
+class Reader:
+    """Gives calibration images to ONNX Runtime's tool, one by one."""
 
     def __init__(self, images: NDArray[np.generic]) -> None:
         self._images = iter(images)
 
-    def get_next(self) -> dict[str, NDArray[np.generic]] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
         """Return the next image; None at the end."""
         image = next(self._images, None)
         return None if image is None else {"image": image[None]}
@@ -111,6 +109,9 @@ def compare(reference: Answers, other: Answers) -> dict[str, object]:
 
 def plain_variants(bundle: Path, data: EvaluationData, *, work: Path) -> Iterator[str]:
     """Add what ONNX Runtime's own tool makes to a bundle; yield the names of the artefacts."""
+    # Importing the tool changes `sys.path`, so --help does without it.
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
     contract = read_contract(bundle)
     artefact = contract.artefact("onnx-fp32")
     session = open_session(bundle, artefact="onnx-fp32")

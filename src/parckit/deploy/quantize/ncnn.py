@@ -51,9 +51,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
         described, input=replace(described.input, name=INPUT), files=dict.fromkeys((LAYERS, WEIGHTS, SCHEME_FILE), "")
     )
     # The digests of the pictures stand in the contract; in the file they would be as large as a layer.
-    describe_layers(
-        folder / LAYERS, source.spec, replace(artefact, calibration=replace(source.calibration, sha256=()))
-    )
+    describe_layers(folder / LAYERS, source.spec, replace(artefact, calibration=replace(source.calibration, sha256=())))
     write_scheme(source.scheme, folder / SCHEME_FILE)
     return replace(artefact, files={name: sha256_of(folder / name) for name in artefact.files})
 
@@ -108,7 +106,9 @@ class _Writer:
         scales = (_MOST / numbers.largest).astype(np.float32)
         steps = np.clip(np.round(numbers.weights * scales[:, None]), -_MOST, _MOST).astype(np.int8)
         top = self._top(layer)
-        return in_int8(layer, steps, scales=scales, bottom=_MOST / numbers.input, top=None if top is None else _MOST / top)
+        return in_int8(
+            layer, steps, scales=scales, bottom=_MOST / numbers.input, top=None if top is None else _MOST / top
+        )
 
     def _top(self, layer: Layer) -> float | None:
         """Return the largest number of a convolution's output, if all layers that read it take it as int8."""
