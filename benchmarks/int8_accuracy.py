@@ -110,8 +110,7 @@ def compare(reference: Answers, other: Answers) -> dict[str, object]:
 def plain_variants(bundle: Path, data: EvaluationData, *, work: Path) -> Iterator[str]:
     """Add what ONNX Runtime's own tool makes to a bundle; yield the names of the artefacts."""
     # Importing the tool changes `sys.path`, so --help does without it.
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-
+    tool = import_module("onnxruntime.quantization")
     contract = read_contract(bundle)
     artefact = contract.artefact("onnx-fp32")
     session = open_session(bundle, artefact="onnx-fp32")
@@ -119,14 +118,14 @@ def plain_variants(bundle: Path, data: EvaluationData, *, work: Path) -> Iterato
     for name, per_channel in (("minmax-tensor", False), ("minmax-channel", True)):
         folder = work / name
         folder.mkdir()
-        quantize_static(
+        tool.quantize_static(
             bundle / artefact.main_file,
             folder / "model.onnx",
             Reader(images),
-            quant_format=QuantFormat.QDQ,
+            quant_format=tool.QuantFormat.QDQ,
             per_channel=per_channel,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            activation_type=tool.QuantType.QUInt8,
+            weight_type=tool.QuantType.QInt8,
         )
         files = {"model.onnx": sha256_of(folder / "model.onnx")}
         add_artefact(bundle, replace(artefact, name=name, precision="int8", files=files, checks=()), made_in=folder)
