@@ -304,6 +304,20 @@ def test_the_table_of_boards_is_the_one_that_checks():
     assert {name: tuple(limits) for name, *limits in rows} == boards
 
 
+@pytest.mark.parametrize("page", ["rdk-x5", "rdk-x5.zh"])
+def test_the_tables_of_boards_kits_are_the_recorded_ones(page):
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    tests = {"top1": "CIFAR-10, top-1 %", "map": "BCCD, mAP %", "miou": "digit_scenes, mIoU %"}
+    for name, row in record_of("nv12").items():
+        figures = " | ".join(f"{row[change]:.2f}" for change in ("none", "full", "limited", "mixed up"))
+        assert f"| `{name}` | {tests[row['result']]} | {figures} |\n" in text
+    rows = {(row["network"], row["target"]): row for row in record_of("kits")["rows"]}
+    for network in dict.fromkeys(name for name, _ in rows):
+        boards = [rows[network, target] for target in ("rdk-x5", "rk3588")]
+        assert all(row["passed"] for row in boards)
+        assert f"| `{network}` | {boards[0]['nodes']} | ✓ | ✓ |\n" in text
+
+
 @pytest.mark.parametrize("padding", ["circular", "zeros"])
 def test_the_speedups_of_the_operator_are_the_recorded_ones(padding):
     text = (DOCS / "speed.md").read_text(encoding="utf-8")
