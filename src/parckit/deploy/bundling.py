@@ -37,7 +37,7 @@ from parckit.deploy.convert.suppression import check_can_suppress, suppression_d
 from parckit.deploy.divergence import Suspect, first_divergence
 from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
-from parckit.deploy.quantize.trained import check_trained, convert_trained
+from parckit.deploy.quantize.trained import TRAINED, check_trained, convert_trained
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
 from parckit.deploy.timed_form import FormChoice, choose_form
@@ -114,7 +114,8 @@ def export_bundle(
     """
     # Check what can be checked before the work.
     conversions, decoder = plan_conversions(spec, settings), decoder or head_of(spec).decoder(spec)
-    _refuse_foreign(out, made=[conversion.artefact for conversion in conversions])
+    made = [conversion.artefact for conversion in conversions]
+    _refuse_foreign(out, made=made if spec.quantization is None else [*made, TRAINED])
     _check_decoding(settings, decoder)
     out = out.resolve() if out.is_symlink() else out
     network = deepcopy(network).cpu().float().eval()

@@ -26,6 +26,8 @@ from parckit.deploy.verify import Reference, check_artefact
 from parckit.measure.tolerance import Tolerance
 from parckit.networks import FakeQuantizer, FakeQuantizers, find_quantizers
 
+TRAINED = "onnx-int8"
+"""Name of the artefact."""
 TOLERANCE = Tolerance(numbers=0.1, cosine=0.98, agreement=0.9, score=0.1, overlap=0.7)
 """How far an engine may differ from torch with fake quantizers.
 
