@@ -132,7 +132,9 @@ def export_bundle(
             for conversion, choice, how in zip(conversions, forms, settled, strict=True)
         )
         # Contract checks that labels and outputs agree, before the comparison, which takes longer.
-        contract = _describe(spec, artefacts, origin=origin)
+        # A network with fake quantizers is folded, and would have other counts.
+        counted = build_network(spec) if has_quantizers(trained) else network
+        contract = _describe(counted, spec, artefacts, origin=origin)
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)
         artefacts = tuple(
@@ -146,10 +148,11 @@ def export_bundle(
     return contract
 
 
-def _describe(spec: NetworkSpec, artefacts: tuple[Artefact, ...], *, origin: Mapping[str, str]) -> Contract:
+def _describe(
+    network: nn.Module, spec: NetworkSpec, artefacts: tuple[Artefact, ...], *, origin: Mapping[str, str]
+) -> Contract:
     """Return the contract of a bundle whose artefacts have not been checked."""
-    # A network that was trained with fake quantizers is folded, and would have other counts.
-    counts = cost.count(build_network(spec), size=spec.preprocessing.size, channels=spec.preprocessing.channels)
+    counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
     return Contract(
         spec=spec,
         artefacts=artefacts,

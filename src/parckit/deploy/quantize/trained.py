@@ -117,6 +117,10 @@ def write_trained_graph(
 class _StoredWeight(nn.Module):
     """A parametrization that gives the weight as DequantizeLinear of whole numbers."""
 
+    levels: Tensor
+    scale: Tensor
+    zero: Tensor
+
     def __init__(self, weight: Tensor, quantizer: FakeQuantizer) -> None:
         super().__init__()
         scale = quantizer.scale.detach()
@@ -162,7 +166,7 @@ def _operator(
     name: str, inputs: tuple[Tensor, ...], *, dtype: torch.dtype, shape: Sequence[int], **attributes: int
 ) -> Tensor:
     """Return the output of an ONNX operator in a graph that is being written."""
-    return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=dtype, shape=shape)
+    return torch.onnx.ops.symbolic(name, inputs, {**attributes}, dtype=dtype, shape=shape)
 
 
 def _transpose_stored_weights(graph: ir.Graph) -> None:
