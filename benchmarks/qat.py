@@ -114,12 +114,12 @@ def answers(path: Path, source: str, *, artefact: str | None) -> tuple[NDArray[n
     session = open_session(path, artefact=artefact, threads=1)
     data = EvaluationData(source=source, split="test", batch_size=TEST_BATCH)
     batches = [*islice(data.batches(data.open(session), session), TEST_BATCHES)]
-    logits: list[NDArray[np.float32]] = []
+    logits: list[NDArray[np.generic]] = []
     for batch in batches:
         images = batch.images.numpy()
         step = session.input.batch_size or len(images)
         logits += [session(images[start : start + step])[0] for start in range(0, len(images), step)]
-    return np.concatenate(logits), np.concatenate([np.asarray(batch.targets) for batch in batches])
+    return np.concatenate(logits).astype(np.float32), np.concatenate([np.asarray(batch.targets) for batch in batches])
 
 
 if __name__ == "__main__":

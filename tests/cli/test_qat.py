@@ -102,6 +102,13 @@ def test_the_artefact_says_how_it_was_made(bundle):
     assert len(spec.quantization.weights) > 10
 
 
+def test_its_bundle_may_be_replaced(bundle, monkeypatch):
+    monkeypatch.setattr("parckit.deploy.bundling.source_of", None)  # the work begins behind the check
+    with pytest.raises(TypeError):
+        main(["export", str(bundle.with_name("run") / "last.ckpt"), f"--out={bundle}"])
+    assert (bundle / "onnx-int8").is_dir()
+
+
 def test_mistakes_are_told_in_one_line(bundle, start, tmp_path, mistake):
     trained, out = bundle.with_name("run") / "last.ckpt", f"--out={tmp_path / 'run'}"
     command = ("train", *QAT, out)
@@ -115,5 +122,5 @@ def test_mistakes_are_told_in_one_line(bundle, start, tmp_path, mistake):
     goes_on = (*command, f"--resume={trained}", "--trainer.max_epochs=3")
     assert "goes on only with --qat given, not None" in mistake(*goes_on, "--qat=null")
     assert "goes on only with --qat {'weight_bits': 7" in mistake(*goes_on, "--qat.weight_bits=5")
-    message = mistake("export", trained, "--size=48,48", f"--out={tmp_path / 'bundle'}")
-    assert "were trained for --size 32,32 alone" in message
+    message = mistake("export", trained, "--size=48", f"--out={tmp_path / 'bundle'}")
+    assert "were trained for --size 32x32 alone" in message

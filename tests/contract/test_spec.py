@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from parckit.contract import InputError, NetworkSpec, Preprocessing
+from parckit.contract import InputError, NetworkSpec, Preprocessing, Quantization
 
 
 def make_spec() -> NetworkSpec:
@@ -14,6 +15,16 @@ def test_spec_survives_json():
     spec = make_spec()
     assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     assert spec.with_size((8, 9)).preprocessing.size == (8, 9)
+
+
+def test_a_spec_may_name_fake_quantizers_and_older_ones_do_not():
+    quantization = Quantization(weights={"stem.conv": 7}, inputs=("stem.conv",), outputs=("stem", "head"))
+    spec = replace(make_spec(), quantization=quantization)
+    assert NetworkSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    older = {key: value for key, value in make_spec().to_dict().items() if key != "quantization"}
+    assert NetworkSpec.from_dict(older) == make_spec()
+    with pytest.raises(InputError, match="weights of a: 9 bits; must be from 2 to 8"):
+        replace(quantization, weights={"a": 9})
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from parckit.deploy.convert.suppression import check_can_suppress, suppression_d
 from parckit.deploy.divergence import Suspect, first_divergence
 from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
-from parckit.deploy.quantize.trained import check_trained, convert_trained
+from parckit.deploy.quantize.trained import TRAINED, check_trained, convert_trained
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
 from parckit.deploy.timed_form import FormChoice, choose_form
@@ -114,7 +114,8 @@ def export_bundle(
     """
     # Check what can be checked before the work.
     conversions, decoder = plan_conversions(spec, settings), decoder or head_of(spec).decoder(spec)
-    _refuse_foreign(out, made=[conversion.artefact for conversion in conversions])
+    made = [conversion.artefact for conversion in conversions]
+    _refuse_foreign(out, made=made if spec.quantization is None else [*made, TRAINED])
     _check_decoding(settings, decoder)
     out = out.resolve() if out.is_symlink() else out
     network = deepcopy(network).cpu().float().eval()
@@ -131,7 +132,9 @@ def export_bundle(
             for conversion, choice, how in zip(conversions, forms, settled, strict=True)
         )
         # Contract checks that labels and outputs agree, before the comparison, which takes longer.
-        contract = _describe(spec, artefacts, origin=origin)
+        # A network with fake quantizers is folded, and would have other counts.
+        counted = build_network(spec) if has_quantizers(trained) else network
+        contract = _describe(counted, spec, artefacts, origin=origin)
         # Compare the engines with torch, and add the results to the contract.
         reference = Reference(network, spec)
         artefacts = tuple(
@@ -145,10 +148,11 @@ def export_bundle(
     return contract
 
 
-def _describe(spec: NetworkSpec, artefacts: tuple[Artefact, ...], *, origin: Mapping[str, str]) -> Contract:
+def _describe(
+    network: nn.Module, spec: NetworkSpec, artefacts: tuple[Artefact, ...], *, origin: Mapping[str, str]
+) -> Contract:
     """Return the contract of a bundle whose artefacts have not been checked."""
-    # A network that was trained with fake quantizers is folded, and would have other counts.
-    counts = cost.count(build_network(spec), size=spec.preprocessing.size, channels=spec.preprocessing.channels)
+    counts = cost.count(network, size=spec.preprocessing.size, channels=spec.preprocessing.channels)
     return Contract(
         spec=spec,
         artefacts=artefacts,

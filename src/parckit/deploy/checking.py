@@ -39,7 +39,7 @@ def open_network(checkpoint: Path | str, *, size: tuple[int, int] | None) -> tup
     network, spec = open_checkpoint(Path(checkpoint))
     if spec.quantization is not None and size not in (None, spec.preprocessing.size):
         height, width = spec.preprocessing.size
-        raise InputError(f"{checkpoint}: has fake quantizers, which were trained for --size {height},{width} alone")
+        raise InputError(f"{checkpoint}: has fake quantizers, which were trained for --size {height}x{width} alone")
     spec = spec if size is None else spec.with_size(size)
     check_input(network, spec)
     return network, spec

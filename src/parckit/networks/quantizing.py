@@ -53,7 +53,7 @@ def prepare_quantization(network: nn.Module, spec: NetworkSpec) -> nn.Module:
     for module in twin.modules():
         # A module that writes into its input would change the tensor that a fake quantizer of its producer returned.
         if getattr(module, "inplace", False) is True:
-            module.inplace = False
+            module.inplace = False  # pyright: ignore[reportArgumentType] - torch's type of attributes is too narrow
         # The matrix of the other form is built without gradients.
         if isinstance(module, ConstantAxisConv2d):
             module.form = "conv"

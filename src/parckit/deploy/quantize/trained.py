@@ -26,6 +26,8 @@ from parckit.deploy.verify import Reference, check_artefact
 from parckit.measure.tolerance import Tolerance
 from parckit.networks import FakeQuantizer, FakeQuantizers, find_quantizers
 
+TRAINED = "onnx-int8"
+"""Name of the artefact."""
 TOLERANCE = Tolerance(numbers=0.1, cosine=0.98, agreement=0.9, score=0.1, overlap=0.7)
 """How far an engine may differ from torch with fake quantizers.
 
@@ -115,6 +117,10 @@ def write_trained_graph(
 class _StoredWeight(nn.Module):
     """A parametrization that gives the weight as DequantizeLinear of whole numbers."""
 
+    levels: Tensor
+    scale: Tensor
+    zero: Tensor
+
     def __init__(self, weight: Tensor, quantizer: FakeQuantizer) -> None:
         super().__init__()
         scale = quantizer.scale.detach()
@@ -160,7 +166,7 @@ def _operator(
     name: str, inputs: tuple[Tensor, ...], *, dtype: torch.dtype, shape: Sequence[int], **attributes: int
 ) -> Tensor:
     """Return the output of an ONNX operator in a graph that is being written."""
-    return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=dtype, shape=shape)
+    return torch.onnx.ops.symbolic(name, inputs, {**attributes}, dtype=dtype, shape=shape)
 
 
 def _transpose_stored_weights(graph: ir.Graph) -> None:
