@@ -85,6 +85,13 @@ def test_calibration_and_result_do_not_depend_on_the_run(quantized, bundle, colo
     assert [artefact.name for artefact in again.artefacts] == ["onnx-fp32", "onnx-int8"], "replaced, not added twice"
 
 
+def test_a_bundle_of_a_low_opset_is_raised_to_the_first_with_scales_by_channel(colours, tmp_path):
+    bundle = write_conv_bundle(tmp_path / "bundle", conv_graph(opset=12))
+    artefact = quantize(bundle, colours, settings=FEW).artefact("onnx-int8")
+    assert artefact.options["opset"] == 13
+    assert artefact.checks[0].passed
+
+
 def test_pictures_without_labels_calibrate_and_check(bundle, colours, tmp_path, caplog):
     plain = tmp_path / "plain"
     plain.mkdir()
