@@ -231,12 +231,12 @@ QUANTIZED = """<ir_version: 9, opset_import: ["": 19]> graph (float[1, 2, 3, 4] 
 SUMMAND = Case(
     rule=CONSTANT_SUMMAND,
     fires=f"""{QUANTIZED} {{ q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) v = Neg(c) a = Add(d, c)
-      r = QuantizeLinear(a, t, z) y = Cast<to = 1>(r) }}""",
-    becomes=("QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Add", "QuantizeLinear", "Cast"),
+      p = Relu(a) r = QuantizeLinear(p, t, z) y = Cast<to = 1>(r) }}""",
+    becomes=("QuantizeLinear", "DequantizeLinear", "DequantizeLinear", "Add", "Relu", "QuantizeLinear", "Cast"),
     declines=(
         ("Add(d, c)", "Add(d, v)", "is not constant"),
         ("Add(d, c)", "Add(x, c)", "is not quantized"),
-        ("QuantizeLinear(a, t, z)", "QuantizeLinear(a, t, i)", "does not have 8 bits"),
+        ("QuantizeLinear(p, t, z)", "QuantizeLinear(p, t, i)", "not quantized to 8 bits"),
     ),
     # The constant is rounded, which may move the result by one of about 150 steps.
     tolerance=0.01,

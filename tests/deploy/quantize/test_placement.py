@@ -1,0 +1,45 @@
+"""Which operators between convolutions are quantized."""
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from parckit.deploy.quantize.passes import prepare_for_int8
+from parckit.deploy.quantize.placement import nodes_behind_quantized
+
+SILU = "s = Sigmoid(c) m = Mul(c, s)"
+GELU = "d = Div(c, root) e = Erf(d) p = Add(e, one) h = Mul(c, half) m = Mul(h, p)"
+
+
+def graph(middle: str) -> ir.Model:
+    text = f"""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[2, 2, 1, 1] w = {{1.0, -2.0, 0.5, 3.0}}, float root = {{1.4142135}}, float one = {{1.0}},
+     float half = {{0.5}}>
+    {{ c = Conv(x, w) {middle} t = Add(m, x) y = Softmax(t) }}"""
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text)))
+    for node in model.graph:
+        node.name = node.outputs[0].name
+    return model
+
+
+@pytest.mark.parametrize(
+    ("middle", "sums", "expected"),
+    [(SILU, True, ("s", "m", "t")), (SILU, False, ("s", "m")), (GELU, True, ()), ("m = Relu(c)", True, ("m", "t"))],
+    ids=["SiLU", "sums stay", "GELU stays", "ReLU"],
+)
+def test_what_stands_behind_a_quantized_convolution_is_quantized(middle, sums, expected):
+    assert nodes_behind_quantized(graph(middle), {"c": 8}, sums=sums) == expected
+
+
+def test_nothing_is_quantized_behind_a_float_convolution():
+    assert nodes_behind_quantized(graph(SILU), {"c": None}) == ()
+
+
+def test_a_prepared_graph_has_names_and_shapes_and_its_embeddings_are_one_constant():
+    text = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float[1, 2, 3, 1] high = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}, float[1, 2, 1, 4] wide = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0,
+     7.0, 8.0}, int64[4] sizes = {1, 2, 3, 4}>
+    { a = Expand(high, sizes) b = Expand(wide, sizes) pe = Add(a, b) s = Add(x, pe) y = HardSigmoid(s) }"""
+    model = prepare_for_int8(ir.from_proto(onnx.parser.parse_model(text)))
+    assert [node.op_type for node in model.graph] == ["Add", "HardSigmoid"]
+    assert all(node.name and node.outputs[0].shape == ir.Shape([1, 2, 3, 4]) for node in model.graph)
