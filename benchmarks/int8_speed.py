@@ -27,9 +27,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-
 import torch
-
 
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.deploy import ExportSettings, export_bundle
