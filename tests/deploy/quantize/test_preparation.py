@@ -102,14 +102,14 @@ def test_equalization_balances_channels_and_keeps_the_answers():
     assert ours == pytest.approx(theirs, rel=1e-2)
 
 
-def scheme_for(model: ir.Model, *, weight_bits: int = 8) -> Scheme:
+def scheme_for(model: ir.Model) -> Scheme:
     proto = ir.to_proto(model)
     ranges: dict[str, tuple[float, float]] = {}
     for name, array in run_activations(proto, IMAGES, tensors=float_tensors(proto)):
         low, high = ranges.get(name, (0.0, 0.0))
         ranges[name] = (min(low, float(array.min())), max(high, float(array.max())))
     bits, _ = usual_bits(model)
-    return Scheme(calibrator="minmax", ranges=ranges, bits=bits, weight_bits=weight_bits)
+    return Scheme(calibrator="minmax", ranges=ranges, bits=bits)
 
 
 def test_a_shift_of_means_is_what_a_loop_finds():
@@ -124,7 +124,7 @@ def test_corrected_biases_take_the_error_of_the_means_back():
     for corrects in (False, True):
         model = read(conv_graph())
         before = run(model, images)
-        scheme = replace(scheme_for(model), bits={"pointwise": 8}, weight_bits=7)
+        scheme = replace(scheme_for(model), bits={"pointwise": 8})
         proto = ir.to_proto(model)
         # Coarse weights: the error of their means shows.
         coarse = {"w3": tuple(np.abs(model.graph.initializers["w3"].const_value.numpy()).max(axis=(1, 2, 3)) / 3)}
@@ -141,9 +141,9 @@ def test_learned_roundings_have_a_smaller_error_than_the_nearest_numbers():
     # Neighbouring channels see nearly the same: their roundings can cancel out.
     shared = RNG.standard_normal((16, 1, 8, 8))
     inputs = (shared + 0.1 * RNG.standard_normal((16, 6, 8, 8))).astype(np.float32)
-    scale = weight_grid(weights, axis=0, bits=8).scale * 20
+    scale = weight_grid(weights, axis=0).scale * 20
     settings = AdaRoundSettings(steps=300, learning_rate=3e-2)
-    learned = round_layer(weights, scale, inputs, node=node, bits=8, settings=settings)
+    learned = round_layer(weights, scale, inputs, node=node, settings=settings)
     steps = learned / scale.reshape(-1, 1, 1, 1)
     assert steps == pytest.approx(np.round(steps), abs=1e-4)
     assert np.abs(learned - weights).max() <= scale.max() * 1.001

@@ -264,7 +264,6 @@ def test_a_bundle_without_a_float_artefact_cannot_be_quantized(tmp_path, quantiz
         ({"samples": 0}, "samples=0"),
         ({"calibrator": "best"}, "calibrator='best'"),
         ({"percentile": 0.9999}, "percentile=0.9999"),
-        ({"weight_bits": 4}, "weight_bits=4"),
         ({"engines": ()}, "engines="),
         ({"max_drop": -1.0}, "max_drop=-1"),
         ({"raise_to": "int4"}, "raise_to='int4'"),

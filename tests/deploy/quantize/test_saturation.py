@@ -5,7 +5,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from parckit.deploy.quantize.saturation import LARGEST_WEIGHT, scales_without_saturation
+from parckit.deploy.quantize.grids import LARGEST_STEP
+from parckit.deploy.quantize.saturation import scales_without_saturation
 
 SHAPES = {"pointwise": (4, 64, 1, 1), "dense": (4, 16, 3, 3), "odd channels": (4, 3, 3, 3), "depthwise": (4, 1, 3, 3)}
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -64,7 +65,7 @@ def test_a_convolution_of_the_brightest_pixels_is_exact_in_onnx_runtime(shape):
 def test_two_neighbours_never_exceed_16_bits_and_weights_use_nearly_all_steps(shape):
     weights = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     steps = steps_of(weights).astype(int)
-    assert np.abs(steps).max() <= LARGEST_WEIGHT
+    assert np.abs(steps).max() <= LARGEST_STEP
     if shape[1] % 2 == 0:
         assert np.abs(steps[:, ::2] + steps[:, 1::2]).max() * 255 < 2**15
     # One bit less than 8 would leave 64 steps.

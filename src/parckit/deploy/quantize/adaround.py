@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from parckit.deploy.quantize.constants import ints_of, set_constant, sole_constant
-from parckit.deploy.quantize.grids import weight_grid
+from parckit.deploy.quantize.grids import LARGEST_STEP, weight_grid
 from parckit.deploy.quantize.histograms import Images, run_activations
 from parckit.deploy.quantize.qdq import weight_axis
 from parckit.deploy.quantize.scheme import Scheme
@@ -83,8 +83,8 @@ def learn_roundings(
         if value is None or source is None or weights is None:
             continue
         inputs = np.concatenate([array for _, array in run_activations(proto, few, tensors={source.name or "": ()})])
-        grid = weight_grid(weights, axis=weight_axis(node), bits=scheme.weight_bits)
-        rounded = round_layer(weights, grid.scale, inputs, node=node, bits=scheme.weight_bits, settings=settings)
+        grid = weight_grid(weights, axis=weight_axis(node), scales=scales.get(value.name or ""))
+        rounded = round_layer(weights, grid.scale, inputs, node=node, settings=settings)
         set_constant(model, node, 1, rounded)
         scales[value.name or ""] = tuple(map(float, grid.scale))
     return replace(scheme, weight_scales=scales)
@@ -96,7 +96,6 @@ def round_layer(
     inputs: NDArray[np.float32],
     *,
     node: ir.Node,
-    bits: int,
     settings: AdaRoundSettings,
 ) -> NDArray[np.float32]:
     """Return the weights of a convolution, rounded so that its output on activations changes least.
@@ -108,7 +107,6 @@ def round_layer(
     images, kernel = torch.from_numpy(inputs), torch.from_numpy(np.array(weights))
     steps_of = torch.from_numpy(np.array(scale)).reshape(-1, 1, 1, 1)
     below = torch.floor(kernel / steps_of)
-    most = 2 ** (bits - 1) - 1
     # The beginning is the float weight: h(v) is its distance from the number below.
     share = (kernel / steps_of - below).clamp(1e-4, 1 - 1e-4)
     logits = torch.logit((share - _GAMMA) / (_ZETA - _GAMMA)).requires_grad_()
@@ -119,14 +117,14 @@ def round_layer(
     for step in range(settings.steps):
         picked = torch.randint(len(images), (min(settings.batch_size, len(images)),), generator=generator)
         up = (torch.sigmoid(logits) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
-        soft = (below + up).clamp(-most, most) * steps_of
+        soft = (below + up).clamp(-LARGEST_STEP, LARGEST_STEP) * steps_of
         loss = (_convolve(images[picked], soft, node) - expected[picked]).square().mean() / size
         loss = loss + _regulariser(up, share_done=step / settings.steps)
         optimizer.zero_grad()
         cast("Callable[[], None]", loss.backward)()
         optimizer.step()
-    hard = (below + (torch.sigmoid(logits.detach()) >= 0.5)).clamp(-most, most) * steps_of
-    nearest = torch.round(kernel / steps_of).clamp(-most, most) * steps_of
+    hard = (below + (torch.sigmoid(logits.detach()) >= 0.5)).clamp(-LARGEST_STEP, LARGEST_STEP) * steps_of
+    nearest = torch.round(kernel / steps_of).clamp(-LARGEST_STEP, LARGEST_STEP) * steps_of
     # A layer on which the descent did not help keeps the nearest numbers.
     errors = [(_convolve(images, candidate, node) - expected).square().mean() for candidate in (hard, nearest)]
     return (hard if errors[0] <= errors[1] else nearest).numpy()

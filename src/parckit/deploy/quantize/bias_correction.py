@@ -37,7 +37,7 @@ def correct_biases(model: ir.Model, scheme: Scheme, groups: Sequence[Images], *,
         value = node.inputs[1]
         scales = None if value is None else scheme.weight_scales.get(value.name or "")
         axis = weight_axis(node)
-        grid = weight_grid(weights, axis=axis, bits=scheme.weight_bits, scales=scales)
+        grid = weight_grid(weights, axis=axis, scales=scales)
         error = grid.round(weights, axis=axis).astype(np.float64) - weights
         source = node.inputs[0]
         mean = means["" if source is None else source.name or ""]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+LARGEST_STEP = 127
+"""Largest step of a weight. Grids of weights are symmetric, so -128 stays unused."""
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 """Scale of tensors that are zero everywhere."""
 _MOST_BIAS = 2.0**31 - 2**8
@@ -61,21 +63,16 @@ def activation_grid(ends: tuple[float, float], *, bits: int) -> Grid:
     return Grid(scale=np.array(scale), zero_point=np.array(zero, np.uint8 if bits == 8 else np.uint16))
 
 
-def weight_grid(
-    weights: NDArray[np.float32], *, axis: int | None, bits: int = 8, scales: Sequence[float] | None = None
-) -> Grid:
+def weight_grid(weights: NDArray[np.float32], *, axis: int | None, scales: Sequence[float] | None = None) -> Grid:
     """Return the symmetric int8 grid of weights.
 
     Args:
         weights: the weights.
         axis: axis of their output channels, which have a scale each; None for one scale.
-        bits: how many bits of int8 are used: 8, or 7 where products of 8 bits could overflow.
         scales: the scales, if they are known; otherwise the largest weight becomes the largest step.
     """
     others = None if axis is None else tuple(other for other in range(weights.ndim) if other != axis)
-    # The grid is symmetric, so -128 stays unused.
-    most = 2 ** (bits - 1) - 1
-    largest = np.abs(weights).max(axis=others) / most if scales is None else np.array(scales)
+    largest = np.abs(weights).max(axis=others) / LARGEST_STEP if scales is None else np.array(scales)
     scale = np.maximum(largest, _SMALLEST_SCALE).astype(np.float32)
     return Grid(scale=scale, zero_point=np.zeros(scale.shape, np.int8))
 

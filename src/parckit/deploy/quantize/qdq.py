@@ -169,7 +169,7 @@ class _Writer:
                 continue
             axis = weight_axis(node) % weights.ndim if place == 1 else None
             scales = self.scheme.weight_scales.get(value.name or "")
-            grid = weight_grid(weights, axis=axis, bits=self.scheme.weight_bits, scales=scales)
+            grid = weight_grid(weights, axis=axis, scales=scales)
             bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
             if bias is not None and 0 in activations:
                 grid = grid.widened_for(bias, activations[0])

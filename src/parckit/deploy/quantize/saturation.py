@@ -11,11 +11,28 @@ odd, ONNX Runtime pairs the numbers of an output channel in the order (height, w
 Depthwise convolutions multiply in 32 bits, so they need no other scale. `benchmarks/int8_saturation.py` shows all this.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-LARGEST_WEIGHT = 127
-"""Largest step of a weight, and largest sum of two. Weights are symmetric, so -128 stays unused."""
+from parckit.deploy.quantize.grids import LARGEST_STEP
+from parckit.deploy.quantize.qdq import WEIGHT_AXES, constant_of, weight_axis
+from parckit.deploy.quantize.scheme import Bits
+
+
+def weight_scales_without_saturation(model: ir.Model, bits: Mapping[str, Bits]) -> dict[str, tuple[float, ...]]:
+    """Return the scales of the weights of all nodes that are quantized, by name of the weights."""
+    scales: dict[str, tuple[float, ...]] = {}
+    for node in model.graph:
+        if node.op_type not in WEIGHT_AXES or not bits.get(node.name or ""):
+            continue
+        value, weights = node.inputs[1], constant_of(node.inputs[1])
+        if value is not None and weights is not None:
+            axis = weight_axis(node) % weights.ndim
+            scales[value.name or ""] = tuple(scales_without_saturation(weights, axis=axis).tolist())
+    return scales
 
 
 def scales_without_saturation(weights: NDArray[np.float32], *, axis: int = 0) -> NDArray[np.float32]:
@@ -35,7 +52,7 @@ def scales_without_saturation(weights: NDArray[np.float32], *, axis: int = 0) ->
         taps = np.moveaxis(rows, 1, -1)
         orders = [taps] if rows.shape[1] % 2 == 0 else [taps, taps.reshape(len(rows), -1)]
         largest = np.max([largest, *map(_largest_pair, orders)], axis=0)
-    return (largest / LARGEST_WEIGHT).astype(np.float32)
+    return (largest / LARGEST_STEP).astype(np.float32)
 
 
 def _largest_pair(rows: NDArray[np.float32]) -> NDArray[np.float32]:

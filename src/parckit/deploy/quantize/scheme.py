@@ -29,12 +29,10 @@ class Scheme:
         bits: name of a node -> bits of its activations. Weights have 8 bits where activations have 8 or 16. Nodes that
             are not listed stay in float32.
         reasons: name of a node that does not have 8 bits although its operator could -> why.
-        weight_scales: name of weights that lie on a grid already -> its scale for every output channel. The scales of
-            other weights are their largest absolute value by output channel, divided by the largest step.
+        weight_scales: name of weights -> the scale of every output channel. The scales of weights without an entry are
+            their largest absolute value by output channel, divided by the largest step.
         stored: names of constants of nodes without bits that files hold as int8, to be smaller. They are used in
             float32.
-        weight_bits: bits of weights. CPUs without VNNI add two products of 8 by 8 bits in 16 bits, where the sum
-            overflows; with 7 bits it cannot.
     """
 
     calibrator: str
@@ -43,7 +41,6 @@ class Scheme:
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
     weight_scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     stored: tuple[str, ...] = ()
-    weight_bits: Literal[7, 8] = 8
 
     def __post_init__(self) -> None:
         for name, (lowest, highest) in self.ranges.items():

@@ -29,9 +29,10 @@ class QuantizeSettings:
         equalize: balance the ranges of channels between neighbouring convolutions (arXiv:1906.04721).
         bias_correction: correct the biases by the mean error of every channel (arXiv:1906.04721).
         adaround: learn for every weight whether it is rounded up or down (arXiv:2004.10568). It takes minutes.
-        weight_bits: bits of weights: 7 or 8. CPUs without VNNI, such as those
-            with AVX2 only, add two products of 8 by 8 bits in 16 bits, where the sum overflows and the answer is wrong.
-            With 7 bits it is right everywhere.
+        between: also quantize the operators between quantized ones, such as sums along a residual path, so that maps
+            stay in 8 bits. Without, the network is a little closer to the float one, and often slower than it.
+        avoid_saturation: choose the scales of weights so that no sum of products saturates on CPUs without VNNI; see
+            `saturation.py`. Weights are a little finer without it, which suits CPUs with VNNI and boards.
         least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
             If they have less in common, nothing is added to the bundle.
         max_drop: largest drop on the evaluation data, percentage points of the task's main metric, or of equal answers
@@ -50,7 +51,8 @@ class QuantizeSettings:
     equalize: bool = False
     bias_correction: bool = False
     adaround: bool = False
-    weight_bits: Literal[7, 8] = 7
+    between: bool = True
+    avoid_saturation: bool = True
     least_agreement: float = 0.8
     max_drop: float | None = None
     raise_to: RaisedTo = "float32"
@@ -63,8 +65,6 @@ class QuantizeSettings:
             raise InputError(f"calibrator={self.calibrator!r}: choose from {', '.join(get_args(Calibrator))}")
         if not _LOWEST_PERCENTILE <= self.percentile <= 100:
             raise InputError(f"percentile={self.percentile}: must be from {_LOWEST_PERCENTILE:g} to 100")
-        if self.weight_bits not in (7, 8):
-            raise InputError(f"weight_bits={self.weight_bits}: choose 7 or 8")
         if not 0 <= self.least_agreement <= 1:
             raise InputError(f"least_agreement={self.least_agreement}: must be from 0 to 1")
         if self.max_drop is not None and self.max_drop < 0:

@@ -19,9 +19,12 @@ from parckit.deploy.quantize.graph import read_float_graph
 from parckit.deploy.quantize.histograms import collect_histograms
 from parckit.deploy.quantize.narrowing import narrow_ranges
 from parckit.deploy.quantize.norm_folding import fold_norm_scales
+from parckit.deploy.quantize.passes import prepare_for_int8
 from parckit.deploy.quantize.pictures import CalibrationPictures, open_pictures
+from parckit.deploy.quantize.placement import nodes_behind_quantized
 from parckit.deploy.quantize.progress import Progress
 from parckit.deploy.quantize.rules import stored_constants, usual_bits
+from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
@@ -117,9 +120,9 @@ def prepare(
     network: FloatNetwork, pictures: CalibrationPictures, *, settings: QuantizeSettings, progress: Progress
 ) -> QuantizationSource:
     """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits."""
-    model = read_float_graph(network.file)
+    # These change the graph without a change of what it computes.
+    model = prepare_for_int8(read_float_graph(network.file))
     groups = pictures.groups(network.session.batch_size)
-    # These two change the graph without a change of what it computes.
     fold_norm_scales(model)
     if settings.equalize:
         equalize(model)
@@ -127,13 +130,15 @@ def prepare(
         ir.to_proto(model), groups, track=lambda items: progress(items, description="measuring activations")
     )
     bits, reasons = usual_bits(model)
+    if settings.between:
+        bits |= dict.fromkeys(nodes_behind_quantized(model, bits), 8)
     scheme = Scheme(
         calibrator=settings.method,
         ranges=narrow_ranges(model, choose_ranges(histograms, settings)),
         bits=bits,
         reasons=reasons,
         stored=stored_constants(model, bits),
-        weight_bits=settings.weight_bits,
+        weight_scales=weight_scales_without_saturation(model, bits) if settings.avoid_saturation else {},
     )
     # These two change the weights so that their rounding costs less.
     if settings.adaround:
