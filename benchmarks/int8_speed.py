@@ -46,7 +46,6 @@ from parckit.measure.profile_onnxruntime import read_layers
 from parckit.measure.records import write_record
 from parckit.models import create_model
 from parckit.runtimes.onnxruntime import load_graph
-from parckit.runtimes.openvino import compile_graph
 
 RECORD = Path(__file__).parent / "records" / "int8_speed.json"
 SEED = 0
@@ -81,7 +80,7 @@ def main() -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its notes on operators that it replaces
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     # A call measures some of the networks; the record keeps what earlier calls measured.
-    known = json.loads(RECORD.read_text(encoding="utf-8"))["results"] if RECORD.exists() else {}
+    known = json.loads(RECORD.read_text(encoding="utf-8"))["values"] if RECORD.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.networks:
             files = write_files(name, (arguments.work or Path(folder)) / name)
@@ -227,6 +226,8 @@ def inference(file: Path, engine: str, image: np.ndarray, *, threads: int) -> Ca
     if engine == "onnxruntime":
         session = load_graph(file, threads=threads)
         return lambda: session.run(None, {"image": image})[0]
+    from parckit.runtimes.openvino import compile_graph  # noqa: PLC0415  # it imports the engine
+
     request = compile_graph(file, precision="fp32", threads=threads).create_infer_request()
     return lambda: request.infer({0: image})[0]
 
