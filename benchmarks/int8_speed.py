@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -89,6 +90,28 @@ def main() -> None:
                 print(name, json.dumps(known[name], indent=1), flush=True)
                 results = {**known, "flags": processor_flags()}
                 write_record(RECORD, "int8_speed", results, seed=SEED, threads=threads)
+    print(table(known))
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """Return the table of the docs."""
+    lines = ["| network | engine | float ms | convolutions | all that it can | 95 % |", "|---|---|---|---|---|---|"]
+    for name in NETWORKS:
+        rows = values[name]["rows"] if name in values else {}
+        for engine in ("onnxruntime", "openvino") if rows else ():
+            plain = min(row["ms"] for key, row in rows.items() if key.startswith("float") and key.endswith(engine))
+            steps = [rows[f"int8 {step} {engine}"] for step in ("convolutions", "between")]
+            first, last = (row["against_float_of_its_engine"] for row in steps)
+            cells = [
+                f"`{name}`",
+                engine,
+                f"{plain:.1f}",
+                f"{steps[0]['ms']:.1f} ms, {first['speedup']:.2f}",
+                f"{steps[1]['ms']:.1f} ms, {last['speedup']:.2f}",
+                f"{last['low']:.2f} to {last['high']:.2f}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def processor_flags() -> dict[str, bool]:
