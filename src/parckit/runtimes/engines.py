@@ -91,7 +91,7 @@ ENGINES = (
         module="parckit.runtimes.mnn",
         formats=("mnn",),
         suffixes=(),
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
     ),
     Engine(
         name="ncnn",
@@ -100,7 +100,7 @@ ENGINES = (
         module="parckit.runtimes.ncnn",
         formats=("ncnn",),
         suffixes=(),
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
     ),
     Engine(
         name="litert",
@@ -109,7 +109,7 @@ ENGINES = (
         module="parckit.runtimes.litert",
         formats=("tflite",),
         suffixes=(),
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
     ),
     Engine(
         name="executorch",

@@ -9,18 +9,22 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from parckit.deploy.quantize.source import QuantizationSource
+
 from parckit.contract import Artefact, InputError, read_contract, sha256_of
 from parckit.deploy.convert.program import without_warnings
-from parckit.deploy.quantize.source import QuantizationSource
 from parckit.runtimes.native_output import capturing_native_output
 
 with capturing_native_output(), without_warnings():
-    from ai_edge_quantizer import recipe  # pyright: ignore[reportMissingImports]
+    from ai_edge_quantizer import qtyping, recipe  # pyright: ignore[reportMissingImports]
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName  # pyright: ignore[reportMissingImports]
     from ai_edge_quantizer.quantizer import Quantizer  # pyright: ignore[reportMissingImports]
 
 FILE = "model.tflite"
 _FLOAT = "tflite-fp32"
 _METHOD = "minmax"
+_SIGNATURE = "serving_default"
+"""Name that litert-torch gives the network's only function."""
 
 
 def write(source: QuantizationSource, *, folder: Path) -> Artefact:
@@ -37,11 +41,13 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
     if _FLOAT not in floats:
         raise InputError(f"{bundle}: has no artefact {_FLOAT}; export with --engines onnxruntime,litert first")
     network = floats[_FLOAT]
-    images = source.pictures.groups(network.input.batch_size or 1)
-    samples = [{network.input.name: group} for group in images if len(group) == (network.input.batch_size or 1)]
+    groups = source.pictures.groups(network.input.batch_size or 1)
+    samples = [{network.input.name: group} for group in groups]
     with capturing_native_output(), without_warnings():
         quantizer = Quantizer(os.fspath(bundle / network.main_file), recipe.static_wi8_ai8())
-        ranges = quantizer.calibrate({_signature(quantizer): samples})
+        for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):  # they stay in float32
+            quantizer.update_quantization_recipe(".*", end, algorithm_key=AlgorithmName.NO_QUANTIZE)
+        ranges = quantizer.calibrate({_SIGNATURE: samples})
         quantizer.quantize(ranges).export_model(os.fspath(folder / FILE), overwrite=True)
     described = source.describe("tflite")
     return replace(

@@ -13,12 +13,12 @@ from typing import final
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
+from parckit.deploy.quantize.source import QuantizationSource
 
 from parckit.contract import Artefact, InputError, sha256_of
 from parckit.deploy.convert.ncnn import INPUT, LAYERS, WEIGHTS, describe_layers, write_with_pnnx
 from parckit.deploy.quantize.ncnn_file import Layer, float_weights, in_int8, read_layers, write_layers
-from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
-from parckit.deploy.quantize.source import QuantizationSource
 
 _MOST = 127
 """Largest step; -128 stays unused."""
@@ -52,9 +52,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
         described, input=replace(described.input, name=INPUT), files=dict.fromkeys((LAYERS, WEIGHTS, SCHEME_FILE), "")
     )
     # The digests of the pictures stand in the contract; in the file they would be as large as a layer.
-    describe_layers(
-        folder / LAYERS, source.spec, replace(artefact, calibration=replace(source.calibration, sha256=()))
-    )
+    describe_layers(folder / LAYERS, source.spec, replace(artefact, calibration=replace(source.calibration, sha256=())))
     write_scheme(source.scheme, folder / SCHEME_FILE)
     return replace(artefact, files={name: sha256_of(folder / name) for name in artefact.files})
 
@@ -109,7 +107,9 @@ class _Writer:
         scales = (_MOST / numbers.largest).astype(np.float32)
         steps = np.clip(np.round(numbers.weights * scales[:, None]), -_MOST, _MOST).astype(np.int8)
         top = self._top(layer)
-        return in_int8(layer, steps, scales=scales, bottom=_MOST / numbers.input, top=None if top is None else _MOST / top)
+        return in_int8(
+            layer, steps, scales=scales, bottom=_MOST / numbers.input, top=None if top is None else _MOST / top
+        )
 
     def _top(self, layer: Layer) -> float | None:
         """Return the largest number of a convolution's output, if all layers that read it take it as int8."""

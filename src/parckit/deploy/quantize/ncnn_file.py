@@ -173,9 +173,7 @@ def _parse(line: str) -> Layer:
     kind, name, inputs, outputs, *others = line.split()
     first, last = int(inputs), int(inputs) + int(outputs)
     parameters = _parameters(others[last:])
-    return Layer(
-        kind=kind, name=name, inputs=(*others[:first],), outputs=(*others[first:last],), parameters=parameters
-    )
+    return Layer(kind=kind, name=name, inputs=(*others[:first],), outputs=(*others[first:last],), parameters=parameters)
 
 
 def _parameters(words: Iterable[str]) -> dict[int, str]:
