@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from PIL import Image
 
 from backbones import SHALLOW, SLIM, as_if_trained, images
 from bundles import tiny_spec
@@ -31,6 +32,7 @@ from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, 
 from parckit.deploy.convert.onnx import shared_graph
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
+from parckit.deploy.quantize import QuantizeSettings, quantize
 from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.profiling import PROFILERS, profile
 from parckit.measure.tolerance import TOLERANCES
@@ -366,6 +368,37 @@ def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
     # What is no weight of a convolution or a linear layer stays whole.
     assert half < 0.6 * whole
     assert [check.figures["agreement"] for one in artefacts for check in one.checks] == [1, 1]
+
+
+INT8 = [
+    pytest.param(engine, network, marks=MARKS.get(engine, pytest.mark.engines))
+    for network in ONE_A_TASK
+    for engine in ("mnn", "ncnn", "litert")
+]
+"""(engine, network): engines whose int8 files are not ONNX."""
+
+
+@pytest.mark.parametrize(("engine", "network"), INT8)
+def test_int8_gives_nearly_the_same_in_fewer_bytes(engine, network, tmp_path):
+    spec, random = spec_of(network), np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for index in range(12):
+        Image.fromarray(random.integers(0, 256, (*SIZE, 3), np.uint8)).save(tmp_path / "pictures" / f"{index}.png")
+    needed = ("onnxruntime", "litert") if engine == "litert" else ("onnxruntime",)
+    settings = ExportSettings(engines=needed, onnx=OnnxSettings(opset=17))
+    export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=tmp_path / "b", settings=settings)
+    how = QuantizeSettings(engines=(engine,), samples=8, least_agreement=0)
+    contract = quantize(tmp_path / "b", tmp_path / "pictures", settings=how)
+    artefact = contract.artefacts[-1]
+    assert artefact.precision == "int8"
+    (check,) = artefact.checks
+    # 8 bits give 48 dB in one layer; the errors of many layers add up. A wrong layer would give 3 dB or less.
+    assert check.figures["sqnr"] > 12
+    whole, small = (
+        max((tmp_path / "b" / file).stat().st_size for file in one.files) for one in (contract.artefacts[0], artefact)
+    )
+    # Networks of this size are half descriptions and numbers that stay in float32.
+    assert small < 0.75 * whole
 
 
 @pytest.mark.engines

@@ -93,7 +93,7 @@ ENGINES = (
         module="parckit.runtimes.mnn",
         formats=("mnn",),
         suffixes=(),
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
     ),
     Engine(
         name="ncnn",
@@ -102,7 +102,7 @@ ENGINES = (
         module="parckit.runtimes.ncnn",
         formats=("ncnn",),
         suffixes=(),
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
     ),
     Engine(
         name="litert",
@@ -111,7 +111,7 @@ ENGINES = (
         module="parckit.runtimes.litert",
         formats=("tflite",),
         suffixes=(),
-        precisions=("fp32", "fp16"),
+        precisions=("fp32", "fp16", "int8"),
     ),
     Engine(
         name="executorch",

@@ -27,8 +27,8 @@ def refuses(
     spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
 ) -> str | None:
     """Return the reason why a network cannot be converted so; None if it can."""
-    del spec, outputs, settings, precision
-    return None
+    del spec, outputs, settings
+    return "an export does not quantize" if precision == "int8" else None
 
 
 def convert(source: Source, *, folder: Path, settings: ExportSettings, precision: Precision) -> Artefact:
@@ -53,9 +53,23 @@ def convert(source: Source, *, folder: Path, settings: ExportSettings, precision
         # MNN's converter copies the description of an ONNX file.
         copy = Path(shutil.copy(graph, work))
         describe_file(copy, source.spec, artefact)
-        arguments = ["-f", "ONNX", "--modelFile", str(copy), "--MNNModel", str(path), "--bizCode", "parckit"]
         if precision == "fp16":
             round_to_half(copy)  # MNN cuts off the digits of weights
-            arguments.append("--fp16")
-        run_tool([sys.executable, "-c", _CONVERT, *arguments], name="MNN", folder=folder, makes=path)
+        convert_file(copy, path, folder=folder, options=("--fp16",) if precision == "fp16" else ())
     return replace(artefact, files={FILE: sha256_of(path)})
+
+
+def convert_file(graph: Path, path: Path, *, folder: Path, options: Sequence[str] = ()) -> None:
+    """Write an ONNX file to an MNN file.
+
+    Args:
+        graph: the ONNX file.
+        path: the MNN file.
+        folder: the folder in which MNN's converter runs.
+        options: its options.
+
+    Raises:
+        ExportError: if it cannot convert the graph.
+    """
+    arguments = ["-f", "ONNX", "--modelFile", str(graph), "--MNNModel", str(path), "--bizCode", "parckit", *options]
+    run_tool([sys.executable, "-c", _CONVERT, *arguments], name="MNN", folder=folder, makes=path)
