@@ -38,7 +38,7 @@ NETWORKS: dict[str, tuple[Task, str, str, int]] = {
     "parcnet_s": ("classify", "parcnet_s", "classifier", 256),
     "parc_mobilenetv2": ("classify", "parc_mobilenetv2", "classifier", 224),
     "ssd parcnet_s": ("detect", "parcnet_s", "ssd", 320),
-    "deeplabv3 parcnet_s": ("segment", "parcnet_s", "deeplabv3", 512),
+    "deeplabv3 parcnet_s": ("segment", "parcnet_s", "deeplabv3", 256),
 }
 """Name -> task, backbone, head, and side of the input in pixels."""
 PICTURES = 8
