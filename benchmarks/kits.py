@@ -1,6 +1,6 @@
 """Write the kits of boards for the networks that a board shall run, check them, and record which passed.
 
-    PYTHONPATH=tests python benchmarks/kits.py --work FOLDER [--only NAME]
+    PYTHONPATH=tests python benchmarks/kits.py --work FOLDER [--only NAME | --record]
 
 Every network is exported for the board, which compares the exported file with torch. Then its kit is written with eight
 pictures of noise, and checked: every node, tensor, shape and file that the compiler's settings name must be there. As
@@ -38,7 +38,7 @@ NETWORKS: dict[str, tuple[Task, str, str, int]] = {
     "parcnet_s": ("classify", "parcnet_s", "classifier", 256),
     "parc_mobilenetv2": ("classify", "parc_mobilenetv2", "classifier", 224),
     "ssd parcnet_s": ("detect", "parcnet_s", "ssd", 320),
-    "deeplabv3 parcnet_s": ("segment", "parcnet_s", "deeplabv3", 512),
+    "deeplabv3 parcnet_s": ("segment", "parcnet_s", "deeplabv3", 256),
 }
 """Name -> task, backbone, head, and side of the input in pixels."""
 PICTURES = 8
@@ -51,12 +51,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=[*NETWORKS], help="try this network only, and record nothing")
     parser.add_argument("--work", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--record", action="store_true", help="only record what is in the folder of the results")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in NETWORKS if arguments.only is None else [arguments.only]:
         for target in KITS:
             path = arguments.work / f"{name.replace(' ', '-')}-{target}.json"
+            if not path.is_file() and arguments.record:
+                continue
             if not path.is_file():
                 path.write_text(json.dumps(attempt(name, target)), encoding="utf-8")
             rows.append(json.loads(path.read_text(encoding="utf-8")))

@@ -68,10 +68,10 @@ class ChangedSession:
 
 
 def main() -> None:
-    """Measure what is still to do, and record everything once it is complete."""
+    """Measure what is still to do, and record every network that is complete."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the results, each of which is kept")
-    parser.add_argument("--most", type=int, default=None, help="end after so many results")
+    parser.add_argument("--most", type=int, default=None, help="end after so many new results")
     arguments = parser.parse_args()
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     blood = arguments.work / "bccd"
@@ -86,8 +86,7 @@ def main() -> None:
         )
         place(arguments.work, name, change).write_text(json.dumps(values), encoding="utf-8")
         print(name, change, values, flush=True)
-    if len(missing) <= (arguments.most or len(missing)):
-        write_record(RECORD, "nv12", collect(arguments.work), seed=None, threads=threads)
+    write_record(RECORD, "nv12", collect(arguments.work), seed=None, threads=threads)
 
 
 def place(work: Path, name: str, change: str) -> Path:
@@ -106,9 +105,11 @@ def measure(name: str, source: Path | str, result: str, *, change: str, bundle: 
 
 
 def collect(work: Path) -> dict[str, object]:
-    """Return the results of all networks."""
+    """Return the results of all networks that are complete."""
     values: dict[str, object] = {}
     for name in NETWORKS:
+        if not all(place(work, name, change).is_file() for change in CHANGES):
+            continue
         results = {change: json.loads(place(work, name, change).read_text(encoding="utf-8")) for change in CHANGES}
         first = results["none"]
         figures = {change: result["value"] for change, result in results.items()}

@@ -21,11 +21,25 @@ CONVOLUTIONS = {
 def test_the_sum_of_the_parts_is_the_convolution(conv, longest):
     torch.manual_seed(0)
     conv, x = conv.double(), torch.randn(2, 4, 14, 19, dtype=torch.float64)
-    split = SplitConv2d(conv, longest=longest)
+    split = SplitConv2d(conv, longest=(longest, longest))
     assert max(max(part.kernel_size) for part in split.parts) <= longest
     expected = conv(x)
     # The same products in float64, added in another order: at most 600 of them.
     assert (split(x) - expected).abs().max() <= 1e-13 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_a_large_dilation_is_split_into_single_taps():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 6, (3, 3), dilation=(18, 2), padding=(18, 2)).double()
+    model, x = nn.Sequential(conv), torch.randn(2, 4, 32, 19, dtype=torch.float64)
+    expected = conv(x)
+    split_kernels(model, longest=None, largest_dilation=16)
+    assert {(part.kernel_size, part.dilation) for part in model[0].parts} == {((1, 3), (1, 2))}
+    # The same products in float64, added in another order: 36 of them.
+    assert (model(x) - expected).abs().max() <= 1e-13 * expected.abs().max()
+    split_kernels(model := nn.Sequential(conv), longest=None, largest_dilation=18)
+    assert model[0] is conv
 
 
 def test_only_long_kernels_of_plain_convolutions_are_split():

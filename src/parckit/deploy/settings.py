@@ -146,6 +146,11 @@ class ExportSettings:
         return "auto" if self.form == "timed" else self.form
 
     @property
+    def largest_dilation(self) -> int | None:
+        """The largest dilation of a convolution that the board takes; None without a board, or if it is not known."""
+        return None if self.target is None else find_target(self.target).conv.dilation
+
+    @property
     def options(self) -> dict[str, object]:
         """What an artefact says about how it was made, in every format."""
         options = {"form": self.form, "longest_kernel": self.longest_kernel, "target": self.target}

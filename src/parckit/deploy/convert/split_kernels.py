@@ -7,6 +7,8 @@ its zero padding, s the stride and d the dilation. The sum over k can be cut any
 
 so a part is a convolution of a piece of p that begins at d a, with b - a taps and no padding of its own. out is the sum
 of the parts. This is exact: the same products are added, in another order. In two dimensions both axes are cut.
+
+Many NPUs limit the dilation, too. A part with one tap has none, so an axis with a larger dilation is cut into its taps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,19 +18,30 @@ import torch
 from torch import Tensor, nn
 
 
-def split_kernels(model: nn.Module, *, longest: int | None) -> None:
-    """Replace every convolution with a kernel longer than `longest` by a sum of shorter ones. None splits nothing.
+def split_kernels(model: nn.Module, *, longest: int | None, largest_dilation: int | None = None) -> None:
+    """Replace every convolution that exceeds a limit by a sum of convolutions that keep it.
 
     Only plain convolutions that pad with zeros are split. Subclasses may compute something else.
+
+    Args:
+        model: the network; it is changed.
+        longest: the largest number of taps along an axis; None for any.
+        largest_dilation: the largest dilation along an axis; None for any.
     """
     for path, module in [*model.named_modules(remove_duplicate=False)]:
-        if longest is not None and _is_long(module, longest=longest):
-            model.set_submodule(path, SplitConv2d(cast("nn.Conv2d", module), longest=longest))
+        if not _is_plain(module):
+            continue
+        conv = cast("nn.Conv2d", module)
+        lengths = [
+            1 if largest_dilation is not None and dilation > largest_dilation else min(taps, longest or taps)
+            for taps, dilation in zip(conv.kernel_size, conv.dilation, strict=True)
+        ]
+        if tuple(lengths) != tuple(conv.kernel_size):
+            model.set_submodule(path, SplitConv2d(conv, longest=_pair(lengths)))
 
 
-def _is_long(module: nn.Module, *, longest: int) -> bool:
-    is_plain = type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    return is_plain and max(cast("nn.Conv2d", module).kernel_size) > longest
+def _is_plain(module: nn.Module) -> bool:
+    return type(module) is nn.Conv2d and module.padding_mode == "zeros" and not isinstance(module.padding, str)
 
 
 @final
@@ -37,13 +50,13 @@ class SplitConv2d(nn.Module):
 
     Args:
         conv: the convolution; it pads with zeros.
-        longest: the largest number of taps along an axis.
+        longest: the largest number of taps along the height and along the width.
 
     Shape:
         as `conv`
     """
 
-    def __init__(self, conv: nn.Conv2d, *, longest: int) -> None:
+    def __init__(self, conv: nn.Conv2d, *, longest: tuple[int, int]) -> None:
         super().__init__()
         down, across = (int(size) for size in conv.padding)
         self.pad = nn.ZeroPad2d((across, across, down, down))
@@ -52,8 +65,8 @@ class SplitConv2d(nn.Module):
         self._kernel_size = _pair(conv.kernel_size)
         self.parts = nn.ModuleList()
         self._starts: list[tuple[int, int]] = []
-        for rows in _ranges(self._kernel_size[0], longest=longest):
-            for columns in _ranges(self._kernel_size[1], longest=longest):
+        for rows in _ranges(self._kernel_size[0], longest=longest[0]):
+            for columns in _ranges(self._kernel_size[1], longest=longest[1]):
                 self.parts.append(_part(conv, rows, columns, is_first=not self._starts))
                 self._starts.append((rows.start, columns.start))
 
@@ -98,7 +111,10 @@ def _part(conv: nn.Conv2d, rows: range, columns: range, *, is_first: bool) -> nn
         conv.out_channels,
         (len(rows), len(columns)),
         stride=_pair(conv.stride),
-        dilation=_pair(conv.dilation),
+        # One tap has no distance to another one.
+        dilation=tuple(
+            1 if len(taps) == 1 else dilation for taps, dilation in zip((rows, columns), conv.dilation, strict=True)
+        ),
         groups=conv.groups,
         bias=False,
     )
