@@ -4,8 +4,9 @@
 
 The shipped weights get fake quantizers, which are calibrated on 256 training images. Without a training, this is plain
 post-training quantization: the scale of every channel of weights has the least squared error, and the range of every
-activation is the mean of its ends. Then `parckit train --qat` trains for some steps, with the float network as its teacher. The three networks, and the INT8
-artefact in ONNX Runtime, see the same pictures: the first ones of the test split. It takes 10 minutes of one core.
+activation is the mean of its ends. Then `parckit train --qat` trains for some steps, with the float network as its
+teacher. The three networks, and the INT8 artefact in ONNX Runtime, see the same pictures: the first ones of the test
+split. It takes 10 minutes of one core.
 """
 
 import argparse
