@@ -102,9 +102,9 @@ def test_gates_and_norms_stay_float():
     assert all(".gate." in name for name in left)
     assert "stem.conv" in places.inputs
     assert "head.fc" not in places.outputs, "what the network returns stays as it is"
-    chosen = place_quantizers(network, spec, weight_bits=4, keep_float=("stem", "head"))
-    assert {*places.weights} - {*chosen.weights} == {"stem.conv", "head.fc"}
-    assert {*chosen.weights.values()} == {4}
+    four_bits = place_quantizers(network, spec, weight_bits=4, keep_float=("stem", "head"))
+    assert {*places.weights} - {*four_bits.weights} == {"stem.conv", "head.fc"}
+    assert {*four_bits.weights.values()} == {4}
     with pytest.raises(InputError, match="keep_float=nothing: the folded network has no module"):
         place_quantizers(network, spec, weight_bits=8, keep_float=("nothing",))
 
