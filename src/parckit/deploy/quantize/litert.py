@@ -9,10 +9,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from parckit.deploy.quantize.source import QuantizationSource
-
 from parckit.contract import Artefact, InputError, read_contract, sha256_of
 from parckit.deploy.convert.program import without_warnings
+from parckit.deploy.quantize.source import QuantizationSource
 from parckit.runtimes.native_output import capturing_native_output
 
 with capturing_native_output(), without_warnings():

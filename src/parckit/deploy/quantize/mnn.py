@@ -14,13 +14,13 @@ import numpy as np
 import onnx_ir as ir
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
-from parckit.deploy.quantize.grids import activation_grid, weight_grid
-from parckit.deploy.quantize.scheme import SCHEME_FILE, Scheme, write_scheme
-from parckit.deploy.quantize.source import QuantizationSource
 
 from parckit.contract import Artefact, sha256_of
 from parckit.deploy.convert.mnn import FILE, convert_file
 from parckit.deploy.convert.onnx import describe_file
+from parckit.deploy.quantize.grids import activation_grid, weight_grid
+from parckit.deploy.quantize.scheme import SCHEME_FILE, Scheme, write_scheme
+from parckit.deploy.quantize.source import QuantizationSource
 
 _LOWEST, _HIGHEST = -128, 127
 """Steps of int8. A zero point of uint8 moves down by 128."""

@@ -12,6 +12,9 @@ from parckit.runtimes import find_engine
 WRITERS: Mapping[str, str] = {
     "onnxruntime": "parckit.deploy.quantize.onnx",
     "openvino": "parckit.deploy.quantize.onnx",
+    "mnn": "parckit.deploy.quantize.mnn",
+    "ncnn": "parckit.deploy.quantize.ncnn",
+    "litert": "parckit.deploy.quantize.litert",
 }
 """Name of an engine -> module with its `write`; imported only when it is used."""
 
