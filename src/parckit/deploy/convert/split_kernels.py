@@ -106,15 +106,14 @@ def _ranges(taps: int, *, longest: int) -> Iterator[range]:
 @torch.no_grad()
 def _part(conv: nn.Conv2d, rows: range, columns: range, *, is_first: bool) -> nn.Conv2d:
     """Return the convolution with some of the taps. The first part alone adds the bias."""
+    distances = _pair(conv.dilation)
     part = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
         (len(rows), len(columns)),
         stride=_pair(conv.stride),
         # One tap has no distance to another one.
-        dilation=tuple(
-            1 if len(taps) == 1 else dilation for taps, dilation in zip((rows, columns), conv.dilation, strict=True)
-        ),
+        dilation=(1 if len(rows) == 1 else distances[0], 1 if len(columns) == 1 else distances[1]),
         groups=conv.groups,
         bias=False,
     )

@@ -45,7 +45,16 @@ def _needed(value: ir.Value) -> Range | None:
     if kinds == ["Mul", "Sigmoid"]:
         sigmoid, product = sorted(readers, key=lambda node: node.op_type, reverse=True)
         return _SILU if sigmoid.outputs[0] in product.inputs else None
+    if kinds == ["Add", "Mul"]:
+        total, product = sorted(readers, key=lambda node: node.op_type)
+        return FLAT_BEYOND["HardSwish"] if _is_hard_swish(total, product) else None
     if any(kind not in FLAT_BEYOND for kind in kinds):
         return None
     limits = [FLAT_BEYOND[kind] for kind in kinds]
     return min(low for low, _ in limits), max(high for _, high in limits)
+
+
+def _is_hard_swish(total: ir.Node, product: ir.Node) -> bool:
+    """Return whether a sum and a product of x are those of x * Clip(x + 3, 0, 6), as `HARD_SWISH_AS_PRODUCT` writes."""
+    gates = [node for node, _ in total.outputs[0].uses()]
+    return len(gates) == 1 and gates[0].op_type == "Clip" and gates[0].outputs[0] in product.inputs

@@ -136,7 +136,7 @@ def _numbers_by_weights(source: QuantizationSource) -> Mapping[bytes, list[_Numb
     numbers: dict[bytes, list[_Numbers]] = {}
     for node in source.model.graph:
         name = node.inputs[0].name if node.inputs and node.inputs[0] is not None else None
-        if scheme.bits.get(node.name or "") != 8 or name not in scheme.ranges or len(node.inputs) < 2:
+        if scheme.bits.get(node.name or "") != 8 or name is None or name not in scheme.ranges or len(node.inputs) < 2:
             continue
         stored = None if node.inputs[1] is None else node.inputs[1].const_value
         if stored is None:

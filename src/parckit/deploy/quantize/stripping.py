@@ -62,7 +62,7 @@ def strip_pairs(model: ir.Model) -> StrippedGraph:
     return StrippedGraph(model=copy, ranges=ranges, weight_scales=weight_scales, quantized=tuple(quantized))
 
 
-def _float_weight(node: ir.Node, levels: ir.Value, scale: NDArray[np.generic]) -> ir.Value:
+def _float_weight(node: ir.Node, levels: ir.Value, scale: NDArray[np.float32]) -> ir.Value:
     """Return the rounded weight that a DequantizeLinear gives, as a constant."""
     whole = _constant(levels)
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
