@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -191,6 +192,20 @@ def efficientnet(folder: Path) -> Path:
     out = Path(tempfile.mkdtemp()) / "bundle"
     export_bundle(network.eval(), spec, out=out, settings=ExportSettings())
     return out
+
+
+def table(values: Mapping[str, Any]) -> str:
+    """Return a record's results as docs/int8.md shows them."""
+    lines = ["| network | how | top-1 % | difference from float32 (95 %) | same answers % | size |", "|" + "---|" * 6]
+    for network, measured in values["networks"].items():
+        for how, result in measured["results"].items():
+            low, high = result["interval_95"]
+            change = "" if how == "float32" else f"{result['difference']:+.2f} ({low:+.2f} to {high:+.2f})"
+            share = f"{result['share_of_bytes']:.2f}"
+            lines.append(
+                f"| {network} | {how} | {result['top1']:.2f} | {change} | {result['agreement']:.1f} | {share} |"
+            )
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -63,3 +63,9 @@ def test_the_table_of_engines_is_that_of_its_record(load):
     tried = [(result["network"], result["engine"]) for result in record["values"]["results"]]
     assert tried == [(network, engine) for network in dict.fromkeys(dict(tried)) for engine in script.ENGINES]
     assert dict(tried).keys() <= script.NETWORKS.keys()
+
+
+def test_the_table_of_int8_is_that_of_its_record(load):
+    script = load(ROOT / "benchmarks" / "int8_accuracy.py")
+    record = json.loads((script.RECORDS / "int8_accuracy_cifar10.json").read_text(encoding="utf-8"))
+    assert script.table(record["values"]) in (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
