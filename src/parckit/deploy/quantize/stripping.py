@@ -68,7 +68,7 @@ def _float_weight(node: ir.Node, levels: ir.Value, scale: NDArray[np.float32]) -
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 1
     along = [1] * whole.ndim
     along[axis] = -1
-    weight = (whole.astype(np.float32) * scale.reshape(along)).astype(np.float32)
+    weight = whole.astype(np.float32) * scale.astype(np.float32).reshape(along)
     name = f"{node.outputs[0].name}_weight"
     value = ir.Value(name=name, shape=ir.Shape(weight.shape), type=ir.TensorType(ir.DataType.FLOAT))
     value.const_value = ir.tensor(weight, name=name)
