@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from parckit.deploy.convert.split_kernels import SplitConv2d, split_kernels
+from parckit.deploy.targets import ConvLimits
 
 CONVOLUTIONS = {
     "circular or oversized, along the height": nn.Conv2d(4, 4, (27, 1), padding=(13, 0), groups=4),
@@ -34,12 +35,15 @@ def test_a_large_dilation_is_split_into_single_taps():
     conv = nn.Conv2d(4, 6, (3, 3), dilation=(18, 2), padding=(18, 2)).double()
     model, x = nn.Sequential(conv), torch.randn(2, 4, 32, 19, dtype=torch.float64)
     expected = conv(x)
-    split_kernels(model, longest=None, largest_dilation=16)
+    split_kernels(model, longest=None, limits=ConvLimits(dilation=16))
     assert {(part.kernel_size, part.dilation) for part in model[0].parts} == {((1, 3), (1, 2))}
     # The same products in float64, added in another order: 36 of them.
     assert (model(x) - expected).abs().max() <= 1e-13 * expected.abs().max()
-    split_kernels(model := nn.Sequential(conv), longest=None, largest_dilation=18)
+    split_kernels(model := nn.Sequential(conv), longest=None, limits=ConvLimits(dilation=18, padding=18))
     assert model[0] is conv
+    split_kernels(model, longest=None, limits=ConvLimits(padding=15))
+    assert [part.padding for part in model[0].parts] == [(0, 0)]
+    assert torch.equal(model(x), expected)
 
 
 def test_only_long_kernels_of_plain_convolutions_are_split():

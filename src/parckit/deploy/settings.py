@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from parckit.contract import InputError, Precision
-from parckit.deploy.targets import find_target
+from parckit.deploy.targets import ConvLimits, find_target
 from parckit.layers import Form
 from parckit.runtimes import CHECKPOINT, find_engine
 
@@ -146,9 +146,9 @@ class ExportSettings:
         return "auto" if self.form == "timed" else self.form
 
     @property
-    def largest_dilation(self) -> int | None:
-        """The largest dilation of a convolution that the board takes; None without a board, or if it is not known."""
-        return None if self.target is None else find_target(self.target).conv.dilation
+    def conv_limits(self) -> ConvLimits | None:
+        """The limits of a convolution on the board; None without a board."""
+        return None if self.target is None else find_target(self.target).conv
 
     @property
     def options(self) -> dict[str, object]:

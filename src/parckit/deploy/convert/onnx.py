@@ -193,7 +193,7 @@ def write_graph(
         raise ExportError(f"{wrong}: a network that returns detections needs batch_size 1, and the form auto or conv")
     uses_dynamo = settings.onnx.uses_dynamo and not is_free
     set_axis_forms(network, settings.axis_form if uses_dynamo else "conv")
-    split_kernels(network, longest=settings.longest_kernel, largest_dilation=settings.largest_dilation)
+    split_kernels(network, longest=settings.longest_kernel, limits=settings.conv_limits)
     export = _export_dynamo if uses_dynamo else _export_legacy
     names = [output.name for output in outputs]
     # torch's exporter takes a dimension of 1 as fixed.

@@ -61,7 +61,7 @@ def _prepare(source: Source, *, settings: ExportSettings) -> Tensor:
     `"auto"` is the form of ONNX Runtime; it is `"conv"` here, because these engines have fast convolutions.
     """
     set_axis_forms(source.network, "matmul" if settings.form == "matmul" else "conv")
-    split_kernels(source.network, longest=settings.longest_kernel, largest_dilation=settings.largest_dilation)
+    split_kernels(source.network, longest=settings.longest_kernel, limits=settings.conv_limits)
     for parameter in source.network.parameters():
         parameter.requires_grad_(False)  # noqa: FBT003 - torch's argument is positional
     return torch.zeros(settings.batch_size, *source.image_shape)

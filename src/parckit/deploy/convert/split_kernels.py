@@ -17,8 +17,10 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
+from parckit.deploy.targets import ConvLimits
 
-def split_kernels(model: nn.Module, *, longest: int | None, largest_dilation: int | None = None) -> None:
+
+def split_kernels(model: nn.Module, *, longest: int | None, limits: ConvLimits | None = None) -> None:
     """Replace every convolution that exceeds a limit by a sum of convolutions that keep it.
 
     Only plain convolutions that pad with zeros are split. Subclasses may compute something else.
@@ -26,17 +28,19 @@ def split_kernels(model: nn.Module, *, longest: int | None, largest_dilation: in
     Args:
         model: the network; it is changed.
         longest: the largest number of taps along an axis; None for any.
-        largest_dilation: the largest dilation along an axis; None for any.
+        limits: limits of dilation and padding; a larger padding becomes a Pad in front. None for any.
     """
+    limits = limits or ConvLimits()
     for path, module in [*model.named_modules(remove_duplicate=False)]:
         if not _is_plain(module):
             continue
         conv = cast("nn.Conv2d", module)
         lengths = [
-            1 if largest_dilation is not None and dilation > largest_dilation else min(taps, longest or taps)
+            1 if limits.dilation is not None and dilation > limits.dilation else min(taps, longest or taps)
             for taps, dilation in zip(conv.kernel_size, conv.dilation, strict=True)
         ]
-        if tuple(lengths) != tuple(conv.kernel_size):
+        is_wide = limits.padding is not None and max(cast("tuple[int, int]", conv.padding)) > limits.padding
+        if is_wide or tuple(lengths) != tuple(conv.kernel_size):
             model.set_submodule(path, SplitConv2d(conv, longest=_pair(lengths)))
 
 
