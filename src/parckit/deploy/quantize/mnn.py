@@ -92,7 +92,7 @@ def compression_of(model: ir.Model, scheme: Scheme) -> bytes:
             box.add(
                 name=name, bits=8, scales=[float(grid.scale)], zero_point=zero, clamp_min=_LOWEST, clamp_max=_HIGHEST
             )
-        scales = weight_grid(one.weights, axis=0).scale
+        scales = weight_grid(one.weights, axis=0, scales=scheme.weight_scales.get(one.name)).scale
         layer.weight.add(name=one.name, bits=8, scales=scales.tolist(), clamp_min=-_HIGHEST, clamp_max=_HIGHEST)
     return pipeline.SerializeToString()
 
