@@ -43,7 +43,7 @@ _WEIGHTS = {
     "clamp_min": (4, _WHOLE),
     "clamp_max": (5, _WHOLE),
 }
-_MESSAGES: dict[str, dict[str, tuple[int, int | str]]] = {
+_MESSAGES: "dict[str, dict[str, tuple[int, descriptor_pb2.FieldDescriptorProto.Type.ValueType | str]]]" = {
     "Tensor": {**_TENSOR},
     "Weights": {**_WEIGHTS},
     "Layer": {"input": (1, "Tensor"), "weight": (2, "Weights"), "output": (3, "Tensor")},

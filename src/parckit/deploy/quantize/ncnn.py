@@ -135,7 +135,7 @@ def _numbers_by_weights(source: QuantizationSource) -> Mapping[bytes, list[_Numb
     scheme = source.scheme
     numbers: dict[bytes, list[_Numbers]] = {}
     for node in source.model.graph:
-        name = node.inputs[0].name if node.inputs and node.inputs[0] is not None else None
+        name = (node.inputs[0].name or "") if node.inputs and node.inputs[0] is not None else ""
         if scheme.bits.get(node.name or "") != 8 or name not in scheme.ranges or len(node.inputs) < 2:
             continue
         value = node.inputs[1]
