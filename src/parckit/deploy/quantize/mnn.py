@@ -43,7 +43,7 @@ _WEIGHTS = {
     "clamp_min": (4, _WHOLE),
     "clamp_max": (5, _WHOLE),
 }
-_MESSAGES: dict[str, dict[str, tuple[int, int | str]]] = {
+_MESSAGES: "dict[str, dict[str, tuple[int, descriptor_pb2.FieldDescriptorProto.Type.ValueType | str]]]" = {
     "Tensor": {**_TENSOR},
     "Weights": {**_WEIGHTS},
     "Layer": {"input": (1, "Tensor"), "weight": (2, "Weights"), "output": (3, "Tensor")},
@@ -92,7 +92,7 @@ def compression_of(model: ir.Model, scheme: Scheme) -> bytes:
             box.add(
                 name=name, bits=8, scales=[float(grid.scale)], zero_point=zero, clamp_min=_LOWEST, clamp_max=_HIGHEST
             )
-        scales = weight_grid(one.weights, axis=0).scale
+        scales = weight_grid(one.weights, axis=0, scales=scheme.weight_scales.get(one.name)).scale
         layer.weight.add(name=one.name, bits=8, scales=scales.tolist(), clamp_min=-_HIGHEST, clamp_max=_HIGHEST)
     return pipeline.SerializeToString()
 

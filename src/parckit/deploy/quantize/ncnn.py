@@ -13,12 +13,12 @@ from typing import final
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
+from parckit.deploy.quantize.source import QuantizationSource
 
 from parckit.contract import Artefact, InputError, sha256_of
 from parckit.deploy.convert.ncnn import INPUT, LAYERS, WEIGHTS, describe_layers, write_with_pnnx
 from parckit.deploy.quantize.ncnn_file import Layer, float_weights, in_int8, read_layers, write_layers
-from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
-from parckit.deploy.quantize.source import QuantizationSource
 
 _MOST = 127
 """Largest step; -128 stays unused."""
@@ -63,12 +63,12 @@ class _Numbers:
 
     Attributes:
         weights: the float weights, one row for each output channel.
-        largest: largest absolute number of every channel's weights.
+        scales: steps in 1 of every channel's weights.
         input: largest absolute number of the layer's input.
     """
 
     weights: NDArray[np.float32]
-    largest: NDArray[np.float32]
+    scales: NDArray[np.float32]
     input: float
 
 
@@ -104,7 +104,7 @@ class _Writer:
 
     def _quantize(self, layer: Layer) -> Layer:
         numbers = self._numbers[layer.name]
-        scales = (_MOST / numbers.largest).astype(np.float32)
+        scales = numbers.scales
         steps = np.clip(np.round(numbers.weights * scales[:, None]), -_MOST, _MOST).astype(np.int8)
         top = self._top(layer)
         return in_int8(
@@ -135,20 +135,21 @@ def _numbers_by_weights(source: QuantizationSource) -> Mapping[bytes, list[_Numb
     scheme = source.scheme
     numbers: dict[bytes, list[_Numbers]] = {}
     for node in source.model.graph:
-        name = node.inputs[0].name if node.inputs and node.inputs[0] is not None else None
-        if scheme.bits.get(node.name or "") != 8 or name is None or name not in scheme.ranges or len(node.inputs) < 2:
+        name = (node.inputs[0].name or "") if node.inputs and node.inputs[0] is not None else ""
+        if scheme.bits.get(node.name or "") != 8 or name not in scheme.ranges or len(node.inputs) < 2:
             continue
-        stored = None if node.inputs[1] is None else node.inputs[1].const_value
-        if stored is None:
+        value = node.inputs[1]
+        if value is None or value.const_value is None:
             continue
-        weights = stored.numpy().astype(np.float32)
+        weights = value.const_value.numpy().astype(np.float32)
         is_transposed = node.op_type == "MatMul" or (
             node.op_type == "Gemm" and not node.attributes.get_int("transB", 0)
         )
         rows = np.ascontiguousarray(weights.T if is_transposed else weights).reshape(weights.shape[is_transposed], -1)
-        largest = np.maximum(np.abs(rows).max(axis=1), _SMALLEST)
+        grid = scheme.weight_scales.get(value.name or "")
+        sizes = np.abs(rows).max(axis=1) / _MOST if grid is None else np.array(grid)
         ends = scheme.ranges[name]
         highest = max(-ends[0], ends[1], _SMALLEST)
-        of_node = _Numbers(weights=rows, largest=largest.astype(np.float32), input=highest)
+        of_node = _Numbers(weights=rows, scales=(1 / np.maximum(sizes, _SMALLEST)).astype(np.float32), input=highest)
         numbers.setdefault(rows.tobytes(), []).append(of_node)
     return numbers
