@@ -36,10 +36,10 @@ from parckit.deploy import ExportSettings, export_bundle
 from parckit.deploy.quantize.graph import read_float_graph
 from parckit.deploy.quantize.passes import prepare_for_int8
 from parckit.deploy.quantize.placement import nodes_behind_quantized
-from parckit.deploy.quantize.qdq import WEIGHT_AXES, constant_of, weight_axis, write_qdq
+from parckit.deploy.quantize.qdq import write_qdq
 from parckit.deploy.quantize.qdq_passes import FOR_ONNXRUNTIME, FOR_OPENVINO
 from parckit.deploy.quantize.rules import usual_bits
-from parckit.deploy.quantize.saturation import scales_without_saturation
+from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.profile_onnxruntime import read_layers
@@ -88,16 +88,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.networks:
             files = write_files(name, (arguments.work or Path(folder)) / name)
-            if not arguments.prepare:
-                parts: dict[str, object] = {}
-                if arguments.part != "operators":
-                    parts |= measure(name, files, clock=arguments.clock, seconds=arguments.seconds, threads=threads)
-                if arguments.part != "times":
-                    parts |= profile(name, files, threads=threads)
-                known[name] = {**known.get(name, {}), **parts}
-                print(name, json.dumps(parts, indent=1), flush=True)
-                results = {**known, "flags": processor_flags()}
-                write_record(RECORD, "int8_speed", results, seed=SEED, threads=threads)
+            if arguments.prepare:
+                continue
+            parts: dict[str, object] = {}
+            if arguments.part != "operators":
+                parts |= measure(name, files, clock=arguments.clock, seconds=arguments.seconds, threads=threads)
+            if arguments.part != "times":
+                parts |= profile(name, files, threads=threads)
+            known[name] = {**known.get(name, {}), **parts}
+            print(name, json.dumps(parts, indent=1), flush=True)
+            write_record(RECORD, "int8_speed", {**known, "flags": processor_flags()}, seed=SEED, threads=threads)
     print(table(known))
 
 
@@ -163,12 +163,7 @@ def quantized(file: Path, *, step: str, engine: str) -> ir.Model:
         bits = usual_bits(model)[0]
         bits |= dict.fromkeys(nodes_behind_quantized(model, bits), 8)
         passes = (FOR_OPENVINO if engine == "openvino" else FOR_ONNXRUNTIME,)
-    scales: dict[str, tuple[float, ...]] = {}
-    for node in model.graph:
-        weights = constant_of(node.inputs[1]) if bits.get(node.name or "") and node.op_type in WEIGHT_AXES else None
-        if weights is not None and node.inputs[1] is not None:
-            axis = weight_axis(node) % weights.ndim
-            scales[node.inputs[1].name or ""] = tuple(scales_without_saturation(weights, axis=axis).tolist())
+    scales = weight_scales_without_saturation(model, bits)
     scheme = Scheme(calibrator="minmax", ranges=ranges_of(model), bits=bits, weight_scales=scales)
     result = write_qdq(model, scheme)
     for entry in passes:

@@ -13,12 +13,12 @@ from typing import final
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
-from parckit.deploy.quantize.source import QuantizationSource
 
 from parckit.contract import Artefact, InputError, sha256_of
 from parckit.deploy.convert.ncnn import INPUT, LAYERS, WEIGHTS, describe_layers, write_with_pnnx
 from parckit.deploy.quantize.ncnn_file import Layer, float_weights, in_int8, read_layers, write_layers
+from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
+from parckit.deploy.quantize.source import QuantizationSource
 
 _MOST = 127
 """Largest step; -128 stays unused."""
