@@ -313,9 +313,9 @@ def test_the_tables_of_boards_kits_are_the_recorded_ones(page):
         assert f"| `{name}` | {tests[row['result']]} | {figures} |\n" in text
     rows = {(row["network"], row["target"]): row for row in record_of("kits")["rows"]}
     for network in dict.fromkeys(name for name, _ in rows):
-        boards = [rows[network, target] for target in ("rdk-x5", "rk3588")]
-        assert all(row["passed"] for row in boards)
-        assert f"| `{network}` | {boards[0]['nodes']} | ✓ | ✓ |\n" in text
+        boards = [rows[network, target] for target in ("rdk-x5", "rk3588") if (network, target) in rows]
+        passed = len(boards) == 2 and all(row["passed"] for row in boards)
+        assert (f"| `{network}` | {boards[0].get('nodes')} | ✓ | ✓ |\n" in text) == passed
 
 
 @pytest.mark.parametrize("padding", ["circular", "zeros"])
