@@ -92,7 +92,7 @@ def interleave(
     seconds: float,
     least: int = LEAST_ROUNDS,
     seed: int = 0,
-    clock: Callable[[], float] = perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> dict[str, list[float]]:
     """Time callables in turn, once each per round.
 
@@ -104,12 +104,13 @@ def interleave(
         seconds: how long all rounds together take, about.
         least: the smallest number of rounds, even if they take longer than `seconds`.
         seed: of the order of the candidates in every round.
-        clock: what a call is timed with. With `time.process_time` it does not count while other programs have the
-            processor.
+        clock: what a call is timed with; None for `time.perf_counter`. `time.process_time` does not count while other
+            programs have the processor.
 
     Returns:
         The seconds of every timed call, by name; entry i of every list comes from round i.
     """
+    clock = clock or perf_counter
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for order in rounds(list(candidates), seconds=seconds, least=least, seed=seed):
         for name in order:
