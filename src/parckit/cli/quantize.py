@@ -69,6 +69,8 @@ def _settings(args: Namespace) -> QuantizeSettings:
 def _show_reasons(contract: Contract, folder: Path) -> None:
     """Print which nodes have not 8 bits, and why."""
     schemes = [file for artefact in contract.artefacts for file in artefact.files if Path(file).name == SCHEME_FILE]
+    if not schemes:  # LiteRT's quantizer chooses by itself
+        return
     scheme = read_scheme(folder / schemes[-1])
     kinds = {None: "float32", 16: "int16", 8: "int8"}
     rows = [(name, kinds[scheme.bits.get(name)], reason) for name, reason in scheme.reasons.items()]

@@ -41,7 +41,7 @@ def strip_pairs(model: ir.Model) -> StrippedGraph:
         levels, scale, zero = cast("ir.Value", node.inputs[0]), _constant(node.inputs[1]), _constant(node.inputs[2])
         pair = levels.producer()
         if pair is None:
-            replaced = _float_weight(node, levels, scale)
+            replaced = _float_weight(node, levels, scale.astype(np.float32))
             copy.graph.register_initializer(replaced)
             weight_scales[cast("str", replaced.name)] = tuple(scale.tolist())
         else:
