@@ -7,9 +7,11 @@ from PIL import Image
 
 from conv_bundle import write_colours, write_conv_bundle
 from parckit.contract import read_contract
+from parckit.deploy.quantize.speedup import Speedup
+from parckit.measure.interleaved import Ratio
 from pictures import write_pictures
 
-QUICK = ("--samples=12", "--calibrator=minmax", "--least_agreement=0.5")
+QUICK = ("--seconds=0.01", "--samples=12", "--calibrator=minmax", "--least_agreement=0.5")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,8 @@ def test_sensitivity_writes_a_table_a_file_and_a_picture(floats, colours, tmp_pa
     printed = parckit("quantize", floats, "--data", colours, *QUICK, "--sensitivity", "--out", out)
     for name in ("first", "depthwise", "pointwise", "head", "(all nodes)"):
         assert name in printed
-    assert len(json.loads(out.read_text())["nodes"]) == 4
+    # Those with weights, and those between them.
+    assert len(json.loads(out.read_text())["nodes"]) == 12
     with Image.open(tmp_path / "nodes.png") as chart:
         assert chart.width > 100
     assert [artefact.name for artefact in read_contract(floats).artefacts] == ["onnx-fp32"]
@@ -87,3 +90,16 @@ def test_the_report_shows_the_check(floats, colours, tmp_path, parckit):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "onnx-int8" in page
     assert "close enough" in page
+
+
+def test_an_int8_network_that_is_not_faster_is_not_kept(floats, colours, tmp_path, parckit, monkeypatch, caplog):
+    folder = shutil.copytree(floats, tmp_path / "bundle")
+    ratio = Ratio(speedup=0.8, low=0.7, high=0.9)
+    slower = Speedup(engine="onnxruntime 1", artefact="onnx-int8", float_ms=8.0, int8_ms=10.0, ratio=ratio)
+    monkeypatch.setattr("parckit.deploy.quantize.speedup.compare_speed", lambda *sessions, seconds: slower)
+    parckit("quantize", folder, "--data", colours, *QUICK, "--keep_if_faster=true")
+    assert "onnx-int8 was not added: it is not clearly faster" in caplog.text
+    assert [artefact.name for artefact in read_contract(folder).artefacts] == ["onnx-fp32"]
+    # Without the option it is kept, and the table says that it is slower.
+    printed = parckit("quantize", folder, "--data", colours, *QUICK)
+    assert "SLOWER: 10.00 ms, float32 8.00 ms, ratio 0.80" in " ".join(printed.split())

@@ -14,17 +14,15 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from PIL import Image
 
-from backbones import SHALLOW, SLIM, as_if_trained, images
+from backbones import as_if_trained, images
 from bundles import tiny_spec
+from engine_networks import NETWORKS, ONE_A_TASK, SIZE, spec_of
 from parckit.contract import (
     Artefact,
     InputError,
     MissingExtraError,
-    NetworkSpec,
     ParckitError,
-    Preprocessing,
     place_artefact,
 )
 from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, divergence, export_bundle
@@ -32,7 +30,6 @@ from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, 
 from parckit.deploy.convert.onnx import shared_graph
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
-from parckit.deploy.quantize import QuantizeSettings, quantize
 from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.profiling import PROFILERS, profile
 from parckit.measure.tolerance import TOLERANCES
@@ -42,7 +39,6 @@ from parckit.runtimes import CHECKPOINT, ENGINES, Session, find_engine, load
 from parckit.runtimes.engines import load_engine
 from repository import ROOT
 
-SIZE = (64, 96)
 ALWAYS_INSTALLED = ("torch", "onnxruntime")
 SLOW = ("executorch", "aotinductor")
 """Engines whose converters take long. They get one network of every task."""
@@ -53,22 +49,6 @@ MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": (pytest.mark.litert,)}
 need different versions of typing-extensions."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
-NETWORKS = {
-    "parcnet": ("classify", "test_parcnet", "classifier"),
-    "tinydet": ("detect", "test_parcnet", "tinydet"),
-    "deeplabv3": ("segment", "test_parcnet", "deeplabv3"),
-    "parcnetv2": ("classify", "test_parcnetv2", "classifier"),
-    "edgevit": ("classify", "test_edgevit", "classifier"),
-    "convnext": ("classify", "parc_convnext_xt", "classifier"),
-    "resnet": ("classify", "parc_resnet50", "classifier"),
-    "mobilenetv2": ("classify", "parc_mobilenetv2", "classifier"),
-    "mobilevit": ("classify", "mobilevit_xxs", "classifier"),
-    "ssd": ("detect", "test_parcnet", "ssd"),
-    "lraspp": ("segment", "test_parcnet", "lraspp"),
-    "upernet": ("segment", "test_parcnet", "upernet"),
-}
-"""Every family of backbones, and every head over one of them."""
-ONE_A_TASK = tuple(NETWORKS)[:3]
 UNSUPPORTED = {
     ("ncnn", "edgevit"): r"ncnn has no layer for .*Tensor\.slice",
     ("ncnn", "mobilevit"): r"ncnn has no layer for .*torch\.unbind",
@@ -116,19 +96,6 @@ def subject(request, tmp_path_factory):
         return subjects[name]
 
     return make_subject
-
-
-def spec_of(name: str) -> NetworkSpec:
-    task, backbone, head = NETWORKS[name]
-    return NetworkSpec(
-        task=task,
-        backbone=backbone,
-        backbone_kwargs=SLIM.get(backbone) or SHALLOW.get(backbone, {}),
-        head=head,
-        head_kwargs={"width": 8} if task == "segment" else {},
-        labels=("ant", "bee", "cat", "dog"),
-        preprocessing=Preprocessing(size=SIZE),
-    )
 
 
 def test_every_engine_has_a_converter_but_torch_which_opens_checkpoints():
@@ -368,37 +335,6 @@ def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
     # What is no weight of a convolution or a linear layer stays whole.
     assert half < 0.6 * whole
     assert [check.figures["agreement"] for one in artefacts for check in one.checks] == [1, 1]
-
-
-INT8 = [
-    pytest.param(engine, network, marks=MARKS.get(engine, pytest.mark.engines))
-    for network in ONE_A_TASK
-    for engine in ("mnn", "ncnn", "litert")
-]
-"""(engine, network): engines whose int8 files are not ONNX."""
-
-
-@pytest.mark.parametrize(("engine", "network"), INT8)
-def test_int8_gives_nearly_the_same_in_fewer_bytes(engine, network, tmp_path):
-    spec, random = spec_of(network), np.random.default_rng(0)
-    (tmp_path / "pictures").mkdir()
-    for index in range(12):
-        Image.fromarray(random.integers(0, 256, (*SIZE, 3), np.uint8)).save(tmp_path / "pictures" / f"{index}.png")
-    needed = ("onnxruntime", "litert") if engine == "litert" else ("onnxruntime",)
-    settings = ExportSettings(engines=needed, onnx=OnnxSettings(opset=17))
-    export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=tmp_path / "b", settings=settings)
-    how = QuantizeSettings(engines=(engine,), samples=8, least_agreement=0)
-    contract = quantize(tmp_path / "b", tmp_path / "pictures", settings=how)
-    artefact = contract.artefacts[-1]
-    assert artefact.precision == "int8"
-    (check,) = artefact.checks
-    # 8 bits give 48 dB in one layer; the errors of many layers add up. A wrong layer would give 3 dB or less.
-    assert check.figures["sqnr"] > 12
-    # The last float file is that of the engine, where it has one.
-    whole, small = (
-        max((tmp_path / "b" / file).stat().st_size for file in one.files) for one in contract.artefacts[-2:]
-    )
-    assert small < 0.75 * whole
 
 
 @pytest.mark.engines

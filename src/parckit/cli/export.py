@@ -161,4 +161,5 @@ def _check_rows(check: Check, artefact: Artefact) -> list[tuple[str, str]]:
     same = f", same answers {text.agreement}" if text.agreement else ""
     rows = [(name, f"{text.result}{difference}{accepted}{cosine}{same}")]
     rows += [("main score", f"{text.scores}, {check.figures['images']:.0f} other pictures")] if text.scores else []
+    rows += [("speed, 1 thread", text.speed)] if text.speed else []
     return [*rows, ("peak memory of one inference", text.memory)] if text.memory else rows

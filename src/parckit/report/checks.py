@@ -29,6 +29,7 @@ class CheckText:
         cosine: the lowest cosine between the outputs for one picture.
         agreement: which share of the decoded answers is the same; `AGREEMENTS` says what is counted.
         scores: the main score of the float32 network and of the int8 one.
+        speed: how many times faster int8 is than float32 in the engine, with the interval.
         memory: the peak memory of one inference.
     """
 
@@ -41,6 +42,7 @@ class CheckText:
     cosine: str
     agreement: str
     scores: str
+    speed: str
     memory: str
 
 
@@ -58,6 +60,7 @@ def describe_check(check: Check, artefact: Artefact) -> CheckText:
         cosine=_told(figures, "cosine", "{:.6f}"),
         agreement=_told(figures, "agreement", "{:.1%}"),
         scores=_scores(figures),
+        speed=_speed(figures),
         memory="" if memory is None else f"{memory / 1e6:.0f} MB",
     )
 
@@ -87,6 +90,16 @@ def _scores(figures: Mapping[str, float]) -> str:
     if "int8_score" not in figures:
         return ""
     return f"{figures['float_score']:.2f} % in float32, {figures['int8_score']:.2f} % in int8"
+
+
+def _speed(figures: Mapping[str, float]) -> str:
+    """Return how many times faster int8 is than float32; empty if it was not measured."""
+    if "speedup" not in figures:
+        return ""
+    low, high = figures["speedup_low"], figures["speedup_high"]
+    verdict = "faster" if low > 1 else "SLOWER" if high < 1 else "as fast"
+    times = f"{figures['int8_ms']:.2f} ms, float32 {figures['float_ms']:.2f} ms"
+    return f"{verdict}: {times}, ratio {figures['speedup']:.2f} (95 %: {low:.2f} to {high:.2f})"
 
 
 def _difference(value: float, artefact: Artefact) -> str:

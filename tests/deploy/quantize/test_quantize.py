@@ -18,7 +18,7 @@ from parckit.deploy.quantize.pictures import digest_of
 from parckit.deploy.quantize.yardstick import Measure, ratio_in_decibels
 from pictures import coloured, write_pictures
 
-FEW = QuantizeSettings(samples=12, calibrator="minmax", least_agreement=0.5)
+FEW = QuantizeSettings(seconds=0, samples=12, calibrator="minmax", least_agreement=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,12 @@
 """Float and int8 artefacts of a bundle, timed side by side."""
 
+from dataclasses import replace
+
 import pytest
 
 from bundles import add_pairs, write_tiny_bundle
-from parckit.deploy.quantize.speedup import Speedup, compare_speed, find_speedups
+from parckit.contract import Check, read_contract
+from parckit.deploy.quantize.speedup import Speedup, against_float, compare_speed, is_faster
 from parckit.measure.interleaved import Ratio
 from parckit.runtimes import open_session
 
@@ -19,21 +22,28 @@ def speedup(low: float, high: float) -> Speedup:
 def test_only_an_interval_without_one_is_a_verdict_and_slower_is_said_aloud(low, high, verdict):
     result = speedup(low, high)
     assert result.verdict == verdict
-    assert result.is_faster == (verdict == "faster")
     assert ("SLOWER" in str(result)) == (verdict == "slower")
     assert result.figures["speedup_low"] == low
 
 
-def test_every_int8_artefact_of_a_bundle_is_timed_beside_the_float_one(tmp_path):
+def test_an_artefact_is_timed_beside_the_float_one_of_its_bundle(tmp_path):
     bundle = add_pairs(write_tiny_bundle(tmp_path / "bundle"), made_in=tmp_path / "made")
-    (result,) = find_speedups(bundle, engines=["onnxruntime"], seconds=0.01)
+    contract = read_contract(bundle)
+    places = {"bundle": bundle, "folder": bundle, "seconds": 0.01}
+    result = against_float(contract.artefact("pairs"), contract, engine="onnxruntime", **places)
     assert (result.artefact, result.engine.split()[0]) == ("pairs", "onnxruntime")
     assert result.int8_ms > 0
     assert result.float_ms / result.int8_ms == pytest.approx(result.ratio.speedup, rel=2)
+    without = replace(contract, artefacts=(contract.artefact("pairs"),))
+    assert against_float(contract.artefact("pairs"), without, engine="onnxruntime", **places) is None
 
 
-def test_a_bundle_without_int8_has_no_speedup(tmp_path):
-    assert find_speedups(write_tiny_bundle(tmp_path / "bundle"), seconds=0.01) == ()
+@pytest.mark.parametrize(("low", "faster"), [(1.1, True), (0.9, False)])
+def test_one_engine_is_enough_to_be_faster(low, faster, tmp_path):
+    artefact = read_contract(write_tiny_bundle(tmp_path / "bundle")).artefacts[0]
+    slow = Check(engine="openvino", passed=True, figures=speedup(0.5, 0.7).figures)
+    other = Check(engine="onnxruntime", passed=True, figures=speedup(low, 1.3).figures)
+    assert is_faster(replace(artefact, checks=(slow, other))) == faster
 
 
 def test_a_much_heavier_network_takes_longer(tmp_path):

@@ -26,7 +26,7 @@ from parckit.contract import (
 from parckit.deploy.quantize import QuantizeSettings
 from parckit.processing import MULTILABEL, SEGMENT, TINYDET, TinyDetDecoder, usual_settings
 
-FEW = QuantizeSettings(samples=10, calibrator="minmax", least_agreement=0.3)
+FEW = QuantizeSettings(seconds=0, samples=10, calibrator="minmax", least_agreement=0.3)
 SIDE = 32
 
 

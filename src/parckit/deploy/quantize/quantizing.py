@@ -1,9 +1,10 @@
 """From a bundle with a float artefact to one with int8 artefacts, too."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
-from parckit.contract import Artefact, Contract, InputError, add_artefact
+from parckit.contract import Artefact, Check, Contract, InputError, add_artefact
 from parckit.deploy.quantize.checking import check_int8, refuse_collapse
 from parckit.deploy.quantize.mixing import mix, rank_nodes, refuse_shared_pictures
 from parckit.deploy.quantize.pictures import digests_of, open_table
@@ -12,6 +13,7 @@ from parckit.deploy.quantize.scheme import Bits
 from parckit.deploy.quantize.sensitivity import Sensitivity, Trial, measure_sensitivity
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.speedup import against_float, is_faster
 from parckit.deploy.quantize.steps import (
     FloatNetwork,
     choose_pictures,
@@ -24,6 +26,9 @@ from parckit.deploy.quantize.steps import (
 from parckit.deploy.quantize.writers import load_writer, plan_writers
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
+from parckit.runtimes import find_engine
+
+_log = logging.getLogger(__name__)
 
 _RANKING_PICTURES = 100
 """Pictures with which nodes are ranked by their error, which varies little from picture to picture."""
@@ -76,6 +81,9 @@ def quantize(
             )
         contract = network.contract
         for artefact, folder in made:
+            if settings.keep_if_faster and not is_faster(artefact):
+                _log.warning("%s was not added: it is not clearly faster than float32 in any engine", artefact.name)
+                continue
             contract = add_artefact(network.bundle, artefact, made_in=folder)
     return contract
 
@@ -154,10 +162,27 @@ def checked(
     Raises:
         AccuracyError: if it does not pass one.
     """
-    checks = [
-        check_int8(yardstick, artefact, network.spec, folder=folder, engine=engine, least=settings.least_agreement)
-        for engine in engines
-    ]
-    for check in checks:
+    checks: list[Check] = []
+    for engine in engines:
+        check = check_int8(
+            yardstick, artefact, network.spec, folder=folder, engine=engine, least=settings.least_agreement
+        )
         refuse_collapse(check, artefact)
+        if settings.seconds and find_engine(engine).is_installed:
+            check = timed(check, artefact, network, folder=folder, engine=engine, seconds=settings.seconds)
+        checks.append(check)
     return replace(artefact, checks=tuple(checks))
+
+
+def timed(
+    check: Check, artefact: Artefact, network: FloatNetwork, *, folder: Path, engine: str, seconds: float
+) -> Check:
+    """Return a check with the times of float32 and int8 among its figures, and tell which is faster."""
+    speedup = against_float(
+        artefact, network.contract, bundle=network.bundle, folder=folder, engine=engine, seconds=seconds
+    )
+    if speedup is None:
+        _log.info("%s: the bundle has no float32 artefact for %s to compare its speed with", artefact.name, engine)
+        return check
+    _log.log(logging.WARNING if speedup.verdict == "slower" else logging.INFO, "%s", speedup)
+    return replace(check, figures={**check.figures, **speedup.figures})

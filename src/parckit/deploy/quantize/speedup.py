@@ -10,13 +10,11 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from parckit.contract import Contract, read_contract
+from parckit.contract import Artefact, Contract
 from parckit.measure.interleaved import Ratio, compare_times, interleave
 from parckit.measure.latency import one_batch
-from parckit.runtimes import ENGINES, Session, fitting_artefacts, load_engine
+from parckit.runtimes import Session, find_engine, load_engine
 
-_SECONDS = 3.0
-"""How long every artefact runs. It gives some dozens of rounds for a network of 30 ms."""
 _MS = 1e3
 
 
@@ -39,14 +37,9 @@ class Speedup:
     ratio: Ratio
 
     @property
-    def is_faster(self) -> bool:
-        """Whether int8 is clearly faster: the whole interval lies above 1."""
-        return self.ratio.low > 1
-
-    @property
     def verdict(self) -> str:
         """What the interval says: `faster`, `slower`, or `as fast` where it contains 1."""
-        return "faster" if self.is_faster else "slower" if self.ratio.high < 1 else "as fast"
+        return "faster" if self.ratio.low > 1 else "slower" if self.ratio.high < 1 else "as fast"
 
     @property
     def figures(self) -> dict[str, float]:
@@ -62,7 +55,7 @@ class Speedup:
         return f"{self.artefact} on {self.engine}: {times}, {numbers}{warning}"
 
 
-def compare_speed(baseline: Session, candidate: Session, *, seconds: float = _SECONDS) -> Speedup:
+def compare_speed(baseline: Session, candidate: Session, *, seconds: float) -> Speedup:
     """Run a float and an int8 session in turns.
 
     Args:
@@ -75,56 +68,44 @@ def compare_speed(baseline: Session, candidate: Session, *, seconds: float = _SE
     return _speedup(candidate, times["float"], times["int8"])
 
 
-def find_speedups(
-    bundle: Path | str, *, engines: Sequence[str] | None = None, threads: int = 1, seconds: float = _SECONDS
-) -> tuple[Speedup, ...]:
-    """Time every int8 artefact of a bundle beside its float32 artefact, in every engine that opens both.
-
-    All run in turns in one process, so their times compare across engines, too.
+def against_float(
+    artefact: Artefact, contract: Contract, *, bundle: Path, folder: Path, engine: str, seconds: float
+) -> Speedup | None:
+    """Time an int8 artefact beside a bundle's float32 artefact in the same engine, with one thread.
 
     Args:
+        artefact: the int8 artefact; its files are in `folder`.
+        contract: of the bundle.
         bundle: folder of the bundle.
-        engines: names of the engines; None takes all that are installed.
-        threads: threads of every session.
-        seconds: how long each of them runs, about.
+        folder: folder of the artefact's files.
+        engine: name of the engine, which is installed.
+        seconds: how long each of the two runs, about.
 
     Returns:
-        One entry for every int8 artefact and engine, the fastest int8 network first.
+        None if the bundle has no float32 artefact for the engine.
     """
-    folder = Path(bundle)
-    pairs = _pairs(read_contract(folder), folder, engines=engines, threads=threads)
-    sessions = {f"{name} {session.artefact}": session for name, *both in pairs for session in both}
-    runs = {key: _run_of(session) for key, session in sessions.items()}
-    times = interleave(runs, seconds=seconds * len(runs)) if runs else {}
-    results = [
-        _speedup(int8, times[f"{name} {plain.artefact}"], times[f"{name} {int8.artefact}"])
-        for name, plain, int8 in pairs
+    opened_in = find_engine(engine)
+    plain = next(
+        (
+            other
+            for other in contract.artefacts
+            if other.precision == "fp32" and opened_in.opens(other) and not other.decodes_inside
+        ),
+        None,
+    )
+    if plain is None:
+        return None
+    module = load_engine(opened_in, what=str(bundle))
+    sessions = [
+        module.open_artefact(place, one, contract.spec_of(one), threads=1)
+        for place, one in ((bundle, plain), (folder, artefact))
     ]
-    return tuple(sorted(results, key=lambda result: result.int8_ms))
+    return compare_speed(*sessions, seconds=seconds)
 
 
-def _pairs(
-    contract: Contract, folder: Path, *, engines: Sequence[str] | None, threads: int
-) -> list[tuple[str, Session, Session]]:
-    """Return engine, float session and int8 session for every int8 artefact."""
-    pairs: list[tuple[str, Session, Session]] = []
-    for engine in ENGINES:
-        wanted = engine.is_installed if engines is None else engine.name in engines
-        if not wanted or engine.only_by_name:
-            continue
-        plain, quantized = (
-            [artefact for artefact, _ in fitting_artefacts(contract, engine=engine, precision=precision, name=None)]
-            for precision in ("fp32", "int8")
-        )
-        if not plain or not quantized:
-            continue
-        module = load_engine(engine, what=str(folder))
-        first, *others = (
-            module.open_artefact(folder, artefact, contract.spec_of(artefact), threads=threads)
-            for artefact in (plain[0], *quantized)
-        )
-        pairs += [(engine.name, first, other) for other in others]
-    return pairs
+def is_faster(artefact: Artefact) -> bool:
+    """Return whether an int8 artefact was clearly faster than float32 in one of the engines that checked it."""
+    return any(check.figures.get("speedup_low", 0.0) > 1 for check in artefact.checks)
 
 
 def _run_of(session: Session) -> "partial[object]":
