@@ -14,6 +14,7 @@ pictures, so the difference of two is known better than each of them. Its interv
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import timm
 import torch
 from numpy.typing import NDArray
@@ -110,7 +112,8 @@ def compare(reference: Answers, other: Answers) -> dict[str, object]:
 
 def plain_variants(bundle: Path, data: EvaluationData, *, work: Path) -> Iterator[str]:
     """Add what ONNX Runtime's own tool makes to a bundle; yield the names of the artefacts."""
-    # Importing the tool changes `sys.path`, so --help does without it.
+    # The tool imports modules of a folder that it adds to `sys.path` once. Other imports may have undone that.
+    sys.path.append(str(Path(onnxruntime.__file__).parent / "transformers"))
     tool = import_module("onnxruntime.quantization")
     contract = read_contract(bundle)
     artefact = contract.artefact("onnx-fp32")
