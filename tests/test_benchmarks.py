@@ -65,6 +65,12 @@ def test_the_table_of_engines_is_that_of_its_record(load):
     assert dict(tried).keys() <= script.NETWORKS.keys()
 
 
+def test_the_table_of_the_speed_of_int8_is_that_of_its_record(load):
+    script = load(ROOT / "benchmarks" / "int8_speed.py")
+    values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
+    assert script.table(values) in (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
+
+
 def test_the_table_of_int8_is_that_of_its_record(load):
     script = load(ROOT / "benchmarks" / "int8_accuracy.py")
     record = json.loads((script.RECORDS / "int8_accuracy_cifar10.json").read_text(encoding="utf-8"))
