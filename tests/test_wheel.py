@@ -128,6 +128,7 @@ ARGUMENTS = {
     "predict": [str(BUNDLE), "a.png"],
     "serve": [str(BUNDLE)],
     "export": ["weights.safetensors", "--out", "out"],
+    "quantize": [str(BUNDLE), "--data", "digits"],
     "kit": [str(BUNDLE), "--check"],
     "bench": [str(BUNDLE)],
     "compare": [str(BUNDLE), "parcnet_xs.cifar10", "--data", "digits"],
@@ -145,7 +146,8 @@ ARGUMENTS = {
 EXTRAS_OF_MODULE: dict[str, set[str]] = {
     **{f"parckit.cli.{verb.replace('-', '_')}": {extra} for verb, (_, extra) in VERBS.items()},
     # These tables name modules as strings, which no import statement shows.
-    **{engine.module: {engine.extra} for engine in ENGINES},
+    # Engines without an extra come with the system of a board.
+    **{engine.module: {engine.extra} for engine in ENGINES if engine.extra},
     **{entry.module: set(entry.extra.split(",")) for entry in CONVERTERS.values()},
     **{f"{module}:{name}": {extra} for name, (module, extra) in parckit._HOMES.items()},
 }

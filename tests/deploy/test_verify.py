@@ -8,6 +8,7 @@ from torch import nn
 from bundles import LABELS, MODEL, WEIGHT, tiny_spec, write_tiny_bundle, write_tiny_graph
 from parckit.contract import Artefact, InputError, ParckitError, read_contract
 from parckit.deploy import ExportError, verify
+from parckit.measure.memory import peak_memory
 from parckit.measure.parity import compare
 from parckit.measure.tolerance import TOLERANCES
 from parckit.report.checks import describe_failure
@@ -72,7 +73,8 @@ def test_an_error_of_the_engine_is_one_line(artefact, tmp_path, monkeypatch):
         verify.check_artefact(reference, artefact, folder=tmp_path, engine="onnxruntime")
 
 
-def test_a_first_inference_that_fails_ends_the_check(tmp_path):
+def test_a_first_inference_that_fails_ends_the_check(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "peak_memory", peak_memory)  # it runs the engine in another process
     artefact = read_contract(write_tiny_bundle(tmp_path)).artefacts[0]
     write_tiny_graph(tmp_path / MODEL, batch=2)
     reference = verify.Reference(tiny_network(), tiny_spec())
