@@ -352,6 +352,5 @@ def test_a_graph_that_an_engine_gets_wrong_is_refused_at_the_layer(tmp_path, mon
             as_if_trained(build_network(spec)).eval(),
             spec,
             out=tmp_path / "b",
-            # The search exports the network some times, and the older exporter is quicker.
-            settings=ExportSettings(engines=("opencv",), onnx=OnnxSettings(opset=17)),
+            settings=ExportSettings(engines=("opencv",)),
         )

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from parckit.contract import Artefact, InputError, sha256_of
 from parckit.deploy.convert.ncnn import INPUT, LAYERS, WEIGHTS, describe_layers, write_with_pnnx
 from parckit.deploy.quantize.ncnn_file import Layer, float_weights, in_int8, read_layers, write_layers
+from parckit.deploy.quantize.qdq import WEIGHT_AXES
 from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
 from parckit.deploy.quantize.source import QuantizationSource
 
@@ -136,7 +137,8 @@ def _numbers_by_weights(source: QuantizationSource) -> Mapping[bytes, list[_Numb
     numbers: dict[bytes, list[_Numbers]] = {}
     for node in source.model.graph:
         name = (node.inputs[0].name or "") if node.inputs and node.inputs[0] is not None else ""
-        if scheme.bits.get(node.name or "") != 8 or name not in scheme.ranges or len(node.inputs) < 2:
+        has_weights = node.op_type in WEIGHT_AXES and scheme.bits.get(node.name or "") == 8
+        if not has_weights or name not in scheme.ranges:
             continue
         value = node.inputs[1]
         if value is None or value.const_value is None:
