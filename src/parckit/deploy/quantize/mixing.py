@@ -6,24 +6,24 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from parckit.contract import InputError
 from parckit.deploy.quantize.checking import AccuracyError, open_in
 from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.sensitivity import ENGINE, Trial
 from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.speedup import compare_speed
 from parckit.deploy.quantize.writers import WRITERS, load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
-from parckit.measure.interleaved import Ratio, compare_times, interleave
+from parckit.measure.interleaved import Ratio
+from parckit.runtimes import Session
 
 Track = Callable[[Iterable[str]], Iterable[str]]
 """Returns the names of nodes that it gets, and may show the progress of the work."""
 
 _log = logging.getLogger(__name__)
 
-_SECONDS = 4.0
-"""How long the graph with and without a raise are timed, together."""
+_SECONDS = 2.0
+"""How long the graph runs with and without a raise, each."""
 
 
 def refuse_shared_pictures(source: QuantizationSource, evaluated: Iterable[str]) -> None:
@@ -137,16 +137,13 @@ def _tell_cost(mixed: QuantizationSource, lowered: Bits, *, name: str) -> str:
 
 def _time_raise(mixed: QuantizationSource, lowered: Bits, *, name: str) -> Ratio:
     """Time the network with a raised node and without this raise, in turns, one thread."""
-    bits = dict(mixed.scheme.bits)
-    candidates: dict[str, Callable[[], object]] = {}
+    bits = mixed.scheme.bits
     with TemporaryDirectory() as work:
-        for label, value in (("raised", bits[name]), ("lowered", lowered)):
-            folder = Path(work) / label
+        sessions: list[Session] = []
+        for number, value in enumerate((bits[name], lowered)):
+            folder = Path(work) / str(number)
             folder.mkdir()
             scheme = replace(mixed.scheme, bits={**bits, name: value})
             artefact = load_writer(WRITERS[ENGINE]).write(replace(mixed, scheme=scheme), folder=folder)
-            session = open_in(ENGINE, artefact, mixed.spec, folder=folder, threads=1)
-            images = np.ascontiguousarray(mixed.pictures.images[: session.batch_size])
-            candidates[label] = lambda session=session, images=images: session(images)
-        times = interleave(candidates, seconds=_SECONDS)
-    return compare_times(times["raised"], times["lowered"])
+            sessions.append(open_in(ENGINE, artefact, mixed.spec, folder=folder, threads=1))
+        return compare_speed(*sessions, seconds=_SECONDS).ratio

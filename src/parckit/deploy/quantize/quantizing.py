@@ -26,6 +26,7 @@ from parckit.deploy.quantize.steps import (
 from parckit.deploy.quantize.writers import load_writer, plan_writers
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
+from parckit.report.checks import describe_check
 from parckit.runtimes import find_engine
 
 _log = logging.getLogger(__name__)
@@ -184,5 +185,8 @@ def timed(
     if speedup is None:
         _log.info("%s: the bundle has no float32 artefact for %s to compare its speed with", artefact.name, engine)
         return check
-    _log.log(logging.WARNING if speedup.verdict == "slower" else logging.INFO, "%s", speedup)
-    return replace(check, figures={**check.figures, **speedup.figures})
+    check = replace(check, figures={**check.figures, **speedup.figures})
+    is_slower = speedup.ratio.high < 1
+    told = describe_check(check, artefact).speed
+    _log.log(logging.WARNING if is_slower else logging.INFO, "%s on %s: %s", artefact.name, engine, told)
+    return check

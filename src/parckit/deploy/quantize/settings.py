@@ -31,8 +31,8 @@ class QuantizeSettings:
         adaround: learn for every weight whether it is rounded up or down (arXiv:2004.10568). It takes minutes.
         between: also quantize the operators between quantized ones, such as sums along a residual path, so that maps
             stay in 8 bits. Without, the network is a little closer to the float one, and often slower than it.
-        avoid_saturation: choose the scales of weights so that no sum of products saturates on CPUs without VNNI; see
-            `saturation.py`. Weights are a little finer without it, which suits CPUs with VNNI and boards.
+        avoid_saturation: choose the scales of weights so that no sum of products saturates on CPUs without VNNI.
+            Weights are a little finer without it, which suits CPUs with VNNI and boards.
         least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
             If they have less in common, nothing is added to the bundle.
         max_drop: largest drop on the evaluation data, percentage points of the task's main metric, or of equal answers

@@ -37,22 +37,10 @@ class Speedup:
     ratio: Ratio
 
     @property
-    def verdict(self) -> str:
-        """What the interval says: `faster`, `slower`, or `as fast` where it contains 1."""
-        return "faster" if self.ratio.low > 1 else "slower" if self.ratio.high < 1 else "as fast"
-
-    @property
     def figures(self) -> dict[str, float]:
         """The numbers for a check in the contract."""
         times = {"float_ms": self.float_ms, "int8_ms": self.int8_ms}
         return {**times, "speedup": self.ratio.speedup, "speedup_low": self.ratio.low, "speedup_high": self.ratio.high}
-
-    def __str__(self) -> str:
-        ratio = self.ratio
-        times = f"{self.int8_ms:.2f} ms in int8, {self.float_ms:.2f} ms in float32"
-        numbers = f"{ratio.speedup:.2f} times faster (95 %: {ratio.low:.2f} to {ratio.high:.2f})"
-        warning = "; int8 is SLOWER here" if self.verdict == "slower" else ""
-        return f"{self.artefact} on {self.engine}: {times}, {numbers}{warning}"
 
 
 def compare_speed(baseline: Session, candidate: Session, *, seconds: float) -> Speedup:
