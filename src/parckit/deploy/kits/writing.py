@@ -3,8 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import cast
 
 import numpy as np
 import onnx
-from PIL import Image
 
 from parckit.contract import (
     Calibration,
@@ -27,19 +25,18 @@ from parckit.contract import (
     sha256_of,
     write_contract,
 )
-from parckit.data import Table
 from parckit.deploy.kits import BUNDLE, Kit, KitContent, find_kit
 from parckit.deploy.kits.checking import check_kit, find_configuration
 from parckit.deploy.kits.kit import graph_of
+from parckit.deploy.quantize.pictures import open_table
+from parckit.deploy.quantize.scheme import SCHEME_FILE
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import find_violations
 from parckit.measure.evaluation import EvaluationData
-from parckit.processing import fit, list_images, load_image, to_array
+from parckit.processing import fit, to_array
 from parckit.runtimes import Session, open_session
 
 _ARTEFACT = "onnx-fp32"
-_SCHEME = "quantization.json"
-"""File of an int8 artefact that says how many bits every node has."""
 _RAISED_BITS = 16
 _log = logging.getLogger(__name__)
 Track = Callable[[Iterable[int]], Iterable[int]]
@@ -174,7 +171,7 @@ def _calibration(place: Path, kit: Kit) -> Calibration | None:
 def _raised(bundle: Path, contract: Contract) -> tuple[str, ...]:
     """Return the nodes that `parckit quantize` did not leave at 8 bits although it could, in the graph's order."""
     for artefact in contract.artefacts:
-        if file := next((file for file in artefact.files if Path(file).name == _SCHEME), None):
+        if file := next((file for file in artefact.files if Path(file).name == SCHEME_FILE), None):
             scheme = cast("dict[str, dict[str, object]]", json.loads((bundle / file).read_text(encoding="utf-8")))
             bits, reasons = scheme["bits"], scheme.get("reasons", {})
             return tuple(name for name, count in bits.items() if count == _RAISED_BITS or name in reasons)
@@ -190,7 +187,7 @@ def _write_pictures(
         raise InputError(f"target={kit.target}: takes no network with channel_order={preprocessing.channel_order!r}")
     place = kit.orders[preprocessing.channel_order]
     (folder / place).mkdir()
-    table = _table(data, session)
+    table, _ = open_table(data, session)
     count = len(table.targets)
     order = np.random.default_rng(settings.seed).permutation(count)[: settings.samples]
     if count < settings.samples:
@@ -205,35 +202,6 @@ def _write_pictures(
         kit.write_picture(pixels, folder / path)
         written.append(path)
     return tuple(written)
-
-
-def _table(data: EvaluationData, session: Session) -> "Table | _Folder":
-    """Return the pictures that lie in a folder; else those of a source, such as a folder of class folders."""
-    folder = Path(data.source if isinstance(data.source, str) else data.source[0]).expanduser()
-    paths: list[Path] = []
-    with suppress(InputError):  # it is no folder, or there are shards in it
-        paths = [path for path in list_images(folder) if path.parent == folder]
-    return _Folder(paths=tuple(paths)) if paths else data.open(session).table
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Folder:
-    """Pictures without labels.
-
-    Attributes:
-        paths: their files.
-    """
-
-    paths: tuple[Path, ...]
-
-    @property
-    def targets(self) -> Sequence[Path]:
-        """As many as there are pictures."""
-        return self.paths
-
-    def load(self, index: int) -> Image.Image:
-        """Decode a picture."""
-        return load_image(self.paths[index])
 
 
 def _name(contract: Contract) -> str:
