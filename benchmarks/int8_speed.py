@@ -54,6 +54,8 @@ NETWORKS = {"parc_resnet50": 224, "parc_mobilenetv2": 224, "parcnet_s": 256, "pa
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni")
 """Instructions on which the speed of int8 depends."""
 PROFILED_RUNS = 20
+SHOWN_OPERATORS = 7
+"""Kinds of operators that the docs show, those that take most time."""
 CLOCKS: Mapping[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 """Name -> clock. The second one does not count while other programs have the processor."""
 
@@ -98,11 +100,11 @@ def main() -> None:
             known[name] = {**known.get(name, {}), **parts}
             print(name, json.dumps(parts, indent=1), flush=True)
             write_record(RECORD, "int8_speed", {**known, "flags": processor_flags()}, seed=SEED, threads=threads)
-    print(table(known))
+    print(table(known), table_of_the_fastest(known), table_of_operators(known), sep="\n")
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """Return the table of the docs."""
+    """Return the first table of the docs."""
     lines = ["| network | engine | float ms | convolutions | all that it can | 95 % |", "|---|---|---|---|---|---|"]
     for name in NETWORKS:
         rows = values[name]["rows"] if name in values else {}
@@ -119,6 +121,32 @@ def table(values: Mapping[str, Any]) -> str:
                 f"{last['low']:.2f} to {last['high']:.2f}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def table_of_the_fastest(values: Mapping[str, Any]) -> str:
+    """Return the second table of the docs: the fastest int8 network against the fastest float one."""
+    lines = ["| network | float, best engine | int8, best engine | times faster | 95 % |", "|---|---|---|---|---|"]
+    for name in (name for name in NETWORKS if name in values):
+        rows, best = values[name]["rows"], values[name]["best"]
+        cells = [f"{best[kind].rpartition(' ')[2]}, {rows[best[kind]]['ms']:.1f} ms" for kind in ("float", "int8")]
+        interval = f"{best['low']:.2f} to {best['high']:.2f}"
+        lines.append(f"| `{name}` | {cells[0]} | {cells[1]} | {best['speedup']:.2f} | {interval} |")
+    return "\n".join(lines) + "\n"
+
+
+def table_of_operators(values: Mapping[str, Any]) -> str:
+    """Return the third table of the docs: where the time goes in ONNX Runtime."""
+    lines = ["| network | float32 (layers) | int8 (layers) |", "|---|---|---|"]
+    for name in (name for name in NETWORKS if name in values):
+        cells = [
+            ", ".join(
+                f"{kind} {found['ms']:.1f} ({found['layers']})"
+                for kind, found in list(values[name]["operators"][precision].items())[:SHOWN_OPERATORS]
+            )
+            for precision in ("float", "int8")
+        ]
+        lines.append(f"| `{name}` | {cells[0]} | {cells[1]} |")
     return "\n".join(lines) + "\n"
 
 
