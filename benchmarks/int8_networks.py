@@ -17,18 +17,18 @@ from trainings import train
 RECIPE = "classify/cifar10_parcnet_xs"
 SEED = 0
 NETWORKS = {
-    "convnext_atto": ("convnext_atto", {"patch_size": 2}, 32),
+    "convnext_atto": ("convnext_atto", {"patch_size": 2}, 32, 8),
     # With its usual stride of 32, the last maps of a picture of 32 pixels would be a single pixel.
-    "mobilenetv2": ("mobilenetv2_100", {"output_stride": 16}, 32),
+    "mobilenetv2": ("mobilenetv2_100", {"output_stride": 16}, 32, 8),
     # At 48 pixels, the last maps are 3 pixels wide, the least that ParC takes.
     "parc_convnext_atto": (
         "parc_convnext_xt",
         {"img_size": 48, "patch_size": 2, "depths": [2, 2, 6, 2], "dims": [40, 80, 160, 320]},
         48,
+        4,
     ),
 }
-"""Name -> timm's name, keywords, and side of the input, pixels."""
-EPOCHS = 8
+"""Name -> timm's name, keywords, side of the input in pixels, and epochs."""
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
 
 def options(name: str, data: Path) -> list[str]:
     """Return the options of a network's training."""
-    model, keywords, side = NETWORKS[name]
+    model, keywords, side, epochs = NETWORKS[name]
     augment = "{crop: pad, padding: 4, flip: 0.5}"
     return [
         f"--data={data}",
@@ -56,7 +56,7 @@ def options(name: str, data: Path) -> list[str]:
         f"--model.kwargs={keywords}",
         f"--task.augment={augment}",
         f"--data.preprocessing.size=[{side},{side}]",
-        f"--trainer.max_epochs={EPOCHS}",
+        f"--trainer.max_epochs={epochs}",
         "--trainer.precision=32-true",
     ]
 
