@@ -7,18 +7,22 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from conv_bundle import conv_graph
 from parckit.deploy.quantize.adaround import AdaRoundSettings, learn_roundings, round_layer
 from parckit.deploy.quantize.bias_correction import correct_biases, mean_shift
 from parckit.deploy.quantize.equalization import equalize
-from parckit.deploy.quantize.grids import weight_grid
+from parckit.deploy.quantize.gptq import round_by_gptq, round_rows
+from parckit.deploy.quantize.grids import LARGEST_STEP, weight_grid
 from parckit.deploy.quantize.histograms import float_tensors, run_activations
+from parckit.deploy.quantize.layers import convolve, seen_by
 from parckit.deploy.quantize.narrowing import narrow_ranges
 from parckit.deploy.quantize.norm_folding import fold_norm_scales
 from parckit.deploy.quantize.qdq import write_qdq
 from parckit.deploy.quantize.rules import usual_bits
+from parckit.deploy.quantize.saturation import LARGEST_PAIR
 from parckit.deploy.quantize.scheme import Scheme
 
 RNG = np.random.default_rng(0)
@@ -112,35 +116,101 @@ def scheme_for(model: ir.Model) -> Scheme:
     return Scheme(calibrator="minmax", ranges=ranges, bits=bits)
 
 
-def test_a_shift_of_means_is_what_a_loop_finds():
-    error, mean = RNG.standard_normal((6, 2, 3, 3)), RNG.standard_normal(4)
-    expected = [sum(error[out, place].sum() * mean[(out // 3) * 2 + place] for place in range(2)) for out in range(6)]
-    assert mean_shift(error, mean, groups=2) == pytest.approx(expected)
+def conv_node(**attributes: object) -> ir.Node:
+    return ir.node("Conv", [ir.Value(name="x"), ir.Value(name="w")], attributes)
 
 
-def test_corrected_biases_take_the_error_of_the_means_back():
+def test_a_shift_of_means_is_that_of_the_outputs():
+    node = conv_node(pads=[1, 1, 0, 1], strides=[2, 1], dilations=[1, 2], group=2)
+    images, weights, error = (RNG.standard_normal(shape) for shape in ((5, 4, 9, 9), (6, 2, 3, 3), (6, 2, 3, 3)))
+    outputs = [convolve(*map(torch.from_numpy, (images, kernel)), node) for kernel in (weights + error, weights)]
+    expected = (outputs[0] - outputs[1]).mean(dim=(0, 2, 3)).numpy()
+    assert mean_shift(error, images.mean(axis=0), node=node) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("rounded_first", [False, True])
+def test_corrected_biases_take_the_error_of_the_means_back(rounded_first):
     images = [image + 1 for image in IMAGES]
     errors = []
     for corrects in (False, True):
         model = read(conv_graph())
         before = run(model, images)
+        original = ir.to_proto(model)
         scheme = replace(scheme_for(model), bits={"pointwise": 8})
-        proto = ir.to_proto(model)
         # Coarse weights: the error of their means shows.
         coarse = {"w3": tuple(np.abs(model.graph.initializers["w3"].const_value.numpy()).max(axis=(1, 2, 3)) / 3)}
-        scheme = replace(scheme, weight_scales=coarse, ranges=dict.fromkeys(float_tensors(proto), (-40.0, 40.0)))
+        scheme = replace(scheme, weight_scales=coarse, ranges=dict.fromkeys(float_tensors(original), (-40.0, 40.0)))
+        if rounded_first:
+            scheme = round_by_gptq(model, scheme, images)
         if corrects:
-            assert correct_biases(model, scheme, images) == 1
+            assert correct_biases(model, scheme, images, original=original) == 1
         errors.append(np.abs((run(write_qdq(model, scheme), images) - before).mean(axis=0)).max())
     assert errors[1] < errors[0] / 2
 
 
-def test_learned_roundings_have_a_smaller_error_than_the_nearest_numbers():
-    node = ir.node("Conv", [ir.Value(name="x"), ir.Value(name="w")], {"pads": [1, 1, 1, 1]})
-    weights = RNG.standard_normal((4, 6, 3, 3)).astype(np.float32)
-    # Neighbouring channels see nearly the same: their roundings can cancel out.
+def similar_channels() -> np.ndarray:
+    """Return images whose neighbouring channels are nearly the same: errors of their weights can cancel out."""
     shared = RNG.standard_normal((16, 1, 8, 8))
-    inputs = (shared + 0.1 * RNG.standard_normal((16, 6, 8, 8))).astype(np.float32)
+    return (shared + 0.1 * RNG.standard_normal((16, 6, 8, 8))).astype(np.float32)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_gptq_has_a_smaller_error_than_the_nearest_numbers(groups):
+    node = conv_node(pads=[1, 1, 1, 1], group=groups)
+    inputs, weights = torch.from_numpy(similar_channels()).double(), torch.randn(4, 6 // groups, 3, 3).double()
+    rows = weights.permute(0, 2, 3, 1).reshape(groups, 4 // groups, -1)
+    seen = seen_by(node, inputs, kernel_size=(3, 3)).flatten(1, 2)
+    # What an output sees, times its weights, is the convolution.
+    products = (seen @ rows.mT).reshape(groups, 16, 64, -1).permute(1, 0, 3, 2).reshape(16, 4, 8, 8)
+    torch.testing.assert_close(products, convolve(inputs, weights, node))
+    scales = rows.abs().amax(dim=2, keepdim=True) / 6
+    covariance = seen.mT @ seen / seen.shape[1]
+    rounded = round_rows(rows, scales, covariance)
+    assert torch.equal((rounded / scales).round() * scales, rounded)
+    nearest = (rows / scales).round() * scales
+    errors = [
+        float(((one - rows) @ covariance @ (one - rows).mT).diagonal(dim1=1, dim2=2).sum())
+        for one in (rounded, nearest)
+    ]
+    assert errors[0] < errors[1] / 2
+
+
+def test_gptq_finds_the_best_of_all_roundings_of_two_weights():
+    """Two inputs that are nearly equal: only the sum of the weights counts."""
+    covariance = torch.tensor([[[1.0, 0.99], [0.99, 1.0]]], dtype=torch.float64)
+    rows = torch.tensor([[[0.4, 0.4]]], dtype=torch.float64)
+    assert round_rows(rows, torch.ones(1, 1, 1, dtype=torch.float64), covariance).tolist() == [[[0.0, 1.0]]]
+
+
+def test_gptq_keeps_pairs_within_what_a_processor_adds():
+    size = 8
+    rows = torch.full((1, 3, size), 127.4, dtype=torch.float64)
+    noise = torch.from_numpy(RNG.standard_normal((1, size, 20)))
+    scales, covariance = torch.ones(1, 3, 1, dtype=torch.float64), noise @ noise.mT
+    second = [place % 2 == 1 for place in range(size)]
+    steps = round_rows(rows, scales, covariance, second_of_pair=second)
+    assert float((steps[..., ::2] + steps[..., 1::2]).abs().max()) <= LARGEST_PAIR
+    assert float(steps.abs().max()) <= LARGEST_STEP
+    assert float(round_rows(rows, scales, covariance).min()) > LARGEST_PAIR / 2
+
+
+def test_gptq_rounds_the_layers_whose_inputs_are_known():
+    model = read(conv_graph())
+    before = {name: value.const_value.numpy().copy() for name, value in model.graph.initializers.items()}
+    scheme = round_by_gptq(model, scheme_for(model), IMAGES[:7])
+    # The matrix behind the global pooling sees one position of each of the 7 images, and has 8 weights an output.
+    assert set(scheme.weight_scales) == {"w1", "w2", "w3"}
+    for name, scales in scheme.weight_scales.items():
+        weights = model.graph.initializers[name].const_value.numpy()
+        steps = weights / np.array(scales).reshape(-1, 1, 1, 1)
+        assert steps == pytest.approx(np.round(steps), abs=1e-4)
+        assert (weights != before[name]).any()
+    assert np.isfinite(run(write_qdq(model, scheme))).all()
+
+
+def test_learned_roundings_have_a_smaller_error_than_the_nearest_numbers():
+    node = conv_node(pads=[1, 1, 1, 1])
+    weights, inputs = RNG.standard_normal((4, 6, 3, 3)).astype(np.float32), similar_channels()
     scale = weight_grid(weights, axis=0).scale * 20
     settings = AdaRoundSettings(steps=300, learning_rate=3e-2)
     learned = round_layer(weights, scale, inputs, node=node, settings=settings)

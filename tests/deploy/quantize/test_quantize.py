@@ -193,10 +193,10 @@ def test_equalization_mends_what_one_huge_channel_breaks(spoiled, colours):
 
 
 def test_all_preparations_together_give_a_good_network(bundle, colours):
-    settings = replace(FEW, equalize=True, bias_correction=True, adaround=True)
+    settings = replace(FEW, equalize=True, rounding="adaround")
     artefact = quantize(bundle, colours, settings=settings).artefact("onnx-int8")
     assert artefact.checks[0].figures["sqnr"] > 20
-    assert artefact.options["adaround"] is True
+    assert artefact.options["rounding"] == "adaround"
 
 
 def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):

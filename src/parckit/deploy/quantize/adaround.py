@@ -15,11 +15,11 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from parckit.deploy.quantize.constants import ints_of, set_constant, sole_constant
+from parckit.deploy.quantize.constants import set_constant, sole_constant
 from parckit.deploy.quantize.grids import LARGEST_STEP, weight_grid
 from parckit.deploy.quantize.histograms import Images, run_activations
+from parckit.deploy.quantize.layers import convolve
 from parckit.deploy.quantize.qdq import weight_axis
 from parckit.deploy.quantize.scheme import Scheme
 
@@ -112,13 +112,13 @@ def round_layer(
     logits = torch.logit((share - _GAMMA) / (_ZETA - _GAMMA)).requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=settings.learning_rate)
     with torch.no_grad():
-        expected = _convolve(images, kernel, node)
+        expected = convolve(images, kernel, node)
     size = expected.square().mean()
     for step in range(settings.steps):
         picked = torch.randint(len(images), (min(settings.batch_size, len(images)),), generator=generator)
         up = (torch.sigmoid(logits) * (_ZETA - _GAMMA) + _GAMMA).clamp(0, 1)
         soft = (below + up).clamp(-LARGEST_STEP, LARGEST_STEP) * steps_of
-        loss = (_convolve(images[picked], soft, node) - expected[picked]).square().mean() / size
+        loss = (convolve(images[picked], soft, node) - expected[picked]).square().mean() / size
         loss = loss + _regulariser(up, share_done=step / settings.steps)
         optimizer.zero_grad()
         cast("Callable[[], None]", loss.backward)()
@@ -126,7 +126,7 @@ def round_layer(
     hard = (below + (torch.sigmoid(logits.detach()) >= 0.5)).clamp(-LARGEST_STEP, LARGEST_STEP) * steps_of
     nearest = torch.round(kernel / steps_of).clamp(-LARGEST_STEP, LARGEST_STEP) * steps_of
     # A layer on which the descent did not help keeps the nearest numbers.
-    errors = [(_convolve(images, candidate, node) - expected).square().mean() for candidate in (hard, nearest)]
+    errors = [(convolve(images, candidate, node) - expected).square().mean() for candidate in (hard, nearest)]
     return (hard if errors[0] <= errors[1] else nearest).numpy()
 
 
@@ -137,13 +137,3 @@ def _regulariser(up: Tensor, *, share_done: float) -> Tensor:
     first, last = _BETA
     exponent = last + (first - last) * (1 - (share_done - _WARM) / (1 - _WARM))
     return _WEIGHT * (1 - (2 * up - 1).abs().pow(exponent)).mean()
-
-
-def _convolve(images: Tensor, kernel: Tensor, node: ir.Node) -> Tensor:
-    """Return a convolution of a node's stride, paddings, dilation and groups, without its bias."""
-    top, left, bottom, right = ints_of(node, "pads", (0, 0, 0, 0))
-    padded = functional.pad(images, (left, right, top, bottom))
-    stride, dilation = ints_of(node, "strides", (1, 1)), ints_of(node, "dilations", (1, 1))
-    return functional.conv2d(
-        padded, kernel, stride=stride, dilation=dilation, groups=node.attributes.get_int("group", 1)
-    )

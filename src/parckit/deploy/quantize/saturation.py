@@ -21,6 +21,9 @@ from parckit.deploy.quantize.grids import LARGEST_STEP
 from parckit.deploy.quantize.qdq import WEIGHT_AXES, constant_of, weight_axis
 from parckit.deploy.quantize.scheme import Bits
 
+LARGEST_PAIR = 128
+"""Largest sum of two neighbouring weights, steps: 255 * 128 fits into 16 bits."""
+
 
 def weight_scales_without_saturation(model: ir.Model, bits: Mapping[str, Bits]) -> dict[str, tuple[float, ...]]:
     """Return the scales of the weights of all nodes that are quantized, by name of the weights."""

@@ -8,6 +8,9 @@ from parckit.contract import InputError
 Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
 """How the range of an activation is chosen."""
 
+Rounding = Literal["nearest", "gptq", "adaround"]
+"""How weights are rounded."""
+
 RaisedTo = Literal["float32", "int16"]
 """What a node becomes whose quantization to 8 bits costs too much."""
 
@@ -27,8 +30,10 @@ class QuantizeSettings:
             distribution, measured by the Kullback-Leibler divergence.
         percentile: share of an activation's numbers, in percent, that its range keeps; for the calibrator percentile.
         equalize: balance the ranges of channels between neighbouring convolutions (arXiv:1906.04721).
+        rounding: how weights are rounded: `nearest` to the nearest number, `gptq` one after the other, so that each
+            takes back the errors of those before (arXiv:2210.17323), and `adaround` learns for every weight of a
+            convolution whether it is rounded up or down (arXiv:2004.10568), which takes minutes.
         bias_correction: correct the biases by the mean error of every channel (arXiv:1906.04721).
-        adaround: learn for every weight whether it is rounded up or down (arXiv:2004.10568). It takes minutes.
         between: also quantize the operators between quantized ones, such as sums along a residual path, so that maps
             stay in 8 bits. Without, the network is a little closer to the float one, and often slower than it.
         avoid_saturation: choose the scales of weights so that no sum of products saturates on CPUs without VNNI.
@@ -52,8 +57,8 @@ class QuantizeSettings:
     calibrator: Calibrator = "percentile"
     percentile: float = 99.99
     equalize: bool = False
-    bias_correction: bool = False
-    adaround: bool = False
+    rounding: Rounding = "gptq"
+    bias_correction: bool = True
     between: bool = True
     avoid_saturation: bool = True
     least_agreement: float = 0.8
@@ -68,6 +73,8 @@ class QuantizeSettings:
             raise InputError(f"samples={self.samples}: must be 1 or more")
         if self.calibrator not in get_args(Calibrator):
             raise InputError(f"calibrator={self.calibrator!r}: choose from {', '.join(get_args(Calibrator))}")
+        if self.rounding not in get_args(Rounding):
+            raise InputError(f"rounding={self.rounding!r}: choose from {', '.join(get_args(Rounding))}")
         if not _LOWEST_PERCENTILE <= self.percentile <= 100:
             raise InputError(f"percentile={self.percentile}: must be from {_LOWEST_PERCENTILE:g} to 100")
         if not 0 <= self.least_agreement <= 1:
@@ -89,5 +96,6 @@ class QuantizeSettings:
     @property
     def options(self) -> dict[str, object]:
         """What an artefact says about how it was quantized."""
-        names = ("equalize", "bias_correction", "adaround")
-        return {"calibrator": self.method, **{name: True for name in names if getattr(self, name)}}
+        names = ("equalize", "bias_correction")
+        chosen = {name: True for name in names if getattr(self, name)}
+        return {"calibrator": self.method, "rounding": self.rounding, **chosen}

@@ -1,6 +1,6 @@
 """The steps of a quantization: open the float network, choose pictures, and choose the numbers."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from parckit.deploy.quantize.bias_correction import correct_biases
 from parckit.deploy.quantize.calibrators import choose_ranges
 from parckit.deploy.quantize.checking import open_in
 from parckit.deploy.quantize.equalization import equalize
+from parckit.deploy.quantize.gptq import round_by_gptq
 from parckit.deploy.quantize.graph import read_float_graph
-from parckit.deploy.quantize.histograms import collect_histograms
+from parckit.deploy.quantize.histograms import Images, collect_histograms
 from parckit.deploy.quantize.narrowing import narrow_ranges
 from parckit.deploy.quantize.norm_folding import fold_norm_scales
 from parckit.deploy.quantize.passes import prepare_for_int8
@@ -140,13 +141,17 @@ def prepare(
         stored=stored_constants(model, bits),
         weight_scales=weight_scales_without_saturation(model, bits) if settings.avoid_saturation else {},
     )
-    # These two change the weights so that their rounding costs less.
-    if settings.adaround:
-        scheme = learn_roundings(
-            model, scheme, groups, track=lambda nodes: progress(nodes, description="learning roundings")
-        )
+    # These change weights and biases so that rounding costs less.
+    original = ir.to_proto(model)
+    scheme = round_weights(model, scheme, groups, settings=settings, progress=progress)
     if settings.bias_correction:
-        correct_biases(model, scheme, groups, track=lambda items: progress(items, description="correcting biases"))
+        correct_biases(
+            model,
+            scheme,
+            groups,
+            original=original,
+            track=lambda items: progress(items, description="correcting biases"),
+        )
     return QuantizationSource(
         model=model,
         scheme=scheme,
@@ -156,6 +161,21 @@ def prepare(
         pictures=pictures,
         settings=settings,
     )
+
+
+def round_weights(
+    model: ir.Model, scheme: Scheme, groups: Sequence[Images], *, settings: QuantizeSettings, progress: Progress
+) -> Scheme:
+    """Round the weights of a graph as the settings say; return the scheme with their scales."""
+
+    def track(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:
+        return progress(nodes, description="rounding weights")
+
+    if settings.rounding == "gptq":
+        return round_by_gptq(
+            model, scheme, groups, avoid_saturation=settings.avoid_saturation, seed=settings.seed, track=track
+        )
+    return learn_roundings(model, scheme, groups, track=track) if settings.rounding == "adaround" else scheme
 
 
 @contextmanager

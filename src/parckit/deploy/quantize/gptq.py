@@ -1,0 +1,213 @@
+"""GPTQ (Frantar et al., arXiv:2210.17323): round the weights of a layer so that its outputs change least.
+
+The weights of an output are rounded one after the other. The error of each is handed to those that are still to round:
+inputs of a layer are correlated, so another weight can take most of the error back. How much each of them takes follows
+from the second moments of the inputs on calibration pictures (equation 2 of the paper, with the Cholesky form of its
+section 3.3). Here the moments are central: an error that is the same everywhere is left to `correct_biases`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+from typing import final
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from parckit.deploy.quantize.constants import set_constant, sole_constant
+from parckit.deploy.quantize.grids import LARGEST_STEP, weight_grid
+from parckit.deploy.quantize.histograms import Images, float_tensors, run_activations
+from parckit.deploy.quantize.layers import groups_of, seen_by
+from parckit.deploy.quantize.qdq import weight_axis
+from parckit.deploy.quantize.saturation import LARGEST_PAIR
+from parckit.deploy.quantize.scheme import Scheme
+
+TrackNodes = Callable[[Iterable[ir.Node]], Iterable[ir.Node]]
+"""Returns the nodes that it gets, and may show the progress of the work."""
+
+_DAMPING = 0.01
+"""Share of the mean variance that is added to every variance, as in the paper (section 3.3)."""
+_LEAST_ROWS = 4096
+_ROWS_PER_WEIGHT = 4
+"""Positions whose inputs are used: so many, and so many for each weight of an output."""
+_BLOCK = 128
+"""Weights after which the errors are handed on to all that follow; the paper's size."""
+_MOST_NUMBERS = 1 << 26
+"""Second moments that are collected at once (512 MB). The graph runs once for each such part."""
+
+
+def round_by_gptq(
+    model: ir.Model,
+    scheme: Scheme,
+    groups: Sequence[Images],
+    *,
+    avoid_saturation: bool = True,
+    seed: int = 0,
+    track: TrackNodes = iter,
+) -> Scheme:
+    """Round the weights of all quantized layers in a graph; return the scheme with their scales.
+
+    Layers that see fewer positions than they have weights an output are left out, such as a classifier behind a global
+    pooling: their moments are not known well enough.
+
+    Args:
+        model: the prepared float graph, which is changed: the weights lie on their grids afterwards.
+        scheme: how it will be quantized.
+        groups: calibration images, each group as the graph takes it.
+        avoid_saturation: whether no pair of weights may exceed what CPUs without VNNI add; see `saturation`.
+        seed: chooses the positions.
+        track: gets the nodes, one after the other.
+    """
+    proto, scales = ir.to_proto(model), dict(scheme.weight_scales)
+    pictures = sum(map(len, groups))
+    layers = [
+        _Layer(node, weights, pictures=pictures, seed=seed)
+        for node in model.graph
+        if scheme.bits.get(node.name or "") and (weights := _weights_of(node)) is not None
+    ]
+    rounding = iter(track([layer.node for layer in layers]))
+    for part in _parts(layers):
+        _collect(part, proto, groups)
+        for layer in part:
+            node, value = next(rounding), layer.node.inputs[1]
+            name = "" if value is None else value.name or ""
+            grid = weight_grid(layer.weights, axis=weight_axis(node), scales=scales.get(name))
+            if layer.is_known:
+                set_constant(model, node, 1, layer.rounded(grid.scale, avoid_saturation=avoid_saturation))
+                scales[name] = tuple(map(float, grid.scale))
+            layer.forget()
+    return replace(scheme, weight_scales=scales)
+
+
+def round_rows(rows: Tensor, scales: Tensor, covariance: Tensor, *, second_of_pair: Sequence[bool] = ()) -> Tensor:
+    """Round weights so that the variance of the error of the outputs is small.
+
+    Args:
+        rows: the weights of every output.
+        scales: the step of every output.
+        covariance: of the inputs.
+        second_of_pair: for every weight, whether it and the one before must not exceed `LARGEST_PAIR` steps together.
+
+    Shape:
+        rows: (groups, out, in); scales: (groups, out, 1); covariance: (groups, in, in); returns (groups, out, in),
+        whole multiples of the scales
+    """
+    size = rows.shape[-1]
+    variance = covariance.diagonal(dim1=1, dim2=2).mean(dim=1)
+    added = torch.where(variance > 0, _DAMPING * variance, 1.0)[:, None, None] * torch.eye(size, dtype=rows.dtype)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance + added))
+    shares = torch.linalg.cholesky(inverse, upper=True)
+    rest, steps = rows / scales, torch.empty_like(rows)
+    for begin in range(0, size, _BLOCK):
+        end = min(begin + _BLOCK, size)
+        errors = rest.new_zeros((*rest.shape[:2], end - begin))
+        for place in range(begin, end):
+            step = rest[..., place].round()
+            if second_of_pair and second_of_pair[place]:
+                before = steps[..., place - 1]
+                step = step.clamp(-LARGEST_PAIR - before, LARGEST_PAIR - before)
+            steps[..., place] = step.clamp(-LARGEST_STEP, LARGEST_STEP)
+            error = (rest[..., place] - steps[..., place]) / shares[:, None, place, place]
+            rest[..., place + 1 : end] -= error[..., None] * shares[:, None, place, place + 1 : end]
+            errors[..., place - begin] = error
+        rest[..., end:] -= errors @ shares[:, begin:end, end:]
+    return steps * scales
+
+
+@final
+class _Layer:
+    """A layer, and the moments of what its outputs see.
+
+    Args:
+        node: a convolution or a matrix product.
+        weights: its weights.
+        pictures: number of calibration pictures.
+        seed: chooses the positions.
+    """
+
+    def __init__(self, node: ir.Node, weights: NDArray[np.float32], *, pictures: int, seed: int) -> None:
+        self.node, self.weights = node, weights
+        self._groups = groups_of(node) if node.op_type == "Conv" else 1
+        self.size = weights.size // weights.shape[weight_axis(node)]
+        self.moments = self._groups * self.size**2
+        self._positions = ceil(max(_LEAST_ROWS, _ROWS_PER_WEIGHT * self.size) / pictures)
+        self._generator = torch.Generator().manual_seed(seed)
+        self.forget()
+
+    def forget(self) -> None:
+        """Give the memory of the moments back."""
+        self._count, self._sums, self._products = 0, torch.zeros(()), torch.zeros(())
+
+    def add(self, inputs: NDArray[np.float32]) -> None:
+        """Add what the outputs see on some pictures."""
+        images = torch.from_numpy(inputs)
+        if self.node.op_type == "Conv":
+            kernel_size = (self.weights.shape[2], self.weights.shape[3])
+            seen = seen_by(self.node, images, kernel_size=kernel_size)
+        else:
+            seen = images.reshape(1, len(images), -1, self.size)
+        count = seen.shape[2]
+        if count > self._positions:
+            seen = seen[:, :, torch.randperm(count, generator=self._generator)[: self._positions]]
+        rows = seen.reshape(self._groups, -1, self.size)
+        self._count += rows.shape[1]
+        self._sums = self._sums + rows.sum(dim=1, dtype=torch.float64)
+        self._products = self._products + (rows.mT @ rows).double()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there were enough positions."""
+        return self._count >= self.size
+
+    def rounded(self, scale: NDArray[np.float32], *, avoid_saturation: bool) -> NDArray[np.float32]:
+        """Return the rounded weights. A scale for every output channel."""
+        means = self._sums / self._count
+        covariance = self._products / self._count - means[:, :, None] * means[:, None, :]
+        rows = np.moveaxis(self.weights, weight_axis(self.node), 0)
+        by_tap = np.moveaxis(rows, 1, -1)
+        channels = by_tap.shape[-1]
+        # Channels (0, 1), (2, 3), ... of a tap are added in 16 bits; if their number is odd, also those across taps.
+        pairs = [bool(place % 2 or place % channels % 2) for place in range(self.size)]
+        rounded = round_rows(
+            torch.from_numpy(np.ascontiguousarray(by_tap, np.float64)).reshape(self._groups, -1, self.size),
+            torch.from_numpy(np.array(scale, np.float64)).reshape(self._groups, -1, 1),
+            covariance,
+            second_of_pair=pairs if avoid_saturation and channels > 1 else (),
+        )
+        return np.moveaxis(np.moveaxis(rounded.numpy().reshape(by_tap.shape), -1, 1), 0, weight_axis(self.node))
+
+
+def _weights_of(node: ir.Node) -> NDArray[np.float32] | None:
+    """Return the weights of a layer whose outputs multiply them with one row of inputs; None if it is another node."""
+    if node.op_type not in ("Conv", "Gemm", "MatMul") or node.attributes.get_int("transA", 0):
+        return None
+    weights = sole_constant(node, 1)
+    return weights if weights is not None and weights.ndim == (4 if node.op_type == "Conv" else 2) else None
+
+
+def _parts(layers: Sequence[_Layer]) -> Iterator[list[_Layer]]:
+    """Divide layers into parts whose moments fit into `_MOST_NUMBERS`, or that are one layer."""
+    part: list[_Layer] = []
+    for layer in layers:
+        if part and sum(one.moments for one in part) + layer.moments > _MOST_NUMBERS:
+            yield part
+            part = []
+        part.append(layer)
+    if part:
+        yield part
+
+
+def _collect(layers: Sequence[_Layer], proto: onnx.ModelProto, groups: Sequence[Images]) -> None:
+    """Run a graph on calibration pictures, and add what the outputs of its layers see."""
+    readers: dict[str, list[_Layer]] = {}
+    for layer in layers:
+        source = layer.node.inputs[0]
+        readers.setdefault("" if source is None else source.name or "", []).append(layer)
+    shapes: Mapping[str, tuple[int, ...]] = float_tensors(proto)
+    for name, array in run_activations(proto, groups, tensors={name: shapes[name] for name in readers}):
+        for layer in readers[name]:
+            layer.add(array)
