@@ -51,13 +51,12 @@ NETWORKS = {
 PLAIN = ("minmax-tensor", "minmax-channel")
 VARIANTS: Mapping[str, QuantizeSettings] = {
     "parckit": ours(seconds=0),
-    "parckit mse": ours(seconds=0, calibrator="mse"),
     "parckit max_drop": ours(seconds=0, max_drop=0.5),
 }
 DRAWS = 2_000
 """Bootstrap samples of an interval."""
 ScoreOf = Callable[[NDArray[np.intp]], float]
-"""Returns the score on some of the pictures, percent; a picture may be drawn several times."""
+"""Returns the score on a draw of pictures, percent; a picture may be drawn several times."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +65,7 @@ class Answers:
 
     Attributes:
         score: main metric of the task, percent.
-        score_of: the same for a draw of pictures.
+        draws: the same for every draw of pictures.
         images: number of pictures.
         agreement: share of answers that it has in common with the float network, percent.
         sqnr: ratio of the float network's outputs to their error, decibels.
@@ -74,7 +73,7 @@ class Answers:
     """
 
     score: float
-    score_of: ScoreOf
+    draws: NDArray[np.float64]
     images: int
     agreement: float
     sqnr: float
@@ -156,11 +155,12 @@ def answer_all(bundle: Path, name: str, data: EvaluationData, *, yardstick: Yard
     again = score_of(np.arange(len(answers)))
     if abs(again - score) > 1e-3:
         raise RuntimeError(f"{name}: the metric says {score}, the bootstrap {again} for the same pictures")
+    drawn = np.random.default_rng(SEED).integers(0, len(answers), (DRAWS, len(answers)))
     measure = yardstick.measure(session)
     file = bundle / read_contract(bundle).artefact(name).main_file
     return Answers(
         score=score,
-        score_of=score_of,
+        draws=np.array([score_of(pictures) for pictures in drawn]),
         images=len(answers),
         agreement=100 * (measure.agreement or 0.0),
         sqnr=measure.sqnr,
@@ -170,16 +170,11 @@ def answer_all(bundle: Path, name: str, data: EvaluationData, *, yardstick: Yard
 
 def compare(reference: Answers, other: Answers) -> dict[str, object]:
     """Return the score of a network and the difference from another one, with the interval of 95 %."""
-    random = np.random.default_rng(SEED)
-    changes: list[float] = []
-    for _ in range(DRAWS if other is not reference else 0):
-        drawn = random.integers(0, reference.images, reference.images)
-        changes.append(other.score_of(drawn) - reference.score_of(drawn))
-    interval = np.quantile(changes, [0.025, 0.975]).tolist() if changes else [0.0, 0.0]
+    low, high = np.quantile(other.draws - reference.draws, [0.025, 0.975])
     return {
         "score": round(other.score, 3),
         "difference": round(other.score - reference.score, 3),
-        "interval_95": [round(end, 3) for end in interval],
+        "interval_95": [round(float(low), 3), round(float(high), 3)],
         "agreement": round(other.agreement, 3),
         "sqnr": round(other.sqnr, 2),
         "bytes": other.bytes,
