@@ -1,6 +1,6 @@
 """Measure what INT8 costs a detector and a segmenter: float32, ONNX Runtime's own tool, and `parckit quantize`.
 
-    OMP_NUM_THREADS=1 python benchmarks/int8_tasks.py --work FOLDER [--most N]
+    OMP_NUM_THREADS=1 python benchmarks/int8_tasks.py --work FOLDER [--only NETWORK]
 
 The networks are those that ship with parckit, on the test pictures of ../shared/data/bccd.zip and of digit_scenes; 300
 pictures of `train` calibrate (of BCCD's 205, 164 do). `max_drop` raises nodes until the drop on the pictures of `val`
@@ -240,18 +240,18 @@ def main() -> None:
     """Measure what is still to do, and record it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder of the bundles and results")
-    parser.add_argument("--most", type=int, default=None, help="end after so many new results, and record nothing")
+    parser.add_argument("--only", choices=[*NETWORKS], help="measure this network only, and record nothing")
     arguments = parser.parse_args()
     work: Path = arguments.work
     if not (work / "bccd").is_dir():
         with zipfile.ZipFile(SHARED / "bccd.zip") as archive:
             archive.extractall(work / "bccd")
     sources = {name: str(work / "bccd") if data == "bccd" else data for name, (data, _, _) in NETWORKS.items()}
-    told = (line for name, source in sources.items() for line in missing_results(name, source, work))
-    for number, line in enumerate(told, start=1):
-        print(line, flush=True)
-        if number == arguments.most:
-            return
+    for name in NETWORKS if arguments.only is None else [arguments.only]:
+        for line in missing_results(name, sources[name], work):
+            print(line, flush=True)
+    if arguments.only is not None:
+        return
     networks = {name: json.loads((work / f"{name}.json").read_text(encoding="utf-8")) for name in NETWORKS}
     values = {"samples": SAMPLES, "draws": DRAWS, "engine": "onnxruntime", "networks": networks}
     write_record(RECORD, "int8_tasks", values, seed=SEED, threads=None)
