@@ -6,7 +6,6 @@ import pytest
 
 from parckit.deploy.quantize.passes import prepare_for_int8
 from parckit.deploy.quantize.placement import nodes_behind_quantized
-from parckit.deploy.quantize.rules import returned_tensors
 
 SILU = "s = Sigmoid(c) m = Mul(c, s)"
 GELU = "d = Div(c, root) e = Erf(d) p = Add(e, one) h = Mul(c, half) m = Mul(h, p)"
@@ -44,12 +43,3 @@ def test_a_prepared_graph_has_names_and_shapes_and_its_embeddings_are_one_consta
     model = prepare_for_int8(ir.from_proto(onnx.parser.parse_model(text)))
     assert [node.op_type for node in model.graph] == ["Add", "HardSigmoid"]
     assert all(node.name and node.outputs[0].shape == ir.Shape([1, 2, 3, 4]) for node in model.graph)
-
-
-def test_what_a_network_returns_is_not_rounded_also_where_it_is_moved():
-    """`boxes` is only moved on its way out; `hidden` is also used for `scores`, whose sum is computed."""
-    text = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (flat, total)
-    <float[2, 2, 1, 1] w = {1.0, -2.0, 0.5, 3.0}>
-    { boxes = Conv(x, w) moved = Transpose<perm = [0, 2, 3, 1]>(boxes) flat = Flatten(moved)
-      hidden = Conv(x, w) scores = Conv(hidden, w) total = Add(scores, hidden) }"""
-    assert returned_tensors(ir.from_proto(onnx.parser.parse_model(text))) == {"boxes", "moved", "flat", "total"}

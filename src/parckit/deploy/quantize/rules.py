@@ -1,6 +1,6 @@
 """Rules: which nodes of a graph are quantized, and which stay in float32, before anything is measured."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
@@ -10,8 +10,6 @@ from parckit.deploy.quantize.scheme import Bits
 _LARGE = 1024
 """A constant of fewer numbers is stored in float32 where its node stays in float32."""
 _POOLS = ("GlobalAveragePool", "ReduceMean")
-_MOVES = ("Concat", "Flatten", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze")
-"""Operators that return their numbers as they are, in another place or shape."""
 _GATE = "gate of a squeeze-excite block: its numbers scale whole channels, and it takes nearly no time"
 
 
@@ -48,27 +46,6 @@ def stored_constants(model: ir.Model, bits: Mapping[str, Bits]) -> tuple[str, ..
         and numbers.ndim > 1
         and not any(bits.get(node.name or "") for node, _ in value.uses())
     )
-
-
-def returned_tensors(model: ir.Model) -> set[str]:
-    """Return the names of the tensors that the network returns, also those that are only moved on the way out.
-
-    They are not rounded. Most numbers of a detector's map belong to the background, so that a range for nearly all of
-    them cuts off the few high scores, and 256 steps make many scores equal and every side of a box inexact. A
-    classifier's logits are few, and cost nothing in float32.
-    """
-    returned: set[str] = set()
-    for node in reversed(model.graph):
-        for value in node.outputs:
-            readers = [reader for reader, _ in value.uses()]
-            if value.is_graph_output() or (readers and all(_only_moves(reader, returned) for reader in readers)):
-                returned.add(value.name or "")
-    return returned
-
-
-def _only_moves(node: ir.Node, returned: Collection[str]) -> bool:
-    """Return whether a node moves numbers that the network returns."""
-    return node.op_type in _MOVES and node.outputs[0].name in returned
 
 
 def _gates(model: ir.Model) -> Iterator[str]:

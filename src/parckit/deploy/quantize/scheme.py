@@ -25,8 +25,7 @@ class Scheme:
     Attributes:
         calibrator: how the ranges were chosen, such as `percentile 99.99`.
         ranges: name of a float tensor that is no constant -> its lowest and highest number. What lies outside is cut
-            off. The graph's input and all outputs of all nodes have one, but for those that the network returns: they
-            are not rounded.
+            off. The graph's input and all outputs of all nodes have one.
         bits: name of a node -> bits of its activations. Weights have 8 bits where activations have 8 or 16. Nodes that
             are not listed stay in float32.
         reasons: name of a node that does not have 8 bits although its operator could -> why.

@@ -25,7 +25,7 @@ from parckit.deploy.quantize.passes import prepare_for_int8
 from parckit.deploy.quantize.pictures import CalibrationPictures, open_pictures
 from parckit.deploy.quantize.placement import nodes_behind_quantized
 from parckit.deploy.quantize.progress import Progress
-from parckit.deploy.quantize.rules import returned_tensors, stored_constants, usual_bits
+from parckit.deploy.quantize.rules import stored_constants, usual_bits
 from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
@@ -134,11 +134,9 @@ def prepare(
     bits, reasons = usual_bits(model)
     if settings.between:
         bits |= dict.fromkeys(nodes_behind_quantized(model, bits), 8)
-    returned = returned_tensors(model)
-    ranges = narrow_ranges(model, choose_ranges(histograms, settings))
     scheme = Scheme(
         calibrator=settings.method,
-        ranges={name: ends for name, ends in ranges.items() if name not in returned},
+        ranges=narrow_ranges(model, choose_ranges(histograms, settings)),
         bits=bits,
         reasons=reasons,
         stored=stored_constants(model, bits),
