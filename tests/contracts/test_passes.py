@@ -16,6 +16,7 @@ from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
 from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
+from parckit.deploy.convert.passes.taps import TAPS_IN_PADDING
 from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
 from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
@@ -110,6 +111,22 @@ SPLIT = Case(
         ("(r, sizes)", "(r, elsewhere)", "are unknown"),
         ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, r)", "used outside the split"),
         ("Concat<axis = 1>(q, p)", "Concat<axis = 1>(q, p, c)", "used outside the split"),
+    ),
+    tolerance=0.0,
+)
+TAPS = Case(
+    rule=TAPS_IN_PADDING,
+    # Along the width, the first of three taps is always left of the map; along the height, all see it.
+    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 1, 3, 2] y)
+    <float[1, 2, 2, 3] w = {1.0, -2.0, 0.5, 3.0, -1.0, 2.0, 1.5, 0.5, -3.0, 2.5, -0.5, 1.0}, float[1] b = {0.5}>
+    { y = Conv<pads = [1, 7, 0, 2], dilations = [1, 5], strides = [1, 2]>(x, w, b) }""",
+    becomes=("Conv",),
+    declines=(
+        ("(x, w, b)", "(x, elsewhere, b)", "the weights elsewhere are not constant"),
+        ("float[1, 2, 3, 4] x", "float[1, 2, 3, width] x", "the size of x is unknown"),
+        ("pads = [1, 7, 0, 2]", 'auto_pad = "SAME_UPPER"', "does not say its paddings in numbers"),
+        ("pads = [1, 7, 0, 2], dilations = [1, 5]", "pads = [1, 2, 0, 0], dilations = [1, 1]", "all taps of y see"),
+        ("pads = [1, 7, 0, 2], dilations = [1, 5]", "pads = [1, 4, 0, 5], dilations = [1, 5]", "begin inside the map"),
     ),
     tolerance=0.0,
 )
@@ -269,6 +286,7 @@ CASES = {
     "mean before opset 18": MEAN_BEFORE_OPSET_18,
     "resize": RESIZE,
     "split": SPLIT,
+    "taps": TAPS,
     "hard sigmoid": HARD_SIGMOID,
     "layer norm": LAYER_NORM,
     "expand": EXPAND,

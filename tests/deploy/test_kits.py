@@ -21,6 +21,7 @@ from parckit.deploy.errors import ExportError
 from parckit.deploy.kits import KITS, find_kit
 from parckit.deploy.kits.checking import check_kit
 from parckit.deploy.kits.writing import KitSettings, add_compiled, write_kit
+from parckit.deploy.quantize import Scheme, write_scheme
 from parckit.deploy.targets import TARGETS
 from parckit.measure.evaluation import EvaluationData
 from parckit.processing import fit, open_picture, preprocess, rgb_to_nv12
@@ -144,7 +145,8 @@ def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
     made.mkdir()
     shutil.copy(bundle / "onnx-fp32" / "model.onnx", made)
     bits = {NODES[0]: 8, NODES[1]: 16, NODES[2]: None}
-    (made / "quantization.json").write_text(json.dumps({"bits": bits, "reasons": {NODES[1]: "sensitive"}}))
+    scheme = Scheme(calibrator="minmax", ranges={}, bits=bits, reasons={NODES[1]: "sensitive"})
+    write_scheme(scheme, made / "quantization.json")
     files = {name: sha256_of(made / name) for name in ("model.onnx", "quantization.json")}
     artefact = replace(read_contract(bundle).artefacts[0], name="onnx-int8", precision="int8", files=files)
     add_artefact(bundle, artefact, made_in=made)

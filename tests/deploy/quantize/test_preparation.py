@@ -20,6 +20,8 @@ from parckit.deploy.quantize.histograms import float_tensors, run_activations
 from parckit.deploy.quantize.layers import convolve, seen_by
 from parckit.deploy.quantize.narrowing import narrow_ranges
 from parckit.deploy.quantize.norm_folding import fold_norm_scales
+from parckit.deploy.quantize.origins import find_origins
+from parckit.deploy.quantize.passes import prepare_for_int8
 from parckit.deploy.quantize.qdq import write_qdq
 from parckit.deploy.quantize.rules import usual_bits
 from parckit.deploy.quantize.saturation import LARGEST_PAIR
@@ -247,3 +249,14 @@ def test_ranges_end_where_the_next_function_is_flat():
         "conv2": (0.0, 6.0),
         "excited": (-3.0, 1.0),
     }
+
+
+def test_a_node_says_which_nodes_of_the_file_it_stands_for():
+    """The gate's HardSigmoid moves into its convolution. What computes with constants only is named by nobody."""
+    proto = conv_graph()
+    proto.graph.node.insert(0, helper.make_node("Neg", ["w3"], ["w4"], "negate"))
+    next(node for node in proto.graph.node if node.name == "pointwise").input[1] = "w4"
+    model = prepare_for_int8(read(proto))
+    new = {node.name for node in model.graph} - {node.name for node in proto.graph.node}
+    assert len(new) == 2
+    assert find_origins(model, proto) == dict.fromkeys(new, ("gate", "share"))

@@ -213,7 +213,14 @@ def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
 
 
 def test_no_node_is_raised_without_need(bundle, colours):
-    quantize(bundle, colours, eval_data=str(colours), settings=replace(FEW, max_drop=60.0))
+    seen: list[str] = []
+
+    def progress(items, *, description):
+        seen.append(description)
+        return items
+
+    quantize(bundle, colours, eval_data=str(colours), settings=replace(FEW, max_drop=60.0), progress=progress)
+    assert "ranking nodes" not in seen  # takes long
     scheme = read_scheme(bundle / "onnx-int8" / "quantization.json")
     assert None not in scheme.bits.values()
 

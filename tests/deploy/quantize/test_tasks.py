@@ -24,7 +24,11 @@ from parckit.contract import (
     write_contract,
 )
 from parckit.deploy.quantize import QuantizeSettings
+from parckit.deploy.quantize.pictures import open_table
+from parckit.deploy.quantize.yardstick import Measure, Yardstick
+from parckit.measure.evaluation_data import EvaluationData
 from parckit.processing import MULTILABEL, SEGMENT, TINYDET, TinyDetDecoder, usual_settings
+from parckit.runtimes import open_session
 
 FEW = QuantizeSettings(seconds=0, samples=10, calibrator="minmax", least_agreement=0.3)
 SIDE = 32
@@ -100,6 +104,12 @@ def test_maps_of_boxes_and_pixels(tmp_path, task: Task, head, labels, maps, deco
     assert check.figures["agreement"] > 0.8
     assert check.figures["sqnr"] > 10  # ten pictures do not show all numbers
     assert check.figures["int8_score"] == pytest.approx(check.figures["float_score"], abs=5)
+    # Nodes are ranked on pictures whose labels nobody needs.
+    session = open_session(bundle, artefact="onnx-fp32")
+    table, _ = open_table(EvaluationData(source="digit_scenes", split="val"), session)
+    assert Yardstick(session, table, has_labels=True).part(2).reference == Measure(
+        agreement=1.0, sqnr=200.0, score=None
+    )
 
 
 def test_several_labels_a_picture(tmp_path):

@@ -1,6 +1,5 @@
 """Write a kit from a bundle, and put what the board's compiler made of it back into the bundle."""
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable
@@ -8,7 +7,6 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from string import Template
-from typing import cast
 
 import numpy as np
 import onnx
@@ -25,11 +23,11 @@ from parckit.contract import (
     sha256_of,
     write_contract,
 )
-from parckit.deploy.kits import BUNDLE, Kit, KitContent, find_kit
+from parckit.deploy.kits import BUNDLE, Graph, Kit, KitContent, find_kit
 from parckit.deploy.kits.checking import check_kit, find_configuration
 from parckit.deploy.kits.kit import graph_of
 from parckit.deploy.quantize.pictures import open_table
-from parckit.deploy.quantize.scheme import SCHEME_FILE
+from parckit.deploy.quantize.scheme import SCHEME_FILE, read_scheme
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import find_violations
 from parckit.measure.evaluation import EvaluationData
@@ -102,7 +100,7 @@ def write_kit(
         advice = f"export it with --target {settings.target}"
         raise InputError(f"{bundle}: {settings.target} does not take it; {advice} ({'; '.join(violations)})")
     graph = graph_of(model, bundle / artefact.main_file)
-    raised = _raised(bundle, contract) if settings.raised is None else settings.raised
+    raised = _raised(bundle, contract, graph) if settings.raised is None else settings.raised
     if unknown := [name for name in raised if name not in graph.nodes]:
         raise InputError(f"raised: {unknown[0]!r} is no node of {bundle / artefact.main_file}")
     with replacing(out) as folder:
@@ -168,13 +166,15 @@ def _calibration(place: Path, kit: Kit) -> Calibration | None:
     return Calibration(method=f"{kit.target}'s compiler", count=len(files), sha256=tuple(map(sha256_of, files)))
 
 
-def _raised(bundle: Path, contract: Contract) -> tuple[str, ...]:
+def _raised(bundle: Path, contract: Contract, graph: Graph) -> tuple[str, ...]:
     """Return the nodes that `parckit quantize` did not leave at 8 bits although it could, in the graph's order."""
     for artefact in contract.artefacts:
         if file := next((file for file in artefact.files if Path(file).name == SCHEME_FILE), None):
-            scheme = cast("dict[str, dict[str, object]]", json.loads((bundle / file).read_text(encoding="utf-8")))
-            bits, reasons = scheme["bits"], scheme.get("reasons", {})
-            return tuple(name for name, count in bits.items() if count == _RAISED_BITS or name in reasons)
+            scheme = read_scheme(bundle / file)
+            raised = [name for name, bits in scheme.bits.items() if bits == _RAISED_BITS or name in scheme.reasons]
+            # The quantizer replaces nodes; the board's compiler knows those of the file.
+            names = {origin for name in raised for origin in scheme.origins.get(name, (name,))}
+            return tuple(name for name in graph.nodes if name in names)
     return ()
 
 

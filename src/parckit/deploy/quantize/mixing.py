@@ -61,7 +61,12 @@ def rank_nodes(trial: Trial, bits: Mapping[str, Bits], *, track: Track = iter) -
 
 
 def mix(
-    source: QuantizationSource, yardstick: Yardstick, ranked: Sequence[str], *, most: float, raised_to: Bits
+    source: QuantizationSource,
+    yardstick: Yardstick,
+    rank: Callable[[], Sequence[str]],
+    *,
+    most: float,
+    raised_to: Bits,
 ) -> QuantizationSource:
     """Raise the fewest nodes until the drop is small enough.
 
@@ -71,7 +76,8 @@ def mix(
     Args:
         source: the network with all nodes in 8 bits.
         yardstick: the evaluation pictures.
-        ranked: the nodes, that with the largest error first.
+        rank: returns the nodes, that with the largest error first. It takes long, and is called only if nodes must be
+            raised.
         most: largest drop, percentage points.
         raised_to: bits of raised nodes.
 
@@ -93,6 +99,7 @@ def mix(
         return drops[key]
 
     before = drop([])
+    ranked = rank() if before > most else []
     count = _fewest(lambda number: drop(ranked[:number]) <= most, most=len(ranked))
     if count is None:
         raise AccuracyError(
@@ -106,7 +113,7 @@ def mix(
     mixed = replace(source, scheme=raise_nodes(source.scheme, raised, to=raised_to))
     effect = f"all nodes in 8 bits lose {before:.2f} points on {yardstick.images} pictures, this mix {drop(raised):.2f}"
     reasons = {name: f"{effect}; {_tell_cost(mixed, source.scheme.bits[name], name=name)}" for name in raised}
-    _log.info("%d of %d nodes raised: %s", len(raised), len(ranked), effect)
+    _log.info("%d of %d nodes raised: %s", len(raised), len(source.scheme.bits), effect)
     return replace(mixed, scheme=replace(mixed.scheme, reasons={**mixed.scheme.reasons, **reasons}))
 
 

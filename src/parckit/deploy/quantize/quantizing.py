@@ -31,7 +31,7 @@ from parckit.runtimes import find_engine
 
 _log = logging.getLogger(__name__)
 
-_RANKING_PICTURES = 100
+_RANKING_PICTURES = 25
 """Pictures with which nodes are ranked by their error, which varies little from picture to picture."""
 _USUAL = QuantizeSettings()
 
@@ -141,12 +141,12 @@ def raise_fewest(
     )
     most = source.settings.max_drop or 0.0
     raised_to: Bits = 16 if source.settings.raise_to == "int16" else None
-    ranked = rank_nodes(
-        Trial(source, yardstick.part(_RANKING_PICTURES)),
-        source.scheme.bits,
-        track=lambda items: progress(items, description="ranking nodes"),
-    )
-    return mix(source, yardstick, ranked, most=most, raised_to=raised_to)
+
+    def rank() -> list[str]:
+        trial = Trial(source, yardstick.part(_RANKING_PICTURES))
+        return rank_nodes(trial, source.scheme.bits, track=lambda items: progress(items, description="ranking nodes"))
+
+    return mix(source, yardstick, rank, most=most, raised_to=raised_to)
 
 
 def checked(

@@ -33,6 +33,8 @@ class Scheme:
             their largest absolute value by output channel, divided by the largest step.
         stored: names of constants of nodes without bits that files hold as int8, to be smaller. They are used in
             float32.
+        origins: name of a node -> the nodes of the float file that it stands for. Nodes that are not listed stand for
+            themselves.
     """
 
     calibrator: str
@@ -41,6 +43,7 @@ class Scheme:
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
     weight_scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     stored: tuple[str, ...] = ()
+    origins: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def __post_init__(self) -> None:
         for name, (lowest, highest) in self.ranges.items():

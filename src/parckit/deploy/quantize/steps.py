@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import onnx
 import onnx_ir as ir
 
 from parckit.contract import Artefact, Contract, InputError, NetworkSpec, naming_full_disk, read_contract
@@ -20,6 +21,7 @@ from parckit.deploy.quantize.graph import read_float_graph
 from parckit.deploy.quantize.histograms import Images, collect_histograms
 from parckit.deploy.quantize.narrowing import narrow_ranges
 from parckit.deploy.quantize.norm_folding import fold_norm_scales
+from parckit.deploy.quantize.origins import find_origins
 from parckit.deploy.quantize.passes import prepare_for_int8
 from parckit.deploy.quantize.pictures import CalibrationPictures, open_pictures
 from parckit.deploy.quantize.placement import nodes_behind_quantized
@@ -140,6 +142,7 @@ def prepare(
         reasons=reasons,
         stored=stored_constants(model, bits),
         weight_scales=weight_scales_without_saturation(model, bits) if settings.avoid_saturation else {},
+        origins=find_origins(model, onnx.load(network.file, load_external_data=False)),
     )
     # These change weights and biases so that rounding costs less.
     original = ir.to_proto(model)

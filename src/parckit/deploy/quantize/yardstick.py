@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from parckit.data import Batch, IndexedImages, Table, image_loader
+from parckit.data import Batch, IndexedImages, Table, collate_listed, image_loader
 from parckit.deploy.quantize.pictures import PartOfTable
 from parckit.measure.agreement import Answers, agreement
 from parckit.measure.evaluators import evaluator_of
@@ -69,7 +69,8 @@ class Yardstick:
         dataset = IndexedImages(
             self._table, transform=transform(self._session.spec.preprocessing, wanted=self._session.input)
         )
-        collate = self._evaluator.collate if self._has_labels else evaluator_of("classify").collate
+        # Without labels nobody looks at the targets, of whatever kind they are.
+        collate = self._evaluator.collate if self._has_labels else collate_listed
         return list(self._track(image_loader(dataset, batch_size=BATCH, collate=collate)))
 
     @cached_property

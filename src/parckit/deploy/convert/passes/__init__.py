@@ -12,12 +12,14 @@ from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
 from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
+from parckit.deploy.convert.passes.taps import TAPS_IN_PADDING
 
 PASSES = ir.passes.Sequential(
     RewritePass([GELU_ORDER]),
     RewritePass([MEAN_AS_POOLING]),
     RewritePass([SAME_SIZE]),
     RewritePass([SPLIT_CONVOLUTION]),
+    RewritePass([TAPS_IN_PADDING]),
     RewritePass([HARD_SIGMOID_DEFAULT]),
     RewritePass([LAYER_NORM_BIAS]),
 )
