@@ -23,7 +23,7 @@ from parckit.deploy.quantize.steps import (
     workplace,
     yardstick_of,
 )
-from parckit.deploy.quantize.writers import load_writer, plan_writers
+from parckit.deploy.quantize.writers import load_writer, plan_writers, takes_onnx_graph
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.report.checks import describe_check
@@ -69,14 +69,19 @@ def quantize(
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)
-        source = prepare(network, pictures, settings=settings, progress=progress)
+        sources = {
+            is_for_onnx: prepare(network, pictures, settings=settings, progress=progress, is_for_onnx=is_for_onnx)
+            for is_for_onnx in {takes_onnx_graph(module): None for module in planned}
+        }
         if eval_data is not None:
-            source = raise_fewest(source, network, eval_data, progress=progress)
+            sources = {
+                key: raise_fewest(source, network, eval_data, progress=progress) for key, source in sources.items()
+            }
         made: list[tuple[Artefact, Path]] = []
         for number, (module, engines) in enumerate(planned.items()):
             folder = work / str(number)
             folder.mkdir()
-            artefact = load_writer(module).write(source, folder=folder)
+            artefact = load_writer(module).write(sources[takes_onnx_graph(module)], folder=folder)
             made.append(
                 (checked(artefact, network, yardstick, engines=engines, folder=folder, settings=settings), folder)
             )

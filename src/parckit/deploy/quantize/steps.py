@@ -117,11 +117,25 @@ def yardstick_of(network: FloatNetwork, pictures: CalibrationPictures, *, progre
 
 
 def prepare(
-    network: FloatNetwork, pictures: CalibrationPictures, *, settings: QuantizeSettings, progress: Progress
+    network: FloatNetwork,
+    pictures: CalibrationPictures,
+    *,
+    settings: QuantizeSettings,
+    progress: Progress,
+    is_for_onnx: bool = True,
 ) -> QuantizationSource:
-    """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits."""
+    """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits.
+
+    Args:
+        network: the float network.
+        pictures: the calibration pictures.
+        settings: how to quantize.
+        progress: gets the pictures and nodes while they are used.
+        is_for_onnx: whether the int8 file is ONNX, as in `prepare_for_int8`. For others only operators with weights
+            have bits, and the scales of weights use all 8 bits: those engines add the products in 32 bits.
+    """
     # These change the graph without a change of what it computes.
-    model = prepare_for_int8(read_float_graph(network.file))
+    model = prepare_for_int8(read_float_graph(network.file), is_for_onnx=is_for_onnx)
     groups = pictures.groups(network.session.batch_size)
     fold_norm_scales(model)
     if settings.equalize:
@@ -130,15 +144,17 @@ def prepare(
         ir.to_proto(model), groups, track=lambda items: progress(items, description="measuring activations")
     )
     bits, reasons = usual_bits(model)
-    if settings.between:
+    if settings.between and is_for_onnx:
         bits |= dict.fromkeys(nodes_behind_quantized(model, bits), 8)
     scheme = Scheme(
         calibrator=settings.method,
         ranges=narrow_ranges(model, choose_ranges(histograms, settings)),
         bits=bits,
         reasons=reasons,
-        stored=stored_constants(model, bits),
-        weight_scales=weight_scales_without_saturation(model, bits) if settings.avoid_saturation else {},
+        stored=stored_constants(model, bits) if is_for_onnx else (),
+        weight_scales=weight_scales_without_saturation(model, bits)
+        if settings.avoid_saturation and is_for_onnx
+        else {},
     )
     # These two change the weights so that their rounding costs less.
     if settings.adaround:
