@@ -18,7 +18,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -70,12 +70,12 @@ def main() -> None:
     torch.set_num_threads(1)
     known = json.loads(RECORD.read_text(encoding="utf-8"))["values"] if RECORD.exists() else {}
     names = [SHIPPED] if arguments.accuracy else arguments.networks
-    for engine, name in product(arguments.engines, names):
-        bundle = arguments.work / engine / name
+    for name in names:
+        bundle = arguments.work / "-".join(arguments.engines) / name
         if not bundle.exists():
-            write_bundle(name, engine, bundle, data=arguments.accuracy)
-        if arguments.prepare:
-            continue
+            write_bundle(name, arguments.engines, bundle, data=arguments.accuracy)
+    for name, engine in product(names, () if arguments.prepare else arguments.engines):
+        bundle = arguments.work / "-".join(arguments.engines) / name
         if arguments.accuracy:
             result = compare_answers(bundle, engine, arguments.accuracy)
         else:
@@ -86,10 +86,10 @@ def main() -> None:
     print(speed_table(known), answers_table(known), sep="\n")
 
 
-def write_bundle(name: str, engine: str, bundle: Path, *, data: Path | None) -> None:
-    """Write the bundle of a network with the float32 and the int8 file of an engine."""
-    exported = ExportSettings(engines=("onnxruntime", engine))
-    quantized = QuantizeSettings(samples=SAMPLES, engines=(engine,), seconds=0, least_agreement=0, seed=SEED)
+def write_bundle(name: str, engines: Sequence[str], bundle: Path, *, data: Path | None) -> None:
+    """Write the bundle of a network with the float32 and the int8 files of engines."""
+    exported = ExportSettings(engines=("onnxruntime", *engines))
+    quantized = QuantizeSettings(samples=SAMPLES, engines=(*engines,), seconds=0, least_agreement=0, seed=SEED)
     # Nobody finds a bundle that is not complete.
     half = bundle.with_name(f"{name}.part")
     if data is not None:
