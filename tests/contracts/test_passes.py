@@ -19,6 +19,7 @@ from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
 from parckit.deploy.convert.passes.taps import TAPS_IN_PADDING
 from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
 from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
+from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
 from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
@@ -60,6 +61,20 @@ GELU = Case(
         ("Add(erf, one)", "Sub(erf, one)", "not the sum"),
     ),
     tolerance=0.0,
+)
+GELU_OPERATOR = Case(
+    rule=GELU_AS_OPERATOR,
+    fires="""<ir_version: 9, opset_import: ["": 20]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float root = {1.4142135}, float one = {1.0}, float half = {0.5}>
+    { scaled = Div(x, root) erf = Erf(scaled) double = Add(erf, one) x_half = Mul(x, half) y = Mul(x_half, double) }""",
+    becomes=("Gelu",),
+    declines=(
+        ("half = {0.5}", "half = {0.25}", "expected 0.5, got 0.25"),
+        ("root = {1.4142135}", "root = {2.0}", "got 2.0"),
+        ("one = {1.0}", "one = {2.0}", "expected 1.0, got 2.0"),
+    ),
+    # Products are rounded in another order.
+    tolerance=1e-6,
 )
 MEAN = Case(
     rule=MEAN_AS_POOLING,
@@ -282,6 +297,7 @@ SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3,
       y = Concat<axis = 1>(q, p, s, r) }"""
 CASES = {
     "gelu": GELU,
+    "gelu operator": GELU_OPERATOR,
     "mean": MEAN,
     "mean before opset 18": MEAN_BEFORE_OPSET_18,
     "resize": RESIZE,

@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 
 from conv_bundle import conv_graph
-from parckit.deploy.quantize.graph import allow_16_bits
+from parckit.deploy.quantize.graph import with_opset
 from parckit.deploy.quantize.grids import activation_grid, weight_grid
 from parckit.deploy.quantize.histograms import float_tensors
-from parckit.deploy.quantize.qdq import write_qdq
+from parckit.deploy.quantize.qdq import LEAST_OPSET_16, write_qdq
 from parckit.deploy.quantize.rules import stored_constants, usual_bits
 from parckit.deploy.quantize.scheme import Bits, Scheme
 
@@ -81,7 +81,7 @@ def test_sixteen_bits_are_nearly_float(model, tensors):
     bits, _ = usual_bits(model)
     errors = [
         np.abs(
-            run(write_qdq(allow_16_bits(model), scheme_of(tensors, dict.fromkeys(bits, width))))["logits"]
+            run(write_qdq(with_opset(model, LEAST_OPSET_16), scheme_of(tensors, dict.fromkeys(bits, width))))["logits"]
             - tensors["logits"]
         ).max()
         for width in (8, 16)
@@ -91,7 +91,7 @@ def test_sixteen_bits_are_nearly_float(model, tensors):
 
 def test_between_nodes_of_8_and_16_bits_a_tensor_is_rounded_to_what_each_reads(model, tensors):
     scheme = scheme_of(tensors, {"first": 8, "depthwise": 16, "pointwise": 8})
-    copy = write_qdq(allow_16_bits(model), scheme)
+    copy = write_qdq(with_opset(model, LEAST_OPSET_16), scheme)
     kinds = {
         node.name: value.producer().inputs[2].dtype
         for node in copy.graph

@@ -7,13 +7,14 @@ import onnx
 import onnx_ir as ir
 from onnx import version_converter
 
-from parckit.deploy.quantize.qdq import LEAST_OPSET, LEAST_OPSET_16
+from parckit.deploy.quantize.qdq import LEAST_OPSET
+from parckit.deploy.settings import OnnxSettings
 
 
 def read_float_graph(path: Path) -> ir.Model:
     """Return the graph of an ONNX file. Its opset is 13 or above, and each of its nodes has a name of its own."""
     proto = onnx.load(path)
-    raised = raise_opset(proto, LEAST_OPSET)
+    raised = _raise_opset(proto, LEAST_OPSET)
     model = ir.from_proto(onnx.shape_inference.infer_shapes(raised, data_prop=True))
     counts = Counter(node.name for node in model.graph)
     taken = {name for name in counts if name}
@@ -31,14 +32,15 @@ def opset_of(model: ir.Model) -> int:
     return model.opset_imports[""]
 
 
-def raise_opset(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Return a graph with at least this opset."""
+def with_opset(model: ir.Model, opset: int) -> ir.Model:
+    """Return a graph with at least this opset, and an IR version that allows it."""
+    if opset_of(model) >= opset:
+        return model
+    raised = ir.from_proto(_raise_opset(ir.to_proto(model), opset))
+    raised.ir_version = max(OnnxSettings(opset=opset).lowest_ir, raised.ir_version)
+    return raised
+
+
+def _raise_opset(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     present = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     return proto if present >= opset else version_converter.convert_version(proto, opset)
-
-
-def allow_16_bits(model: ir.Model) -> ir.Model:
-    """Return a graph whose opset has 16-bit QuantizeLinear."""
-    raised = ir.from_proto(raise_opset(ir.to_proto(model), LEAST_OPSET_16))
-    raised.ir_version = max(10, raised.ir_version)
-    return raised

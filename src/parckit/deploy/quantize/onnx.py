@@ -7,8 +7,8 @@ import onnx_ir as ir
 
 from parckit.contract import Artefact, sha256_of
 from parckit.deploy.convert.onnx import FILE, description_of
-from parckit.deploy.quantize.graph import allow_16_bits, opset_of
-from parckit.deploy.quantize.qdq import write_qdq
+from parckit.deploy.quantize.graph import opset_of, with_opset
+from parckit.deploy.quantize.qdq import LEAST_OPSET, LEAST_OPSET_16, write_qdq
 from parckit.deploy.quantize.qdq_passes import FOR_ONNXRUNTIME, FOR_OPENVINO
 from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
 from parckit.deploy.quantize.source import QuantizationSource
@@ -37,7 +37,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
 def quantized_graph(source: QuantizationSource) -> ir.Model:
     """Return the quantized graph. Its opset is raised if the scheme has nodes of 16 bits."""
     scheme = source.scheme
-    model = allow_16_bits(source.model) if 16 in scheme.bits.values() else source.model
+    model = with_opset(source.model, LEAST_OPSET_16 if 16 in scheme.bits.values() else LEAST_OPSET)
     # One file serves both engines. The one for ONNX Runtime is right in OpenVINO, too, but slower with SiLU.
     passes = FOR_ONNXRUNTIME if "onnxruntime" in source.settings.engines else FOR_OPENVINO
     return passes(write_qdq(model, scheme)).model

@@ -5,7 +5,7 @@ names. So a new node stands for the nodes of the file that compute the next tens
 tensors that both graphs have. A board's compiler knows nodes only by their names in the file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import onnx
 import onnx_ir as ir
@@ -43,7 +43,7 @@ def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
     return makers
 
 
-def _ends(node: ir.Node, makers: Iterable[str]) -> set[str]:
+def _ends(node: ir.Node, makers: Collection[str]) -> set[str]:
     """Return the next tensors behind a node, or its own outputs, that the file has, too."""
     ends: set[str] = set()
     waiting = [*node.outputs]

@@ -4,10 +4,10 @@ A convolution in int8 takes half the time. But if the operator behind it stays i
 numbers of 4 bytes, written, read and rounded again, and this costs more than the convolution has gained. So an operator
 that stands behind a quantized one is quantized, if ONNX Runtime has it for int8.
 
-GELU stays in float32: ONNX Runtime runs its operators as one, and has no table for int8. The same holds for LayerNorm.
+GELU stays in float32, because ONNX Runtime has no table for it. The same holds for LayerNorm.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -40,29 +40,12 @@ def nodes_behind_quantized(model: ir.Model, quantized: Mapping[str, object], *, 
     """
     taken = {name for name, bits in quantized.items() if bits is not None}
     kinds = (*_SUMS, *_OTHERS) if sums else _OTHERS
-    inside_gelu = {node.name for node in _gelu_nodes(model)}
     names: list[str] = []
     for node in model.graph:
-        if node.op_type not in kinds or node.name in inside_gelu:
+        if node.op_type not in kinds:
             continue
         makers = [value.producer() for value in node.inputs if value is not None]
         if any(maker is not None and maker.name in taken for maker in makers):
             taken.add(node.name or "")
             names.append(node.name or "")
     return tuple(names)
-
-
-def _gelu_nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield the nodes of every GELU: from the division before Erf up to the product that is its result."""
-    for erf in model.graph:
-        if erf.op_type != "Erf":
-            continue
-        scaled = erf.inputs[0].producer() if erf.inputs[0] is not None else None
-        x = scaled.inputs[0] if scaled is not None else None
-        waiting = [node for node in (scaled, erf) if node is not None]
-        # The last product multiplies by x, or by x times one half.
-        waiting += [node for node, _ in x.uses() if node.op_type == "Mul"] if x is not None else []
-        yield from waiting
-        for node, _ in erf.outputs[0].uses():
-            yield node
-            yield from (product for product, _ in node.outputs[0].uses() if product.op_type == "Mul")

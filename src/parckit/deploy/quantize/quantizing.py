@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from parckit.contract import Artefact, Check, Contract, InputError, add_artefact
@@ -23,7 +24,7 @@ from parckit.deploy.quantize.steps import (
     workplace,
     yardstick_of,
 )
-from parckit.deploy.quantize.writers import load_writer, plan_writers
+from parckit.deploy.quantize.writers import load_writer, plan_writers, takes_onnx_graph
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.report.checks import describe_check
@@ -69,14 +70,19 @@ def quantize(
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)
-        source = prepare(network, pictures, settings=settings, progress=progress)
+        sources = {
+            is_for_onnx: prepare(network, pictures, settings=settings, progress=progress, is_for_onnx=is_for_onnx)
+            for is_for_onnx in {takes_onnx_graph(module): None for module in planned}
+        }
         if eval_data is not None:
-            source = raise_fewest(source, network, eval_data, progress=progress)
+            sources = {
+                key: raise_fewest(source, network, eval_data, progress=progress) for key, source in sources.items()
+            }
         made: list[tuple[Artefact, Path]] = []
         for number, (module, engines) in enumerate(planned.items()):
             folder = work / str(number)
             folder.mkdir()
-            artefact = load_writer(module).write(source, folder=folder)
+            artefact = load_writer(module).write(sources[takes_onnx_graph(module)], folder=folder)
             made.append(
                 (checked(artefact, network, yardstick, engines=engines, folder=folder, settings=settings), folder)
             )
@@ -116,9 +122,7 @@ def find_sensitivity(
         if yardstick is None:
             raise InputError(f"data={data}: has a single picture; some must be left to measure on")
         source = prepare(network, pictures, settings=settings, progress=progress)
-        return measure_sensitivity(
-            source, yardstick, file=file, track=lambda items: progress(items, description="measuring nodes")
-        )
+        return measure_sensitivity(source, yardstick, file=file, track=partial(progress, description="measuring nodes"))
 
 
 def raise_fewest(
@@ -137,14 +141,14 @@ def raise_fewest(
         network.session,
         table,
         has_labels=has_labels,
-        track=lambda items: progress(items, description="reading evaluation pictures"),
+        track=partial(progress, description="reading evaluation pictures"),
     )
     most = source.settings.max_drop or 0.0
     raised_to: Bits = 16 if source.settings.raise_to == "int16" else None
 
     def rank() -> list[str]:
         trial = Trial(source, yardstick.part(_RANKING_PICTURES))
-        return rank_nodes(trial, source.scheme.bits, track=lambda items: progress(items, description="ranking nodes"))
+        return rank_nodes(trial, source.scheme.bits, track=partial(progress, description="ranking nodes"))
 
     return mix(source, yardstick, rank, most=most, raised_to=raised_to)
 

@@ -31,8 +31,8 @@ class Scheme:
         reasons: name of a node that does not have 8 bits although its operator could -> why.
         weight_scales: name of weights -> the scale of every output channel. The scales of weights without an entry are
             their largest absolute value by output channel, divided by the largest step.
-        stored: names of constants of nodes without bits that files hold as int8, to be smaller. They are used in
-            float32.
+        stored: names of constants of nodes without bits that ONNX files hold as int8, to be smaller. They are used in
+            float32. Schemes of other formats have none, because their engines store only what they compute in int8.
         origins: name of a node -> the nodes of the float file that it stands for. Nodes that are not listed stand for
             themselves.
     """

@@ -1,8 +1,9 @@
 """The steps of a quantization: open the float network, choose pictures, and choose the numbers."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,7 +99,7 @@ def choose_pictures(
         samples=settings.samples,
         seed=settings.seed,
         work=work,
-        track=lambda items: progress(items, description="reading calibration pictures"),
+        track=partial(progress, description="reading calibration pictures"),
     )
 
 
@@ -115,22 +116,38 @@ def yardstick_of(network: FloatNetwork, pictures: CalibrationPictures, *, progre
         network.session,
         pictures.held_out,
         has_labels=pictures.has_labels,
-        track=lambda items: progress(items, description="reading pictures for the check"),
+        track=partial(progress, description="reading pictures for the check"),
     )
 
 
 def prepare(
-    network: FloatNetwork, pictures: CalibrationPictures, *, settings: QuantizeSettings, progress: Progress
+    network: FloatNetwork,
+    pictures: CalibrationPictures,
+    *,
+    settings: QuantizeSettings,
+    progress: Progress,
+    is_for_onnx: bool = True,
 ) -> QuantizationSource:
-    """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits."""
+    """Choose the numbers of a quantization: prepare the float graph, and choose ranges and bits.
+
+    Args:
+        network: the float network.
+        pictures: the calibration pictures.
+        settings: how to quantize.
+        progress: gets the pictures and nodes while they are used.
+        is_for_onnx: whether the int8 file is ONNX, as in `prepare_for_int8`. For others only operators with weights
+            have bits, and the scales of weights use all 8 bits: those engines add the products in 32 bits.
+    """
+    if not is_for_onnx:
+        settings = replace(settings, between=False, avoid_saturation=False)
     # These change the graph without a change of what it computes.
-    model = prepare_for_int8(read_float_graph(network.file))
+    model = prepare_for_int8(read_float_graph(network.file), is_for_onnx=is_for_onnx)
     groups = pictures.groups(network.session.batch_size)
     fold_norm_scales(model)
     if settings.equalize:
         equalize(model)
     histograms = collect_histograms(
-        ir.to_proto(model), groups, track=lambda items: progress(items, description="measuring activations")
+        ir.to_proto(model), groups, track=partial(progress, description="measuring activations")
     )
     bits, reasons = usual_bits(model)
     if settings.between:
@@ -140,21 +157,11 @@ def prepare(
         ranges=narrow_ranges(model, choose_ranges(histograms, settings)),
         bits=bits,
         reasons=reasons,
-        stored=stored_constants(model, bits),
+        stored=stored_constants(model, bits) if is_for_onnx else (),
         weight_scales=weight_scales_without_saturation(model, bits) if settings.avoid_saturation else {},
         origins=find_origins(model, onnx.load(network.file, load_external_data=False)),
     )
-    # These change weights and biases so that rounding costs less.
-    original = ir.to_proto(model)
     scheme = round_weights(model, scheme, groups, settings=settings, progress=progress)
-    if settings.bias_correction:
-        correct_biases(
-            model,
-            scheme,
-            groups,
-            original=original,
-            track=lambda items: progress(items, description="correcting biases"),
-        )
     return QuantizationSource(
         model=model,
         scheme=scheme,
@@ -169,16 +176,19 @@ def prepare(
 def round_weights(
     model: ir.Model, scheme: Scheme, groups: Sequence[Images], *, settings: QuantizeSettings, progress: Progress
 ) -> Scheme:
-    """Round the weights of a graph as the settings say; return the scheme with their scales."""
-
-    def track(nodes: Iterable[ir.Node]) -> Iterable[ir.Node]:
-        return progress(nodes, description="rounding weights")
-
+    """Round the weights of a graph, and correct its biases, as the settings say; return the scheme with the scales."""
+    original = ir.to_proto(model)
+    track = partial(progress, description="rounding weights")
     if settings.rounding == "gptq":
-        return round_by_gptq(
+        scheme = round_by_gptq(
             model, scheme, groups, avoid_saturation=settings.avoid_saturation, seed=settings.seed, track=track
         )
-    return learn_roundings(model, scheme, groups, track=track) if settings.rounding == "adaround" else scheme
+    elif settings.rounding == "adaround":
+        scheme = learn_roundings(model, scheme, groups, track=track)
+    if settings.bias_correction:
+        track = partial(progress, description="correcting biases")
+        correct_biases(model, scheme, groups, original=original, track=track)
+    return scheme
 
 
 @contextmanager

@@ -19,6 +19,10 @@ WRITERS: Mapping[str, str] = {
 """Name of an engine -> module with its `write`; imported only when it is used."""
 
 
+_WITH_OWN_GRAPHS = ("parckit.deploy.quantize.mnn", "parckit.deploy.quantize.ncnn")
+"""Writers that do not start from the graph that ONNX Runtime gets. That of LiteRT takes nothing of the graph."""
+
+
 class Writer(Protocol):
     """The function of a writer's module."""
 
@@ -39,6 +43,11 @@ def plan_writers(engines: Sequence[str]) -> dict[str, tuple[str, ...]]:
             raise InputError(f"engines={name}: runs no int8 that parckit writes; choose from {', '.join(WRITERS)}")
         planned[WRITERS[name]] = (*planned.get(WRITERS[name], ()), name)
     return planned
+
+
+def takes_onnx_graph(module: str) -> bool:
+    """Return whether a writer takes the graph that is prepared for ONNX Runtime and OpenVINO."""
+    return module not in _WITH_OWN_GRAPHS
 
 
 def load_writer(module: str) -> Writer:

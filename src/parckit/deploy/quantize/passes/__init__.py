@@ -1,7 +1,8 @@
-"""Passes that prepare a float graph for int8 on x86 processors. Results stay the same. One file per rule.
+"""Passes that prepare a float graph for int8. Results stay the same. One file per rule.
 
-They run before calibration, because they change which tensors a graph has. What stands between the convolutions of a
-prepared graph, ONNX Runtime computes in int8, except LayerNorm and GELU.
+They run before calibration, because they change which tensors a graph has. Most are for ONNX Runtime and OpenVINO on
+x86 processors: what stands between the convolutions of a graph that is prepared so, ONNX Runtime computes in int8,
+except LayerNorm and GELU. Engines with files of their own, such as MNN and ncnn, get the operators that they know.
 """
 
 import onnx_ir as ir
@@ -9,22 +10,27 @@ from onnx_ir.passes import common as passes
 from onnxscript.optimizer import fold_constants
 from onnxscript.rewriter import RewritePass
 
+from parckit.deploy.quantize.graph import with_opset
 from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
 from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
+from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR, LEAST_OPSET
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
 from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
 from parckit.deploy.quantize.passes.scale import SCALE_IN_CONVOLUTION
 
-PASSES = ir.passes.Sequential(
+FOR_ONNX = ir.passes.Sequential(
     RewritePass([REPEATED_CONSTANT]),
     RewritePass([SCALE_IN_CONVOLUTION]),
     RewritePass([HARD_SIGMOID_IN_CONVOLUTION]),
     RewritePass([HARD_SWISH_AS_PRODUCT]),
     RewritePass([SMALL_GROUPS]),
     RewritePass([CIRCULAR_WITHOUT_PADDING]),
+    RewritePass([GELU_AS_OPERATOR]),
 )
-"""The passes in order. Every pass reports whether it changed the graph."""
+"""The passes for files in ONNX, in order. Every pass reports whether it changed the graph."""
+FOR_OTHERS = ir.passes.Sequential(RewritePass([SCALE_IN_CONVOLUTION]))
+"""The passes for all other files."""
 _JOINED = ("Add", "Concat")
 """Operators that join repeated constants: the embeddings along the height and along the width."""
 _CLEAN = ir.passes.Sequential(
@@ -36,14 +42,20 @@ _CLEAN = ir.passes.Sequential(
 )
 
 
-def prepare_for_int8(model: ir.Model) -> ir.Model:
+def prepare_for_int8(model: ir.Model, *, is_for_onnx: bool = True) -> ir.Model:
     """Return a float graph that gives the same results and has more operators which engines run in int8.
 
     Args:
         model: the graph, with static shapes; it may be changed. Every node of the new graph has a name of its own.
+        is_for_onnx: whether ONNX Runtime or OpenVINO will run it; otherwise it is an engine with files of its own.
     """
-    model = PASSES(model).model
-    fold_constants(model, should_fold=lambda node: True if node.op_type in _JOINED else None)
+    if is_for_onnx:
+        if any(node.op_type == "Erf" for node in model.graph):
+            model = with_opset(model, LEAST_OPSET)
+        model = FOR_ONNX(model).model
+        fold_constants(model, should_fold=lambda node: True if node.op_type in _JOINED else None)
+    else:
+        model = FOR_OTHERS(model).model
     model = _CLEAN(model).model
     for place, node in enumerate(model.graph):
         if not node.name:
@@ -51,4 +63,4 @@ def prepare_for_int8(model: ir.Model) -> ir.Model:
     return passes.NameFixPass()(model).model
 
 
-__all__ = ["PASSES", "prepare_for_int8"]
+__all__ = ["FOR_ONNX", "FOR_OTHERS", "prepare_for_int8"]
