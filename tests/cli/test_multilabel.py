@@ -39,7 +39,7 @@ def pairs(tmp_path_factory) -> Path:
 def run(pairs, tmp_path_factory) -> Path:
     """Return the folder of a training with balanced weights and mixup."""
     out = tmp_path_factory.mktemp("multilabel") / "run"
-    options = ("--task.pos_weight=balanced", "--task.mixup=0.2", "--task.label_smoothing=0.02", "--epochs=6")
+    options = ("--task.pos_weight=balanced", "--task.mixup=0.2", "--task.label_smoothing=0.02", "--epochs=8")
     main([*TRAIN, *options, f"--data={pairs}", f"--out={out}"])
     return out
 

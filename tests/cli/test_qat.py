@@ -42,7 +42,7 @@ def bundle(start: Path) -> Path:
     """Return the bundle of a training; the checkpoint lies beside it."""
     run, out = start.parent.with_name("run"), start.parent.with_name("bundle")
     main(["train", *QAT, f"--model.weights={start}", "--trainer.max_epochs=1", f"--out={run}"])
-    main(["export", str(run / "last.ckpt"), f"--out={out}", "--opset=17"])  # torch's older exporter is quicker
+    main(["export", str(run / "last.ckpt"), f"--out={out}"])
     return out
 
 

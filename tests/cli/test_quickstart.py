@@ -29,7 +29,9 @@ SMALLER = {
 
 
 def brief_training(recipe, *, trainer, **options):
-    return train(recipe, trainer={**trainer, "limit_train_batches": 2}, **options)
+    """Train for two steps, the classifier with one block in a stage."""
+    model = {"kwargs": {"depths": [1, 1, 1]}} if recipe == quickstart.TOURS["classify"].recipe else {}
+    return train(recipe, trainer={**trainer, "limit_train_batches": 2}, model=model, **options)
 
 
 def quick_export(network, spec, *, out):
