@@ -30,6 +30,7 @@ PYTHON = [
     # tests/test_public_face.py runs the blocks of the first page in their order; a test below those of the second.
     if path.stem not in ("python", "from-checkpoint-to-board")
     for i, block in enumerate(re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.M))
+    if "dynamic_shapes" not in block  # tests/integrations runs it
 ]
 COMMANDS = [
     line

@@ -11,6 +11,13 @@ from pathlib import Path
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from parckit.cli.main import main
+from parckit.data.digits import open_digits
+from parckit.tasks import recipe_parser
+
+# What is kept from here on is kept in all processes that are forked from this one.
+for _task in ("classify", "detect", "segment"):
+    recipe_parser(_task)
+open_digits(split="train")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

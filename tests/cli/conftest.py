@@ -1,34 +1,23 @@
 """Runs the command line in this process. All tests share the small trainings and the bundle."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from bundles import LABELS, add_pairs, write_tiny_bundle
 from parckit.cli.main import main
 from pictures import coloured
+from processes import measure_no_memory
+from small_trainings import BRIEF, TRAIN
 
 Command = Callable[..., str]
 
-TRAIN = (
-    "train",
-    "--config=classify/digits_parcnet_xxs",
-    "--model.name=test_parcnet",
-    '--model.kwargs={"img_size": 32}',
-    "--model.optimizer.lr=0.03",
-    "--ema={decay: 0.5}",
-    "--trainer.max_epochs=1",
-)
 EXPORT = ("export", "--opset=17")
 """Torch's older exporter takes a third of the time of the default one. tests/deploy and test_export.py try both."""
-BRIEF = (
-    *TRAIN,
-    "--model.name=test_parcnetv2",  # it has no batch norms, which take most of the time before the first step
-    "--trainer.limit_train_batches=2",
-    "--trainer.limit_val_batches=1",
-    "--trainer.enable_progress_bar=false",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +30,12 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the index of shards out of the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(autouse=True)
+def no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no memory of engines; for the session's `bundle` it is measured."""
+    measure_no_memory(monkeypatch)
 
 
 @pytest.fixture
@@ -75,11 +70,24 @@ def mistake(capsys: pytest.CaptureFixture[str]) -> Command:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that gives this process its copy of a folder, which one of all test processes makes."""
+    temporary = tmp_path_factory.getbasetemp()
+    shared = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+
+    def make(name: str, *argv: str) -> Path:
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / name).exists():
+                main([*argv, f"--out={shared / name}"])
+        return shutil.copytree(shared / name, tmp_path_factory.mktemp(name) / name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(made_once: Callable[..., Path]) -> Path:
     """Return the folder of a training of one epoch on the digits. The network is better than chance."""
-    out = tmp_path_factory.mktemp("trained") / "run"
-    main([*TRAIN, f"--out={out}"])
-    return out
+    return made_once("run", *TRAIN)
 
 
 @pytest.fixture(scope="session")
@@ -88,10 +96,8 @@ def checkpoint(trained: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "bundle"
-    main([*EXPORT, str(checkpoint), f"--out={out}"])
-    return out
+def bundle(checkpoint: Path, made_once: Callable[..., Path]) -> Path:
+    return made_once("bundle", *EXPORT, str(checkpoint))
 
 
 @pytest.fixture(scope="session")
@@ -111,11 +117,9 @@ def animal_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def begun(made_once: Callable[..., Path]) -> Path:
     """Return the folder of a training of two steps, which has learned nothing yet."""
-    out = tmp_path_factory.mktemp("begun") / "run"
-    main([*BRIEF, f"--out={out}"])
-    return out
+    return made_once("begun", *BRIEF)
 
 
 @pytest.fixture

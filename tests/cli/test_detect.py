@@ -23,6 +23,7 @@ TRAIN = (
     "--model.head_kwargs={width: 16, depth: 1, strides: [8, 16]}",
     "--data.preprocessing.size=[64, 64]",
     "--data.batch_size=8",
+    "--data.workers=0",
 )
 
 

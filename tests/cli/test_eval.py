@@ -12,10 +12,14 @@ from parckit.data.digits import DigitsTable
 
 
 @pytest.fixture
-def evaluate(parckit, tmp_path):
+def evaluate(parckit, tmp_path, monkeypatch):
+    """Return a function that evaluates, and gives what the record says. The picture, which takes long, is not drawn."""
+
     def run(artefact, *options) -> dict:
         path = tmp_path / "found.json"
-        parckit("eval", artefact, *options, "--record", path, "--picture", tmp_path / "confusion.png")
+        with monkeypatch.context() as patch:
+            patch.setattr("parckit.cli.eval.save_figure", lambda figure, path: None)
+            parckit("eval", artefact, *options, "--record", path, "--picture", tmp_path / "confusion.png")
         return json.loads(path.read_text())["values"]
 
     return run

@@ -7,13 +7,13 @@ from parckit.measure.cost import format_count
 
 
 def test_cost_and_maps_are_those_of_the_size(parckit):
-    lines = [line.split() for line in parckit("info", "parcnet_xs", "--size=256x192").splitlines()]
+    lines = [line.split() for line in parckit("info", "test_parcnet", "--size=256x192").splitlines()]
     stages = [line for line in lines if "stages." in " ".join(line)]
     assert [line[7] for line in stages] == ["128x96", "64x48", "32x24", "16x12", "8x6"]
     assert [line[5] for line in stages] == ["2", "4", "8", "16", "32"]
     (whole,) = (" ".join(line) for line in lines if "whole" in line)
     assert "256x192" in whole
-    assert format_count(parameters_of("parcnet_xs")) in whole
+    assert format_count(parameters_of("test_parcnet")) in whole
 
 
 def test_the_rows_add_up_to_the_whole_model(parckit):

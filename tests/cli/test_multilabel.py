@@ -18,7 +18,7 @@ TRAIN = (
     "train",
     "--config=multilabel/finetune_small",
     "--model.name=test_parcnet",
-    '--model.kwargs={"img_size": 32}',
+    '--model.kwargs={"img_size": 32, "depths": [1, 1, 1]}',
     "--model.weights=null",
     "--model.optimizer.lr=0.03",
     "--data.preprocessing.size=[32,64]",
@@ -133,6 +133,7 @@ def test_a_classifier_does_not_learn_from_such_a_network(run, start_training, tm
 def test_a_run_that_was_interrupted_goes_on_to_the_same_end(pairs, tmp_path):
     # It has no batch norms, which take most of the time before the first step.
     options = (f"--data={pairs}", "--task.mixup=0.5", "--task.pos_weight=balanced", "--model.name=test_parcnetv2")
+    options = (*options, '--model.kwargs={"img_size": 32, "depths": [1, 1, 1, 1]}')
     whole, rest = tmp_path / "whole", tmp_path / "rest"
     main([*TRAIN, *options, "--epochs=2", "--keep_best=2", f"--out={whole}"])
     main([*TRAIN, *options, "--epochs=2", "--keep_best=2", f"--out={rest}", f"--resume={whole / 'best-0-5.ckpt'}"])

@@ -14,23 +14,28 @@ from parckit.measure.latency import benchmark
 from parckit.runtimes import open_session
 from parckit.tasks import parse_command, train
 from parckit.tasks.recipe import find_recipe
+from processes import measure_no_memory
 from web_package import write_package
 
 BRIEF = {"warmup": 0.01, "seconds": 0.02}
 SMALLER = {
     r"digit_scenes:\d+": "digit_scenes:16",
     r"\[24, 48, 96, 192\], stem_width: 16": "[8, 16, 24, 32], stem_width: 8",
+    r"img_size: 160": "img_size: 64",
+    r"size: \[160, 160\]": "size: [64, 64]",
     r"width: 48": "width: 8",
 }
 """Patterns in the shipped recipes -> what the tests write there."""
 
 
 def brief_training(recipe, *, trainer, **options):
-    return train(recipe, trainer={**trainer, "limit_train_batches": 2}, **options)
+    """Train for two steps, the classifier with one block in a stage."""
+    model = {"kwargs": {"depths": [1, 1, 1]}} if recipe == quickstart.TOURS["classify"].recipe else {}
+    return train(recipe, trainer={**trainer, "limit_train_batches": 2}, model=model, **options)
 
 
 def quick_export(network, spec, *, out):
-    """Use torch's older exporter, which takes a third of the time."""
+    """Use torch's older exporter, which takes a third of the time; tests/deploy tries the usual one."""
     return export_bundle(network, spec, out=out, settings=ExportSettings(onnx=OnnxSettings(opset=17)))
 
 
@@ -51,7 +56,9 @@ def run_briefly(folder: Path, *options: str, online: bool = False) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder.with_name("cache")))
         patch.setattr("parckit.cli.web.fetch_package", fetch)
+        measure_no_memory(patch)
         patch.setattr(quickstart, "train", brief_training)
+        patch.setattr(quickstart, "export_bundle", quick_export)
         patch.setattr(quickstart, "benchmark", lambda path, **kwargs: benchmark(path, **kwargs | BRIEF))
         main(["quickstart", "--max_epochs=1", f"--out={folder}", *options])
 
@@ -147,9 +154,8 @@ def test_other_tasks_go_through_all_steps_too(task, score, picture, tmp_path, mo
         text = re.sub(pattern, smaller, text)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(text, encoding="utf-8")
-    tour = replace(quickstart.TOURS[task], recipe=str(recipe), source="digit_scenes:30")
+    tour = replace(quickstart.TOURS[task], recipe=str(recipe), source="digit_scenes:20")
     monkeypatch.setitem(quickstart.TOURS, task, tour)
-    monkeypatch.setattr(quickstart, "export_bundle", quick_export)
     # The page has few mistakes, so that not all pictures are among them.
     monkeypatch.setattr("parckit.report.mistakes.MOST", 2)
     monkeypatch.setattr("parckit.report.mistakes._FEW", 2)

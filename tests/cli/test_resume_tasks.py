@@ -22,13 +22,8 @@ PIXELS = (
 )
 RCNN = "{width: 8, hidden: 16, mask_width: 8, anchors: [8, 16, 32, 64, 128], proposals: 20, samples: 8}"
 AUXILIARY = "{width: 8, auxiliary: true, drop_rate: 0.5}"
-HEADS = {
-    "tinydet": ("{width: 8, depth: 1}", BOXES),
-    "ssd": ("{}", BOXES),
-    "mask_rcnn": (RCNN, BOXES),
-    "upernet": (AUXILIARY, PIXELS),
-    "deeplabv3": (AUXILIARY, PIXELS),
-}
+# The heads that draw most: samples of proposals, and dropout.
+HEADS = {"mask_rcnn": (RCNN, BOXES), "upernet": (AUXILIARY, PIXELS)}
 # An epoch has four steps, so the kill after six lies in the second.
 OPTIONS = (
     "--model.name=test_resnet",

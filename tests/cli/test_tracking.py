@@ -1,14 +1,18 @@
 """Runs at Weights & Biases and MLflow. Their packages are large, so fakes of Lightning's loggers stand in for them."""
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from lightning.pytorch.loggers import Logger
 
+from parckit.cli.main import main
 from parckit.tasks import tracking
+from small_trainings import BRIEF
 
 
 class FakeLogger(Logger):
@@ -58,15 +62,35 @@ class FakeMlflow(FakeLogger):
     pass
 
 
+def put_fakes(patch: pytest.MonkeyPatch) -> list[FakeLogger]:
+    """Put the fakes in place; return those that were made."""
+    patch.setattr(FakeLogger, "made", [], raising=False)
+    patch.setattr(tracking, "WandbLogger", FakeWandb)
+    patch.setattr(tracking, "MLFlowLogger", FakeMlflow)
+    for name in ("WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
+        patch.delenv(name, raising=False)
+    return FakeLogger.made
+
+
 @pytest.fixture(autouse=True)
 def fakes(monkeypatch: pytest.MonkeyPatch) -> list[FakeLogger]:
-    """Put the fakes in place; return those that were made."""
-    monkeypatch.setattr(FakeLogger, "made", [], raising=False)
-    monkeypatch.setattr(tracking, "WandbLogger", FakeWandb)
-    monkeypatch.setattr(tracking, "MLFlowLogger", FakeMlflow)
-    for name in ("WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
-    return FakeLogger.made
+    return put_fakes(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def once_tracked(tmp_path_factory) -> Path:
+    """Return the folder of a training that was tracked."""
+    out = tmp_path_factory.mktemp("tracked") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        put_fakes(patch)
+        main([*BRIEF, "--logger=[wandb, mlflow]", f"--out={out}"])
+    return out
+
+
+@pytest.fixture
+def tracked(once_tracked: Path, tmp_path: Path) -> Path:
+    """Return a copy of the folder of a training that was tracked."""
+    return shutil.copytree(once_tracked, tmp_path / "run")
 
 
 @pytest.fixture
@@ -97,9 +121,8 @@ def test_a_run_that_fails_is_ended_too(start_training, fakes, tmp_path, mistake)
     assert fakes[0].told == [{"exit_code": 1}]
 
 
-def test_a_run_that_is_refused_opens_no_run(start, start_training, fakes, tmp_path, mistake):
-    start()
-    argv = (*start_training, "--logger=wandb", "--resume=auto", "--out", tmp_path / "run")
+def test_a_run_that_is_refused_opens_no_run(tracked, start_training, fakes, mistake):
+    argv = (*start_training, "--logger=wandb", "--resume=auto", "--out", tracked)
     assert "only with --ema" in mistake(*argv, "--ema=null")
     assert fakes[-1].told == []
 
@@ -129,10 +152,9 @@ def test_a_missing_package_is_named(start_training, tmp_path, mistake, monkeypat
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_file_of_identities_is_named(start, start_training, tmp_path, mistake):
-    start()
-    path = tmp_path / "run" / "tracked.json"
-    argv = (*start_training, "--logger=wandb", "--resume=auto", "--out", tmp_path / "run")
+def test_a_damaged_file_of_identities_is_named(tracked, start_training, mistake):
+    path = tracked / "tracked.json"
+    argv = (*start_training, "--logger=wandb", "--resume=auto", "--out", tracked)
     for content in ("{", '["wandb"]', '{"wandb": 3}'):
         path.write_text(content)
         assert mistake(*argv).startswith(f"{path}: is damaged")
@@ -145,12 +167,11 @@ class Refusing(FakeMlflow):
         raise ConnectionError("no such run")
 
 
-def test_a_tracker_that_refuses_is_named_and_what_to_do(start, start_training, tmp_path, mistake, monkeypatch):
+def test_a_tracker_that_refuses_is_named_and_what_to_do(tracked, start_training, tmp_path, mistake, monkeypatch):
     argv = (*start_training, "--logger=mlflow", "--resume=auto", "--trainer.max_epochs=2", "--out")
-    start()
     monkeypatch.setattr(tracking, "MLFlowLogger", Refusing)
-    message = mistake(*argv, tmp_path / "run")
-    reason, path = "(ConnectionError: no such run)", tmp_path / "run" / "tracked.json"
+    message = mistake(*argv, tracked)
+    reason, path = "(ConnectionError: no such run)", tracked / "tracked.json"
     run = json.loads(path.read_text())["mlflow"]
     told = f"--logger mlflow: run {run} cannot be continued {reason}; if it does not exist any more, delete {path}"
     assert message.startswith(told)
@@ -164,27 +185,22 @@ class TrackerError(Exception):
 
 
 @pytest.mark.parametrize("is_marked", [True, False])
-def test_a_run_that_was_deleted_at_the_server_is_named(
-    is_marked, start, start_training, tmp_path, mistake, monkeypatch
-):
+def test_a_run_that_was_deleted_at_the_server_is_named(is_marked, tracked, start_training, mistake, monkeypatch):
     def get_run(self: FakeLogger, run: str) -> SimpleNamespace:
         if is_marked:
             return SimpleNamespace(info=SimpleNamespace(lifecycle_stage="deleted"))
         raise TrackerError(f"Run {run} not found")
 
-    start()
+    argv = (*start_training, "--logger=mlflow", "--resume=auto", "--out", tracked)
     monkeypatch.setattr(FakeMlflow, "get_run", get_run)
-    message = mistake(*start_training, "--logger=mlflow", "--resume=auto", "--out", tmp_path / "run")
+    message = mistake(*argv)
     assert message.startswith("--logger mlflow: the run mlflow-1 was deleted at sqlite:")
     monkeypatch.setattr(TrackerError, "error_code", "INTERNAL_ERROR")
     if not is_marked:
-        assert "Run mlflow-1 not found" in mistake(
-            *start_training, "--logger=mlflow", "--resume=auto", "--out", tmp_path / "run"
-        )
+        assert "Run mlflow-1 not found" in mistake(*argv)
 
 
-def test_a_recipe_may_name_a_tracker(start_training, fakes, tmp_path, parckit):
-    parckit(*start_training, "--out", tmp_path / "first", "--logger=wandb")
-    assert yaml.safe_load((tmp_path / "first" / "config.yaml").read_text())["logger"] == "wandb"
-    parckit("train", "--config", tmp_path / "first" / "config.yaml", "--out", tmp_path / "second")
-    assert len(fakes) == 2
+def test_a_recipe_may_name_a_tracker(tracked, fakes, tmp_path, parckit):
+    assert yaml.safe_load((tracked / "config.yaml").read_text())["logger"] == ["wandb", "mlflow"]
+    parckit("train", "--config", tracked / "config.yaml", "--out", tmp_path / "second")
+    assert [type(logger) for logger in fakes] == [FakeWandb, FakeMlflow]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from backbones import OURS, SHALLOW, assert_close, images, make
+from backbones import SHALLOW, assert_close, images, make
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.deploy import export_bundle
 from parckit.layers import AxisConv2d, OversizedConv2d, ParCConv2d
@@ -15,7 +15,8 @@ from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
 
 
-@pytest.mark.parametrize("name", OURS)
+# tests/integrations exports the ParC-Net.
+@pytest.mark.parametrize("name", ["test_parcnetv2", "test_edgevit"])
 def test_models_can_be_exported_as_programs(name):
     model, x = make(name, **SHALLOW[name]), images(33, 65)
     program = torch.export.export(model, (x,)).module()
@@ -36,13 +37,13 @@ def test_a_model_compiles_in_one_piece():
     assert_same_when_compiled(make("test_parcnetv2", **SHALLOW["test_parcnetv2"]), images(33, 65), backend="eager")
 
 
-@pytest.mark.parametrize("form", ["conv", "matmul"])
-def test_operators_compile_forward_and_backward(form):
+def test_operators_compile_forward_and_backward():
     torch.manual_seed(0)
-    model = nn.Sequential(ParCConv2d(8, (7, 7)), OversizedConv2d(8, 13, axis="width"))
-    for module in model.modules():
-        if isinstance(module, AxisConv2d):
-            module.form = form
+    model = nn.Sequential(ParCConv2d(8, (7, 7)), OversizedConv2d(8, 13, axis="width"), ParCConv2d(8, (7, 7)))
+    for part, form in zip(model, ("conv", "matmul", "matmul"), strict=True):
+        for module in part.modules():
+            if isinstance(module, AxisConv2d):
+                module.form = form
     # It needs no C compiler, and traces forward and backward as the default backend does.
     assert_same_when_compiled(model, torch.randn(2, 8, 9, 11), backend="aot_eager")
 

@@ -37,13 +37,19 @@ BACKBONES = (
 )
 ROUNDED_DOWN = ("parc_convnext_xt",)
 """Backbones whose maps have no position for what is left at the border of an image."""
-PAIRS = [(head, backbone) for head in STRIDES for backbone in BACKBONES]
-# Every head, every kind of block that fuse and export treat by rules of their own, and both forms of pooling. The older
-# exporter (below opset 18) is quicker.
+# UPerNet reads all maps of a backbone. DeepLabv3 dilates, which what attends cannot do.
+PAIRS = [
+    *(("upernet", backbone) for backbone in BACKBONES),
+    *(("deeplabv3", backbone) for backbone in ("test_parcnet", "parc_convnext_xt", "parc_mobilenetv2", "test_resnet")),
+    *(("lraspp", backbone) for backbone in ("test_parcnetv2", "parc_resnet50", "mobilevit_xxs")),
+]
+# Every head, every kind of block that fuse and export treat by rules of their own, both forms of pooling, and both of
+# torch's exporters. The older one (below opset 18) is quicker.
 EXPORTED = [
-    *((head, "test_resnet", 18) for head in STRIDES),
-    ("deeplabv3", "test_parcnet", 17),
+    ("lraspp", "test_resnet", 17),
+    ("deeplabv3", "test_parcnet", 18),
     ("upernet", "test_parcnetv2", 17),
+    ("upernet", "test_resnet", 18),
 ]
 
 every_pair = pytest.mark.parametrize(("head", "backbone"), PAIRS)

@@ -12,12 +12,12 @@ import torch
 from backbones import OURS, SMALLEST, assert_close, fresh, hollow, images, make, on_meta
 from parckit.models import __main__ as script_runner
 
-smallest = pytest.mark.parametrize("name", SMALLEST)
 ours = pytest.mark.parametrize("name", OURS)
 
 
-@smallest
-@pytest.mark.parametrize("features_only", [False, True])
+@pytest.mark.parametrize(
+    ("name", "features_only"), [*((name, False) for name in SMALLEST), *((name, True) for name in OURS)]
+)
 def test_a_model_is_made_where_and_as_precise_as_asked(name, features_only):
     for device in ("meta", "cpu"):
         model = fresh(name, device=device, dtype=torch.float64, features_only=features_only)

@@ -92,9 +92,9 @@ def test_the_file_alone_answers(bundle):
     np.testing.assert_array_equal(answer.mask, answers(out)[1])
 
 
-@pytest.mark.parametrize(("opset", "batch_size"), [(11, 3), (21, 1)])
-def test_every_opset_gives_the_same_classes(opset, batch_size, tmp_path):
-    settings = ExportSettings(onnx=OnnxSettings(opset=opset), batch_size=batch_size, argmax=True)
+def test_the_lowest_opset_gives_the_same_classes(tmp_path):
+    batch_size = 3
+    settings = ExportSettings(onnx=OnnxSettings(opset=11), batch_size=batch_size, argmax=True)
     contract = export_bundle(network_of(SPEC), SPEC, out=tmp_path / "b", settings=settings)
     assert contract.artefacts[1].outputs[0].shape == (batch_size, *SIZE)
     assert contract.artefacts[1].checks[0].figures["max_abs"] <= 1e-3

@@ -57,9 +57,7 @@ def images(count: int) -> Tensor:
     ("head", "backbone"),
     [
         ("faster_rcnn", "test_resnet"),
-        ("cascade_mask_rcnn", "test_resnet"),
         ("cascade_mask_rcnn", "parc_mobilenetv2"),
-        ("cascade_mask_rcnn", "parc_resnet50"),
     ],
 )
 def test_onnx_runtime_detects_what_torch_detects(tmp_path, head, backbone):

@@ -11,12 +11,18 @@ from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
 
 SIZE = (32, 48)
-SPEC = NetworkSpec(backbone="test_parcnet", labels=("a", "b", "c", "d"), preprocessing=Preprocessing(size=SIZE))
+KWARGS = {"depths": (1, 1, 1)}
+SPEC = NetworkSpec(
+    backbone="test_parcnet",
+    backbone_kwargs=KWARGS,
+    labels=("a", "b", "c", "d"),
+    preprocessing=Preprocessing(size=SIZE),
+)
 
 
 @pytest.mark.parametrize("opset", [13, 18])
 def test_any_number_of_images_is_one_run(tmp_path, opset):
-    network = make("test_parcnet", num_classes=4)
+    network = make("test_parcnet", num_classes=4, **KWARGS)
     settings = ExportSettings(dynamic_batch=True, onnx=OnnxSettings(opset=opset))
     contract = export_bundle(network, SPEC, out=tmp_path / "b", settings=settings)
     (artefact,) = contract.artefacts
@@ -34,7 +40,7 @@ def test_any_number_of_images_is_one_run(tmp_path, opset):
 def test_engines_that_take_a_fixed_number_refuse(tmp_path):
     settings = ExportSettings(engines=("opencv",), dynamic_batch=True)
     with pytest.raises(ExportError, match=r"opencv cannot run it: .* dynamic_batch is for onnxruntime, openvino"):
-        export_bundle(make("test_parcnet", num_classes=4), SPEC, out=tmp_path / "b", settings=settings)
+        export_bundle(make("test_parcnet", num_classes=4, **KWARGS), SPEC, out=tmp_path / "b", settings=settings)
 
 
 @pytest.mark.parametrize("others", [{"batch_size": 2}, {"nms": True}, {"argmax": True}])

@@ -24,7 +24,7 @@ from repository import ROOT
 
 EXPORT_MODULE = import_module("parckit.deploy.bundling")
 SIZE = (64, 96)
-SPEC = tiny_spec(SIZE)
+SPEC = replace(tiny_spec(SIZE), backbone_kwargs={"depths": [1, 1, 1]})
 
 
 def random_parcnet() -> nn.Module:

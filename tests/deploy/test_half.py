@@ -8,14 +8,14 @@ from onnx import helper, numpy_helper
 from backbones import make
 from bundles import tiny_spec
 from parckit.contract import InputError, NetworkSpec, Preprocessing
-from parckit.deploy import ExportError, ExportSettings, export_bundle
+from parckit.deploy import ExportError, ExportSettings, OnnxSettings, export_bundle
 from parckit.deploy.convert.half import round_to_half
 from parckit.networks import build_network
 from parckit.runtimes import open_session
 
 SIZE = (32, 48)
 SPEC = NetworkSpec(backbone="test_parcnetv2", labels=("a", "b", "c", "d"), preprocessing=Preprocessing(size=SIZE))
-BOTH = ExportSettings(precision=("fp32", "fp16"))
+BOTH = ExportSettings(precision=("fp32", "fp16"), onnx=OnnxSettings(opset=17))  # the older exporter is quicker
 
 
 @pytest.fixture(scope="module")

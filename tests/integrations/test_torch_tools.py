@@ -2,6 +2,8 @@
 
 import copy
 import io
+import re
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -10,10 +12,10 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from backbones import OURS, SHALLOW, assert_close, images, make
+from repository import ROOT
 
 # A hybrid stands for all: what it has from timm is timm's.
-NAMES = (*OURS, "parc_mobilenetv2")
-every = pytest.mark.parametrize("name", NAMES)
+every = pytest.mark.parametrize("name", [*OURS, "parc_mobilenetv2"])
 ours = pytest.mark.parametrize("name", OURS)
 # A trace is for one size, and torch says so wherever the model asks for a size.
 traces = pytest.mark.filterwarnings(
@@ -31,7 +33,7 @@ def shallow(name: str, **kwargs: object) -> nn.Module:
 
 
 @traces
-@ours
+@pytest.mark.parametrize("name", ["test_parcnet", "test_parcnetv2"])  # tests/contracts traces the EdgeViT
 def test_a_trace_passes_torchs_own_check_and_takes_any_batch(name):
     model, x = shallow(name), images(64, 96, batch=3)
     # The trace runs with gradients, torch's check without.
@@ -42,9 +44,7 @@ def test_a_trace_passes_torchs_own_check_and_takes_any_batch(name):
 
 @traces
 # 11 is the lowest opset that `parckit export` offers. 20 has operators for layer norms and GELUs.
-@pytest.mark.parametrize(
-    ("name", "opset"), [*((name, 11) for name in NAMES), ("test_parcnetv2", 20), ("test_edgevit", 20)]
-)
+@pytest.mark.parametrize(("name", "opset"), [("test_parcnet", 11), ("test_edgevit", 11), ("test_parcnetv2", 20)])
 def test_the_classic_exporter_writes_what_onnx_runtime_runs(name, opset):
     model, x, file = shallow(name), images(64, 96, batch=1), io.BytesIO()
     torch.onnx.export(model, (x,), file, dynamo=False, opset_version=opset, input_names=["image"])
@@ -56,14 +56,17 @@ def test_the_classic_exporter_writes_what_onnx_runtime_runs(name, opset):
         assert_close(torch.from_numpy(actual), model(x))
 
 
-@ours
 @torch.no_grad()
-def test_an_exported_program_with_open_sizes_takes_all_sizes_from_33(name):
-    model, size = shallow(name), torch.export.Dim.AUTO
-    program = torch.export.export(model, (images(64, 96),), dynamic_shapes=({0: size, 2: size, 3: size},)).module()
+def test_an_exported_program_with_open_sizes_takes_all_sizes_from_33():
+    """The program of the documentation. That no other family branches on a size, the test of torch.fx shows, too."""
+    text = (ROOT / "docs" / "other-libraries.md").read_text(encoding="utf-8")
+    (block,) = (one for one in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.M) if "dynamic_shapes" in one)
+    names: dict[str, Any] = {}
+    # Symbolic shapes take torch seconds for every layer.
+    exec(compile(block.replace("parcnet_xxs", "test_parcnet"), "docs", "exec"), names)  # noqa: S102  # our own documentation
     for height, width, batch in ((64, 96, 1), (33, 65, 3), (224, 160, 2)):
         x = images(height, width, batch=batch)
-        assert_close(program(x), model(x))
+        assert_close(names["network"](x), names["model"](x))
 
 
 @every

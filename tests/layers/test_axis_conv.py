@@ -66,8 +66,11 @@ def define(x: Tensor, weight: Tensor, bias: Tensor, *, axis: str, padding: str) 
     )
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "channels_last"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [*((shape, torch.contiguous_format) for shape in SHAPES), (SHAPES[4], torch.channels_last)],
+    ids=str,
+)
 @every_form
 @paddings
 @axes
@@ -89,13 +92,14 @@ def test_the_reference_is_the_formula():
         torch.testing.assert_close(out.flatten(), torch.tensor(expected, dtype=torch.float64), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 2, 1, 3), (2, 2, 3, 1), (2, 2, 4, 3)], ids=str)
-@forms
+@pytest.mark.parametrize("shape", [(2, 2, 1, 3), (2, 2, 4, 3)], ids=str)
 @paddings
 @axes
-def test_gradients_are_those_of_finite_differences(axis, padding, form, shape):
+def test_gradients_are_those_of_finite_differences(axis, padding, shape):
+    """Those of the form `conv` are torch's, and the next test compares the two."""
+
     def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return convolve(x, weight, bias, axis=axis, padding=padding, form=form)
+        return convolve(x, weight, bias, axis=axis, padding=padding, form="matmul")
 
     assert gradcheck(run, operands(shape, axis, padding))
 
@@ -115,12 +119,11 @@ def test_all_forms_have_the_same_gradients(axis, padding, shape):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # torch itself calls it for forward-mode derivatives
-@forms
-@paddings
+@pytest.mark.parametrize("padding", ["circular", "zeros-few"])
 @axes
-def test_second_and_forward_mode_derivatives_are_those_of_finite_differences(axis, padding, form):
+def test_second_and_forward_mode_derivatives_are_those_of_finite_differences(axis, padding):
     def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return convolve(x, weight, bias, axis=axis, padding=padding, form=form)
+        return convolve(x, weight, bias, axis=axis, padding=padding, form="matmul")
 
     inputs = operands((2, 2, 3, 2), axis, padding)
     assert gradgradcheck(run, inputs)
@@ -230,8 +233,7 @@ def test_constant_kernels_give_the_same(axis, padding, form):
 
 
 @forms
-@paddings
-@axes
+@pytest.mark.parametrize(("axis", "padding"), [("height", "circular"), ("width", "zeros-few"), ("width", "zeros-all")])
 def test_exported_programs_give_the_same(axis, padding, form):
     x, weight, bias = operands((2, 3, 6, 5), axis, padding)
     length = 6 if axis == "height" else 5

@@ -24,7 +24,7 @@ from parckit.models import fuse
 # Folding changes the order of some hundred float64 roundings, 1e-16 each, in some hundred layers.
 EXACT = 1e-10
 
-SIZES = [(64, 64), (33, 65), (96, 40), (7, 50)]
+SIZES = [(33, 65), (7, 50)]
 
 
 def trained(name: str, **kwargs: object) -> nn.Module:
@@ -42,7 +42,7 @@ def assert_exact(actual: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [(name, size) for name in KINDS for size in (SIZES if is_ours(name) else SIZES[1:2])],
+    [(name, size) for name in KINDS for size in (SIZES if is_ours(name) else SIZES[:1])],
     ids=str,
 )
 @torch.no_grad()
@@ -56,10 +56,8 @@ def test_fused_models_give_the_same_numbers(name, size):
     [
         {"output_stride": 8},
         {"in_chans": 1},
-        {"num_classes": 0},
         {"num_classes": 0, "global_pool": ""},
         {"fusion": "add"},
-        {"drop_path_rate": 0.3},
     ],
     ids=str,
 )
@@ -218,9 +216,7 @@ def test_a_stage_with_two_names_is_folded_once():
         assert not any(isinstance(module, AxisConv2d) for module in fused.modules())
 
 
-@pytest.mark.parametrize(
-    "convert", [nn.SyncBatchNorm.convert_sync_batchnorm, convert_sync_batchnorm, freeze_batch_norm_2d]
-)
+@pytest.mark.parametrize("convert", [convert_sync_batchnorm, freeze_batch_norm_2d])
 @torch.no_grad()
 def test_norms_that_cannot_be_folded_stay(convert):
     model, x = convert(trained("test_parcnet")).double().eval(), images((48, 72))

@@ -1,5 +1,7 @@
 """Loading official state dicts: what is accepted, and what is said of one that does not fit."""
 
+from copy import deepcopy
+
 import pytest
 import timm
 import torch
@@ -13,9 +15,14 @@ from parckit.models.official import rename_official_key
 NAME = "parcnet_xs"
 
 
-@pytest.fixture
-def model() -> nn.Module:
+@pytest.fixture(scope="module")
+def fresh() -> nn.Module:
     return timm.create_model(NAME).eval()
+
+
+@pytest.fixture
+def model(fresh: nn.Module) -> nn.Module:
+    return deepcopy(fresh)
 
 
 @pytest.fixture

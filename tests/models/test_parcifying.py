@@ -21,9 +21,7 @@ FAMILIES = {
         "stages.2.blocks.5.conv_dw",
         "stages.3.blocks.1.conv_dw",
     ],
-    "resnet18": ["layer3.0.conv2", "layer3.1.conv1", "layer3.1.conv2", "layer4.1.conv2"],
     "mobilenetv3_small_100": ["blocks.2.2.conv_dw", "blocks.3.0.conv_dw", "blocks.3.1.conv_dw", "blocks.4.2.conv_dw"],
-    "tf_efficientnet_b0": ["blocks.4.0.conv_dw", "blocks.4.1.conv_dw", "blocks.4.2.conv_dw", "blocks.6.0.conv_dw"],
     "resnext50_32x4d": ["layer3.3.conv2", "layer3.4.conv2", "layer3.5.conv2", "layer4.2.conv2"],
 }
 SMALL = ("test_convnext", "test_resnet", "mobilenetv3_small_050")

@@ -10,6 +10,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import MultiScaleRoIAlign, box_iou
 
+from backbones import SLIM
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.data import Objects, Scene
 from parckit.measure.detection import DetectionMetric
@@ -197,8 +198,9 @@ def test_every_stage_of_the_cascade_sees_what_the_one_before_has_moved():
     assert [stage.proposal_matcher.high_threshold for stage in network.stages] == [0.5, 0.6, 0.7]
 
 
-@pytest.mark.parametrize("count", [0, 1])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "count"), [("faster_rcnn", 0), ("mask_rcnn", 0), ("cascade_mask_rcnn", 0), ("cascade_mask_rcnn", 1)]
+)
 def test_losses_are_finite_and_train_every_weight(name, count):
     network = network_of(name).train()
     losses = network.losses(torch.cat([image(), image(seed=1)]), [objects(count), objects(count)])
@@ -206,11 +208,6 @@ def test_losses_are_finite_and_train_every_weight(name, count):
     torch.stack(list(losses.values())).sum().backward()
     gradients = {key: weight.grad for key, weight in network.named_parameters()}
     assert all(gradient is not None and torch.isfinite(gradient).all() for gradient in gradients.values())
-
-
-def test_losses_of_many_boxes_are_finite():
-    losses = network_of("mask_rcnn").train().losses(image(), [objects(5000)])
-    assert all(torch.isfinite(value) for value in losses.values())
 
 
 def test_crowds_do_not_count():
@@ -256,7 +253,7 @@ def test_boxes_keep_their_precision_in_half_precision():
     assert all(anchor.dtype == torch.float32 for anchor in anchors)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[1:])
 def test_a_fused_network_detects_the_same(name):
     network = with_strong_weights(network_of(name))
     fused = fuse(network, size=SIZE)
@@ -315,8 +312,8 @@ def picture_with_objects() -> tuple[Tensor, Objects]:
     return torch.from_numpy(pixels)[None], Objects(boxes, torch.tensor([0, 1]), torch.tensor([False, False]), masks)
 
 
-@pytest.mark.parametrize("name", NAMES[1:])
-def test_it_learns_a_picture_by_heart(name):
+def test_it_learns_a_picture_by_heart():
+    name = "cascade_mask_rcnn"
     spec, network = spec_of(name), network_of(name, threshold=0.05).train()
     images, truth = picture_with_objects()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
@@ -334,11 +331,9 @@ def test_it_learns_a_picture_by_heart(name):
     assert scalars["segm_map_50"] > 90
 
 
-@pytest.mark.parametrize(
-    "backbone", ["parc_convnext_xt", "parc_resnet50", "parcnet_s", "parcnetv2_xt", "mobilenetv2_100"]
-)
+@pytest.mark.parametrize("backbone", ["parc_convnext_xt", "parc_resnet50", "test_parcnet", "test_parcnetv2"])
 def test_backbones_of_every_kind_take_large_images_that_are_not_square(backbone):
-    spec = spec_of("cascade_mask_rcnn", backbone=backbone)
+    spec = replace(spec_of("faster_rcnn", backbone=backbone), backbone_kwargs=SLIM.get(backbone, {}))
     with torch.device("meta"):
         network = build_network(spec)
     check_input(network, spec, size=(800, 1344))

@@ -11,6 +11,8 @@ from parckit.contract import shipped_weights
 from repository import ROOT
 
 NAME = "upernet_parc_resnet10t.digit_scenes"
+FIRST_40 = 63.94
+"""Mean IoU on the first 40 test scenes, %, of the network whose result on all scenes is the recorded one."""
 RECORD = ROOT / "benchmarks" / "records" / "quickstart_segment.json"
 
 
@@ -24,7 +26,8 @@ def test_it_is_that_of_the_record_and_small():
     assert weights.stat().st_size < 4_000_000
 
 
-def test_it_finds_the_digits_of_the_test_scenes():
-    scalars = evaluate(Path(NAME), "digit_scenes").score.scalars
-    # Other processors round in another way.
-    assert scalars["miou"] == pytest.approx(recorded()["test"]["miou"], abs=0.3)
+def test_it_finds_the_digits_of_the_first_test_scenes():
+    """All 400 scenes take twelve seconds; the record holds their result, and benchmarks/quickstart.py measures it."""
+    scalars = evaluate(Path(NAME), "digit_scenes:200").score.scalars  # a fifth is for the test
+    assert scalars["miou"] == pytest.approx(FIRST_40, abs=0.3)  # other processors round in another way
+    assert recorded()["test"]["miou"] == pytest.approx(FIRST_40, abs=4)

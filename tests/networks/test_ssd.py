@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from backbones import SLIM
 from golden_fixtures import official_state_dict, read_keys, stored_cases
 from parckit.contract import InputError, NetworkSpec, Preprocessing
 from parckit.data import Objects
@@ -134,9 +135,9 @@ def test_an_image_without_objects_adds_nothing_and_is_finite(outputs):
     assert positives.tolist() == [0, 0]
 
 
-def test_five_thousand_objects_are_matched():
-    boxes = torch.rand(5000, 2).repeat(1, 2) * 288 + torch.tensor([0.0, 0.0, 32.0, 32.0])
-    many = Objects(boxes, torch.arange(5000) % 80, torch.zeros(5000, dtype=torch.bool))
+def test_two_thousand_objects_are_matched():
+    boxes = torch.rand(2000, 2).repeat(1, 2) * 288 + torch.tensor([0.0, 0.0, 32.0, 32.0])
+    many = Objects(boxes, torch.arange(2000) % 80, torch.zeros(2000, dtype=torch.bool))
     priors = torch.from_numpy(read_head_settings(SsdSettings, SPEC).priors.priors(SIZE).copy())
     labels, offsets = match(many, priors, size=SIZE)
     assert (labels > 0).sum() > 400  # of 400 positions with priors of that size
@@ -150,9 +151,9 @@ def test_offsets_are_the_inverse_of_boxes(outputs, priors):
     np.testing.assert_allclose(offsets, outputs["locations"][0], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("backbone", ["mobilevit_s", "mobilenetv2_100", "parc_convnext_xt", "parcnetv2_xt"])
+@pytest.mark.parametrize("backbone", ["mobilevit_xxs", "parc_convnext_xt", "test_parcnetv2"])
 def test_any_backbone_has_as_many_predictions_as_priors(backbone):
-    spec = replace(SPEC, backbone=backbone, labels=("a", "b"))
+    spec = replace(SPEC, backbone=backbone, backbone_kwargs=SLIM.get(backbone, {}), labels=("a", "b"))
     size = (256, 320)
     with torch.device("meta"):
         network = build_network(spec)

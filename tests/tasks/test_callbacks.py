@@ -162,7 +162,6 @@ def break_pictures(folder: Path, *, count: int) -> None:
 @pytest.mark.parametrize(
     ("split", "broken", "max_broken", "told"),
     [
-        ("train", 3, 0.1, None),
         ("train", 4, 0.1, "4 of "),
         ("train", 30, 1.0, "30 of 30 training images of epoch 0 are broken"),
         ("val", 1, 0.2, None),

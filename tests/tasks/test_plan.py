@@ -24,18 +24,14 @@ class Estimate(Callback):
 @pytest.mark.parametrize(
     ("limits", "steps_per_epoch", "epochs"),
     [
-        ({"max_epochs": 3}, 7, 3),
         ({"max_epochs": 3, "accumulate_grad_batches": 2}, 4, 3),
         ({"max_epochs": 3, "accumulate_grad_batches": 9}, 1, 3),
         ({"max_steps": 10}, 7, 2),
-        ({"max_steps": 14}, 7, 2),
         ({"max_steps": 10, "max_epochs": 1}, 7, 1),
         ({"max_steps": 10, "max_epochs": 9, "accumulate_grad_batches": 3}, 3, 4),
         ({"max_epochs": 2, "limit_train_batches": 5}, 5, 2),
-        ({"max_epochs": 2, "limit_train_batches": 100}, 7, 2),
         ({"max_epochs": 2, "limit_train_batches": 0.5}, 3, 2),
         ({"max_epochs": 2, "limit_train_batches": 1.0}, 7, 2),
-        ({"max_epochs": 2, "limit_train_batches": 1}, 1, 2),
         ({"max_epochs": 2, "limit_train_batches": 5, "accumulate_grad_batches": 2}, 3, 2),
         ({"max_steps": 4, "limit_train_batches": 0.5, "accumulate_grad_batches": 2}, 2, 2),
         ({"max_epochs": 2, "overfit_batches": 2}, 2, 2),
