@@ -33,19 +33,23 @@ NORMALISED = Preprocessing(size=SIZE, mean=(0.485, 0.456, 0.406), std=(0.229, 0.
 every_kit = pytest.mark.parametrize("target", KITS)
 
 
-def write_bundle(folder: Path, *, scale: float = 1.0, preprocessing: Preprocessing = NORMALISED) -> Path:
-    """Write a bundle whose graph every board takes."""
+def write_bundle(
+    folder: Path, *, scale: float = 1.0, preprocessing: Preprocessing = NORMALISED, doubled: bool = False
+) -> Path:
+    """Write a bundle whose graph every board takes. If `doubled`, a node computes with constants only."""
     height, width = preprocessing.size
     model = onnx.parser.parse_model(f"""<ir_version: 6, opset_import: ["": 11]>
         tiny (float[1, 3, {height}, {width}] image) => (float[1, 4] logits)
         <float[4, 3, 1, 1] w = {{{", ".join(f"{value * scale:f}" for value in WEIGHT.T.ravel())}}}>
         {{
             p = GlobalAveragePool(image)
-            c = Conv<kernel_shape = [1, 1]>(p, w)
+            c = Conv<kernel_shape = [1, 1]>(p, {"v" if doubled else "w"})
             logits = Flatten(c)
         }}""")
     for node, name in zip(model.graph.node, NODES, strict=True):
         node.name = name
+    if doubled:
+        model.graph.node.insert(0, onnx.helper.make_node("Add", ["w", "w"], ["v"], "/double"))
     file = folder / "onnx-fp32" / "model.onnx"
     file.parent.mkdir(parents=True)
     onnx.save(model, file)
@@ -261,6 +265,9 @@ def test_what_cannot_be_a_kit_is_refused(tmp_path, pictures, kit):
         write_kit(odd, folder, data, settings=KitSettings(target="rdk-x5"))
     with pytest.raises(InputError, match="raised: 'x' is no node of"):
         write_kit(tmp_path / "kit_bundle", tmp_path / "new", data, settings=KitSettings(target="rdk-x5", raised=("x",)))
+    doubled = write_bundle(tmp_path / "doubled", doubled=True)
+    with pytest.raises(InputError, match="raised: '/double' computes with constants only"):
+        write_kit(doubled, tmp_path / "new", data, settings=KitSettings(target="rk3588", raised=("/double",)))
     with pytest.raises(InputError, match="there are kits for rdk-x5, rk3588"):
         KitSettings(target="generic-npu")
     with pytest.raises(InputError, match=r"no configuration; its name ends in none of"):

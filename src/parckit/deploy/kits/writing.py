@@ -103,6 +103,8 @@ def write_kit(
     raised = _raised(bundle, contract, graph) if settings.raised is None else settings.raised
     if unknown := [name for name in raised if name not in graph.nodes]:
         raise InputError(f"raised: {unknown[0]!r} is no node of {bundle / artefact.main_file}")
+    if constant := [name for name in raised if not graph.edges[name][0]]:
+        raise InputError(f"raised: {constant[0]!r} computes with constants only, so nothing in it is rounded")
     with replacing(out) as folder:
         (folder / BUNDLE / artefact.name).mkdir(parents=True)
         for file in artefact.files:
