@@ -92,13 +92,13 @@ def test_the_artefact_says_how_it_was_made(bundle):
     fp32, int8 = contract["artefacts"]
     assert (fp32["name"], int8["name"], int8["precision"]) == ("onnx-fp32", "onnx-int8", "int8")
     assert int8["options"]["quantization"] == "trained"
-    assert int8["options"]["weight_bits"] == [7]
+    assert int8["options"]["weight_bits"] == [8]
     assert int8["checks"][0]["passed"] is True
     assert contract["spec"]["quantization"] is None, "a bundle describes the float network"
     float_file, int8_file = (bundle / next(iter(entry["files"])) for entry in (fp32, int8))
     assert int8_file.stat().st_size < 0.35 * float_file.stat().st_size
     network, spec = open_checkpoint(bundle.with_name("run") / "last.ckpt")
-    assert {quantizer.bits for quantizer in find_quantizers(network).weights.values()} == {7}
+    assert {quantizer.bits for quantizer in find_quantizers(network).weights.values()} == {8}
     assert len(spec.quantization.weights) > 10
 
 
@@ -121,6 +121,8 @@ def test_mistakes_are_told_in_one_line(bundle, start, tmp_path, mistake):
     assert message == f"model.weights={trained}: has fake quantizers; start from the float checkpoint it was made of"
     goes_on = (*command, f"--resume={trained}", "--trainer.max_epochs=3")
     assert "goes on only with --qat given, not None" in mistake(*goes_on, "--qat=null")
-    assert "goes on only with --qat {'weight_bits': 7" in mistake(*goes_on, "--qat.weight_bits=5")
+    assert "goes on only with --qat {'weight_bits': 8" in mistake(*goes_on, "--qat.weight_bits=5")
+    message = mistake("quantize", bundle, "--data=digits")
+    assert message.startswith(f"{bundle}: onnx-int8 was trained in int8, and is better than")
     message = mistake("export", trained, "--size=48", f"--out={tmp_path / 'bundle'}")
     assert "were trained for --size 32x32 alone" in message

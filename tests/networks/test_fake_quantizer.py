@@ -16,8 +16,7 @@ def reference(x, scale, zero, lowest, highest):
     return (cut - zero) * scale, inside.astype(float), of_scale
 
 
-@pytest.mark.parametrize("channels", [None, 3])
-@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize(("bits", "channels"), [(2, None), (8, None), (2, 3), (7, 3)])
 def test_gradients_are_those_of_the_straight_through_estimator(bits, channels):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 4, 5, 6, generator=generator, dtype=torch.float64, requires_grad=True)
@@ -61,7 +60,7 @@ def test_activations_keep_zero_and_the_mean_of_the_ends_that_were_measured():
 def test_weights_are_cut_off_only_if_that_lowers_the_squared_error():
     weight = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
     weight[0] = torch.linspace(-1, 1, 64)
-    for bits in (3, 8):
+    for bits in (3, 6):
         quantizer = FakeQuantizer(bits, channels=4)
         quantizer.measure_weights(weight)
         largest = weight.abs().amax(1) / quantizer.highest
@@ -75,3 +74,16 @@ def test_zeros_have_a_scale():
     quantizer = FakeQuantizer(7, channels=2)
     quantizer.measure_weights(torch.zeros(2, 3))
     assert torch.equal(quantizer(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+def test_weights_of_8_bits_have_scales_with_which_no_pair_of_channels_saturates():
+    weight = torch.rand(4, 6, 3, 3, generator=torch.Generator().manual_seed(0)) + 0.1
+    weight[3, ::2] *= -1
+    quantizer = FakeQuantizer(8, channels=4)
+    quantizer.measure_weights(weight)
+    rounded = quantizer(weight)
+    levels = (rounded / quantizer.scale_of(weight).view(-1, 1, 1, 1)).round()
+    # 255 * 128 is below 2 ** 15.
+    assert 120 < (levels[:, ::2] + levels[:, 1::2]).abs().max() <= 128
+    rounded.square().sum().backward()
+    assert (quantizer.log_scale.grad != 0).tolist() == [False, False, False, True], "a limit is not learned"

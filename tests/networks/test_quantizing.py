@@ -39,7 +39,7 @@ def quantized(request) -> tuple[nn.Module, NetworkSpec, nn.Module]:
     spec = spec_of(request.param)
     network = as_if_trained(build_network(spec)).eval()
     twin = prepare_quantization(network, spec)
-    spec = replace(spec, quantization=place_quantizers(twin, spec, weight_bits=7))
+    spec = replace(spec, quantization=place_quantizers(twin, spec, weight_bits=8))
     trained = add_quantizers(twin, spec.quantization)
     calibrate(trained, [images(8)])
     return trained.eval(), spec, network
@@ -81,10 +81,10 @@ def test_the_rounded_network_is_the_trained_one_without_rounding_activations(qua
     plain = rounded_network(trained, spec)
     assert not any("quantizer" in name or "parametrizations" in name for name, _ in plain.named_modules())
     quantizers = find_quantizers(trained)
-    for name, quantizer in quantizers.weights.items():
-        levels = plain.get_submodule(name).weight.flatten(1) / quantizer.scale[:, None]
+    for name, scale in quantizers.weight_scales.items():
+        levels = plain.get_submodule(name).weight.flatten(1) / scale[:, None]
         torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
-        assert levels.abs().max() <= 63.001, "7 bits"
+        assert levels.abs().max() <= 127.001, "8 bits"
     measured = deepcopy(trained)
     for quantizer in find_quantizers(measured).of_activations:
         quantizer.begin_measuring()

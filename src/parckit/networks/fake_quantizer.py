@@ -4,6 +4,10 @@ The scale is learned, as in S. Esser et al., "Learned step size quantization" (a
 are simpler here. The logarithm of the scale is the parameter: a step of an optimizer changes it by a factor, so one
 learning rate suits small and large scales, and no scale becomes negative. And the gradient of the scale is not
 multiplied by a constant, because a logarithm needs none.
+
+CPUs without VNNI add the products of two neighbouring input channels in 16 bits, where the sum of two weights of 8 bits
+can be too large. So scales of such weights have a lower limit, which follows from the weights: the limit that
+`parckit.deploy.quantize.saturation` explains. A scale that is below it gets no gradient.
 """
 
 from typing import Any, cast, final
@@ -14,6 +18,8 @@ from torch import Tensor, nn
 
 _LEAST_SCALE = 1e-8
 """Scale of a tensor of zeros."""
+_UNSATURATED_BITS, _MOST_OF_A_PAIR = 7, 127
+"""Weights of more bits than these can saturate, unless the sum of each pair stays within this many steps."""
 _SHRINKS = torch.arange(1, 21, dtype=torch.float64) / 20
 """Shares of the largest weight of a channel that `measure_weights` tries as the largest one that is not cut off."""
 
@@ -51,15 +57,21 @@ class FakeQuantizer(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The learned scale: () or (C,)."""
+        """The learned scale: () or (C,). Weights are rounded with `scale_of`."""
         return self.log_scale.exp()
+
+    def scale_of(self, weight: Tensor) -> Tensor:
+        """Return the scales that weights are rounded with: the learned ones, or larger ones that do not saturate."""
+        if self.bits <= _UNSATURATED_BITS:
+            return self.scale
+        return torch.maximum(self.scale, largest_pair(weight.detach()) / _MOST_OF_A_PAIR)
 
     def forward(self, x: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
         """Round; between `begin_measuring` and `end_measuring`, only note the ends of x and return x itself."""
         if self._ends is not None:
             self._ends.append((float(x.detach().min()), float(x.detach().max())))
             return x
-        scale = self.scale if self.log_scale.ndim == 0 else self.scale.view(-1, *[1] * (x.ndim - 1))
+        scale = self.scale if self.log_scale.ndim == 0 else self.scale_of(x).view(-1, *[1] * (x.ndim - 1))
         # Half precision cannot hold 256 levels exactly.
         return cast("Tensor", _Round.apply(x.float() if x.dtype.itemsize < 4 else x, scale, self)).to(x.dtype)
 
@@ -95,6 +107,21 @@ class FakeQuantizer(nn.Module):
     def extra_repr(self) -> str:
         """Show the settings of this instance when the model is printed."""
         return f"bits={self.bits}, from {self.lowest} to {self.highest}"
+
+
+def largest_pair(weight: Float[Tensor, "c i *any"]) -> Float[Tensor, " c"]:
+    """Return the largest sum of the weights of two neighbouring input channels, for every output channel.
+
+    Args:
+        weight: (out, in of a group, height, width) of a convolution, or (out, in).
+    """
+    taps = weight.movedim(1, -1)
+    if taps.shape[-1] == 1:
+        return weight.new_zeros(len(weight))
+    # With an odd number of channels, ONNX Runtime pairs the numbers of all taps, one after another.
+    orders = [taps] if taps.shape[-1] % 2 == 0 else [taps, taps.flatten(1)]
+    pairs = [order[..., : order.shape[-1] // 2 * 2].unflatten(-1, (-1, 2)).sum(-1) for order in orders]
+    return torch.stack([sums.abs().flatten(1).amax(1) for sums in pairs]).amax(0)
 
 
 class _Round(torch.autograd.Function):

@@ -32,11 +32,13 @@ class FakeQuantizers:
 
     Attributes:
         weights: those of weights.
+        weight_scales: the scales that these round with now.
         inputs: those of inputs.
         outputs: those of outputs.
     """
 
     weights: Mapping[str, FakeQuantizer]
+    weight_scales: Mapping[str, Tensor]
     inputs: Mapping[str, FakeQuantizer]
     outputs: Mapping[str, FakeQuantizer]
 
@@ -125,10 +127,14 @@ def has_quantizers(network: nn.Module) -> bool:
 def find_quantizers(network: nn.Module) -> FakeQuantizers:
     """Return the fake quantizers of a network."""
     modules = dict(network.named_modules())
-    weights = {
-        name: cast("FakeQuantizer", cast("nn.ModuleDict", module.parametrizations)[_WEIGHT][0])  # pyright: ignore[reportIndexIssue]
+    lists = {
+        name: cast("nn.ModuleDict", module.parametrizations)[_WEIGHT]
         for name, module in modules.items()
         if parametrize.is_parametrized(module, _WEIGHT)
+    }
+    weights = {name: cast("FakeQuantizer", entries[0]) for name, entries in lists.items()}  # pyright: ignore[reportIndexIssue]
+    weight_scales = {
+        name: weights[name].scale_of(cast("Tensor", entries.original)).detach() for name, entries in lists.items()
     }
     inputs, outputs = (
         {
@@ -138,4 +144,4 @@ def find_quantizers(network: nn.Module) -> FakeQuantizers:
         }
         for child in (INPUT, OUTPUT)
     )
-    return FakeQuantizers(weights=weights, inputs=inputs, outputs=outputs)
+    return FakeQuantizers(weights=weights, weight_scales=weight_scales, inputs=inputs, outputs=outputs)

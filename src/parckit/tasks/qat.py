@@ -26,8 +26,7 @@ class QatSettings:
     """Quantization-aware training: a few epochs from a float network, with weights and activations rounded.
 
     Attributes:
-        weight_bits: bits of weights. CPUs without VNNI, such as those with AVX2 only, add two products of 8 by 8 bits
-            in 16 bits, where the sum may overflow; with 7 bits it cannot. Activations have 8 bits.
+        weight_bits: bits of weights. Activations have 8 bits.
         keep_float: names of modules of the folded network that stay float, with everything inside them.
         images: number of training images that choose the first ranges of activations.
 
@@ -35,7 +34,7 @@ class QatSettings:
         InputError: if a value is not accepted.
     """
 
-    weight_bits: int = 7
+    weight_bits: int = 8
     keep_float: tuple[str, ...] = ()
     images: int = 256
 

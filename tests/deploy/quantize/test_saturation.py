@@ -3,10 +3,12 @@
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from parckit.deploy.quantize.grids import LARGEST_STEP
 from parckit.deploy.quantize.saturation import scales_without_saturation
+from parckit.networks.fake_quantizer import largest_pair
 
 SHAPES = {"pointwise": (4, 64, 1, 1), "dense": (4, 16, 3, 3), "odd channels": (4, 3, 3, 3), "depthwise": (4, 1, 3, 3)}
 every_shape = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
@@ -70,6 +72,10 @@ def test_two_neighbours_never_exceed_16_bits_and_weights_use_nearly_all_steps(sh
         assert np.abs(steps[:, ::2] + steps[:, 1::2]).max() * 255 < 2**15
     # One bit less than 8 would leave 64 steps.
     assert (np.abs(steps).reshape(len(steps), -1).max(axis=1) > 64).all()
+    # Training with fake quantizers keeps the same limit.
+    pairs = largest_pair(torch.from_numpy(weights)).numpy()
+    largest = np.maximum(np.abs(weights).reshape(len(weights), -1).max(axis=1), pairs)
+    assert largest / LARGEST_STEP == pytest.approx(scales_without_saturation(weights), rel=1e-6)
 
 
 def test_matrix_products_have_their_output_channels_last():

@@ -100,9 +100,9 @@ def write_trained_graph(
         ExportError: as `write_graph`.
     """
     set_axis_forms(network, "conv")
-    for name, quantizer in quantizers.weights.items():
+    for name, scale in quantizers.weight_scales.items():
         module = network.get_submodule(name)
-        stored = _StoredWeight(cast("Tensor", module.weight), quantizer)
+        stored = _StoredWeight(cast("Tensor", module.weight), scale)
         parametrize.register_parametrization(module, "weight", stored, unsafe=True)
     for name, quantizer in quantizers.inputs.items():
         network.get_submodule(name).register_forward_pre_hook(_RoundedInput(quantizer))
@@ -121,9 +121,8 @@ class _StoredWeight(nn.Module):
     scale: Tensor
     zero: Tensor
 
-    def __init__(self, weight: Tensor, quantizer: FakeQuantizer) -> None:
+    def __init__(self, weight: Tensor, scale: Tensor) -> None:
         super().__init__()
-        scale = quantizer.scale.detach()
         levels = (weight.detach() / scale.view(-1, *[1] * (weight.ndim - 1))).round()
         self.register_buffer("levels", levels.to(torch.int8))
         self.register_buffer("scale", scale)
