@@ -6,8 +6,8 @@ from the second moments of the inputs on calibration pictures (equation 2 of the
 section 3.3). Here the moments are central: an error that is the same everywhere is left to `correct_biases`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import final
 
@@ -71,15 +71,14 @@ def round_by_gptq(
     ]
     rounding = iter(track([layer.node for layer in layers]))
     for part in _parts(layers):
-        _collect(part, proto, groups)
-        for layer in part:
-            node, value = next(rounding), layer.node.inputs[1]
-            name = "" if value is None else value.name or ""
-            grid = weight_grid(layer.weights, axis=weight_axis(node), scales=scales.get(name))
-            if layer.is_known:
-                set_constant(model, node, 1, layer.rounded(grid.scale, avoid_saturation=avoid_saturation))
-                scales[name] = tuple(map(float, grid.scale))
-            layer.forget()
+        for layer, moments in zip(part, _collect(part, proto, groups), strict=True):
+            node, name = next(rounding), _name(layer.node.inputs[1])
+            if moments.count < layer.size:
+                continue
+            scale = weight_grid(layer.weights, axis=weight_axis(node), scales=scales.get(name)).scale
+            rounded = layer.rounded(scale, moments.covariance, avoid_saturation=avoid_saturation)
+            set_constant(model, node, 1, rounded)
+            scales[name] = tuple(map(float, scale))
     return replace(scheme, weight_scales=scales)
 
 
@@ -118,12 +117,39 @@ def round_rows(rows: Tensor, scales: Tensor, covariance: Tensor, *, second_of_pa
     return steps * scales
 
 
+@dataclass(kw_only=True, slots=True)
+class _Moments:
+    """Moments of what the outputs of a layer see.
+
+    Attributes:
+        sums: (groups, in) of the inputs.
+        products: (groups, in, in) sums of the products of two inputs.
+        count: number of positions.
+    """
+
+    sums: Tensor
+    products: Tensor
+    count: int = 0
+
+    def add(self, rows: Tensor) -> None:
+        """Add positions, (groups, positions, in)."""
+        self.count += rows.shape[1]
+        self.sums += rows.sum(dim=1, dtype=torch.float64)
+        self.products += (rows.mT @ rows).double()
+
+    @property
+    def covariance(self) -> Tensor:
+        """(groups, in, in)."""
+        means = self.sums / self.count
+        return self.products / self.count - means[:, :, None] * means[:, None, :]
+
+
 @final
 class _Layer:
-    """A layer, and the moments of what its outputs see.
+    """A convolution or a matrix product.
 
     Args:
-        node: a convolution or a matrix product.
+        node: its node.
         weights: its weights.
         pictures: number of calibration pictures.
         seed: chooses the positions.
@@ -131,54 +157,42 @@ class _Layer:
 
     def __init__(self, node: ir.Node, weights: NDArray[np.float32], *, pictures: int, seed: int) -> None:
         self.node, self.weights = node, weights
-        self._groups = groups_of(node) if node.op_type == "Conv" else 1
+        self.groups = groups_of(node) if node.op_type == "Conv" else 1
         self.size = weights.size // weights.shape[weight_axis(node)]
-        self.moments = self._groups * self.size**2
         self._positions = ceil(max(_LEAST_ROWS, _ROWS_PER_WEIGHT * self.size) / pictures)
         self._generator = torch.Generator().manual_seed(seed)
-        self.forget()
 
-    def forget(self) -> None:
-        """Give the memory of the moments back."""
-        self._count, self._sums, self._products = 0, torch.zeros(()), torch.zeros(())
+    def no_moments(self) -> _Moments:
+        """Return the moments of no position."""
+        sums = torch.zeros(self.groups, self.size, dtype=torch.float64)
+        return _Moments(sums=sums, products=sums.new_zeros(self.groups, self.size, self.size))
 
-    def add(self, inputs: NDArray[np.float32]) -> None:
-        """Add what the outputs see on some pictures."""
+    def seen(self, inputs: NDArray[np.float32]) -> Tensor:
+        """Return what outputs see on some pictures, at positions drawn at random, (groups, positions, in)."""
         images = torch.from_numpy(inputs)
         if self.node.op_type == "Conv":
-            kernel_size = (self.weights.shape[2], self.weights.shape[3])
-            seen = seen_by(self.node, images, kernel_size=kernel_size)
+            seen = seen_by(self.node, images, kernel_size=(self.weights.shape[2], self.weights.shape[3]))
         else:
             seen = images.reshape(1, len(images), -1, self.size)
         count = seen.shape[2]
         if count > self._positions:
             seen = seen[:, :, torch.randperm(count, generator=self._generator)[: self._positions]]
-        rows = seen.reshape(self._groups, -1, self.size)
-        self._count += rows.shape[1]
-        self._sums = self._sums + rows.sum(dim=1, dtype=torch.float64)
-        self._products = self._products + (rows.mT @ rows).double()
+        return seen.reshape(self.groups, -1, self.size)
 
-    @property
-    def is_known(self) -> bool:
-        """Whether there were enough positions."""
-        return self._count >= self.size
-
-    def rounded(self, scale: NDArray[np.float32], *, avoid_saturation: bool) -> NDArray[np.float32]:
-        """Return the rounded weights. A scale for every output channel."""
-        means = self._sums / self._count
-        covariance = self._products / self._count - means[:, :, None] * means[:, None, :]
-        rows = np.moveaxis(self.weights, weight_axis(self.node), 0)
-        by_tap = np.moveaxis(rows, 1, -1)
+    def rounded(self, scale: NDArray[np.float32], covariance: Tensor, *, avoid_saturation: bool) -> NDArray[np.float32]:
+        """Return the rounded weights. There is a scale for every output channel."""
+        axis = weight_axis(self.node)
+        by_tap = np.moveaxis(np.moveaxis(self.weights, axis, 0), 1, -1)
         channels = by_tap.shape[-1]
         # Channels (0, 1), (2, 3), ... of a tap are added in 16 bits; if their number is odd, also those across taps.
         pairs = [bool(place % 2 or place % channels % 2) for place in range(self.size)]
         rounded = round_rows(
-            torch.from_numpy(np.ascontiguousarray(by_tap, np.float64)).reshape(self._groups, -1, self.size),
-            torch.from_numpy(np.array(scale, np.float64)).reshape(self._groups, -1, 1),
+            torch.from_numpy(np.ascontiguousarray(by_tap, np.float64)).reshape(self.groups, -1, self.size),
+            torch.from_numpy(np.array(scale, np.float64)).reshape(self.groups, -1, 1),
             covariance,
             second_of_pair=pairs if avoid_saturation and channels > 1 else (),
         )
-        return np.moveaxis(np.moveaxis(rounded.numpy().reshape(by_tap.shape), -1, 1), 0, weight_axis(self.node))
+        return np.moveaxis(np.moveaxis(rounded.numpy().reshape(by_tap.shape), -1, 1), 0, axis)
 
 
 def _weights_of(node: ir.Node) -> NDArray[np.float32] | None:
@@ -193,7 +207,7 @@ def _parts(layers: Sequence[_Layer]) -> Iterator[list[_Layer]]:
     """Divide layers into parts whose moments fit into `_MOST_NUMBERS`, or that are one layer."""
     part: list[_Layer] = []
     for layer in layers:
-        if part and sum(one.moments for one in part) + layer.moments > _MOST_NUMBERS:
+        if part and sum(one.groups * one.size**2 for one in (*part, layer)) > _MOST_NUMBERS:
             yield part
             part = []
         part.append(layer)
@@ -201,13 +215,18 @@ def _parts(layers: Sequence[_Layer]) -> Iterator[list[_Layer]]:
         yield part
 
 
-def _collect(layers: Sequence[_Layer], proto: onnx.ModelProto, groups: Sequence[Images]) -> None:
-    """Run a graph on calibration pictures, and add what the outputs of its layers see."""
-    readers: dict[str, list[_Layer]] = {}
-    for layer in layers:
-        source = layer.node.inputs[0]
-        readers.setdefault("" if source is None else source.name or "", []).append(layer)
-    shapes: Mapping[str, tuple[int, ...]] = float_tensors(proto)
-    for name, array in run_activations(proto, groups, tensors={name: shapes[name] for name in readers}):
-        for layer in readers[name]:
-            layer.add(array)
+def _collect(layers: Sequence[_Layer], proto: onnx.ModelProto, groups: Sequence[Images]) -> list[_Moments]:
+    """Run a graph on calibration pictures; return the moments of what the outputs of its layers see."""
+    moments = [layer.no_moments() for layer in layers]
+    readers: dict[str, list[int]] = {}
+    for place, layer in enumerate(layers):
+        readers.setdefault(_name(layer.node.inputs[0]), []).append(place)
+    tensors = {name: shape for name, shape in float_tensors(proto).items() if name in readers}
+    for name, array in run_activations(proto, groups, tensors=tensors):
+        for place in readers[name]:
+            moments[place].add(layers[place].seen(array))
+    return moments
+
+
+def _name(value: ir.Value | None) -> str:
+    return "" if value is None else value.name or ""
