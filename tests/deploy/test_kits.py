@@ -43,7 +43,7 @@ def write_bundle(
         <float[4, 3, 1, 1] w = {{{", ".join(f"{value * scale:f}" for value in WEIGHT.T.ravel())}}}>
         {{
             p = GlobalAveragePool(image)
-            c = Conv<kernel_shape = [1, 1]>(p, {"v" if doubled else "w"})
+            c = Conv<kernel_shape = [1, 1]>(p, w)
             logits = Flatten(c)
         }}""")
     for node, name in zip(model.graph.node, NODES, strict=True):
