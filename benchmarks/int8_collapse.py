@@ -5,7 +5,7 @@
 The network is ConvNeXt-atto, trained on CIFAR-10 by benchmarks/int8_networks.py: layer norms and GELU. It is quantized
 in steps. The first one is what people call plain: ranges from the lowest to the highest number, weights rounded to the
 nearest number. Each of the others changes one setting more. All are evaluated on the same test pictures. For the first
-and the last step, every node is measured alone, and all but it, and drawn: docs/int8_plain.png, docs/int8_usual.png.
+and the last step, every node is measured alone, and all but it, and drawn: docs/int8-plain.svg, docs/int8-usual.svg.
 """
 
 import argparse
@@ -114,7 +114,7 @@ def main() -> None:
         export(args.checkpoint, bundle)
         values: dict[str, object] = {"images": IMAGES, "steps": measure_steps(bundle, work)}
         for name, step in (("plain", "plain"), ("usual", list(STEPS)[-1])):
-            values[name] = rank(bundle, step, picture=ROOT / "docs" / f"int8_{name}.png", work=work)
+            values[name] = rank(bundle, step, picture=ROOT / "docs" / f"int8-{name}.svg", work=work)
             print(name, json.dumps(values[name]), flush=True)
     write_record(RECORD, RECORD.stem, values, seed=0, threads=1)
     print(table(values))
