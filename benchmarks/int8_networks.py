@@ -20,12 +20,12 @@ NETWORKS = {
     "convnext_atto": ("convnext_atto", {"patch_size": 2}, 32, 8),
     # With its usual stride of 32, the last maps of a picture of 32 pixels would be a single pixel.
     "mobilenetv2": ("mobilenetv2_100", {"output_stride": 16}, 32, 5),
-    # At 48 pixels, the last maps are 3 pixels wide, the least that ParC takes.
+    # At 64 pixels, the last maps are 4 pixels wide, the least that ParC takes.
     "parc_convnext_atto": (
         "parc_convnext_xt",
-        {"img_size": 48, "patch_size": 2, "depths": [2, 2, 6, 2], "dims": [40, 80, 160, 320]},
-        48,
-        2,
+        {"img_size": 64, "patch_size": 2, "depths": [2, 2, 6, 2], "dims": [40, 80, 160, 320]},
+        64,
+        1,
     ),
 }
 """Name -> timm's name, keywords, side of the input in pixels, and epochs."""
