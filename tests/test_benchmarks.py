@@ -75,12 +75,3 @@ def test_the_table_of_int8_is_that_of_its_record(load):
     script = load(ROOT / "benchmarks" / "int8_accuracy.py")
     record = json.loads((script.RECORDS / "int8_accuracy_cifar10.json").read_text(encoding="utf-8"))
     assert script.table(record["values"]) in (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
-
-
-def test_the_table_of_int8_for_boxes_and_masks_is_that_of_its_record(load):
-    script = load(ROOT / "benchmarks" / "int8_tasks.py")
-    values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
-    assert script.table(values) in (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
-    wanted = {"float32", *script.PLAIN, *script.VARIANTS}
-    assert all(results.keys() == wanted for results in values["networks"].values())
-    assert values["networks"].keys() == script.NETWORKS.keys()
