@@ -25,7 +25,7 @@ NETWORKS = {
         "parc_convnext_xt",
         {"img_size": 64, "patch_size": 2, "depths": [2, 2, 6, 2], "dims": [40, 80, 160, 320]},
         64,
-        1,
+        2,
     ),
 }
 """Name -> timm's name, keywords, side of the input in pixels, and epochs."""
