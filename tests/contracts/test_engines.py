@@ -1,11 +1,13 @@
 """What every engine promises: the network's numbers, an extra that installs it, and a reason where it cannot.
 
-`make test` runs this for the engines that are always installed, `make test-engines` for all the others.
+`make test-engines` converts networks and runs them. tests/deploy and tests/runtimes try ONNX Runtime in `make test`.
 """
 
+import functools
 import json
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -37,16 +39,14 @@ from parckit.models import fuse
 from parckit.networks import build_network, head_of
 from parckit.runtimes import CHECKPOINT, ENGINES, Session, find_engine, load
 from parckit.runtimes.engines import load_engine
+from processes import measure_no_memory
 from repository import ROOT
 
-ALWAYS_INSTALLED = ("torch", "onnxruntime")
-SLOW = ("executorch", "aotinductor")
-"""Engines whose converters take long. They get one network of every task."""
+FEW = ("onnxruntime", "executorch", "aotinductor")
+"""Engines that get one network of every task. ONNX Runtime has all others in `make test`; the converters of the rest
+take long."""
 UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
 """Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor, the last three a board."""
-MARKS = {**dict.fromkeys(ALWAYS_INSTALLED, ()), "litert": (pytest.mark.litert,)}
-"""Engine -> its marks, if they are not `engines`. The converter of LiteRT cannot be installed beside ExecuTorch: they
-need different versions of typing-extensions."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
 UNSUPPORTED = {
@@ -54,6 +54,10 @@ UNSUPPORTED = {
     ("ncnn", "mobilevit"): r"ncnn has no layer for .*torch\.unbind",
 }
 """(engine, network) -> the operator that the engine does not have."""
+ALL_LAYERS = divergence._layers
+
+
+Converted = Callable[[str, str], tuple[Path, Artefact]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,14 +102,37 @@ def subject(request, tmp_path_factory):
     return make_subject
 
 
+@pytest.fixture(scope="module")
+def converted(subject, tmp_path_factory) -> Converted:
+    """Return a function that converts a network for an engine into a bundle's folder, once for all tests."""
+
+    @functools.cache
+    def convert(engine: str, network: str) -> tuple[Path, Artefact]:
+        folder, settings = tmp_path_factory.mktemp(f"{engine}-{network}"), ExportSettings(engines=(engine,))
+        made = folder / "made"
+        made.mkdir()
+        source = subject(network).source
+        artefact = load_converter(engine).convert(source, folder=made, settings=settings, precision="fp32")
+        return folder, place_artefact(artefact, made_in=made, bundle=folder)
+
+    return convert
+
+
+def opened(engine: str, artefact: Artefact, *, folder: Path, network: str) -> Session:
+    """Open a bundle's artefact with one thread."""
+    module = load_engine(find_engine(engine), what=engine)
+    return module.open_artefact(folder, artefact, spec_of(network), threads=1)
+
+
 def test_every_engine_has_a_converter_but_torch_which_opens_checkpoints():
     assert {engine.name for engine in ENGINES if engine.formats != (CHECKPOINT,)} == CONVERTERS.keys()
     assert find_engine("torch").formats == (CHECKPOINT,)
     assert len({engine.name for engine in ENGINES}) == len(ENGINES)
 
 
-def marks_of(engine: str) -> Sequence[pytest.MarkDecorator]:
-    return MARKS.get(engine, (pytest.mark.engines,))
+def mark_of(engine: str) -> pytest.MarkDecorator:
+    """The converter of LiteRT cannot be installed beside ExecuTorch: they need other versions of typing-extensions."""
+    return pytest.mark.litert if engine == "litert" else pytest.mark.engines
 
 
 CRASHES = {("opencv", "parcnetv2")}
@@ -114,12 +141,12 @@ DIFFERS = {("opencv", "ssd")}
 """The classic engine of OpenCV 5.0.0 gives other numbers for a depthwise convolution of a very small map."""
 
 PAIRS = [
-    pytest.param(engine, network, marks=[*marks_of(engine), pytest.mark.xdist_group(network)])
+    pytest.param(engine, network, marks=[mark_of(engine), pytest.mark.xdist_group(network)])
     for network in NETWORKS
     for engine in CONVERTERS
     if engine not in UNRUN
     and (engine, network) not in CRASHES | DIFFERS
-    and (network in ONE_A_TASK or engine not in (*ALWAYS_INSTALLED, *SLOW))
+    and (network in ONE_A_TASK or engine not in FEW)
 ]
 
 
@@ -134,24 +161,27 @@ def test_an_engine_that_crashes_ends_an_export_with_one_line(engine, network, tm
 
 @pytest.mark.engines
 @pytest.mark.parametrize(("engine", "network"), sorted(DIFFERS))
-def test_an_engine_that_differs_ends_an_export_with_the_layer(engine, network, tmp_path):
-    # The search exports the network some times, and the older exporter is quicker.
+def test_an_engine_that_differs_ends_an_export_with_the_layer(engine, network, tmp_path, monkeypatch):
+    measure_no_memory(monkeypatch)
+    # The search exports the network for each of its steps, so it gets every eighth layer, from the last one on. The
+    # older exporter is quicker.
+    monkeypatch.setattr(divergence, "_layers", lambda suspect: ALL_LAYERS(suspect)[::-8][::-1])
     spec, settings = spec_of(network), ExportSettings(engines=(engine,), onnx=OnnxSettings(opset=17))
-    with pytest.raises(ParityError, match=rf"{engine} .* differs from torch .*; it differs first at .*\(.*Conv"):
+    with pytest.raises(ParityError, match=rf"{engine} .* differs from torch .*; it differs first at "):
         export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=tmp_path / "b", settings=settings)
 
 
 @pytest.mark.parametrize(("name", "network"), PAIRS)
-def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, network, subject, tmp_path):
+def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, network, subject, converted):
     """From the converter's folder into a bundle, and through the table of engines."""
-    case, converter, settings = subject(network), load_converter(name), ExportSettings(engines=(name,))
-    spec = case.source.spec
-    assert refusal(name, spec, case.source.outputs, settings=settings, precision="fp32") is None
+    case, settings = subject(network), ExportSettings(engines=(name,))
+    assert refusal(name, case.source.spec, case.source.outputs, settings=settings, precision="fp32") is None
     if (name, network) in UNSUPPORTED:
         with pytest.raises(ExportError, match=UNSUPPORTED[name, network]):
-            converter.convert(case.source, folder=tmp_path, settings=settings, precision="fp32")
+            converted(name, network)
         return
-    session, _ = converted(name, case, tmp_path, threads=1)
+    folder, artefact = converted(name, network)
+    session = opened(name, artefact, folder=folder, network=network)
     outputs = session(case.images)
     assert session.engine.startswith(f"{name} ")
     assert len(outputs) == len(case.expected)
@@ -166,7 +196,7 @@ def test_what_its_converter_writes_the_engine_runs_with_torchs_numbers(name, net
 
 
 CLASSIFIERS = [
-    pytest.param(engine, marks=[*marks_of(engine), pytest.mark.xdist_group("parcnet")])
+    pytest.param(engine, marks=[mark_of(engine), pytest.mark.xdist_group("parcnet")])
     for engine in CONVERTERS
     if engine not in UNRUN
 ]
@@ -174,11 +204,12 @@ CLASSIFIERS = [
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads the threads' times where Linux keeps them")
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_one_thread_is_one_thread(name, subject, tmp_path):
+def test_one_thread_is_one_thread(name, converted):
     """Otherwise a latency with one thread would be that of several."""
-    session, _ = converted(name, subject("parcnet"), tmp_path, threads=1)
+    folder, artefact = converted(name, "parcnet")
+    session = opened(name, artefact, folder=folder, network="parcnet")
     batch = np.zeros((1, 3, *SIZE), np.float32)
-    before, end = busy_ticks(), perf_counter() + 1
+    before, end = busy_ticks(), perf_counter() + 0.5  # 50 ticks
     while perf_counter() < end:
         session(batch)
     spent = sorted(ticks - before.get(thread, 0) for thread, ticks in busy_ticks().items())
@@ -196,36 +227,26 @@ def busy_ticks() -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_damaged_file_is_refused_with_one_line(name, subject, tmp_path):
-    _, artefact = converted(name, subject("parcnet"), tmp_path, threads=1)
-    path = tmp_path / artefact.main_file
+def test_a_damaged_file_is_refused_with_one_line(name, converted, tmp_path):
+    folder, artefact = converted(name, "parcnet")
+    shutil.copytree(folder, tmp_path / "bundle")
+    path = tmp_path / "bundle" / artefact.main_file
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=re.escape(str(path))) as caught:
-        load_engine(find_engine(name), what=name).open_artefact(tmp_path, artefact, spec_of("parcnet"), threads=1)
+        opened(name, artefact, folder=tmp_path / "bundle", network="parcnet")
     assert "\n" not in str(caught.value)
 
 
-def converted(name: str, case: Subject, folder: Path, *, threads: int) -> tuple[Session, Artefact]:
-    """Convert a network for an engine into a bundle's folder, and open it there."""
-    made = folder / "made"
-    made.mkdir()
-    settings = ExportSettings(engines=(name,))
-    artefact = load_converter(name).convert(case.source, folder=made, settings=settings, precision="fp32")
-    placed = place_artefact(artefact, made_in=made, bundle=folder)
-    module = load_engine(find_engine(name), what=name)
-    return module.open_artefact(folder, placed, case.source.spec, threads=threads), placed
-
-
+@pytest.mark.engines
 @pytest.mark.xdist_group("parcnet")
 @torch.no_grad()
-def test_a_file_that_says_what_it_is_opens_alone(subject, tmp_path):
+def test_a_file_that_says_what_it_is_opens_alone(subject, converted):
     case = subject("parcnet")
     for engine in ENGINES:
         if engine.suffixes and engine.formats != (CHECKPOINT,):
-            settings, converter = ExportSettings(engines=(engine.name,)), load_converter(engine.name)
-            artefact = converter.convert(case.source, folder=tmp_path, settings=settings, precision="fp32")
+            folder, artefact = converted(engine.name, "parcnet")
             module = load_engine(engine, what=engine.name)
-            session = module.open_file(tmp_path / artefact.main_file, threads=1)
+            session = module.open_file(folder / artefact.main_file, threads=1)
             (logits,) = session(case.images)
             accepted = TOLERANCES["fp32"].numbers * np.abs(case.expected[0]).max()
             assert np.abs(logits - case.expected[0]).max() <= accepted
@@ -312,8 +333,9 @@ def check_profiles(bundle: Path) -> None:
 
 @pytest.mark.engines
 @pytest.mark.parametrize("network", ONE_A_TASK[1:])
-def test_boxes_and_masks_agree_in_half_precision(network, tmp_path):
+def test_boxes_and_masks_agree_in_half_precision(network, tmp_path, monkeypatch):
     """As the classes of the test before do. The older exporter is quicker."""
+    measure_no_memory(monkeypatch)
     spec = spec_of(network)
     engines = ("onnxruntime", "openvino", "mnn", "ncnn")
     settings = ExportSettings(engines=engines, precision=("fp16",), onnx=OnnxSettings(opset=17))
@@ -340,12 +362,12 @@ def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
 @pytest.mark.engines
 def test_a_graph_that_an_engine_gets_wrong_is_refused_at_the_layer(tmp_path, monkeypatch):
     """Without its pass, OpenCV gives another shape to the product after a HardSigmoid."""
-    layers_of = divergence._layers
+    measure_no_memory(monkeypatch)
     others = [one for one in PASSES.passes if HARD_SIGMOID_DEFAULT not in one.rules]
     assert len(others) == len(PASSES.passes) - 1
     monkeypatch.setattr("parckit.deploy.convert.onnx.PASSES", ir.passes.Sequential(*others))
-    # A network is exported for every step of the search. The test with the older exporter searches all layers.
-    monkeypatch.setattr(divergence, "_layers", lambda suspect: layers_of(suspect)[-4:])
+    # tests/deploy searches through all layers.
+    monkeypatch.setattr(divergence, "_layers", lambda suspect: ALL_LAYERS(suspect)[-1:])
     spec = spec_of("parcnet")
     with pytest.raises(ParityError, match=r"opencv .* differs from torch by .*; it differs first at "):
         export_bundle(

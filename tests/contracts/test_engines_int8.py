@@ -1,5 +1,10 @@
 """Int8 in the engines whose files are not ONNX. `make test-engines` and `make test-litert` run it."""
 
+import functools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,24 +14,48 @@ from engine_networks import ONE_A_TASK, SIZE, spec_of
 from parckit.deploy import ExportSettings, OnnxSettings, export_bundle
 from parckit.deploy.quantize import QuantizeSettings, quantize
 from parckit.networks import build_network
+from processes import measure_no_memory
 
 INT8 = [
-    pytest.param(engine, network, marks=pytest.mark.litert if engine == "litert" else pytest.mark.engines)
+    pytest.param(
+        engine,
+        network,
+        marks=[
+            pytest.mark.litert if engine == "litert" else pytest.mark.engines,
+            pytest.mark.xdist_group(f"int8-{network}"),
+        ],
+    )
     for network in ONE_A_TASK
     for engine in ("mnn", "ncnn", "litert")
 ]
 """(engine, network)."""
 
 
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Callable[[str, str], Path]:
+    """Return a function that exports a network into a float bundle, which several engines share."""
+
+    @functools.cache
+    def export(network: str, engine: str) -> Path:
+        spec, out = spec_of(network), tmp_path_factory.mktemp("int8") / "bundle"
+        engines = tuple(dict.fromkeys(("onnxruntime", engine)))
+        settings = ExportSettings(engines=engines, onnx=OnnxSettings(opset=17))
+        with pytest.MonkeyPatch.context() as patch:
+            measure_no_memory(patch)
+            export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=out, settings=settings)
+        return out
+
+    return export
+
+
 @pytest.mark.parametrize(("engine", "network"), INT8)
-def test_int8_gives_nearly_the_same_in_fewer_bytes(engine, network, tmp_path):
-    spec, random = spec_of(network), np.random.default_rng(0)
+def test_int8_gives_nearly_the_same_in_fewer_bytes(engine, network, bundle, tmp_path, monkeypatch):
+    measure_no_memory(monkeypatch)
+    random = np.random.default_rng(0)
     (tmp_path / "pictures").mkdir()
     for index in range(12):
         Image.fromarray(random.integers(0, 256, (*SIZE, 3), np.uint8)).save(tmp_path / "pictures" / f"{index}.png")
-    needed = ("onnxruntime", "litert") if engine == "litert" else ("onnxruntime",)
-    settings = ExportSettings(engines=needed, onnx=OnnxSettings(opset=17))
-    export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=tmp_path / "b", settings=settings)
+    shutil.copytree(bundle(network, "litert" if engine == "litert" else "onnxruntime"), tmp_path / "b")
     how = QuantizeSettings(engines=(engine,), samples=8, seconds=0, least_agreement=0)
     contract = quantize(tmp_path / "b", tmp_path / "pictures", settings=how)
     artefact = contract.artefacts[-1]
