@@ -49,6 +49,17 @@ def rounded(scheme: Scheme, name: str, numbers: np.ndarray, bits: int = 8) -> np
     return activation_grid(scheme.ranges[name], bits=bits).round(numbers)
 
 
+def test_a_tensor_that_is_called_as_another_one_in_8_bits_is_no_trouble(model, tensors):
+    proto = ir.to_proto(model)
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["relu_8" if name == "conv3" else name for name in names]
+    renamed = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    scheme = scheme_of({**tensors, "relu_8": tensors["conv3"]}, {"pointwise": 8})
+    expected = run(write_qdq(model, scheme), "conv3")["conv3"]
+    assert run(write_qdq(renamed, scheme), "relu_8")["relu_8"] == pytest.approx(expected)
+
+
 def test_a_node_computes_with_rounded_activations_and_weights(model, tensors):
     scheme = scheme_of(tensors, {"pointwise": 8})
     result = run(write_qdq(model, scheme), "conv3")["conv3"]
@@ -67,7 +78,7 @@ def test_a_float_node_reads_the_float_tensor_that_another_float_node_made(model,
     # `silu` is read by the quantized convolution and by the sum along the residual path.
     reading = {node.name: [value.name for value in node.inputs] for node in copy.graph}
     assert "silu" in reading["sum"]
-    assert reading["depthwise"][0] == "silu_8_dq"
+    assert reading["depthwise"][0] == "silu_in_8_bits_dq"
 
 
 def test_a_relu_stays_fused_with_its_convolution(model, tensors):

@@ -118,7 +118,8 @@ class _Writer:
             return self.pairs[name, bits]
         if _bits_of(value) == bits:
             return value
-        quantized, dequantized = self._nodes(value, self._grid(name, bits), name=f"{name}_{bits}")
+        # Another tensor may be called x_8, so that this name must be longer.
+        quantized, dequantized = self._nodes(value, self._grid(name, bits), name=f"{name}_in_{bits}_bits")
         self.pairs[name, bits] = dequantized.outputs[0]
         self.model.graph.extend([quantized, dequantized])
         return dequantized.outputs[0]
