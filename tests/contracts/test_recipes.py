@@ -17,7 +17,7 @@ import yaml
 from jsonargparse import Namespace
 
 from golden_fixtures import needs_shared, official_input, read_train_facts
-from parckit.contract import InputError, NetworkSpec, Preprocessing, from_plain
+from parckit.contract import InputError, NetworkSpec, Preprocessing, begin_with_batch, from_plain
 from parckit.data import AugmentSettings, MaskAugmentSettings, MultiScale, SceneAugmentSettings
 from parckit.networks import build_network
 from parckit.networks import head_of as network_head
@@ -229,12 +229,12 @@ def test_its_model_takes_its_images(name, parse):
         network = build_network(spec)
     if name in IMAGENET:
         return  # tests/models run these networks on images of this size
-    device = "meta"
-    if max(preprocessing.size) <= 160:  # numbers of small images take less time than shapes alone
+    device, described = "meta", network_head(spec).outputs(spec)
+    # Numbers of small images take less time than shapes alone. Detections are made of one image at a time.
+    if max(preprocessing.size) <= 160 and begin_with_batch(described):
         network, device = network.eval().to_empty(device="cpu"), "cpu"
     outputs = network(torch.zeros(2, 3, *preprocessing.size, device=device))
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    described = network_head(spec).outputs(spec)
     assert [output.ndim for output in outputs] == [len(output.shape) for output in described]
     # The number of detections does not depend on the number of images.
     assert all(len(output) == 2 for output, said in zip(outputs, described, strict=True) if said.layout[0] == "N")
