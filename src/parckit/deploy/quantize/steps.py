@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +28,7 @@ from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.stripping import strip_pairs
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.runtimes import Session
@@ -61,6 +62,12 @@ class FloatNetwork:
     def file(self) -> Path:
         """The file of the artefact."""
         return self.bundle / self.artefact.main_file
+
+    @property
+    def trained(self) -> Artefact | None:
+        """The int8 artefact of the network with fake quantizers that it was trained with; None without any."""
+        trained = (one for one in self.contract.artefacts if one.options.get("quantization") == "trained")
+        return next(trained, None)
 
 
 def open_float(bundle: Path) -> FloatNetwork:
@@ -132,8 +139,11 @@ def prepare(
         settings: how to quantize.
         progress: gets the pictures and nodes while they are used.
         is_for_onnx: whether the int8 file is ONNX, as in `prepare_for_int8`. For others only operators with weights
-            have bits, and the scales of weights use all 8 bits: those engines add the products in 32 bits.
+            have bits, and the scales of weights use all 8 bits: those engines add the products in 32 bits. If the
+            network was trained with fake quantizers, they get the numbers of these.
     """
+    if not is_for_onnx and network.trained is not None:
+        return _trained_source(network, network.trained, pictures, settings=settings)
     # These change the graph without a change of what it computes.
     model = prepare_for_int8(read_float_graph(network.file), is_for_onnx=is_for_onnx)
     groups = pictures.groups(network.session.batch_size)
@@ -171,6 +181,31 @@ def prepare(
         file=network.file,
         pictures=pictures,
         settings=settings,
+    )
+
+
+def _trained_source(
+    network: FloatNetwork, trained: Artefact, pictures: CalibrationPictures, *, settings: QuantizeSettings
+) -> QuantizationSource:
+    """Return a network with the ranges of activations, and the scales of weights, that training has chosen.
+
+    No picture calibrates it, and what improves calibrated networks is not applied.
+    """
+    stripped = strip_pairs(ir.load(network.bundle / trained.main_file))
+    scheme = Scheme(
+        calibrator="trained",
+        ranges=stripped.ranges,
+        bits=dict.fromkeys(stripped.quantized, 8),
+        weight_scales=stripped.weight_scales,
+    )
+    return QuantizationSource(
+        model=stripped.model,
+        scheme=scheme,
+        spec=network.spec,
+        artefact=network.artefact,
+        file=network.file,
+        pictures=replace(pictures, digests=()),
+        settings=replace(settings, equalize=False, bias_correction=False, adaround=False),
     )
 
 
