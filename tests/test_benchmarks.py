@@ -71,6 +71,16 @@ def test_the_table_of_the_speed_of_int8_is_that_of_its_record(load):
     assert script.table(values) in (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
 
 
+def test_the_tables_of_int8_in_other_engines_are_those_of_their_record(load):
+    script = load(ROOT / "benchmarks" / "int8_mobile_speed.py")
+    values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
+    text = (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
+    assert script.speed_table(values) in text
+    # It has every engine for each of its networks.
+    assert values.keys() >= script.NETWORKS.keys()
+    assert all(rows.keys() == script.FORMATS.keys() for rows in values.values())
+
+
 def test_the_table_of_int8_is_that_of_its_record(load):
     script = load(ROOT / "benchmarks" / "int8_accuracy.py")
     record = json.loads((script.RECORDS / "int8_accuracy_cifar10.json").read_text(encoding="utf-8"))
