@@ -73,6 +73,16 @@ def test_the_tables_of_the_speed_of_int8_are_those_of_their_record(load):
         assert table(values) in page
 
 
+def test_the_tables_of_int8_in_other_engines_are_those_of_their_record(load):
+    script = load(ROOT / "benchmarks" / "int8_mobile_speed.py")
+    values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
+    text = (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
+    assert script.speed_table(values) in text
+    # It has every engine for each of its networks.
+    assert values.keys() >= script.NETWORKS.keys()
+    assert all(rows.keys() == script.FORMATS.keys() for rows in values.values())
+
+
 def test_the_tables_of_the_accuracy_of_int8_are_those_of_their_records(load):
     script = load(ROOT / "benchmarks" / "int8_accuracy.py")
     page = (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")

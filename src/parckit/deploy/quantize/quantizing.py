@@ -24,7 +24,7 @@ from parckit.deploy.quantize.steps import (
     workplace,
     yardstick_of,
 )
-from parckit.deploy.quantize.writers import load_writer, plan_writers, takes_onnx_graph
+from parckit.deploy.quantize.writers import ONNX, load_writer, plan_writers, takes_onnx_graph
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.report.checks import describe_check
@@ -59,14 +59,19 @@ def quantize(
         The contract of the bundle with the new artefacts.
 
     Raises:
-        InputError: if the bundle has no such artefact, the data cannot be opened, or evaluation pictures are
-            calibration pictures.
+        InputError: if the bundle has no such artefact, or has one in ONNX that was trained in int8, the data cannot be
+            opened, or evaluation pictures are calibration pictures.
         AccuracyError: if an int8 artefact has too few answers in common with the float network. Nothing is added.
     """
     planned = plan_writers(settings.engines)
     if (settings.max_drop is None) != (eval_data is None):
         raise InputError("max_drop and eval_data: give both, or none of them")
     network = open_float(Path(bundle))
+    if network.trained is not None and ONNX in planned:
+        raise InputError(
+            f"{bundle}: {network.trained.name} was trained in int8, and is better than what its float32 network would "
+            "become; quantize it for engines with other files, such as --engines mnn,ncnn"
+        )
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)

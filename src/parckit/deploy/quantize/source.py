@@ -45,7 +45,7 @@ class QuantizationSource:
             name=f"{form}-int8",
             format=form,
             precision="int8",
-            options={**self.artefact.options, **self.settings.options},
+            options={**self.artefact.options, **self.settings.options, "calibrator": self.scheme.calibrator},
             calibration=self.calibration,
             checks=(),
         )

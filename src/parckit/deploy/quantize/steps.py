@@ -32,6 +32,7 @@ from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.stripping import strip_pairs
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.runtimes import Session
@@ -65,6 +66,12 @@ class FloatNetwork:
     def file(self) -> Path:
         """The file of the artefact."""
         return self.bundle / self.artefact.main_file
+
+    @property
+    def trained(self) -> Artefact | None:
+        """The int8 artefact of the network with fake quantizers that it was trained with; None without any."""
+        trained = (one for one in self.contract.artefacts if one.options.get("quantization") == "trained")
+        return next(trained, None)
 
 
 def open_float(bundle: Path) -> FloatNetwork:
@@ -136,8 +143,11 @@ def prepare(
         settings: how to quantize.
         progress: gets the pictures and nodes while they are used.
         is_for_onnx: whether the int8 file is ONNX, as in `prepare_for_int8`. For others only operators with weights
-            have bits, and the scales of weights use all 8 bits: those engines add the products in 32 bits.
+            have bits, and the scales of weights use all 8 bits: those engines add the products in 32 bits. If the
+            network was trained with fake quantizers, they get the numbers of these.
     """
+    if not is_for_onnx and network.trained is not None:
+        return _trained_source(network, network.trained, pictures, settings=settings)
     if not is_for_onnx:
         settings = replace(settings, between=False, avoid_saturation=False)
     # These change the graph without a change of what it computes.
@@ -189,6 +199,31 @@ def round_weights(
         track = partial(progress, description="correcting biases")
         correct_biases(model, scheme, groups, original=original, track=track)
     return scheme
+
+
+def _trained_source(
+    network: FloatNetwork, trained: Artefact, pictures: CalibrationPictures, *, settings: QuantizeSettings
+) -> QuantizationSource:
+    """Return a network with the ranges of activations, and the scales of weights, that training has chosen.
+
+    No picture calibrates it, and what improves calibrated networks is not applied.
+    """
+    stripped = strip_pairs(ir.load(network.bundle / trained.main_file))
+    scheme = Scheme(
+        calibrator="trained",
+        ranges=stripped.ranges,
+        bits=dict.fromkeys(stripped.quantized, 8),
+        weight_scales=stripped.weight_scales,
+    )
+    return QuantizationSource(
+        model=stripped.model,
+        scheme=scheme,
+        spec=network.spec,
+        artefact=network.artefact,
+        file=network.file,
+        pictures=replace(pictures, digests=()),
+        settings=replace(settings, equalize=False, rounding="nearest", bias_correction=False),
+    )
 
 
 @contextmanager

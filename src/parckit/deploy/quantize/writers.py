@@ -9,9 +9,11 @@ from parckit.contract import Artefact, InputError
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.runtimes import find_engine
 
+ONNX = "parckit.deploy.quantize.onnx"
+"""The module that writes ONNX files."""
 WRITERS: Mapping[str, str] = {
-    "onnxruntime": "parckit.deploy.quantize.onnx",
-    "openvino": "parckit.deploy.quantize.onnx",
+    "onnxruntime": ONNX,
+    "openvino": ONNX,
     "mnn": "parckit.deploy.quantize.mnn",
     "ncnn": "parckit.deploy.quantize.ncnn",
     "litert": "parckit.deploy.quantize.litert",
