@@ -67,15 +67,14 @@ def _settings(args: Namespace) -> QuantizeSettings:
 
 
 def _show_reasons(contract: Contract, folder: Path) -> None:
-    """Print which nodes have not 8 bits, and why."""
-    schemes = [file for artefact in contract.artefacts for file in artefact.files if Path(file).name == SCHEME_FILE]
-    if not schemes:  # LiteRT's quantizer chooses by itself
-        return
-    scheme = read_scheme(folder / schemes[-1])
+    """Print which nodes of the int8 artefacts have not 8 bits, and why. LiteRT's quantizer says nothing of that."""
     kinds = {None: "float32", 16: "int16", 8: "int8"}
-    rows = [(name, kinds[scheme.bits.get(name)], reason) for name, reason in scheme.reasons.items()]
-    if rows:
-        show("nodes that do not have 8 bits", ("node", "has", "why"), rows)
+    for artefact in contract.artefacts:
+        for file in (file for file in artefact.files if Path(file).name == SCHEME_FILE):
+            scheme = read_scheme(folder / file)
+            rows = [(name, kinds[scheme.bits.get(name)], reason) for name, reason in scheme.reasons.items()]
+            if rows:
+                show(f"{artefact.name}: nodes that do not have 8 bits", ("node", "has", "why"), rows)
 
 
 def _show_sensitivity(args: Namespace, data: EvaluationData, settings: QuantizeSettings) -> None:

@@ -1,6 +1,7 @@
 """Passes that change a float graph before it is quantized: what it computes stays, or its error in int8 falls."""
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from parckit.deploy.quantize.equalization import equalize
 from parckit.deploy.quantize.gptq import round_by_gptq, round_rows
 from parckit.deploy.quantize.grids import LARGEST_STEP, weight_grid
 from parckit.deploy.quantize.histograms import float_tensors, run_activations
-from parckit.deploy.quantize.layers import convolve, seen_by
+from parckit.deploy.quantize.layers import convolve, seen_by, size_of_output
 from parckit.deploy.quantize.narrowing import narrow_ranges
 from parckit.deploy.quantize.norm_folding import fold_norm_scales
 from parckit.deploy.quantize.origins import find_origins
@@ -165,7 +166,7 @@ def test_gptq_has_a_smaller_error_than_the_nearest_numbers(groups):
     node = conv_node(pads=[1, 1, 1, 1], group=groups)
     inputs, weights = torch.from_numpy(similar_channels()).double(), random_weights(groups)
     rows = weights.permute(0, 2, 3, 1).reshape(groups, 4 // groups, -1)
-    seen = seen_by(node, inputs, kernel_size=(3, 3)).flatten(1, 2)
+    seen = seen_by(node, inputs, kernel_size=(3, 3), positions=torch.arange(64)).flatten(1, 2)
     # What an output sees, times its weights, is the convolution.
     products = (seen @ rows.mT).reshape(groups, 16, 64, -1).permute(1, 0, 3, 2).reshape(16, 4, 8, 8)
     torch.testing.assert_close(products, convolve(inputs, weights, node))
@@ -179,6 +180,40 @@ def test_gptq_has_a_smaller_error_than_the_nearest_numbers(groups):
         for one in (rounded, nearest)
     ]
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_windows_are_those_of_a_convolution_with_strides_and_dilations():
+    node = conv_node(pads=[1, 2, 0, 1], strides=[2, 1], dilations=[1, 2])
+    inputs, weights = torch.from_numpy(similar_channels()).double(), random_weights(1)
+    outputs = convolve(inputs, weights, node).flatten(2)
+    assert outputs.shape[2] == prod(size_of_output(node, inputs, kernel_size=(3, 3)))
+    positions = torch.tensor([3, 0, outputs.shape[2] - 1])
+    (seen,) = seen_by(node, inputs, kernel_size=(3, 3), positions=positions)
+    rows = weights.permute(0, 2, 3, 1).flatten(1)
+    torch.testing.assert_close((seen @ rows.mT).mT, outputs[:, :, positions])
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+@pytest.mark.parametrize("mean", [1.0, 1000.0])
+def test_gptq_rounds_matrices(operator, mean):
+    """Their biases are not corrected, so the error of the mean counts, too."""
+    rng = np.random.default_rng(3)
+    weights = rng.standard_normal((6, 4)).astype(np.float32)
+    images = [(mean + 0.1 * rng.standard_normal((20, 6))).astype(np.float32) for _ in range(3)]
+    node = helper.make_node(operator, ["image", "w"], ["out"], "layer")
+    image, out = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [20, side]) for name, side in (("image", 6), ("out", 4))
+    )
+    graph = helper.make_graph([node], "matrix", [image], [out], [numpy_helper.from_array(weights, "w")])
+    model = read(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
+    scheme = Scheme(calibrator="minmax", ranges={}, bits={"layer": 8})
+    scheme = round_by_gptq(model, scheme, images, avoid_saturation=False)
+    rounded, scales = model.graph.initializers["w"].const_value.numpy(), np.array(scheme.weight_scales["w"])
+    assert rounded / scales == pytest.approx(np.round(rounded / scales), abs=1e-4)
+    inputs = np.concatenate(images).astype(np.float64)
+    nearest = np.round(weights / scales) * scales
+    gptq, plain = (np.square(inputs @ (numbers - weights)).mean() for numbers in (rounded, nearest))
+    assert gptq < plain
 
 
 def test_gptq_finds_the_best_of_all_roundings_of_two_weights():

@@ -15,6 +15,9 @@ from parckit.contract import InputError, read_contract, write_contract
 from parckit.deploy.quantize import AccuracyError, QuantizeSettings, Scheme, find_sensitivity, read_scheme, write_scheme
 from parckit.deploy.quantize.mixing import drop_of
 from parckit.deploy.quantize.pictures import digest_of
+from parckit.deploy.quantize.progress import show_nothing
+from parckit.deploy.quantize.sensitivity import Trial
+from parckit.deploy.quantize.steps import choose_pictures, open_float, prepare, yardstick_of
 from parckit.deploy.quantize.yardstick import Measure, ratio_in_decibels
 from pictures import coloured, write_pictures
 
@@ -199,6 +202,19 @@ def test_all_preparations_together_give_a_good_network(bundle, colours):
     assert artefact.options["rounding"] == "adaround"
 
 
+@pytest.mark.parametrize("rounding", ["gptq", "nearest"])
+def test_a_node_without_bits_computes_in_float(floats, colours, tmp_path, rounding):
+    """Rounded weights and corrected biases belong to quantized nodes only."""
+    network, settings = open_float(floats), replace(FEW, rounding=rounding)
+    pictures = choose_pictures(network, colours, settings=settings, work=tmp_path, progress=show_nothing)
+    source = prepare(network, pictures, settings=settings, progress=show_nothing)
+    assert source.rounded
+    yardstick = yardstick_of(network, pictures, progress=show_nothing)
+    trial = Trial(replace(source, scheme=replace(source.scheme, stored=())), yardstick)
+    assert trial.measure({}).sqnr > 100
+    assert trial.measure(source.scheme.bits).sqnr < 60
+
+
 def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
     monkeypatch.setattr("parckit.deploy.quantize.mixing._SECONDS", 0.05)
     # Without labels, the drop is the share of answers that differ from the float network's.
@@ -230,6 +246,12 @@ def test_calibration_pictures_are_no_evaluation_pictures(bundle, colours, tmp_pa
     shutil.copytree(colours / "train", copy / "test")
     with pytest.raises(InputError, match="12 of its pictures are calibration pictures"):
         quantize(bundle, colours, eval_data=str(copy), settings=replace(FEW, max_drop=1.0))
+
+
+def test_a_drop_that_onnx_runtime_cannot_measure_is_refused(bundle, colours):
+    settings = replace(FEW, engines=("onnxruntime", "litert"), max_drop=0.5)
+    with pytest.raises(InputError, match="nothing that it says holds for litert"):
+        quantize(bundle, colours, eval_data=colours, settings=settings)
 
 
 def test_a_drop_is_of_the_score_or_of_the_answers():

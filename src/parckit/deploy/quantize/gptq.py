@@ -3,10 +3,11 @@
 The weights of an output are rounded one after the other. The error of each is handed to those that are still to round:
 inputs of a layer are correlated, so another weight can take most of the error back. How much each of them takes follows
 from the second moments of the inputs on calibration pictures (equation 2 of the paper, with the Cholesky form of its
-section 3.3). Here the moments are central: an error that is the same everywhere is left to `correct_biases`.
+section 3.3). If `correct_biases` follows, the moments are central, because an error that is the same everywhere is left
+to the bias.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import final
@@ -20,14 +21,11 @@ from torch import Tensor
 
 from parckit.deploy.quantize.constants import set_constant, sole_constant
 from parckit.deploy.quantize.grids import LARGEST_STEP, weight_grid
-from parckit.deploy.quantize.histograms import Images, float_tensors, run_activations
-from parckit.deploy.quantize.layers import groups_of, seen_by
+from parckit.deploy.quantize.histograms import Images, Track, float_tensors, run_activations
+from parckit.deploy.quantize.layers import groups_of, seen_by, size_of_output
 from parckit.deploy.quantize.qdq import weight_axis
 from parckit.deploy.quantize.saturation import LARGEST_PAIR
 from parckit.deploy.quantize.scheme import Scheme
-
-TrackNodes = Callable[[Iterable[ir.Node]], Iterable[ir.Node]]
-"""Returns the nodes that it gets, and may show the progress of the work."""
 
 _DAMPING = 0.01
 """Share of the mean variance that is added to every variance, as in the paper (section 3.3)."""
@@ -45,9 +43,10 @@ def round_by_gptq(
     scheme: Scheme,
     groups: Sequence[Images],
     *,
+    corrects_biases: bool = True,
     avoid_saturation: bool = True,
     seed: int = 0,
-    track: TrackNodes = iter,
+    track: Track = iter,
 ) -> Scheme:
     """Round the weights of all quantized layers in a graph; return the scheme with their scales.
 
@@ -58,9 +57,10 @@ def round_by_gptq(
         model: the prepared float graph, which is changed: the weights lie on their grids afterwards.
         scheme: how it will be quantized.
         groups: calibration images, each group as the graph takes it.
+        corrects_biases: whether `correct_biases` follows, which changes the biases of convolutions.
         avoid_saturation: whether no pair of weights may exceed what CPUs without VNNI add; see `saturation`.
         seed: chooses the positions.
-        track: gets the nodes, one after the other.
+        track: gets the groups of every run.
     """
     proto, scales = ir.to_proto(model), dict(scheme.weight_scales)
     pictures = sum(map(len, groups))
@@ -69,36 +69,36 @@ def round_by_gptq(
         for node in model.graph
         if scheme.bits.get(node.name or "") and (weights := _weights_of(node)) is not None
     ]
-    rounding = iter(track([layer.node for layer in layers]))
     for part in _parts(layers):
-        for layer, moments in zip(part, _collect(part, proto, groups), strict=True):
-            node, name = next(rounding), _name(layer.node.inputs[1])
+        for layer, moments in zip(part, _collect(part, proto, groups, track=track), strict=True):
+            node, name = layer.node, _name(layer.node.inputs[1])
             if moments.count < layer.size:
                 continue
             scale = weight_grid(layer.weights, axis=weight_axis(node), scales=scales.get(name)).scale
-            rounded = layer.rounded(scale, moments.covariance, avoid_saturation=avoid_saturation)
+            products = moments.products_of(central=corrects_biases and node.op_type == "Conv")
+            rounded = layer.rounded(scale, products, avoid_saturation=avoid_saturation)
             set_constant(model, node, 1, rounded)
             scales[name] = tuple(map(float, scale))
     return replace(scheme, weight_scales=scales)
 
 
-def round_rows(rows: Tensor, scales: Tensor, covariance: Tensor, *, second_of_pair: Sequence[bool] = ()) -> Tensor:
-    """Round weights so that the variance of the error of the outputs is small.
+def round_rows(rows: Tensor, scales: Tensor, products: Tensor, *, second_of_pair: Sequence[bool] = ()) -> Tensor:
+    """Round weights so that the error of the outputs is small.
 
     Args:
         rows: the weights of every output.
         scales: the step of every output.
-        covariance: of the inputs.
+        products: means of the products of two inputs, or their covariances.
         second_of_pair: for every weight, whether it and the one before must not exceed `LARGEST_PAIR` steps together.
 
     Shape:
-        rows: (groups, out, in); scales: (groups, out, 1); covariance: (groups, in, in); returns (groups, out, in),
+        rows: (groups, out, in); scales: (groups, out, 1); products: (groups, in, in); returns (groups, out, in),
         whole multiples of the scales
     """
     size = rows.shape[-1]
-    variance = covariance.diagonal(dim1=1, dim2=2).mean(dim=1)
+    variance = products.diagonal(dim1=1, dim2=2).mean(dim=1)
     added = torch.where(variance > 0, _DAMPING * variance, 1.0)[:, None, None] * torch.eye(size, dtype=rows.dtype)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(covariance + added))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(products + added))
     shares = torch.linalg.cholesky(inverse, upper=True)
     rest, steps = rows / scales, torch.empty_like(rows)
     for begin in range(0, size, _BLOCK):
@@ -135,13 +135,14 @@ class _Moments:
         """Add positions, (groups, positions, in)."""
         self.count += rows.shape[1]
         self.sums += rows.sum(dim=1, dtype=torch.float64)
-        self.products += (rows.mT @ rows).double()
+        # In float32, a large mean would drown the variance.
+        rows = rows.double()
+        self.products += rows.mT @ rows
 
-    @property
-    def covariance(self) -> Tensor:
-        """(groups, in, in)."""
-        means = self.sums / self.count
-        return self.products / self.count - means[:, :, None] * means[:, None, :]
+    def products_of(self, *, central: bool) -> Tensor:
+        """Return the means of the products of two inputs, or their covariances, (groups, in, in)."""
+        means, products = self.sums / self.count, self.products / self.count
+        return products - means[:, :, None] * means[:, None, :] if central else products
 
 
 @final
@@ -171,15 +172,19 @@ class _Layer:
         """Return what outputs see on some pictures, at positions drawn at random, (groups, positions, in)."""
         images = torch.from_numpy(inputs)
         if self.node.op_type == "Conv":
-            seen = seen_by(self.node, images, kernel_size=(self.weights.shape[2], self.weights.shape[3]))
+            kernel_size = (self.weights.shape[2], self.weights.shape[3])
+            height, width = size_of_output(self.node, images, kernel_size=kernel_size)
+            seen = seen_by(self.node, images, kernel_size=kernel_size, positions=self._drawn(height * width))
         else:
-            seen = images.reshape(1, len(images), -1, self.size)
-        count = seen.shape[2]
-        if count > self._positions:
-            seen = seen[:, :, torch.randperm(count, generator=self._generator)[: self._positions]]
+            rows = images.reshape(1, len(images), -1, self.size)
+            seen = rows[:, :, self._drawn(rows.shape[2])]
         return seen.reshape(self.groups, -1, self.size)
 
-    def rounded(self, scale: NDArray[np.float32], covariance: Tensor, *, avoid_saturation: bool) -> NDArray[np.float32]:
+    def _drawn(self, count: int) -> Tensor:
+        """Return some of the numbers from 0 to `count`."""
+        return torch.randperm(count, generator=self._generator)[: self._positions]
+
+    def rounded(self, scale: NDArray[np.float32], products: Tensor, *, avoid_saturation: bool) -> NDArray[np.float32]:
         """Return the rounded weights. There is a scale for every output channel."""
         axis = weight_axis(self.node)
         by_tap = np.moveaxis(np.moveaxis(self.weights, axis, 0), 1, -1)
@@ -189,7 +194,7 @@ class _Layer:
         rounded = round_rows(
             torch.from_numpy(np.ascontiguousarray(by_tap, np.float64)).reshape(self.groups, -1, self.size),
             torch.from_numpy(np.array(scale, np.float64)).reshape(self.groups, -1, 1),
-            covariance,
+            products,
             second_of_pair=pairs if avoid_saturation and channels > 1 else (),
         )
         return np.moveaxis(np.moveaxis(rounded.numpy().reshape(by_tap.shape), -1, 1), 0, axis)
@@ -215,14 +220,16 @@ def _parts(layers: Sequence[_Layer]) -> Iterator[list[_Layer]]:
         yield part
 
 
-def _collect(layers: Sequence[_Layer], proto: onnx.ModelProto, groups: Sequence[Images]) -> list[_Moments]:
+def _collect(
+    layers: Sequence[_Layer], proto: onnx.ModelProto, groups: Sequence[Images], *, track: Track
+) -> list[_Moments]:
     """Run a graph on calibration pictures; return the moments of what the outputs of its layers see."""
     moments = [layer.no_moments() for layer in layers]
     readers: dict[str, list[int]] = {}
     for place, layer in enumerate(layers):
         readers.setdefault(_name(layer.node.inputs[0]), []).append(place)
     tensors = {name: shape for name, shape in float_tensors(proto).items() if name in readers}
-    for name, array in run_activations(proto, groups, tensors=tensors):
+    for name, array in run_activations(proto, groups, tensors=tensors, track=track):
         for place in readers[name]:
             moments[place].add(layers[place].seen(array))
     return moments

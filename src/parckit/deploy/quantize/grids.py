@@ -71,7 +71,7 @@ def weight_grid(weights: NDArray[np.float32], *, axis: int | None, scales: Seque
         axis: axis of their output channels, which have a scale each; None for one scale.
         scales: the scales, if they are known; otherwise the largest weight becomes the largest step.
     """
-    others = None if axis is None else tuple(other for other in range(weights.ndim) if other != axis)
+    others = None if axis is None else tuple(other for other in range(weights.ndim) if other != axis % weights.ndim)
     largest = np.abs(weights).max(axis=others) / LARGEST_STEP if scales is None else np.array(scales)
     scale = np.maximum(largest, _SMALLEST_SCALE).astype(np.float32)
     return Grid(scale=scale, zero_point=np.zeros(scale.shape, np.int8))

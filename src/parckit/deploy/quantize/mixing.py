@@ -48,10 +48,15 @@ def drop_of(measure: Measure, reference: Measure) -> float:
     """Return how much worse a network is than the float one, percentage points.
 
     With labels it is the difference of the task's main metric; without, the share of answers that differ.
+
+    Raises:
+        InputError: if there are neither labels nor answers that count, such as boxes above the threshold.
     """
     if measure.score is not None and reference.score is not None:
         return reference.score - measure.score
-    return 100.0 * (1 - measure.agreement) if measure.agreement is not None else 0.0
+    if measure.agreement is None:
+        raise InputError("eval_data: has no labels, and the network finds nothing in it; choose other pictures")
+    return 100.0 * (1 - measure.agreement)
 
 
 def rank_nodes(trial: Trial, bits: Mapping[str, Bits], *, track: Track = iter) -> list[str]:

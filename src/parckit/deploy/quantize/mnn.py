@@ -68,10 +68,11 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
     artefact = replace(source.describe("mnn"), files={FILE: "", SCHEME_FILE: ""})
     with TemporaryDirectory() as work:
         graph, numbers = Path(work) / "model.onnx", Path(work) / "numbers.bin"
-        ir.save(source.model, graph)
+        model = source.rounded_model()
+        ir.save(model, graph)
         # The digests of the pictures stand in the contract; in the file they would be as large as a layer.
         describe_file(graph, source.spec, replace(artefact, calibration=replace(source.calibration, sha256=())))
-        numbers.write_bytes(compression_of(source.model, source.scheme))
+        numbers.write_bytes(compression_of(model, source.scheme))
         made = Path(work) / FILE
         convert_file(graph, made, folder=Path(work), options=("--compressionParamsFile", str(numbers)))
         shutil.copyfile(made, folder / FILE)

@@ -44,7 +44,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
         raise InputError(f"batch_size={shape[0]}: ncnn takes one image at once; export with --batch_size 1")
     with TemporaryDirectory() as work:
         graph = Path(work) / "model.onnx"
-        ir.save(source.model, graph)
+        ir.save(source.rounded_model(), graph)
         write_with_pnnx(graph, [size or 1 for size in shape], folder=Path(work))
         layers = read_layers(Path(work) / LAYERS, Path(work) / WEIGHTS)
     write_layers(_Writer(source, layers).quantized(), folder / LAYERS, folder / WEIGHTS)
@@ -135,7 +135,7 @@ def _numbers_by_weights(source: QuantizationSource) -> Mapping[bytes, list[_Numb
     """Return the bytes of float weights -> what the scheme says about their nodes, in order; for nodes with 8 bits."""
     scheme = source.scheme
     numbers: dict[bytes, list[_Numbers]] = {}
-    for node in source.model.graph:
+    for node in source.rounded_model().graph:
         name = (node.inputs[0].name or "") if node.inputs and node.inputs[0] is not None else ""
         has_weights = node.op_type in WEIGHT_AXES and scheme.bits.get(node.name or "") == 8
         if not has_weights or name not in scheme.ranges:

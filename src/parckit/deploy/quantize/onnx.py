@@ -37,7 +37,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
 def quantized_graph(source: QuantizationSource) -> ir.Model:
     """Return the quantized graph. Its opset is raised if the scheme has nodes of 16 bits."""
     scheme = source.scheme
-    model = with_opset(source.model, LEAST_OPSET_16 if 16 in scheme.bits.values() else LEAST_OPSET)
+    model = with_opset(source.rounded_model(), LEAST_OPSET_16 if 16 in scheme.bits.values() else LEAST_OPSET)
     # One file serves both engines. The one for ONNX Runtime is right in OpenVINO, too, but slower with SiLU.
     passes = FOR_ONNXRUNTIME if "onnxruntime" in source.settings.engines else FOR_OPENVINO
     return passes(write_qdq(model, scheme)).model

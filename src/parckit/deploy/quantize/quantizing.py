@@ -32,6 +32,8 @@ from parckit.runtimes import find_engine
 
 _log = logging.getLogger(__name__)
 
+MEASURED = ("onnxruntime", "openvino")
+"""Engines of the file on which the drop for `max_drop` is measured."""
 _RANKING_PICTURES = 25
 """Pictures with which nodes are ranked by their error, which varies little from picture to picture."""
 _USUAL = QuantizeSettings()
@@ -66,6 +68,11 @@ def quantize(
     planned = plan_writers(settings.engines)
     if (settings.max_drop is None) != (eval_data is None):
         raise InputError("max_drop and eval_data: give both, or none of them")
+    if settings.max_drop is not None and (others := [name for name in settings.engines if name not in MEASURED]):
+        raise InputError(
+            f"max_drop: ONNX Runtime measures the drop, and nothing that it says holds for {', '.join(others)}; "
+            f"take it with --engines {','.join(MEASURED)} only"
+        )
     network = open_float(Path(bundle))
     if network.trained is not None and ONNX in planned:
         raise InputError(
@@ -80,9 +87,7 @@ def quantize(
             for is_for_onnx in {takes_onnx_graph(module): None for module in planned}
         }
         if eval_data is not None:
-            sources = {
-                key: raise_fewest(source, network, eval_data, progress=progress) for key, source in sources.items()
-            }
+            sources = {True: raise_fewest(sources[True], network, eval_data, progress=progress)}
         made: list[tuple[Artefact, Path]] = []
         for number, (module, engines) in enumerate(planned.items()):
             folder = work / str(number)

@@ -22,6 +22,9 @@ from parckit.deploy.quantize.yardstick import Measure, Yardstick
 ENGINE = "onnxruntime"
 """The engine that runs all measurements."""
 
+_WITHOUT_EFFECT = ("engines", "seconds", "keep_if_faster", "least_agreement", "max_drop", "raise_to")
+"""Settings that change no result of a measurement."""
+
 Track = Callable[[Iterable[str]], Iterable[str]]
 """Returns the names of nodes that it gets, and may show the progress of the work."""
 
@@ -74,7 +77,6 @@ class Trial:
     Args:
         source: the network.
         yardstick: the pictures.
-        threads: threads of a run; None leaves the number to the engine.
     """
 
     def __init__(self, source: QuantizationSource, yardstick: Yardstick) -> None:
@@ -150,7 +152,7 @@ def _fingerprint(source: QuantizationSource, yardstick: Yardstick) -> str:
     facts = [
         sha256_of(source.file),
         to_plain(source.scheme),
-        to_plain(source.settings),
+        {name: value for name, value in to_plain(source.settings).items() if name not in _WITHOUT_EFFECT},
         list(source.pictures.digests),
         yardstick.images,
     ]

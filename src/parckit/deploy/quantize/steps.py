@@ -31,7 +31,7 @@ from parckit.deploy.quantize.rules import stored_constants, usual_bits
 from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
-from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.source import Constants, QuantizationSource, changed_constants
 from parckit.deploy.quantize.stripping import strip_pairs
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
@@ -171,7 +171,7 @@ def prepare(
         weight_scales=weight_scales_without_saturation(model, bits) if settings.avoid_saturation else {},
         origins=find_origins(model, onnx.load(network.file, load_external_data=False)),
     )
-    scheme = round_weights(model, scheme, groups, settings=settings, progress=progress)
+    scheme, rounded = round_weights(model, scheme, groups, settings=settings, progress=progress)
     return QuantizationSource(
         model=model,
         scheme=scheme,
@@ -180,25 +180,38 @@ def prepare(
         file=network.file,
         pictures=pictures,
         settings=settings,
+        rounded=rounded,
     )
 
 
 def round_weights(
     model: ir.Model, scheme: Scheme, groups: Sequence[Images], *, settings: QuantizeSettings, progress: Progress
-) -> Scheme:
-    """Round the weights of a graph, and correct its biases, as the settings say; return the scheme with the scales."""
+) -> tuple[Scheme, Constants]:
+    """Round the weights of a graph, and correct its biases, as the settings say.
+
+    Returns:
+        The scheme with the scales of the weights, and the constants of nodes that change. The graph stays as it is, so
+        that a node can still be left in float32.
+    """
     original = ir.to_proto(model)
+    copy = ir.from_proto(original)
     track = partial(progress, description="rounding weights")
     if settings.rounding == "gptq":
         scheme = round_by_gptq(
-            model, scheme, groups, avoid_saturation=settings.avoid_saturation, seed=settings.seed, track=track
+            copy,
+            scheme,
+            groups,
+            corrects_biases=settings.bias_correction,
+            avoid_saturation=settings.avoid_saturation,
+            seed=settings.seed,
+            track=track,
         )
     elif settings.rounding == "adaround":
-        scheme = learn_roundings(model, scheme, groups, track=track)
+        scheme = learn_roundings(copy, scheme, groups, track=track)
     if settings.bias_correction:
         track = partial(progress, description="correcting biases")
-        correct_biases(model, scheme, groups, original=original, track=track)
-    return scheme
+        correct_biases(copy, scheme, groups, original=original, track=track)
+    return scheme, changed_constants(model, copy)
 
 
 def _trained_source(
