@@ -19,7 +19,7 @@ from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
 from parckit.deploy.convert.passes.taps import TAPS_IN_PADDING
 from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
 from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
-from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR
+from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR, GELU_OF_OLD_EXPORTER
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
 from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
@@ -74,6 +74,15 @@ GELU_OPERATOR = Case(
         ("one = {1.0}", "one = {2.0}", "expected 1.0, got 2.0"),
     ),
     # Products are rounded in another order.
+    tolerance=1e-6,
+)
+GELU_OLD = Case(
+    rule=GELU_OF_OLD_EXPORTER,
+    fires="""<ir_version: 9, opset_import: ["": 20]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float root = {1.4142135}, float one = {1.0}, float half = {0.5}>
+    { scaled = Div(x, root) erf = Erf(scaled) double = Add(erf, one) twice = Mul(x, double) y = Mul(twice, half) }""",
+    becomes=("Gelu",),
+    declines=(("half = {0.5}", "half = {0.25}", "expected 0.5, got 0.25"),),
     tolerance=1e-6,
 )
 MEAN = Case(
@@ -298,6 +307,7 @@ SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3,
 CASES = {
     "gelu": GELU,
     "gelu operator": GELU_OPERATOR,
+    "gelu of the old exporter": GELU_OLD,
     "mean": MEAN,
     "mean before opset 18": MEAN_BEFORE_OPSET_18,
     "resize": RESIZE,

@@ -13,7 +13,7 @@ from onnxscript.rewriter import RewritePass
 from parckit.deploy.quantize.graph import with_opset
 from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
 from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
-from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR, LEAST_OPSET
+from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR, GELU_OF_OLD_EXPORTER, LEAST_OPSET
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
 from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
@@ -26,7 +26,7 @@ FOR_ONNX = ir.passes.Sequential(
     RewritePass([HARD_SWISH_AS_PRODUCT]),
     RewritePass([SMALL_GROUPS]),
     RewritePass([CIRCULAR_WITHOUT_PADDING]),
-    RewritePass([GELU_AS_OPERATOR]),
+    RewritePass([GELU_AS_OPERATOR, GELU_OF_OLD_EXPORTER]),
 )
 """The passes for files in ONNX, in order. Every pass reports whether it changed the graph."""
 FOR_OTHERS = ir.passes.Sequential(RewritePass([SCALE_IN_CONVOLUTION]))
