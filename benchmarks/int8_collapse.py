@@ -71,8 +71,8 @@ def measure_steps(bundle: Path, work: Path) -> dict[str, object]:
     steps: dict[str, object] = {"float32": {"score": yardstick.reference.score}}
     for step in STEPS:
         source = prepare(network, pictures, settings=settings_of(step, samples=SAMPLES), progress=show_nothing)
-        found = Trial(source, yardstick).measure(source.scheme.bits)
-        steps[step] = {"score": found.score, "agreement": found.agreement, "sqnr": found.sqnr}
+        measured = Trial(source, yardstick).measure(source.scheme.bits)
+        steps[step] = {"score": measured.score, "agreement": measured.agreement, "sqnr": measured.sqnr}
         print(step, steps[step], flush=True)
     return steps
 
@@ -80,26 +80,28 @@ def measure_steps(bundle: Path, work: Path) -> dict[str, object]:
 def rank(bundle: Path, step: str, *, picture: Path, work: Path) -> dict[str, object]:
     """Measure every node of a step, and draw them."""
     settings = settings_of(step, samples=RANKED)
-    found = find_sensitivity(bundle, DATA, file=work / f"{picture.stem}.json", settings=settings)
-    errors = [NodeError(f"{node.node} ({node.operator})", node.alone.sqnr, node.without.sqnr) for node in found.ranked]
-    save_figure(node_errors(errors, all_quantized=found.all_quantized.sqnr, title=f"ConvNeXt-atto: {step}"), picture)
-    return {"all": found.all_quantized.sqnr, "nodes": len(found.nodes), "worst": worst_of(found)}
+    measured = find_sensitivity(bundle, DATA, file=work / f"{picture.stem}.json", settings=settings)
+    errors = [
+        NodeError(f"{node.node} ({node.operator})", node.alone.sqnr, node.without.sqnr) for node in measured.ranked
+    ]
+    save_figure(node_errors(errors, all_quantized=measured.all_quantized.sqnr, title=f"ConvNeXt-atto: {step}"), picture)
+    return {"all": measured.all_quantized.sqnr, "nodes": len(measured.nodes), "worst": worst_of(measured)}
 
 
-def worst_of(found: Sensitivity) -> list[dict[str, object]]:
+def worst_of(measured: Sensitivity) -> list[dict[str, object]]:
     """Return the nodes with the largest error."""
     return [
         {"node": node.node, "operator": node.operator, "alone": node.alone.sqnr, "without": node.without.sqnr}
-        for node in found.ranked[:SHOWN]
+        for node in measured.ranked[:SHOWN]
     ]
 
 
 def table(values: Mapping[str, Any]) -> str:
     """Return the steps as docs/int8.md shows them."""
     lines = ["| step | top-1 % | same answers % | SQNR dB |", "|---|---|---|---|"]
-    for step, found in values["steps"].items():
-        rest = f"{100 * found['agreement']:.1f} | {found['sqnr']:.1f}" if "sqnr" in found else "100.0 | "
-        lines.append(f"| {step} | {found['score']:.2f} | {rest} |")
+    for step, measured in values["steps"].items():
+        rest = f"{100 * measured['agreement']:.1f} | {measured['sqnr']:.1f}" if "sqnr" in measured else "100.0 | "
+        lines.append(f"| {step} | {measured['score']:.2f} | {rest} |")
     return "\n".join(lines) + "\n"
 
 

@@ -141,8 +141,8 @@ def table_of_operators(values: Mapping[str, Any]) -> str:
     for name in (name for name in NETWORKS if name in values):
         cells = [
             ", ".join(
-                f"{kind} {found['ms']:.1f} ({found['layers']})"
-                for kind, found in list(values[name]["operators"][precision].items())[:SHOWN_OPERATORS]
+                f"{kind} {entry['ms']:.1f} ({entry['layers']})"
+                for kind, entry in list(values[name]["operators"][precision].items())[:SHOWN_OPERATORS]
             )
             for precision in ("float", "int8")
         ]

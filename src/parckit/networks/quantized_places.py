@@ -1,4 +1,6 @@
-"""Where fake quantizers belong in a network, found by a recorded run. The rules are those of `parckit quantize`.
+"""Where fake quantizers belong in a network, found by a recorded run.
+
+The rules are those of `parckit quantize --between false`.
 
 Convolutions and linear layers compute with whole numbers. So they need rounded weights, inputs and outputs:
 

@@ -56,7 +56,7 @@ def node_errors(errors: Sequence[NodeError], *, all_quantized: float, title: str
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     few = f"the {len(shown)} worst of {len(errors)} nodes\n" if len(errors) > len(shown) else ""
-    axes.set_title(f"{few}blue: only this node in 8 bits; orange: all but this one", color=MUTED, fontweight="normal")
-    axes.set_xlabel("signal-to-noise ratio of the outputs, dB (more is better)\ndashed: all nodes in 8 bits")
+    axes.set_title(f"{few}blue: only it in 8 bits; orange: all but it", color=MUTED, fontweight="normal")
+    axes.set_xlabel("signal-to-noise ratio, dB (more is better)\ndashed: all nodes in 8 bits")
     figure.suptitle(shorten(title, length=60), fontsize=9, color=INK, x=0.01, ha="left")
     return figure

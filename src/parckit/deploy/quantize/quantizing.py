@@ -66,13 +66,7 @@ def quantize(
         AccuracyError: if an int8 artefact has too few answers in common with the float network. Nothing is added.
     """
     planned = plan_writers(settings.engines)
-    if (settings.max_drop is None) != (eval_data is None):
-        raise InputError("max_drop and eval_data: give both, or none of them")
-    if settings.max_drop is not None and (others := [name for name in settings.engines if name not in MEASURED]):
-        raise InputError(
-            f"max_drop: ONNX Runtime measures the drop, and nothing that it says holds for {', '.join(others)}; "
-            f"take it with --engines {','.join(MEASURED)} only"
-        )
+    _refuse_wrong_drop(settings, has_eval_data=eval_data is not None)
     network = open_float(Path(bundle))
     if network.trained is not None and ONNX in planned:
         raise InputError(
@@ -103,6 +97,18 @@ def quantize(
                 continue
             contract = add_artefact(network.bundle, artefact, made_in=folder)
     return contract
+
+
+def _refuse_wrong_drop(settings: QuantizeSettings, *, has_eval_data: bool) -> None:
+    """Refuse a largest drop without pictures to measure it on, or for engines in which it is not measured."""
+    if (settings.max_drop is not None) != has_eval_data:
+        raise InputError("max_drop and eval_data: give both, or none of them")
+    others = [name for name in settings.engines if name not in MEASURED]
+    if settings.max_drop is not None and others:
+        raise InputError(
+            f"max_drop: ONNX Runtime measures the drop, and nothing that it says holds for {', '.join(others)}; "
+            f"take it with --engines {','.join(MEASURED)} only"
+        )
 
 
 def find_sensitivity(

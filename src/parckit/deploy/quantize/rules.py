@@ -17,7 +17,7 @@ def usual_bits(model: ir.Model) -> tuple[dict[str, Bits], dict[str, str]]:
     """Return the bits of every node that is quantized, and why others with weights are not.
 
     Operators with weights are quantized. All others stay in float32, such as norms, softmax and sums along a residual
-    path, in which the errors of all blocks would add up.
+    path. `nodes_behind_quantized` adds those that engines compute faster in int8.
 
     Args:
         model: the float graph with shapes; all nodes have names.

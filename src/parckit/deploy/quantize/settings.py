@@ -97,5 +97,5 @@ class QuantizeSettings:
     def options(self) -> dict[str, object]:
         """What an artefact says about how it was quantized."""
         names = ("equalize", "bias_correction")
-        chosen = {name: True for name in names if getattr(self, name)}
-        return {"calibrator": self.method, "rounding": self.rounding, **chosen}
+        switches = {name: True for name in names if getattr(self, name)}
+        return {"calibrator": self.method, "rounding": self.rounding, **switches}
