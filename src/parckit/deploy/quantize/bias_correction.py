@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from parckit.deploy.quantize.constants import set_constant, sole_constant
+from parckit.deploy.quantize.constants import name_of, set_constant, sole_constant
 from parckit.deploy.quantize.grids import weight_grid
 from parckit.deploy.quantize.histograms import Images, Track, float_tensors, run_activations
 from parckit.deploy.quantize.layers import convolve
@@ -34,7 +34,7 @@ def correct_biases(
         track: gets the groups.
     """
     nodes = [node for node in model.graph if node.op_type == "Conv" and scheme.bits.get(node.name or "")]
-    means = _mean_inputs(original, {_name(node.inputs[0]) for node in nodes}, groups, track=track)
+    means = _mean_inputs(original, {name_of(node.inputs[0]) for node in nodes}, groups, track=track)
     floats = {constant.name: constant for constant in original.graph.initializer}
     corrected = 0
     for node in nodes:
@@ -42,10 +42,10 @@ def correct_biases(
         has_shared_bias = len(node.inputs) > 2 and node.inputs[2] is not None and bias is None
         if weights is None or has_shared_bias:
             continue
-        name, axis = _name(node.inputs[1]), weight_axis(node)
+        name, axis = name_of(node.inputs[1]), weight_axis(node)
         grid = weight_grid(weights, axis=axis, scales=scheme.weight_scales.get(name))
         error = grid.round(weights, axis=axis).astype(np.float64) - numpy_helper.to_array(floats[name])
-        shift = mean_shift(error, means[_name(node.inputs[0])], node=node)
+        shift = mean_shift(error, means[name_of(node.inputs[0])], node=node)
         set_constant(model, node, 2, (0.0 if bias is None else bias) - shift, name=f"{node.name}_bias")
         corrected += 1
     return corrected
@@ -70,7 +70,3 @@ def _mean_inputs(
     for name, array in run_activations(model, groups, tensors=tensors, track=track):
         sums[name] = sums.get(name, 0.0) + array.mean(axis=0, dtype=np.float64)
     return {name: total / len(groups) for name, total in sums.items()}
-
-
-def _name(value: ir.Value | None) -> str:
-    return "" if value is None else value.name or ""

@@ -36,6 +36,11 @@ def set_constant(model: ir.Model, node: ir.Node, place: int, numbers: NDArray[np
     value.shape, value.type = ir.Shape(single.shape), ir.TensorType(ir.DataType.FLOAT)
 
 
+def name_of(value: ir.Value | None) -> str:
+    """Return the name of a value; empty for an input that a node does not have."""
+    return "" if value is None else value.name or ""
+
+
 def only_reader(value: ir.Value) -> ir.Node | None:
     """Return the node that alone reads a value; None if there are several, or the graph returns it."""
     readers = list(value.uses())

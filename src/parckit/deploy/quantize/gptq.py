@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from parckit.deploy.quantize.constants import set_constant, sole_constant
+from parckit.deploy.quantize.constants import name_of, set_constant, sole_constant
 from parckit.deploy.quantize.grids import LARGEST_STEP, weight_grid
 from parckit.deploy.quantize.histograms import Images, Track, float_tensors, run_activations
 from parckit.deploy.quantize.layers import groups_of, seen_by, size_of_output
@@ -71,7 +71,7 @@ def round_by_gptq(
     ]
     for part in _parts(layers):
         for layer, moments in zip(part, _collect(part, proto, groups, track=track), strict=True):
-            node, name = layer.node, _name(layer.node.inputs[1])
+            node, name = layer.node, name_of(layer.node.inputs[1])
             if moments.count < layer.size:
                 continue
             scale = weight_grid(layer.weights, axis=weight_axis(node), scales=scales.get(name)).scale
@@ -227,13 +227,9 @@ def _collect(
     moments = [layer.no_moments() for layer in layers]
     readers: dict[str, list[int]] = {}
     for place, layer in enumerate(layers):
-        readers.setdefault(_name(layer.node.inputs[0]), []).append(place)
+        readers.setdefault(name_of(layer.node.inputs[0]), []).append(place)
     tensors = {name: shape for name, shape in float_tensors(proto).items() if name in readers}
     for name, array in run_activations(proto, groups, tensors=tensors, track=track):
         for place in readers[name]:
             moments[place].add(layers[place].seen(array))
     return moments
-
-
-def _name(value: ir.Value | None) -> str:
-    return "" if value is None else value.name or ""
