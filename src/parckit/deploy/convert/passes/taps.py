@@ -2,7 +2,8 @@
 
 A tap of a dilated kernel can lie so far from the middle that it is outside of the map at every position, and multiplies
 zeros. On a map of 16 x 16, only the middle tap of a 3 x 3 kernel with a dilation of 18 sees the map: the convolution is
-a pointwise one with a ninth of the weights. Boards also limit dilations and paddings.
+a pointwise one with a ninth of the weights. Boards also limit dilations and paddings. OpenCV 5.0.0 gives wrong numbers
+for a depthwise 3 x 3 convolution of a map of one or two pixels.
 """
 
 from typing import cast
