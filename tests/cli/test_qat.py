@@ -5,9 +5,11 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from parckit.cli.main import main
+from parckit.contract import read_contract
 from parckit.data import IndexedImages, image_loader
 from parckit.measure.evaluators import evaluator_of
 from parckit.networks import find_quantizers, open_checkpoint
@@ -100,6 +102,23 @@ def test_the_artefact_says_how_it_was_made(bundle):
     network, spec = open_checkpoint(bundle.with_name("run") / "last.ckpt")
     assert {quantizer.bits for quantizer in find_quantizers(network).weights.values()} == {8}
     assert len(spec.quantization.weights) > 10
+
+
+def test_a_board_gets_the_trained_weights_without_fake_quantizers(bundle, tmp_path, caplog):
+    """Its compiler takes opset 11, in which the trained scales cannot be written, and chooses ranges itself."""
+    command = ["export", str(bundle.with_name("run") / "last.ckpt"), "--target=rdk-x5", f"--out={tmp_path / 'x5'}"]
+    main([*command, "--data=digits", "--samples=2"])
+    assert "onnx-int8 has opset 18, not 11" in caplog.text
+    fp32, int8 = read_contract(tmp_path / "x5").artefacts
+    assert (fp32.options["opset"], int8.options["opset"]) == (11, 18)
+    assert int8.checks[0].passed
+    operators = {node.op_type for node in onnx.load(tmp_path / "x5_kit" / "bundle" / fp32.main_file).graph.node}
+    assert "Conv" in operators
+    assert not {"QuantizeLinear", "DequantizeLinear"} & operators
+    image = np.random.default_rng(0).standard_normal((1, *fp32.input.shape[1:]), np.float32)
+    ours, usual = (open_session(folder, artefact="onnx-fp32")(image)[0] for folder in (tmp_path / "x5", bundle))
+    assert np.allclose(ours, usual, rtol=1e-4, atol=1e-4), "the same rounded weights; sums have another order"
+    assert "does not take the trained ranges" in (tmp_path / "x5_kit" / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_bundle_may_be_replaced(bundle, monkeypatch):

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from parckit.contract import (
+    Artefact,
     Calibration,
     Contract,
     InputError,
@@ -28,6 +29,7 @@ from parckit.deploy.kits.checking import check_kit, find_configuration
 from parckit.deploy.kits.kit import graph_of
 from parckit.deploy.quantize.pictures import open_table
 from parckit.deploy.quantize.scheme import SCHEME_FILE, read_scheme
+from parckit.deploy.quantize.steps import find_trained
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import find_violations
 from parckit.measure.evaluation import EvaluationData
@@ -36,6 +38,12 @@ from parckit.runtimes import Session, open_session
 
 _ARTEFACT = "onnx-fp32"
 _RAISED_BITS = 16
+_TRAINED = """\
+- The network was trained in INT8. The ONNX file has the trained weights, but the compiler does not take the trained
+  ranges of activations: it chooses its own with the calibration pictures. So measure the accuracy of the compiled
+  network, and compare it with that of `$int8` in the bundle that you exported.
+"""
+"""What the page of a kit says about a network that was trained with fake quantizers."""
 _log = logging.getLogger(__name__)
 Track = Callable[[Iterable[int]], Iterable[int]]
 """Returns the places that it gets, and may show the progress of the work."""
@@ -115,7 +123,7 @@ def write_kit(
         content = KitContent(
             spec=contract.spec, artefact=artefact, graph=graph, raised=raised, calibration=files, name=_name(contract)
         )
-        _write_texts(kit, folder, content)
+        _write_texts(kit, folder, content, trained=find_trained(contract))
         if faults := check_kit(folder):
             raise InputError(f"target={settings.target}: {'; '.join(faults)}")
     return raised
@@ -213,12 +221,20 @@ def _name(contract: Contract) -> str:
     return f"{head}{contract.spec.backbone}_{height}x{width}"
 
 
-def _write_texts(kit: Kit, folder: Path, content: KitContent) -> None:
-    """Write the compiler's settings, the scripts and the page that explains them."""
+def _write_texts(kit: Kit, folder: Path, content: KitContent, *, trained: Artefact | None) -> None:
+    """Write the compiler's settings, the scripts and the page that explains them.
+
+    `trained` is the int8 artefact that the network was trained for; None without any.
+    """
     for name, text in kit.configure(content).items():
         (folder / name).write_text(text, encoding="utf-8")
     source = resources.files("parckit.deploy.kits") / "files" / kit.target
-    values = {"name": content.name, "count": len(content.calibration), "raised": len(content.raised)}
+    values = {
+        "name": content.name,
+        "count": len(content.calibration),
+        "raised": len(content.raised),
+        "trained": "" if trained is None else Template(_TRAINED).substitute(int8=trained.name),
+    }
     for name in kit.templates:
         text = Template((source / name).read_text(encoding="utf-8")).safe_substitute(values)
         (folder / name).write_text(text, encoding="utf-8")

@@ -70,8 +70,12 @@ class FloatNetwork:
     @property
     def trained(self) -> Artefact | None:
         """The int8 artefact of the network with fake quantizers that it was trained with; None without any."""
-        trained = (one for one in self.contract.artefacts if one.options.get("quantization") == "trained")
-        return next(trained, None)
+        return find_trained(self.contract)
+
+
+def find_trained(contract: Contract) -> Artefact | None:
+    """Return the int8 artefact that a network was trained for with fake quantizers; None without any."""
+    return next((one for one in contract.artefacts if one.options.get("quantization") == "trained"), None)
 
 
 def open_float(bundle: Path) -> FloatNetwork:
