@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,13 @@ OPTIONS = (
     "--ema=null",
 )
 QAT = (*OPTIONS, "--qat={images: 64}", "--model.optimizer.lr=0.001", "--trainer.limit_train_batches=8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_timing() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("parckit.deploy.bundling._SECONDS", 0.05)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +104,7 @@ def test_the_artefact_says_how_it_was_made(bundle):
     assert int8["options"]["quantization"] == "trained"
     assert int8["options"]["weight_bits"] == [8]
     assert int8["checks"][0]["passed"] is True
+    assert int8["checks"][0]["figures"]["speedup"] > 0, "it was timed beside onnx-fp32"
     assert contract["spec"]["quantization"] is None, "a bundle describes the float network"
     float_file, int8_file = (bundle / next(iter(entry["files"])) for entry in (fp32, int8))
     assert int8_file.stat().st_size < 0.6 * float_file.stat().st_size, "names are half of such a small file"
