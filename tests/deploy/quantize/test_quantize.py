@@ -50,7 +50,10 @@ def test_the_artefact_says_how_it_was_made_and_how_good_it_is(quantized, colours
     float_artefact, artefact = read_contract(quantized).artefacts
     assert (artefact.name, artefact.format, artefact.precision) == ("onnx-int8", "onnx", "int8")
     assert (artefact.input, artefact.outputs) == (float_artefact.input, float_artefact.outputs)
-    assert artefact.options["calibrator"] == "minmax"
+    usual = {"rounding": "gptq", "equalize": False, "bias_correction": True, "between": True, "avoid_saturation": True}
+    assert artefact.options == {**float_artefact.options, "calibrator": "minmax", **usual, "seed": 0} | {
+        name: artefact.options[name] for name in ("opset", "ir_version")
+    }
     assert (artefact.calibration.method, artefact.calibration.count) == ("minmax", 12)
     digests = {digest_of(Image.open(path).convert("RGB")) for path in (colours / "train").rglob("*.png")}
     assert len(set(artefact.calibration.sha256)) == 12

@@ -31,7 +31,7 @@ from parckit.deploy.quantize.rules import stored_constants, usual_bits
 from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
-from parckit.deploy.quantize.source import Constants, QuantizationSource, changed_constants
+from parckit.deploy.quantize.source import TRAINED, Constants, QuantizationSource, changed_constants
 from parckit.deploy.quantize.stripping import strip_pairs
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
@@ -227,7 +227,7 @@ def _trained_source(
     """
     stripped = strip_pairs(ir.load(network.bundle / trained.main_file))
     scheme = Scheme(
-        calibrator="trained",
+        calibrator=TRAINED,
         ranges=stripped.ranges,
         bits=dict.fromkeys(stripped.quantized, 8),
         weight_scales=stripped.weight_scales,
@@ -239,7 +239,7 @@ def _trained_source(
         artefact=network.artefact,
         file=network.file,
         pictures=replace(pictures, digests=()),
-        settings=replace(settings, equalize=False, rounding="nearest", bias_correction=False),
+        settings=settings,
     )
 
 
