@@ -1,24 +1,38 @@
+import gc
 import json
 import shutil
 import tarfile
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from PIL import Image
 
 from conv_bundle import conv_graph, write_colours, write_conv_bundle
 from parckit import evaluate, load, quantize
 from parckit.contract import InputError, read_contract, write_contract
-from parckit.deploy.quantize import AccuracyError, QuantizeSettings, Scheme, find_sensitivity, read_scheme, write_scheme
+from parckit.data import Batch, image_loader
+from parckit.deploy.quantize import (
+    AccuracyError,
+    QuantizeSettings,
+    Scheme,
+    find_sensitivity,
+    read_scheme,
+    write_scheme,
+    yardstick,
+)
 from parckit.deploy.quantize.mixing import drop_of
-from parckit.deploy.quantize.pictures import digest_of
+from parckit.deploy.quantize.pictures import digest_of, open_table
 from parckit.deploy.quantize.progress import show_nothing
 from parckit.deploy.quantize.sensitivity import Trial
 from parckit.deploy.quantize.steps import choose_pictures, open_float, prepare, yardstick_of
-from parckit.deploy.quantize.yardstick import Measure, ratio_in_decibels
+from parckit.deploy.quantize.yardstick import Measure, Yardstick, ratio_in_decibels
+from parckit.measure.evaluation_data import EvaluationData
 from pictures import coloured, write_pictures
 
 FEW = QuantizeSettings(seconds=0, samples=12, calibrator="minmax", least_agreement=0.5)
@@ -216,6 +230,29 @@ def test_a_node_without_bits_computes_in_float(floats, colours, tmp_path, roundi
     trial = Trial(replace(source, scheme=replace(source.scheme, stored=())), yardstick)
     assert trial.measure({}).sqnr > 100
     assert trial.measure(source.scheme.bits).sqnr < 60
+
+
+@pytest.mark.parametrize(("room", "kept"), [(100, 9), (2, 2), (0, 0)])
+def test_only_some_pictures_stay_in_memory(floats, colours, monkeypatch, room, kept):
+    session = open_float(floats).session
+    table, _ = open_table(EvaluationData(source=str(colours), split="train"), session)
+    expected = Yardstick(session, table, has_labels=True).measure(session)
+    loaded: list[weakref.ref[torch.Tensor]] = []
+
+    def load(*args: object, **options: object) -> Iterator[Batch]:
+        for batch in image_loader(*args, **options):
+            loaded.append(weakref.ref(batch.images))
+            yield batch
+
+    monkeypatch.setattr(yardstick, "image_loader", load)
+    monkeypatch.setattr(yardstick, "BATCH", 7)
+    monkeypatch.setattr(yardstick, "_bytes_of", lambda batch: 1)
+    monkeypatch.setattr(yardstick, "_MOST_BYTES", room)
+    limited = Yardstick(session, table, has_labels=True)
+    measures = [limited.measure(session) for _ in range(2)]
+    gc.collect()
+    assert sum(batch() is not None for batch in loaded) == kept
+    assert [(one.agreement, one.score) for one in measures] == 2 * [(expected.agreement, expected.score)]
 
 
 def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
