@@ -10,6 +10,7 @@ from functools import cached_property
 from math import ceil
 from tempfile import TemporaryFile
 from typing import IO, final
+from weakref import finalize
 
 import numpy as np
 
@@ -93,6 +94,7 @@ class Yardstick:
     def _answers(self) -> IO[bytes]:
         """The outputs of the float network in a file without a name, one array after the other."""
         file = TemporaryFile()  # noqa: SIM115 - it lives as long as the yardstick
+        finalize(self, file.close)
         for _, batch in zip(self._track(range(ceil(self.images / BATCH))), self._read(), strict=True):
             for output in _run(self._session, batch):
                 np.save(file, output)
