@@ -150,14 +150,21 @@ def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
     made = tmp_path / "made"
     made.mkdir()
     shutil.copy(bundle / "onnx-fp32" / "model.onnx", made)
-    bits = {NODES[0]: 8, NODES[1]: 16, NODES[2]: None}
-    scheme = Scheme(calibrator="minmax", ranges={}, bits=bits, reasons={NODES[1]: "sensitive"})
+    # A node without bits stays in float32 by rule.
+    bits = {NODES[0]: 8, NODES[1]: 16}
+    reasons = {NODES[1]: "lost 2 points", NODES[2]: "float32 by rule"}
+    scheme = Scheme(calibrator="minmax", ranges={}, bits=bits, reasons=reasons)
     write_scheme(scheme, made / "quantization.json")
     files = {name: sha256_of(made / name) for name in ("model.onnx", "quantization.json")}
     artefact = replace(read_contract(bundle).artefacts[0], name="onnx-int8", precision="int8", files=files)
     add_artefact(bundle, artefact, made_in=made)
     folder = kit("rdk-x5")
-    assert [*yaml.safe_load((folder / "mapper.yaml").read_text())["model_parameters"]["node_info"]] == [NODES[1]]
+    text = (folder / "mapper.yaml").read_text()
+    assert [*yaml.safe_load(text)["model_parameters"]["node_info"]] == [NODES[1]]
+    assert f"# {NODES[1]}: by measurement: lost 2 points\n" in text
+    assert f"- `{NODES[1]}`: by measurement: lost 2 points\n" in (folder / "README.md").read_text()
+    named = kit("rk3588", name="named", raised=NODES[:1])
+    assert f"- `{NODES[0]}`: named with --raised\n" in (named / "README.md").read_text()
 
 
 def change(path: Path, **changes: object) -> Path:

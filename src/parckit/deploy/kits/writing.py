@@ -38,6 +38,8 @@ from parckit.runtimes import Session, open_session
 
 _ARTEFACT = "onnx-fp32"
 _RAISED_BITS = 16
+_NAMED, _MEASURED = "named with --raised", "by measurement"
+"""Why a node has more bits than 8. `_MEASURED` is followed by what `parckit quantize` measured."""
 _TRAINED = """\
 - The network was trained in INT8. The ONNX file has the trained weights, but the compiler does not take the trained
   ranges of activations: it chooses its own with the calibration pictures. So measure the accuracy of the compiled
@@ -108,7 +110,8 @@ def write_kit(
         advice = f"export it with --target {settings.target}"
         raise InputError(f"{bundle}: {settings.target} does not take it; {advice} ({'; '.join(violations)})")
     graph = graph_of(model, bundle / artefact.main_file)
-    raised = _raised(bundle, contract, graph) if settings.raised is None else settings.raised
+    named = dict.fromkeys(settings.raised or (), _NAMED)
+    raised = _raised(bundle, contract, graph) if settings.raised is None else named
     if unknown := [name for name in raised if name not in graph.nodes]:
         raise InputError(f"raised: {unknown[0]!r} is no node of {bundle / artefact.main_file}")
     if constant := [name for name in raised if not graph.edges[name][0]]:
@@ -126,7 +129,7 @@ def write_kit(
         _write_texts(kit, folder, content, trained=find_trained(contract))
         if faults := check_kit(folder):
             raise InputError(f"target={settings.target}: {'; '.join(faults)}")
-    return raised
+    return tuple(raised)
 
 
 def add_compiled(place: Path, file: Path, *, target: str) -> Contract:
@@ -176,16 +179,23 @@ def _calibration(place: Path, kit: Kit) -> Calibration | None:
     return Calibration(method=f"{kit.target}'s compiler", count=len(files), sha256=tuple(map(sha256_of, files)))
 
 
-def _raised(bundle: Path, contract: Contract, graph: Graph) -> tuple[str, ...]:
-    """Return the nodes that `parckit quantize` did not leave at 8 bits although it could, in the graph's order."""
+def _raised(bundle: Path, contract: Contract, graph: Graph) -> dict[str, str]:
+    """Return the nodes that `parckit quantize` raised by measurement and why, in the graph's order.
+
+    What it leaves in float32 by rule has no bits in the scheme, and is not raised.
+    """
     for artefact in contract.artefacts:
         if file := next((file for file in artefact.files if Path(file).name == SCHEME_FILE), None):
             scheme = read_scheme(bundle / file)
             raised = [name for name, bits in scheme.bits.items() if bits == _RAISED_BITS or name in scheme.reasons]
             # The quantizer replaces nodes; the board's compiler knows those of the file.
-            names = {origin for name in raised for origin in scheme.origins.get(name, (name,))}
-            return tuple(name for name in graph.nodes if name in names)
-    return ()
+            reasons = {
+                origin: f"{_MEASURED}: {scheme.reasons.get(name, 'no figures')}"
+                for name in raised
+                for origin in scheme.origins.get(name, (name,))
+            }
+            return {name: reasons[name] for name in graph.nodes if name in reasons}
+    return {}
 
 
 def _write_pictures(
@@ -233,6 +243,7 @@ def _write_texts(kit: Kit, folder: Path, content: KitContent, *, trained: Artefa
         "name": content.name,
         "count": len(content.calibration),
         "raised": len(content.raised),
+        "reasons": "".join(f"- `{name}`: {why}\n" for name, why in content.raised.items()) or "- none\n",
         "trained": "" if trained is None else Template(_TRAINED).substitute(int8=trained.name),
     }
     for name in kit.templates:
