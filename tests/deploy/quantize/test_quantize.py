@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -22,7 +23,9 @@ from parckit.deploy.quantize import (
     QuantizeSettings,
     Scheme,
     find_sensitivity,
+    mixing,
     read_scheme,
+    rules,
     write_scheme,
     yardstick,
 )
@@ -266,6 +269,33 @@ def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
     assert raised[:1] == ["pointwise"] or raised == ["depthwise", "pointwise"]
     assert "times as fast" in scheme.reasons["pointwise"]
     assert contract.artefact("onnx-int8").checks[0].passed
+
+
+@pytest.mark.parametrize(("drop", "stored"), [(0.4, {"wg", "w3"}), (0.6, {"wg"})])
+def test_weights_of_a_raised_node_are_stored_in_8_bits_if_the_drop_allows_it(
+    floats, colours, tmp_path, monkeypatch, drop, stored
+):
+    monkeypatch.setattr(rules, "_LARGE", 1)
+    monkeypatch.setattr(mixing, "_tell_cost", lambda *_, name: name)
+    network = open_float(floats)
+    pictures = choose_pictures(network, colours, settings=FEW, work=tmp_path, progress=show_nothing)
+    source = prepare(network, pictures, settings=replace(FEW, rounding="nearest"), progress=show_nothing)
+
+    class StandIn:
+        """Loses 5 points with the node in 8 bits, and `drop` with only its weights in 8 bits."""
+
+        def __init__(self, *_: object) -> None: ...
+
+        def measure_scheme(self, scheme: Scheme) -> Measure:
+            lost = 5.0 if scheme.bits["pointwise"] else drop if "w3" in scheme.stored else 0.0
+            return Measure(agreement=1.0, sqnr=20.0, score=90.0 - lost)
+
+    monkeypatch.setattr(mixing, "Trial", StandIn)
+    known = SimpleNamespace(images=3, reference=Measure(agreement=1.0, sqnr=200.0, score=90.0))
+    mixed = mixing.mix(source, known, lambda: ["pointwise"], most=0.5, raised_to=None).scheme
+    assert set(source.scheme.stored) == {"wg"}
+    assert set(mixed.stored) == stored
+    assert f"this mix {drop if 'w3' in stored else 0:.2f}" in mixed.reasons["pointwise"]
 
 
 def test_no_node_is_raised_without_need(bundle, colours):
