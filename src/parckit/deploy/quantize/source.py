@@ -9,9 +9,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from parckit.contract import Artefact, Calibration, NetworkSpec
-from parckit.deploy.quantize.constants import set_constant
+from parckit.deploy.quantize.constants import constant_of, set_constant
 from parckit.deploy.quantize.pictures import CalibrationPictures
-from parckit.deploy.quantize.qdq import constant_of
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
 
