@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from PIL import Image
@@ -26,6 +27,7 @@ from parckit.deploy.quantize import (
     mixing,
     read_scheme,
     rules,
+    steps,
     write_scheme,
     yardstick,
 )
@@ -220,6 +222,21 @@ def test_all_preparations_together_give_a_good_network(bundle, colours):
     artefact = quantize(bundle, colours, settings=settings).artefact("onnx-int8")
     assert artefact.checks[0].figures["sqnr"] > 20
     assert artefact.options["rounding"] == "adaround"
+
+
+@pytest.mark.parametrize(("rounding", "function"), [("gptq", "round_by_gptq"), ("adaround", "learn_roundings")])
+def test_the_seed_reaches_what_rounds_weights(monkeypatch, rounding, function):
+    seen: list[int] = []
+
+    def stand_in(model, scheme, groups, *, settings=None, seed=0, **_):
+        seen.append(seed if settings is None else settings.seed)
+        return scheme
+
+    monkeypatch.setattr(steps, function, stand_in)
+    model, scheme = ir.from_proto(conv_graph()), Scheme(calibrator="minmax", ranges={}, bits={})
+    settings = replace(FEW, rounding=rounding, seed=7, bias_correction=False)
+    steps.round_weights(model, scheme, [], settings=settings, progress=show_nothing)
+    assert seen == [7]
 
 
 @pytest.mark.parametrize("rounding", ["gptq", "nearest"])

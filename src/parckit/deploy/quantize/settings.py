@@ -49,7 +49,7 @@ class QuantizeSettings:
         seconds: how long float32 and int8 are timed in turns in every engine, each of them, with one thread; 0 leaves
             it out. 3 seconds give some dozens of rounds for a network of 30 ms.
         keep_if_faster: add an int8 artefact only if it is clearly faster than float32 in one of its engines.
-        seed: chooses the calibration pictures.
+        seed: chooses the calibration pictures, and what GPTQ and AdaRound see of them.
 
     Raises:
         InputError: if a value is not accepted.

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from parckit.contract import Artefact, Contract, InputError, NetworkSpec, naming_full_disk, read_contract
 from parckit.data import Split
-from parckit.deploy.quantize.adaround import learn_roundings
+from parckit.deploy.quantize.adaround import AdaRoundSettings, learn_roundings
 from parckit.deploy.quantize.bias_correction import correct_biases
 from parckit.deploy.quantize.calibrators import choose_ranges
 from parckit.deploy.quantize.checking import open_in
@@ -211,7 +211,7 @@ def round_weights(
             track=track,
         )
     elif settings.rounding == "adaround":
-        scheme = learn_roundings(copy, scheme, groups, track=track)
+        scheme = learn_roundings(copy, scheme, groups, settings=AdaRoundSettings(seed=settings.seed), track=track)
     if settings.bias_correction:
         track = partial(progress, description="correcting biases")
         correct_biases(copy, scheme, groups, original=original, track=track)
