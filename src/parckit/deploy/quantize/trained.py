@@ -77,9 +77,9 @@ def _settings_for_int8(settings: ExportSettings) -> ExportSettings:
     if not onnx.uses_dynamo:
         onnx = OnnxSettings(opset=DYNAMO_OPSET)
         _log.warning(
-            "%s has opset %d, not %d, in which torch cannot write trained scales; a compiler that takes opset %d gets "
-            "the trained weights from onnx-fp32, but chooses the ranges of activations itself",
-            *(TRAINED, onnx.opset, settings.onnx.opset, settings.onnx.opset),
+            "opset=%d: %s has opset %d, because torch writes trained scales only there; give onnx-fp32, which has the "
+            "trained weights, to a compiler that takes opset %d; it chooses the ranges of activations itself",
+            *(settings.onnx.opset, TRAINED, onnx.opset, settings.onnx.opset),
         )
     # A matrix that the graph builds from a kernel, and the parts of a split kernel, would be float ones. No compiler of
     # a board takes this file, so that a board's limits do not count.
