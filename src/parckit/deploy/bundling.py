@@ -146,8 +146,7 @@ def export_bundle(
         )
         decoded = _add_decoded(reference, artefacts, folder=folder, settings=settings)
         contract = replace(contract, artefacts=(*artefacts, *decoded))
-        rounded = _add_trained(trained, source, contract, folder=folder, settings=settings)
-        contract = replace(contract, artefacts=(*contract.artefacts, *rounded))
+        contract = _add_trained(contract, trained, source, folder=folder, settings=settings)
         write_contract(contract, folder)
     return contract
 
@@ -242,22 +241,25 @@ def _add_decoded(
 
 
 def _add_trained(
-    trained: nn.Module, source: Source, contract: Contract, *, folder: Path, settings: ExportSettings
-) -> tuple[Artefact, ...]:
+    contract: Contract, trained: nn.Module, source: Source, *, folder: Path, settings: ExportSettings
+) -> Contract:
     """Add the INT8 artefact of a network with fake quantizers to a bundle, and time it beside the float one.
+
+    Returns:
+        The contract with the artefact.
 
     Raises:
         ParityError: if its outputs differ from the network's.
     """
     if not has_quantizers(trained):
-        return ()
+        return contract
     with _workplace() as made_in:
         made = convert_trained(trained, source, folder=made_in, settings=settings)
         artefact = place_artefact(made, made_in=made_in, bundle=folder)
     check = check_trained(trained, artefact, source.spec, folder=folder, engine=_DECODED_ON)
     _refuse_difference(check, artefact)
     check = timed(check, artefact, contract, bundle=folder, folder=folder, seconds=_SECONDS)
-    return (replace(artefact, checks=(check,)),)
+    return replace(contract, artefacts=(*contract.artefacts, replace(artefact, checks=(check,))))
 
 
 @contextmanager

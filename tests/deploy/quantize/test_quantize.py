@@ -252,7 +252,7 @@ def test_a_node_without_bits_computes_in_float(floats, colours, tmp_path, roundi
     assert trial.measure(source.scheme.bits).sqnr < 60
 
 
-@pytest.mark.parametrize(("room", "kept"), [(100, 9), (2, 2), (0, 0)])
+@pytest.mark.parametrize(("room", "kept"), [(100, 8), (2, 2), (0, 0)])
 def test_only_some_pictures_stay_in_memory(floats, colours, monkeypatch, room, kept):
     session = open_float(floats).session
     table, _ = open_table(EvaluationData(source=str(colours), split="train"), session)
