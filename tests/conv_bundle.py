@@ -9,10 +9,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bundles import tiny_artefact
 from parckit.contract import Contract, NetworkSpec, Preprocessing, sha256_of, write_contract
+from parckit.deploy.quantize import QuantizeSettings
 from pictures import write_pictures
 
 SIZE = (8, 8)
 COLOURS = ("blue", "green", "red")
+FEW = QuantizeSettings(seconds=0, samples=12, calibrator="minmax", least_agreement=0.5)
 
 
 def conv_graph(*, opset: int = 18, seed: int = 0, width: int = 8) -> onnx.ModelProto:
@@ -53,6 +55,18 @@ def conv_graph(*, opset: int = 18, seed: int = 0, width: int = 8) -> onnx.ModelP
     initializers = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
     graph = helper.make_graph(nodes, "conv", [image], [logits], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def spoil(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Let one channel between two convolutions be huge, so that 8 bits leave nothing of the others."""
+    for constant in graph.graph.initializer:
+        numbers = np.array(numpy_helper.to_array(constant))
+        if constant.name in ("w2", "b2"):
+            numbers[0] = 1e4 * np.abs(numbers[0])
+        if constant.name == "w3":
+            numbers[:, 0] *= 1e-6
+        constant.CopyFrom(numpy_helper.from_array(numbers, constant.name))
+    return graph
 
 
 def write_conv_bundle(folder: Path, graph: onnx.ModelProto | None = None) -> Path:

@@ -2,12 +2,15 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from parckit.cli.main import main
+from parckit.contract import read_contract
 from parckit.data import IndexedImages, image_loader
 from parckit.measure.evaluators import evaluator_of
 from parckit.networks import find_quantizers, open_checkpoint
@@ -27,6 +30,13 @@ OPTIONS = (
     "--ema=null",
 )
 QAT = (*OPTIONS, "--qat={images: 64}", "--model.optimizer.lr=0.001", "--trainer.limit_train_batches=8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_timing() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("parckit.deploy.bundling._SECONDS", 0.05)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +104,30 @@ def test_the_artefact_says_how_it_was_made(bundle):
     assert int8["options"]["quantization"] == "trained"
     assert int8["options"]["weight_bits"] == [8]
     assert int8["checks"][0]["passed"] is True
+    assert int8["checks"][0]["figures"]["speedup"] > 0, "it was timed beside onnx-fp32"
     assert contract["spec"]["quantization"] is None, "a bundle describes the float network"
     float_file, int8_file = (bundle / next(iter(entry["files"])) for entry in (fp32, int8))
     assert int8_file.stat().st_size < 0.6 * float_file.stat().st_size, "names are half of such a small file"
     network, spec = open_checkpoint(bundle.with_name("run") / "last.ckpt")
     assert {quantizer.bits for quantizer in find_quantizers(network).weights.values()} == {8}
     assert len(spec.quantization.weights) > 10
+
+
+def test_a_board_gets_the_trained_weights_without_fake_quantizers(bundle, tmp_path, caplog):
+    """Its compiler takes opset 11, in which the trained scales cannot be written, and chooses ranges itself."""
+    command = ["export", str(bundle.with_name("run") / "last.ckpt"), "--target=rdk-x5", f"--out={tmp_path / 'x5'}"]
+    main([*command, "--data=digits", "--samples=2"])
+    assert "opset=11: onnx-int8 has opset 18" in caplog.text
+    fp32, int8 = read_contract(tmp_path / "x5").artefacts
+    assert (fp32.options["opset"], int8.options["opset"]) == (11, 18)
+    assert int8.checks[0].passed
+    operators = {node.op_type for node in onnx.load(tmp_path / "x5_kit" / "bundle" / fp32.main_file).graph.node}
+    assert "Conv" in operators
+    assert not {"QuantizeLinear", "DequantizeLinear"} & operators
+    image = np.random.default_rng(0).standard_normal((1, *fp32.input.shape[1:]), np.float32)
+    ours, usual = (open_session(folder, artefact="onnx-fp32")(image)[0] for folder in (tmp_path / "x5", bundle))
+    assert np.allclose(ours, usual, rtol=1e-4, atol=1e-4), "the same rounded weights; sums have another order"
+    assert "was trained in INT8" in (tmp_path / "x5_kit" / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_bundle_may_be_replaced(bundle, monkeypatch):

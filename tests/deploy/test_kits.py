@@ -1,7 +1,9 @@
 """Kits: what a board's compiler starts from, and whether what it names is there."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -148,14 +150,21 @@ def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
     made = tmp_path / "made"
     made.mkdir()
     shutil.copy(bundle / "onnx-fp32" / "model.onnx", made)
-    bits = {NODES[0]: 8, NODES[1]: 16, NODES[2]: None}
-    scheme = Scheme(calibrator="minmax", ranges={}, bits=bits, reasons={NODES[1]: "sensitive"})
+    # A node without bits stays in float32 by rule.
+    bits = {NODES[0]: 8, NODES[1]: 16}
+    reasons = {NODES[1]: "lost 2 points", NODES[2]: "float32 by rule"}
+    scheme = Scheme(calibrator="minmax", ranges={}, bits=bits, reasons=reasons)
     write_scheme(scheme, made / "quantization.json")
     files = {name: sha256_of(made / name) for name in ("model.onnx", "quantization.json")}
     artefact = replace(read_contract(bundle).artefacts[0], name="onnx-int8", precision="int8", files=files)
     add_artefact(bundle, artefact, made_in=made)
     folder = kit("rdk-x5")
-    assert [*yaml.safe_load((folder / "mapper.yaml").read_text())["model_parameters"]["node_info"]] == [NODES[1]]
+    text = (folder / "mapper.yaml").read_text()
+    assert [*yaml.safe_load(text)["model_parameters"]["node_info"]] == [NODES[1]]
+    assert f"# {NODES[1]}: by measurement: lost 2 points\n" in text
+    assert f"- `{NODES[1]}`: by measurement: lost 2 points\n" in (folder / "README.md").read_text()
+    named = kit("rk3588", name="named", raised=NODES[:1])
+    assert f"- `{NODES[0]}`: named with --raised\n" in (named / "README.md").read_text()
 
 
 def change(path: Path, **changes: object) -> Path:
@@ -345,6 +354,20 @@ def test_the_notebook_and_the_script_answer(kit, pictures, monkeypatch, capsys):
     script = {"__name__": "__main__", "__file__": str(folder / "predict.py")}
     exec(compile((folder / "predict.py").read_text(), "predict.py", "exec"), script)  # noqa: S102 - our own script
     assert expected.label in capsys.readouterr().out
+
+
+def test_the_measurement_on_the_board_ends_with_the_first_failure(kit, tmp_path):
+    """The maker's program is a stand-in that fails with four threads."""
+    folder, program = kit("rdk-x5"), tmp_path / "hrt_model_exec"
+    program.write_text('#!/bin/sh\necho "$*"\ncase "$*" in *"thread_num 4"*) echo no memory >&2; exit 3;; esac\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([folder / "perf.sh"], check=False, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "hrt_model_exec failed with 4 threads\n")
+    assert done.stdout.endswith("no memory\n")
+    assert {path.name for path in folder.glob("*.log")} == {"perf-1.log", "perf-4.log"}
+    name = yaml.safe_load((folder / "mapper.yaml").read_text())["model_parameters"]["output_model_file_prefix"]
+    assert f"--model_file compiled/{name}.bin" in (folder / "perf-1.log").read_text()
 
 
 def test_the_script_for_rknn_takes_the_toolkits_steps(kit, monkeypatch):

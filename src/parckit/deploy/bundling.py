@@ -37,6 +37,7 @@ from parckit.deploy.convert.suppression import check_can_suppress, suppression_d
 from parckit.deploy.divergence import Suspect, first_divergence
 from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
+from parckit.deploy.quantize.speedup import timed
 from parckit.deploy.quantize.trained import TRAINED, check_trained, convert_trained
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
@@ -52,6 +53,8 @@ from parckit.report.checks import describe_failure
 _USUAL = ExportSettings()
 _DECODED_FROM, _DECODED_ON = "onnx-fp32", "onnxruntime"
 """The artefact that gets a copy with NMS or argmax inside, and the engine that checks the copy."""
+_SECONDS = 3.0
+"""How long float32 and trained int8 are timed, each of them, as `parckit quantize` does."""
 
 
 def export(
@@ -142,8 +145,8 @@ def export_bundle(
             for artefact, conversion, how in zip(artefacts, conversions, settled, strict=True)
         )
         decoded = _add_decoded(reference, artefacts, folder=folder, settings=settings)
-        rounded = _add_trained(trained, source, folder=folder, settings=settings)
-        contract = replace(contract, artefacts=(*artefacts, *decoded, *rounded))
+        contract = replace(contract, artefacts=(*artefacts, *decoded))
+        contract = _add_trained(contract, trained, source, folder=folder, settings=settings)
         write_contract(contract, folder)
     return contract
 
@@ -237,20 +240,26 @@ def _add_decoded(
     return (replace(decoded, checks=(result,)),)
 
 
-def _add_trained(trained: nn.Module, source: Source, *, folder: Path, settings: ExportSettings) -> tuple[Artefact, ...]:
-    """Add the INT8 artefact of a network with fake quantizers to a bundle.
+def _add_trained(
+    contract: Contract, trained: nn.Module, source: Source, *, folder: Path, settings: ExportSettings
+) -> Contract:
+    """Add the INT8 artefact of a network with fake quantizers to a bundle, and time it beside the float one.
+
+    Returns:
+        The contract with the artefact.
 
     Raises:
         ParityError: if its outputs differ from the network's.
     """
     if not has_quantizers(trained):
-        return ()
+        return contract
     with _workplace() as made_in:
         made = convert_trained(trained, source, folder=made_in, settings=settings)
         artefact = place_artefact(made, made_in=made_in, bundle=folder)
     check = check_trained(trained, artefact, source.spec, folder=folder, engine=_DECODED_ON)
     _refuse_difference(check, artefact)
-    return (replace(artefact, checks=(check,)),)
+    check = timed(check, artefact, contract, bundle=folder, folder=folder, seconds=_SECONDS)
+    return replace(contract, artefacts=(*contract.artefacts, replace(artefact, checks=(check,))))
 
 
 @contextmanager

@@ -1,42 +1,29 @@
-import json
 import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from conv_bundle import conv_graph, write_colours, write_conv_bundle
+from conv_bundle import FEW, conv_graph, spoil, write_conv_bundle
 from parckit import evaluate, load, quantize
 from parckit.contract import InputError, read_contract, write_contract
-from parckit.deploy.quantize import AccuracyError, QuantizeSettings, Scheme, find_sensitivity, read_scheme, write_scheme
-from parckit.deploy.quantize.mixing import drop_of
+from parckit.deploy.quantize import (
+    AccuracyError,
+    QuantizeSettings,
+    Scheme,
+    read_scheme,
+    steps,
+    write_scheme,
+)
 from parckit.deploy.quantize.pictures import digest_of
 from parckit.deploy.quantize.progress import show_nothing
 from parckit.deploy.quantize.sensitivity import Trial
 from parckit.deploy.quantize.steps import choose_pictures, open_float, prepare, yardstick_of
-from parckit.deploy.quantize.yardstick import Measure, ratio_in_decibels
-from pictures import coloured, write_pictures
-
-FEW = QuantizeSettings(seconds=0, samples=12, calibrator="minmax", least_agreement=0.5)
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory) -> Path:
-    return write_colours(tmp_path_factory.mktemp("colours"))
-
-
-@pytest.fixture(scope="module")
-def floats(tmp_path_factory) -> Path:
-    return write_conv_bundle(tmp_path_factory.mktemp("floats") / "bundle")
-
-
-@pytest.fixture
-def bundle(floats, tmp_path) -> Path:
-    return shutil.copytree(floats, tmp_path / "bundle")
+from pictures import coloured
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +37,10 @@ def test_the_artefact_says_how_it_was_made_and_how_good_it_is(quantized, colours
     float_artefact, artefact = read_contract(quantized).artefacts
     assert (artefact.name, artefact.format, artefact.precision) == ("onnx-int8", "onnx", "int8")
     assert (artefact.input, artefact.outputs) == (float_artefact.input, float_artefact.outputs)
-    assert artefact.options["calibrator"] == "minmax"
+    usual = {"rounding": "gptq", "equalize": False, "bias_correction": True, "between": True, "avoid_saturation": True}
+    assert artefact.options == {**float_artefact.options, "calibrator": "minmax", **usual, "seed": 0} | {
+        name: artefact.options[name] for name in ("opset", "ir_version")
+    }
     assert (artefact.calibration.method, artefact.calibration.count) == ("minmax", 12)
     digests = {digest_of(Image.open(path).convert("RGB")) for path in (colours / "train").rglob("*.png")}
     assert len(set(artefact.calibration.sha256)) == 12
@@ -140,52 +130,6 @@ def test_a_collapse_is_an_error_and_adds_nothing(bundle, colours):
     assert not (bundle / "onnx-int8").exists()
 
 
-def spoil(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Let one channel between two convolutions be huge, so that 8 bits leave nothing of the others."""
-    for constant in graph.graph.initializer:
-        numbers = np.array(onnx.numpy_helper.to_array(constant))
-        if constant.name in ("w2", "b2"):
-            numbers[0] = 1e4 * np.abs(numbers[0])
-        if constant.name == "w3":
-            numbers[:, 0] *= 1e-6
-        constant.CopyFrom(onnx.numpy_helper.from_array(numbers, constant.name))
-    return graph
-
-
-@pytest.fixture
-def spoiled(tmp_path) -> Path:
-    return write_conv_bundle(tmp_path / "spoiled", spoil(conv_graph()))
-
-
-def test_sensitivity_names_the_node_that_breaks_a_network(spoiled, colours, tmp_path):
-    # The operators between those with weights stay in float32, so that one node alone meets the huge channel.
-    file, few = tmp_path / "nodes.json", replace(FEW, between=False)
-    result = find_sensitivity(spoiled, colours, file=file, settings=few)
-    assert {node.node for node in result.nodes} == {"first", "depthwise", "pointwise", "head"}
-    # The huge channel is the input of this node. The depthwise convolution gives it on in float, through its ReLU.
-    assert result.ranked[0].node == "pointwise"
-    worst, best = result.ranked[0], result.ranked[-1]
-    assert worst.alone.sqnr < best.alone.sqnr - 10
-    assert result.reference.sqnr == 200
-    # A measurement that was stopped is continued: nodes that are in the file are not measured again.
-    plain = json.loads(file.read_text())
-    kept = {**plain["nodes"][0], "operator": "known"}
-    file.write_text(json.dumps({**plain, "nodes": [kept]}))
-    seen: list[str] = []
-
-    def progress(items, *, description):
-        for item in items:
-            seen.append(item) if description == "measuring nodes" else None
-            yield item
-
-    again = find_sensitivity(spoiled, colours, file=file, settings=few, progress=progress)
-    assert len(seen) == 3
-    assert [node.operator for node in again.nodes].count("known") == 1
-    # Other settings begin anew.
-    other = find_sensitivity(spoiled, colours, file=file, settings=replace(few, samples=10))
-    assert all(node.operator != "known" for node in other.nodes)
-
-
 def test_equalization_mends_what_one_huge_channel_breaks(spoiled, colours):
     sqnr = {}
     for equalizes in (False, True):
@@ -202,6 +146,21 @@ def test_all_preparations_together_give_a_good_network(bundle, colours):
     assert artefact.options["rounding"] == "adaround"
 
 
+@pytest.mark.parametrize(("rounding", "function"), [("gptq", "round_by_gptq"), ("adaround", "learn_roundings")])
+def test_the_seed_reaches_what_rounds_weights(monkeypatch, rounding, function):
+    seen: list[int] = []
+
+    def stand_in(model, scheme, groups, *, settings=None, seed=0, **_):
+        seen.append(seed if settings is None else settings.seed)
+        return scheme
+
+    monkeypatch.setattr(steps, function, stand_in)
+    model, scheme = ir.from_proto(conv_graph()), Scheme(calibrator="minmax", ranges={}, bits={})
+    settings = replace(FEW, rounding=rounding, seed=7, bias_correction=False)
+    steps.round_weights(model, scheme, [], settings=settings, progress=show_nothing)
+    assert seen == [7]
+
+
 @pytest.mark.parametrize("rounding", ["gptq", "nearest"])
 def test_a_node_without_bits_computes_in_float(floats, colours, tmp_path, rounding):
     """Rounded weights and corrected biases belong to quantized nodes only."""
@@ -213,58 +172,6 @@ def test_a_node_without_bits_computes_in_float(floats, colours, tmp_path, roundi
     trial = Trial(replace(source, scheme=replace(source.scheme, stored=())), yardstick)
     assert trial.measure({}).sqnr > 100
     assert trial.measure(source.scheme.bits).sqnr < 60
-
-
-def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
-    monkeypatch.setattr("parckit.deploy.quantize.mixing._SECONDS", 0.05)
-    # Without labels, the drop is the share of answers that differ from the float network's.
-    plain = write_pictures(tmp_path / "others", count=20, colours=["red"], seed=2) / "red"
-    settings = replace(FEW, max_drop=0.0, least_agreement=0)
-    contract = quantize(spoiled, colours, eval_data=str(plain), settings=settings)
-    scheme = read_scheme(spoiled / "onnx-int8" / "quantization.json")
-    raised = [name for name, bits in scheme.bits.items() if bits is None]
-    assert raised[:1] == ["pointwise"] or raised == ["depthwise", "pointwise"]
-    assert "times as fast" in scheme.reasons["pointwise"]
-    assert contract.artefact("onnx-int8").checks[0].passed
-
-
-def test_no_node_is_raised_without_need(bundle, colours):
-    seen: list[str] = []
-
-    def progress(items, *, description):
-        seen.append(description)
-        return items
-
-    quantize(bundle, colours, eval_data=str(colours), settings=replace(FEW, max_drop=60.0), progress=progress)
-    assert "ranking nodes" not in seen  # takes long
-    scheme = read_scheme(bundle / "onnx-int8" / "quantization.json")
-    assert None not in scheme.bits.values()
-
-
-def test_calibration_pictures_are_no_evaluation_pictures(bundle, colours, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(colours / "train", copy / "test")
-    with pytest.raises(InputError, match="12 of its pictures are calibration pictures"):
-        quantize(bundle, colours, eval_data=str(copy), settings=replace(FEW, max_drop=1.0))
-
-
-def test_a_drop_that_onnx_runtime_cannot_measure_is_refused(bundle, colours):
-    settings = replace(FEW, engines=("onnxruntime", "litert"), max_drop=0.5)
-    with pytest.raises(InputError, match="nothing that it says holds for litert"):
-        quantize(bundle, colours, eval_data=colours, settings=settings)
-
-
-def test_a_drop_is_of_the_score_or_of_the_answers():
-    one, other = Measure(agreement=1.0, sqnr=200.0, score=90.0), Measure(agreement=0.98, sqnr=20.0, score=89.5)
-    assert drop_of(other, one) == pytest.approx(0.5)
-    assert drop_of(replace(other, score=None), one) == pytest.approx(2.0)
-
-
-@pytest.mark.parametrize(
-    ("signal", "noise", "ratio"), [(1.0, 0.01, 20.0), (1.0, 0.0, 200.0), (0.0, 0.0, 200.0), (0.0, 1.0, -200.0)]
-)
-def test_ratios_are_finite(signal, noise, ratio):
-    assert ratio_in_decibels(signal, noise) == pytest.approx(ratio)
 
 
 def test_a_scheme_survives_its_file(tmp_path):

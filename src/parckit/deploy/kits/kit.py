@@ -82,7 +82,7 @@ class KitContent:
         spec: the network.
         artefact: its ONNX file, which the compiler takes.
         graph: the graph in it.
-        raised: names of the nodes that get more bits than 8.
+        raised: names of the nodes that get more bits than 8, each with the reason.
         calibration: paths of the calibration files in the kit.
         name: of the compiler's result, without ending.
     """
@@ -90,7 +90,7 @@ class KitContent:
     spec: NetworkSpec
     artefact: Artefact
     graph: Graph
-    raised: tuple[str, ...]
+    raised: Mapping[str, str]
     calibration: tuple[str, ...]
     name: str
 

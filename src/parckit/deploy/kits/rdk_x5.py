@@ -78,7 +78,9 @@ def _configure(content: KitContent) -> dict[str, str]:
         },
         "compiler_parameters": {"compile_mode": "latency", "debug": False, "optimize_level": "O3"},
     }
-    return {RDK_X5_KIT.configuration: yaml.safe_dump(settings, sort_keys=False, width=120)}
+    why = "".join(f"# {name}: {reason}\n" for name, reason in content.raised.items())
+    comment = f"# Nodes in int16 (node_info), and why:\n{why}" if raised else ""
+    return {RDK_X5_KIT.configuration: comment + yaml.safe_dump(settings, sort_keys=False, width=120)}
 
 
 def _read(path: Path) -> References:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from parckit.contract import (
+    Artefact,
     Calibration,
     Contract,
     InputError,
@@ -28,6 +29,7 @@ from parckit.deploy.kits.checking import check_kit, find_configuration
 from parckit.deploy.kits.kit import graph_of
 from parckit.deploy.quantize.pictures import open_table
 from parckit.deploy.quantize.scheme import SCHEME_FILE, read_scheme
+from parckit.deploy.quantize.steps import find_trained
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import find_violations
 from parckit.measure.evaluation import EvaluationData
@@ -36,6 +38,14 @@ from parckit.runtimes import Session, open_session
 
 _ARTEFACT = "onnx-fp32"
 _RAISED_BITS = 16
+_NAMED, _MEASURED = "named with --raised", "by measurement"
+"""Why a node has more bits than 8. `_MEASURED` is followed by what `parckit quantize` measured."""
+_TRAINED = """\
+- The network was trained in INT8. The ONNX file has the trained weights, but the compiler does not take the trained
+  ranges of activations: it chooses its own with the calibration pictures. So measure the accuracy of the compiled
+  network, and compare it with that of `$int8` in the bundle that you exported.
+"""
+"""What the page of a kit says about a network that was trained with fake quantizers."""
 _log = logging.getLogger(__name__)
 Track = Callable[[Iterable[int]], Iterable[int]]
 """Returns the places that it gets, and may show the progress of the work."""
@@ -100,7 +110,8 @@ def write_kit(
         advice = f"export it with --target {settings.target}"
         raise InputError(f"{bundle}: {settings.target} does not take it; {advice} ({'; '.join(violations)})")
     graph = graph_of(model, bundle / artefact.main_file)
-    raised = _raised(bundle, contract, graph) if settings.raised is None else settings.raised
+    named = dict.fromkeys(settings.raised or (), _NAMED)
+    raised = _raised(bundle, contract, graph) if settings.raised is None else named
     if unknown := [name for name in raised if name not in graph.nodes]:
         raise InputError(f"raised: {unknown[0]!r} is no node of {bundle / artefact.main_file}")
     if constant := [name for name in raised if not graph.edges[name][0]]:
@@ -115,10 +126,10 @@ def write_kit(
         content = KitContent(
             spec=contract.spec, artefact=artefact, graph=graph, raised=raised, calibration=files, name=_name(contract)
         )
-        _write_texts(kit, folder, content)
+        _write_texts(kit, folder, content, trained=find_trained(contract))
         if faults := check_kit(folder):
             raise InputError(f"target={settings.target}: {'; '.join(faults)}")
-    return raised
+    return tuple(raised)
 
 
 def add_compiled(place: Path, file: Path, *, target: str) -> Contract:
@@ -168,16 +179,23 @@ def _calibration(place: Path, kit: Kit) -> Calibration | None:
     return Calibration(method=f"{kit.target}'s compiler", count=len(files), sha256=tuple(map(sha256_of, files)))
 
 
-def _raised(bundle: Path, contract: Contract, graph: Graph) -> tuple[str, ...]:
-    """Return the nodes that `parckit quantize` did not leave at 8 bits although it could, in the graph's order."""
+def _raised(bundle: Path, contract: Contract, graph: Graph) -> dict[str, str]:
+    """Return the nodes that `parckit quantize` raised by measurement and why, in the graph's order.
+
+    What it leaves in float32 by rule has no bits in the scheme, and is not raised.
+    """
     for artefact in contract.artefacts:
         if file := next((file for file in artefact.files if Path(file).name == SCHEME_FILE), None):
             scheme = read_scheme(bundle / file)
             raised = [name for name, bits in scheme.bits.items() if bits == _RAISED_BITS or name in scheme.reasons]
             # The quantizer replaces nodes; the board's compiler knows those of the file.
-            names = {origin for name in raised for origin in scheme.origins.get(name, (name,))}
-            return tuple(name for name in graph.nodes if name in names)
-    return ()
+            reasons = {
+                origin: f"{_MEASURED}: {scheme.reasons.get(name, 'no figures')}"
+                for name in raised
+                for origin in scheme.origins.get(name, (name,))
+            }
+            return {name: reasons[name] for name in graph.nodes if name in reasons}
+    return {}
 
 
 def _write_pictures(
@@ -213,12 +231,21 @@ def _name(contract: Contract) -> str:
     return f"{head}{contract.spec.backbone}_{height}x{width}"
 
 
-def _write_texts(kit: Kit, folder: Path, content: KitContent) -> None:
-    """Write the compiler's settings, the scripts and the page that explains them."""
+def _write_texts(kit: Kit, folder: Path, content: KitContent, *, trained: Artefact | None) -> None:
+    """Write the compiler's settings, the scripts and the page that explains them.
+
+    `trained` is the int8 artefact that the network was trained for; None without any.
+    """
     for name, text in kit.configure(content).items():
         (folder / name).write_text(text, encoding="utf-8")
     source = resources.files("parckit.deploy.kits") / "files" / kit.target
-    values = {"name": content.name, "count": len(content.calibration), "raised": len(content.raised)}
+    values = {
+        "name": content.name,
+        "count": len(content.calibration),
+        "raised": len(content.raised),
+        "reasons": "".join(f"- `{name}`: {why}\n" for name, why in content.raised.items()) or "- none\n",
+        "trained": "" if trained is None else Template(_TRAINED).substitute(int8=trained.name),
+    }
     for name in kit.templates:
         text = Template((source / name).read_text(encoding="utf-8")).safe_substitute(values)
         (folder / name).write_text(text, encoding="utf-8")

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from parckit.deploy.quantize.constants import name_of, set_constant, sole_constant
+from parckit.deploy.quantize.constants import constant_of, name_of, set_constant, sole_constant
 from parckit.deploy.quantize.grids import weight_grid
 from parckit.deploy.quantize.histograms import Images, Track, float_tensors, run_activations
 from parckit.deploy.quantize.layers import convolve
-from parckit.deploy.quantize.qdq import constant_of, weight_axis
+from parckit.deploy.quantize.qdq import weight_axis
 from parckit.deploy.quantize.scheme import Scheme
 
 

@@ -4,7 +4,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from parckit.deploy.quantize.qdq import constant_of
+
+def constant_of(value: ir.Value | None) -> NDArray[np.float32] | None:
+    """Return the float numbers of a value that is a constant; None if it is none."""
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return tensor.numpy() if tensor is not None and tensor.dtype == ir.DataType.FLOAT else None
 
 
 def sole_constant(node: ir.Node, place: int) -> NDArray[np.float32] | None:

@@ -53,7 +53,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
         described,
         input=network.input,
         outputs=network.outputs,
-        options={**network.options, "calibrator": _METHOD},
+        options={**network.options, "calibrator": _METHOD, "seed": source.settings.seed},
         calibration=source.pictures.calibration(_METHOD),
         files={FILE: sha256_of(folder / FILE)},
     )

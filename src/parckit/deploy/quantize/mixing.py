@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from parckit.contract import InputError
 from parckit.deploy.quantize.checking import AccuracyError, open_in
+from parckit.deploy.quantize.rules import stored_constants
 from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.sensitivity import ENGINE, Trial
 from parckit.deploy.quantize.source import QuantizationSource
@@ -95,16 +96,31 @@ def mix(
     trial = Trial(source, yardstick)
     drops: dict[frozenset[str], float] = {}
 
+    def lost(scheme: Scheme) -> float:
+        return drop_of(trial.measure_scheme(scheme), yardstick.reference)
+
     def drop(raised: Sequence[str]) -> float:
         key = frozenset(raised)
         if key not in drops:
-            drops[key] = drop_of(
-                trial.measure(raise_nodes(source.scheme, raised, to=raised_to).bits), yardstick.reference
-            )
+            drops[key] = lost(raise_nodes(source.scheme, raised, to=raised_to))
         return drops[key]
 
     before = drop([])
-    ranked = rank() if before > most else []
+    raised = _fewest_nodes(drop, rank() if before > most else [], most=most)
+    scheme, left = raise_nodes(source.scheme, raised, to=raised_to), drop(raised)
+    # The weights of nodes that went back to float32 are stored in 8 bits, as those of gates, if the drop allows it.
+    smaller = replace(scheme, stored=stored_constants(source.model, scheme.bits))
+    if smaller.stored != scheme.stored and (drop_of_smaller := lost(smaller)) <= most:
+        scheme, left = smaller, drop_of_smaller
+    mixed = replace(source, scheme=scheme)
+    effect = f"all nodes in 8 bits lose {before:.2f} points on {yardstick.images} pictures, this mix {left:.2f}"
+    reasons = {name: f"{effect}; {_tell_cost(mixed, source.scheme.bits[name], name=name)}" for name in raised}
+    _log.info("%d of %d nodes raised: %s", len(raised), len(source.scheme.bits), effect)
+    return replace(mixed, scheme=replace(mixed.scheme, reasons={**mixed.scheme.reasons, **reasons}))
+
+
+def _fewest_nodes(drop: Callable[[Sequence[str]], float], ranked: Sequence[str], *, most: float) -> list[str]:
+    """Return the fewest nodes to raise; see `mix`."""
     count = _fewest(lambda number: drop(ranked[:number]) <= most, most=len(ranked))
     if count is None:
         raise AccuracyError(
@@ -115,11 +131,7 @@ def mix(
         fewer = [other for other in raised if other != name]
         if drop(fewer) <= most:
             raised = fewer
-    mixed = replace(source, scheme=raise_nodes(source.scheme, raised, to=raised_to))
-    effect = f"all nodes in 8 bits lose {before:.2f} points on {yardstick.images} pictures, this mix {drop(raised):.2f}"
-    reasons = {name: f"{effect}; {_tell_cost(mixed, source.scheme.bits[name], name=name)}" for name in raised}
-    _log.info("%d of %d nodes raised: %s", len(raised), len(source.scheme.bits), effect)
-    return replace(mixed, scheme=replace(mixed.scheme, reasons={**mixed.scheme.reasons, **reasons}))
+    return raised
 
 
 def raise_nodes(scheme: Scheme, names: Sequence[str], *, to: Bits) -> Scheme:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-_SUMS = ("Add",)
-_OTHERS = (
+_KINDS = (
+    "Add",
     "AveragePool",
     "Clip",
     "Concat",
@@ -29,20 +29,17 @@ _OTHERS = (
 """Operators that ONNX Runtime runs in int8 between two quantized tensors."""
 
 
-def nodes_behind_quantized(model: ir.Model, quantized: Mapping[str, object], *, sums: bool = True) -> tuple[str, ...]:
+def nodes_behind_quantized(model: ir.Model, quantized: Mapping[str, object]) -> tuple[str, ...]:
     """Return the names of the nodes without weights to quantize, in the graph's order.
 
     Args:
         model: the float graph, prepared by `prepare_for_int8`. All nodes have names.
         quantized: names of the nodes with weights that are quantized; names with the value None are not.
-        sums: whether sums are quantized, too, such as those along a residual path. Otherwise they are exact, but every
-            block turns its map into float32 and back.
     """
     taken = {name for name, bits in quantized.items() if bits is not None}
-    kinds = (*_SUMS, *_OTHERS) if sums else _OTHERS
     names: list[str] = []
     for node in model.graph:
-        if node.op_type not in kinds:
+        if node.op_type not in _KINDS:
             continue
         makers = [value.producer() for value in node.inputs if value is not None]
         if any(maker is not None and maker.name in taken for maker in makers):

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
+from parckit.deploy.quantize.constants import constant_of
 from parckit.deploy.quantize.grids import Grid, activation_grid, bias_grid, weight_grid
 from parckit.deploy.quantize.scheme import Scheme
 
@@ -52,13 +53,6 @@ def weight_axis(node: ir.Node) -> int:
     """Return the axis of the output channels in the weights of a node."""
     transposed = node.op_type == "Gemm" and node.attributes.get_int("transB", 0)
     return 0 if transposed else WEIGHT_AXES[node.op_type]
-
-
-def constant_of(value: ir.Value | None) -> NDArray[np.float32] | None:
-    """Return the float numbers of a value that is a constant; None if it is none."""
-    if value is None or value.const_value is None or value.const_value.dtype != _FLOAT:
-        return None
-    return value.const_value.numpy()
 
 
 def is_activation(value: ir.Value | None) -> bool:

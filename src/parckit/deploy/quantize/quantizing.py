@@ -14,7 +14,7 @@ from parckit.deploy.quantize.scheme import Bits
 from parckit.deploy.quantize.sensitivity import Sensitivity, Trial, measure_sensitivity
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
-from parckit.deploy.quantize.speedup import against_float, is_faster
+from parckit.deploy.quantize.speedup import is_faster, timed
 from parckit.deploy.quantize.steps import (
     FloatNetwork,
     choose_pictures,
@@ -27,8 +27,6 @@ from parckit.deploy.quantize.steps import (
 from parckit.deploy.quantize.writers import ONNX, load_writer, plan_writers, takes_onnx_graph
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
-from parckit.report.checks import describe_check
-from parckit.runtimes import find_engine
 
 _log = logging.getLogger(__name__)
 
@@ -189,24 +187,6 @@ def checked(
             yardstick, artefact, network.spec, folder=folder, engine=engine, least=settings.least_agreement
         )
         refuse_collapse(check, artefact)
-        if settings.seconds and find_engine(engine).is_installed:
-            check = timed(check, artefact, network, folder=folder, engine=engine, seconds=settings.seconds)
-        checks.append(check)
+        places = {"bundle": network.bundle, "folder": folder}
+        checks.append(timed(check, artefact, network.contract, **places, seconds=settings.seconds))
     return replace(artefact, checks=tuple(checks))
-
-
-def timed(
-    check: Check, artefact: Artefact, network: FloatNetwork, *, folder: Path, engine: str, seconds: float
-) -> Check:
-    """Return a check with the times of float32 and int8 among its figures, and tell which is faster."""
-    speedup = against_float(
-        artefact, network.contract, bundle=network.bundle, folder=folder, engine=engine, seconds=seconds
-    )
-    if speedup is None:
-        _log.info("%s: the bundle has no float32 artefact for %s to compare its speed with", artefact.name, engine)
-        return check
-    check = replace(check, figures={**check.figures, **speedup.figures})
-    is_slower = speedup.ratio.high < 1
-    told = describe_check(check, artefact).speed
-    _log.log(logging.WARNING if is_slower else logging.INFO, "%s on %s: %s", artefact.name, engine, told)
-    return check

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import onnx_ir as ir
 
-from parckit.deploy.quantize.qdq import WEIGHT_AXES, constant_of, is_activation
+from parckit.deploy.quantize.constants import constant_of
+from parckit.deploy.quantize.qdq import WEIGHT_AXES, is_activation
 from parckit.deploy.quantize.scheme import Bits
 
 _LARGE = 1024

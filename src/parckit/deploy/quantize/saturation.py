@@ -17,8 +17,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from parckit.deploy.quantize.constants import constant_of
 from parckit.deploy.quantize.grids import LARGEST_STEP
-from parckit.deploy.quantize.qdq import WEIGHT_AXES, constant_of, weight_axis
+from parckit.deploy.quantize.qdq import WEIGHT_AXES, weight_axis
 from parckit.deploy.quantize.scheme import Bits
 
 LARGEST_PAIR = 128

@@ -14,7 +14,7 @@ from typing import final
 
 from parckit.contract import InputError, from_plain, replacing, sha256_of, to_plain
 from parckit.deploy.quantize.checking import open_in
-from parckit.deploy.quantize.scheme import Bits
+from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.deploy.quantize.writers import WRITERS, load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
@@ -72,7 +72,7 @@ class Sensitivity:
 
 @final
 class Trial:
-    """Measures a network with other bits than those of its scheme.
+    """Measures a network with other bits, or another scheme, than its own.
 
     Args:
         source: the network.
@@ -84,7 +84,10 @@ class Trial:
 
     def measure(self, bits: Mapping[str, Bits]) -> Measure:
         """Return how good the network is with these bits."""
-        scheme = replace(self._source.scheme, bits=bits)
+        return self.measure_scheme(replace(self._source.scheme, bits=bits))
+
+    def measure_scheme(self, scheme: Scheme) -> Measure:
+        """Return how good the network is with a scheme for its graph."""
         with TemporaryDirectory() as folder:
             artefact = load_writer(WRITERS[ENGINE]).write(replace(self._source, scheme=scheme), folder=Path(folder))
             return self._yardstick.measure(open_in(ENGINE, artefact, self._source.spec, folder=Path(folder)))

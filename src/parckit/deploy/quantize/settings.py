@@ -14,6 +14,9 @@ Rounding = Literal["nearest", "gptq", "adaround"]
 RaisedTo = Literal["float32", "int16"]
 """What a node becomes whose quantization to 8 bits costs too much."""
 
+_DECIDING = ("rounding", "equalize", "bias_correction", "between", "avoid_saturation")
+"""Settings that decide the numbers of every network, beside the calibrator and the seed."""
+
 _LOWEST_PERCENTILE = 90.0
 """Ranges that cut off more than a tenth of the numbers are certainly a mistake, such as 0.9999 for 99.99."""
 
@@ -46,7 +49,7 @@ class QuantizeSettings:
         seconds: how long float32 and int8 are timed in turns in every engine, each of them, with one thread; 0 leaves
             it out. 3 seconds give some dozens of rounds for a network of 30 ms.
         keep_if_faster: add an int8 artefact only if it is clearly faster than float32 in one of its engines.
-        seed: chooses the calibration pictures.
+        seed: chooses the calibration pictures, and what GPTQ and AdaRound see of them.
 
     Raises:
         InputError: if a value is not accepted.
@@ -95,7 +98,11 @@ class QuantizeSettings:
 
     @property
     def options(self) -> dict[str, object]:
-        """What an artefact says about how it was quantized."""
-        names = ("equalize", "bias_correction")
-        switches = {name: True for name in names if getattr(self, name)}
-        return {"calibrator": self.method, "rounding": self.rounding, **switches}
+        """What an artefact says about how it was quantized: all that its numbers follow from, beside the pictures."""
+        raising = {} if self.max_drop is None else {"max_drop": self.max_drop, "raise_to": self.raise_to}
+        return {
+            "calibrator": self.method,
+            **{name: getattr(self, name) for name in _DECIDING},
+            **raising,
+            "seed": self.seed,
+        }

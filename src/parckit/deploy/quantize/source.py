@@ -9,11 +9,13 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from parckit.contract import Artefact, Calibration, NetworkSpec
-from parckit.deploy.quantize.constants import set_constant
+from parckit.deploy.quantize.constants import constant_of, set_constant
 from parckit.deploy.quantize.pictures import CalibrationPictures
-from parckit.deploy.quantize.qdq import constant_of
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
+
+TRAINED = "trained"
+"""The calibrator of a network that was trained with fake quantizers: its training has chosen all numbers."""
 
 Constants = Mapping[tuple[str, int], NDArray[np.float32]]
 """(name of a node, index of its input) -> numbers."""
@@ -60,12 +62,14 @@ class QuantizationSource:
 
     def describe(self, form: str) -> Artefact:
         """Return the description of an int8 artefact of a format, still without files and checks."""
+        # No setting decides the numbers of a network that was trained in int8.
+        deciding = {} if self.scheme.calibrator == TRAINED else self.settings.options
         return replace(
             self.artefact,
             name=f"{form}-int8",
             format=form,
             precision="int8",
-            options={**self.artefact.options, **self.settings.options, "calibrator": self.scheme.calibrator},
+            options={**self.artefact.options, **deciding, "calibrator": self.scheme.calibrator},
             calibration=self.calibration,
             checks=(),
         )

@@ -4,18 +4,21 @@ Not every network is faster in int8, and the same network may be faster in one e
 measurement on the processor tells. One image and one thread, in turns, as `parckit.measure.interleaved` says.
 """
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
 
-from parckit.contract import Artefact, Contract
+from parckit.contract import Artefact, Check, Contract
 from parckit.measure.interleaved import Ratio, compare_times, interleave
 from parckit.measure.latency import one_batch
+from parckit.report.checks import describe_check
 from parckit.runtimes import Session, find_engine, load_engine
 
 _MS = 1e3
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +92,31 @@ def against_float(
         for place, one in ((bundle, plain), (folder, artefact))
     ]
     return compare_speed(*sessions, seconds=seconds)
+
+
+def timed(check: Check, artefact: Artefact, contract: Contract, *, bundle: Path, folder: Path, seconds: float) -> Check:
+    """Return a check with the times of float32 and int8 in its engine among its figures, and tell which is faster.
+
+    Args:
+        check: of the int8 artefact. It stays as it is if its engine is not installed.
+        artefact: the int8 artefact; its files are in `folder`.
+        contract: of the bundle.
+        bundle: folder of the bundle.
+        folder: folder of the artefact's files.
+        seconds: how long each of the two runs, about; with 0 the check stays as it is.
+    """
+    if not seconds or not find_engine(check.engine).is_installed:
+        return check
+    places = {"bundle": bundle, "folder": folder}
+    speedup = against_float(artefact, contract, **places, engine=check.engine, seconds=seconds)
+    if speedup is None:
+        _log.info("%s: the bundle has no float32 artefact for %s to time beside it", artefact.name, check.engine)
+        return check
+    check = replace(check, figures={**check.figures, **speedup.figures})
+    told = describe_check(check, artefact).speed
+    level = logging.WARNING if speedup.ratio.high < 1 else logging.INFO
+    _log.log(level, "%s on %s: %s", artefact.name, check.engine, told)
+    return check
 
 
 def is_faster(artefact: Artefact) -> bool:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from parckit.contract import Artefact, Contract, InputError, NetworkSpec, naming_full_disk, read_contract
 from parckit.data import Split
-from parckit.deploy.quantize.adaround import learn_roundings
+from parckit.deploy.quantize.adaround import AdaRoundSettings, learn_roundings
 from parckit.deploy.quantize.bias_correction import correct_biases
 from parckit.deploy.quantize.calibrators import choose_ranges
 from parckit.deploy.quantize.checking import open_in
@@ -31,7 +31,7 @@ from parckit.deploy.quantize.rules import stored_constants, usual_bits
 from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
-from parckit.deploy.quantize.source import Constants, QuantizationSource, changed_constants
+from parckit.deploy.quantize.source import TRAINED, Constants, QuantizationSource, changed_constants
 from parckit.deploy.quantize.stripping import strip_pairs
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
@@ -70,8 +70,12 @@ class FloatNetwork:
     @property
     def trained(self) -> Artefact | None:
         """The int8 artefact of the network with fake quantizers that it was trained with; None without any."""
-        trained = (one for one in self.contract.artefacts if one.options.get("quantization") == "trained")
-        return next(trained, None)
+        return find_trained(self.contract)
+
+
+def find_trained(contract: Contract) -> Artefact | None:
+    """Return the int8 artefact that a network was trained for with fake quantizers; None without any."""
+    return next((one for one in contract.artefacts if one.options.get("quantization") == "trained"), None)
 
 
 def open_float(bundle: Path) -> FloatNetwork:
@@ -207,7 +211,7 @@ def round_weights(
             track=track,
         )
     elif settings.rounding == "adaround":
-        scheme = learn_roundings(copy, scheme, groups, track=track)
+        scheme = learn_roundings(copy, scheme, groups, settings=AdaRoundSettings(seed=settings.seed), track=track)
     if settings.bias_correction:
         track = partial(progress, description="correcting biases")
         correct_biases(copy, scheme, groups, original=original, track=track)
@@ -223,7 +227,7 @@ def _trained_source(
     """
     stripped = strip_pairs(ir.load(network.bundle / trained.main_file))
     scheme = Scheme(
-        calibrator="trained",
+        calibrator=TRAINED,
         ranges=stripped.ranges,
         bits=dict.fromkeys(stripped.quantized, 8),
         weight_scales=stripped.weight_scales,
@@ -235,7 +239,7 @@ def _trained_source(
         artefact=network.artefact,
         file=network.file,
         pictures=replace(pictures, digests=()),
-        settings=replace(settings, equalize=False, rounding="nearest", bias_correction=False),
+        settings=settings,
     )
 
 

@@ -5,6 +5,7 @@ Weights are stored as whole numbers, behind a DequantizeLinear. So nothing is co
 found by its name: what the network rounds in training, the graph rounds at the same place.
 """
 
+import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -20,11 +21,12 @@ from parckit.contract import Artefact, Check, NetworkSpec, OutputSpec, sha256_of
 from parckit.deploy.convert import Source
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.onnx import FILE, describe_file, describe_graph, write_graph
-from parckit.deploy.errors import ExportError
-from parckit.deploy.settings import DYNAMO_OPSET, ExportSettings
+from parckit.deploy.settings import DYNAMO_OPSET, ExportSettings, OnnxSettings
 from parckit.deploy.verify import Reference, check_artefact
 from parckit.measure.tolerance import Tolerance
 from parckit.networks import FakeQuantizer, FakeQuantizers, find_quantizers
+
+_log = logging.getLogger(__name__)
 
 TRAINED = "onnx-int8"
 """Name of the artefact."""
@@ -43,18 +45,15 @@ def convert_trained(trained: nn.Module, source: Source, *, folder: Path, setting
         trained: the network with its fake quantizers; it is not changed.
         source: the folded network with rounded weights; it is not changed.
         folder: folder of the file.
-        settings: how to write the float file. INT8 needs the form conv.
+        settings: how the float file is written.
 
     Returns:
         The artefact, not yet checked on engines. Paths of its files are relative to `folder`.
 
     Raises:
-        ExportError: if the opset has no scales by channel, or the network cannot be written.
+        ExportError: if the network cannot be written.
     """
-    if not settings.onnx.uses_dynamo:
-        raise ExportError(f"opset={settings.onnx.opset}: a network with fake quantizers needs {DYNAMO_OPSET} or above")
-    # A matrix that the graph builds from a kernel would be a float one.
-    settings = replace(settings, form="conv", longest_kernel=None)
+    settings = _settings_for_int8(settings)
     quantizers, path = find_quantizers(trained), folder / FILE
     write_trained_graph(
         deepcopy(cast("nn.Module", source.network.model)),
@@ -70,6 +69,21 @@ def convert_trained(trained: nn.Module, source: Source, *, folder: Path, setting
     artefact = replace(artefact, options=options)
     describe_file(path, source.spec, artefact)
     return replace(artefact, files={FILE: sha256_of(path)})
+
+
+def _settings_for_int8(settings: ExportSettings) -> ExportSettings:
+    """Return how the INT8 file is written if a float file is written with these settings."""
+    onnx = settings.onnx
+    if not onnx.uses_dynamo:
+        onnx = OnnxSettings(opset=DYNAMO_OPSET)
+        _log.warning(
+            "opset=%d: %s has opset %d, because torch writes trained scales only there; give onnx-fp32, which has the "
+            "trained weights, to a compiler that takes opset %d; it chooses the ranges of activations itself",
+            *(settings.onnx.opset, TRAINED, onnx.opset, settings.onnx.opset),
+        )
+    # A matrix that the graph builds from a kernel, and the parts of a split kernel, would be float ones. No compiler of
+    # a board takes this file, so that a board's limits do not count.
+    return replace(settings, form="conv", longest_kernel=None, target=None, onnx=onnx)
 
 
 def check_trained(trained: nn.Module, artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Check:

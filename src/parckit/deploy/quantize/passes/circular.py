@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import MatchContext, MatchResult, RewriterContext, RewriteRule
 from onnxscript.rewriter.pattern import OpsetPatternBuilder
 
-from parckit.deploy.quantize.passes.constants import constant_of
+from parckit.deploy.quantize.constants import constant_of
 
 _FEWEST_POSITIONS = 10
 """With fewer positions, the two more operators take as long as the multiplications that fall away."""

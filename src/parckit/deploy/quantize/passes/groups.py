@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import MatchContext, MatchResult, RewriterContext, RewriteRule
 from onnxscript.rewriter.pattern import OpsetPatternBuilder
 
-from parckit.deploy.quantize.passes.constants import constant_of
+from parckit.deploy.quantize.constants import constant_of
 
 _MOST_CHANNELS = 4
 """Most input channels of a group."""
