@@ -9,18 +9,8 @@ import pytest
 _ALLOCATIONS = 20_000
 """New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
 
-_FORKING = (
-    "cli/test_resume_tasks.py",
-    "cli/test_resume.py",
-    "cli/test_distributed.py",
-    "cli/test_qat.py",
-    "tasks/test_distributed.py",
-    "tasks/test_allocator.py",
-)
-"""Files whose trainings are forked by `training_processes`."""
-
 _LONG = (
-    *_FORKING,
+    "cli/test_resume.py",
     "cli/test_quickstart.py",
     "contracts/test_segmenters.py",
     "integrations/test_torch_tools.py",
@@ -38,7 +28,7 @@ _LONG = (
     "test_readme.py",
     "test_wheel.py",
 )
-"""Files that take longest. They begin first: at the end, a process without tests would wait for a long file."""
+"""Files that take longest, the longest ones first. At the end, a process without tests would wait for a long file."""
 
 
 def pytest_sessionstart() -> None:
@@ -48,23 +38,8 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of long files first. All other tests keep their order."""
-    long = {Path(__file__).parent / name for name in _LONG}
-    items.sort(key=lambda item: item.path not in long)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Give all files that fork trainings to one process: the server that they fork from imports torch for seconds."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling  # imported here, because other targets run without it
-
-    class Scheduling(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "forking" if file.removeprefix("tests/") in _FORKING else file
-
-    return Scheduling(config, log)
+    places = {Path(__file__).parent / name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(_LONG)))
 
 
 def pytest_collection_finish() -> None:
