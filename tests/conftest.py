@@ -9,24 +9,40 @@ import pytest
 _ALLOCATIONS = 20_000
 """New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
 
-_LONG = (
+_FORKING = (
     "cli/test_resume.py",
+    "cli/test_qat.py",
+    "tasks/test_distributed.py",
+    "cli/test_distributed.py",
+    "cli/test_resume_tasks.py",
+)
+"""Files that fork trainings. They begin first, because a fork copies all that the tests before it have left."""
+
+_LONG = (
+    *_FORKING,
     "cli/test_quickstart.py",
-    "contracts/test_segmenters.py",
     "integrations/test_torch_tools.py",
-    "cli/test_multilabel.py",
-    "deploy/test_detections.py",
-    "deploy/test_suppression.py",
-    "deploy/test_export.py",
-    "contracts/test_deployment.py",
-    "networks/test_shipped_detector.py",
-    "networks/test_shipped_segmenter.py",
-    "networks/test_rcnn.py",
-    "serve/test_page_browser.py",
-    "test_docs.py",
-    "test_public_face.py",
     "test_readme.py",
+    "serve/test_page_browser.py",
     "test_wheel.py",
+    "contracts/test_segmenters.py",
+    "cli/test_multilabel.py",
+    "contracts/test_deployment.py",
+    "cli/test_eval.py",
+    "cli/test_train_starts.py",
+    "contracts/test_recipes.py",
+    "contracts/test_backbones.py",
+    "deploy/test_export.py",
+    "models/test_parcnetv2.py",
+    "models/test_parc_hybrids.py",
+    "cli/test_train.py",
+    "deploy/quantize/test_quantize.py",
+    "models/test_parcifying.py",
+    "networks/test_rcnn.py",
+    "deploy/test_suppression.py",
+    "test_public_face.py",
+    "models/test_folding.py",
+    "cli/test_export.py",
 )
 """Files that take longest, the longest ones first. At the end, a process without tests would wait for a long file."""
 
@@ -47,7 +63,6 @@ def pytest_collection_finish() -> None:
 
     It would look through them again and again, which takes a tenth of the time of all tests.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 10, 10)
     gc.enable()
