@@ -20,6 +20,7 @@ NAMES = tuple(name for name in timm.list_models() if timm.model_entrypoint(name)
 SLIM: dict[str, dict[str, object]] = {
     "edgevit_xxs": {"dims": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "head_dim": 8},
     "parc_convnext_xt": {"dims": (8, 16, 24, 32), "depths": (1, 1, 3, 1)},
+    "parc_mobilenetv2": {"depth_multiplier": 0.6},
     "parc_resnet50": {"channels": (8, 16, 24, 32), "layers": (1, 1, 4, 2)},
 }
 

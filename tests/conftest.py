@@ -10,35 +10,41 @@ _ALLOCATIONS = 20_000
 """New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
 
 _FORKING = (
-    "cli/test_resume_tasks.py",
     "cli/test_resume.py",
-    "cli/test_distributed.py",
     "cli/test_qat.py",
     "tasks/test_distributed.py",
-    "tasks/test_allocator.py",
+    "cli/test_distributed.py",
+    "cli/test_resume_tasks.py",
 )
-"""Files whose trainings are forked by `training_processes`."""
+"""Files that fork trainings. They begin first, because a fork copies all that the tests before it have left."""
 
 _LONG = (
     *_FORKING,
     "cli/test_quickstart.py",
-    "contracts/test_segmenters.py",
     "integrations/test_torch_tools.py",
-    "cli/test_multilabel.py",
-    "deploy/test_detections.py",
-    "deploy/test_suppression.py",
-    "deploy/test_export.py",
-    "contracts/test_deployment.py",
-    "networks/test_shipped_detector.py",
-    "networks/test_shipped_segmenter.py",
-    "networks/test_rcnn.py",
-    "serve/test_page_browser.py",
-    "test_docs.py",
-    "test_public_face.py",
     "test_readme.py",
+    "serve/test_page_browser.py",
     "test_wheel.py",
+    "contracts/test_segmenters.py",
+    "cli/test_multilabel.py",
+    "contracts/test_deployment.py",
+    "cli/test_eval.py",
+    "cli/test_train_starts.py",
+    "contracts/test_recipes.py",
+    "contracts/test_backbones.py",
+    "deploy/test_export.py",
+    "models/test_parcnetv2.py",
+    "models/test_parc_hybrids.py",
+    "cli/test_train.py",
+    "deploy/quantize/test_quantize.py",
+    "models/test_parcifying.py",
+    "networks/test_rcnn.py",
+    "deploy/test_suppression.py",
+    "test_public_face.py",
+    "models/test_folding.py",
+    "cli/test_export.py",
 )
-"""Files that take longest. They begin first: at the end, a process without tests would wait for a long file."""
+"""Files that take longest, the longest ones first. At the end, a process without tests would wait for a long file."""
 
 
 def pytest_sessionstart() -> None:
@@ -48,23 +54,8 @@ def pytest_sessionstart() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of long files first. All other tests keep their order."""
-    long = {Path(__file__).parent / name for name in _LONG}
-    items.sort(key=lambda item: item.path not in long)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Give all files that fork trainings to one process: the server that they fork from imports torch for seconds."""
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling  # imported here, because other targets run without it
-
-    class Scheduling(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return "forking" if file.removeprefix("tests/") in _FORKING else file
-
-    return Scheduling(config, log)
+    places = {Path(__file__).parent / name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(_LONG)))
 
 
 def pytest_collection_finish() -> None:
@@ -72,7 +63,6 @@ def pytest_collection_finish() -> None:
 
     It would look through them again and again, which takes a tenth of the time of all tests.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, 10, 10)
     gc.enable()

@@ -22,7 +22,7 @@ from reach import distributions_needed
 from repository import ROOT, copy_to, files
 
 BUILD = ("wheel", "--no-build-isolation", "--no-deps", "--no-index", "--quiet")
-INSTALL = ("install", "--no-deps", "--no-index", "--quiet")
+INSTALL = ("install", "--no-deps", "--no-index", "--no-compile", "--quiet")
 DATA = {".py", ".json", ".yaml", ".j2", ".typed", ".safetensors", ".html", ".css", ".mjs", ".sh", ".md", ".ipynb"}
 BUNDLE = ROOT / "tests" / "former" / "bundle"
 NEEDS_NOTHING_MORE = {"list", "web"}

@@ -1,6 +1,5 @@
 """Trainings that end before their time, each at a chosen moment."""
 
-import multiprocessing
 import os
 import signal
 from collections import Counter
@@ -11,13 +10,6 @@ from pathlib import Path
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from parckit.cli.main import main
-from parckit.data.digits import open_digits
-from parckit.tasks import recipe_parser
-
-# What is kept from here on is kept in all processes that are forked from this one.
-for _task in ("classify", "detect", "segment"):
-    recipe_parser(_task)
-open_digits(split="train")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +30,6 @@ class Moment:
     signum: int = signal.SIGKILL
 
 
-def train(argv: list[str]) -> None:
-    """Run `parckit train` in a process that `multiprocessing` made, with loaders' workers forked as in any other."""
-    multiprocessing.set_start_method("fork", force=True)
-    main(["train", *argv])
-
-
 def train_until(moment: Moment, argv: list[str]) -> None:
     """Run `parckit train` until a moment, and send it a signal then."""
     os.setsid()  # a group of its own, as a terminal gives each command
@@ -59,7 +45,7 @@ def train_until(moment: Moment, argv: list[str]) -> None:
 
     _watch_files(reach)
     register_optimizer_step_post_hook(lambda *_: reach("step"))
-    train(argv)
+    main(["train", *argv])
 
 
 def _watch_files(reach: Callable[[str, str], None]) -> None:

@@ -1,12 +1,12 @@
-"""Trainings of several processes: what each of them runs. Forked from a process that has imported all of it already."""
+"""Trainings of several processes: what each of them runs. A fork has all imports of the tests already."""
 
 import multiprocessing
 import os
-import resource
 import socket
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import torch
@@ -29,10 +29,6 @@ from parckit.tasks import (
     plan_run,
     quiet_lightning,
 )
-from parckit.tasks.allocator import keep_freed_memory
-
-PRELOADED = ["parckit.cli.train", "torch.utils.tensorboard", "training_moments", "training_processes"]
-# A process has one server for all its tests: the first test decides what the server imports.
 
 
 def free_port() -> int:
@@ -41,16 +37,24 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def fork(target: Callable[..., None], *args: object) -> ForkServerProcess:
-    """Start a process with all of `PRELOADED` imported; it takes milliseconds after the first one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=target, args=args)
-    process.start()
+def fork(target: Callable[..., None], *args: object) -> ForkProcess:
+    """Start a process that begins as a copy of this one, so that it imports nothing and builds no parser again."""
+    process = multiprocessing.get_context("fork").Process(target=_alone, args=(target, *args))
+    with warnings.catch_warnings():
+        # Python 3.12 warns of the threads of pytest-xdist and of libraries. The copy needs none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
     return process
 
 
-def fork_together(target: Callable[..., None], *args: object, processes: int = 2) -> list[ForkServerProcess]:
+def _alone(target: Callable[..., None], *args: object) -> None:
+    """Run a function in one thread, because OpenMP's threads are not in a copy; pytest captures nothing of it."""
+    torch.set_num_threads(1)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    target(*args)
+
+
+def fork_together(target: Callable[..., None], *args: object, processes: int = 2) -> list[ForkProcess]:
     """Fork processes that find each other as those of Lightning's launcher do."""
     port = free_port()
     return [fork(_join, number, processes, port, target, *args) for number in range(processes)]
@@ -77,17 +81,6 @@ def command(folder: Path, argv: Sequence[str]) -> None:
         file.write(f"{os.getpid()}\n")
     cli._PATIENCE = 0  # no launcher ends these processes meanwhile
     cli.main([*argv])
-
-
-def count_page_faults(connection: Connection) -> None:
-    """Send how many pages the system hands out for five large tensors: as a process begins, and with memory kept."""
-    for keep in (lambda: True, keep_freed_memory):
-        assert keep()
-        torch.ones(10_000_000)  # 40 MB, 9766 pages
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(5):
-            torch.ones(10_000_000)
-        connection.send(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def launch(folder: Path, argv: Sequence[str], restarts: int) -> None:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,12 @@ from parckit.measure.records import read_records
 from parckit.report.recorded_speed import speeds_of
 
 QUICK = ("--seconds=0.01", "--warmup=0")
+
+
+@pytest.fixture
+def few_layers(begun: Path) -> Path:
+    """Return a checkpoint of the network with the fewest layers."""
+    return begun / "best.ckpt"
 
 
 @pytest.fixture(autouse=True)
@@ -52,15 +59,15 @@ def test_the_record_holds_timings_and_the_machine(bundle, parckit):
     assert "rankings" not in values
 
 
-def test_several_candidates_are_ranked_or_not_separable(bundle, checkpoint, two_artefacts, tmp_path, parckit):
+def test_several_candidates_are_ranked_or_not_separable(few_layers, two_artefacts, tmp_path, parckit):
     path = tmp_path / "record.json"
-    printed = parckit("bench", two_artefacts, checkpoint, "--engines=onnxruntime,torch", *QUICK, "--record", path)
+    printed = parckit("bench", two_artefacts, few_layers, "--engines=onnxruntime,torch", *QUICK, "--record", path)
     values = json.loads(path.read_text())["values"]
     names = [entry["name"] for entry in values["candidates"]]
     assert names == [
         f"{two_artefacts}/onnx-fp32 on onnxruntime",
         f"{two_artefacts}/pairs on onnxruntime",
-        f"{checkpoint} on torch",
+        f"{few_layers} on torch",
     ]
     (ranking,) = values["rankings"]
     # Two networks of a few operations are some hundred times faster than the trained one.
@@ -70,12 +77,12 @@ def test_several_candidates_are_ranked_or_not_separable(bundle, checkpoint, two_
     assert [len(entry.timings) for entry in speeds_of(read_records(tmp_path))] == [1, 1, 1]
 
 
-def test_the_ratio_is_against_the_other(bundle, checkpoint, tmp_path, parckit):
+def test_the_ratio_is_against_the_other(bundle, few_layers, tmp_path, parckit):
     path = tmp_path / "record.json"
-    printed = parckit("bench", bundle, "--against", checkpoint, *QUICK, "--record", path)
+    printed = parckit("bench", bundle, "--against", few_layers, *QUICK, "--record", path)
     (ratio,) = json.loads(path.read_text())["values"]["ratios"]
     assert ratio["candidate"] == f"{bundle}/onnx-fp32 on onnxruntime"
-    assert ratio["against"] == f"{checkpoint} on torch"
+    assert ratio["against"] == f"{few_layers} on torch"
     assert ratio["low"] <= ratio["speedup"] <= ratio["high"]
     assert f"{ratio['speedup']:.3f}" in printed
 
@@ -141,19 +148,19 @@ def test_an_artefact_can_be_chosen(two_artefacts, tmp_path, parckit):
     assert json.loads(path.read_text())["values"]["timings"][0]["batch_size"] == 1
 
 
-def test_a_checkpoint_is_timed_on_torch(checkpoint, tmp_path, parckit):
+def test_a_checkpoint_is_timed_on_torch(few_layers, tmp_path, parckit):
     path = tmp_path / "records" / "torch.json"
-    parckit("bench", checkpoint, *QUICK, "--record", path)
+    parckit("bench", few_layers, *QUICK, "--record", path)
     record = json.loads(path.read_text())
     assert record["values"]["engine"].startswith("torch ")
     assert [timing["threads"] for timing in record["values"]["timings"]] == [1]
 
 
-def test_the_profile_lists_all_layers_and_is_drawn(two_artefacts, checkpoint, tmp_path, parckit):
+def test_the_profile_lists_all_layers_and_is_drawn(two_artefacts, few_layers, tmp_path, parckit):
     path = tmp_path / "record.json"
-    parckit("bench", two_artefacts / "onnx-fp32", checkpoint, "--profile", *QUICK, "--record", path)
+    parckit("bench", two_artefacts / "onnx-fp32", few_layers, "--profile", *QUICK, "--record", path)
     profile, of_torch = json.loads(path.read_text())["values"]["profiles"]
-    assert of_torch["candidate"] == f"{checkpoint} on torch"
+    assert of_torch["candidate"] == f"{few_layers} on torch"
     # 3 x 4 weights, and a ballast of 3 x 1.
     assert sorted(layer["madds"] for layer in profile["layers"] if layer["madds"]) == [3, 12]
     assert profile["ceiling_gflops"] > 0

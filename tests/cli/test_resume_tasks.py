@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from training_moments import Moment, train, train_until
+from parckit.cli.main import main
+from training_moments import Moment, train_until
 from training_processes import fork
 from training_state import assert_same, state_of
 
@@ -43,16 +44,12 @@ OPTIONS = (
 def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(head: str, tmp_path: Path):
     head_kwargs, recipe = HEADS[head]
     options = [*recipe, *OPTIONS, f"--model.head={head}", f"--model.head_kwargs={head_kwargs}"]
-    process = fork(train, [*options, f"--out={tmp_path / 'whole'}"])
-    process.join()
-    assert process.exitcode == 0
+    main(["train", *options, f"--out={tmp_path / 'whole'}"])
     killed = [*options, f"--out={tmp_path / 'killed'}"]
     process = fork(train_until, Moment(action="step", count=6), [*killed, "--data.workers=1"])
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] == 5
-    process = fork(train, killed)
-    process.join()
-    assert process.exitcode == 0
+    main(["train", *killed])
     for name in ("last.ckpt", "best.ckpt"):
         assert_same(state_of(tmp_path / "whole" / name), state_of(tmp_path / "killed" / name))

@@ -43,16 +43,20 @@ PAIRS = [
     *(("deeplabv3", backbone) for backbone in ("test_parcnet", "parc_convnext_xt", "parc_mobilenetv2", "test_resnet")),
     *(("lraspp", backbone) for backbone in ("test_parcnetv2", "parc_resnet50", "mobilevit_xxs")),
 ]
+# What backbones promise alone, tests/contracts/test_backbones.py and tests/models see; with a head it may differ where
+# the backbone dilates or ends early, or where ParC's lengths depend on the size.
+LINKED = [(head, backbone) for head, backbone in PAIRS if head != "upernet" or backbone.startswith("test_")]
 # Every head, every kind of block that fuse and export treat by rules of their own, both forms of pooling, and both of
 # torch's exporters. The older one (below opset 18) is quicker.
 EXPORTED = [
     ("lraspp", "test_resnet", 17),
-    ("deeplabv3", "test_parcnet", 18),
+    ("deeplabv3", "test_parcnet", 17),
     ("upernet", "test_parcnetv2", 17),
     ("upernet", "test_resnet", 18),
 ]
 
 every_pair = pytest.mark.parametrize(("head", "backbone"), PAIRS)
+every_link = pytest.mark.parametrize(("head", "backbone"), LINKED)
 every_head = pytest.mark.parametrize("head", STRIDES)
 exported = pytest.mark.parametrize(("head", "backbone", "opset"), EXPORTED)
 
@@ -105,7 +109,7 @@ def test_what_is_known_of_a_head_is_what_its_network_gives(head):
     assert head_of(spec).decoder(spec).name == "segment"
 
 
-@every_pair
+@every_link
 def test_every_weight_gets_a_gradient(head, backbone):
     torch.manual_seed(0)
     network = network_of(head, backbone, auxiliary=head in WITH_AUXILIARY).train()
@@ -144,7 +148,7 @@ def test_the_weights_that_depend_on_classes_are_named(head):
     assert differ == {name for name in shapes if name.startswith(prefixes)}
 
 
-@every_pair
+@every_link
 @torch.no_grad()
 def test_folding_is_exact(head, backbone):
     network = network_of(head, backbone).double()

@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from backbones import SLIM
 from parckit.contract import NetworkSpec, Preprocessing
 from parckit.deploy import ExportError, ExportSettings, export_bundle
 from parckit.networks import build_network
@@ -28,7 +27,6 @@ def spec_of(head: str, *, backbone: str = "test_resnet") -> NetworkSpec:
     return NetworkSpec(
         task="detect",
         backbone=backbone,
-        backbone_kwargs=SLIM.get(backbone, {}),
         head=head,
         head_kwargs=HEAD,
         labels=("a", "b"),

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,7 +18,7 @@ from parckit.deploy.convert.suppression import suppression_decoding
 from parckit.measure.parity import compare_detections, real_pictures
 from parckit.networks import build_network
 from parckit.processing import BoxPrediction, Geometry, make_decoder
-from parckit.runtimes import open_session
+from parckit.runtimes import Session, open_session
 
 SIZE = (64, 96)
 NEW = ExportSettings(nms=True)
@@ -53,9 +52,8 @@ def images(count: int) -> np.ndarray:
     return (np.linspace(0, 3, count)[:, None, None, None] * rng.standard_normal((count, 3, *SIZE))).astype(np.float32)
 
 
-def answers(bundle: Path, image: np.ndarray, *, threshold: float) -> list[BoxPrediction]:
+def answers(sessions: list[Session], image: np.ndarray, *, threshold: float) -> list[BoxPrediction]:
     """Return the boxes of the raw maps, decoded in numpy, and those of the graph with NMS inside."""
-    sessions = [open_session(bundle, artefact=name) for name in ("onnx-fp32", "onnx-fp32-nms")]
     decoders = [make_decoder(one.decoder, one.spec, overrides={"threshold": threshold}) for one in sessions]
     return [decode(run(image[None]), [GEOMETRY])[0] for run, decode in zip(sessions, decoders, strict=True)]
 
@@ -81,6 +79,11 @@ def bundle(request, tmp_path_factory):
     return export_bundle(network_of(spec), spec, out=out, settings=settings), out
 
 
+@pytest.fixture(scope="module")
+def sessions(bundle):
+    return [open_session(bundle[1], artefact=name) for name in ("onnx-fp32", "onnx-fp32-nms")]
+
+
 def test_a_bundle_holds_both_artefacts(bundle):
     contract, out = bundle
     assert read_contract(out) == contract
@@ -104,17 +107,15 @@ def test_the_raw_maps_run_unless_the_other_is_named(bundle, caplog):
     assert not caplog.records
 
 
-def test_wild_maps_have_the_same_boxes(bundle):
-    _, out = bundle
-    expected, actual = answers(out, 1e4 * images(2)[1], threshold=0.3)
+def test_wild_maps_have_the_same_boxes(sessions):
+    expected, actual = answers(sessions, 1e4 * images(2)[1], threshold=0.3)
     assert_same(expected, actual)
     assert len(expected) > 5
 
 
 @pytest.mark.parametrize("threshold", [0.01, 0.3, 0.9])
-def test_its_boxes_are_those_of_the_decoder_in_numpy(bundle, threshold):
-    _, out = bundle
-    pairs = [answers(out, image, threshold=threshold) for image in images(6)]
+def test_its_boxes_are_those_of_the_decoder_in_numpy(sessions, threshold):
+    pairs = [answers(sessions, image, threshold=threshold) for image in images(6)]
     for expected, actual in pairs:
         assert_same(expected, actual)
     assert max(len(expected) for expected, _ in pairs) > 5

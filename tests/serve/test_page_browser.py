@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backbones import as_if_trained
+from backbones import SHALLOW, as_if_trained
 from browser import Browser, needs_chromium, open_browser, served
 from parckit.contract import NetworkSpec, Preprocessing, Task
 from parckit.deploy import ExportSettings, OnnxSettings, export_bundle
@@ -60,6 +60,7 @@ def bundles(tmp_path_factory) -> dict[Task, Path]:
         spec = NetworkSpec(
             task=task,
             backbone="test_parcnet" if task == "classify" else "test_resnet",
+            backbone_kwargs=SHALLOW["test_parcnet"] if task == "classify" else {},
             head=head,
             labels=("background", "road", "car", "tree"),
             preprocessing=Preprocessing(size=size, crop_pct=0.875, interpolation="bicubic", mean=(0.5, 0.4, 0.3)),

@@ -15,6 +15,7 @@ from parckit.tasks.errors import DivergedError
 from parckit.tasks.train import Run
 from parckit.tasks.tuning import JOURNAL, tune
 from parckit.tasks.tuning_space import parse_space, read_space
+from small_trainings import BRIEF
 
 RECIPE = "classify/digits_parcnet_xxs"
 SPACE = {
@@ -161,8 +162,7 @@ def test_the_command_tunes(tmp_path, capsys):
 
     (tmp_path / "space.yaml").write_text("model.optimizer.lr: {choices: [1.0e-3, 3.0e-3]}")
     out = tmp_path / "out"
-    options = ["--trainer.max_epochs=1", "--trainer.limit_train_batches=2", "--trainer.enable_progress_bar=false"]
-    main(["tune", str(tmp_path / "space.yaml"), "--trials=2", "--", f"--config={RECIPE}", f"--out={out}", *options])
+    main(["tune", str(tmp_path / "space.yaml"), "--trials=2", "--", *BRIEF[1:], f"--out={out}"])
     printed = capsys.readouterr().out
     assert "2 trainings" in printed
     assert {path.name for path in out.iterdir()} == {JOURNAL, "best.yaml", "trial-000", "trial-001"}
