@@ -50,9 +50,8 @@ NETWORKS = {
 PLAIN = ("minmax-tensor", "minmax-channel")
 VARIANTS: Mapping[str, QuantizeSettings] = {
     "parckit": ours(seconds=0),
-    "parckit mse": ours(seconds=0, calibrator="mse"),
-    "parckit minmax": ours(seconds=0, calibrator="minmax"),
-    "parckit max_drop": ours(seconds=0, max_drop=0.5),
+    "parckit equalize": ours(seconds=0, equalize=True),
+    "parckit equalize max_drop": ours(seconds=0, equalize=True, max_drop=0.5),
 }
 """How it is called in tables -> settings. A drop is measured on the split `val`."""
 DRAWS = 2_000

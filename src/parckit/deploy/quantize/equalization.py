@@ -1,95 +1,228 @@
-"""Cross-layer equalization (Nagel et al., arXiv:1906.04721, section 4.1).
+"""Equalize channels: divide each by a factor where a layer writes it, and multiply by it where a layer reads it.
 
-Between two convolutions, with nothing or a ReLU between them, channel i may be divided by any positive s_i if the
-second convolution multiplies it by s_i again: relu(x / s) * s = relu(x). The factor s_i = sqrt(r1_i / r2_i), where r1_i
-and r2_i are the largest weights of channel i in the first and in the second convolution, makes both equal, so that one
-range fits all channels of the activation better.
+One range fits all channels of a tensor badly if few of them are large. But a channel may be divided by any positive
+number if all layers that read it multiply by the number again; their weights can do both. So the network stays the
+same, and nothing is added at run time.
+
+Nagel et al. (arXiv:1906.04721, section 4.1) do this between two convolutions with nothing or a ReLU between them. Here
+it is done for whole families of tensors: the sums along a residual path have the same factors, and all convolutions
+change that add to them or read them. Products with matrices along height or width, as in position-aware circular
+convolutions, and products with a gate belong to a family, too.
+
+A factor is sqrt(r / w), where r says how large a channel is on the calibration pictures, and w how large the weights
+that read it are (Xiao et al., SmoothQuant, arXiv:2211.10438, equation 4).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from parckit.deploy.quantize.constants import only_reader, set_constant, sole_constant
+from parckit.deploy.quantize.constants import name_of, set_constant, sole_constant
+from parckit.deploy.quantize.histograms import Images, Track, float_tensors, run_activations
+from parckit.deploy.quantize.layers import groups_of
 
-_SWEEPS = 20
-"""Passes over all pairs: a convolution in the middle of three belongs to two pairs, which change each other."""
-_CONVERGED = 1e-3
-"""If no factor differs from 1 by more, the sweeps end."""
+_PASSING = ("AveragePool", "GlobalAveragePool", "MaxPool", "Relu", "Resize")
+"""Operators that give channel i, times s, for channel i times s."""
+_MAP = 4
+"""Dimensions of a map: picture, channel, row, column."""
 _MOST = 1e3
-"""Largest factor."""
+"""Largest factor, and one over the smallest."""
+
+Place = tuple[ir.Node, int]
+"""A node and the index of its input."""
+Factors = NDArray[np.float64]
+"""(channels,)"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Pair:
-    """Two convolutions, one after the other."""
+@dataclass(kw_only=True, slots=True)
+class _Family:
+    """Tensors whose channels must have the same factors.
 
-    first: ir.Node
-    second: ir.Node
+    Attributes:
+        tensors: name -> tensor.
+        writers: convolutions that write the channels.
+        readers: convolutions that read them.
+        added: constants that are added to them.
+    """
 
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether every channel of the second convolution sees one channel of the first."""
-        return self.second.attributes.get_int("group", 1) > 1
-
-
-def equalize(model: ir.Model) -> int:
-    """Balance the channels of all pairs of convolutions; return the number of pairs."""
-    pairs = list(_pairs(model))
-    for _ in range(_SWEEPS):
-        changes = [_balance(model, pair) for pair in pairs]
-        if max(changes, default=0.0) < _CONVERGED:
-            break
-    return len(pairs)
+    tensors: dict[str, ir.Value] = field(default_factory=dict[str, ir.Value])
+    writers: dict[str, ir.Node] = field(default_factory=dict[str, ir.Node])
+    readers: dict[str, ir.Node] = field(default_factory=dict[str, ir.Node])
+    added: dict[tuple[str, int], Place] = field(default_factory=dict[tuple[str, int], Place])
 
 
-def _pairs(model: ir.Model) -> Iterator[_Pair]:
-    for first in model.graph:
-        if first.op_type != "Conv" or sole_constant(first, 1) is None or not _bias_is_free(first):
+def equalize(model: ir.Model, groups: Sequence[Images], *, track: Track = iter) -> int:
+    """Equalize the channels of all families of a graph; return the number of families.
+
+    Args:
+        model: the prepared float graph, which is changed.
+        groups: calibration images, each group as the graph takes it.
+        track: gets the groups.
+    """
+    families = list(_families(model))
+    wanted = {name for family in families for name in family.tensors}
+    proto = ir.to_proto(model)
+    tensors = {name: shape for name, shape in float_tensors(proto).items() if name in wanted}
+    largest: dict[str, Factors] = {}
+    for name, array in run_activations(proto, groups, tensors=tensors, track=track):
+        here = np.abs(array).max(axis=(0, 2, 3)).astype(np.float64)
+        largest[name] = np.maximum(largest.get(name, 0.0), here)
+    # A convolution may write one family and read another, so all factors come from the weights as they are now.
+    factors = [_factors(family, largest) for family in families]
+    for family, numbers in zip(families, factors, strict=True):
+        _apply(model, family, numbers)
+    return len(families)
+
+
+def _factors(family: _Family, largest: Mapping[str, Factors]) -> Factors:
+    """Return by how much every channel of a family is divided."""
+    numbers = _shares(np.max([largest[name] for name in family.tensors], axis=0))
+    weights = [_shares(_read_weights(node)) for node in family.readers.values() if groups_of(node) == 1]
+    # Depthwise convolutions have a scale for each channel, so their weights may become as large as they like.
+    read, power = (np.max(weights, axis=0), 0.5) if weights else (np.ones_like(numbers), 1.0)
+    used = (numbers > 0) & (read > 0)
+    factors = np.ones_like(numbers)
+    factors[used] = np.clip((numbers[used] / read[used]) ** power, 1 / _MOST, _MOST)
+    return factors
+
+
+def _shares(numbers: Factors) -> Factors:
+    """Return numbers as shares of the largest; zeros if all are zero."""
+    return numbers / (numbers.max() or 1.0)
+
+
+def _read_weights(node: ir.Node) -> Factors:
+    """Return the largest weight with which a convolution reads every channel."""
+    return np.abs(_weights(node)).max(axis=(0, 2, 3)).astype(np.float64)
+
+
+def _apply(model: ir.Model, family: _Family, factors: Factors) -> None:
+    """Divide the channels of a family where they are written, and multiply where they are read."""
+    for node in family.writers.values():
+        set_constant(model, node, 1, _weights(node) / factors[:, None, None, None])
+        bias = sole_constant(node, 2)
+        if bias is not None:
+            set_constant(model, node, 2, bias / factors)
+    for node, place in family.added.values():
+        constant = sole_constant(node, place)
+        if constant is not None:
+            set_constant(model, node, place, constant / factors[:, None, None])
+    for node in family.readers.values():
+        along = factors[:, None, None] if groups_of(node) == 1 else factors[:, None, None, None]
+        set_constant(model, node, 1, _weights(node) * along)
+
+
+def _weights(node: ir.Node) -> NDArray[np.float32]:
+    weights = sole_constant(node, 1)
+    if weights is None:
+        raise ValueError(f"{node.name}: has no weights of its own")
+    return weights
+
+
+def _families(model: ir.Model) -> Iterator[_Family]:
+    """Yield the families of a graph. No tensor is in two."""
+    seen: set[str] = set()
+    changing = _changing(model)
+    for node in model.graph:
+        value = node.outputs[0]
+        if node.op_type != "Conv" or name_of(value) in seen:
             continue
-        second = only_reader(first.outputs[0])
-        if second is not None and second.op_type == "Relu":
-            second = only_reader(second.outputs[0])
-        if second is None or second.op_type != "Conv":
-            continue
-        weights = sole_constant(second, 1)
-        groups = second.attributes.get_int("group", 1)
-        if weights is not None and (groups == 1 or (weights.shape[1] == 1 and groups == weights.shape[0])):
-            yield _Pair(first=first, second=second)
+        search = _Search(changing)
+        is_free = search.follow(value)
+        seen |= search.family.tensors.keys()
+        if is_free and search.family.readers:
+            yield search.family
 
 
-def _bias_is_free(node: ir.Node) -> bool:
-    """Return whether a node has no bias, or one that no other node reads."""
-    return len(node.inputs) < 3 or node.inputs[2] is None or sole_constant(node, 2) is not None
+def _changing(model: ir.Model) -> set[str]:
+    """Return the names of the tensors that depend on the image."""
+    names = {name_of(value) for value in model.graph.inputs}
+    for node in model.graph:
+        if any(name_of(value) in names for value in node.inputs):
+            names |= {name_of(value) for value in node.outputs}
+    return names
 
 
-def _balance(model: ir.Model, pair: _Pair) -> float:
-    """Balance the channels between two convolutions; return the largest change, 0 for none."""
-    first, second = sole_constant(pair.first, 1), sole_constant(pair.second, 1)
-    if first is None or second is None:
-        return 0.0
-    axis = 0 if pair.is_depthwise else 1
-    ours, theirs = _largest(first, 0), _largest(second, axis)
-    used = (ours > 0) & (theirs > 0)
-    factor = np.ones(len(ours))
-    factor[used] = np.clip(np.sqrt(ours[used] / theirs[used]), 1 / _MOST, _MOST)
-    set_constant(model, pair.first, 1, first / _along(factor, first.ndim, 0))
-    bias = sole_constant(pair.first, 2)
-    if bias is not None:
-        set_constant(model, pair.first, 2, bias / factor)
-    set_constant(model, pair.second, 1, second * _along(factor, second.ndim, axis))
-    return float(np.abs(np.log(factor)).max())
+@final
+class _Search:
+    """Finds the family of a tensor.
+
+    Args:
+        changing: names of the tensors that depend on the image.
+    """
+
+    def __init__(self, changing: set[str]) -> None:
+        self.family = _Family()
+        self._changing = changing
+
+    def follow(self, start: ir.Value) -> bool:
+        """Collect the family of a tensor; return whether its channels may have factors."""
+        is_free, waiting = True, [start]
+        while waiting:
+            value = waiting.pop()
+            if name_of(value) in self.family.tensors:
+                continue
+            self.family.tensors[name_of(value)] = value
+            producer = value.producer()
+            nodes = [(node, place) for node, place in value.uses()]
+            is_free &= not value.is_graph_output() and producer is not None and len(value.shape or ()) == _MAP
+            if producer is not None and not self._is_writer(producer):
+                nodes.append((producer, -1))
+            for node, place in nodes:
+                if place == 0 and self._is_reader(node):
+                    continue
+                tied = self._tied(node, value)
+                is_free &= bool(tied)
+                waiting += tied
+        return is_free
+
+    def _is_writer(self, node: ir.Node) -> bool:
+        """Return whether a node is a convolution whose weights can divide its channels."""
+        is_one = node.op_type == "Conv" and sole_constant(node, 1) is not None
+        has_shared_bias = len(node.inputs) > 2 and node.inputs[2] is not None and sole_constant(node, 2) is None
+        if is_one and not has_shared_bias:
+            self.family.writers[node.name or ""] = node
+        return is_one and not has_shared_bias
+
+    def _is_reader(self, node: ir.Node) -> bool:
+        """Return whether a node is a convolution whose weights can multiply the channels that it reads."""
+        weights = sole_constant(node, 1) if node.op_type == "Conv" else None
+        groups = groups_of(node) if weights is not None else 0
+        is_one = weights is not None and (groups == 1 or (weights.shape[1] == 1 and groups == weights.shape[0]))
+        if is_one:
+            self.family.readers[node.name or ""] = node
+        return is_one
+
+    def _tied(self, node: ir.Node, value: ir.Value) -> list[ir.Value]:
+        """Return the tensors of a node that have the factors of one of them; none if that one cannot have any."""
+        inputs = [one for one in node.inputs if one is not None]
+        changing = [one for one in inputs if name_of(one) in self._changing]
+        if node.op_type in _PASSING:
+            tied = changing
+        elif node.op_type == "Add":
+            constants = [(node, place) for place, one in enumerate(inputs) if one not in changing]
+            if any(sole_constant(*place) is None for place in constants):
+                return []
+            self.family.added |= {(node.name or "", place): (node, place) for _, place in constants}
+            tied = changing
+        elif node.op_type == "Mul":
+            # Without a gate, which has one number a channel; two maps would each have half of the factors.
+            tied = [one for one in changing if list(one.shape or ())[2:] != [1, 1]]
+            tied = tied if len(tied) == 1 else []
+        elif node.op_type == "MatMul" and len(changing) == 1:
+            matrices = next(one for one in inputs if one not in changing)
+            tied = changing if len(matrices.shape or ()) >= _MAP - 1 else []
+        else:
+            tied = []
+        tied = [*tied, node.outputs[0]] if tied else []
+        is_whole = all(_channels(one) == _channels(value) for one in tied)
+        return tied if is_whole and any(one is value for one in tied) else []
 
 
-def _largest(weights: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
-    others = tuple(other for other in range(weights.ndim) if other != axis)
-    return np.abs(weights.astype(np.float64)).max(axis=others)
-
-
-def _along(numbers: NDArray[np.float64], dims: int, axis: int) -> NDArray[np.float64]:
-    shape = [1] * dims
-    shape[axis] = -1
-    return numbers.reshape(shape)
+def _channels(value: ir.Value) -> object:
+    shape = list(value.shape or ())
+    return shape[1] if len(shape) == _MAP else None

@@ -32,7 +32,8 @@ class QuantizeSettings:
             `percentile` nearly all, `mse` the range with the least squared error, and `entropy` the one that keeps the
             distribution, measured by the Kullback-Leibler divergence.
         percentile: share of an activation's numbers, in percent, that its range keeps; for the calibrator percentile.
-        equalize: balance the ranges of channels between neighbouring convolutions (arXiv:1906.04721).
+        equalize: make the channels of a tensor equally large, also along residual paths (arXiv:1906.04721 and
+            arXiv:2211.10438).
         rounding: how weights are rounded: `nearest` to the nearest number, `gptq` one after the other, so that each
             takes back the errors of those before (arXiv:2210.17323), and `adaround` learns for every weight of a
             convolution whether it is rounded up or down (arXiv:2004.10568), which takes minutes.

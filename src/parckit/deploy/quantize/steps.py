@@ -159,7 +159,7 @@ def prepare(
     groups = pictures.groups(network.session.batch_size)
     fold_norm_scales(model)
     if settings.equalize:
-        equalize(model)
+        equalize(model, groups, track=partial(progress, description="measuring channels"))
     histograms = collect_histograms(
         ir.to_proto(model), groups, track=partial(progress, description="measuring activations")
     )
