@@ -32,6 +32,7 @@ from parckit.data import Batch, Scene
 from parckit.deploy import export
 from parckit.deploy.quantize import QuantizeSettings, quantize, read_scheme
 from parckit.deploy.quantize.pictures import open_table
+from parckit.deploy.quantize.scheme import SCHEME_FILE
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.box_pairs import objects_in_picture
 from parckit.measure.evaluation import EvaluationData, evaluate_session
@@ -54,7 +55,7 @@ VARIANTS: Mapping[str, QuantizeSettings] = {
     "parckit equalize max_drop": ours(seconds=0, equalize=True, max_drop=0.5),
 }
 """How it is called in tables -> settings. A drop is measured on the split `val`."""
-DRAWS = 2_000
+DRAWS = 1_000
 """Bootstrap samples of an interval."""
 ScoreOf = Callable[[NDArray[np.intp]], float]
 """Returns the score on a draw of pictures, percent; a picture may be drawn several times."""
@@ -187,8 +188,8 @@ def our_variant(bundle: Path, source: str, settings: QuantizeSettings) -> dict[s
     """Quantize a bundle; return how long it took, and how many nodes have 8 bits and how many were raised."""
     begun = time.process_time()
     eval_data = None if settings.max_drop is None else EvaluationData(source=source, split="val")
-    quantize(bundle, EvaluationData(source=source, split="train"), eval_data=eval_data, settings=settings)
-    scheme = read_scheme(bundle / "onnx-int8" / "quantization.json")
+    contract = quantize(bundle, EvaluationData(source=source, split="train"), eval_data=eval_data, settings=settings)
+    scheme = read_scheme((bundle / contract.artefact("onnx-int8").main_file).parent / SCHEME_FILE)
     return {
         "calibrator": settings.method,
         "nodes": len(scheme.bits),

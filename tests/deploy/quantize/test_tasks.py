@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import onnx
@@ -23,8 +25,9 @@ from parckit.contract import (
     sha256_of,
     write_contract,
 )
+from parckit.data import Table
 from parckit.deploy.quantize import QuantizeSettings
-from parckit.deploy.quantize.pictures import open_table
+from parckit.deploy.quantize.pictures import PartOfTable, open_table
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.processing import MULTILABEL, SEGMENT, TINYDET, TinyDetDecoder, usual_settings
@@ -110,6 +113,24 @@ def test_maps_of_boxes_and_pixels(tmp_path, task: Task, head, labels, maps, deco
     assert Yardstick(session, table, has_labels=True).part(2).reference == Measure(
         agreement=1.0, sqnr=200.0, score=None
     )
+
+
+def test_a_part_of_a_table_reads_only_the_targets_that_are_asked_for():
+    """A target may be a file with a mask."""
+    asked: list[int] = []
+
+    class Targets:
+        def __len__(self) -> int:
+            return 5
+
+        def __getitem__(self, index: int) -> int:
+            asked.append(index)
+            return 10 * index
+
+    part = PartOfTable(table=cast("Table", SimpleNamespace(targets=Targets())), indices=np.array([3, 1]))
+    assert len(part.targets) == 2
+    assert part.targets[1] == 10
+    assert asked == [1]
 
 
 def test_several_labels_a_picture(tmp_path):

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from PIL import Image
 
 from parckit.contract import Calibration, InputError
 from parckit.data import Table
-from parckit.data.datasets import Targets
+from parckit.data.datasets import Target, Targets
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.processing import LeftOut, list_images, load_image, preprocess
 from parckit.runtimes import Session
@@ -85,8 +86,8 @@ class PartOfTable:
 
     @property
     def targets(self) -> Targets:
-        """The targets of these pictures."""
-        return [self.table.targets[int(index)] for index in self.indices]
+        """The targets of these pictures. Each is read when it is asked for: masks are files, or are drawn."""
+        return _PartOfTargets(self.table.targets, self.indices)
 
     def name(self, index: int) -> str:
         """Return what errors call a picture."""
@@ -95,6 +96,25 @@ class PartOfTable:
     def load(self, index: int) -> Image.Image:
         """Decode a picture."""
         return self.table.load(int(self.indices[index]))
+
+
+@final
+class _PartOfTargets:
+    """Some of the targets of a table; `Targets`.
+
+    Args:
+        targets: all targets.
+        indices: which of them.
+    """
+
+    def __init__(self, targets: Targets, indices: NDArray[np.intp]) -> None:
+        self._targets, self._indices = targets, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Target:
+        return self._targets[int(self._indices[index])]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
