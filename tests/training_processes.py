@@ -30,6 +30,9 @@ from parckit.tasks import (
     quiet_lightning,
 )
 
+PATIENCE = 60
+"""Seconds after which a process that did not end fails its test; one that hangs never ends by itself."""
+
 
 def free_port() -> int:
     with socket.socket() as probe:

@@ -13,7 +13,7 @@ import torch
 
 from parckit.cli.main import main
 from pictures import break_picture, write_pictures
-from training_processes import command, fork, fork_together, launch
+from training_processes import PATIENCE, command, fork, fork_together, launch
 from training_state import assert_same, state_of
 
 OPTIONS = (
@@ -34,7 +34,6 @@ WITH_BATCH_NORMS = (
 )
 ENDLESS = "--trainer.max_epochs=10000"
 LOST = "parckit: error: another process of this training has ended"
-PATIENCE = 60  # seconds; a process that hangs never ends by itself
 
 
 @pytest.fixture

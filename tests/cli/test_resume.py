@@ -12,7 +12,7 @@ import yaml
 from parckit.cli.main import main
 from parckit.networks import open_checkpoint, read_training
 from training_moments import Moment, train_until
-from training_processes import fork
+from training_processes import PATIENCE, fork
 from training_state import assert_same, state_of
 
 # An epoch has eleven batches and six steps, the last step of one batch. The third epoch is cut short.
@@ -84,7 +84,7 @@ def arguments(out: Path, *options: str) -> list[str]:
 def end_at(moment: Moment, out: Path, *options: str) -> int:
     """Train until a moment; return the exit code."""
     process = fork(train_until, moment, arguments(out, *options))
-    process.join()
+    process.join(PATIENCE)
     return process.exitcode
 
 

@@ -13,6 +13,7 @@ A factor is sqrt(r / w), where r says how large a channel is on the calibration 
 that read it are (Xiao et al., SmoothQuant, arXiv:2211.10438, equation 4).
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
@@ -27,10 +28,14 @@ from parckit.deploy.quantize.layers import groups_of
 
 _PASSING = ("AveragePool", "GlobalAveragePool", "MaxPool", "Relu", "Resize")
 """Operators that give channel i, times s, for channel i times s."""
+_CROP = "tf_crop_and_resize"
+"""Resize fills with a number of its own then, which has no factor."""
 _MAP = 4
 """Dimensions of a map: picture, channel, row, column."""
 _MOST = 1e3
 """Largest factor, and one over the smallest."""
+
+_log = logging.getLogger(__name__)
 
 Place = tuple[ir.Node, int]
 """A node and the index of its input."""
@@ -64,6 +69,9 @@ def equalize(model: ir.Model, groups: Sequence[Images], *, track: Track = iter) 
         track: gets the groups.
     """
     families = list(_families(model))
+    if not families:
+        _log.warning("equalize: nothing can be equalized, because functions other than ReLU stand between all layers")
+        return 0
     wanted = {name for family in families for name in family.tensors}
     proto = ir.to_proto(model)
     tensors = {name: shape for name, shape in float_tensors(proto).items() if name in wanted}
@@ -97,30 +105,28 @@ def _shares(numbers: Factors) -> Factors:
 
 def _read_weights(node: ir.Node) -> Factors:
     """Return the largest weight with which a convolution reads every channel."""
-    return np.abs(_weights(node)).max(axis=(0, 2, 3)).astype(np.float64)
+    return np.abs(_constant(node, 1)).max(axis=(0, 2, 3)).astype(np.float64)
 
 
 def _apply(model: ir.Model, family: _Family, factors: Factors) -> None:
     """Divide the channels of a family where they are written, and multiply where they are read."""
     for node in family.writers.values():
-        set_constant(model, node, 1, _weights(node) / factors[:, None, None, None])
+        set_constant(model, node, 1, _constant(node, 1) / factors[:, None, None, None])
         bias = sole_constant(node, 2)
         if bias is not None:
             set_constant(model, node, 2, bias / factors)
     for node, place in family.added.values():
-        constant = sole_constant(node, place)
-        if constant is not None:
-            set_constant(model, node, place, constant / factors[:, None, None])
+        set_constant(model, node, place, _constant(node, place) / factors[:, None, None])
     for node in family.readers.values():
         along = factors[:, None, None] if groups_of(node) == 1 else factors[:, None, None, None]
-        set_constant(model, node, 1, _weights(node) * along)
+        set_constant(model, node, 1, _constant(node, 1) * along)
 
 
-def _weights(node: ir.Node) -> NDArray[np.float32]:
-    weights = sole_constant(node, 1)
-    if weights is None:
-        raise ValueError(f"{node.name}: has no weights of its own")
-    return weights
+def _constant(node: ir.Node, place: int) -> NDArray[np.float32]:
+    numbers = sole_constant(node, place)
+    if numbers is None:
+        raise ValueError(f"{node.name}: has no constant of its own at input {place}")
+    return numbers
 
 
 def _families(model: ir.Model) -> Iterator[_Family]:
@@ -201,7 +207,7 @@ class _Search:
         """Return the tensors of a node that have the factors of one of them; none if that one cannot have any."""
         inputs = [one for one in node.inputs if one is not None]
         changing = [one for one in inputs if name_of(one) in self._changing]
-        if node.op_type in _PASSING:
+        if node.op_type in _PASSING and node.attributes.get_string("coordinate_transformation_mode", "") != _CROP:
             tied = changing
         elif node.op_type == "Add":
             constants = [(node, place) for place, one in enumerate(inputs) if one not in changing]
@@ -210,7 +216,7 @@ class _Search:
             self.family.added |= {(node.name or "", place): (node, place) for _, place in constants}
             tied = changing
         elif node.op_type == "Mul":
-            # Without a gate, which has one number a channel; two maps would each have half of the factors.
+            # One of the two is a gate, with one number a channel. The product of two maps would have both factors.
             tied = [one for one in changing if list(one.shape or ())[2:] != [1, 1]]
             tied = tied if len(tied) == 1 else []
         elif node.op_type == "MatMul" and len(changing) == 1:
