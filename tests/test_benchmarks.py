@@ -91,6 +91,15 @@ def test_the_tables_of_the_accuracy_of_int8_are_those_of_their_records(load):
         assert script.table(record["values"]) in page
 
 
+def test_the_table_of_int8_for_boxes_and_masks_is_that_of_its_record(load):
+    script = load(ROOT / "benchmarks" / "int8_tasks.py")
+    values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
+    assert script.table(values) in (ROOT / "docs" / "int8.md").read_text(encoding="utf-8")
+    assert values["networks"].keys() == script.NETWORKS.keys()
+    variants = {"float32", *script.PLAIN, *script.VARIANTS}
+    assert all(results.keys() == variants for results in values["networks"].values())
+
+
 def test_the_table_of_what_mends_int8_is_that_of_its_record(load):
     script = load(ROOT / "benchmarks" / "int8_collapse.py")
     values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
