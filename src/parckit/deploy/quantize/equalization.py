@@ -5,9 +5,9 @@ number if all layers that read it multiply by the number again; their weights ca
 same, and nothing is added at run time.
 
 Nagel et al. (arXiv:1906.04721, section 4.1) do this between two convolutions with nothing or a ReLU between them. Here
-it is done for whole families of tensors: the sums along a residual path have the same factors, and all convolutions
-change that add to them or read them. Products with matrices along height or width, as in position-aware circular
-convolutions, and products with a gate belong to a family, too.
+it is done for whole families of tensors. The sums along a residual path have the same factors, and every convolution
+that adds to them or reads them gets other weights. Products with matrices along height or width, as in position-aware
+circular convolutions, and products with a gate belong to a family, too.
 
 A factor is sqrt(r / w), where r says how large a channel is on the calibration pictures, and w how large the weights
 that read it are (Xiao et al., SmoothQuant, arXiv:2211.10438, equation 4).
@@ -33,7 +33,8 @@ _CROP = "tf_crop_and_resize"
 _MAP = 4
 """Dimensions of a map: picture, channel, row, column."""
 _MOST = 1e3
-"""Largest factor, and one over the smallest."""
+"""Largest factor, and one over the smallest: a channel that is nearly zero on all calibration pictures gets no larger
+one."""
 
 _log = logging.getLogger(__name__)
 
@@ -176,26 +177,26 @@ class _Search:
             producer = value.producer()
             nodes = [(node, place) for node, place in value.uses()]
             is_free &= not value.is_graph_output() and producer is not None and len(value.shape or ()) == _MAP
-            if producer is not None and not self._is_writer(producer):
+            if producer is not None and not self._takes_writer(producer):
                 nodes.append((producer, -1))
             for node, place in nodes:
-                if place == 0 and self._is_reader(node):
+                if place == 0 and self._takes_reader(node):
                     continue
                 tied = self._tied(node, value)
                 is_free &= bool(tied)
                 waiting += tied
         return is_free
 
-    def _is_writer(self, node: ir.Node) -> bool:
-        """Return whether a node is a convolution whose weights can divide its channels."""
+    def _takes_writer(self, node: ir.Node) -> bool:
+        """Take a node into the family if its weights can divide the channels that it writes; return whether."""
         is_one = node.op_type == "Conv" and sole_constant(node, 1) is not None
         has_shared_bias = len(node.inputs) > 2 and node.inputs[2] is not None and sole_constant(node, 2) is None
         if is_one and not has_shared_bias:
             self.family.writers[node.name or ""] = node
         return is_one and not has_shared_bias
 
-    def _is_reader(self, node: ir.Node) -> bool:
-        """Return whether a node is a convolution whose weights can multiply the channels that it reads."""
+    def _takes_reader(self, node: ir.Node) -> bool:
+        """Take a node into the family if its weights can multiply the channels that it reads; return whether."""
         weights = sole_constant(node, 1) if node.op_type == "Conv" else None
         groups = groups_of(node) if weights is not None else 0
         is_one = weights is not None and (groups == 1 or (weights.shape[1] == 1 and groups == weights.shape[0]))

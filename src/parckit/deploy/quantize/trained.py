@@ -78,8 +78,11 @@ def _settings_for_int8(settings: ExportSettings) -> ExportSettings:
         onnx = OnnxSettings(opset=DYNAMO_OPSET)
         _log.warning(
             "opset=%d: %s has opset %d, because torch writes trained scales only there; give onnx-fp32, which has the "
-            "trained weights, to a compiler that takes opset %d; it chooses the ranges of activations itself",
-            *(settings.onnx.opset, TRAINED, onnx.opset, settings.onnx.opset),
+            "trained weights, to a compiler that takes opset %d and chooses the ranges of activations itself",
+            settings.onnx.opset,
+            TRAINED,
+            onnx.opset,
+            settings.onnx.opset,
         )
     # A matrix that the graph builds from a kernel, and the parts of a split kernel, would be float ones. No compiler of
     # a board takes this file, so that a board's limits do not count.
