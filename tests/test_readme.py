@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from parckit.cli.main import main
-from processes import run
+from processes import measure_no_memory, run
 from repository import ROOT, copy_to
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -81,6 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
+    measure_no_memory(monkeypatch)
     return folder
 
 

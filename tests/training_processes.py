@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkProcess
@@ -48,6 +49,17 @@ def fork(target: Callable[..., None], *args: object) -> ForkProcess:
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     return process
+
+
+def ends(process: ForkProcess) -> int | None:
+    """Wait for a process; return its exit code, None if it hangs.
+
+    `join` with a time limit would also wait for the workers of a killed training, which notice after 5 seconds.
+    """
+    end = time.monotonic() + PATIENCE
+    while process.exitcode is None and time.monotonic() < end:
+        time.sleep(0.01)
+    return process.exitcode
 
 
 def _alone(target: Callable[..., None], *args: object) -> None:

@@ -21,6 +21,7 @@ from parckit.processing import BoxPrediction, MaskPrediction, open_picture, prep
 from parckit.runtimes import Predictor, load
 from parckit.serve.page_engine import cached_package
 from parckit.serve.page_files import write_page
+from processes import measure_no_memory
 from tools import needs_tool
 
 pytestmark = [
@@ -55,20 +56,27 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory) -> dict[Task, Path]:
     folder = tmp_path_factory.mktemp("bundles")
-    for task, head in HEADS.items():
-        size = (64, 64) if task == "classify" else (64, 96)
-        spec = NetworkSpec(
-            task=task,
-            backbone="test_parcnet" if task == "classify" else "test_resnet",
-            backbone_kwargs=SHALLOW["test_parcnet"] if task == "classify" else {},
-            head=head,
-            labels=("background", "road", "car", "tree"),
-            preprocessing=Preprocessing(size=size, crop_pct=0.875, interpolation="bicubic", mean=(0.5, 0.4, 0.3)),
-        )
-        torch.manual_seed(0)
-        settings = ExportSettings(onnx=OLD, nms=task == "detect", argmax=task == "segment")
-        export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=folder / task, settings=settings)
+    with pytest.MonkeyPatch.context() as patch:
+        measure_no_memory(patch)
+        for task, head in HEADS.items():
+            export(task, head, folder)
     return {task: folder / task for task in HEADS}
+
+
+def export(task: Task, head: str, folder: Path) -> None:
+    """Write a bundle of random weights, with what can stand behind its outputs."""
+    size = (64, 64) if task == "classify" else (64, 96)
+    spec = NetworkSpec(
+        task=task,
+        backbone="test_parcnet" if task == "classify" else "test_resnet",
+        backbone_kwargs=SHALLOW["test_parcnet"] if task == "classify" else {},
+        head=head,
+        labels=("background", "road", "car", "tree"),
+        preprocessing=Preprocessing(size=size, crop_pct=0.875, interpolation="bicubic", mean=(0.5, 0.4, 0.3)),
+    )
+    torch.manual_seed(0)
+    settings = ExportSettings(onnx=OLD, nms=task == "detect", argmax=task == "segment")
+    export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=folder / task, settings=settings)
 
 
 @pytest.fixture(scope="module", params=[*RAW, *DECODED], ids="-".join)
