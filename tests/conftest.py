@@ -2,8 +2,10 @@
 
 import functools
 import gc
+from collections.abc import Callable
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 _ALLOCATIONS = 20_000
@@ -45,6 +47,17 @@ _LONG = (
     "cli/test_export.py",
 )
 """Files that take longest, the longest ones first. At the end, a process without tests would wait for a long file."""
+
+
+def _jaxtyped(original: Callable[..., Callable[..., object]], *, typechecker: object) -> Callable[..., object]:
+    """Return the decorator that jaxtyping's pytest hook puts around all functions of the rooms with shapes."""
+    # Imported here, because the process that only distributes the tests needs no torch.
+    from shapes import check_new_shapes
+
+    return functools.partial(check_new_shapes, check=original(typechecker=typechecker))
+
+
+jaxtyping.jaxtyped = functools.partial(_jaxtyped, jaxtyping.jaxtyped)
 
 
 def pytest_sessionstart() -> None:
