@@ -48,6 +48,11 @@ def logs(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def begun_once(begun: Path) -> None:
+    """Train in this process first, so that its forks find ready what a training loads and builds."""
+
+
 def kill(folder: Path, number: int, *, how: signal.Signals = signal.SIGKILL) -> None:
     """Send a signal to a process of `command`."""
     os.kill(int((folder / f"pid-{number}").read_text().split()[-1]), how)
