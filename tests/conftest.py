@@ -94,8 +94,10 @@ def draw_nothing_on_meta() -> object:
 
 @pytest.fixture(scope="session", autouse=True)
 def read_operators_once() -> None:
-    """Let torch's exporter read its table of operators once a version of ONNX, not in every export."""
+    """Let torch's exporter list operators once, and read its table once a version of ONNX, not in every export."""
     # Imported here, because the process that only distributes the tests needs no torch.
+    from torch._export import utils
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+    utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))

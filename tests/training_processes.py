@@ -103,7 +103,7 @@ def launch(folder: Path, argv: Sequence[str], restarts: int) -> None:
     """Run a command line in two processes of the agent that torchrun runs, with as many restarts."""
     # The store that the agent shares by default still holds the addresses of the processes before (pytorch#135712).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    dynamic_rendezvous._delay = lambda seconds: time.sleep(0.01)  # usually a second before every next look
+    dynamic_rendezvous._delay = lambda seconds: time.sleep(0.1)  # usually a second before every next look
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
