@@ -2,11 +2,17 @@
 
 import functools
 import gc
-from collections.abc import Callable
+import weakref
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ALLOCATIONS = 20_000
 """New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
@@ -81,14 +87,19 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def _resized(maps: "Tensor", size: Sequence[int], *_: object) -> "Tensor":
+    return maps.new_empty(*maps.shape[:2], *size)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def draw_nothing_on_meta() -> object:
-    """Let fresh weights without data stay as they are; torch computes their shapes in Python, 2 ms for each."""
+def compute_little_on_meta() -> object:
+    """Let fresh weights without data stay as they are, and resized maps have none; torch needs 2 ms of Python each."""
     from torch.library import Library
 
     library = Library("aten", "IMPL")
     for draw in ("normal_", "uniform_"):
         library.impl(draw, lambda tensor, *_, **__: tensor, "Meta", allow_override=True)
+    library.impl("upsample_bilinear2d", _resized, "Meta", allow_override=True)
     return library  # what is registered ends with it
 
 
@@ -101,3 +112,21 @@ def read_operators_once() -> None:
 
     utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def find_options_once() -> None:
+    """Let jsonargparse find every option once a parser. It looks through all of them for every key, again and again."""
+    from jsonargparse import _core, _subcommands
+
+    find = _subcommands.find_action_and_subcommand
+    known = weakref.WeakKeyDictionary[object, dict[object, object]]()
+
+    def find_once(parser: ArgumentParser, dest: str, exclude: object = None) -> object:
+        of_parser = known.setdefault(parser, {})
+        key = (dest, exclude, len(parser._actions))
+        if key not in of_parser:
+            of_parser[key] = find(parser, dest, exclude=exclude)
+        return of_parser[key]
+
+    _core.find_action_and_subcommand = _subcommands.find_action_and_subcommand = find_once
