@@ -33,17 +33,26 @@ def check_new_shapes(function: FunctionType | type, *, check: Callable[..., Call
         return check(function)
     if not any(isinstance(hint, str) or _has_shape(hint) for hint in function.__annotations__.values()):
         return function
-    checked, passed = check(function), set[object]()
+    checked, passed, results = check(function), set[object](), list[object]()
+
+    @functools.cache  # few functions give results of several shapes for arguments of the same shapes
+    def result_check() -> Callable[..., object]:
+        return check(functools.wraps(function)(lambda *_, **__: results.pop()))
 
     @functools.wraps(function)
     def unless_known(*args: object, **kwargs: object) -> object:
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return function(*args, **kwargs)
-        shapes = (*map(_shape, args), *kwargs, *map(_shape, kwargs.values()))
-        if shapes in passed or any(isinstance(argument, torch.fx.Proxy) for argument in (*args, *kwargs.values())):
+        if any(isinstance(argument, torch.fx.Proxy) for argument in (*args, *kwargs.values())):
             return function(*args, **kwargs)
-        result = checked(*args, **kwargs)
-        passed.add(shapes)
+        shapes = (*map(_shape, args), *kwargs, *map(_shape, kwargs.values()))
+        is_known = shapes in passed
+        result = (function if is_known else checked)(*args, **kwargs)
+        with_result = (shapes, _shape(result))
+        if is_known and with_result not in passed:
+            results.append(result)
+            result_check()(*args, **kwargs)
+        passed.update((shapes, with_result))
         return result
 
     return unless_known
