@@ -1,6 +1,5 @@
 """The models that this package registers with timm, found in timm's registry: a new one needs no line here."""
 
-import copy
 import functools
 import inspect
 import json
@@ -10,9 +9,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-import parckit.models  # noqa: F401  # registers them
 from drawn_weights import as_if_trained
 from parckit.measure.catalogue import CATALOGUE
+from parckit.models import copy_model  # registers them, too
 
 NAMES = tuple(name for name in timm.list_models() if timm.model_entrypoint(name).__module__.startswith("parckit."))
 
@@ -49,7 +48,7 @@ _kept_on_meta = functools.cache(on_meta)
 
 def hollow(name: str, **kwargs: object) -> nn.Module:
     """Build a model that is all zeros: quicker to build than a fresh one, and to run than one on meta."""
-    model = copy.deepcopy(_kept_on_meta(name, **kwargs)).to_empty(device="cpu").eval()
+    model = copy_model(_kept_on_meta(name, **kwargs)).to_empty(device="cpu").eval()
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.detach().zero_()
     return model

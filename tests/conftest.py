@@ -2,9 +2,17 @@
 
 import functools
 import gc
+import weakref
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import jaxtyping
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ALLOCATIONS = 20_000
 """New objects after which the garbage collector looks through the youngest ones; Python's own number is 700."""
@@ -47,6 +55,17 @@ _LONG = (
 """Files that take longest, the longest ones first. At the end, a process without tests would wait for a long file."""
 
 
+def _jaxtyped(original: Callable[..., Callable[..., object]], *, typechecker: object) -> Callable[..., object]:
+    """Return the decorator that jaxtyping's pytest hook puts around all functions of the rooms with shapes."""
+    # Imported here, because the process that only distributes the tests needs no torch.
+    from shapes import check_new_shapes
+
+    return functools.partial(check_new_shapes, check=original(typechecker=typechecker))
+
+
+jaxtyping.jaxtyped = functools.partial(_jaxtyped, jaxtyping.jaxtyped)
+
+
 def pytest_sessionstart() -> None:
     """Collect no garbage while the tests are imported: there is none."""
     gc.disable()
@@ -68,21 +87,46 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def _resized(maps: "Tensor", size: Sequence[int], *_: object) -> "Tensor":
+    return maps.new_empty(*maps.shape[:2], *size)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def draw_nothing_on_meta() -> object:
-    """Let fresh weights without data stay as they are; torch computes their shapes in Python, 2 ms for each."""
+def compute_little_on_meta() -> object:
+    """Let fresh weights without data stay as they are, and resized maps have none; torch needs 2 ms of Python each."""
     from torch.library import Library
 
     library = Library("aten", "IMPL")
     for draw in ("normal_", "uniform_"):
         library.impl(draw, lambda tensor, *_, **__: tensor, "Meta", allow_override=True)
+    library.impl("upsample_bilinear2d", _resized, "Meta", allow_override=True)
     return library  # what is registered ends with it
 
 
 @pytest.fixture(scope="session", autouse=True)
 def read_operators_once() -> None:
-    """Let torch's exporter read its table of operators once a version of ONNX, not in every export."""
+    """Let torch's exporter list operators once, and read its table once a version of ONNX, not in every export."""
     # Imported here, because the process that only distributes the tests needs no torch.
+    from torch._export import utils
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+    utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
     ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def find_options_once() -> None:
+    """Let jsonargparse find every option once a parser. It looks through all of them for every key, again and again."""
+    from jsonargparse import _core, _subcommands
+
+    find = _subcommands.find_action_and_subcommand
+    known = weakref.WeakKeyDictionary[object, dict[object, object]]()
+
+    def find_once(parser: ArgumentParser, dest: str, exclude: object = None) -> object:
+        of_parser = known.setdefault(parser, {})
+        key = (dest, exclude, len(parser._actions))
+        if key not in of_parser:
+            of_parser[key] = find(parser, dest, exclude=exclude)
+        return of_parser[key]
+
+    _core.find_action_and_subcommand = _subcommands.find_action_and_subcommand = find_once

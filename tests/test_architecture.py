@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
-from jaxtyping import TypeCheckError
+from jaxtyping import Float, TypeCheckError
+from torch import Tensor
 
 import parckit
 from bundles import write_tiny_bundle
@@ -18,6 +20,7 @@ from parckit.layers import axis_conv
 from pictures import coloured
 from processes import run
 from repository import ROOT
+from shapes import typechecker
 
 PACKAGE = ROOT / "src" / "parckit"
 ROOMS = sorted(file.parent.name for file in PACKAGE.glob("*/__init__.py"))
@@ -152,6 +155,16 @@ def test_shapes_are_checked_while_testing():
     # pyproject.toml names the rooms that are checked, and tests/shapes.py checks them.
     with pytest.raises(TypeCheckError):
         axis_conv(torch.ones(2, 3, 4, 4), torch.ones(2, 4), axis="height", padding="circular")
+
+
+def test_a_result_is_checked_although_the_shapes_of_the_arguments_have_passed():
+    @jaxtyping.jaxtyped(typechecker=typechecker)  # as the hook writes it
+    def repeat(tensor: Float[Tensor, "a b"], times: int) -> Float[Tensor, "a b"]:
+        return tensor.repeat(1, times)
+
+    assert repeat(torch.ones(2, 3), 1).shape == (2, 3)
+    with pytest.raises(TypeCheckError, match="the return value"):
+        repeat(torch.ones(2, 3), 2)
 
 
 def test_package_root_is_this_clone():

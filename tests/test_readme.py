@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from parckit.cli.main import main
-from processes import run
+from processes import measure_no_memory, run
 from repository import ROOT, copy_to
 
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -28,7 +28,7 @@ SETUP = re.compile(r"(git clone|cd parckit$|make|python3? -m (venv|pip)|pip inst
 COMMAND = re.compile(r"^\W*(parckit|python3?|pip|make) ", re.MULTILINE)
 SHARED = "../shared"
 BRIEF = {
-    "train": ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1"),
+    "train": ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--data.batch_size=16"),
     "bench": ("--warmup=0.05", "--seconds=0.1"),
     "export": ("--opset=17",),  # torch's older exporter takes a third of the time
 }
@@ -81,6 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
+    measure_no_memory(monkeypatch)
     return folder
 
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import socket
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.context import ForkProcess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
+from torch.distributed.elastic.rendezvous import dynamic_rendezvous
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from drawn_weights import as_if_trained
@@ -48,6 +50,17 @@ def fork(target: Callable[..., None], *args: object) -> ForkProcess:
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     return process
+
+
+def ends(process: ForkProcess) -> int | None:
+    """Wait for a process; return its exit code, None if it hangs.
+
+    `join` with a time limit would also wait for the workers of a killed training, which notice after 5 seconds.
+    """
+    end = time.monotonic() + PATIENCE
+    while process.exitcode is None and time.monotonic() < end:
+        time.sleep(0.01)
+    return process.exitcode
 
 
 def _alone(target: Callable[..., None], *args: object) -> None:
@@ -90,6 +103,7 @@ def launch(folder: Path, argv: Sequence[str], restarts: int) -> None:
     """Run a command line in two processes of the agent that torchrun runs, with as many restarts."""
     # The store that the agent shares by default still holds the addresses of the processes before (pytorch#135712).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    dynamic_rendezvous._delay = lambda seconds: time.sleep(0.1)  # usually a second before every next look
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

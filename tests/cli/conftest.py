@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +32,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.fixture(autouse=True)
-def no_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def no_other_process() -> Iterator[None]:
     """Measure no memory of engines; for the session's `bundle` it is measured."""
-    measure_no_memory(monkeypatch)
+    with pytest.MonkeyPatch.context() as patch:
+        measure_no_memory(patch)
+        yield
 
 
 @pytest.fixture

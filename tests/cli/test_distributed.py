@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import time
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 
 from parckit.cli.main import main
 from pictures import break_picture, write_pictures
-from training_processes import PATIENCE, command, fork, fork_together, launch
+from training_processes import PATIENCE, command, ends, fork, fork_together, launch
 from training_state import assert_same, state_of
 
 OPTIONS = (
@@ -49,15 +48,14 @@ def logs(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def begun_once(begun: Path) -> None:
+    """Train in this process first, so that its forks find ready what a training loads and builds."""
+
+
 def kill(folder: Path, number: int, *, how: signal.Signals = signal.SIGKILL) -> None:
     """Send a signal to a process of `command`."""
     os.kill(int((folder / f"pid-{number}").read_text().split()[-1]), how)
-
-
-def ends(process: ForkProcess) -> int | None:
-    """Wait for a process; return its exit code, None if it hangs."""
-    process.join(PATIENCE)
-    return process.exitcode
 
 
 def wait_for(path: Path) -> None:

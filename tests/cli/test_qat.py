@@ -16,7 +16,7 @@ from parckit.measure.evaluators import evaluator_of
 from parckit.networks import find_quantizers, open_checkpoint
 from parckit.runtimes import open_session
 from training_moments import Moment, train_until
-from training_processes import PATIENCE, fork
+from training_processes import ends, fork
 from training_state import assert_same, state_of
 
 OPTIONS = (
@@ -69,8 +69,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(start, tm
     main(["train", *options, f"--out={tmp_path / 'whole'}"])
     killed = [*options, f"--out={tmp_path / 'killed'}"]
     process = fork(train_until, Moment(action="step", count=5), killed)
-    process.join(PATIENCE)
-    assert process.exitcode == -signal.SIGKILL
+    assert ends(process) == -signal.SIGKILL
     main(["train", *killed])
     assert_same(state_of(tmp_path / "whole" / "last.ckpt"), state_of(tmp_path / "killed" / "last.ckpt"))
     for weights in open_checkpoint(tmp_path / "whole" / "last.ckpt")[0].parameters():

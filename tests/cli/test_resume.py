@@ -12,7 +12,7 @@ import yaml
 from parckit.cli.main import main
 from parckit.networks import open_checkpoint, read_training
 from training_moments import Moment, train_until
-from training_processes import PATIENCE, fork
+from training_processes import ends, fork
 from training_state import assert_same, state_of
 
 # An epoch has eleven batches and six steps, the last step of one batch. The third epoch is cut short.
@@ -54,8 +54,15 @@ KILLS = (
     (Moment(action="step", count=3), EVERY_STEP, {"last.ckpt": 8, "previous.ckpt": 7}, False),
 )
 
-# A run that validates after each of the first steps has nothing but best checkpoints for a long time.
-VALIDATED_OFTEN = ("--trainer.val_check_interval=2", "--task.class_weights=null", "--data.sampling=natural")
+# A run that validates after each of the first steps has nothing but best checkpoints for a long time. An epoch has four
+# steps and three validations.
+VALIDATED_OFTEN = (
+    "--trainer.val_check_interval=2",
+    "--trainer.limit_train_batches=7",
+    "--trainer.max_epochs=2",
+    "--task.class_weights=null",
+    "--data.sampling=natural",
+)
 # For each run: its end, and the number of best checkpoints that it leaves.
 EARLY_KILLS = (
     # While the first checkpoint is written.
@@ -83,9 +90,7 @@ def arguments(out: Path, *options: str) -> list[str]:
 
 def end_at(moment: Moment, out: Path, *options: str) -> int:
     """Train until a moment; return the exit code."""
-    process = fork(train_until, moment, arguments(out, *options))
-    process.join(PATIENCE)
-    return process.exitcode
+    return ends(fork(train_until, moment, arguments(out, *options)))
 
 
 def finish(out: Path, *options: str) -> None:

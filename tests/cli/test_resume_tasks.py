@@ -8,7 +8,7 @@ import torch
 
 from parckit.cli.main import main
 from training_moments import Moment, train_until
-from training_processes import PATIENCE, fork
+from training_processes import ends, fork
 from training_state import assert_same, state_of
 
 BOXES = (
@@ -47,8 +47,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(head: str
     main(["train", *options, f"--out={tmp_path / 'whole'}"])
     killed = [*options, f"--out={tmp_path / 'killed'}"]
     process = fork(train_until, Moment(action="step", count=6), [*killed, "--data.workers=1"])
-    process.join(PATIENCE)
-    assert process.exitcode == -signal.SIGKILL
+    assert ends(process) == -signal.SIGKILL
     assert torch.load(tmp_path / "killed" / "last.ckpt", weights_only=True)["global_step"] == 5
     main(["train", *killed])
     for name in ("last.ckpt", "best.ckpt"):

@@ -13,6 +13,7 @@ from parckit.deploy import ExportSettings, OnnxSettings, export_bundle
 from parckit.layers import AxisConv2d, OversizedConv2d, ParCConv2d
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
+from processes import measure_no_memory
 
 
 # tests/integrations exports the ParC-Net.
@@ -63,7 +64,8 @@ def assert_same_when_compiled(model, x, *, backend):
 # tests/deploy exports a ParC-Net, and every kind of ParC that the hybrids have. Torch's older exporter is quicker; the
 # other one exports both families in `make test-engines`.
 @pytest.mark.parametrize("name", ["test_parcnetv2", "test_edgevit"])
-def test_models_leave_as_onnx_with_the_same_numbers(name, tmp_path: Path):
+def test_models_leave_as_onnx_with_the_same_numbers(name, tmp_path: Path, monkeypatch):
+    measure_no_memory(monkeypatch)
     labels = ("ant", "bee", "cat", "dog")
     size = Preprocessing(size=(33, 65))
     spec = NetworkSpec(backbone=name, backbone_kwargs=SHALLOW[name], labels=labels, preprocessing=size)

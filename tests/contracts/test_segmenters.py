@@ -2,7 +2,6 @@
 
 import functools
 from collections import Counter
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,7 @@ from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert import load_converter, source_of
 from parckit.measure.cost import count
 from parckit.measure.tolerance import TOLERANCES
-from parckit.models import fuse
+from parckit.models import copy_model, fuse
 from parckit.networks import HEADS, Segmenter, build_network, head_of
 from parckit.runtimes import find_engine
 from parckit.runtimes.engines import load_engine
@@ -74,7 +73,7 @@ def spec_of(head: str, backbone: str = "test_resnet", **kwargs: object) -> Netwo
 
 
 def network_of(head: str, backbone: str = "test_resnet", *, auxiliary: bool = False) -> Segmenter:
-    return deepcopy(_built(head, backbone, auxiliary))
+    return copy_model(_built(head, backbone, auxiliary))
 
 
 @functools.cache  # a copy takes a tenth of the time

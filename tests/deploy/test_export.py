@@ -17,6 +17,7 @@ from parckit.contract import VERSION, InputError, NetworkSpec, read_contract, sh
 from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, export, export_bundle
 from parckit.layers import CircularConv2d
 from parckit.measure.cost import count
+from parckit.models import copy_model
 from parckit.networks import build_network, save_weights
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
@@ -181,7 +182,7 @@ def test_a_checkpoint_is_exported_at_another_size(tmp_path):
 @pytest.fixture
 def faulty_fuse(monkeypatch):
     def fuse(model: nn.Module, *, size: tuple[int, int]) -> nn.Module:
-        twin = EXPORT_MODULE.deepcopy(model)
+        twin = copy_model(model)
         twin[-1].bias.data += 0.01
         return twin
 

@@ -3,6 +3,8 @@
 It needs Chromium, and onnxruntime-web in the cache, where `parckit web` puts it.
 """
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +21,9 @@ from parckit.deploy import ExportSettings, OnnxSettings, export_bundle
 from parckit.networks import build_network
 from parckit.processing import BoxPrediction, MaskPrediction, open_picture, preprocess
 from parckit.runtimes import Predictor, load
-from parckit.serve.page_engine import cached_package
+from parckit.serve.page_engine import cached_package, unpack_package
 from parckit.serve.page_files import write_page
+from processes import measure_no_memory
 from tools import needs_tool
 
 pytestmark = [
@@ -55,20 +58,42 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory) -> dict[Task, Path]:
     folder = tmp_path_factory.mktemp("bundles")
-    for task, head in HEADS.items():
-        size = (64, 64) if task == "classify" else (64, 96)
-        spec = NetworkSpec(
-            task=task,
-            backbone="test_parcnet" if task == "classify" else "test_resnet",
-            backbone_kwargs=SHALLOW["test_parcnet"] if task == "classify" else {},
-            head=head,
-            labels=("background", "road", "car", "tree"),
-            preprocessing=Preprocessing(size=size, crop_pct=0.875, interpolation="bicubic", mean=(0.5, 0.4, 0.3)),
-        )
-        torch.manual_seed(0)
-        settings = ExportSettings(onnx=OLD, nms=task == "detect", argmax=task == "segment")
-        export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=folder / task, settings=settings)
+    with pytest.MonkeyPatch.context() as patch:
+        measure_no_memory(patch)
+        for task, head in HEADS.items():
+            export(task, head, folder)
     return {task: folder / task for task in HEADS}
+
+
+def export(task: Task, head: str, folder: Path) -> None:
+    """Write a bundle of random weights, with what can stand behind its outputs."""
+    size = (64, 64) if task == "classify" else (64, 96)
+    spec = NetworkSpec(
+        task=task,
+        backbone="test_parcnet" if task == "classify" else "test_resnet",
+        backbone_kwargs=SHALLOW["test_parcnet"] if task == "classify" else {},
+        head=head,
+        labels=("background", "road", "car", "tree"),
+        preprocessing=Preprocessing(size=size, crop_pct=0.875, interpolation="bicubic", mean=(0.5, 0.4, 0.3)),
+    )
+    torch.manual_seed(0)
+    settings = ExportSettings(onnx=OLD, nms=task == "detect", argmax=task == "segment")
+    export_bundle(as_if_trained(build_network(spec)).eval(), spec, out=folder / task, settings=settings)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unpack_once(tmp_path_factory) -> Iterator[None]:
+    """Unpack ONNX Runtime Web for the first page alone; the others get links to its files."""
+    kept = tmp_path_factory.mktemp("unpacked") / "ort"
+
+    def link(package: Path, folder: Path) -> None:
+        if not kept.exists():
+            unpack_package(package, kept)
+        shutil.copytree(kept, folder, copy_function=os.link)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("parckit.serve.page_files.unpack_package", link)
+        yield
 
 
 @pytest.fixture(scope="module", params=[*RAW, *DECODED], ids="-".join)

@@ -57,12 +57,13 @@ def runs(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def fit(
     out: Path, source: Path | str, *, processes: int, task: TrainingTask | None = None, **options: object
 ) -> list[Record]:
-    """Train; return the record of each process."""
+    """Train; return the record of each process. A single one is this process: forks find ready what it has loaded."""
     arguments = (out, source, options, task or Classify())
-    started = training_processes.fork_together(training_processes.fit, *arguments, processes=processes)
-    for process in started:
-        process.join()
-    assert [process.exitcode for process in started] == [0] * processes
+    if processes == 1:
+        training_processes.fit(*arguments)
+    else:
+        started = training_processes.fork_together(training_processes.fit, *arguments, processes=processes)
+        assert [training_processes.ends(process) for process in started] == [0] * processes
     return [torch.load(out / f"record-{number}", weights_only=True) for number in range(processes)]
 
 

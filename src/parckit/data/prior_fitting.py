@@ -104,16 +104,18 @@ def best_overlaps(priors: PriorSettings, boxes: NDArray[np.float64], *, size: tu
         returned: (N,)
     """
     best = np.zeros(len(boxes))
-    centres, sides = boxes[:, None, :2], boxes[:, None, 2:]
+    areas = boxes[:, 2] * boxes[:, 3]
     for map_size, of_map in zip(priors.map_sizes(size), priors.shapes, strict=True):
-        positions = np.array(map_size[::-1])
-        nearest = ((centres * positions).astype(np.int64).clip(0, positions - 1) + 0.5) / positions
         shapes = np.array(of_map).clip(0, 1)
-        low = np.maximum(centres - sides / 2, nearest - shapes / 2)
-        high = np.minimum(centres + sides / 2, nearest + shapes / 2)
-        shared = (high - low).clip(0).prod(axis=2)
-        union = sides.prod(axis=2) + shapes.prod(axis=1) - shared
-        best = np.maximum(best, (shared / union).max(axis=1))
+        # The prior's centre is the middle of the position in which the box's centre lies. One row a shape of priors.
+        overlaps = np.ones((len(shapes), len(boxes)))
+        for axis, positions in enumerate(map_size[::-1]):
+            centres, sides, lengths = boxes[:, axis], boxes[:, 2 + axis], shapes[:, axis, None]
+            nearest = ((centres * positions).astype(np.int64).clip(0, positions - 1) + 0.5) / positions
+            low = np.maximum(centres - sides / 2, nearest - lengths / 2)
+            overlaps *= (np.minimum(centres + sides / 2, nearest + lengths / 2) - low).clip(0)
+        unions = areas + shapes.prod(axis=1)[:, None] - overlaps
+        best = np.maximum(best, (overlaps / unions).max(axis=0))
     return best
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,7 +45,7 @@ from parckit.deploy.verify import Reference, check_artefact, check_class_map, ch
 from parckit.measure import cost
 from parckit.measure.environment import versions
 from parckit.measure.evaluators import evaluator_of
-from parckit.models import fuse
+from parckit.models import copy_model, fuse
 from parckit.networks import build_network, float_network, has_quantizers, head_of
 from parckit.report.checks import describe_failure
 
@@ -121,7 +120,7 @@ def export_bundle(
     _refuse_foreign(out, made=made if spec.quantization is None else [*made, TRAINED])
     _check_decoding(settings, decoder)
     out = out.resolve() if out.is_symlink() else out
-    network = deepcopy(network).cpu().float().eval()
+    network = copy_model(network).cpu().float().eval()
     # A bundle describes the float network, also if it holds an artefact of the one with fake quantizers.
     trained, network, spec = network, float_network(network, spec), replace(spec, quantization=None)
     with replacing(out) as folder, _workplace() as work:
@@ -180,7 +179,7 @@ def _convert(
     """Write an artefact of a fused network, which is not changed, into a bundle."""
     made_in = source.work / conversion.artefact
     made_in.mkdir()
-    copy = replace(source, network=deepcopy(source.network))
+    copy = replace(source, network=copy_model(source.network))
     made = conversion.converter.convert(copy, folder=made_in, settings=settings, precision=conversion.precision)
     made = replace(made, options={**made.options, **choice.options})
     return place_artefact(made, made_in=made_in, bundle=folder)

@@ -1,6 +1,5 @@
 """Look at a network's graph before it is exported: its operators, and whether a board supports them."""
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ from parckit.deploy.settings import ExportSettings
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import find_violations
 from parckit.deploy.targets.inventory import OperatorUse, list_operators, tensors_of
-from parckit.models import fuse
+from parckit.models import copy_model, fuse
 from parckit.networks import check_input, float_network, open_checkpoint
 
 
@@ -82,4 +81,4 @@ def refuse_violations(source: Source, settings: ExportSettings) -> None:
 
 
 def _graph_of(source: Source, settings: ExportSettings) -> onnx.ModelProto:
-    return onnx.load(shared_graph(replace(source, network=deepcopy(source.network)), settings=settings))
+    return onnx.load(shared_graph(replace(source, network=copy_model(source.network)), settings=settings))

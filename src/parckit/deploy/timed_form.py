@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import packages_distributions, version
@@ -26,6 +25,7 @@ from parckit.measure.environment import describe
 from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.latency import one_batch
 from parckit.measure.memory import peak_memory
+from parckit.models import copy_model
 from parckit.runtimes import Session, find_engine, load_engine
 
 _SECONDS = 2.0
@@ -125,7 +125,7 @@ def _open(source: Source, conversion: Conversion, settings: ExportSettings, *, f
     """Convert a network and load it into the engine. Before that, a process of its own shows that it does not crash."""
     made_in = folder / "made"
     made_in.mkdir(parents=True)
-    copy = replace(source, network=deepcopy(source.network))
+    copy = replace(source, network=copy_model(source.network))
     made = conversion.converter.convert(copy, folder=made_in, settings=settings, precision=conversion.precision)
     artefact, name = place_artefact(made, made_in=made_in, bundle=folder), conversion.engines[0]
     peak_memory(folder, artefact, source.spec, engine=name)

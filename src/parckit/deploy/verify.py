@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ from parckit.measure.parity import (
     real_pictures,
 )
 from parckit.measure.tolerance import Tolerance, tolerance_of
+from parckit.models import copy_model
 from parckit.networks import head_of
 from parckit.processing import BoxPrediction, Geometry, MaskPrediction, make_decoder, preprocess
 from parckit.runtimes import Images, Outputs, Session, find_engine, load_engine
@@ -88,7 +88,7 @@ class _Float64(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = deepcopy(network).double()
+        self.network = copy_model(network).double()
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         return self.network(images.double())

@@ -6,6 +6,7 @@ import parckit.models.folding_v2  # noqa: F401  # registers folding rules  # pyr
 from parckit.models.build import (
     build_backbone,
     build_on_meta,
+    copy_model,
     create_model,
     preprocessing_of,
     shadow_of,
@@ -39,6 +40,7 @@ __all__ = [
     "build_on_meta",
     "check_official_keys",
     "compare_keys",
+    "copy_model",
     "create_model",
     "describe_faults",
     "expect_official_input",

@@ -10,7 +10,6 @@ The folded model is exact up to rounding; `fuse` names the one exception. Foldin
 The decorator `folds` registers a rule. If a module has no rule, its children are folded.
 """
 
-import copy
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -25,7 +24,7 @@ from parckit.layers import (
     OversizedConv2d,
     remove_training_only,
 )
-from parckit.models.build import check_size, image_channels
+from parckit.models.build import check_size, copy_model, image_channels
 from parckit.models.folding_norms import fold_norms
 from parckit.models.folding_trace import Trace, watch
 
@@ -85,7 +84,7 @@ def fuse(model: nn.Module, *, size: tuple[int, int]) -> Fused:
         ValueError: if the model uses one ParC operator at two sizes.
     """
     check_size(size)
-    twin = copy.deepcopy(model).eval()
+    twin = copy_model(model).eval()
     remove_training_only(twin)
     images = torch.zeros(1, image_channels(twin), *size)
     trace = watch(twin, images.to(next(twin.parameters())))

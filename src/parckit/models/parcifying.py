@@ -5,7 +5,6 @@ on the two smallest maps; everything else stays (Zhang et al., ECCV 2022, arXiv:
 `plan_parc` selects the convolutions and describes the changes, `apply_parc` replaces the convolutions.
 """
 
-import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -21,7 +20,7 @@ from torch import nn
 
 from parckit.contract import InputError
 from parckit.layers import ParCConv2d
-from parckit.models.build import check_size
+from parckit.models.build import check_size, copy_model
 from parckit.models.parcnet import PARCNET_SOURCE
 from parckit.models.registered import build_registered
 from parckit.models.replaceable import Candidate, Survey, survey
@@ -121,7 +120,7 @@ def parcify(
             take images of `size`; if an argument has another form than described here.
     """
     report = plan_parc(model, stages=stages, size=size, position_embedding=position_embedding)
-    twin = copy.deepcopy(model)
+    twin = copy_model(model)
     apply_parc(twin, report)
     return Parcified(model=twin, report=report)
 

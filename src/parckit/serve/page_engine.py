@@ -70,13 +70,20 @@ def check_package(path: Path, *, name: str) -> None:
 def unpack_package(package: Path, folder: Path) -> None:
     """Write the files that a page needs into a new folder.
 
+    They are taken in the order of the package: to go back in compressed data is to read it from its beginning again.
+
     Args:
         package: a checked package.
         folder: the new folder.
     """
     folder.mkdir()
+    missing = {f"package/dist/{name}" for name in _FILES}
     with tarfile.open(package) as archive:
-        for name in _FILES:
-            content = archive.extractfile(f"package/dist/{name}")
-            assert content is not None  # noqa: S101 - the digest proves that it is a file
-            (folder / name).write_bytes(content.read())
+        while missing:
+            member = archive.next()
+            assert member is not None  # noqa: S101 - the digest proves that all files are there
+            if member.name in missing:
+                content = archive.extractfile(member)
+                assert content is not None  # noqa: S101 - and that they are files
+                (folder / Path(member.name).name).write_bytes(content.read())
+                missing.remove(member.name)
