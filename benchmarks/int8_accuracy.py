@@ -176,6 +176,7 @@ def ours(**more: object) -> QuantizeSettings:
 
 VARIANTS = {
     "parckit, nearest numbers": ours(rounding="nearest", bias_correction=False),
+    "parckit, not equalized": ours(equalize=False),
     "parckit": ours(),
     "parckit mse": ours(calibrator="mse"),
 }

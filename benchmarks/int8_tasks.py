@@ -50,9 +50,9 @@ NETWORKS = {
 """Weights of the package -> data, the number that counts, and what tables call it."""
 PLAIN = ("minmax-tensor", "minmax-channel")
 VARIANTS: Mapping[str, QuantizeSettings] = {
+    "parckit, not equalized": ours(seconds=0, equalize=False),
     "parckit": ours(seconds=0),
-    "parckit equalize": ours(seconds=0, equalize=True),
-    "parckit equalize max_drop": ours(seconds=0, equalize=True, max_drop=0.5),
+    "parckit max_drop": ours(seconds=0, max_drop=0.5),
 }
 """How it is called in tables -> settings. A drop is measured on the split `val`."""
 DRAWS = 1_000

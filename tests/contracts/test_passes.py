@@ -18,7 +18,6 @@ from parckit.deploy.convert.passes.resize import SAME_SIZE
 from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
 from parckit.deploy.convert.passes.taps import TAPS_IN_PADDING
 from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
-from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
 from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR, GELU_OF_OLD_EXPORTER
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
@@ -181,15 +180,6 @@ LAYER_NORM = Case(
     ),
     tolerance=0.0,
 )
-EXPAND = Case(
-    rule=REPEATED_CONSTANT,
-    fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
-    <float[1, 2, 3, 1] pe = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}, int64[4] sizes = {1, 2, 3, 4}>
-    { whole = Expand(pe, sizes) y = Add(x, whole) }""",
-    becomes=("Add",),
-    declines=(("whole = Expand(pe, sizes)", "other = Neg(pe) whole = Expand(other, sizes)", "not constant"),),
-    tolerance=0.0,
-)
 GATE = Case(
     rule=HARD_SIGMOID_IN_CONVOLUTION,
     fires="""<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
@@ -315,7 +305,6 @@ CASES = {
     "taps": TAPS,
     "hard sigmoid": HARD_SIGMOID,
     "layer norm": LAYER_NORM,
-    "expand": EXPAND,
     "gate": GATE,
     "gate without bias": GATE_WITHOUT_BIAS,
     "hard swish": HARD_SWISH,

@@ -34,7 +34,7 @@ from pictures import write_pictures
 
 def test_sensitivity_names_the_node_that_breaks_a_network(spoiled, colours, tmp_path):
     # The operators between those with weights stay in float32, so that one node alone meets the huge channel.
-    file, few = tmp_path / "nodes.json", replace(FEW, between=False)
+    file, few = tmp_path / "nodes.json", replace(FEW, equalize=False, between=False)
     result = find_sensitivity(spoiled, colours, file=file, settings=few)
     assert {node.node for node in result.nodes} == {"first", "depthwise", "pointwise", "head"}
     # The huge channel is the input of this node. The depthwise convolution gives it on in float, through its ReLU.
@@ -88,7 +88,7 @@ def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
     monkeypatch.setattr("parckit.deploy.quantize.mixing._SECONDS", 0.05)
     # Without labels, the drop is the share of answers that differ from the float network's.
     plain = write_pictures(tmp_path / "others", count=20, colours=["red"], seed=2) / "red"
-    settings = replace(FEW, max_drop=0.0, least_agreement=0)
+    settings = replace(FEW, equalize=False, max_drop=0.0, least_agreement=0)
     contract = quantize(spoiled, colours, eval_data=str(plain), settings=settings)
     scheme = read_scheme(spoiled / "onnx-int8" / "quantization.json")
     raised = [name for name, bits in scheme.bits.items() if bits is None]

@@ -166,8 +166,24 @@ def test_equalization_follows_a_residual_path():
 def test_a_path_that_ends_in_a_function_is_left_alone(caplog):
     """Tanh of s * x is not s times the tanh of x."""
     model = read(residual_graph(ending="Tanh"))
-    assert equalize(model, IMAGES) == 0
+    before = run(model)
+    with caplog.at_level("INFO"):
+        assert equalize(model, IMAGES) == 0
     assert "nothing can be equalized" in caplog.text
+    assert np.array_equal(run(model), before)
+
+
+def test_equalization_compares_weights_with_the_largest_of_the_same_output():
+    """Every output has a scale of its own, so factors do not change if an output's weights are all larger."""
+    graphs = [conv_graph(), conv_graph()]
+    (weights,) = (constant for constant in graphs[1].graph.initializer if constant.name == "w3")
+    numbers = numpy_helper.to_array(weights) * np.logspace(0, 3, weights.dims[0], dtype=np.float32)[:, None, None, None]
+    weights.CopyFrom(numpy_helper.from_array(numbers, "w3"))
+    models = [read(graph) for graph in graphs]
+    for model in models:
+        equalize(model, IMAGES)
+    one, other = (model.graph.initializers["w2"].const_value.numpy() for model in models)
+    assert one == pytest.approx(other)
 
 
 def scheme_for(model: ir.Model) -> Scheme:

@@ -10,7 +10,8 @@ that adds to them or reads them gets other weights. Products with matrices along
 circular convolutions, and products with a gate belong to a family, too.
 
 A factor is sqrt(r / w), where r says how large a channel is on the calibration pictures, and w how large the weights
-that read it are (Xiao et al., SmoothQuant, arXiv:2211.10438, equation 4).
+that read it are (Xiao et al., SmoothQuant, arXiv:2211.10438, equation 4). Every output of a layer has a scale for its
+weights, so w is taken as a share of the largest weight of the same output.
 """
 
 import logging
@@ -71,7 +72,7 @@ def equalize(model: ir.Model, groups: Sequence[Images], *, track: Track = iter) 
     """
     families = list(_families(model))
     if not families:
-        _log.warning("equalize: nothing can be equalized, because functions other than ReLU stand between all layers")
+        _log.info("equalize: nothing can be equalized, because functions other than ReLU stand between all layers")
         return 0
     wanted = {name for family in families for name in family.tensors}
     proto = ir.to_proto(model)
@@ -92,10 +93,10 @@ def _factors(family: _Family, largest: Mapping[str, Factors]) -> Factors:
     numbers = _shares(np.max([largest[name] for name in family.tensors], axis=0))
     weights = [_shares(_read_weights(node)) for node in family.readers.values() if groups_of(node) == 1]
     # Depthwise convolutions have a scale for each channel, so their weights may become as large as they like.
-    read, power = (np.max(weights, axis=0), 0.5) if weights else (np.ones_like(numbers), 1.0)
+    read = np.max(weights, axis=0) if weights else np.ones_like(numbers)
     used = (numbers > 0) & (read > 0)
     factors = np.ones_like(numbers)
-    factors[used] = np.clip((numbers[used] / read[used]) ** power, 1 / _MOST, _MOST)
+    factors[used] = np.clip(np.sqrt(numbers[used] / read[used]), 1 / _MOST, _MOST)
     return factors
 
 
@@ -105,8 +106,13 @@ def _shares(numbers: Factors) -> Factors:
 
 
 def _read_weights(node: ir.Node) -> Factors:
-    """Return the largest weight with which a convolution reads every channel."""
-    return np.abs(_constant(node, 1)).max(axis=(0, 2, 3)).astype(np.float64)
+    """Return the largest weight with which a convolution reads every channel, as a share of its output's largest.
+
+    The weights of an output have a scale of their own.
+    """
+    weights = np.abs(_constant(node, 1)).astype(np.float64)
+    largest = weights.max(axis=(1, 2, 3), keepdims=True)
+    return np.divide(weights, largest, out=np.zeros_like(weights), where=largest > 0).max(axis=(0, 2, 3))
 
 
 def _apply(model: ir.Model, family: _Family, factors: Factors) -> None:

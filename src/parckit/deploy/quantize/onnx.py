@@ -10,6 +10,7 @@ from parckit.deploy.convert.onnx import FILE, description_of
 from parckit.deploy.quantize.graph import opset_of, with_opset
 from parckit.deploy.quantize.qdq import LEAST_OPSET, LEAST_OPSET_16, write_qdq
 from parckit.deploy.quantize.qdq_passes import FOR_ONNXRUNTIME, FOR_OPENVINO
+from parckit.deploy.quantize.rotations import store_rotations_once
 from parckit.deploy.quantize.scheme import SCHEME_FILE, write_scheme
 from parckit.deploy.quantize.source import QuantizationSource
 
@@ -26,6 +27,7 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
     artefact = replace(described, options=options, files={FILE: "", SCHEME_FILE: ""})
     # The digests of the pictures stand in the contract; in the file they would be as large as a layer.
     told = replace(artefact, calibration=replace(source.calibration, sha256=()))
+    store_rotations_once(model)
     _forget_shapes(model)
     model.metadata_props.clear()
     model.metadata_props.update(description_of(source.spec, told))

@@ -55,6 +55,11 @@ def weight_axis(node: ir.Node) -> int:
     return 0 if transposed else WEIGHT_AXES[node.op_type]
 
 
+def is_stack(node: ir.Node, weights: NDArray[np.float32]) -> bool:
+    """Return whether the constant of a matrix product has a matrix for each channel, as in global convolutions."""
+    return node.op_type == "MatMul" and weights.ndim > 2
+
+
 def is_activation(value: ir.Value | None) -> bool:
     """Return whether a value is a float tensor that depends on the image."""
     return value is not None and value.const_value is None and value.dtype in (None, _FLOAT)
@@ -84,7 +89,7 @@ class _Writer:
                 grids[place] = self._grid(value.name or "", bits)
                 node.replace_input_with(place, self._pair(value, bits))
         if node.op_type in WEIGHT_AXES:
-            self._quantize_constants(node, grids)
+            self._quantize_constants(node, grids, bits=bits)
         for value in node.outputs:
             if not _is_fused(value) and (value.name or "") in self.scheme.ranges:
                 self._quantize_output(value, bits)
@@ -156,15 +161,21 @@ class _Writer:
         self.model.graph.register_initializer(value)
         return value
 
-    def _quantize_constants(self, node: ir.Node, activations: Mapping[int, Grid]) -> None:
-        """Give a node int8 weights and int32 biases."""
+    def _quantize_constants(self, node: ir.Node, activations: Mapping[int, Grid], *, bits: int) -> None:
+        """Give a node int8 weights and int32 biases. A stack of matrices gets the grid of an activation.
+
+        Engines have one scale for such a stack, and unsigned numbers never saturate.
+        """
         for place, value in enumerate(node.inputs[:2]):
             weights = constant_of(value)
             if value is None or weights is None:
                 continue
-            axis = weight_axis(node) % weights.ndim if place == 1 else None
+            axis = weight_axis(node) % weights.ndim if place == 1 and not is_stack(node, weights) else None
             scales = self.scheme.weight_scales.get(value.name or "")
-            grid = weight_grid(weights, axis=axis, scales=scales)
+            if is_stack(node, weights):
+                grid = activation_grid((float(weights.min()), float(weights.max())), bits=bits)
+            else:
+                grid = weight_grid(weights, axis=axis, scales=scales)
             bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
             if bias is not None and 0 in activations:
                 grid = grid.widened_for(bias, activations[0])

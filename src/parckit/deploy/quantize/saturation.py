@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from parckit.deploy.quantize.constants import constant_of
 from parckit.deploy.quantize.grids import LARGEST_STEP
-from parckit.deploy.quantize.qdq import WEIGHT_AXES, weight_axis
+from parckit.deploy.quantize.qdq import WEIGHT_AXES, is_stack, weight_axis
 from parckit.deploy.quantize.scheme import Bits
 
 LARGEST_PAIR = 128
@@ -33,7 +33,7 @@ def weight_scales_without_saturation(model: ir.Model, bits: Mapping[str, Bits]) 
         if node.op_type not in WEIGHT_AXES or not bits.get(node.name or ""):
             continue
         value, weights = node.inputs[1], constant_of(node.inputs[1])
-        if value is not None and weights is not None:
+        if value is not None and weights is not None and not is_stack(node, weights):
             axis = weight_axis(node) % weights.ndim
             scales[value.name or ""] = tuple(scales_without_saturation(weights, axis=axis).tolist())
     return scales

@@ -60,7 +60,7 @@ class QuantizeSettings:
     engines: tuple[str, ...] = ("onnxruntime",)
     calibrator: Calibrator = "percentile"
     percentile: float = 99.99
-    equalize: bool = False
+    equalize: bool = True
     rounding: Rounding = "gptq"
     bias_correction: bool = True
     between: bool = True

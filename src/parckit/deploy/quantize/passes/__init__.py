@@ -12,7 +12,6 @@ from onnxscript.rewriter import RewritePass
 
 from parckit.deploy.quantize.graph import with_opset
 from parckit.deploy.quantize.passes.circular import CIRCULAR_WITHOUT_PADDING
-from parckit.deploy.quantize.passes.expand import REPEATED_CONSTANT
 from parckit.deploy.quantize.passes.gelu import GELU_AS_OPERATOR, GELU_OF_OLD_EXPORTER, LEAST_OPSET
 from parckit.deploy.quantize.passes.groups import SMALL_GROUPS
 from parckit.deploy.quantize.passes.hard_sigmoid import HARD_SIGMOID_IN_CONVOLUTION
@@ -20,7 +19,6 @@ from parckit.deploy.quantize.passes.hard_swish import HARD_SWISH_AS_PRODUCT
 from parckit.deploy.quantize.passes.scale import SCALE_IN_CONVOLUTION
 
 FOR_ONNX = ir.passes.Sequential(
-    RewritePass([REPEATED_CONSTANT]),
     RewritePass([SCALE_IN_CONVOLUTION]),
     RewritePass([HARD_SIGMOID_IN_CONVOLUTION]),
     RewritePass([HARD_SWISH_AS_PRODUCT]),
@@ -31,8 +29,10 @@ FOR_ONNX = ir.passes.Sequential(
 """The passes for files in ONNX, in order. Every pass reports whether it changed the graph."""
 FOR_OTHERS = ir.passes.Sequential(RewritePass([SCALE_IN_CONVOLUTION]))
 """The passes for all other files."""
-_JOINED = ("Add", "Concat")
-"""Operators that join repeated constants: the embeddings along the height and along the width."""
+_REPEATING = ("Add", "Concat", "Expand", "Reshape", "Slice", "Transpose")
+"""Operators with which a float file repeats constants: position embeddings, and the kernels of global convolutions."""
+_MOST_BYTES = 1 << 28
+"""Size of the largest constant that is computed, in float32."""
 _CLEAN = ir.passes.Sequential(
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     passes.DeduplicateInitializersPass(),
@@ -53,7 +53,9 @@ def prepare_for_int8(model: ir.Model, *, is_for_onnx: bool = True) -> ir.Model:
         if any(node.op_type == "Erf" for node in model.graph):
             model = with_opset(model, LEAST_OPSET)
         model = FOR_ONNX(model).model
-        fold_constants(model, should_fold=lambda node: True if node.op_type in _JOINED else None)
+        fold_constants(
+            model, should_fold=lambda node: True if node.op_type in _REPEATING else None, output_size_limit=_MOST_BYTES
+        )
     else:
         model = FOR_OTHERS(model).model
     model = _CLEAN(model).model
