@@ -12,12 +12,12 @@ from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import pytest
 import yaml
 
-from bundles import LABELS, SIZE, WEIGHT, tiny_artefact, tiny_spec
-from parckit.contract import Contract, InputError, Preprocessing, add_artefact, read_contract, sha256_of, write_contract
+from bundles import LABELS, SIZE
+from kit_bundle import NODES, NORMALISED, write_bundle
+from parckit.contract import InputError, add_artefact, read_contract, sha256_of
 from parckit.deploy.convert import by_maker
 from parckit.deploy.errors import ExportError
 from parckit.deploy.kits import KITS, find_kit
@@ -30,36 +30,7 @@ from parckit.processing import fit, open_picture, preprocess, rgb_to_nv12
 from parckit.runtimes import ENGINES, load
 from pictures import write_noise
 
-NODES = ("/pool/GlobalAveragePool", "/head/conv/Conv", "/head/Flatten")
-NORMALISED = Preprocessing(size=SIZE, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 every_kit = pytest.mark.parametrize("target", KITS)
-
-
-def write_bundle(
-    folder: Path, *, scale: float = 1.0, preprocessing: Preprocessing = NORMALISED, doubled: bool = False
-) -> Path:
-    """Write a bundle whose graph every board takes. If `doubled`, a node computes with constants only."""
-    height, width = preprocessing.size
-    model = onnx.parser.parse_model(f"""<ir_version: 6, opset_import: ["": 11]>
-        tiny (float[1, 3, {height}, {width}] image) => (float[1, 4] logits)
-        <float[4, 3, 1, 1] w = {{{", ".join(f"{value * scale:f}" for value in WEIGHT.T.ravel())}}}>
-        {{
-            p = GlobalAveragePool(image)
-            c = Conv<kernel_shape = [1, 1]>(p, w)
-            logits = Flatten(c)
-        }}""")
-    for node, name in zip(model.graph.node, NODES, strict=True):
-        node.name = name
-    if doubled:
-        model.graph.node.insert(0, onnx.helper.make_node("Add", ["w", "w"], ["v"], "/double"))
-    file = folder / "onnx-fp32" / "model.onnx"
-    file.parent.mkdir(parents=True)
-    onnx.save(model, file)
-    artefact = tiny_artefact(file)
-    artefact = replace(artefact, input=replace(artefact.input, shape=(1, 3, height, width)))
-    spec = replace(tiny_spec(), preprocessing=preprocessing)
-    write_contract(Contract(spec=spec, artefacts=(artefact,), params=12, madds=12, versions={}), folder)
-    return folder
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 from parckit.cli.kit import show_kit
 from parckit.cli.tables import show, tell
 from parckit.contract import Artefact, Check, Contract, InputError, Precision, check_place
+from parckit.data import Split
 from parckit.deploy import ExportSettings, Inspection, OnnxSettings, export, inspect, settings_for
 from parckit.deploy.convert import CONVERTERS
 from parckit.deploy.kits.writing import KitSettings, check_kit_place, write_kit
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--thresholds", type=Path | None, default=None, help=thresholds)
     kit_data = "calibration pictures; with --target, a kit for the board's compiler is written too (see parckit kit)"
     parser.add_argument("--data", type=str | None, default=None, help=kit_data)
+    parser.add_argument("--split", type=Split, default="train", help="part of --data that calibrates")
     parser.add_argument("--samples", type=int, default=100, help="number of calibration pictures of the kit")
     kit = "folder of the kit; by default OUT_kit, beside the bundle"
     parser.add_argument("--kit", type=Path | None, default=None, help=kit)
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> None:
     show_bundle(contract, args.out)
     if wanted_kit is not None:
         place, kit_settings = wanted_kit
-        names = write_kit(args.out, place, EvaluationData(source=args.data), settings=kit_settings)
+        names = write_kit(args.out, place, EvaluationData(source=args.data, split=args.split), settings=kit_settings)
         show_kit(place, target=kit_settings.target, raised=names)
 
 
