@@ -116,19 +116,25 @@ def test_rknn_gets_the_same_network(kit):
     assert [open_picture(folder / line).size for line in lines] == [SIZE[::-1]] * 3
 
 
-def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
-    bundle = write_bundle(tmp_path / "kit_bundle")
-    made = tmp_path / "made"
+def add_int8(bundle: Path, scheme: Scheme, *, form: str) -> None:
+    """Add an int8 artefact with a scheme to a bundle."""
+    made = bundle.parent / form
     made.mkdir()
     shutil.copy(bundle / "onnx-fp32" / "model.onnx", made)
+    write_scheme(scheme, made / "quantization.json")
+    files = {name: sha256_of(made / name) for name in ("model.onnx", "quantization.json")}
+    names = {"name": f"{form}-int8", "format": form, "precision": "int8"}
+    add_artefact(bundle, replace(read_contract(bundle).artefacts[0], **names, files=files), made_in=made)
+
+
+def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
+    bundle = write_bundle(tmp_path / "kit_bundle")
+    # Another engine's file comes first. Nobody can raise its nodes.
+    add_int8(bundle, Scheme(calibrator="minmax", ranges={}, bits=dict.fromkeys(NODES, 8)), form="ncnn")
     # A node without bits stays in float32 by rule.
     bits = {NODES[0]: 8, NODES[1]: 16}
     reasons = {NODES[1]: "lost 2 points", NODES[2]: "float32 by rule"}
-    scheme = Scheme(calibrator="minmax", ranges={}, bits=bits, reasons=reasons)
-    write_scheme(scheme, made / "quantization.json")
-    files = {name: sha256_of(made / name) for name in ("model.onnx", "quantization.json")}
-    artefact = replace(read_contract(bundle).artefacts[0], name="onnx-int8", precision="int8", files=files)
-    add_artefact(bundle, artefact, made_in=made)
+    add_int8(bundle, Scheme(calibrator="minmax", ranges={}, bits=bits, reasons=reasons), form="onnx")
     folder = kit("rdk-x5")
     text = (folder / "mapper.yaml").read_text()
     assert [*yaml.safe_load(text)["model_parameters"]["node_info"]] == [NODES[1]]

@@ -58,8 +58,8 @@ class KitSettings:
     Attributes:
         target: the board: rdk-x5 or rk3588.
         samples: number of calibration pictures. The makers recommend about 100.
-        raised: names of nodes that get more bits than 8, with commas between; by default those that `parckit quantize`
-            raised, if the bundle has an int8 artefact.
+        raised: names of nodes that get more bits than 8; by default those that `parckit quantize` raised, if the
+            bundle has an int8 artefact in ONNX.
         seed: chooses the calibration pictures.
 
     Raises:
@@ -182,20 +182,22 @@ def _calibration(place: Path, kit: Kit) -> Calibration | None:
 def _raised(bundle: Path, contract: Contract, graph: Graph) -> dict[str, str]:
     """Return the nodes that `parckit quantize` raised by measurement and why, in the graph's order.
 
-    What it leaves in float32 by rule has no bits in the scheme, and is not raised.
+    The int8 file in ONNX says so. Those for MNN and ncnn have a scheme, too, but no node of theirs is ever raised. What
+    is left in float32 by rule has no bits in the scheme, and is not raised.
     """
-    for artefact in contract.artefacts:
-        if file := next((file for file in artefact.files if Path(file).name == SCHEME_FILE), None):
-            scheme = read_scheme(bundle / file)
-            raised = [name for name, bits in scheme.bits.items() if bits == _RAISED_BITS or name in scheme.reasons]
-            # The quantizer replaces nodes; the board's compiler knows those of the file.
-            reasons = {
-                origin: f"{_MEASURED}: {scheme.reasons.get(name, 'no figures')}"
-                for name in raised
-                for origin in scheme.origins.get(name, (name,))
-            }
-            return {name: reasons[name] for name in graph.nodes if name in reasons}
-    return {}
+    files = [file for artefact in contract.artefacts if artefact.format == "onnx" for file in artefact.files]
+    file = next((file for file in files if Path(file).name == SCHEME_FILE), None)
+    if file is None:
+        return {}
+    scheme = read_scheme(bundle / file)
+    raised = [name for name, bits in scheme.bits.items() if bits == _RAISED_BITS or name in scheme.reasons]
+    # The quantizer replaces nodes; the board's compiler knows those of the file.
+    reasons = {
+        origin: f"{_MEASURED}: {scheme.reasons.get(name, 'no figures')}"
+        for name in raised
+        for origin in scheme.origins.get(name, (name,))
+    }
+    return {name: reasons[name] for name in graph.nodes if name in reasons}
 
 
 def _write_pictures(
