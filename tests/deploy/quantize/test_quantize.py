@@ -23,7 +23,8 @@ from parckit.deploy.quantize.pictures import digest_of
 from parckit.deploy.quantize.progress import show_nothing
 from parckit.deploy.quantize.sensitivity import Trial
 from parckit.deploy.quantize.steps import choose_pictures, open_float, prepare, yardstick_of
-from pictures import coloured
+from parckit.measure.evaluation_data import EvaluationData
+from pictures import coloured, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +99,26 @@ def test_pictures_without_labels_calibrate_and_check(bundle, colours, tmp_path, 
     assert "without labels" in caplog.text
 
 
-def test_few_pictures_are_told(bundle, colours, caplog):
-    contract = quantize(bundle, colours, settings=replace(FEW, samples=1000))
-    calibration = contract.artefact("onnx-int8").calibration
-    assert f"{calibration.count} of them calibrate, not 1000" in caplog.text
-    assert contract.artefact("onnx-int8").checks[0].figures["images"] >= 5
+@pytest.mark.parametrize(("samples", "calibrate", "check"), [(1000, 8, 2), (9, 8, 2), (6, 6, 4), (3, 3, 3)])
+def test_few_pictures_are_shared_between_calibration_and_check(floats, tmp_path, caplog, samples, calibrate, check):
+    source = write_pictures(tmp_path / "source", count=10, colours=["red"])
+    settings = replace(FEW, samples=samples)
+    data = EvaluationData(source=str(source), split="all")
+    pictures = choose_pictures(open_float(floats), data, settings=settings, work=tmp_path, progress=show_nothing)
+    assert (len(pictures.images), len(pictures.held_out.targets)) == (calibrate, check)
+    told = f"{calibrate} of them calibrate, not {samples}; left for the check: {check}"
+    assert (told in caplog.text) == (calibrate < samples)
+
+
+def test_copies_of_calibration_pictures_check_nothing(floats, tmp_path, caplog):
+    source = write_pictures(tmp_path / "source", count=4, colours=["red"])
+    for path in sorted(source.rglob("*.png")):
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+    data, settings = EvaluationData(source=str(source), split="all"), replace(FEW, samples=3)
+    pictures = choose_pictures(open_float(floats), data, settings=settings, work=tmp_path, progress=show_nothing)
+    assert len(pictures.held_out_digests) == len(pictures.held_out.targets)
+    assert not set(pictures.digests) & set(pictures.held_out_digests)
+    assert f"{3 - len(pictures.held_out_digests)} pictures are copies of calibration pictures" in caplog.text
 
 
 def test_a_shard_and_a_folder_with_the_same_picture_have_the_same_digest(tmp_path, colours):

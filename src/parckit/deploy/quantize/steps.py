@@ -110,7 +110,7 @@ def choose_pictures(
         samples=settings.samples,
         seed=settings.seed,
         work=work,
-        track=partial(progress, description="reading calibration pictures"),
+        track=partial(progress, description="reading pictures"),
     )
 
 
