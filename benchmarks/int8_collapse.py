@@ -55,7 +55,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 def settings_of(step: str, *, samples: int) -> QuantizeSettings:
     """Return the settings of a step."""
     plain = {name: value for name, value in PLAIN.items() if name not in STEPS[step]}
-    return QuantizeSettings(samples=samples, least_agreement=0.0, seconds=0.0, **plain)
+    return QuantizeSettings(samples=samples, least_agreement=0.0, accepted_drop=100.0, seconds=0.0, **plain)
 
 
 def measure_steps(bundle: Path, work: Path) -> dict[str, object]:

@@ -89,7 +89,9 @@ def main() -> None:
 def write_bundle(name: str, engines: Sequence[str], bundle: Path, *, data: Path | None) -> None:
     """Write the bundle of a network with the float32 and the int8 files of engines."""
     exported = ExportSettings(engines=("onnxruntime", *engines))
-    quantized = QuantizeSettings(samples=SAMPLES, engines=(*engines,), seconds=0, least_agreement=0, seed=SEED)
+    quantized = QuantizeSettings(
+        samples=SAMPLES, engines=(*engines,), seconds=0, least_agreement=0, accepted_drop=100.0, seed=SEED
+    )
     # Nobody finds a bundle that is not complete.
     half = bundle.with_name(f"{name}.part")
     if data is not None:

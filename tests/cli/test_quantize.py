@@ -11,7 +11,7 @@ from parckit.deploy.quantize.speedup import Speedup
 from parckit.measure.interleaved import Ratio
 from pictures import write_pictures
 
-QUICK = ("--seconds=0.01", "--samples=12", "--calibrator=minmax", "--least_agreement=0.5")
+QUICK = ("--seconds=0.01", "--samples=12", "--calibrator=minmax", "--least_agreement=0.5", "--accepted_drop=100")
 
 
 @pytest.fixture(scope="module")

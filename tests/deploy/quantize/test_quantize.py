@@ -1,5 +1,6 @@
 import shutil
 import tarfile
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from conv_bundle import FEW, conv_graph, spoil, write_conv_bundle
 from parckit import evaluate, load, quantize
-from parckit.contract import InputError, read_contract, write_contract
+from parckit.contract import Check, InputError, read_contract, write_contract
 from parckit.deploy.quantize import (
     AccuracyError,
     QuantizeSettings,
@@ -19,10 +20,12 @@ from parckit.deploy.quantize import (
     steps,
     write_scheme,
 )
+from parckit.deploy.quantize.checking import faults_of, figures_of, refuse_collapse
 from parckit.deploy.quantize.pictures import digest_of
 from parckit.deploy.quantize.progress import show_nothing
 from parckit.deploy.quantize.sensitivity import Trial
 from parckit.deploy.quantize.steps import choose_pictures, open_float, prepare, yardstick_of
+from parckit.deploy.quantize.yardstick import Measure
 from parckit.measure.evaluation_data import EvaluationData
 from pictures import coloured, write_pictures
 
@@ -146,6 +149,33 @@ def test_a_collapse_is_an_error_and_adds_nothing(bundle, colours):
     assert not (bundle / "onnx-int8").exists()
 
 
+@pytest.mark.parametrize(
+    ("agreement", "before", "after", "images", "fault"),
+    [
+        # convnext_atto of benchmarks/records/int8_accuracy_cifar10.json, minmax-tensor and parckit.
+        (0.836, 63.61, 58.58, 10_000, "the score falls from 63.61 to 58.58 %, accepted are 3 points"),
+        (0.971, 63.61, 63.61, 10_000, None),
+        # The detector of benchmarks/records/int8_tasks.json.
+        (0.993, 58.53, 57.52, 72, None),
+        # One picture of 12, and two.
+        (0.917, 100.0, 91.6667, 12, None),
+        (0.833, 100.0, 83.3333, 12, "accepted are 8.33 points"),
+        (0.7, 33.33, 33.33, 300, "only 70.0% of its answers .* 80.0%; the score goes from 33.33 to 33.33 %;"),
+        (0.7, None, None, 300, r"accepted is 80.0%; nothing was added"),
+        (0.81, None, None, 300, None),
+    ],
+)
+def test_a_check_looks_at_answers_and_at_the_score(floats, agreement, before, after, images, fault):
+    reference, measure = (
+        Measure(agreement=share, sqnr=20.0, score=score) for share, score in ((1.0, before), (agreement, after))
+    )
+    figures = figures_of(measure, reference, images=images, settings=QuantizeSettings())
+    check = Check(engine="onnxruntime", passed=not faults_of(figures), figures=figures)
+    artefact = replace(read_contract(floats).artefacts[0], name="onnx-int8", precision="int8")
+    with nullcontext() if fault is None else pytest.raises(AccuracyError, match=fault):
+        refuse_collapse(check, artefact)
+
+
 def test_equalization_mends_what_one_huge_channel_breaks(spoiled, colours):
     sqnr = {}
     for equalizes in (False, True):
@@ -220,6 +250,7 @@ def test_a_bundle_without_a_float_artefact_cannot_be_quantized(tmp_path, quantiz
         ({"engines": ()}, "engines="),
         ({"max_drop": -1.0}, "max_drop=-1"),
         ({"raise_to": "int4"}, "raise_to='int4'"),
+        ({"accepted_drop": -1.0}, "accepted_drop=-1"),
         ({"least_agreement": 1.5}, "least_agreement=1.5"),
     ],
 )

@@ -33,7 +33,7 @@ from parckit.measure.evaluation_data import EvaluationData
 from parckit.processing import MULTILABEL, SEGMENT, TINYDET, TinyDetDecoder, usual_settings
 from parckit.runtimes import open_session
 
-FEW = QuantizeSettings(seconds=0, samples=10, calibrator="minmax", least_agreement=0.3)
+FEW = QuantizeSettings(seconds=0, samples=10, calibrator="minmax", least_agreement=0.3, accepted_drop=100)
 SIDE = 32
 
 

@@ -61,7 +61,8 @@ def quantize(
     Raises:
         InputError: if the bundle has no such artefact, or has one in ONNX that was trained in int8, the data cannot be
             opened, or evaluation pictures are calibration pictures.
-        AccuracyError: if an int8 artefact has too few answers in common with the float network. Nothing is added.
+        AccuracyError: if an int8 artefact has too few answers in common with the float network, or its score falls too
+            much. Nothing is added.
     """
     planned = plan_writers(settings.engines)
     _refuse_wrong_drop(settings, has_eval_data=eval_data is not None)
@@ -183,9 +184,7 @@ def checked(
     """
     checks: list[Check] = []
     for engine in engines:
-        check = check_int8(
-            yardstick, artefact, network.spec, folder=folder, engine=engine, least=settings.least_agreement
-        )
+        check = check_int8(yardstick, artefact, network.spec, folder=folder, engine=engine, settings=settings)
         refuse_collapse(check, artefact)
         places = {"bundle": network.bundle, "folder": folder}
         checks.append(timed(check, artefact, network.contract, **places, seconds=settings.seconds))

@@ -22,7 +22,7 @@ from parckit.deploy.quantize.yardstick import Measure, Yardstick
 ENGINE = "onnxruntime"
 """The engine that runs all measurements."""
 
-_WITHOUT_EFFECT = ("engines", "seconds", "keep_if_faster", "least_agreement", "max_drop", "raise_to")
+_WITHOUT_EFFECT = ("engines", "seconds", "keep_if_faster", "least_agreement", "accepted_drop", "max_drop", "raise_to")
 """Settings that change no result of a measurement."""
 
 Track = Callable[[Iterable[str]], Iterable[str]]
