@@ -144,13 +144,15 @@ def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
     assert f"- `{NODES[0]}`: named with --raised\n" in (named / "README.md").read_text()
 
 
+ADDED = ("node_info", "run_on_cpu", "optimise_level")
+"""Settings that a kit does not have."""
+
+
 def change(path: Path, **changes: object) -> Path:
     """Change settings of a mapper's YAML."""
     settings = yaml.safe_load(path.read_text())
     for group in settings.values():
-        group.update(
-            {key: value for key, value in changes.items() if key in group or key in ("node_info", "run_on_cpu")}
-        )
+        group.update({key: value for key, value in changes.items() if key in group or key in ADDED})
     path.write_text(yaml.safe_dump(settings))
     return path
 
@@ -180,6 +182,13 @@ INT16 = {"ON": "BPU", "InputType": "int16"}
         ({"onnx_model": "./other.onnx"}, "other.onnx: no such file"),
         ({"cal_data_dir": "./pictures"}, "pictures: no such folder"),
         ({"cal_data_type": "uint8"}, "1x3x4x6 takes 72 (3 files are wrong)"),
+        ({"cal_data_type": "int4"}, "cal_data_type: 'int4'; choose from float32, uint8"),
+        ({"input_type_train": "bgr"}, "input_type_train: is bgr; the network was trained with rgb"),
+        ({"input_type_rt": "yuv"}, "input_type_rt: 'yuv'; choose from rgb, bgr, yuv444, nv12, gray, featuremap"),
+        ({"input_space_and_range": "full"}, "input_space_and_range: 'full'; choose from regular, bt601_video"),
+        ({"calibration_type": "best"}, "calibration_type: 'best'; choose from default, mix, kl, max, load, skip"),
+        ({"optimize_level": "O9"}, "optimize_level: 'O9'; choose from O0, O1, O2, O3"),
+        ({"optimise_level": "O3"}, "optimise_level: there is no such setting; the nearest name is 'optimize_level'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -220,7 +229,7 @@ model_parameters: {{onnx_model: ./{model}, march: bayes-e, output_model_file_pre
 input_parameters: {{input_name: "", input_shape: "", input_type_rt: nv12, input_type_train: rgb,
   input_layout_train: NCHW, norm_type: data_scale, scale_value: 0.004}}
 calibration_parameters: {{calibration_type: skip}}
-compiler_parameters: {{optimize_level: O3}}
+compiler_parameters: {{optimize_level: O3, balance_factor: 2}}
 """)
     faults = check_kit(folder / name)
     assert faults == (
