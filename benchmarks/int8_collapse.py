@@ -65,7 +65,7 @@ def measure_steps(bundle: Path, work: Path) -> dict[str, object]:
     pictures = choose_pictures(
         network, train, settings=QuantizeSettings(samples=SAMPLES), work=work, progress=show_nothing
     )
-    table, has_labels = open_table(EvaluationData(source=str(DATA), split="test"), network.session)
+    table, has_labels = open_table(EvaluationData(source=str(DATA), split="test"), network.spec)
     part = PartOfTable(table=table, indices=np.arange(IMAGES))
     yardstick = Yardstick(network.session, part, has_labels=has_labels)
     steps: dict[str, object] = {"float32": {"score": yardstick.reference.score}}

@@ -142,7 +142,7 @@ def bytes_of(bundle: Path, artefact: Artefact) -> int:
 def compare_answers(bundle: Path, engine: str, data: Path) -> dict[str, object]:
     """Return how many answers of the float32 and of the int8 file are right, and how many are the same, in percent."""
     plain, int8 = open_both(bundle, engine)
-    table, _ = open_table(EvaluationData(source=str(data), split="test"), plain)
+    table, _ = open_table(EvaluationData(source=str(data), split="test"), plain.spec)
     yardstick = Yardstick(plain, PartOfTable(table=table, indices=np.arange(TESTED)), has_labels=True)
     measure = yardstick.measure(int8)
     return {

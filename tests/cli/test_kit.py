@@ -69,6 +69,9 @@ def raise_all(bundle: Path, *, pictures: Path) -> set[str]:
 
 def test_options_of_a_kit_that_do_not_fit_are_named(checkpoint, tmp_path, mistake):
     out = tmp_path / "bundle"
+    missing = mistake("export", checkpoint, "--target=rdk-x5", "--data", tmp_path / "nowhere", "--out", out)
+    assert "nowhere" in missing
+    assert not out.exists()
     assert "--target names" in mistake("export", checkpoint, "--data=photos", "--out", out)
     assert "a kit needs --target and --data" in mistake("export", checkpoint, "--kit=kit", "--out", out)
     refused = mistake("export", checkpoint, "--data=photos", "--target=generic-npu", "--out", out)

@@ -11,8 +11,10 @@ from parckit.cli.tables import show, tell
 from parckit.contract import Artefact, Check, Contract, InputError, Precision, check_place
 from parckit.data import Split
 from parckit.deploy import ExportSettings, Inspection, OnnxSettings, export, inspect, settings_for
+from parckit.deploy.checking import open_network
 from parckit.deploy.convert import CONVERTERS
 from parckit.deploy.kits.writing import KitSettings, check_kit_place, write_kit
+from parckit.deploy.quantize.pictures import open_table
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import place_of
 from parckit.measure.cost import format_count
@@ -56,11 +58,14 @@ def main(argv: list[str]) -> None:
         raise InputError("--out: name the folder of the bundle, or type --check")
     check_place(args.out, option="--out")
     wanted_kit = _wanted_kit(args)
+    data = None if args.data is None else EvaluationData(source=args.data, split=args.split)
+    if data is not None:
+        open_table(data, open_network(args.checkpoint, size=size)[1])  # an export takes long
     contract = export(args.checkpoint, args.out, size=size, settings=settings, thresholds=args.thresholds)
     show_bundle(contract, args.out)
-    if wanted_kit is not None:
+    if wanted_kit is not None and data is not None:
         place, kit_settings = wanted_kit
-        names = write_kit(args.out, place, EvaluationData(source=args.data, split=args.split), settings=kit_settings)
+        names = write_kit(args.out, place, data, settings=kit_settings)
         show_kit(place, target=kit_settings.target, raised=names)
 
 

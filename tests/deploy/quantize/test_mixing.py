@@ -64,7 +64,7 @@ def test_sensitivity_names_the_node_that_breaks_a_network(spoiled, colours, tmp_
 @pytest.mark.parametrize(("room", "kept"), [(100, 8), (2, 2), (0, 0)])
 def test_only_some_pictures_stay_in_memory(floats, colours, monkeypatch, room, kept):
     session = open_float(floats).session
-    table, _ = open_table(EvaluationData(source=str(colours), split="train"), session)
+    table, _ = open_table(EvaluationData(source=str(colours), split="train"), session.spec)
     expected = Yardstick(session, table, has_labels=True).measure(session)
     loaded: list[weakref.ref[torch.Tensor]] = []
 

@@ -1,4 +1,5 @@
 import shutil
+import sys
 import tarfile
 from contextlib import nullcontext
 from dataclasses import replace
@@ -11,7 +12,7 @@ from PIL import Image
 
 from conv_bundle import FEW, conv_graph, spoil, write_conv_bundle
 from parckit import evaluate, load, quantize
-from parckit.contract import Check, InputError, read_contract, write_contract
+from parckit.contract import Check, InputError, MissingExtraError, read_contract, write_contract
 from parckit.deploy.quantize import (
     AccuracyError,
     QuantizeSettings,
@@ -98,8 +99,32 @@ def test_pictures_without_labels_calibrate_and_check(bundle, colours, tmp_path, 
     assert check.passed
     assert "agreement" in check.figures
     assert "int8_score" not in check.figures
-    assert "60 pictures" in caplog.text
-    assert "without labels" in caplog.text
+    assert "pictures are used without labels: 60" in caplog.text
+
+
+def test_a_folder_without_pictures_is_refused(bundle, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="or it may be a folder of pictures without labels"):
+        quantize(bundle, tmp_path / "empty", settings=FEW)
+
+
+def untouched(items, *, description):
+    raise AssertionError(description)
+
+
+def test_a_missing_converter_is_told_before_the_work(bundle, colours, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pnnx", None)
+    for room in ("quantize", "convert"):
+        monkeypatch.delitem(sys.modules, f"parckit.deploy.{room}.ncnn", raising=False)
+    settings = replace(FEW, engines=("onnxruntime", "ncnn"))
+    with pytest.raises(MissingExtraError, match=r"int8 for ncnn: needs the package pnnx; .*parckit\[export-ncnn\]"):
+        quantize(bundle, colours, settings=settings, progress=untouched)
+
+
+def test_a_bundle_that_cannot_be_written_is_told_before_the_work(bundle, colours, monkeypatch):
+    monkeypatch.setattr("parckit.contract.files.find_obstacle", lambda _: "Read-only file system")
+    with pytest.raises(InputError, match=r"bundle: cannot be written \(Read-only file system\)"):
+        quantize(bundle, colours, settings=FEW, progress=untouched)
 
 
 @pytest.mark.parametrize(("samples", "calibrate", "check"), [(1000, 8, 2), (9, 8, 2), (6, 6, 4), (3, 3, 3)])

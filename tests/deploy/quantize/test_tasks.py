@@ -109,7 +109,7 @@ def test_maps_of_boxes_and_pixels(tmp_path, task: Task, head, labels, maps, deco
     assert check.figures["int8_score"] == pytest.approx(check.figures["float_score"], abs=5)
     # Nodes are ranked on pictures whose labels nobody needs.
     session = open_session(bundle, artefact="onnx-fp32")
-    table, _ = open_table(EvaluationData(source="digit_scenes", split="val"), session)
+    table, _ = open_table(EvaluationData(source="digit_scenes", split="val"), session.spec)
     assert Yardstick(session, table, has_labels=True).part(2).reference == Measure(
         agreement=1.0, sqnr=200.0, score=None
     )

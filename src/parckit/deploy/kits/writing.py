@@ -209,7 +209,7 @@ def _write_pictures(
         raise InputError(f"target={kit.target}: takes no network with channel_order={preprocessing.channel_order!r}")
     place = kit.orders[preprocessing.channel_order]
     (folder / place).mkdir()
-    table, _ = open_table(data, session)
+    table, _ = open_table(data, session.spec)
     count = len(table.targets)
     order = np.random.default_rng(settings.seed).permutation(count)[: settings.samples]
     if count < settings.samples:

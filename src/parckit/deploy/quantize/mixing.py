@@ -13,7 +13,7 @@ from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.sensitivity import ENGINE, Trial
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.deploy.quantize.speedup import compare_speed
-from parckit.deploy.quantize.writers import WRITERS, load_writer
+from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 from parckit.measure.interleaved import Ratio
 from parckit.runtimes import Session
@@ -168,6 +168,6 @@ def _time_raise(mixed: QuantizationSource, lowered: Bits, *, name: str) -> Ratio
             folder = Path(work) / str(number)
             folder.mkdir()
             scheme = replace(mixed.scheme, bits={**bits, name: value})
-            artefact = load_writer(WRITERS[ENGINE]).write(replace(mixed, scheme=scheme), folder=folder)
+            artefact = load_writer(ENGINE).write(replace(mixed, scheme=scheme), folder=folder)
             sessions.append(open_in(ENGINE, artefact, mixed.spec, folder=folder, threads=1))
         return compare_speed(*sessions, seconds=_SECONDS).ratio

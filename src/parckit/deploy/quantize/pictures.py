@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.contract import Calibration, InputError
+from parckit.contract import Calibration, InputError, NetworkSpec
 from parckit.data import Table
 from parckit.data.datasets import Target, Targets
 from parckit.measure.evaluation_data import EvaluationData
@@ -182,7 +182,7 @@ def open_pictures(
     Raises:
         InputError: if the source holds no pictures, or a picture is broken.
     """
-    table, has_labels = open_table(data, session)
+    table, has_labels = open_table(data, session.spec)
     count = len(table.targets)
     seen = max(1, min(samples, count - max(1, count // _CHECKED_SHARE)))
     order = np.random.default_rng(seed).permutation(count)[: 2 * seen]
@@ -219,10 +219,14 @@ def _image_shape(session: Session) -> tuple[int, ...]:
     return tuple(side for side in shape if side is not None)
 
 
-def open_table(data: EvaluationData, session: Session) -> tuple[Table, bool]:
-    """Return the pictures of a source, and whether they have labels that the network knows."""
+def open_table(data: EvaluationData, spec: NetworkSpec) -> tuple[Table, bool]:
+    """Return the pictures of a source, and whether they have labels that the network knows.
+
+    Raises:
+        InputError: if there are none.
+    """
     try:
-        return data.open(session).table, True
+        return data.table(spec), True
     except InputError as error:
         folder = Path(data.source if isinstance(data.source, str) else data.source[0]).expanduser()
         if not folder.is_dir():
@@ -230,6 +234,6 @@ def open_table(data: EvaluationData, session: Session) -> tuple[Table, bool]:
         try:
             paths = list_images(folder)
         except InputError:
-            raise error from None
-        _log.warning("the %d pictures in %s are used without labels (%s)", len(paths), folder, error)
+            raise InputError(f"{error}; or it may be a folder of pictures without labels") from None
+        _log.warning("%s: pictures are used without labels: %d (%s)", folder, len(paths), error)
         return PlainPictures(paths=tuple(paths)), False

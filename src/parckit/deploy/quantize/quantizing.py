@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from parckit.contract import Artefact, Check, Contract, InputError, add_artefact
+from parckit.contract import Artefact, Check, Contract, InputError, add_artefact, check_folder
 from parckit.deploy.quantize.checking import check_int8, refuse_collapse
 from parckit.deploy.quantize.mixing import mix, rank_nodes, refuse_shared_pictures
 from parckit.deploy.quantize.pictures import digests_of, open_table
@@ -60,13 +60,16 @@ def quantize(
 
     Raises:
         InputError: if the bundle has no such artefact, or has one in ONNX that was trained in int8, the data cannot be
-            opened, or evaluation pictures are calibration pictures.
+            opened, or evaluation pictures are calibration pictures; or if the bundle cannot be written.
+        MissingExtraError: if a package that writes the files of an engine is not installed.
         AccuracyError: if an int8 artefact has too few answers in common with the float network, or its score falls too
             much. Nothing is added.
     """
-    planned = plan_writers(settings.engines)
+    # Check what can be checked before the work.
     _refuse_wrong_drop(settings, has_eval_data=eval_data is not None)
+    planned = plan_writers(settings.engines)
     network = open_float(Path(bundle))
+    check_folder(network.bundle, option="bundle")
     if network.trained is not None and ONNX in planned:
         raise InputError(
             f"{bundle}: {network.trained.name} was trained in int8, and is better than what its float32 network would "
@@ -85,7 +88,7 @@ def quantize(
         for number, (module, engines) in enumerate(planned.items()):
             folder = work / str(number)
             folder.mkdir()
-            artefact = load_writer(module).write(sources[takes_onnx_graph(module)], folder=folder)
+            artefact = load_writer(engines[0]).write(sources[takes_onnx_graph(module)], folder=folder)
             made.append(
                 (checked(artefact, network, yardstick, engines=engines, folder=folder, settings=settings), folder)
             )
@@ -149,7 +152,7 @@ def raise_fewest(
         InputError: if evaluation pictures are calibration pictures.
         AccuracyError: if no raise helps.
     """
-    table, has_labels = open_table(usual_data(data, split="test"), network.session)
+    table, has_labels = open_table(usual_data(data, split="test"), network.spec)
     hashed = progress(range(len(table.targets)), description="comparing evaluation pictures with calibration pictures")
     refuse_shared_pictures(source, digests_of(table, hashed))
     yardstick = Yardstick(

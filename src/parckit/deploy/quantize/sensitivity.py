@@ -16,7 +16,7 @@ from parckit.contract import InputError, from_plain, replacing, sha256_of, to_pl
 from parckit.deploy.quantize.checking import open_in
 from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.source import QuantizationSource
-from parckit.deploy.quantize.writers import WRITERS, load_writer
+from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 
 ENGINE = "onnxruntime"
@@ -89,7 +89,7 @@ class Trial:
     def measure_scheme(self, scheme: Scheme) -> Measure:
         """Return how good the network is with a scheme for its graph."""
         with TemporaryDirectory() as folder:
-            artefact = load_writer(WRITERS[ENGINE]).write(replace(self._source, scheme=scheme), folder=Path(folder))
+            artefact = load_writer(ENGINE).write(replace(self._source, scheme=scheme), folder=Path(folder))
             return self._yardstick.measure(open_in(ENGINE, artefact, self._source.spec, folder=Path(folder)))
 
 
