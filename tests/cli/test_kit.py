@@ -71,6 +71,10 @@ def test_options_of_a_kit_that_do_not_fit_are_named(checkpoint, tmp_path, mistak
     out = tmp_path / "bundle"
     missing = mistake("export", checkpoint, "--target=rdk-x5", "--data", tmp_path / "nowhere", "--out", out)
     assert "nowhere" in missing
+    assert "--samples 3: has no effect without --data" in mistake("export", checkpoint, "--samples=3", "--out", out)
+    assert "--kit kit: has no effect with --check" in mistake("export", checkpoint, "--check", "--kit=kit")
+    assert "--add net.bin: has no effect with --check" in mistake("kit", out, "--check", "--add=net.bin")
+    assert "--raised /x: has no effect with --add" in mistake("kit", out, "--add=net.bin", "--raised=/x")
     assert not out.exists()
     assert "--target names" in mistake("export", checkpoint, "--data=photos", "--out", out)
     assert "a kit needs --target and --data" in mistake("export", checkpoint, "--kit=kit", "--out", out)

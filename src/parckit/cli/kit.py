@@ -39,12 +39,22 @@ def main(argv: list[str]) -> None:
     add = "the file that the board's compiler made; it becomes an artefact of the kit's bundle"
     parser.add_argument("--add", type=Path | None, default=None, help=add)
     args = parser.read(argv)
+    parser.refuse_idle(args, _effects(args))
     if args.check:
         tell_check(args.path)
     elif args.add is not None:
         _add(args)
     else:
         _write(args)
+
+
+def _effects(args: Namespace) -> list[tuple[str, bool, str]]:
+    """Return which options have an effect; see `Parser.refuse_idle`."""
+    of_writing = ("out", "data", "split", "samples", "raised", "seed")
+    return [
+        *((name, not args.check, "with --check") for name in (*of_writing, "target", "add")),
+        *((name, args.add is None, "with --add") for name in of_writing),
+    ]
 
 
 def tell_check(path: Path) -> None:
