@@ -142,8 +142,7 @@ class EvaluationData:
 
     def _evaluator(self, spec: NetworkSpec) -> Evaluator:
         """Return how the network's task is evaluated."""
-        faults = {"on_box_fault": self.on_box_fault, "on_mask_fault": self.on_mask_fault}
-        return evaluator_of(spec.task, head=spec.head, **faults)
+        return evaluator_of(spec.task, head=spec.head, on_box_fault=self.on_box_fault, on_mask_fault=self.on_mask_fault)
 
     def batches(self, dataset: IndexedImages, session: Session) -> Iterable[Batch]:
         """Load the images that `open` returned, in order."""

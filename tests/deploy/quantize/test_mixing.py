@@ -26,6 +26,7 @@ from parckit.deploy.quantize import (
 from parckit.deploy.quantize.mixing import drop_of
 from parckit.deploy.quantize.pictures import open_table
 from parckit.deploy.quantize.progress import show_nothing
+from parckit.deploy.quantize.sensitivity import fingerprint_of, read_sensitivity
 from parckit.deploy.quantize.steps import choose_pictures, open_float, prepare
 from parckit.deploy.quantize.yardstick import Measure, Yardstick, ratio_in_decibels
 from parckit.measure.evaluation_data import EvaluationData
@@ -56,9 +57,28 @@ def test_sensitivity_names_the_node_that_breaks_a_network(spoiled, colours, tmp_
     again = find_sensitivity(spoiled, colours, file=file, settings=few, progress=progress)
     assert len(seen) == 3
     assert [node.operator for node in again.nodes].count("known") == 1
-    # Other settings begin anew.
-    other = find_sensitivity(spoiled, colours, file=file, settings=replace(few, samples=10))
-    assert all(node.operator != "known" for node in other.nodes)
+    # Results of other settings are neither mixed with these nor lost.
+    with pytest.raises(InputError, match=r"nodes\.json: holds results of another network, other pictures or other"):
+        find_sensitivity(spoiled, colours, file=file, settings=replace(few, samples=10))
+    assert read_sensitivity(file) == again
+
+
+def test_results_belong_to_their_pictures(floats, colours, tmp_path):
+    network = open_float(floats)
+    pictures = choose_pictures(network, colours, settings=FEW, work=tmp_path, progress=show_nothing)
+    others = [
+        replace(pictures, held_out_digests=pictures.held_out_digests[1:]),
+        replace(pictures, digests=pictures.digests[1:]),
+        replace(pictures, has_labels=False),
+    ]
+    assert len({fingerprint_of(network, some, FEW) for some in (pictures, *others)}) == 4
+    assert fingerprint_of(network, pictures, replace(FEW, seconds=1)) == fingerprint_of(network, pictures, FEW)
+
+
+def test_a_single_picture_is_refused_by_its_source(floats, tmp_path):
+    source = write_pictures(tmp_path / "one", count=1, colours=["red"]) / "red"
+    with pytest.raises(InputError, match="one/red: no picture is left to measure on"):
+        find_sensitivity(floats, source, file=tmp_path / "nodes.json", settings=FEW)
 
 
 @pytest.mark.parametrize(("room", "kept"), [(100, 8), (2, 2), (0, 0)])

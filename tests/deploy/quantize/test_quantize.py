@@ -3,6 +3,7 @@ import sys
 import tarfile
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -17,6 +18,7 @@ from parckit.deploy.quantize import (
     AccuracyError,
     QuantizeSettings,
     Scheme,
+    find_sensitivity,
     read_scheme,
     steps,
     write_scheme,
@@ -76,11 +78,12 @@ def test_every_verb_runs_it_as_any_other_artefact(quantized, colours):
     assert alone.ranking == answers[1].ranking
 
 
-def test_calibration_and_result_do_not_depend_on_the_run(quantized, bundle, colours):
+def test_calibration_and_result_do_not_depend_on_the_run(quantized, bundle, colours, caplog):
     contract = quantize(bundle, colours, settings=FEW)
     assert contract.artefact("onnx-int8").files == read_contract(quantized).artefact("onnx-int8").files
     again = quantize(bundle, colours, settings=replace(FEW, calibrator="mse"))
     assert [artefact.name for artefact in again.artefacts] == ["onnx-fp32", "onnx-int8"], "replaced, not added twice"
+    assert "onnx-int8 replaces the one that the bundle had" in caplog.text
 
 
 def test_a_bundle_of_a_low_opset_is_raised_to_the_first_with_scales_by_channel(colours, tmp_path):
@@ -147,6 +150,30 @@ def test_copies_of_calibration_pictures_check_nothing(floats, tmp_path, caplog):
     assert len(pictures.held_out_digests) == len(pictures.held_out.targets)
     assert not set(pictures.digests) & set(pictures.held_out_digests)
     assert f"{3 - len(pictures.held_out_digests)} pictures are copies of calibration pictures" in caplog.text
+
+
+def test_a_network_that_was_trained_in_int8_is_measured_by_nobody(quantized, colours, tmp_path):
+    shutil.copytree(quantized, tmp_path / "bundle")
+    contract = read_contract(quantized)
+    trained = replace(contract.artefacts[1], options={"quantization": "trained"})
+    write_contract(replace(contract, artefacts=(contract.artefacts[0], trained)), tmp_path / "bundle")
+    for refused in (quantize, partial(find_sensitivity, file=tmp_path / "nodes.json")):
+        with pytest.raises(InputError, match="onnx-int8 was trained in int8, and is better"):
+            refused(tmp_path / "bundle", colours, settings=FEW)
+
+
+def test_an_artefact_for_other_engines_is_not_replaced(quantized, colours):
+    settings = replace(FEW, engines=("openvino",))
+    expected = r"would replace onnx-int8, which was made for onnxruntime; .*--engines onnxruntime,openvino"
+    with pytest.raises(InputError, match=expected):
+        quantize(quantized, colours, settings=settings, progress=untouched)
+
+
+def test_what_cannot_be_timed_is_not_called_slow(bundle, colours, monkeypatch):
+    monkeypatch.setattr("parckit.deploy.quantize.refusals.why_untimed", lambda name, _: f"{name} is missing")
+    settings = replace(FEW, seconds=1, keep_if_faster=True)
+    with pytest.raises(InputError, match="nobody can tell whether int8 is faster: onnxruntime is missing"):
+        quantize(bundle, colours, settings=settings, progress=untouched)
 
 
 def test_a_shard_and_a_folder_with_the_same_picture_have_the_same_digest(tmp_path, colours):
