@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from parckit.contract import (
+    FLOAT_ONNX,
     Artefact,
     Calibration,
     Contract,
@@ -36,7 +37,6 @@ from parckit.measure.evaluation import EvaluationData
 from parckit.processing import fit, to_array
 from parckit.runtimes import Session, open_session
 
-_ARTEFACT = "onnx-fp32"
 _RAISED_BITS = 16
 _NAMED, _MEASURED = "named with --raised", "by measurement"
 """Why a node has more bits than 8. `_MEASURED` is followed by what `parckit quantize` measured."""
@@ -104,7 +104,7 @@ def write_kit(
     """
     check_kit_place(out, option="--out")
     contract, kit = read_contract(bundle), find_kit(settings.target)
-    artefact = contract.artefact(_ARTEFACT)
+    artefact = contract.artefact(FLOAT_ONNX)
     model = onnx.load(bundle / artefact.main_file)
     if violations := find_violations(model, find_target(settings.target)):
         advice = f"export it with --target {settings.target}"
@@ -120,7 +120,7 @@ def write_kit(
         (folder / BUNDLE / artefact.name).mkdir(parents=True)
         for file in artefact.files:
             shutil.copyfile(bundle / file, folder / BUNDLE / file)
-        session = open_session(bundle, runtime="onnxruntime", artefact=_ARTEFACT)
+        session = open_session(bundle, runtime="onnxruntime", artefact=FLOAT_ONNX)
         files = _write_pictures(kit, folder, data, session, settings=settings, track=track)
         write_contract(replace(contract, artefacts=(artefact,)), folder / BUNDLE)
         content = KitContent(
@@ -145,7 +145,7 @@ def add_compiled(place: Path, file: Path, *, target: str) -> Contract:
     """
     kit = find_kit(target)
     bundle = place / BUNDLE if (place / BUNDLE).is_dir() else place
-    artefact = read_contract(bundle).artefact(_ARTEFACT)
+    artefact = read_contract(bundle).artefact(FLOAT_ONNX)
     if not file.is_file() or file.suffix != kit.compiled.suffix:
         raise InputError(f"{file}: must be the {kit.compiled.suffix} file that the compiler of {target} made")
     compiled = replace(
