@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     parser.add_class_arguments(QuantizeSettings, instantiate=False, skip=_SPELLED_OUT)
     evaluated = "for --max_drop: other pictures, on which the drop is measured"
     parser.add_argument("--eval_data", type=str | None, default=None, help=evaluated)
-    parser.add_argument("--eval_split", type=Split, default="test", help="part of --eval_data that is used")
+    parser.add_argument("--eval_split", type=Split, default="val", help="part of --eval_data that is used")
     nodes = "measure what every node costs, and add nothing to the bundle"
     parser.add_argument("--sensitivity", action="store_true", help=nodes)
     out = "JSON file of --sensitivity, which a later call continues; by default beside the bundle"

@@ -62,7 +62,7 @@ def drop_of(measure: Measure, reference: Measure) -> float:
 
 def rank_nodes(trial: Trial, bits: Mapping[str, Bits], *, track: Track = iter) -> list[str]:
     """Return the quantized nodes; that whose quantization alone makes the largest error comes first."""
-    errors = {name: trial.measure({name: value}).sqnr for name in track(list(bits)) for value in (bits[name],)}
+    errors = {name: trial.measure({name: bits[name]}).sqnr for name in track(list(bits))}
     return sorted(errors, key=lambda name: errors[name])
 
 

@@ -56,8 +56,8 @@ def quantize(
     Args:
         bundle: folder of a bundle with the artefact `onnx-fp32`.
         data: calibration pictures: the train split of anything that `parckit.evaluate` takes, or a folder of pictures.
-        eval_data: pictures that the drop is measured on, for `settings.max_drop`: the test split of a source. They must
-            not be calibration pictures.
+        eval_data: pictures that the drop is measured on, for `settings.max_drop`: the val split of a source, because
+            nodes are chosen on them. They must not be calibration pictures.
         settings: how to quantize.
         progress: gets the pictures while they are used.
 
@@ -159,7 +159,7 @@ def raise_fewest(
         InputError: if evaluation pictures are calibration pictures.
         AccuracyError: if no raise helps.
     """
-    table, has_labels = open_table(usual_data(data, split="test"), network.spec)
+    table, has_labels = open_table(usual_data(data, split="val"), network.spec)
     hashed = progress(range(len(table.targets)), description="comparing evaluation pictures with calibration pictures")
     refuse_shared_pictures(source, digests_of(table, hashed))
     yardstick = Yardstick(
