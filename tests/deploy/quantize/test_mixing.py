@@ -112,7 +112,8 @@ def test_the_fewest_nodes_are_raised(spoiled, colours, tmp_path, monkeypatch):
     contract = quantize(spoiled, colours, eval_data=str(plain), settings=settings)
     scheme = read_scheme(spoiled / "onnx-int8" / "quantization.json")
     raised = [name for name, bits in scheme.bits.items() if bits is None]
-    assert raised[:1] == ["pointwise"] or raised == ["depthwise", "pointwise"]
+    # They write and read the map with the huge channel between them. No other node need be in float32.
+    assert set(raised) == {"relu", "pointwise"}
     assert "times as fast" in scheme.reasons["pointwise"]
     assert contract.artefact("onnx-int8").checks[0].passed
 
