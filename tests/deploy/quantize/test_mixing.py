@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -24,6 +26,7 @@ from parckit.deploy.quantize import (
     yardstick,
 )
 from parckit.deploy.quantize.mixing import drop_of
+from parckit.deploy.quantize.onnx import write
 from parckit.deploy.quantize.pictures import open_table
 from parckit.deploy.quantize.progress import show_nothing
 from parckit.deploy.quantize.sensitivity import fingerprint_of, read_sensitivity
@@ -181,3 +184,20 @@ def test_a_drop_is_of_the_score_or_of_the_answers():
 )
 def test_ratios_are_finite(signal, noise, ratio):
     assert ratio_in_decibels(signal, noise) == pytest.approx(ratio)
+
+
+def test_a_mix_is_measured_as_without_fusions(floats, colours, tmp_path):
+    """So a drop tells what 8 and 16 bits cost, not what ONNX Runtime's fused operators do."""
+    pictures = choose_pictures(open_float(floats), colours, settings=FEW, work=tmp_path, progress=show_nothing)
+    source = prepare(open_float(floats), pictures, settings=FEW, progress=show_nothing)
+    scheme = mixing.raise_nodes(source.scheme, [*source.scheme.bits][::2], to=16)
+    path = tmp_path / write(replace(source, scheme=scheme), folder=tmp_path).main_file
+    answers: list[np.ndarray] = []
+    for level in ("ORT_ENABLE_ALL", "ORT_DISABLE_ALL"):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        session = onnxruntime.InferenceSession(path, options)
+        answers.append(np.concatenate([session.run(None, {"image": image[None]})[0] for image in pictures.images]))
+    lowest, highest = source.scheme.ranges["logits"]
+    # Sums whose last bits differ may be rounded to the step beside, two nodes in a row.
+    assert np.abs(answers[0] - answers[1]).max() <= 2.01 * (highest - lowest) / 255
