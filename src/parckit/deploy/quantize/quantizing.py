@@ -1,6 +1,7 @@
 """From a bundle with a float artefact to one with int8 artefacts, too."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from parckit.deploy.quantize.checking import check_int8, refuse_collapse
 from parckit.deploy.quantize.mixing import mix, rank_nodes, refuse_shared_pictures
 from parckit.deploy.quantize.pictures import digests_of, open_table
 from parckit.deploy.quantize.progress import Progress, show_nothing
-from parckit.deploy.quantize.refusals import refuse_replacing, refuse_trained, refuse_untimed, refuse_wrong_drop
+from parckit.deploy.quantize.refusals import refuse_plan, refuse_trained, refuse_wrong_drop
 from parckit.deploy.quantize.scheme import Bits
 from parckit.deploy.quantize.sensitivity import (
     Sensitivity,
@@ -32,7 +33,7 @@ from parckit.deploy.quantize.steps import (
     workplace,
     yardstick_of,
 )
-from parckit.deploy.quantize.writers import ONNX, load_writer, plan_writers, takes_onnx_graph
+from parckit.deploy.quantize.writers import load_writer, plan_writers, takes_onnx_graph
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 
@@ -77,10 +78,7 @@ def quantize(
     planned = plan_writers(settings.engines)
     network = open_float(Path(bundle))
     check_folder(network.bundle, option="bundle")
-    if ONNX in planned:
-        refuse_trained(network)
-    refuse_replacing(network, planned.values())
-    refuse_untimed(settings, network, planned.values())
+    refuse_plan(settings, network, planned)
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)
@@ -98,15 +96,20 @@ def quantize(
             made.append(
                 (checked(artefact, network, yardstick, engines=engines, folder=folder, settings=settings), folder)
             )
-        contract = network.contract
-        for artefact, folder in made:
-            if settings.keep_if_faster and not is_faster(artefact):
-                timed = ", ".join(check.engine for check in artefact.checks if "speedup" in check.figures)
-                _log.warning("%s was not added: it is not clearly faster than float32 in %s", artefact.name, timed)
-                continue
-            if artefact.name in {other.name for other in contract.artefacts}:
-                _log.warning("%s replaces the one that the bundle had", artefact.name)
-            contract = add_artefact(network.bundle, artefact, made_in=folder)
+        return _add(made, network, settings=settings)
+
+
+def _add(made: Sequence[tuple[Artefact, Path]], network: FloatNetwork, *, settings: QuantizeSettings) -> Contract:
+    """Add checked artefacts, each with the folder of its files, to the bundle, and return its contract."""
+    contract = network.contract
+    for artefact, folder in made:
+        if settings.keep_if_faster and not is_faster(artefact):
+            timed = ", ".join(check.engine for check in artefact.checks if "speedup" in check.figures)
+            _log.warning("%s was not added: it is not clearly faster than float32 in %s", artefact.name, timed)
+            continue
+        if artefact.name in {other.name for other in contract.artefacts}:
+            _log.warning("%s replaces the one that the bundle had", artefact.name)
+        contract = add_artefact(network.bundle, artefact, made_in=folder)
     return contract
 
 

@@ -1,11 +1,12 @@
 """What a quantization refuses before its work, which takes minutes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from parckit.contract import InputError
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.speedup import why_untimed
 from parckit.deploy.quantize.steps import FloatNetwork
+from parckit.deploy.quantize.writers import ONNX
 from parckit.runtimes import find_engine
 
 MEASURED = ("onnxruntime", "openvino")
@@ -33,7 +34,22 @@ def refuse_trained(network: FloatNetwork) -> None:
         )
 
 
-def refuse_replacing(network: FloatNetwork, planned: Iterable[Sequence[str]]) -> None:
+def refuse_plan(settings: QuantizeSettings, network: FloatNetwork, planned: Mapping[str, Sequence[str]]) -> None:
+    """Refuse what a bundle does not allow.
+
+    Args:
+        settings: how to quantize.
+        network: the float network of the bundle.
+        planned: module of a writer -> the engines that share what it writes.
+    """
+    if ONNX in planned:
+        refuse_trained(network)
+    _refuse_replacing(network, planned.values())
+    if settings.keep_if_faster:
+        _refuse_untimed(network, planned.values())
+
+
+def _refuse_replacing(network: FloatNetwork, planned: Iterable[Sequence[str]]) -> None:
     """Refuse to replace an int8 artefact that was made for other engines, too.
 
     A bundle holds one int8 file of each format. What another engine has checked would be lost.
@@ -49,14 +65,14 @@ def refuse_replacing(network: FloatNetwork, planned: Iterable[Sequence[str]]) ->
             if lost:
                 raise InputError(
                     f"engines={','.join(engines)}: would replace {artefact.name}, which was made for "
-                    f"{', '.join(lost)}; make one file for all (--engines {','.join((*lost, *engines))}), or quantize "
-                    "a copy of the bundle"
+                    f"{', '.join(lost)}; make one file for all (--engines {','.join((*lost, *engines))}), or export "
+                    "another bundle"
                 )
 
 
-def refuse_untimed(settings: QuantizeSettings, network: FloatNetwork, planned: Iterable[Sequence[str]]) -> None:
+def _refuse_untimed(network: FloatNetwork, planned: Iterable[Sequence[str]]) -> None:
     """Refuse `keep_if_faster` for a file that none of its engines can time beside float32."""
     for engines in planned:
         reasons = [reason for name in engines if (reason := why_untimed(name, network.contract))]
-        if settings.keep_if_faster and len(reasons) == len(engines):
+        if len(reasons) == len(engines):
             raise InputError(f"keep_if_faster: nobody can tell whether int8 is faster: {'; '.join(reasons)}")
