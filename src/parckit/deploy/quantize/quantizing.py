@@ -15,6 +15,7 @@ from parckit.deploy.quantize.progress import Progress, show_nothing
 from parckit.deploy.quantize.refusals import refuse_plan, refuse_trained, refuse_wrong_drop
 from parckit.deploy.quantize.scheme import Bits
 from parckit.deploy.quantize.sensitivity import (
+    ENGINE,
     Sensitivity,
     Trial,
     fingerprint_of,
@@ -136,6 +137,7 @@ def find_sensitivity(
     """
     network = open_float(Path(bundle))
     refuse_trained(network)
+    settings = replace(settings, engines=(ENGINE,))  # it runs the measurements, so its form of the graph counts
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)
