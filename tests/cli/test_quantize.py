@@ -57,7 +57,7 @@ def test_raised_nodes_are_told(colours, tmp_path, parckit, monkeypatch):
     monkeypatch.setattr("parckit.deploy.quantize.mixing._SECONDS", 0.05)
     folder = write_conv_bundle(tmp_path / "bundle", spoil(conv_graph()))
     others = write_pictures(tmp_path / "others", count=20, colours=["red"], seed=2) / "red"
-    options = (*QUICK, "--between=false", "--max_drop=0", "--eval_data", others)
+    options = (*QUICK, "--between=false", "--equalize=false", "--max_drop=0", "--eval_data", others)
     printed = parckit("quantize", folder, "--data", colours, *options)
     (row,) = (line for line in printed.splitlines() if "pointwise" in line)
     assert "float32" in row
