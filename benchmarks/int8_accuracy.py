@@ -171,7 +171,7 @@ def answer_named(bundle: Path, name: str, data: EvaluationData) -> Answers:
 
 def ours(**more: object) -> QuantizeSettings:
     """Return the usual settings with some changed; a collapse is recorded, not refused."""
-    return QuantizeSettings(samples=SAMPLES, seed=SEED, least_agreement=0.0, **more)  # pyright: ignore[reportArgumentType]
+    return QuantizeSettings(samples=SAMPLES, seed=SEED, least_agreement=0.0, accepted_drop=100.0, **more)  # pyright: ignore[reportArgumentType]
 
 
 VARIANTS = {

@@ -55,7 +55,7 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 def settings_of(step: str, *, samples: int) -> QuantizeSettings:
     """Return the settings of a step."""
     plain = {name: value for name, value in PLAIN.items() if name not in STEPS[step]}
-    return QuantizeSettings(samples=samples, least_agreement=0.0, seconds=0.0, **plain)
+    return QuantizeSettings(samples=samples, least_agreement=0.0, accepted_drop=100.0, seconds=0.0, **plain)
 
 
 def measure_steps(bundle: Path, work: Path) -> dict[str, object]:
@@ -65,7 +65,7 @@ def measure_steps(bundle: Path, work: Path) -> dict[str, object]:
     pictures = choose_pictures(
         network, train, settings=QuantizeSettings(samples=SAMPLES), work=work, progress=show_nothing
     )
-    table, has_labels = open_table(EvaluationData(source=str(DATA), split="test"), network.session)
+    table, has_labels = open_table(EvaluationData(source=str(DATA), split="test"), network.spec)
     part = PartOfTable(table=table, indices=np.arange(IMAGES))
     yardstick = Yardstick(network.session, part, has_labels=has_labels)
     steps: dict[str, object] = {"float32": {"score": yardstick.reference.score}}

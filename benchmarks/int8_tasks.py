@@ -208,7 +208,7 @@ def missing_results(name: str, source: str, work: Path) -> Iterator[str]:
         export(name, bundle)
     data = EvaluationData(source=source, split="test")
     session = open_session(bundle, artefact="onnx-fp32")
-    yardstick = Yardstick(session, open_table(data, session)[0], has_labels=False)
+    yardstick = Yardstick(session, open_table(data, session.spec)[0], has_labels=False)
     reference = answer_all(bundle, "onnx-fp32", data, yardstick=yardstick)
     if any(variant not in results for variant in PLAIN):
         with tempfile.TemporaryDirectory() as scratch:

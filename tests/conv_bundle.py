@@ -14,7 +14,7 @@ from pictures import write_pictures
 
 SIZE = (8, 8)
 COLOURS = ("blue", "green", "red")
-FEW = QuantizeSettings(seconds=0, samples=12, calibrator="minmax", least_agreement=0.5)
+FEW = QuantizeSettings(seconds=0, samples=12, calibrator="minmax", least_agreement=0.5, accepted_drop=100)
 
 
 def conv_graph(*, opset: int = 18, seed: int = 0, width: int = 8) -> onnx.ModelProto:

@@ -1,16 +1,21 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
+import pytest
 import yaml
 
+from bundles import LABELS
+from kit_bundle import write_bundle
 from parckit.contract import add_artefact, read_contract
 from parckit.deploy.quantize import QuantizeSettings, read_scheme
 from parckit.deploy.quantize.mixing import raise_nodes
 from parckit.deploy.quantize.onnx import write
 from parckit.deploy.quantize.progress import show_nothing
 from parckit.deploy.quantize.steps import choose_pictures, open_float, prepare
-from pictures import write_noise
+from pictures import write_noise, write_pictures
 
 
 def test_from_a_checkpoint_to_a_kit_and_back(checkpoint, tmp_path, parckit, mistake, monkeypatch):
@@ -64,6 +69,13 @@ def raise_all(bundle: Path, *, pictures: Path) -> set[str]:
 
 def test_options_of_a_kit_that_do_not_fit_are_named(checkpoint, tmp_path, mistake):
     out = tmp_path / "bundle"
+    missing = mistake("export", checkpoint, "--target=rdk-x5", "--data", tmp_path / "nowhere", "--out", out)
+    assert "nowhere" in missing
+    assert "--samples 3: has no effect without --data" in mistake("export", checkpoint, "--samples=3", "--out", out)
+    assert "--kit kit: has no effect with --check" in mistake("export", checkpoint, "--check", "--kit=kit")
+    assert "--add net.bin: has no effect with --check" in mistake("kit", out, "--check", "--add=net.bin")
+    assert "--raised /x: has no effect with --add" in mistake("kit", out, "--add=net.bin", "--raised=/x")
+    assert not out.exists()
     assert "--target names" in mistake("export", checkpoint, "--data=photos", "--out", out)
     assert "a kit needs --target and --data" in mistake("export", checkpoint, "--kit=kit", "--out", out)
     refused = mistake("export", checkpoint, "--data=photos", "--target=generic-npu", "--out", out)
@@ -75,3 +87,17 @@ def test_options_of_a_kit_that_do_not_fit_are_named(checkpoint, tmp_path, mistak
         == "--out: is missing; a kit needs --target, --out and --data"
     )
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("options", "colour"), [((), 1), (("--split=test",), 2)])
+def test_pictures_of_train_calibrate_unless_another_split_is_named(options, colour, tmp_path, parckit):
+    """Those of `test` are for the accuracy on the board. Here the colour of a picture tells its split."""
+    for split, name in (("train", "green"), ("test", "blue")):
+        write_pictures(tmp_path / "photos" / split, count=4, colours=[name])
+        shutil.move(tmp_path / "photos" / split / name, tmp_path / "photos" / split / LABELS[0])
+    bundle = write_bundle(tmp_path / "bundle")
+    place = ("--data", tmp_path / "photos", "--out", tmp_path / "kit")
+    parckit("kit", bundle, "--target=rdk-x5", "--samples=2", *place, *options)
+    files = [*(tmp_path / "kit").glob("calibration*/*.rgb")]
+    assert len(files) == 2
+    assert {np.fromfile(file, np.float32).reshape(3, -1).mean(1).argmax() for file in files} == {colour}

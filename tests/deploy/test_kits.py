@@ -12,12 +12,12 @@ from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
-import onnx
 import pytest
 import yaml
 
-from bundles import LABELS, SIZE, WEIGHT, tiny_artefact, tiny_spec
-from parckit.contract import Contract, InputError, Preprocessing, add_artefact, read_contract, sha256_of, write_contract
+from bundles import LABELS, SIZE
+from kit_bundle import NODES, NORMALISED, write_bundle
+from parckit.contract import InputError, add_artefact, read_contract, sha256_of
 from parckit.deploy.convert import by_maker
 from parckit.deploy.errors import ExportError
 from parckit.deploy.kits import KITS, find_kit
@@ -30,36 +30,7 @@ from parckit.processing import fit, open_picture, preprocess, rgb_to_nv12
 from parckit.runtimes import ENGINES, load
 from pictures import write_noise
 
-NODES = ("/pool/GlobalAveragePool", "/head/conv/Conv", "/head/Flatten")
-NORMALISED = Preprocessing(size=SIZE, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 every_kit = pytest.mark.parametrize("target", KITS)
-
-
-def write_bundle(
-    folder: Path, *, scale: float = 1.0, preprocessing: Preprocessing = NORMALISED, doubled: bool = False
-) -> Path:
-    """Write a bundle whose graph every board takes. If `doubled`, a node computes with constants only."""
-    height, width = preprocessing.size
-    model = onnx.parser.parse_model(f"""<ir_version: 6, opset_import: ["": 11]>
-        tiny (float[1, 3, {height}, {width}] image) => (float[1, 4] logits)
-        <float[4, 3, 1, 1] w = {{{", ".join(f"{value * scale:f}" for value in WEIGHT.T.ravel())}}}>
-        {{
-            p = GlobalAveragePool(image)
-            c = Conv<kernel_shape = [1, 1]>(p, w)
-            logits = Flatten(c)
-        }}""")
-    for node, name in zip(model.graph.node, NODES, strict=True):
-        node.name = name
-    if doubled:
-        model.graph.node.insert(0, onnx.helper.make_node("Add", ["w", "w"], ["v"], "/double"))
-    file = folder / "onnx-fp32" / "model.onnx"
-    file.parent.mkdir(parents=True)
-    onnx.save(model, file)
-    artefact = tiny_artefact(file)
-    artefact = replace(artefact, input=replace(artefact.input, shape=(1, 3, height, width)))
-    spec = replace(tiny_spec(), preprocessing=preprocessing)
-    write_contract(Contract(spec=spec, artefacts=(artefact,), params=12, madds=12, versions={}), folder)
-    return folder
 
 
 @pytest.fixture
@@ -145,19 +116,25 @@ def test_rknn_gets_the_same_network(kit):
     assert [open_picture(folder / line).size for line in lines] == [SIZE[::-1]] * 3
 
 
-def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
-    bundle = write_bundle(tmp_path / "kit_bundle")
-    made = tmp_path / "made"
+def add_int8(bundle: Path, scheme: Scheme, *, form: str) -> None:
+    """Add an int8 artefact with a scheme to a bundle."""
+    made = bundle.parent / form
     made.mkdir()
     shutil.copy(bundle / "onnx-fp32" / "model.onnx", made)
+    write_scheme(scheme, made / "quantization.json")
+    files = {name: sha256_of(made / name) for name in ("model.onnx", "quantization.json")}
+    names = {"name": f"{form}-int8", "format": form, "precision": "int8"}
+    add_artefact(bundle, replace(read_contract(bundle).artefacts[0], **names, files=files), made_in=made)
+
+
+def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
+    bundle = write_bundle(tmp_path / "kit_bundle")
+    # Another engine's file comes first. Nobody can raise its nodes.
+    add_int8(bundle, Scheme(calibrator="minmax", ranges={}, bits=dict.fromkeys(NODES, 8)), form="ncnn")
     # A node without bits stays in float32 by rule.
     bits = {NODES[0]: 8, NODES[1]: 16}
     reasons = {NODES[1]: "lost 2 points", NODES[2]: "float32 by rule"}
-    scheme = Scheme(calibrator="minmax", ranges={}, bits=bits, reasons=reasons)
-    write_scheme(scheme, made / "quantization.json")
-    files = {name: sha256_of(made / name) for name in ("model.onnx", "quantization.json")}
-    artefact = replace(read_contract(bundle).artefacts[0], name="onnx-int8", precision="int8", files=files)
-    add_artefact(bundle, artefact, made_in=made)
+    add_int8(bundle, Scheme(calibrator="minmax", ranges={}, bits=bits, reasons=reasons), form="onnx")
     folder = kit("rdk-x5")
     text = (folder / "mapper.yaml").read_text()
     assert [*yaml.safe_load(text)["model_parameters"]["node_info"]] == [NODES[1]]
@@ -167,13 +144,15 @@ def test_the_nodes_that_a_quantization_raised_are_the_kits(kit, tmp_path):
     assert f"- `{NODES[0]}`: named with --raised\n" in (named / "README.md").read_text()
 
 
+ADDED = ("node_info", "run_on_cpu", "optimise_level")
+"""Settings that a kit does not have."""
+
+
 def change(path: Path, **changes: object) -> Path:
     """Change settings of a mapper's YAML."""
     settings = yaml.safe_load(path.read_text())
     for group in settings.values():
-        group.update(
-            {key: value for key, value in changes.items() if key in group or key in ("node_info", "run_on_cpu")}
-        )
+        group.update({key: value for key, value in changes.items() if key in group or key in ADDED})
     path.write_text(yaml.safe_dump(settings))
     return path
 
@@ -203,6 +182,13 @@ INT16 = {"ON": "BPU", "InputType": "int16"}
         ({"onnx_model": "./other.onnx"}, "other.onnx: no such file"),
         ({"cal_data_dir": "./pictures"}, "pictures: no such folder"),
         ({"cal_data_type": "uint8"}, "1x3x4x6 takes 72 (3 files are wrong)"),
+        ({"cal_data_type": "int4"}, "cal_data_type: 'int4'; choose from float32, uint8"),
+        ({"input_type_train": "bgr"}, "input_type_train: is bgr; the network was trained with rgb"),
+        ({"input_type_rt": "yuv"}, "input_type_rt: 'yuv'; choose from rgb, bgr, yuv444, nv12, gray, featuremap"),
+        ({"input_space_and_range": "full"}, "input_space_and_range: 'full'; choose from regular, bt601_video"),
+        ({"calibration_type": "best"}, "calibration_type: 'best'; choose from default, mix, kl, max, load, skip"),
+        ({"optimize_level": "O9"}, "optimize_level: 'O9'; choose from O0, O1, O2, O3"),
+        ({"optimise_level": "O3"}, "optimise_level: there is no such setting; the nearest name is 'optimize_level'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -243,7 +229,7 @@ model_parameters: {{onnx_model: ./{model}, march: bayes-e, output_model_file_pre
 input_parameters: {{input_name: "", input_shape: "", input_type_rt: nv12, input_type_train: rgb,
   input_layout_train: NCHW, norm_type: data_scale, scale_value: 0.004}}
 calibration_parameters: {{calibration_type: skip}}
-compiler_parameters: {{optimize_level: O3}}
+compiler_parameters: {{optimize_level: O3, balance_factor: 2}}
 """)
     faults = check_kit(folder / name)
     assert faults == (

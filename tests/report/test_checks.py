@@ -18,6 +18,13 @@ def artefact(tmp_path) -> Artefact:
 CHECK = Check(engine="x", version="1", passed=True, figures={"max_abs": 0.00012, "tolerance": 0.02})
 
 
+def test_int8_is_compared_with_float32_or_with_what_was_trained(artefact):
+    int8 = replace(artefact, precision="int8", calibration=None)
+    assert describe_check(CHECK, int8).compared_with == "float32"
+    trained = replace(int8, options={"quantization": "trained"})
+    assert describe_check(CHECK, trained).compared_with == "torch with fake quantizers"
+
+
 def test_numbers_are_compared_with_torch(artefact):
     text = describe_check(CHECK, artefact)
     assert (text.compared_with, text.difference, text.accepted) == ("torch", "1.2e-04", "2.0e-02")

@@ -9,9 +9,12 @@ from jsonargparse import Namespace
 from parckit.cli.kit import show_kit
 from parckit.cli.tables import show, tell
 from parckit.contract import Artefact, Check, Contract, InputError, Precision, check_place
+from parckit.data import Split
 from parckit.deploy import ExportSettings, Inspection, OnnxSettings, export, inspect, settings_for
+from parckit.deploy.checking import open_network
 from parckit.deploy.convert import CONVERTERS
 from parckit.deploy.kits.writing import KitSettings, check_kit_place, write_kit
+from parckit.deploy.quantize.pictures import open_table
 from parckit.deploy.targets import find_target
 from parckit.deploy.targets.comparison import place_of
 from parckit.measure.cost import format_count
@@ -42,10 +45,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--thresholds", type=Path | None, default=None, help=thresholds)
     kit_data = "calibration pictures; with --target, a kit for the board's compiler is written too (see parckit kit)"
     parser.add_argument("--data", type=str | None, default=None, help=kit_data)
+    parser.add_argument("--split", type=Split, default="train", help="part of --data that calibrates")
     parser.add_argument("--samples", type=int, default=100, help="number of calibration pictures of the kit")
     kit = "folder of the kit; by default OUT_kit, beside the bundle"
     parser.add_argument("--kit", type=Path | None, default=None, help=kit)
     args = _read(parser, argv)
+    parser.refuse_idle(args, [(name, not args.check, "with --check") for name in ("data", "kit")])
+    parser.refuse_idle(args, [(name, args.data is not None, "without --data") for name in ("samples", "split")])
     settings, size = _settings(args), None if args.size is None else parse_size(args.size)
     if args.check:
         show_inspection(inspect(args.checkpoint, size=size, settings=settings), settings.target)
@@ -53,17 +59,17 @@ def main(argv: list[str]) -> None:
     if args.out is None:
         raise InputError("--out: name the folder of the bundle, or type --check")
     check_place(args.out, option="--out")
-    wanted_kit = _wanted_kit(args)
+    wanted_kit = _wanted_kit(args, size=size)
     contract = export(args.checkpoint, args.out, size=size, settings=settings, thresholds=args.thresholds)
     show_bundle(contract, args.out)
     if wanted_kit is not None:
-        place, kit_settings = wanted_kit
-        names = write_kit(args.out, place, EvaluationData(source=args.data), settings=kit_settings)
+        place, data, kit_settings = wanted_kit
+        names = write_kit(args.out, place, data, settings=kit_settings)
         show_kit(place, target=kit_settings.target, raised=names)
 
 
-def _wanted_kit(args: Namespace) -> tuple[Path, KitSettings] | None:
-    """Return where the kit of a board is written, and how; None if nobody wants one.
+def _wanted_kit(args: Namespace, *, size: tuple[int, int] | None) -> tuple[Path, EvaluationData, KitSettings] | None:
+    """Return where the kit of a board is written, of what, and how; None if nobody wants one.
 
     Raises:
         InputError: if it cannot be written.
@@ -76,7 +82,12 @@ def _wanted_kit(args: Namespace) -> tuple[Path, KitSettings] | None:
         raise InputError(f"--data {args.data}: is for the kit of a board, which --target names")
     place = args.kit or args.out.with_name(f"{args.out.resolve().name}_kit")
     check_kit_place(place, option="--kit")
-    return place, KitSettings(target=args.target, samples=args.samples)
+    data, settings = (
+        EvaluationData(source=args.data, split=args.split),
+        KitSettings(target=args.target, samples=args.samples),
+    )
+    open_table(data, open_network(args.checkpoint, size=size)[1])  # it may be missing, and an export takes long
+    return place, data, settings
 
 
 def _read(parser: Parser, argv: list[str]) -> Namespace:

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from parckit.cli.export import show_bundle
 from parckit.cli.progress import track
 from parckit.cli.tables import show, tell
-from parckit.contract import Contract, check_target
+from parckit.contract import Contract, InputError, check_target
 from parckit.data import Split
 from parckit.deploy.quantize import (
     NodeSensitivity,
@@ -18,6 +18,7 @@ from parckit.deploy.quantize import (
     read_scheme,
 )
 from parckit.deploy.quantize.scheme import SCHEME_FILE
+from parckit.deploy.quantize.sensitivity import WITHOUT_EFFECT
 from parckit.deploy.quantize.writers import WRITERS
 from parckit.deploy.quantize.yardstick import Measure
 from parckit.measure.evaluation_data import EvaluationData
@@ -44,12 +45,13 @@ def main(argv: list[str]) -> None:
     parser.add_class_arguments(QuantizeSettings, instantiate=False, skip=_SPELLED_OUT)
     evaluated = "for --max_drop: other pictures, on which the drop is measured"
     parser.add_argument("--eval_data", type=str | None, default=None, help=evaluated)
-    parser.add_argument("--eval_split", type=Split, default="test", help="part of --eval_data that is used")
+    parser.add_argument("--eval_split", type=Split, default="val", help="part of --eval_data that is used")
     nodes = "measure what every node costs, and add nothing to the bundle"
     parser.add_argument("--sensitivity", action="store_true", help=nodes)
     out = "JSON file of --sensitivity, which a later call continues; by default beside the bundle"
     parser.add_argument("--out", type=Path | None, default=None, help=out)
     args = parser.read(argv)
+    parser.refuse_idle(args, _effects(args))
     settings = _settings(args)
     data = EvaluationData(source=args.data, split=args.split)
     if args.sensitivity:
@@ -59,6 +61,17 @@ def main(argv: list[str]) -> None:
     contract = quantize(args.bundle, data, eval_data=evaluated, settings=settings, progress=track)
     show_bundle(contract, args.bundle)
     _show_reasons(contract, args.bundle)
+
+
+def _effects(args: Namespace) -> list[tuple[str, bool, str]]:
+    """Return which options have an effect; see `Parser.refuse_idle`."""
+    return [
+        ("out", args.sensitivity, "without --sensitivity"),
+        *((name, not args.sensitivity, "with --sensitivity") for name in (*WITHOUT_EFFECT, "eval_data", "eval_split")),
+        ("eval_split", args.eval_data is not None, "without --eval_data"),
+        ("raise_to", args.max_drop is not None, "without --max_drop"),
+        ("percentile", args.calibrator == "percentile", f"with --calibrator {args.calibrator}"),
+    ]
 
 
 def _settings(args: Namespace) -> QuantizeSettings:
@@ -80,6 +93,8 @@ def _show_reasons(contract: Contract, folder: Path) -> None:
 def _show_sensitivity(args: Namespace, data: EvaluationData, settings: QuantizeSettings) -> None:
     """Measure, print and draw what every node costs."""
     file = beside(args.bundle, "_sensitivity.json") if args.out is None else args.out
+    if file.suffix != ".json":
+        raise InputError(f"--out {file}: must end in .json; the picture is written beside it")
     check_target(file, option="--out")
     result = find_sensitivity(args.bundle, data, file=file, settings=settings, progress=track)
     ranked = result.ranked

@@ -1,6 +1,9 @@
 """What every room may share: dataclasses of the standard library, file layouts and errors."""
 
 from parckit.contract.artefact import (
+    FLOAT_ONNX,
+    INT8_ONNX,
+    TRAINED,
     Artefact,
     Calibration,
     Check,
@@ -64,6 +67,8 @@ __all__ = [
     "CONFIG",
     "CONTRACT_FILE",
     "DISK_ERRORS",
+    "FLOAT_ONNX",
+    "INT8_ONNX",
     "LAST",
     "LEAST_BITS",
     "LICENCES",
@@ -77,6 +82,7 @@ __all__ = [
     "SIGNAL_BASE",
     "SPEC_KEY",
     "TRACKED",
+    "TRAINED",
     "VERSION",
     "Artefact",
     "Calibration",

@@ -16,6 +16,11 @@ DecodingOption = Literal["nms", "argmax"]
 Setting = int | float | tuple[float, ...]
 """A value that callers of a decoder may override: a number, or one number for every class."""
 
+FLOAT_ONNX, INT8_ONNX = "onnx-fp32", "onnx-int8"
+"""Names of the artefacts in ONNX that others are made from: the float32 one, and the int8 one."""
+TRAINED = "trained"
+"""How the numbers of an int8 network were chosen that was trained with fake quantizers. Others name a calibrator."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _LAYOUT = re.compile(r"[A-Z]+")
 
@@ -187,6 +192,11 @@ class Artefact:
     def runs_in_chunks(self) -> bool:
         """Whether all outputs begin with the batch, so that images can be run in groups of any size."""
         return begin_with_batch(self.outputs)
+
+    @property
+    def is_trained_in_int8(self) -> bool:
+        """Whether training with fake quantizers has chosen its numbers, and no calibration."""
+        return self.precision == "int8" and self.options.get("quantization") == TRAINED
 
     @property
     def decodes_inside(self) -> bool:

@@ -13,6 +13,8 @@ from torch import nn
 
 from parckit.contract import (
     CONTRACT_FILE,
+    FLOAT_ONNX,
+    INT8_ONNX,
     Artefact,
     Check,
     Contract,
@@ -36,8 +38,9 @@ from parckit.deploy.convert.suppression import check_can_suppress, suppression_d
 from parckit.deploy.divergence import Suspect, first_divergence
 from parckit.deploy.errors import ParityError
 from parckit.deploy.planning import Conversion, plan_conversions
+from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.speedup import timed
-from parckit.deploy.quantize.trained import TRAINED, check_trained, convert_trained
+from parckit.deploy.quantize.trained import check_trained, convert_trained
 from parckit.deploy.settings import ExportSettings
 from parckit.deploy.thresholds import read_thresholds
 from parckit.deploy.timed_form import FormChoice, choose_form
@@ -50,10 +53,10 @@ from parckit.networks import build_network, float_network, has_quantizers, head_
 from parckit.report.checks import describe_failure
 
 _USUAL = ExportSettings()
-_DECODED_FROM, _DECODED_ON = "onnx-fp32", "onnxruntime"
-"""The artefact that gets a copy with NMS or argmax inside, and the engine that checks the copy."""
-_SECONDS = 3.0
-"""How long float32 and trained int8 are timed, each of them, as `parckit quantize` does."""
+_DECODED_ON = "onnxruntime"
+"""The engine that checks the copy of an artefact with NMS or argmax inside."""
+_SECONDS = QuantizeSettings().seconds
+"""How long float32 and trained int8 are timed, each of them."""
 
 
 def export(
@@ -117,7 +120,7 @@ def export_bundle(
     # Check what can be checked before the work.
     conversions, decoder = plan_conversions(spec, settings), decoder or head_of(spec).decoder(spec)
     made = [conversion.artefact for conversion in conversions]
-    _refuse_foreign(out, made=made if spec.quantization is None else [*made, TRAINED])
+    _refuse_foreign(out, made=made if spec.quantization is None else [*made, INT8_ONNX])
     _check_decoding(settings, decoder)
     out = out.resolve() if out.is_symlink() else out
     network = copy_model(network).cpu().float().eval()
@@ -221,7 +224,7 @@ def _add_decoded(
     """
     if not (settings.nms or settings.argmax):
         return ()
-    spec, artefact = reference.spec, next(entry for entry in artefacts if entry.name == _DECODED_FROM)
+    spec, artefact = reference.spec, next(entry for entry in artefacts if entry.name == FLOAT_ONNX)
     check: Callable[..., Check]
     if settings.nms:
         # An evaluation looks at boxes with low scores. The graph returns these too, so that it can be evaluated.

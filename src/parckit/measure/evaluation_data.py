@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from parckit.contract import read_class_names
+from parckit.contract import NetworkSpec, read_class_names
 from parckit.data import (
     Batch,
     IndexedImages,
@@ -12,6 +12,7 @@ from parckit.data import (
     OnError,
     OnMaskFault,
     Split,
+    Table,
     check_broken,
     check_loading,
     image_loader,
@@ -19,7 +20,7 @@ from parckit.data import (
     name_numbers,
     name_source,
 )
-from parckit.measure.evaluators import evaluator_of
+from parckit.measure.evaluators import Evaluator, evaluator_of
 from parckit.measure.subset import SubsetSession
 from parckit.measure.through_windows import whole_mask_transform, window_settings
 from parckit.processing import WindowSettings
@@ -122,19 +123,26 @@ class EvaluationData:
         Raises:
             InputError: if the data cannot be opened, or have no image of the network's classes.
         """
-        spec = session.spec
-        evaluator = evaluator_of(
-            spec.task, head=spec.head, on_box_fault=self.on_box_fault, on_mask_fault=self.on_mask_fault
-        )
-        table = evaluator.open_table(self.source, split=self.split)
+        evaluator, windows = self._evaluator(session.spec), self._windows()
+        make_transform = evaluator.transform if windows is None else partial(whole_mask_transform, windows)
+        transform = make_transform(session.spec.preprocessing, wanted=session.input)
+        return IndexedImages(self.table(session.spec), transform=transform, on_error=self.on_error)
+
+    def table(self, spec: NetworkSpec) -> Table:
+        """Open the images for a network, without any preprocessing.
+
+        Raises:
+            InputError: as `open`.
+        """
+        table = self._evaluator(spec).open_table(self.source, split=self.split)
         source = name_source(self.source)
         if self.class_names is not None:
             table = name_numbers(table, read_class_names(self.class_names), source=source)
-        table = match_classes(table, spec.labels, source=f"--data {source}", only=self._only)
-        windows = self._windows()
-        make_transform = evaluator.transform if windows is None else partial(whole_mask_transform, windows)
-        transform = make_transform(spec.preprocessing, wanted=session.input)
-        return IndexedImages(table, transform=transform, on_error=self.on_error)
+        return match_classes(table, spec.labels, source=f"--data {source}", only=self._only)
+
+    def _evaluator(self, spec: NetworkSpec) -> Evaluator:
+        """Return how the network's task is evaluated."""
+        return evaluator_of(spec.task, head=spec.head, on_box_fault=self.on_box_fault, on_mask_fault=self.on_mask_fault)
 
     def batches(self, dataset: IndexedImages, session: Session) -> Iterable[Batch]:
         """Load the images that `open` returned, in order."""

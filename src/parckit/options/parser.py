@@ -4,7 +4,7 @@ The room `options` is below most others: `parckit train` and `parckit.train` bot
 `bench` on boards, which have no torch.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 import yaml
@@ -74,6 +74,20 @@ class Parser(ArgumentParser):
         except ValueError as error:
             # jsonargparse wraps the error if the object is optional.
             raise error.__cause__ if isinstance(error.__cause__, InputError) else error from None
+
+    def refuse_idle(self, args: Namespace, rules: Iterable[tuple[str, bool, str]]) -> None:
+        """Refuse options that would be without effect.
+
+        Args:
+            args: the options that were read.
+            rules: name of an option, whether it has an effect here, and when it has none, such as `without --data`.
+
+        Raises:
+            InputError: if an option without effect has another value than its default.
+        """
+        for name, has_effect, when in rules:
+            if not has_effect and args[name] != self.get_default(name):
+                raise InputError(f"--{name} {args[name]}: has no effect {when}")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message in plain words.

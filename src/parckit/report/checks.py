@@ -75,6 +75,8 @@ def _result(check: Check, artefact: Artefact) -> str:
 
 def _reference(artefact: Artefact) -> str:
     """Return what the outputs of an artefact are compared with."""
+    if artefact.is_trained_in_int8:
+        return "torch with fake quantizers"
     if artefact.precision == "int8":
         return "float32"
     return "the raw maps decoded in numpy" if artefact.decodes_inside else "torch"

@@ -6,7 +6,7 @@ import pytest
 
 from bundles import add_pairs, write_tiny_bundle
 from parckit.contract import Check, read_contract
-from parckit.deploy.quantize.speedup import Speedup, against_float, compare_speed, is_faster
+from parckit.deploy.quantize.speedup import Speedup, against_float, compare_speed, is_faster, why_untimed
 from parckit.measure.interleaved import Ratio
 from parckit.report.checks import describe_check
 from parckit.runtimes import open_session
@@ -33,9 +33,19 @@ def test_an_artefact_is_timed_beside_the_float_one_of_its_bundle(tmp_path):
     result = against_float(contract.artefact("pairs"), contract, engine="onnxruntime", **places)
     assert (result.artefact, result.engine.split()[0]) == ("pairs", "onnxruntime")
     assert result.int8_ms > 0
-    assert result.float_ms / result.int8_ms == pytest.approx(result.ratio.speedup, rel=2)
+    assert why_untimed("onnxruntime", contract) is None
     without = replace(contract, artefacts=(contract.artefact("pairs"),))
     assert against_float(contract.artefact("pairs"), without, engine="onnxruntime", **places) is None
+    assert why_untimed("onnxruntime", without) == "the bundle has no float32 artefact for onnxruntime"
+
+
+def test_the_ratio_is_that_of_the_medians(tmp_path, monkeypatch):
+    times = {"float": [0.010, 0.012, 0.011], "int8": [0.005, 0.006, 0.0055]}
+    monkeypatch.setattr("parckit.deploy.quantize.speedup.interleave", lambda runs, *, seconds: times)
+    session = open_session(write_tiny_bundle(tmp_path / "bundle"), runtime="onnxruntime")
+    result = compare_speed(session, session, seconds=1)
+    assert (result.float_ms, result.int8_ms) == pytest.approx((11, 5.5))
+    assert result.ratio.speedup == pytest.approx(2)
 
 
 @pytest.mark.parametrize(("low", "faster"), [(1.1, True), (0.9, False)])

@@ -33,7 +33,7 @@ from parckit.measure.evaluation_data import EvaluationData
 from parckit.processing import MULTILABEL, SEGMENT, TINYDET, TinyDetDecoder, usual_settings
 from parckit.runtimes import open_session
 
-FEW = QuantizeSettings(seconds=0, samples=10, calibrator="minmax", least_agreement=0.3)
+FEW = QuantizeSettings(seconds=0, samples=10, calibrator="minmax", least_agreement=0.3, accepted_drop=100)
 SIDE = 32
 
 
@@ -109,7 +109,7 @@ def test_maps_of_boxes_and_pixels(tmp_path, task: Task, head, labels, maps, deco
     assert check.figures["int8_score"] == pytest.approx(check.figures["float_score"], abs=5)
     # Nodes are ranked on pictures whose labels nobody needs.
     session = open_session(bundle, artefact="onnx-fp32")
-    table, _ = open_table(EvaluationData(source="digit_scenes", split="val"), session)
+    table, _ = open_table(EvaluationData(source="digit_scenes", split="val"), session.spec)
     assert Yardstick(session, table, has_labels=True).part(2).reference == Measure(
         agreement=1.0, sqnr=200.0, score=None
     )

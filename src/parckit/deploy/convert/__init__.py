@@ -4,7 +4,8 @@ The names of the engines are those of the table of engines in `parckit.runtimes`
 opens checkpoints.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -52,7 +53,16 @@ _RUNS_DETECTIONS = ("onnxruntime",)
 _ANY_BATCH = ("onnxruntime", "openvino")
 """Engines that take another number of images at every call."""
 
-__all__ = ["CONVERTERS", "Converter", "ConverterEntry", "Source", "load_converter", "refusal", "source_of"]
+__all__ = [
+    "CONVERTERS",
+    "Converter",
+    "ConverterEntry",
+    "Source",
+    "load_converter",
+    "naming_extra",
+    "refusal",
+    "source_of",
+]
 
 
 class Converter(Protocol):
@@ -75,11 +85,26 @@ def load_converter(engine: str) -> Converter:
     Raises:
         MissingExtraError: if its package is not installed.
     """
-    try:
+    with naming_extra(f"an export for {engine}", engine):
         return cast("Converter", import_module(CONVERTERS[engine].module))
+
+
+@contextmanager
+def naming_extra(what: str, engine: str) -> Generator[None]:
+    """If a module is missing that writes files for an engine, name the extra that installs it.
+
+    Args:
+        what: what needs the module.
+        engine: name of the engine.
+
+    Raises:
+        MissingExtraError: if the body raises ModuleNotFoundError.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         package = (error.name or engine).partition(".")[0]
-        raise MissingExtraError(f"an export for {engine}", package=package, extra=CONVERTERS[engine].extra) from error
+        raise MissingExtraError(what, package=package, extra=CONVERTERS[engine].extra) from error
 
 
 def refusal(

@@ -127,7 +127,7 @@ def _of_calibration(references: References, graph: Graph) -> Iterator[str]:
 
 
 def _of_the_bundle(references: References, kit: Kit, bundle: Path) -> Iterator[str]:
-    """Compare a kit of ours with its bundle, which knows the digest of its ONNX file and the normalisation."""
+    """Compare a kit of ours with its bundle, which knows the digest of its ONNX file and how pictures are prepared."""
     try:
         contract = read_contract(bundle)
     except InputError as error:
@@ -140,6 +140,9 @@ def _of_the_bundle(references: References, kit: Kit, bundle: Path) -> Iterator[s
         numbers = references.normalisation.get(setting, ())
         if len(numbers) != len(expected) or not all(map(_same, numbers, expected)):
             yield f"{setting}: is {_text(numbers)}; the network was trained with {_text(expected)}"
+    for setting, expected in kit.words(contract.spec.preprocessing).items():
+        if (word := references.words.get(setting)) != expected:
+            yield f"{setting}: is {word}; the network was trained with {expected}"
 
 
 def _of_names(configuration: Path, graph: Path) -> Iterator[str]:

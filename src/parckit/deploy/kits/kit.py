@@ -114,6 +114,7 @@ class References:
         channels: number of channels of a picture; None if the input is no picture.
         even_sides: whether height and width must be even.
         normalisation: setting -> its numbers, one for all channels or one for each.
+        words: setting -> its word, such as the order of the channels.
         calibration: calibration files; None if it uses none.
         numbers: bytes of a number in a calibration file; None if they are pictures.
         faults: what is wrong in the configuration itself.
@@ -128,6 +129,7 @@ class References:
     channels: int | None = None
     even_sides: bool = False
     normalisation: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    words: Mapping[str, str] = field(default_factory=dict[str, str])
     calibration: tuple[Path, ...] | None = None
     numbers: int | None = None
     faults: tuple[str, ...] = ()
@@ -159,6 +161,7 @@ class Kit:
         suffix: ending of a calibration file.
         write_picture: writes the pixels of a picture, (H, W, C), in the network's order of the channels.
         normalisation: returns setting -> its numbers, for each channel.
+        words: returns setting -> its word, for settings that follow from the preprocessing.
         configure: returns the files of the kit that depend on the network: name -> text.
         read: returns what a configuration names. It may be one that others wrote.
         templates: files that are the same in every kit but for `$name`.
@@ -171,6 +174,7 @@ class Kit:
     suffix: str
     write_picture: Callable[[NDArray[np.uint8], Path], None]
     normalisation: Callable[[Preprocessing], Mapping[str, tuple[float, ...]]]
+    words: Callable[[Preprocessing], Mapping[str, str]]
     configure: Callable[[KitContent], Mapping[str, str]]
     read: Callable[[Path], References]
     templates: tuple[str, ...]

@@ -4,7 +4,8 @@ Sources: ptq_process.md of github.com/D-Robotics/rdk_doc (commit 0e03fc3), the s
 ConvNeXt of github.com/D-Robotics/rdk_model_zoo, examples of them. Nobody has run the compiler on our kits yet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -27,6 +28,28 @@ _CHANNELS = {"rgb": 3, "bgr": 3, "yuv444": 3, "gray": 1}
 """input_type_train -> number of channels."""
 _NUMBERS = {"float32": 4, "uint8": 1}
 """cal_data_type -> bytes of a number."""
+_VALUES = {
+    "input_type_train": ("rgb", "bgr", "yuv444", "gray", "featuremap"),
+    "input_type_rt": ("rgb", "bgr", "yuv444", "nv12", "gray", "featuremap"),
+    "input_layout_train": ("NCHW", "NHWC"),
+    "input_layout_rt": ("NCHW", "NHWC"),
+    "input_space_and_range": ("regular", "bt601_video"),
+    "norm_type": ("data_mean_and_scale", "data_mean", "data_scale", "no_preprocess"),
+    "cal_data_type": tuple(_NUMBERS),
+    "calibration_type": ("default", "mix", "kl", "max", "load", "skip"),
+    "optimize_level": ("O0", "O1", "O2", "O3"),
+}
+"""Setting -> the values that ptq_process.md lists. Networks with several inputs have one for each."""
+_OTHERS = (
+    *("onnx_model", "march", "output_model_file_prefix", "working_dir", "layer_out_dump", "output_nodes"),
+    *("remove_node_type", "remove_node_name", "set_node_data_type", "debug_mode", "node_info", "input_name"),
+    *("input_shape", "input_batch", "mean_value", "scale_value", "cal_data_dir", "preprocess_on", "max_percentile"),
+    *("per_channel", "run_on_cpu", "run_on_bpu", "optimization", "compile_mode", "debug", "core_num", "input_source"),
+    *("max_time_per_fc", "jobs"),
+)
+"""The other settings in ptq_process.md. The compiler has hidden ones, too."""
+_MISSPELT = 0.85
+"""How similar a name must be to a setting, from 0 to 1, to be a misspelling of it, and no hidden setting."""
 _NODE_LISTS = ("output_nodes", "remove_node_name", "run_on_cpu", "run_on_bpu")
 """Settings with names of nodes between semicolons."""
 _TYPE_KEYS = ("InputType", "OutputType")
@@ -94,6 +117,7 @@ def _read(path: Path) -> References:
     shapes = tuple(_shape(text) for text in _names(inputs.get("input_shape")))
     if model.get("march") != _MARCH:
         faults.append(f"march: {model.get('march')!r} is not {_MARCH!r}, the NPU of RDK X5")
+    faults += chain.from_iterable(map(_wrong_values, groups.values()))
     missing = [key for key in needed if key not in inputs]
     faults += [f"{key}: is missing, though norm_type is {norm!r}" for key in missing]
     files, kind = _calibration_files(path, calibration, faults)
@@ -106,6 +130,7 @@ def _read(path: Path) -> References:
         channels=_CHANNELS.get(train),
         even_sides=at_run_time in _EVEN,
         normalisation={key: _numbers(inputs[key], key=key) for key in needed if key not in missing},
+        words={"input_type_train": train},
         calibration=files,
         numbers=kind,
         faults=tuple(faults),
@@ -129,6 +154,17 @@ def _groups(path: Path) -> dict[str, Settings]:
     if not cast("Settings", groups["model_parameters"]).get("onnx_model"):
         raise InputError(f"{path}: model_parameters has no onnx_model")
     return {name: cast("Settings", group) for name, group in groups.items()}
+
+
+def _wrong_values(group: Settings) -> Iterator[str]:
+    """Yield what the compiler does not accept, or does not know, in a group of settings."""
+    for key, value in group.items():
+        choices = _VALUES.get(key, ())
+        wrong = [part for part in _names(value) if choices and part not in choices]
+        yield from (f"{key}: {part!r}; choose from {', '.join(choices)}" for part in wrong)
+        known = (*_VALUES, *_OTHERS)
+        if key not in known and (close := get_close_matches(key, known, n=1, cutoff=_MISSPELT)):
+            yield f"{key}: there is no such setting; the nearest name is {close[0]!r}"
 
 
 def _node_info(value: object) -> tuple[tuple[str, ...], list[str]]:
@@ -164,8 +200,6 @@ def _calibration_files(path: Path, settings: Settings, faults: list[str]) -> tup
     files = tuple(sorted(chain.from_iterable(folder.iterdir() for folder in folders)))
     named = "float32" if str(folders[0]).endswith("_f32") else "uint8"
     kind = str(settings.get("cal_data_type", named))
-    if kind not in _NUMBERS:
-        faults.append(f"cal_data_type: {kind!r}; choose from {', '.join(_NUMBERS)}")
     return files, None if settings.get("preprocess_on") is True else _NUMBERS.get(kind)
 
 
@@ -195,6 +229,7 @@ RDK_X5_KIT = Kit(
     suffix=".rgb",
     write_picture=_write_picture,
     normalisation=_normalisation,
+    words=lambda preprocessing: {"input_type_train": _TYPES[preprocessing.channel_order][0]},
     configure=_configure,
     read=_read,
     templates=("README.md", "compile.sh", "perf.sh", "predict.py", "predict.ipynb"),

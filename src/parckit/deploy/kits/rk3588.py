@@ -109,6 +109,7 @@ RK3588_KIT = Kit(
     suffix=".png",
     write_picture=_write_picture,
     normalisation=_normalisation,
+    words=lambda _: {},
     configure=_configure,
     read=_read,
     templates=("README.md", "convert.py"),

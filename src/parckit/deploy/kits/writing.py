@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from parckit.contract import (
+    FLOAT_ONNX,
     Artefact,
     Calibration,
     Contract,
@@ -36,7 +37,6 @@ from parckit.measure.evaluation import EvaluationData
 from parckit.processing import fit, to_array
 from parckit.runtimes import Session, open_session
 
-_ARTEFACT = "onnx-fp32"
 _RAISED_BITS = 16
 _NAMED, _MEASURED = "named with --raised", "by measurement"
 """Why a node has more bits than 8. `_MEASURED` is followed by what `parckit quantize` measured."""
@@ -58,8 +58,8 @@ class KitSettings:
     Attributes:
         target: the board: rdk-x5 or rk3588.
         samples: number of calibration pictures. The makers recommend about 100.
-        raised: names of nodes that get more bits than 8, with commas between; by default those that `parckit quantize`
-            raised, if the bundle has an int8 artefact.
+        raised: names of nodes that get more bits than 8; by default those that `parckit quantize` raised, if the
+            bundle has an int8 artefact in ONNX.
         seed: chooses the calibration pictures.
 
     Raises:
@@ -104,7 +104,7 @@ def write_kit(
     """
     check_kit_place(out, option="--out")
     contract, kit = read_contract(bundle), find_kit(settings.target)
-    artefact = contract.artefact(_ARTEFACT)
+    artefact = contract.artefact(FLOAT_ONNX)
     model = onnx.load(bundle / artefact.main_file)
     if violations := find_violations(model, find_target(settings.target)):
         advice = f"export it with --target {settings.target}"
@@ -120,7 +120,7 @@ def write_kit(
         (folder / BUNDLE / artefact.name).mkdir(parents=True)
         for file in artefact.files:
             shutil.copyfile(bundle / file, folder / BUNDLE / file)
-        session = open_session(bundle, runtime="onnxruntime", artefact=_ARTEFACT)
+        session = open_session(bundle, runtime="onnxruntime", artefact=FLOAT_ONNX)
         files = _write_pictures(kit, folder, data, session, settings=settings, track=track)
         write_contract(replace(contract, artefacts=(artefact,)), folder / BUNDLE)
         content = KitContent(
@@ -145,7 +145,7 @@ def add_compiled(place: Path, file: Path, *, target: str) -> Contract:
     """
     kit = find_kit(target)
     bundle = place / BUNDLE if (place / BUNDLE).is_dir() else place
-    artefact = read_contract(bundle).artefact(_ARTEFACT)
+    artefact = read_contract(bundle).artefact(FLOAT_ONNX)
     if not file.is_file() or file.suffix != kit.compiled.suffix:
         raise InputError(f"{file}: must be the {kit.compiled.suffix} file that the compiler of {target} made")
     compiled = replace(
@@ -182,20 +182,22 @@ def _calibration(place: Path, kit: Kit) -> Calibration | None:
 def _raised(bundle: Path, contract: Contract, graph: Graph) -> dict[str, str]:
     """Return the nodes that `parckit quantize` raised by measurement and why, in the graph's order.
 
-    What it leaves in float32 by rule has no bits in the scheme, and is not raised.
+    The int8 file in ONNX says so. Those for MNN and ncnn have a scheme, too, but no node of theirs is ever raised. What
+    is left in float32 by rule has no bits in the scheme, and is not raised.
     """
-    for artefact in contract.artefacts:
-        if file := next((file for file in artefact.files if Path(file).name == SCHEME_FILE), None):
-            scheme = read_scheme(bundle / file)
-            raised = [name for name, bits in scheme.bits.items() if bits == _RAISED_BITS or name in scheme.reasons]
-            # The quantizer replaces nodes; the board's compiler knows those of the file.
-            reasons = {
-                origin: f"{_MEASURED}: {scheme.reasons.get(name, 'no figures')}"
-                for name in raised
-                for origin in scheme.origins.get(name, (name,))
-            }
-            return {name: reasons[name] for name in graph.nodes if name in reasons}
-    return {}
+    files = [file for artefact in contract.artefacts if artefact.format == "onnx" for file in artefact.files]
+    file = next((file for file in files if Path(file).name == SCHEME_FILE), None)
+    if file is None:
+        return {}
+    scheme = read_scheme(bundle / file)
+    raised = [name for name, bits in scheme.bits.items() if bits == _RAISED_BITS or name in scheme.reasons]
+    # The quantizer replaces nodes; the board's compiler knows those of the file.
+    reasons = {
+        origin: f"{_MEASURED}: {scheme.reasons.get(name, 'no figures')}"
+        for name in raised
+        for origin in scheme.origins.get(name, (name,))
+    }
+    return {name: reasons[name] for name in graph.nodes if name in reasons}
 
 
 def _write_pictures(
@@ -207,7 +209,7 @@ def _write_pictures(
         raise InputError(f"target={kit.target}: takes no network with channel_order={preprocessing.channel_order!r}")
     place = kit.orders[preprocessing.channel_order]
     (folder / place).mkdir()
-    table, _ = open_table(data, session)
+    table, _ = open_table(data, session.spec)
     count = len(table.targets)
     order = np.random.default_rng(settings.seed).permutation(count)[: settings.samples]
     if count < settings.samples:

@@ -1,15 +1,20 @@
 """The check of an int8 artefact: answers, and the task's metric, on pictures that did not calibrate it."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from parckit.contract import Artefact, Check, NetworkSpec
 from parckit.deploy.errors import ExportError
+from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 from parckit.measure.memory import can_measure_memory, peak_memory
 from parckit.runtimes import Session, find_engine, load_engine
 
 _log = logging.getLogger(__name__)
+
+_ROUNDING = 1e-3
+"""Percentage points by which the last digits of a score may be wrong."""
 
 
 class AccuracyError(ExportError):
@@ -22,7 +27,13 @@ def open_in(engine: str, artefact: Artefact, spec: NetworkSpec, *, folder: Path,
 
 
 def check_int8(
-    yardstick: Yardstick | None, artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str, least: float
+    yardstick: Yardstick | None,
+    artefact: Artefact,
+    spec: NetworkSpec,
+    *,
+    folder: Path,
+    engine: str,
+    settings: QuantizeSettings,
 ) -> Check:
     """Compare an int8 artefact, run by an engine, with the float network.
 
@@ -32,11 +43,10 @@ def check_int8(
         spec: describes the network.
         folder: folder of the files.
         engine: name of the engine.
-        least: least share of answers that the two must have in common.
+        settings: say which difference is accepted.
 
     Returns:
-        The figures: `agreement` and `least_agreement`; `sqnr`, decibels; with labels `float_score` and `int8_score`,
-        the main metric of the task in percent.
+        The check, with the figures of `figures_of`, the number of images and the peak memory.
     """
     package = find_engine(engine).package
     if not find_engine(engine).is_installed:
@@ -47,41 +57,65 @@ def check_int8(
             engine=engine, passed=None, reason=f"the package {package} is not installed where it was quantized"
         )
     if yardstick is None:
-        _log.warning("%s was not checked: all pictures were needed for the calibration", artefact.name)
-        return Check(engine=engine, passed=None, reason="all pictures were needed for the calibration")
+        _log.warning("%s was not checked: no picture was left for the check", artefact.name)
+        return Check(engine=engine, passed=None, reason="no picture was left for the check")
     memory = {}
     if can_measure_memory():
         memory = {"peak_memory_bytes": float(peak_memory(folder, artefact, spec, engine=engine))}
     session = open_in(engine, artefact, spec, folder=folder)
     measure = yardstick.measure(session)
     name, _, version = session.engine.partition(" ")
-    figures = {"images": float(yardstick.images), **figures_of(measure, yardstick.reference, least=least), **memory}
+    figures = {**figures_of(measure, yardstick.reference, images=yardstick.images, settings=settings), **memory}
     if measure.agreement is None:
         reason = "the float network gives no answer for the pictures, so there is nothing to compare"
         return Check(engine=name, version=version, passed=None, figures=figures, reason=reason)
-    return Check(engine=name, version=version, passed=measure.agreement >= least, figures=figures)
+    return Check(engine=name, version=version, passed=not faults_of(figures), figures=figures)
 
 
-def figures_of(measure: Measure, reference: Measure, *, least: float) -> dict[str, float]:
-    """Return what was measured, by name."""
-    figures = {"sqnr": measure.sqnr, "least_agreement": least}
+def figures_of(measure: Measure, reference: Measure, *, images: int, settings: QuantizeSettings) -> dict[str, float]:
+    """Return what was measured, and what is accepted, by name.
+
+    Args:
+        measure: the int8 network.
+        reference: the float network.
+        images: number of pictures.
+        settings: say which difference is accepted.
+
+    Returns:
+        `images`; `sqnr`, decibels; `agreement` and `least_agreement`; with labels `float_score` and `int8_score`, the
+        main metric of the task in percent, and `accepted_drop`, percentage points.
+    """
+    figures = {"images": float(images), "sqnr": measure.sqnr, "least_agreement": settings.least_agreement}
     if measure.agreement is not None:
         figures["agreement"] = measure.agreement
     if measure.score is not None and reference.score is not None:
-        figures |= {"float_score": reference.score, "int8_score": measure.score}
+        # A single picture decides nothing, however few there are.
+        accepted = max(settings.accepted_drop, settings.max_drop or 0.0, 100.0 / images)
+        figures |= {"float_score": reference.score, "int8_score": measure.score, "accepted_drop": accepted}
     return figures
+
+
+def faults_of(figures: Mapping[str, float]) -> list[str]:
+    """Return in words by which figures an int8 network differs too much from the float one."""
+    faults: list[str] = []
+    if figures["agreement"] < figures["least_agreement"]:
+        share, least = figures["agreement"], figures["least_agreement"]
+        faults.append(f"only {share:.1%} of its answers are those of the float network, accepted is {least:.1%}")
+    if "int8_score" in figures:
+        before, after, accepted = (figures[name] for name in ("float_score", "int8_score", "accepted_drop"))
+        if before - after > accepted + _ROUNDING:
+            faults.append(f"the score falls from {before:.2f} to {after:.2f} %, accepted are {accepted:.3g} points")
+        elif faults:
+            faults.append(f"the score goes from {before:.2f} to {after:.2f} %")
+    return faults
 
 
 def refuse_collapse(check: Check, artefact: Artefact) -> None:
     """Raise AccuracyError if an artefact did not pass its check."""
     if check.passed is not False:
         return
-    figures = check.figures
-    scores = ""
-    if "int8_score" in figures:
-        scores = f", and the score falls from {figures['float_score']:.2f} to {figures['int8_score']:.2f} %"
     raise AccuracyError(
-        f"{artefact.name}: on {figures['images']:.0f} other pictures only {figures['agreement']:.1%} of its answers "
-        f"are those of the float network, accepted is {figures['least_agreement']:.1%}{scores}; nothing was added. "
-        "--sensitivity shows the layers that break it, --max_drop raises them, --least_agreement accepts less"
+        f"{artefact.name}: on {check.figures['images']:.0f} other pictures {'; '.join(faults_of(check.figures))}; "
+        "nothing was added. --sensitivity shows the layers that break it, --max_drop raises them, --least_agreement "
+        "and --accepted_drop accept more"
     )

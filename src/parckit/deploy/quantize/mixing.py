@@ -13,7 +13,7 @@ from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.sensitivity import ENGINE, Trial
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.deploy.quantize.speedup import compare_speed
-from parckit.deploy.quantize.writers import WRITERS, load_writer
+from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 from parckit.measure.interleaved import Ratio
 from parckit.runtimes import Session
@@ -62,7 +62,7 @@ def drop_of(measure: Measure, reference: Measure) -> float:
 
 def rank_nodes(trial: Trial, bits: Mapping[str, Bits], *, track: Track = iter) -> list[str]:
     """Return the quantized nodes; that whose quantization alone makes the largest error comes first."""
-    errors = {name: trial.measure({name: value}).sqnr for name in track(list(bits)) for value in (bits[name],)}
+    errors = {name: trial.measure({name: bits[name]}).sqnr for name in track(list(bits))}
     return sorted(errors, key=lambda name: errors[name])
 
 
@@ -168,6 +168,6 @@ def _time_raise(mixed: QuantizationSource, lowered: Bits, *, name: str) -> Ratio
             folder = Path(work) / str(number)
             folder.mkdir()
             scheme = replace(mixed.scheme, bits={**bits, name: value})
-            artefact = load_writer(WRITERS[ENGINE]).write(replace(mixed, scheme=scheme), folder=folder)
+            artefact = load_writer(ENGINE).write(replace(mixed, scheme=scheme), folder=folder)
             sessions.append(open_in(ENGINE, artefact, mixed.spec, folder=folder, threads=1))
         return compare_speed(*sessions, seconds=_SECONDS).ratio

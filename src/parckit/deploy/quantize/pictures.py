@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from parckit.contract import Calibration, InputError
+from parckit.contract import Calibration, InputError, NetworkSpec
 from parckit.data import Table
 from parckit.data.datasets import Target, Targets
 from parckit.measure.evaluation_data import EvaluationData
@@ -25,7 +25,7 @@ Track = Callable[[Iterable[int]], Iterable[int]]
 """Returns the indices of pictures that it gets, and may show the progress of the work."""
 
 _CHECKED_SHARE = 5
-"""If there are no more pictures than shall calibrate, every fifth one is kept for the check."""
+"""At least every fifth picture is kept for the check, if there are few."""
 
 _log = logging.getLogger(__name__)
 
@@ -124,13 +124,15 @@ class CalibrationPictures:
     Attributes:
         images: (B, ...) preprocessed pictures, in a file of a temporary folder.
         digests: digest of every picture; see `digest_of`.
-        held_out: other pictures of the same source; None if there is only one picture.
+        held_out: other pictures of the same source; None if there are none.
+        held_out_digests: digest of each of these.
         has_labels: whether the source says what the pictures show.
     """
 
     images: NDArray[np.generic]
     digests: tuple[str, ...]
     held_out: Table | None
+    held_out_digests: tuple[str, ...]
     has_labels: bool
 
     def calibration(self, method: str) -> Calibration:
@@ -167,32 +169,46 @@ def open_pictures(
 ) -> CalibrationPictures:
     """Choose and preprocess calibration pictures, and choose as many others for the check.
 
+    A source may hold the same picture several times. Copies of calibration pictures check nothing, and are left out.
+
     Args:
         data: the source. If it has no labels that the network knows, but pictures, a warning says so.
         session: the float32 artefact; says how pictures are preprocessed.
-        samples: number of pictures. If the source has not enough, most of its pictures are taken.
+        samples: number of pictures. If the source has few, at least every fifth of them is kept for the check.
         seed: chooses the pictures.
         work: folder for the preprocessed pictures.
-        track: gets the pictures while they are preprocessed.
+        track: gets the pictures while they are read.
 
     Raises:
         InputError: if the source holds no pictures, or a picture is broken.
     """
-    table, has_labels = open_table(data, session)
+    table, has_labels = open_table(data, session.spec)
     count = len(table.targets)
-    order = np.random.default_rng(seed).permutation(count)
-    seen = samples if samples < count else max(1, count - max(1, count // _CHECKED_SHARE))
-    if seen < samples:
-        _log.warning("%s has %d pictures: %d of them calibrate, not %d", data.source, count, seen, samples)
+    seen = max(1, min(samples, count - max(1, count // _CHECKED_SHARE)))
+    order = np.random.default_rng(seed).permutation(count)[: 2 * seen]
     images = np.lib.format.open_memmap(work / "images.npy", "w+", session.input.dtype, (seen, *_image_shape(session)))
     digests: list[str] = []
-    for place in track(range(seen)):
+    for place in track(range(len(order))):
         picture = table.load(int(order[place]))
         digests.append(digest_of(picture))
-        images[place], _ = preprocess(picture, session.spec.preprocessing, wanted=session.input)
-    others = np.sort(order[seen : 2 * seen])
-    held_out = PartOfTable(table=table, indices=others) if len(others) else None
-    return CalibrationPictures(images=images, digests=tuple(digests), held_out=held_out, has_labels=has_labels)
+        if place < seen:
+            images[place], _ = preprocess(picture, session.spec.preprocessing, wanted=session.input)
+    calibrating = set(digests[:seen])
+    others = {int(index): digest for index, digest in zip(order, digests, strict=True) if digest not in calibrating}
+    if seen < samples:
+        told = (data.source, count, seen, samples, len(others))
+        _log.warning("%s has %d pictures: %d of them calibrate, not %d; left for the check: %d", *told)
+    if copies := len(order) - seen - len(others):
+        told = (data.source, copies)
+        _log.warning("%s: %d pictures are copies of calibration pictures, and do not check the result", *told)
+    indices = np.array(sorted(others), np.intp)
+    return CalibrationPictures(
+        images=images,
+        digests=tuple(digests[:seen]),
+        held_out=PartOfTable(table=table, indices=indices) if len(indices) else None,
+        held_out_digests=tuple(others[index] for index in sorted(others)),
+        has_labels=has_labels,
+    )
 
 
 def _image_shape(session: Session) -> tuple[int, ...]:
@@ -203,10 +219,14 @@ def _image_shape(session: Session) -> tuple[int, ...]:
     return tuple(side for side in shape if side is not None)
 
 
-def open_table(data: EvaluationData, session: Session) -> tuple[Table, bool]:
-    """Return the pictures of a source, and whether they have labels that the network knows."""
+def open_table(data: EvaluationData, spec: NetworkSpec) -> tuple[Table, bool]:
+    """Return the pictures of a source, and whether they have labels that the network knows.
+
+    Raises:
+        InputError: if there are none.
+    """
     try:
-        return data.open(session).table, True
+        return data.table(spec), True
     except InputError as error:
         folder = Path(data.source if isinstance(data.source, str) else data.source[0]).expanduser()
         if not folder.is_dir():
@@ -214,6 +234,6 @@ def open_table(data: EvaluationData, session: Session) -> tuple[Table, bool]:
         try:
             paths = list_images(folder)
         except InputError:
-            raise error from None
-        _log.warning("the %d pictures in %s are used without labels (%s)", len(paths), folder, error)
+            raise InputError(f"{error}; or it may be a folder of pictures without labels") from None
+        _log.warning("%s: pictures are used without labels: %d (%s)", folder, len(paths), error)
         return PlainPictures(paths=tuple(paths)), False

@@ -1,17 +1,27 @@
 """From a bundle with a float artefact to one with int8 artefacts, too."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from parckit.contract import Artefact, Check, Contract, InputError, add_artefact
+from parckit.contract import Artefact, Check, Contract, InputError, add_artefact, check_folder
+from parckit.data import name_source
 from parckit.deploy.quantize.checking import check_int8, refuse_collapse
 from parckit.deploy.quantize.mixing import mix, rank_nodes, refuse_shared_pictures
 from parckit.deploy.quantize.pictures import digests_of, open_table
 from parckit.deploy.quantize.progress import Progress, show_nothing
+from parckit.deploy.quantize.refusals import refuse_plan, refuse_trained, refuse_wrong_drop
 from parckit.deploy.quantize.scheme import Bits
-from parckit.deploy.quantize.sensitivity import Sensitivity, Trial, measure_sensitivity
+from parckit.deploy.quantize.sensitivity import (
+    ENGINE,
+    Sensitivity,
+    Trial,
+    fingerprint_of,
+    measure_sensitivity,
+    refuse_other_results,
+)
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.deploy.quantize.speedup import is_faster, timed
@@ -24,14 +34,12 @@ from parckit.deploy.quantize.steps import (
     workplace,
     yardstick_of,
 )
-from parckit.deploy.quantize.writers import ONNX, load_writer, plan_writers, takes_onnx_graph
+from parckit.deploy.quantize.writers import load_writer, plan_writers, takes_onnx_graph
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 
 _log = logging.getLogger(__name__)
 
-MEASURED = ("onnxruntime", "openvino")
-"""Engines of the file on which the drop for `max_drop` is measured."""
 _RANKING_PICTURES = 25
 """Pictures with which nodes are ranked by their error, which varies little from picture to picture."""
 _USUAL = QuantizeSettings()
@@ -50,8 +58,8 @@ def quantize(
     Args:
         bundle: folder of a bundle with the artefact `onnx-fp32`.
         data: calibration pictures: the train split of anything that `parckit.evaluate` takes, or a folder of pictures.
-        eval_data: pictures that the drop is measured on, for `settings.max_drop`: the test split of a source. They must
-            not be calibration pictures.
+        eval_data: pictures that the drop is measured on, for `settings.max_drop`: the val split of a source, because
+            nodes are chosen on them. They must not be calibration pictures.
         settings: how to quantize.
         progress: gets the pictures while they are used.
 
@@ -60,17 +68,18 @@ def quantize(
 
     Raises:
         InputError: if the bundle has no such artefact, or has one in ONNX that was trained in int8, the data cannot be
-            opened, or evaluation pictures are calibration pictures.
-        AccuracyError: if an int8 artefact has too few answers in common with the float network. Nothing is added.
+            opened, or evaluation pictures are calibration pictures; if the bundle cannot be written, or has an int8
+            artefact for other engines that would be replaced; or if `keep_if_faster` has nothing to time.
+        MissingExtraError: if a package that writes the files of an engine is not installed.
+        AccuracyError: if an int8 artefact has too few answers in common with the float network, or its score falls too
+            much. Nothing is added.
     """
+    # Check what can be checked before the work.
+    refuse_wrong_drop(settings, has_eval_data=eval_data is not None)
     planned = plan_writers(settings.engines)
-    _refuse_wrong_drop(settings, has_eval_data=eval_data is not None)
     network = open_float(Path(bundle))
-    if network.trained is not None and ONNX in planned:
-        raise InputError(
-            f"{bundle}: {network.trained.name} was trained in int8, and is better than what its float32 network would "
-            "become; quantize it for engines with other files, such as --engines mnn,ncnn"
-        )
+    check_folder(network.bundle, option="bundle")
+    refuse_plan(settings, network, planned)
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)
@@ -84,29 +93,25 @@ def quantize(
         for number, (module, engines) in enumerate(planned.items()):
             folder = work / str(number)
             folder.mkdir()
-            artefact = load_writer(module).write(sources[takes_onnx_graph(module)], folder=folder)
+            artefact = load_writer(engines[0]).write(sources[takes_onnx_graph(module)], folder=folder)
             made.append(
                 (checked(artefact, network, yardstick, engines=engines, folder=folder, settings=settings), folder)
             )
-        contract = network.contract
-        for artefact, folder in made:
-            if settings.keep_if_faster and not is_faster(artefact):
-                _log.warning("%s was not added: it is not clearly faster than float32 in any engine", artefact.name)
-                continue
-            contract = add_artefact(network.bundle, artefact, made_in=folder)
+        return _add(made, network, settings=settings)
+
+
+def _add(made: Sequence[tuple[Artefact, Path]], network: FloatNetwork, *, settings: QuantizeSettings) -> Contract:
+    """Add checked artefacts, each with the folder of its files, to the bundle, and return its contract."""
+    contract = network.contract
+    for artefact, folder in made:
+        if settings.keep_if_faster and not is_faster(artefact):
+            timed = ", ".join(check.engine for check in artefact.checks if "speedup" in check.figures)
+            _log.warning("%s was not added: it is not clearly faster than float32 in %s", artefact.name, timed)
+            continue
+        if artefact.name in {other.name for other in contract.artefacts}:
+            _log.warning("%s replaces the one that the bundle had", artefact.name)
+        contract = add_artefact(network.bundle, artefact, made_in=folder)
     return contract
-
-
-def _refuse_wrong_drop(settings: QuantizeSettings, *, has_eval_data: bool) -> None:
-    """Refuse a largest drop without pictures to measure it on, or for engines in which it is not measured."""
-    if (settings.max_drop is not None) != has_eval_data:
-        raise InputError("max_drop and eval_data: give both, or none of them")
-    others = [name for name in settings.engines if name not in MEASURED]
-    if settings.max_drop is not None and others:
-        raise InputError(
-            f"max_drop: ONNX Runtime measures the drop, and nothing that it says holds for {', '.join(others)}; "
-            f"take it with --engines {','.join(MEASURED)} only"
-        )
 
 
 def find_sensitivity(
@@ -127,16 +132,27 @@ def find_sensitivity(
         progress: gets the pictures and nodes while they are used.
 
     Raises:
-        InputError: as `quantize`, or if there are no pictures to measure on, or the file is something else.
+        InputError: as `quantize`, or if there are no pictures to measure on, or the file is something else or holds
+            results of other settings.
     """
     network = open_float(Path(bundle))
+    refuse_trained(network)
+    settings = replace(settings, engines=(ENGINE,))  # it runs the measurements, so its form of the graph counts
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)
         yardstick = yardstick_of(network, pictures, progress=progress)
         if yardstick is None:
-            raise InputError(f"data={data}: has a single picture; some must be left to measure on")
-        source = prepare(network, pictures, settings=settings, progress=progress)
-        return measure_sensitivity(source, yardstick, file=file, track=partial(progress, description="measuring nodes"))
+            source = name_source(usual_data(data, split="train").source)
+            raise InputError(f"{source}: no picture is left to measure on; the calibration needs one, too")
+        fingerprint = fingerprint_of(network, pictures, settings)
+        refuse_other_results(file, fingerprint)
+        return measure_sensitivity(
+            prepare(network, pictures, settings=settings, progress=progress),
+            yardstick,
+            file=file,
+            fingerprint=fingerprint,
+            track=partial(progress, description="measuring nodes"),
+        )
 
 
 def raise_fewest(
@@ -148,7 +164,7 @@ def raise_fewest(
         InputError: if evaluation pictures are calibration pictures.
         AccuracyError: if no raise helps.
     """
-    table, has_labels = open_table(usual_data(data, split="test"), network.session)
+    table, has_labels = open_table(usual_data(data, split="val"), network.spec)
     hashed = progress(range(len(table.targets)), description="comparing evaluation pictures with calibration pictures")
     refuse_shared_pictures(source, digests_of(table, hashed))
     yardstick = Yardstick(
@@ -183,9 +199,7 @@ def checked(
     """
     checks: list[Check] = []
     for engine in engines:
-        check = check_int8(
-            yardstick, artefact, network.spec, folder=folder, engine=engine, least=settings.least_agreement
-        )
+        check = check_int8(yardstick, artefact, network.spec, folder=folder, engine=engine, settings=settings)
         refuse_collapse(check, artefact)
         places = {"bundle": network.bundle, "folder": folder}
         checks.append(timed(check, artefact, network.contract, **places, seconds=settings.seconds))

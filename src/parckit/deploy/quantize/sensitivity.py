@@ -12,17 +12,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import final
 
-from parckit.contract import InputError, from_plain, replacing, sha256_of, to_plain
+from parckit.contract import VERSION, InputError, from_plain, replacing, sha256_of, to_plain
 from parckit.deploy.quantize.checking import open_in
+from parckit.deploy.quantize.pictures import CalibrationPictures
 from parckit.deploy.quantize.scheme import Bits, Scheme
+from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
-from parckit.deploy.quantize.writers import WRITERS, load_writer
+from parckit.deploy.quantize.steps import FloatNetwork
+from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 
 ENGINE = "onnxruntime"
 """The engine that runs all measurements."""
 
-_WITHOUT_EFFECT = ("engines", "seconds", "keep_if_faster", "least_agreement", "max_drop", "raise_to")
+WITHOUT_EFFECT = ("engines", "seconds", "keep_if_faster", "least_agreement", "accepted_drop", "max_drop", "raise_to")
 """Settings that change no result of a measurement."""
 
 Track = Callable[[Iterable[str]], Iterable[str]]
@@ -89,29 +92,30 @@ class Trial:
     def measure_scheme(self, scheme: Scheme) -> Measure:
         """Return how good the network is with a scheme for its graph."""
         with TemporaryDirectory() as folder:
-            artefact = load_writer(WRITERS[ENGINE]).write(replace(self._source, scheme=scheme), folder=Path(folder))
+            artefact = load_writer(ENGINE).write(replace(self._source, scheme=scheme), folder=Path(folder))
             return self._yardstick.measure(open_in(ENGINE, artefact, self._source.spec, folder=Path(folder)))
 
 
 def measure_sensitivity(
-    source: QuantizationSource, yardstick: Yardstick, *, file: Path, track: Track = iter
+    source: QuantizationSource, yardstick: Yardstick, *, file: Path, fingerprint: str, track: Track = iter
 ) -> Sensitivity:
     """Measure every quantized node of a network.
 
     Args:
         source: the network.
         yardstick: the pictures.
-        file: JSON file of the results. If it holds results of the same network, pictures and settings, these are kept,
-            and only the nodes that are missing are measured.
+        file: JSON file of the results. If it holds some, these are kept, and only the nodes that are missing are
+            measured; see `refuse_other_results`.
+        fingerprint: see `fingerprint_of`.
         track: gets the names of the nodes that are measured.
 
     Raises:
         InputError: if the file exists and is something else.
     """
     trial, bits = Trial(source, yardstick), source.scheme.bits
-    fingerprint = _fingerprint(source, yardstick)
-    result = read_sensitivity(file) if file.exists() else None
-    if result is None or result.fingerprint != fingerprint:
+    if file.exists():
+        result = read_sensitivity(file)
+    else:
         result = Sensitivity(
             fingerprint=fingerprint,
             images=yardstick.images,
@@ -150,13 +154,28 @@ def _write(result: Sensitivity, file: Path) -> None:
         temporary.write_text(json.dumps(to_plain(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _fingerprint(source: QuantizationSource, yardstick: Yardstick) -> str:
-    """Return a digest of all that the results depend on."""
+def fingerprint_of(network: FloatNetwork, pictures: CalibrationPictures, settings: QuantizeSettings) -> str:
+    """Return a digest of all that the results of a measurement depend on."""
     facts = [
-        sha256_of(source.file),
-        to_plain(source.scheme),
-        {name: value for name, value in to_plain(source.settings).items() if name not in _WITHOUT_EFFECT},
-        list(source.pictures.digests),
-        yardstick.images,
+        VERSION,
+        network.session.engine,
+        sha256_of(network.file),
+        {name: value for name, value in to_plain(settings).items() if name not in WITHOUT_EFFECT},
+        pictures.digests,
+        pictures.held_out_digests,
+        pictures.has_labels,
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def refuse_other_results(file: Path, fingerprint: str) -> None:
+    """Refuse a file with results of another measurement. They may have taken hours, so nobody replaces them.
+
+    Raises:
+        InputError: if it has some, or holds something else.
+    """
+    if file.exists() and read_sensitivity(file).fingerprint != fingerprint:
+        raise InputError(
+            f"{file}: holds results of another network, other pictures or other settings; name another file with "
+            "--out, or delete it"
+        )

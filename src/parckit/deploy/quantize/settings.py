@@ -44,6 +44,8 @@ class QuantizeSettings:
             Weights are a little finer without it, which suits CPUs with VNNI and boards.
         least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
             If they have less in common, nothing is added to the bundle.
+        accepted_drop: with labels, also add nothing if the task's main metric on these pictures falls by more
+            percentage points than this. A larger `max_drop` counts instead, and a single picture always may.
         max_drop: largest drop on the evaluation data, percentage points of the task's main metric, or of equal answers
             without labels. The fewest nodes are raised until the drop is below it. None raises none.
         raise_to: what the nodes are raised to: `float32`, which is faster on CPUs, or `int16`, for boards.
@@ -66,6 +68,7 @@ class QuantizeSettings:
     between: bool = True
     avoid_saturation: bool = True
     least_agreement: float = 0.8
+    accepted_drop: float = 3.0
     max_drop: float | None = None
     raise_to: RaisedTo = "float32"
     seconds: float = 3.0
@@ -75,20 +78,19 @@ class QuantizeSettings:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise InputError(f"samples={self.samples}: must be 1 or more")
-        if self.calibrator not in get_args(Calibrator):
-            raise InputError(f"calibrator={self.calibrator!r}: choose from {', '.join(get_args(Calibrator))}")
-        if self.rounding not in get_args(Rounding):
-            raise InputError(f"rounding={self.rounding!r}: choose from {', '.join(get_args(Rounding))}")
+        for name, words in (("calibrator", Calibrator), ("rounding", Rounding), ("raise_to", RaisedTo)):
+            if getattr(self, name) not in get_args(words):
+                raise InputError(f"{name}={getattr(self, name)!r}: choose from {', '.join(get_args(words))}")
         if not _LOWEST_PERCENTILE <= self.percentile <= 100:
             raise InputError(f"percentile={self.percentile}: must be from {_LOWEST_PERCENTILE:g} to 100")
         if not 0 <= self.least_agreement <= 1:
             raise InputError(f"least_agreement={self.least_agreement}: must be from 0 to 1")
+        if self.accepted_drop < 0:
+            raise InputError(f"accepted_drop={self.accepted_drop}: must be 0 points or more")
         if self.max_drop is not None and self.max_drop < 0:
             raise InputError(f"max_drop={self.max_drop}: must be 0 points or more")
         if self.seconds < 0 or (self.keep_if_faster and not self.seconds):
             raise InputError(f"seconds={self.seconds:g}: must be 0 or more, and above 0 with keep_if_faster")
-        if self.raise_to not in get_args(RaisedTo):
-            raise InputError(f"raise_to={self.raise_to!r}: choose from {', '.join(get_args(RaisedTo))}")
         if not self.engines or len(set(self.engines)) != len(self.engines):
             raise InputError(f"engines={','.join(self.engines)}: name one or more, each once")
 

@@ -8,14 +8,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from parckit.contract import Artefact, Calibration, NetworkSpec
+from parckit.contract import TRAINED, Artefact, Calibration, NetworkSpec
 from parckit.deploy.quantize.constants import constant_of, set_constant
 from parckit.deploy.quantize.pictures import CalibrationPictures
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
-
-TRAINED = "trained"
-"""The calibrator of a network that was trained with fake quantizers: its training has chosen all numbers."""
 
 Constants = Mapping[tuple[str, int], NDArray[np.float32]]
 """(name of a node, index of its input) -> numbers."""

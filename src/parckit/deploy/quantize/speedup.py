@@ -75,23 +75,36 @@ def against_float(
     Returns:
         None if the bundle has no float32 artefact for the engine.
     """
-    opened_in = find_engine(engine)
-    plain = next(
-        (
-            other
-            for other in contract.artefacts
-            if other.precision == "fp32" and opened_in.opens(other) and not other.decodes_inside
-        ),
-        None,
-    )
+    plain = _float_artefact(engine, contract)
     if plain is None:
         return None
-    module = load_engine(opened_in, what=str(bundle))
+    module = load_engine(find_engine(engine), what=str(bundle))
     sessions = [
         module.open_artefact(place, one, contract.spec_of(one), threads=1)
         for place, one in ((bundle, plain), (folder, artefact))
     ]
     return compare_speed(*sessions, seconds=seconds)
+
+
+def why_untimed(engine: str, contract: Contract) -> str | None:
+    """Return why int8 cannot be timed beside float32 in an engine; None if it can."""
+    if not find_engine(engine).is_installed:
+        return f"the package {find_engine(engine).package} is not installed"
+    if _float_artefact(engine, contract) is None:
+        return f"the bundle has no float32 artefact for {engine}"
+    return None
+
+
+def _float_artefact(engine: str, contract: Contract) -> Artefact | None:
+    """Return the float32 artefact that an engine runs; None without any."""
+    return next(
+        (
+            artefact
+            for artefact in contract.artefacts
+            if artefact.precision == "fp32" and find_engine(engine).opens(artefact) and not artefact.decodes_inside
+        ),
+        None,
+    )
 
 
 def timed(check: Check, artefact: Artefact, contract: Contract, *, bundle: Path, folder: Path, seconds: float) -> Check:

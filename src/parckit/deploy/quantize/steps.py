@@ -10,7 +10,16 @@ from tempfile import TemporaryDirectory
 import onnx
 import onnx_ir as ir
 
-from parckit.contract import Artefact, Contract, InputError, NetworkSpec, naming_full_disk, read_contract
+from parckit.contract import (
+    FLOAT_ONNX,
+    TRAINED,
+    Artefact,
+    Contract,
+    InputError,
+    NetworkSpec,
+    naming_full_disk,
+    read_contract,
+)
 from parckit.data import Split
 from parckit.deploy.quantize.adaround import AdaRoundSettings, learn_roundings
 from parckit.deploy.quantize.bias_correction import correct_biases
@@ -31,14 +40,14 @@ from parckit.deploy.quantize.rules import stored_constants, usual_bits
 from parckit.deploy.quantize.saturation import weight_scales_without_saturation
 from parckit.deploy.quantize.scheme import Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
-from parckit.deploy.quantize.source import TRAINED, Constants, QuantizationSource, changed_constants
+from parckit.deploy.quantize.source import Constants, QuantizationSource, changed_constants
 from parckit.deploy.quantize.stripping import strip_pairs
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.runtimes import Session
 
-FLOAT, ENGINE = "onnx-fp32", "onnxruntime"
-"""The artefact that a quantization starts from, and the engine that runs it."""
+ENGINE = "onnxruntime"
+"""The engine that runs the artefact which a quantization starts from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +84,7 @@ class FloatNetwork:
 
 def find_trained(contract: Contract) -> Artefact | None:
     """Return the int8 artefact that a network was trained for with fake quantizers; None without any."""
-    return next((one for one in contract.artefacts if one.options.get("quantization") == "trained"), None)
+    return next((artefact for artefact in contract.artefacts if artefact.is_trained_in_int8), None)
 
 
 def open_float(bundle: Path) -> FloatNetwork:
@@ -86,9 +95,9 @@ def open_float(bundle: Path) -> FloatNetwork:
     """
     contract = read_contract(bundle)
     names = [artefact.name for artefact in contract.artefacts]
-    if FLOAT not in names:
-        raise InputError(f"{bundle}: has no artefact {FLOAT} to quantize, only {', '.join(names)}")
-    artefact = contract.artefact(FLOAT)
+    if FLOAT_ONNX not in names:
+        raise InputError(f"{bundle}: has no artefact {FLOAT_ONNX} to quantize, only {', '.join(names)}")
+    artefact = contract.artefact(FLOAT_ONNX)
     if not artefact.runs_in_chunks:
         raise InputError(f"{bundle}: returns detections, as two-stage detectors do; parckit does not quantize these")
     session = open_in(ENGINE, artefact, contract.spec_of(artefact), folder=bundle)
@@ -110,7 +119,7 @@ def choose_pictures(
         samples=settings.samples,
         seed=settings.seed,
         work=work,
-        track=partial(progress, description="reading calibration pictures"),
+        track=partial(progress, description="reading pictures"),
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from parckit.contract import Artefact, Check, NetworkSpec, OutputSpec, sha256_of
+from parckit.contract import INT8_ONNX, TRAINED, Artefact, Check, NetworkSpec, OutputSpec, sha256_of
 from parckit.deploy.convert import Source
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.onnx import FILE, describe_file, describe_graph, write_graph
@@ -28,8 +28,6 @@ from parckit.networks import FakeQuantizer, FakeQuantizers, find_quantizers
 
 _log = logging.getLogger(__name__)
 
-TRAINED = "onnx-int8"
-"""Name of the artefact."""
 TOLERANCE = Tolerance(numbers=0.1, cosine=0.98, agreement=0.9, score=0.1, overlap=0.7)
 """How far an engine may differ from torch with fake quantizers.
 
@@ -65,7 +63,7 @@ def convert_trained(trained: nn.Module, source: Source, *, folder: Path, setting
     )
     bits = sorted({quantizer.bits for quantizer in quantizers.weights.values()})
     artefact = describe_graph(path, source, settings=settings, precision="int8")
-    options = {**artefact.options, "quantization": "trained", "weight_bits": bits}
+    options = {**artefact.options, "quantization": TRAINED, "weight_bits": bits}
     artefact = replace(artefact, options=options)
     describe_file(path, source.spec, artefact)
     return replace(artefact, files={FILE: sha256_of(path)})
@@ -80,7 +78,7 @@ def _settings_for_int8(settings: ExportSettings) -> ExportSettings:
             "opset=%d: %s has opset %d, because torch writes trained scales only there; give onnx-fp32, which has the "
             "trained weights, to a compiler that takes opset %d and chooses the ranges of activations itself",
             settings.onnx.opset,
-            TRAINED,
+            INT8_ONNX,
             onnx.opset,
             settings.onnx.opset,
         )

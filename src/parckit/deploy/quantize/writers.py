@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from parckit.contract import Artefact, InputError
+from parckit.deploy.convert import naming_extra
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.runtimes import find_engine
 
@@ -38,11 +39,13 @@ def plan_writers(engines: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
     Raises:
         InputError: if an engine is unknown or runs no int8.
+        MissingExtraError: if the package that writes its files is not installed.
     """
     planned: dict[str, tuple[str, ...]] = {}
     for name in engines:
         if find_engine(name).name not in WRITERS:
             raise InputError(f"engines={name}: runs no int8 that parckit writes; choose from {', '.join(WRITERS)}")
+        load_writer(name)
         planned[WRITERS[name]] = (*planned.get(WRITERS[name], ()), name)
     return planned
 
@@ -52,6 +55,11 @@ def takes_onnx_graph(module: str) -> bool:
     return module not in _WITH_OWN_GRAPHS
 
 
-def load_writer(module: str) -> Writer:
-    """Import a writer."""
-    return cast("Writer", import_module(module))
+def load_writer(engine: str) -> Writer:
+    """Import the writer for an engine.
+
+    Raises:
+        MissingExtraError: if its package is not installed.
+    """
+    with naming_extra(f"int8 for {engine}", engine):
+        return cast("Writer", import_module(WRITERS[engine]))
