@@ -93,7 +93,7 @@ def _resized(maps: "Tensor", size: Sequence[int], *_: object) -> "Tensor":
 
 @pytest.fixture(scope="session", autouse=True)
 def compute_little_on_meta() -> object:
-    """Let fresh weights without data stay as they are, and resized maps have none; torch needs 2 ms of Python each."""
+    """Skip what torch computes for fresh weights and resized maps without data; it needs 2 ms of Python for each."""
     from torch.library import Library
 
     library = Library("aten", "IMPL")

@@ -34,7 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_other_process() -> Iterator[None]:
-    """Measure no memory of engines; for the session's `bundle` it is measured."""
+    """Measure no memory of engines."""
     with pytest.MonkeyPatch.context() as patch:
         measure_no_memory(patch)
         yield

@@ -198,6 +198,15 @@ def test_every_fault_of_a_mappers_settings_is_named(changes, fault, kit):
     assert any(fault in line for line in check_kit(folder)), check_kit(folder)
 
 
+def test_a_setting_whose_name_is_no_text_is_no_crash(kit):
+    """YAML reads `on: 1` as {True: 1}."""
+    folder = kit("rdk-x5")
+    file = folder / "mapper.yaml"
+    file.write_text(file.read_text().replace("model_parameters:\n", "model_parameters:\n  on: 1\n"))
+    assert yaml.safe_load(file.read_text())["model_parameters"][True] == 1
+    assert not check_kit(folder)
+
+
 def test_a_kit_with_the_file_of_another_network_is_caught(kit, tmp_path):
     """Both networks have the same nodes, input and normalisation. Only the numbers inside differ."""
     ours, theirs = kit("rdk-x5"), write_bundle(tmp_path / "other", scale=2.0)

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
     kit = "folder of the kit; by default OUT_kit, beside the bundle"
     parser.add_argument("--kit", type=Path | None, default=None, help=kit)
     args = _read(parser, argv)
-    parser.refuse_idle(args, [(name, not args.check, "with --check") for name in ("data", "kit")])
+    parser.refuse_idle(args, [(name, not args.check, "with --check") for name in ("out", "data", "kit", "thresholds")])
     parser.refuse_idle(args, [(name, args.data is not None, "without --data") for name in ("samples", "split")])
     settings, size = _settings(args), None if args.size is None else parse_size(args.size)
     if args.check:

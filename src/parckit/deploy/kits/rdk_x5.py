@@ -158,7 +158,8 @@ def _groups(path: Path) -> dict[str, Settings]:
 
 def _wrong_values(group: Settings) -> Iterator[str]:
     """Yield what the compiler does not accept, or does not know, in a group of settings."""
-    for key, value in group.items():
+    for name, value in group.items():
+        key = str(name)  # YAML reads `on` as True
         choices = _VALUES.get(key, ())
         wrong = [part for part in _names(value) if choices and part not in choices]
         yield from (f"{key}: {part!r}; choose from {', '.join(choices)}" for part in wrong)

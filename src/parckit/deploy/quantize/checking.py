@@ -46,7 +46,7 @@ def check_int8(
         settings: say which difference is accepted.
 
     Returns:
-        The check, with the figures of `figures_of`, the number of images and the peak memory.
+        The check, with the figures of `figures_of` and the peak memory.
     """
     package = find_engine(engine).package
     if not find_engine(engine).is_installed:
@@ -103,10 +103,11 @@ def faults_of(figures: Mapping[str, float]) -> list[str]:
         faults.append(f"only {share:.1%} of its answers are those of the float network, accepted is {least:.1%}")
     if "int8_score" in figures:
         before, after, accepted = (figures[name] for name in ("float_score", "int8_score", "accepted_drop"))
+        scores = f"from {before:.2f} to {after:.2f} %"
         if before - after > accepted + _ROUNDING:
-            faults.append(f"the score falls from {before:.2f} to {after:.2f} %, accepted are {accepted:.3g} points")
+            faults.append(f"the score falls {scores}, at most {accepted:.3g} points are accepted")
         elif faults:
-            faults.append(f"the score goes from {before:.2f} to {after:.2f} %")
+            faults.append(f"the score goes {scores}")
     return faults
 
 
@@ -116,6 +117,6 @@ def refuse_collapse(check: Check, artefact: Artefact) -> None:
         return
     raise AccuracyError(
         f"{artefact.name}: on {check.figures['images']:.0f} other pictures {'; '.join(faults_of(check.figures))}; "
-        "nothing was added. --sensitivity shows the layers that break it, --max_drop raises them, --least_agreement "
-        "and --accepted_drop accept more"
+        "nothing was added. --sensitivity shows the layers that break it, --max_drop raises them; a lower "
+        "--least_agreement or a higher --accepted_drop accepts it"
     )

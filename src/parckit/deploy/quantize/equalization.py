@@ -92,7 +92,8 @@ def _factors(family: _Family, largest: Mapping[str, Factors]) -> Factors:
     """Return by how much every channel of a family is divided."""
     numbers = _shares(np.max([largest[name] for name in family.tensors], axis=0))
     weights = [_shares(_read_weights(node)) for node in family.readers.values() if groups_of(node) == 1]
-    # Depthwise convolutions have a scale for each channel, so their weights may become as large as they like.
+    # The weights of depthwise convolutions have a scale for each channel, so their sizes do not count. The root is
+    # taken there, too: otherwise a channel that is silent on the calibration pictures would be enlarged most.
     read = np.max(weights, axis=0) if weights else np.ones_like(numbers)
     used = (numbers > 0) & (read > 0)
     factors = np.ones_like(numbers)

@@ -9,9 +9,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from parckit.contract import Artefact, InputError, read_contract, sha256_of
+from parckit.contract import Artefact, read_contract, sha256_of
 from parckit.deploy.convert.program import without_warnings
 from parckit.deploy.quantize.source import QuantizationSource
+from parckit.deploy.quantize.writers import FLOAT_LITERT
 from parckit.runtimes.native_output import capturing_native_output
 
 with capturing_native_output(), without_warnings():
@@ -20,7 +21,6 @@ with capturing_native_output(), without_warnings():
     from ai_edge_quantizer.quantizer import Quantizer  # pyright: ignore[reportMissingImports]
 
 FILE = "model.tflite"
-_FLOAT = "tflite-fp32"
 _METHOD = "minmax"
 _SIGNATURE = "serving_default"
 """Name that litert-torch gives the network's only function."""
@@ -32,14 +32,9 @@ def write(source: QuantizationSource, *, folder: Path) -> Artefact:
     Returns:
         The artefact, not yet checked. Paths of its files are relative to `folder`.
 
-    Raises:
-        InputError: if the bundle has no float file of LiteRT.
     """
     bundle = source.file.parents[1]
-    floats = {artefact.name: artefact for artefact in read_contract(bundle).artefacts}
-    if _FLOAT not in floats:
-        raise InputError(f"{bundle}: has no artefact {_FLOAT}; export with --engines onnxruntime,litert first")
-    network = floats[_FLOAT]
+    network = read_contract(bundle).artefact(FLOAT_LITERT)
     groups = source.pictures.groups(network.input.batch_size or 1)
     samples = [{network.input.name: group} for group in groups]
     with capturing_native_output(), without_warnings():

@@ -234,6 +234,6 @@ def open_table(data: EvaluationData, spec: NetworkSpec) -> tuple[Table, bool]:
         try:
             paths = list_images(folder)
         except InputError:
-            raise InputError(f"{error}; or it may be a folder of pictures without labels") from None
+            raise InputError(f"{error}; pictures without labels are accepted, too, but it has none") from None
         _log.warning("%s: pictures are used without labels: %d (%s)", folder, len(paths), error)
         return PlainPictures(paths=tuple(paths)), False

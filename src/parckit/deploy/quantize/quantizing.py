@@ -105,8 +105,8 @@ def _add(made: Sequence[tuple[Artefact, Path]], network: FloatNetwork, *, settin
     contract = network.contract
     for artefact, folder in made:
         if settings.keep_if_faster and not is_faster(artefact):
-            timed = ", ".join(check.engine for check in artefact.checks if "speedup" in check.figures)
-            _log.warning("%s was not added: it is not clearly faster than float32 in %s", artefact.name, timed)
+            engines = ", ".join(check.engine for check in artefact.checks if "speedup" in check.figures)
+            _log.warning("%s was not added: it is not clearly faster than float32 in %s", artefact.name, engines)
             continue
         if artefact.name in {other.name for other in contract.artefacts}:
             _log.warning("%s replaces the one that the bundle had", artefact.name)
@@ -136,7 +136,7 @@ def find_sensitivity(
             results of other settings.
     """
     network = open_float(Path(bundle))
-    refuse_trained(network)
+    refuse_trained(network, advice="its nodes cannot be measured one by one")
     settings = replace(settings, engines=(ENGINE,))  # it runs the measurements, so its form of the graph counts
     with workplace() as work:
         pictures = choose_pictures(network, data, settings=settings, work=work, progress=progress)

@@ -6,7 +6,7 @@ from parckit.contract import InputError
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.speedup import why_untimed
 from parckit.deploy.quantize.steps import FloatNetwork
-from parckit.deploy.quantize.writers import ONNX
+from parckit.deploy.quantize.writers import FLOAT_LITERT, LITERT, ONNX
 from parckit.runtimes import find_engine
 
 MEASURED = ("onnxruntime", "openvino")
@@ -14,7 +14,11 @@ MEASURED = ("onnxruntime", "openvino")
 
 
 def refuse_wrong_drop(settings: QuantizeSettings, *, has_eval_data: bool) -> None:
-    """Refuse a largest drop without pictures to measure it on, or for engines in which it is not measured."""
+    """Refuse a largest drop without pictures to measure it on, or for engines in which it is not measured.
+
+    Raises:
+        InputError: if that is so.
+    """
     if (settings.max_drop is not None) != has_eval_data:
         raise InputError("max_drop and eval_data: give both, or none of them")
     others = [name for name in settings.engines if name not in MEASURED]
@@ -25,12 +29,20 @@ def refuse_wrong_drop(settings: QuantizeSettings, *, has_eval_data: bool) -> Non
         )
 
 
-def refuse_trained(network: FloatNetwork) -> None:
-    """Refuse a network that was trained in int8 for engines that run ONNX files."""
+def refuse_trained(network: FloatNetwork, *, advice: str) -> None:
+    """Refuse a network that was trained in int8.
+
+    Args:
+        network: the float network of the bundle.
+        advice: what the user can do.
+
+    Raises:
+        InputError: if it was trained in int8.
+    """
     if network.trained is not None:
         raise InputError(
             f"{network.bundle}: {network.trained.name} was trained in int8, and is better than what its float32 "
-            "network would become; quantize it for engines with other files, such as --engines mnn,ncnn"
+            f"network would become; {advice}"
         )
 
 
@@ -41,9 +53,17 @@ def refuse_plan(settings: QuantizeSettings, network: FloatNetwork, planned: Mapp
         settings: how to quantize.
         network: the float network of the bundle.
         planned: module of a writer -> the engines that share what it writes.
+
+    Raises:
+        InputError: if it does not allow something.
     """
     if ONNX in planned:
-        refuse_trained(network)
+        refuse_trained(network, advice="quantize it for engines with other files, such as --engines mnn,ncnn")
+    names = [artefact.name for artefact in network.contract.artefacts]
+    if LITERT in planned and FLOAT_LITERT not in names:
+        raise InputError(
+            f"{network.bundle}: has no artefact {FLOAT_LITERT}; export with --engines onnxruntime,litert first"
+        )
     _refuse_replacing(network, planned.values())
     if settings.keep_if_faster:
         _refuse_untimed(network, planned.values())
@@ -75,4 +95,4 @@ def _refuse_untimed(network: FloatNetwork, planned: Iterable[Sequence[str]]) -> 
     for engines in planned:
         reasons = [reason for name in engines if (reason := why_untimed(name, network.contract))]
         if len(reasons) == len(engines):
-            raise InputError(f"keep_if_faster: nobody can tell whether int8 is faster: {'; '.join(reasons)}")
+            raise InputError(f"keep_if_faster: int8 cannot be timed: {'; '.join(reasons)}")

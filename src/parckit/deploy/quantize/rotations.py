@@ -44,7 +44,7 @@ def _has_rotated_rows(steps: NDArray[np.generic]) -> bool:
 
 
 def _places(side: int) -> NDArray[np.int32]:
-    """Return which number of row 0 stands where, (side, side)."""
+    """Return for every place of a matrix which number of its first row stands there, (side, side)."""
     positions = np.arange(side, dtype=np.int32)
     return (positions[None, :] - positions[:, None]) % side
 

@@ -110,8 +110,9 @@ def measure_sensitivity(
         track: gets the names of the nodes that are measured.
 
     Raises:
-        InputError: if the file exists and is something else.
+        InputError: if the file exists and is something else, or holds results of another measurement.
     """
+    refuse_other_results(file, fingerprint)
     trial, bits = Trial(source, yardstick), source.scheme.bits
     if file.exists():
         result = read_sensitivity(file)
@@ -176,6 +177,6 @@ def refuse_other_results(file: Path, fingerprint: str) -> None:
     """
     if file.exists() and read_sensitivity(file).fingerprint != fingerprint:
         raise InputError(
-            f"{file}: holds results of another network, other pictures or other settings; name another file with "
-            "--out, or delete it"
+            f"{file}: holds results of another network, other pictures, other settings, or another version of parckit "
+            "or ONNX Runtime; name another file with --out, or delete it"
         )

@@ -45,7 +45,8 @@ class QuantizeSettings:
         least_agreement: least share of answers on held-out pictures, from 0 to 1, that float32 and int8 have in common.
             If they have less in common, nothing is added to the bundle.
         accepted_drop: with labels, also add nothing if the task's main metric on these pictures falls by more
-            percentage points than this. A larger `max_drop` counts instead, and a single picture always may.
+            percentage points than this. If `max_drop` is larger, it counts instead. The loss of a single picture is
+            always accepted.
         max_drop: largest drop on the evaluation data, percentage points of the task's main metric, or of equal answers
             without labels. The fewest nodes are raised until the drop is below it. None raises none.
         raise_to: what the nodes are raised to: `float32`, which is faster on CPUs, or `int16`, for boards.

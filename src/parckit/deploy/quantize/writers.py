@@ -10,14 +10,16 @@ from parckit.deploy.convert import naming_extra
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.runtimes import find_engine
 
-ONNX = "parckit.deploy.quantize.onnx"
-"""The module that writes ONNX files."""
+ONNX, LITERT = "parckit.deploy.quantize.onnx", "parckit.deploy.quantize.litert"
+"""The modules that write ONNX files, and files of LiteRT."""
+FLOAT_LITERT = "tflite-fp32"
+"""The artefact that LiteRT's quantizer starts from."""
 WRITERS: Mapping[str, str] = {
     "onnxruntime": ONNX,
     "openvino": ONNX,
     "mnn": "parckit.deploy.quantize.mnn",
     "ncnn": "parckit.deploy.quantize.ncnn",
-    "litert": "parckit.deploy.quantize.litert",
+    "litert": LITERT,
 }
 """Name of an engine -> module with its `write`; imported only when it is used."""
 

@@ -31,8 +31,8 @@ FOR_OTHERS = ir.passes.Sequential(RewritePass([SCALE_IN_CONVOLUTION]))
 """The passes for all other files."""
 _REPEATING = ("Add", "Concat", "Expand", "Reshape", "Slice", "Transpose")
 """Operators with which a float file repeats constants: position embeddings, and the kernels of global convolutions."""
-_MOST_BYTES = 1 << 28
-"""Size of the largest constant that is computed, in float32."""
+_MOST_NUMBERS = 1 << 26
+"""Numbers of the largest constant that is computed; 256 MB in float32."""
 _CLEAN = ir.passes.Sequential(
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     passes.DeduplicateInitializersPass(),
@@ -40,6 +40,11 @@ _CLEAN = ir.passes.Sequential(
     # Calibration needs the shapes of the new tensors.
     passes.ShapeInferencePass(),
 )
+
+
+def _repeats(node: ir.Node) -> bool | None:
+    """Return True for a node that is folded although its result is larger; None leaves the choice to the pass."""
+    return True if node.op_type in _REPEATING else None
 
 
 def prepare_for_int8(model: ir.Model, *, is_for_onnx: bool = True) -> ir.Model:
@@ -53,9 +58,7 @@ def prepare_for_int8(model: ir.Model, *, is_for_onnx: bool = True) -> ir.Model:
         if any(node.op_type == "Erf" for node in model.graph):
             model = with_opset(model, LEAST_OPSET)
         model = FOR_ONNX(model).model
-        fold_constants(
-            model, should_fold=lambda node: True if node.op_type in _REPEATING else None, output_size_limit=_MOST_BYTES
-        )
+        fold_constants(model, should_fold=_repeats, output_size_limit=_MOST_NUMBERS)
     else:
         model = FOR_OTHERS(model).model
     model = _CLEAN(model).model
