@@ -61,9 +61,7 @@ def test_sensitivity_names_the_node_that_breaks_a_network(spoiled, colours, tmp_
     assert len(seen) == 3
     assert [node.operator for node in again.nodes].count("known") == 1
     # Results of other settings are neither mixed with these nor lost.
-    with pytest.raises(
-        InputError, match=r"nodes\.json: holds results of another network, other pictures, other"
-    ):
+    with pytest.raises(InputError, match=r"nodes\.json: holds results of another network, other pictures, other"):
         find_sensitivity(spoiled, colours, file=file, settings=replace(few, samples=10))
     assert read_sensitivity(file) == again
 
