@@ -40,6 +40,16 @@ def set_constant(model: ir.Model, node: ir.Node, place: int, numbers: NDArray[np
     value.shape, value.type = ir.Shape(single.shape), ir.TensorType(ir.DataType.FLOAT)
 
 
+def add_constant(model: ir.Model, numbers: NDArray[np.generic], *, name: str) -> ir.Value:
+    """Return a new initializer of a graph, or the one that has this name already, as those of equal grids have."""
+    if name in model.graph.initializers:
+        return model.graph.initializers[name]
+    value = ir.Value(name=name, const_value=ir.tensor(numbers, name=name))
+    value.shape, value.type = ir.Shape(numbers.shape), ir.TensorType(ir.DataType.from_numpy(numbers.dtype))
+    model.graph.register_initializer(value)
+    return value
+
+
 def name_of(value: ir.Value | None) -> str:
     """Return the name of a value; empty for an input that a node does not have."""
     return "" if value is None else value.name or ""

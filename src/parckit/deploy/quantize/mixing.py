@@ -10,9 +10,10 @@ from parckit.contract import InputError
 from parckit.deploy.quantize.checking import AccuracyError, open_in
 from parckit.deploy.quantize.rules import stored_constants
 from parckit.deploy.quantize.scheme import Bits, Scheme
-from parckit.deploy.quantize.sensitivity import ENGINE, Trial
+from parckit.deploy.quantize.sensitivity import Trial
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.deploy.quantize.speedup import compare_speed
+from parckit.deploy.quantize.steps import ENGINE
 from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 from parckit.measure.interleaved import Ratio

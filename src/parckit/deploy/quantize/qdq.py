@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes import common as passes
 
-from parckit.deploy.quantize.constants import constant_of
+from parckit.deploy.quantize.constants import add_constant, constant_of
 from parckit.deploy.quantize.grids import Grid, activation_grid, bias_grid, weight_grid
 from parckit.deploy.quantize.scheme import Scheme
 
@@ -150,16 +150,8 @@ class _Writer:
         return quantized, dequantized
 
     def _parameters(self, grid: Grid, *, name: str) -> list[ir.Value]:
-        return [self._constant(grid.scale, f"{name}_s"), self._constant(grid.zero_point, f"{name}_z")]
-
-    def _constant(self, numbers: NDArray[np.generic], name: str) -> ir.Value:
-        """Return an initializer; that of a grid may be there already."""
-        if name in self.model.graph.initializers:
-            return self.model.graph.initializers[name]
-        value = ir.Value(name=name, const_value=ir.tensor(numbers, name=name))
-        value.shape, value.type = ir.Shape(numbers.shape), ir.TensorType(ir.DataType.from_numpy(numbers.dtype))
-        self.model.graph.register_initializer(value)
-        return value
+        parts = ((grid.scale, f"{name}_s"), (grid.zero_point, f"{name}_z"))
+        return [add_constant(self.model, numbers, name=part) for numbers, part in parts]
 
     def _quantize_constants(self, node: ir.Node, activations: Mapping[int, Grid], *, bits: int) -> None:
         """Give a node int8 weights and int32 biases. A stack of matrices gets the grid of an activation.
@@ -187,7 +179,7 @@ class _Writer:
 
     def _dequantized(self, name: str, numbers: NDArray[np.float32], grid: Grid, *, axis: int | None) -> ir.Value:
         """Return the dequantized form of constants."""
-        stored = self._constant(grid.quantize(numbers, axis=axis), f"{name}_q")
+        stored = add_constant(self.model, grid.quantize(numbers, axis=axis), name=f"{name}_q")
         attributes = {} if axis is None or grid.scale.ndim == 0 else {"axis": axis}
         node = ir.node("DequantizeLinear", [stored, *self._parameters(grid, name=name)], attributes, name=name)
         node.outputs[0].name = name

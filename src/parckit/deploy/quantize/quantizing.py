@@ -15,7 +15,6 @@ from parckit.deploy.quantize.progress import Progress, show_nothing
 from parckit.deploy.quantize.refusals import refuse_plan, refuse_trained, refuse_wrong_drop
 from parckit.deploy.quantize.scheme import Bits
 from parckit.deploy.quantize.sensitivity import (
-    ENGINE,
     Sensitivity,
     Trial,
     fingerprint_of,
@@ -26,6 +25,7 @@ from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
 from parckit.deploy.quantize.speedup import is_faster, timed
 from parckit.deploy.quantize.steps import (
+    ENGINE,
     FloatNetwork,
     choose_pictures,
     open_float,

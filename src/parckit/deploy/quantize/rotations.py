@@ -9,7 +9,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-_SMALL = ("int8", "uint8", "uint16")
+from parckit.deploy.quantize.constants import add_constant
+
+_QUANTIZED = ("int8", "uint8", "uint16")
+"""Types of quantized numbers."""
 
 
 def store_rotations_once(model: ir.Model) -> int:
@@ -24,8 +27,8 @@ def store_rotations_once(model: ir.Model) -> int:
         if steps is None or not _has_rotated_rows(steps):
             continue
         side = steps.shape[-1]
-        kernels = _add_constant(model, f"{name}.kernels", np.ascontiguousarray(steps[:, 0]))
-        places = _add_constant(model, f"rotations_of_{side}", _places(side))
+        kernels = add_constant(model, np.ascontiguousarray(steps[:, 0]), name=f"{name}.kernels")
+        places = add_constant(model, _places(side), name=f"rotations_of_{side}")
         node = ir.node("Gather", [kernels, places], {"axis": 1}, name=f"{name}.gather")
         result = node.outputs[0]
         result.shape, result.type = value.shape, value.type
@@ -39,7 +42,8 @@ def store_rotations_once(model: ir.Model) -> int:
 
 
 def _has_rotated_rows(steps: NDArray[np.generic]) -> bool:
-    is_stack = steps.dtype.name in _SMALL and steps.ndim == 3 and steps.shape[1] == steps.shape[2] > 1
+    """Return whether a constant is a stack of square matrices whose rows are their first row, moved by one each."""
+    is_stack = steps.dtype.name in _QUANTIZED and steps.ndim == 3 and steps.shape[1] == steps.shape[2] > 1
     return is_stack and np.array_equal(steps, steps[:, 0][:, _places(steps.shape[2])])
 
 
@@ -47,13 +51,3 @@ def _places(side: int) -> NDArray[np.int32]:
     """Return for every place of a matrix which number of its first row stands there, (side, side)."""
     positions = np.arange(side, dtype=np.int32)
     return (positions[None, :] - positions[:, None]) % side
-
-
-def _add_constant(model: ir.Model, name: str, numbers: NDArray[np.generic]) -> ir.Value:
-    """Return an initializer; that of the places may be there already."""
-    if name in model.graph.initializers:
-        return model.graph.initializers[name]
-    value = ir.Value(name=name, const_value=ir.tensor(numbers, name=name))
-    value.shape, value.type = ir.Shape(numbers.shape), ir.TensorType(ir.DataType.from_numpy(numbers.dtype))
-    model.graph.register_initializer(value)
-    return value

@@ -18,12 +18,9 @@ from parckit.deploy.quantize.pictures import CalibrationPictures
 from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.source import QuantizationSource
-from parckit.deploy.quantize.steps import FloatNetwork
+from parckit.deploy.quantize.steps import ENGINE, FloatNetwork
 from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
-
-ENGINE = "onnxruntime"
-"""The engine that runs all measurements."""
 
 WITHOUT_EFFECT = ("engines", "seconds", "keep_if_faster", "least_agreement", "accepted_drop", "max_drop", "raise_to")
 """Settings that change no result of a measurement."""

@@ -47,7 +47,7 @@ from parckit.measure.evaluation_data import EvaluationData
 from parckit.runtimes import Session
 
 ENGINE = "onnxruntime"
-"""The engine that runs the artefact which a quantization starts from."""
+"""The engine that runs the artefact which a quantization starts from, and all measurements."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
