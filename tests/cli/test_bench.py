@@ -5,6 +5,7 @@ import pytest
 
 from parckit.cli import bench
 from parckit.cli.main import main
+from parckit.contract import sha256_of
 from parckit.measure import conditions, speed
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
@@ -42,6 +43,7 @@ def test_the_record_holds_timings_and_the_machine(bundle, parckit):
     values = record["values"]
     assert values["model"] == str(bundle)
     assert values["artefact"] == "onnx-fp32"
+    assert values["sha256"] == sha256_of(bundle / "onnx-fp32" / "model.onnx")
     assert values["engine"].startswith("onnxruntime ")
     assert {"cpu", "usable_cores", "memory_bytes", "system", "python", "versions", "commit", "date"} <= record.keys()
     for threads, timing in enumerate(values["timings"], start=1):
@@ -153,6 +155,7 @@ def test_a_checkpoint_is_timed_on_torch(few_layers, tmp_path, parckit):
     parckit("bench", few_layers, *QUICK, "--record", path)
     record = json.loads(path.read_text())
     assert record["values"]["engine"].startswith("torch ")
+    assert record["values"]["sha256"] == sha256_of(few_layers)
     assert [timing["threads"] for timing in record["values"]["timings"]] == [1]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bundles import write_tiny_bundle
 from parckit.cli.main import main
-from parckit.contract import ParckitError
+from parckit.contract import ParckitError, read_contract
 from parckit.measure import comparison
 from parckit.measure.comparison import Compared
 from parckit.measure.evaluation import Evaluation, EvaluationData, Score, evaluate_session
@@ -50,6 +50,8 @@ def test_the_table_the_picture_and_the_record(two_artefacts, animal_folder, tmp_
     assert first["name"] == f"{two_artefacts}/onnx-fp32 on onnxruntime"
     assert (first["images"], first["params"]) == (4, 12)
     assert first["scalars"] == second["scalars"]
+    digests = [artefact.sha256 for artefact in read_contract(two_artefacts).artefacts]
+    assert [entry["benchmark"]["sha256"] for entry in (first, second)] == digests
     # Both answer alike, so only the faster one is worth a choice.
     assert values["front"] == [first["name"]]
     assert values["not_separable"] == []

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from parckit.contract import InputError, ParckitError
 from parckit.data import Batch
@@ -140,6 +140,7 @@ def compare(
     if len({*tasks.values()}) > 1:
         listed = ", ".join(f"{name}: {task}" for name, task in tasks.items())
         raise InputError(f"the candidates have different tasks ({listed}); compare those of one task")
+    digests = {candidate.name: candidate.sha256 for candidate in candidates if candidate.name in sessions}
     evaluations: dict[str, Evaluation] = {}
     for name, session in sessions.items():
         try:
@@ -156,7 +157,7 @@ def compare(
         params, madds = _cost(candidate)
         compared[candidate.name] = Compared(
             evaluation=evaluations[candidate.name],
-            benchmark=benchmarks[candidate.name],
+            benchmark=replace(benchmarks[candidate.name], sha256=digests[candidate.name]),
             file_bytes=candidate.file_bytes,
             params=params,
             madds=madds,

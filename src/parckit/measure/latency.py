@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from time import perf_counter_ns
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parckit.contract import Precision
+from parckit.measure.digest import digest_of
 from parckit.measure.interleaved import median_interval, rounds
 from parckit.measure.timings import Benchmark, Schedule, StreamTiming, Timing
 from parckit.runtimes import Images, Session, open_session
@@ -57,15 +59,19 @@ def benchmark(
     """
     schedule = Schedule(threads=tuple(threads), warmup=warmup, seconds=seconds)
     opened: list[str] = []
+    digests: list[str] = []
 
     def open_another(count: int) -> Session:
         # All sessions run the first one's artefact. To name it avoids the warning that several fit, for every session.
         name = opened[0] if opened and Path(path).is_dir() else artefact
         session = open_session(path, runtime=runtime, precision=precision, artefact=name, threads=count)
+        if not opened:
+            digests.append(digest_of(path, artefact=session.artefact))
         opened[:] = [session.artefact]
         return session
 
-    return time_candidates({str(path): open_another}, schedule)[str(path)]
+    speed = time_candidates({str(path): open_another}, schedule)[str(path)]
+    return replace(speed, sha256=digests[0])
 
 
 def time_candidates(candidates: Mapping[str, OpenSession], schedule: Schedule) -> dict[str, Benchmark]:

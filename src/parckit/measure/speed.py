@@ -1,7 +1,7 @@
 """Everything that `parckit bench` measures of candidates, side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from parckit.contract import ParckitError, to_plain
 from parckit.measure.candidates import Candidate
@@ -130,6 +130,7 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
     if not loadings:
         raise next(iter(failures.values()))
     runnable = [candidate for candidate in candidates if candidate.name in loadings]
+    digests = {candidate.name: candidate.sha256 for candidate in runnable}
     with watch() as seen:
         benchmarks = time_candidates({candidate.name: candidate.open for candidate in runnable}, schedule)
         sessions = {candidate.name: candidate.open(1) for candidate in runnable}
@@ -137,7 +138,7 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
     measured = {
         candidate.name: Measured(
             candidate=candidate,
-            benchmark=benchmarks[candidate.name],
+            benchmark=replace(benchmarks[candidate.name], sha256=digests[candidate.name]),
             stages=stages[candidate.name],
             loading=loadings[candidate.name],
         )

@@ -27,6 +27,7 @@ from parckit.measure.evaluation import EvaluationData, Track
 from parckit.measure.records import machine_name, read_records
 from parckit.networks import open_checkpoint
 from parckit.options import read_yaml
+from parckit.report.belonging import Networks
 from parckit.report.board_tables import BoardSpeed, board_speeds_of
 from parckit.report.mistakes import Answer, Judged, evaluate_with_answers
 from parckit.report.recorded import Accuracy, accuracies_of, accuracy_of, label_of
@@ -115,12 +116,17 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
     # Nothing is written into a bundle, so its records lie beside it. Records of other bundles may lie there, too.
     is_bundle_itself = findings.run is None and findings.bundles[0].folder == path
     records = read_records(path.resolve().parent if is_bundle_itself else path)
-    accuracies, speeds, boards = accuracies_of(records), speeds_of(records), board_speeds_of(records)
-    if is_bundle_itself:
-        accuracies = tuple(entry for entry in accuracies if entry.model == path.resolve().name)
-        speeds = tuple(entry for entry in speeds if entry.model == path.resolve().name)
-        boards = tuple(entry for entry in boards if entry.model == path.resolve().name)
-    findings = replace(findings, accuracies=accuracies, speeds=speeds, boards=boards)
+    networks = Networks(
+        bundles={bundle.folder.resolve().name: bundle.contract for bundle in findings.bundles},
+        folder=None if findings.run is None else findings.run.folder,
+        only_these=is_bundle_itself,
+    )
+    findings = replace(
+        findings,
+        accuracies=networks.belonging(accuracies_of(records)),
+        speeds=networks.belonging(speeds_of(records)),
+        boards=networks.belonging(board_speeds_of(records)),
+    )
     return findings if data is None else _evaluate(findings, data, track=track)
 
 

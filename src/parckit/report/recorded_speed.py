@@ -12,7 +12,7 @@ from parckit.measure.profiling import Profile
 from parckit.measure.records import Record
 from parckit.measure.stages import Stages
 from parckit.measure.timings import StreamTiming, Timing
-from parckit.report.recorded import decode_records, label_of
+from parckit.report.recorded import decode_records, label_of, recorded_digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +33,7 @@ class Speed:
         conditions: what else the machine did.
         machine: where it was measured.
         date: when, UTC, ISO 8601.
+        sha256: digest of the files that were measured.
     """
 
     model: str
@@ -48,6 +49,7 @@ class Speed:
     conditions: Conditions | None = None
     machine: str
     date: str
+    sha256: str | None = None
 
     @property
     def label(self) -> str:
@@ -114,4 +116,5 @@ def _speed(record: Record, entry: Mapping[str, object], layers: dict[str, object
         conditions=None if conditions is None else from_plain(Conditions, conditions, name="conditions"),
         machine=record.machine,
         date=record.date,
+        sha256=recorded_digest(entry),
     )
