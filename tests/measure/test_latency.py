@@ -8,7 +8,7 @@ import pytest
 from bundles import tiny_spec, write_tiny_bundle
 from parckit.contract import InputError, InputSpec
 from parckit.measure.interleaved import LEAST_ROUNDS
-from parckit.measure.latency import benchmark, percentiles, time_candidates
+from parckit.measure.latency import _stream_timing, benchmark, percentiles, time_candidates
 from parckit.measure.timings import Benchmark, Schedule
 
 
@@ -219,3 +219,8 @@ def test_percentiles_of_too_few_runs_are_left_out():
     assert replace(timing, repeats=99).tails == (*tails[:2], None)
     assert replace(timing, repeats=19).tails == (tails[0], None, None)
     assert replace(timing, repeats=9).tails == (None, None, None)
+    # Streams follow the same rule.
+    stream = _stream_timing(2, [(1.0, [1.0] * 90), (1.0, [9.0] * 10)])
+    assert stream.tails == (9.0, 9.0)
+    assert replace(stream, repeats=99).tails == (9.0, None)
+    assert replace(stream, repeats=9).tails == (None, None)

@@ -106,7 +106,7 @@ def _show_streams(measurement: Measurement) -> None:
     rows: list[tuple[str, ...]] = []
     for number, entry in enumerate(measurement.candidates.values(), start=1):
         for timing in entry.benchmark.streams:
-            frames = (_number(value) for value in (timing.p50_ms, timing.p90_ms, timing.p99_ms))
+            frames = ("-" if value is None else _number(value) for value in (timing.p50_ms, *timing.tails))
             interval = f"{_number(timing.low)} to {_number(timing.high)}"
             rows.append((str(number), str(timing.streams), _number(timing.images_per_second), interval, *frames))
     columns = ("no.", "streams", "images/s", "95 %", "frame p50 ms", "frame p90 ms", "frame p99 ms")

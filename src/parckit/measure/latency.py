@@ -191,8 +191,8 @@ def _time_streams(candidates: Mapping[str, OpenSession], streams: int, schedule:
 
 def _stream_timing(streams: int, turns: Sequence[tuple[float, list[float]]]) -> StreamTiming:
     throughput = median_interval([rate for rate, _ in turns])
-    runs = np.concatenate([durations for _, durations in turns])
-    p50, p90, p99 = (float(value) for value in np.percentile(runs, (50, 90, 99)))
+    durations = [durations for _, durations in turns]
+    p50, p90, p99 = percentiles(durations, (50, 90, 99))
     return StreamTiming(
         streams=streams,
         images_per_second=throughput.median,
@@ -201,7 +201,7 @@ def _stream_timing(streams: int, turns: Sequence[tuple[float, list[float]]]) -> 
         p50_ms=p50,
         p90_ms=p90,
         p99_ms=p99,
-        repeats=len(runs),
+        repeats=sum(map(len, durations)),
     )
 
 

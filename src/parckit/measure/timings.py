@@ -42,8 +42,10 @@ class Timing:
 
         The slowest run in a hundred is a guess if there are fewer than a hundred runs, and so on.
         """
-        pairs = ((self.p90_ms, 10), (self.p95_ms, 20), (self.p99_ms, 100))
-        p90, p95, p99 = (value if self.repeats >= least else None for value, least in pairs)
+        p90, p95, p99 = (
+            _known(value, share=share, repeats=self.repeats)
+            for share, value in ((90, self.p90_ms), (95, self.p95_ms), (99, self.p99_ms))
+        )
         return p90, p95, p99
 
     @property
@@ -62,7 +64,7 @@ class StreamTiming:
         low: lower end of the interval of the throughput.
         high: upper end of the interval of the throughput.
         p50_ms: median latency of one run in a stream, milliseconds, while the others run too. The 90th and the 99th
-            percentile are `p90_ms` and `p99_ms`.
+            percentile are `p90_ms` and `p99_ms`. Every round counts as much as the others.
         repeats: number of timed runs in all streams.
     """
 
@@ -74,6 +76,19 @@ class StreamTiming:
     p90_ms: float
     p99_ms: float
     repeats: int
+
+    @property
+    def tails(self) -> tuple[float | None, float | None]:
+        """The 90th and the 99th percentile, milliseconds; None where the runs are too few, as in `Timing.tails`."""
+        p90, p99 = (
+            _known(value, share=share, repeats=self.repeats) for share, value in ((90, self.p90_ms), (99, self.p99_ms))
+        )
+        return p90, p99
+
+
+def _known(value: float, *, share: int, repeats: int) -> float | None:
+    """Return a percentile; None if there are too few runs to have one beyond it."""
+    return value if repeats * (100 - share) >= 100 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -104,7 +104,7 @@ def _streams(speeds: Sequence[Speed]) -> Table:
             str(timing.streams),
             f"{timing.images_per_second:.1f}",
             f"{timing.low:.1f} to {timing.high:.1f}",
-            *map(_number, (timing.p50_ms, timing.p90_ms, timing.p99_ms)),
+            *("-" if value is None else _number(value) for value in (timing.p50_ms, *timing.tails)),
         )
         for speed in speeds
         for timing in speed.streams
@@ -116,7 +116,8 @@ def _streams(speeds: Sequence[Speed]) -> Table:
         rows=tuple(rows),
         caption=(
             "Every stream has a session of its own with one thread, as on a board with several cameras. A frame waits "
-            "for the frames of the other streams, so its latency grows as soon as there are more streams than cores."
+            "for the frames of the other streams, so its latency grows as soon as there are more streams than cores. A "
+            "dash stands where the runs were too few for a percentile."
         ),
     )
 
