@@ -147,4 +147,6 @@ def _schedule(args: Namespace) -> Schedule:
     streams = () if args.streams is None else parse_counts(args.streams, option="--streams")
     if streams and max(streams) > _MOST_STREAMS:
         raise InputError(f"--streams {args.streams}: must be at most {_MOST_STREAMS}")
+    # The throughput of as many streams as threads is always measured: a board has the same cores for both.
+    streams = tuple(sorted({*threads, *streams}))
     return Schedule(threads=threads, streams=streams, warmup=args.warmup, seconds=args.seconds, seed=args.seed)

@@ -57,7 +57,7 @@ def benchmark(
     Raises:
         InputError: if no artefact or engine fits, or a number is too small.
     """
-    schedule = Schedule(threads=tuple(threads), warmup=warmup, seconds=seconds)
+    schedule = Schedule(threads=tuple(threads), streams=tuple(threads), warmup=warmup, seconds=seconds)
     opened: list[str] = []
     digests: list[str] = []
 
@@ -87,17 +87,20 @@ def time_candidates(candidates: Mapping[str, OpenSession], schedule: Schedule) -
     """
     with _no_garbage_collection():
         latencies = {count: _time_latency(candidates, count, schedule) for count in schedule.threads}
-        counts = sorted({*schedule.threads, *schedule.streams})
-        streams = {count: _time_streams(candidates, count, schedule) for count in counts}
+        streams = {count: _time_streams(candidates, count, schedule) for count in sorted({*schedule.streams})}
     speeds: dict[str, Benchmark] = {}
     for name in candidates:
         first = latencies[schedule.threads[0]][name]
         speeds[name] = Benchmark(
             timings=tuple(
-                _timing(latencies[count][name], threads=count, images_per_second=streams[count][name].images_per_second)
+                _timing(
+                    latencies[count][name],
+                    threads=count,
+                    images_per_second=streams[count][name].images_per_second if count in streams else None,
+                )
                 for count in schedule.threads
             ),
-            streams=tuple(streams[count][name] for count in counts),
+            streams=tuple(timings[name] for timings in streams.values()),
             engine=first.engine,
             artefact=first.artefact,
         )
@@ -138,7 +141,7 @@ def _time_latency(candidates: Mapping[str, OpenSession], threads: int, schedule:
     }
 
 
-def _timing(latency: _Latency, *, threads: int, images_per_second: float) -> Timing:
+def _timing(latency: _Latency, *, threads: int, images_per_second: float | None) -> Timing:
     runs = np.concatenate(latency.turns)
     p90, p95, p99 = percentiles(latency.turns, (90, 95, 99))
     medians = tuple(float(np.median(turn)) for turn in latency.turns)

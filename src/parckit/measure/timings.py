@@ -19,7 +19,7 @@ class Timing:
             The 90th, 95th and 99th percentile of all runs are `p90_ms`, `p95_ms` and `p99_ms`; every round counts as
             much as the others, however many runs it has. The mean and the minimum are `mean_ms` and `min_ms`.
         repeats: number of timed runs. The 99th percentile needs a hundred at least.
-        images_per_second: throughput of all streams together.
+        images_per_second: throughput of as many streams together; None if it was not measured.
         round_ms: the median latency of every round. Entry i of all candidates comes from the same round.
             Older records have none.
     """
@@ -33,7 +33,7 @@ class Timing:
     mean_ms: float
     min_ms: float
     repeats: int
-    images_per_second: float
+    images_per_second: float | None
     round_ms: tuple[float, ...] = field(default=(), metadata=ADDED_LATER)
 
     @property
@@ -116,7 +116,7 @@ class Schedule:
 
     Attributes:
         threads: numbers of threads of one inference.
-        streams: numbers of streams. Those of `threads` are always measured too.
+        streams: numbers of streams. Without any, throughput is not measured.
         warmup: how long every session runs before it is timed, seconds. In this time caches fill, the clock frequency
             rises, and the engine plans its memory.
         seconds: how long every candidate is measured, for each number of threads and for each number of streams. There

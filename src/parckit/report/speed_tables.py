@@ -41,7 +41,7 @@ def _latency(speeds: Sequence[Speed]) -> Table:
             _number(timing.p50_ms),
             _range(latency_interval(timing)),
             *("-" if value is None else _number(value) for value in timing.tails),
-            f"{timing.images_per_second:.0f}",
+            "-" if timing.images_per_second is None else f"{timing.images_per_second:.0f}",
         )
         for speed in speeds
         for timing in speed.timings
