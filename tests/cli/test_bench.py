@@ -10,7 +10,9 @@ from parckit.measure import conditions, speed
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records
+from parckit.measure.timings import Benchmark, Timing
 from parckit.report.recorded_speed import speeds_of
+from parckit.report.speed_tables import speed_tables
 
 QUICK = ("--seconds=0.01", "--warmup=0")
 
@@ -77,6 +79,35 @@ def test_several_candidates_are_ranked_or_not_separable(few_layers, two_artefact
     assert ("not separable" in printed) == bool(ranking["not_separable"])
     # A page shows all of them.
     assert [len(entry.timings) for entry in speeds_of(read_records(tmp_path))] == [1, 1, 1]
+
+
+def test_batches_are_ranked_by_the_time_for_one_image(two_artefacts, tmp_path, parckit, monkeypatch):
+    def pretend(candidates, schedule):
+        """Let a run of two images take 1.5 times as long as that of one."""
+        rows = [((2.0,) * 6, 1), ((3.0,) * 6, 2)]
+        return {name: benchmark_of(rounds, batch=batch) for name, (rounds, batch) in zip(candidates, rows, strict=True)}
+
+    monkeypatch.setattr(speed, "time_candidates", pretend)
+    path = tmp_path / "record.json"
+    options = ("--engines=onnxruntime", "--against", two_artefacts / "onnx-fp32", *QUICK, "--record", path)
+    printed = parckit("bench", two_artefacts, *options)
+    values = json.loads(path.read_text())["values"]
+    first, second = (f"{two_artefacts}/{name} on onnxruntime" for name in ("pairs", "onnx-fp32"))
+    assert [place["name"] for place in values["rankings"][0]["places"]] == [first, second]
+    (ratio,) = values["ratios"]
+    assert ratio["speedup"] == pytest.approx(2 / 1.5)
+    assert "1 thread, one image: from the fastest to the slowest: 2, 1" in printed
+    assert "1.333" in printed
+    table = speed_tables(speeds_of(read_records(tmp_path)))[0]
+    assert [row[3] for row in table.rows] == ["2", "1"]
+    assert [row[-3:-1] for row in table.rows] == [("1", "2.00"), ("2", "1.50")]
+
+
+def benchmark_of(rounds: tuple[float, ...], *, batch: int) -> Benchmark:
+    names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms")
+    facts = {"threads": 1, "batch_size": batch, "repeats": 6, "images_per_second": None, "round_ms": rounds}
+    timing = Timing(**facts, **dict.fromkeys(names, rounds[0]))
+    return Benchmark(timings=(timing,), streams=(), engine="onnxruntime 1", artefact="a")
 
 
 def test_the_ratio_is_against_the_other(bundle, few_layers, tmp_path, parckit):

@@ -38,7 +38,7 @@ def test_the_scatter_marks_the_front():
     assert words(figure) == ["1", "2"]
     assert axes.get_legend_handles_labels()[1] == ["1  a", "2  b (beaten)"]
     assert axes.get_ylabel() == "top-1, %"
-    with pytest.raises(ValueError, match="2 latencies and 1 scores"):
+    with pytest.raises(ValueError, match="2 times and 1 scores"):
         pareto_scatter(latencies, {"a": 60.0}, front=("a",), score="top-1")
 
 

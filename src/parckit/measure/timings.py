@@ -53,6 +53,16 @@ class Timing:
         """The interval of the median latency, milliseconds; only if there are rounds."""
         return median_interval(self.round_ms)
 
+    @property
+    def image_ms(self) -> tuple[float, ...]:
+        """The median time for one image in every round: that of a run, divided by the images of a batch."""
+        return tuple(duration / self.batch_size for duration in self.round_ms)
+
+    @property
+    def image_interval(self) -> Interval:
+        """The interval of the median time for one image, milliseconds. Batches of any size can be compared by it."""
+        return median_interval(self.image_ms)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamTiming:

@@ -104,8 +104,9 @@ def _tile(answer: Answer) -> Tile:
 
 
 def count_threads(timing: Timing) -> str:
-    """Return the number of threads in words."""
-    return f"{timing.threads} thread{'' if timing.threads == 1 else 's'}"
+    """Return the number of threads in words, and that of a batch's images."""
+    batch = f", batch of {timing.batch_size}" if timing.batch_size > 1 else ""
+    return f"{timing.threads} thread{'' if timing.threads == 1 else 's'}{batch}"
 
 
 def _speed(speeds: Sequence[Speed]) -> tuple[Picture, ...]:
