@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from parckit.contract import read_contract, sha256_of
 from parckit.measure.records import read_records, write_record
 from parckit.measure.timings import Timing
 from parckit.report.belonging import Networks
+from parckit.report.content import make_report
 from parckit.report.gather import gather
 from parckit.report.recorded_speed import speeds_of
 
@@ -60,3 +62,20 @@ def test_records_of_a_run_belong_to_its_checkpoints(tmp_path, caplog):
     speeds = networks.belonging(speeds_of(read_records(tmp_path)))
     assert [speed.record for speed in speeds] == ["now.json", "other.json"]
     assert "former.json: left out: last.ckpt was another network" in caplog.text
+
+
+def test_a_page_tells_the_versions_and_the_machine_of_every_record(bundle, tmp_path):
+    (now,) = read_contract(bundle).artefacts
+    former = {"cpu": "Board", "usable_cores": 1, "python": "3.1", "versions": {"onnxruntime": "0.9"}}
+    former |= {"date": "2001-02-03", "commit": "abc", "dirty": True}
+    digest = {"sha256": now.sha256}
+    for name, kind, facts in (("a", "eval", digest), ("b", "bench", digest), ("c", "bench", {})):
+        path = tmp_path / f"{name}.json"
+        write_record(path, kind, RECORDS[kind] | facts, seed=None, threads=None)
+        path.write_text(json.dumps(json.loads(path.read_text()) | former))
+    write_record(tmp_path / "of_another.json", "bench", RECORDS["bench"] | {"model": "x"}, seed=None, threads=1)
+    facts = make_report(gather(bundle)).provenance.facts
+    assert [*facts] == ["Page written", "a.json, b.json", "c.json", "Exported with"]
+    measured = "2001-02-03, Board, 1 core; Python 3.1, onnxruntime 0.9, commit abc (with changes)"
+    assert facts["a.json, b.json"] == measured
+    assert facts["c.json"] == f"{measured}; without sha256, so it may be about another network"

@@ -24,7 +24,7 @@ from parckit.measure import cost
 from parckit.measure.curve import CurveRow, read_run
 from parckit.measure.environment import describe
 from parckit.measure.evaluation import EvaluationData, Track
-from parckit.measure.records import machine_name, read_records
+from parckit.measure.records import Record, machine_name, read_records
 from parckit.networks import open_checkpoint
 from parckit.options import read_yaml
 from parckit.report.belonging import Networks
@@ -81,6 +81,7 @@ class Findings:
         accuracies: accuracy of checkpoint and artefacts; results that were measured now come first.
         speeds: latency and throughput of checkpoint and artefacts.
         boards: latency and throughput on boards.
+        records: the records that these numbers come from.
         answers: the worst mistakes of the network of the first accuracy, if it was measured now.
         typical: its answers for pictures that were drawn at random.
         left_out: sentences that say what could not be evaluated, and why.
@@ -95,6 +96,7 @@ class Findings:
     accuracies: tuple[Accuracy, ...] = ()
     speeds: tuple[Speed, ...] = ()
     boards: tuple[BoardSpeed, ...] = ()
+    records: tuple[Record, ...] = ()
     answers: tuple[Answer, ...] = ()
     typical: tuple[Answer, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -123,6 +125,7 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
     )
     findings = replace(
         findings,
+        records=records,
         accuracies=networks.belonging(accuracies_of(records)),
         speeds=networks.belonging(speeds_of(records)),
         boards=networks.belonging(board_speeds_of(records)),
