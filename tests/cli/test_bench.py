@@ -11,6 +11,7 @@ from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records
 from parckit.measure.timings import Benchmark, Timing
+from parckit.report.recorded_profile import profiles_of
 from parckit.report.recorded_speed import speeds_of
 from parckit.report.speed_tables import speed_tables
 
@@ -192,14 +193,26 @@ def test_a_checkpoint_is_timed_on_torch(few_layers, tmp_path, parckit):
 
 def test_the_profile_lists_all_layers_and_is_drawn(two_artefacts, few_layers, tmp_path, parckit):
     path = tmp_path / "record.json"
+    (tmp_path / "record_profile_3.png").write_bytes(b"of a former measurement of three candidates")
     parckit("bench", two_artefacts / "onnx-fp32", few_layers, "--profile", *QUICK, "--record", path)
-    profile, of_torch = json.loads(path.read_text())["values"]["profiles"]
+    values = json.loads((tmp_path / "record_profile.json").read_text())["values"]
+    profile, of_torch = values["profiles"]
+    # It was watched, too.
+    assert values["conditions"]["seconds"] > 0
     assert of_torch["candidate"] == f"{few_layers} on torch"
     # 3 x 4 weights, and a ballast of 3 x 1.
     assert sorted(layer["madds"] for layer in profile["layers"] if layer["madds"]) == [3, 12]
     assert profile["ceiling_gflops"] > 0
     for name in ("record_profile.png", "record_profile_2.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "record_profile_3.png").exists()
+    # The next measurement keeps the profiles.
+    printed = parckit("bench", two_artefacts / "onnx-fp32", *QUICK, "--record", path)
+    assert f"{tmp_path / 'record_profile.png'} is the profile of an earlier run" in printed
+    assert [entry.title for entry in profiles_of(read_records(tmp_path))] == [
+        "bundle/onnx-fp32 on onnxruntime",
+        "best.ckpt on torch",
+    ]
 
 
 def test_a_busy_machine_is_told(two_artefacts, tmp_path, parckit, caplog, monkeypatch):

@@ -5,16 +5,17 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias
 
 from parckit.contract import Contract, sha256_of
 from parckit.report.board_tables import BoardSpeed
 from parckit.report.recorded import Accuracy, label_of
+from parckit.report.recorded_profile import Profiled
 from parckit.report.recorded_speed import Speed
 
 _log = logging.getLogger(__name__)
 
-EntryT = TypeVar("EntryT", Accuracy, Speed, BoardSpeed)
+Entry: TypeAlias = Accuracy | Speed | Profiled | BoardSpeed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +32,12 @@ class Networks:
     folder: Path | None
     only_these: bool
 
-    def belonging(self, entries: Sequence[EntryT]) -> tuple[EntryT, ...]:
+    def belonging(self, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         """Return the entries that are about these networks.
 
         A warning names the records of networks that had the same names and other files, and those that do not tell.
         """
-        kept: list[EntryT] = []
+        kept: list[Entry] = []
         former: dict[str, list[str]] = defaultdict(list)
         unknown: dict[str, list[str]] = defaultdict(list)
         for entry in entries:
@@ -59,7 +60,7 @@ class Networks:
             _log.warning("%s: has no sha256, so it may be about another network than %s is now", record, networks)
         return tuple(kept)
 
-    def _digest(self, entry: Accuracy | Speed | BoardSpeed) -> str | None:
+    def _digest(self, entry: Entry) -> str | None:
         """Return the digest of a network as it is now: empty if it is no longer there, None if it cannot be found."""
         contract = self.bundles.get(entry.model)
         if contract is not None:

@@ -85,7 +85,7 @@ def make_provenance(findings: Findings, story: Story) -> Provenance:
 
 def _tell_records(findings: Findings) -> dict[str, str]:
     """Return names of records -> the machine and the versions that they were measured with."""
-    entries = [*findings.accuracies, *findings.speeds, *findings.boards]
+    entries = [*findings.accuracies, *findings.speeds, *findings.profiles, *findings.boards]
     shown = {entry.record for entry in entries}
     unknown = {entry.record for entry in entries if entry.sha256 is None}
     groups: dict[str, list[str]] = defaultdict(list)
@@ -139,7 +139,8 @@ def _commands(findings: Findings) -> tuple[str, ...]:
             commands.append([verb, str(paths[entry.model]), *artefact, *options])
     for record in dict.fromkeys(speed.record for speed in findings.speeds):
         together = [speed for speed in findings.speeds if speed.record == record and speed.model in paths]
-        commands += _bench(together, paths, several=several)
+        profile = ["--profile"] if any(entry.bench_record == record for entry in findings.profiles) else []
+        commands += [[*command, *profile] for command in _bench(together, paths, several=several)]
     return tuple(shlex.join(["parckit", *command]) for command in commands)
 
 

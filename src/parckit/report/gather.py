@@ -31,6 +31,7 @@ from parckit.report.belonging import Networks
 from parckit.report.board_tables import BoardSpeed, board_speeds_of
 from parckit.report.mistakes import Answer, Judged, evaluate_with_answers
 from parckit.report.recorded import Accuracy, accuracies_of, accuracy_of, label_of
+from parckit.report.recorded_profile import Profiled, profiles_of
 from parckit.report.recorded_speed import Speed, speeds_of
 from parckit.runtimes import Session, open_session
 
@@ -80,6 +81,7 @@ class Findings:
         madds: multiply-adds for one image, counted on the convolution form with all taps.
         accuracies: accuracy of checkpoint and artefacts; results that were measured now come first.
         speeds: latency and throughput of checkpoint and artefacts.
+        profiles: where the time of checkpoint and artefacts goes.
         boards: latency and throughput on boards.
         records: the records that these numbers come from.
         answers: the worst mistakes of the network of the first accuracy, if it was measured now.
@@ -95,6 +97,7 @@ class Findings:
     madds: int | None = None
     accuracies: tuple[Accuracy, ...] = ()
     speeds: tuple[Speed, ...] = ()
+    profiles: tuple[Profiled, ...] = ()
     boards: tuple[BoardSpeed, ...] = ()
     records: tuple[Record, ...] = ()
     answers: tuple[Answer, ...] = ()
@@ -123,12 +126,16 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
         folder=None if findings.run is None else findings.run.folder,
         only_these=is_bundle_itself,
     )
+    entries = networks.belonging(
+        [*accuracies_of(records), *speeds_of(records), *profiles_of(records), *board_speeds_of(records)]
+    )
     findings = replace(
         findings,
         records=records,
-        accuracies=networks.belonging(accuracies_of(records)),
-        speeds=networks.belonging(speeds_of(records)),
-        boards=networks.belonging(board_speeds_of(records)),
+        accuracies=tuple(entry for entry in entries if isinstance(entry, Accuracy)),
+        speeds=tuple(entry for entry in entries if isinstance(entry, Speed)),
+        profiles=tuple(entry for entry in entries if isinstance(entry, Profiled)),
+        boards=tuple(entry for entry in entries if isinstance(entry, BoardSpeed)),
     )
     return findings if data is None else _evaluate(findings, data, track=track)
 

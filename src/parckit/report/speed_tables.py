@@ -8,6 +8,7 @@ from parckit.measure.ranking import rank
 from parckit.measure.timings import Timing
 from parckit.report.page import Table
 from parckit.report.recorded import Accuracy
+from parckit.report.recorded_profile import Profiled
 from parckit.report.recorded_speed import Speed
 
 _MEGA = 1e6
@@ -19,7 +20,7 @@ def speed_tables(speeds: Sequence[Speed]) -> tuple[Table, ...]:
     return (_latency(speeds), _streams(speeds), _costs(speeds))
 
 
-def measured_on(entries: Iterable[Accuracy | Speed]) -> str:
+def measured_on(entries: Iterable[Accuracy | Speed | Profiled]) -> str:
     """Return a sentence that says where and when the numbers were measured."""
     places = dict.fromkeys(f"on {entry.machine}, {entry.date[:10]}" for entry in entries)
     return f"Measured {'; '.join(places)}." if places else ""
