@@ -43,9 +43,9 @@ def test_records_of_a_former_network_are_left_out_with_a_warning(bundle, tmp_pat
     write_record(tmp_path / "gone.json", "bench", RECORDS["bench"] | gone, seed=None, threads=1)
     findings = gather(bundle)
     for kind in RECORDS:
-        assert f"former_{kind}.json: left out: bundle/onnx-fp32 was another network" in caplog.text
-        assert f"older_{kind}.json: has no sha256" in caplog.text
-    assert "gone.json: left out: bundle/removed" in caplog.text
+        assert f"former_{kind}.json: bundle/onnx-fp32 is left out, because it was another network" in caplog.text
+        assert f"older_{kind}.json: bundle/onnx-fp32 may have been another network" in caplog.text
+    assert "gone.json: bundle/removed is left out, because it is no longer in the bundle" in caplog.text
     assert len(caplog.records) == 7
     for entries in (findings.accuracies, findings.speeds, findings.boards):
         assert [entry.record.partition("_")[0] for entry in entries] == ["now", "older"]
@@ -61,7 +61,7 @@ def test_records_of_a_run_belong_to_its_checkpoints(tmp_path, caplog):
     networks = Networks(bundles={}, folder=tmp_path, only_these=False)
     speeds = networks.belonging(speeds_of(read_records(tmp_path)))
     assert [speed.record for speed in speeds] == ["now.json", "other.json"]
-    assert "former.json: left out: last.ckpt was another network" in caplog.text
+    assert "former.json: last.ckpt is left out, because it was another network" in caplog.text
 
 
 def test_a_page_tells_the_versions_and_the_machine_of_every_record(bundle, tmp_path):

@@ -38,32 +38,33 @@ class Networks:
         A warning names the records of networks that had the same names and other files, and those that do not tell.
         """
         kept: list[Entry] = []
-        former: dict[str, list[str]] = defaultdict(list)
-        unknown: dict[str, list[str]] = defaultdict(list)
+        networks: dict[tuple[str, str], list[str]] = defaultdict(list)
         for entry in entries:
             if self.only_these and entry.model not in self.bundles:
                 continue
-            label = label_of(entry.model, entry.artefact)
-            if entry.sha256 is None:
-                unknown[entry.record].append(label)
-            elif self._digest(entry) not in (None, entry.sha256):
-                former[entry.record].append(label)
-                continue
-            kept.append(entry)
-        for record, labels in former.items():
-            networks = ", ".join(dict.fromkeys(labels))
-            _log.warning(
-                "%s: left out: %s was another network then (its sha256 differs); measure again", record, networks
-            )
-        for record, labels in unknown.items():
-            networks = ", ".join(dict.fromkeys(labels))
-            _log.warning("%s: has no sha256, so it may be about another network than %s is now", record, networks)
+            is_kept, doubt = self._judge(entry)
+            if is_kept:
+                kept.append(entry)
+            if doubt:
+                networks[entry.record, doubt].append(label_of(entry.model, entry.artefact))
+        for (record, doubt), labels in networks.items():
+            _log.warning("%s: %s %s", record, ", ".join(dict.fromkeys(labels)), doubt)
         return tuple(kept)
 
-    def _digest(self, entry: Entry) -> str | None:
-        """Return the digest of a network as it is now: empty if it is no longer there, None if it cannot be found."""
+    def _judge(self, entry: Entry) -> tuple[bool, str]:
+        """Return whether an entry is kept, and what speaks against it; empty if nothing does."""
+        if entry.sha256 is None:
+            return True, "may have been another network then, because the record has no sha256"
         contract = self.bundles.get(entry.model)
         if contract is not None:
-            return next((one.sha256 for one in contract.artefacts if one.name == entry.artefact), "")
-        path = None if self.folder is None else self.folder / entry.model
-        return None if path is None or not path.is_file() else sha256_of(path)
+            digests = {artefact.name: artefact.sha256 for artefact in contract.artefacts}
+            if entry.artefact not in digests:
+                return False, "is left out, because it is no longer in the bundle"
+            digest = digests[entry.artefact]
+        else:
+            path = None if self.folder is None else self.folder / entry.model
+            # Records in the folder of a run may be about networks elsewhere, which the page shows under their names.
+            digest = entry.sha256 if path is None or not path.is_file() else sha256_of(path)
+        if digest != entry.sha256:
+            return False, "is left out, because it was another network then (its sha256 differs); measure again"
+        return True, ""
