@@ -1,6 +1,6 @@
 import pytest
 
-from parckit.cli.tables import show
+from parckit.cli.tables import format_number, show
 
 
 def test_a_table_holds_title_columns_and_rows(capsys):
@@ -41,3 +41,8 @@ def test_no_word_of_a_heading_and_no_number_is_broken(capsys, monkeypatch, width
     assert all(number in printed for number in ("5.26", "1234.5", "0.018", "0.019"))
     # 12 letters of the path, the longest words of the other columns, and six lines: less cannot be had.
     assert max(map(len, printed.splitlines())) <= max(width, 12 + 13 + 10 + 7 + 5 + 6)
+
+
+def test_small_numbers_keep_the_digits_that_count():
+    numbers = (0.0123, 1.234, 12.34, 123.4)
+    assert [format_number(number) for number in numbers] == ["0.012", "1.23", "12.3", "123"]

@@ -7,7 +7,7 @@ from typing import get_args
 from parckit.cli.bench_tables import tell_conditions
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.progress import track
-from parckit.cli.tables import show, tell
+from parckit.cli.tables import format_number, show, tell
 from parckit.contract import IncompleteError, InputError, Task, check_target
 from parckit.data import name_source
 from parckit.measure.candidates import find_candidates
@@ -118,8 +118,8 @@ def _times(entry: Compared) -> tuple[str, str, str]:
     """Return the median time for one image, its interval and the 99th percentile, milliseconds."""
     time, timing = entry.image_time, entry.benchmark.timings[0]
     *_, p99 = timing.tails
-    slowest = "-" if p99 is None else f"{p99 / timing.batch_size:.2f}"
-    return f"{time.median:.2f}", f"{time.low:.2f} to {time.high:.2f}", slowest
+    slowest = "-" if p99 is None else format_number(p99 / timing.batch_size)
+    return format_number(time.median), f"{format_number(time.low)} to {format_number(time.high)}", slowest
 
 
 def _sizes(entry: Compared) -> tuple[str, str, str]:

@@ -98,6 +98,12 @@ def _longest(texts: Iterable[str]) -> int:
     return max((cell_len(word) for text in texts for word in text.split()), default=0)
 
 
+def format_number(value: float) -> str:
+    """Return a positive number with about three digits that count."""
+    hundred, ten = 100, 10
+    return f"{value:.{0 if value >= hundred else 1 if value >= ten else 3 if value < 1 else 2}f}"
+
+
 def tell(line: str) -> None:
     """Print a line at once: if the output goes to a file, Python would otherwise hold many lines back."""
     print(printable(line), flush=True)
