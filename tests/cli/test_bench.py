@@ -5,11 +5,15 @@ import pytest
 
 from parckit.cli import bench
 from parckit.cli.main import main
+from parckit.contract import sha256_of
 from parckit.measure import conditions, speed
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records
+from parckit.measure.timings import Benchmark, Timing
+from parckit.report.recorded_profile import profiles_of
 from parckit.report.recorded_speed import speeds_of
+from parckit.report.speed_tables import speed_tables
 
 QUICK = ("--seconds=0.01", "--warmup=0")
 
@@ -42,6 +46,7 @@ def test_the_record_holds_timings_and_the_machine(bundle, parckit):
     values = record["values"]
     assert values["model"] == str(bundle)
     assert values["artefact"] == "onnx-fp32"
+    assert values["sha256"] == sha256_of(bundle / "onnx-fp32" / "model.onnx")
     assert values["engine"].startswith("onnxruntime ")
     assert {"cpu", "usable_cores", "memory_bytes", "system", "python", "versions", "commit", "date"} <= record.keys()
     for threads, timing in enumerate(values["timings"], start=1):
@@ -75,6 +80,35 @@ def test_several_candidates_are_ranked_or_not_separable(few_layers, two_artefact
     assert ("not separable" in printed) == bool(ranking["not_separable"])
     # A page shows all of them.
     assert [len(entry.timings) for entry in speeds_of(read_records(tmp_path))] == [1, 1, 1]
+
+
+def test_batches_are_ranked_by_the_time_for_one_image(two_artefacts, tmp_path, parckit, monkeypatch):
+    def pretend(candidates, schedule):
+        """Let a run of two images take 1.5 times as long as that of one."""
+        rows = [((2.0,) * 6, 1), ((3.0,) * 6, 2)]
+        return {name: benchmark_of(rounds, batch=batch) for name, (rounds, batch) in zip(candidates, rows, strict=True)}
+
+    monkeypatch.setattr(speed, "time_candidates", pretend)
+    path = tmp_path / "record.json"
+    options = ("--engines=onnxruntime", "--against", two_artefacts / "onnx-fp32", *QUICK, "--record", path)
+    printed = parckit("bench", two_artefacts, *options)
+    values = json.loads(path.read_text())["values"]
+    first, second = (f"{two_artefacts}/{name} on onnxruntime" for name in ("pairs", "onnx-fp32"))
+    assert [place["name"] for place in values["rankings"][0]["places"]] == [first, second]
+    (ratio,) = values["ratios"]
+    assert ratio["speedup"] == pytest.approx(2 / 1.5)
+    assert "1 thread, one image: from the fastest to the slowest: 2, 1" in printed
+    assert "1.333" in printed
+    table = speed_tables(speeds_of(read_records(tmp_path)))[0]
+    assert [row[3] for row in table.rows] == ["2", "1"]
+    assert [row[-3:-1] for row in table.rows] == [("1", "2.00"), ("2", "1.50")]
+
+
+def benchmark_of(rounds: tuple[float, ...], *, batch: int) -> Benchmark:
+    names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms")
+    facts = {"threads": 1, "batch_size": batch, "repeats": 6, "images_per_second": None, "round_ms": rounds}
+    timing = Timing(**facts, **dict.fromkeys(names, rounds[0]))
+    return Benchmark(timings=(timing,), streams=(), engine="onnxruntime 1", artefact="a")
 
 
 def test_the_ratio_is_against_the_other(bundle, few_layers, tmp_path, parckit):
@@ -153,19 +187,32 @@ def test_a_checkpoint_is_timed_on_torch(few_layers, tmp_path, parckit):
     parckit("bench", few_layers, *QUICK, "--record", path)
     record = json.loads(path.read_text())
     assert record["values"]["engine"].startswith("torch ")
+    assert record["values"]["sha256"] == sha256_of(few_layers)
     assert [timing["threads"] for timing in record["values"]["timings"]] == [1]
 
 
 def test_the_profile_lists_all_layers_and_is_drawn(two_artefacts, few_layers, tmp_path, parckit):
     path = tmp_path / "record.json"
+    (tmp_path / "record_profile_3.png").write_bytes(b"of a former measurement of three candidates")
     parckit("bench", two_artefacts / "onnx-fp32", few_layers, "--profile", *QUICK, "--record", path)
-    profile, of_torch = json.loads(path.read_text())["values"]["profiles"]
+    values = json.loads((tmp_path / "record_profile.json").read_text())["values"]
+    profile, of_torch = values["profiles"]
+    # It was watched, too.
+    assert values["conditions"]["seconds"] > 0
     assert of_torch["candidate"] == f"{few_layers} on torch"
     # 3 x 4 weights, and a ballast of 3 x 1.
     assert sorted(layer["madds"] for layer in profile["layers"] if layer["madds"]) == [3, 12]
     assert profile["ceiling_gflops"] > 0
     for name in ("record_profile.png", "record_profile_2.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "record_profile_3.png").exists()
+    # The next measurement keeps the profiles.
+    printed = parckit("bench", two_artefacts / "onnx-fp32", *QUICK, "--record", path)
+    assert f"{tmp_path / 'record_profile.png'} is the profile of an earlier run" in printed
+    assert [entry.title for entry in profiles_of(read_records(tmp_path))] == [
+        "bundle/onnx-fp32 on onnxruntime",
+        "best.ckpt on torch",
+    ]
 
 
 def test_a_busy_machine_is_told(two_artefacts, tmp_path, parckit, caplog, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from bundles import write_tiny_bundle
 from parckit.cli.main import main
-from parckit.contract import ParckitError
+from parckit.contract import ParckitError, read_contract
 from parckit.measure import comparison
 from parckit.measure.comparison import Compared
 from parckit.measure.evaluation import Evaluation, EvaluationData, Score, evaluate_session
@@ -17,21 +17,22 @@ QUICK = ("--seconds=0.01", "--warmup=0")
 def speeds(monkeypatch):
     """Let candidates have given latencies, in milliseconds, instead of measured ones."""
 
-    def let(*medians: float) -> None:
+    def let(*medians: float, batches: tuple[int, ...] = (1, 1)) -> None:
         def pretend(candidates, schedule):
-            return {name: benchmark(median) for name, median in zip(candidates, medians, strict=True)}
+            facts = zip(candidates, medians, batches, strict=False)
+            return {name: benchmark(median, batch=batch) for name, median, batch in facts}
 
         monkeypatch.setattr(comparison, "time_candidates", pretend)
 
     return let
 
 
-def benchmark(median: float) -> Benchmark:
+def benchmark(median: float, *, batch: int = 1) -> Benchmark:
     names = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms")
     rounds = tuple(median + 0.1 * step for step in (-2, -1, -1, 0, 0, 1, 1, 2))
     timing = Timing(
         threads=1,
-        batch_size=1,
+        batch_size=batch,
         repeats=8,
         images_per_second=1.0,
         round_ms=rounds,
@@ -50,13 +51,28 @@ def test_the_table_the_picture_and_the_record(two_artefacts, animal_folder, tmp_
     assert first["name"] == f"{two_artefacts}/onnx-fp32 on onnxruntime"
     assert (first["images"], first["params"]) == (4, 12)
     assert first["scalars"] == second["scalars"]
+    digests = [artefact.sha256 for artefact in read_contract(two_artefacts).artefacts]
+    assert [entry["benchmark"]["sha256"] for entry in (first, second)] == digests
     # Both answer alike, so only the faster one is worth a choice.
     assert values["front"] == [first["name"]]
     assert values["not_separable"] == []
     assert "beaten" in printed
+    assert "batch" not in printed
     assert "<svg" in files["--picture"].read_text()
     for path in files.values():
         assert f": {path}" in printed
+
+
+def test_batches_are_compared_by_the_time_for_one_image(two_artefacts, animal_folder, tmp_path, parckit, speeds):
+    # A run of two images takes 1.5 times as long as that of one.
+    speeds(2.0, 3.0, batches=(1, 2))
+    options = ("--engines=onnxruntime", *QUICK, f"--record={tmp_path / 'a.json'}", f"--picture={tmp_path / 'a.png'}")
+    printed = parckit("compare", two_artefacts, f"--data={animal_folder}", *options)
+    assert f"candidate 1: {two_artefacts}/pairs on onnxruntime" in printed
+    assert "batch" in printed
+    values = json.loads((tmp_path / "a.json").read_text())["values"]
+    assert [entry["image_ms"]["median"] for entry in values["candidates"]] == [2.0, 1.5]
+    assert values["front"] == [f"{two_artefacts}/pairs on onnxruntime"]
 
 
 def test_speeds_that_cannot_be_told_apart_are_not_ranked(two_artefacts, animal_folder, tmp_path, parckit, speeds):
@@ -85,7 +101,9 @@ def test_a_checkpoint_and_its_bundle(bundle, checkpoint, digit_folder, tmp_path,
     exported, trained = json.loads(record.read_text())["values"]["candidates"]
     assert exported["scalars"] == trained["scalars"]
     assert (exported["params"], exported["madds"]) == (trained["params"], trained["madds"])
-    assert exported["latency_ms"]["low"] <= exported["latency_ms"]["median"] <= exported["latency_ms"]["high"]
+    # Nobody sees the throughput of streams, so its time is not spent.
+    assert exported["benchmark"]["streams"] == []
+    assert exported["image_ms"]["low"] <= exported["image_ms"]["median"] <= exported["image_ms"]["high"]
 
 
 def test_what_fails_does_not_stop_the_others(two_artefacts, animal_folder, tmp_path, capsys, speeds, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from parckit.contract import sha256_of
 from parckit.data.digits import DigitsTable
 
 
@@ -27,8 +28,9 @@ def evaluate(parckit, tmp_path, monkeypatch):
 
 def test_the_record_holds_what_was_found(checkpoint, evaluate):
     values = evaluate(checkpoint, "--data", "digits")
-    names = "task labels scalars tables images skipped artefact model engine data"
+    names = "task labels scalars tables images skipped artefact model engine sha256 data"
     assert values.keys() == {*names.split()}
+    assert values["sha256"] == sha256_of(checkpoint)
     scalars, tables = values["scalars"], values["tables"]
     confusion = np.array(tables["confusion"])
     assert confusion.shape == (10, 10)
@@ -48,6 +50,7 @@ def test_checkpoint_and_bundle_agree(checkpoint, bundle, evaluate):
     assert other["engine"].startswith("onnxruntime ")
     # Logits that differ by millionths have the same order.
     assert (one["scalars"], one["tables"]) == (other["scalars"], other["tables"])
+    assert other["sha256"] == sha256_of(bundle / "onnx-fp32" / "model.onnx")
 
 
 def test_a_split_can_be_chosen(checkpoint, evaluate):

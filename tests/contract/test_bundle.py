@@ -186,6 +186,14 @@ def killed(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_the_digest_of_an_artefact_covers_all_its_files(bundle):
+    (artefact,) = read_contract(bundle).artefacts
+    assert artefact.sha256 == sha256_of(bundle / MODEL)
+    twice = replace(artefact, files={MODEL: "a", "onnx-fp32/table.npy": "b"})
+    others = [replace(twice, files={MODEL: first, "onnx-fp32/table.npy": second}) for first, second in ("ac", "bb")]
+    assert len({entry.sha256 for entry in (artefact, twice, *others)}) == 4
+
+
 def test_a_detector_fits_into_the_schema(tmp_path):
     contract = write_detector_bundle(tmp_path / "detector")
     assert read_contract(tmp_path / "detector") == contract

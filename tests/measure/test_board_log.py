@@ -6,7 +6,7 @@ import pytest
 
 from bundles import write_tiny_bundle
 from parckit.cli.main import main
-from parckit.contract import InputError
+from parckit.contract import InputError, read_contract
 from parckit.measure.board_log import BoardTiming, read_board_log
 from parckit.report.content import write_page
 from parckit.report.gather import gather
@@ -84,6 +84,7 @@ def test_logs_become_a_table_a_record_and_a_part_of_the_page(tmp_path, capsys):
     findings = gather(bundle)
     (speed,) = findings.boards
     assert (speed.board, [timing.threads for timing in speed.timings]) == ("RDK X5", [1, 4, 8])
+    assert speed.sha256 == read_contract(bundle).artefacts[0].sha256
     write_page(tmp_path / "page.html", findings)
     assert "Speed on a board" in (tmp_path / "page.html").read_text()
     with pytest.raises(SystemExit):

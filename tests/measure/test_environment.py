@@ -36,7 +36,7 @@ def test_the_machine_is_described():
     assert described.physical_cores is None or 1 <= described.physical_cores <= described.logical_cores
     assert described.memory_bytes > 1 << 28
     assert described.versions["parckit"] == parckit.__version__
-    assert described.versions["torch"] == version("torch")
+    assert all(described.versions[package] == version(package) for package in ("torch", "onnxscript", "onnx-ir"))
     assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(described.date)) < timedelta(minutes=1)
     assert json.loads(json.dumps(asdict(described)))["cpu"] == described.cpu
 

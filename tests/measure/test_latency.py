@@ -8,7 +8,7 @@ import pytest
 from bundles import tiny_spec, write_tiny_bundle
 from parckit.contract import InputError, InputSpec
 from parckit.measure.interleaved import LEAST_ROUNDS
-from parckit.measure.latency import benchmark, percentiles, time_candidates
+from parckit.measure.latency import _stream_timing, benchmark, percentiles, time_candidates
 from parckit.measure.timings import Benchmark, Schedule
 
 
@@ -46,8 +46,10 @@ class Factory:
         return self.made[-1]
 
 
-def time_one(make, *, threads=(1,), streams=(), warmup=0.0, seconds=0.001) -> Benchmark:
-    schedule = Schedule(threads=tuple(threads), streams=tuple(streams), warmup=warmup, seconds=seconds)
+def time_one(make, *, threads=(1,), streams=None, warmup=0.0, seconds=0.001) -> Benchmark:
+    schedule = Schedule(
+        threads=tuple(threads), streams=tuple(threads if streams is None else streams), warmup=warmup, seconds=seconds
+    )
     return time_candidates({"one": make}, schedule)["one"]
 
 
@@ -75,13 +77,13 @@ def test_warm_up_is_not_timed_and_images_come_one_by_one():
 
 def test_latency_has_threads_inside_and_throughput_has_single_thread_workers():
     factory = Factory(0.0)
-    result = time_one(factory, threads=[1, 3], streams=[2, 1])
-    assert [timing.threads for timing in result.timings] == [1, 3]
+    result = time_one(factory, threads=[1, 3, 4], streams=[2, 1, 3])
+    assert [timing.threads for timing in result.timings] == [1, 3, 4]
     assert [timing.streams for timing in result.streams] == [1, 2, 3]
-    assert factory.asked == [1, 3, *[1] * (1 + 2 + 3)]
-    assert [timing.images_per_second for timing in result.timings] == [
-        result.streams[index].images_per_second for index in (0, 2)
-    ]
+    # Only the streams that are asked for are measured, so nobody knows the throughput of four.
+    assert factory.asked == [1, 3, 4, *[1] * (1 + 2 + 3)]
+    rates = [result.streams[index].images_per_second for index in (0, 2)]
+    assert [timing.images_per_second for timing in result.timings] == [*rates, None]
 
 
 def test_a_graph_of_several_images_is_fed_as_many(monkeypatch):
@@ -95,7 +97,7 @@ def test_a_graph_of_several_images_is_fed_as_many(monkeypatch):
 
 
 def test_workers_run_side_by_side():
-    one, four = time_one(Factory(0.02), streams=[4], seconds=0.1).streams
+    one, four = time_one(Factory(0.02), streams=[1, 4], seconds=0.1).streams
     # Sleeping workers do not compete: four times the throughput, less what a busy machine takes.
     assert four.images_per_second > 1.5 * one.images_per_second
 
@@ -127,7 +129,7 @@ def test_candidates_take_turns():
             calls.append(self.name)
             return super().__call__(images)
 
-    schedule = Schedule(warmup=0, seconds=1e-6)
+    schedule = Schedule(streams=(1,), warmup=0, seconds=1e-6)
     both = time_candidates({name: lambda threads, name=name: Named(name) for name in "ab"}, schedule)
     # A turn is one run that is not timed and one that is. Latency and one stream have the least number of rounds each.
     turns = ["".join(calls[start : start + 4]) for start in range(0, len(calls), 4)]
@@ -219,3 +221,8 @@ def test_percentiles_of_too_few_runs_are_left_out():
     assert replace(timing, repeats=99).tails == (*tails[:2], None)
     assert replace(timing, repeats=19).tails == (tails[0], None, None)
     assert replace(timing, repeats=9).tails == (None, None, None)
+    # Streams follow the same rule.
+    stream = _stream_timing(2, [(1.0, [1.0] * 90), (1.0, [9.0] * 10)])
+    assert stream.tails == (9.0, 9.0)
+    assert replace(stream, repeats=99).tails == (9.0, None)
+    assert replace(stream, repeats=9).tails == (None, None)

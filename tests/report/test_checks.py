@@ -7,7 +7,7 @@ import pytest
 from bundles import write_tiny_bundle
 from parckit.contract import Artefact, Check, DecoderSpec, OutputSpec, read_contract
 from parckit.processing import CLASS_MAP, DETECTIONS
-from parckit.report.checks import describe_check
+from parckit.report.checks import describe_check, describe_failure
 
 
 @pytest.fixture
@@ -46,3 +46,14 @@ def test_of_detections_a_share_differs(artefact):
     artefact = replace(artefact, outputs=(boxes,), decoder=DecoderSpec(name=DETECTIONS))
     text = describe_check(CHECK, artefact)
     assert (text.compared_with, text.difference) == ("torch", "0.012 % of the detections")
+
+
+@pytest.mark.parametrize(
+    ("cosine", "text"),
+    [(0.5, "0.500000"), (0.99998949, "0.999989"), (0.9999899, "0.9999899"), (0.9999899999996, "0.9999899999996")],
+)
+def test_a_cosine_that_is_too_low_looks_lower(artefact, cosine, text):
+    check = Check(
+        engine="x", version="1", passed=False, figures={"images": 4, "cosine": cosine, "least_cosine": 0.99999}
+    )
+    assert describe_failure(check, artefact).endswith(f"the lowest cosine is {text}, accepted is 0.99999")

@@ -38,14 +38,15 @@ def test_the_scatter_marks_the_front():
     assert words(figure) == ["1", "2"]
     assert axes.get_legend_handles_labels()[1] == ["1  a", "2  b (beaten)"]
     assert axes.get_ylabel() == "top-1, %"
-    with pytest.raises(ValueError, match="2 latencies and 1 scores"):
+    with pytest.raises(ValueError, match="2 times and 1 scores"):
         pareto_scatter(latencies, {"a": 60.0}, front=("a",), score="top-1")
 
 
 def test_latency_bars_have_the_length_of_the_medians():
-    def timing(p50: float, *, rounds: tuple[float, ...] = ()) -> Timing:
+    def timing(p50: float, *, rounds: tuple[float, ...] = (), repeats: int = 100) -> Timing:
         tail = {"p90_ms": p50 + 1, "p95_ms": p50 + 2, "p99_ms": p50 + 3, "mean_ms": p50, "min_ms": p50}
-        return Timing(threads=1, batch_size=1, p50_ms=p50, repeats=9, images_per_second=1.0, round_ms=rounds, **tail)
+        facts = {"threads": 1, "batch_size": 1, "repeats": repeats, "images_per_second": 1.0}
+        return Timing(p50_ms=p50, round_ms=rounds, **facts, **tail)
 
     figure = latency_bars([("one", timing(4.0)), ("two", timing(2.5, rounds=(2.0, 3.0)))])
     (axes,) = figure.axes
@@ -54,6 +55,9 @@ def test_latency_bars_have_the_length_of_the_medians():
     # A whisker for each, and an interval for the one that has rounds.
     ends = [tuple(line.get_segments()[0][:, 0].tolist()) for line in axes.collections]
     assert ends == [(4.0, 7.0), (2.5, 5.5), (2.0, 3.0)]
+    # Too few runs have no whisker.
+    (axes,) = latency_bars([("few", timing(4.0, repeats=99))]).axes
+    assert [*axes.collections] == []
 
 
 def test_the_parts_of_an_answer_stand_one_after_the_other():
@@ -74,7 +78,7 @@ def test_streams_have_throughput_above_and_latency_below():
             p50_ms=1.0,
             p90_ms=2.0,
             p99_ms=3.0,
-            repeats=9,
+            repeats=99 * count,
         )
         for count in (1, 4)
     ]
@@ -82,6 +86,8 @@ def test_streams_have_throughput_above_and_latency_below():
     above, below = figure.axes
     assert above.lines[0].get_ydata().tolist() == [10.0, 40.0]
     assert list(below.lines[0].get_ydata()) == [1.0, 1.0]
+    # Only where there are enough runs, a line goes up to the 99th percentile.
+    assert [line.get_segments()[0].tolist() for line in below.collections] == [[[4.0, 1.0], [4.0, 3.0]]]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["net, engine"]
 
 

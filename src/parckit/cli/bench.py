@@ -49,20 +49,19 @@ def main(argv: list[str]) -> None:
     for reason in measurement.failures.values():
         tell(f"not measured: {reason}")
     failures |= measurement.failures
-    values = _show(measurement, against)
-    if args.profile:
-        from parckit.cli.bench_profile import profile_candidates
-
-        measured = [candidate for candidate in candidates if candidate.name in measurement.candidates]
-        entries, without = profile_candidates(measured, schedule=schedule, record=record)
-        values["profiles"], failures = entries, failures | without
-    if failures:
-        values["failures"] = failures
+    values = _show(measurement, against) | ({"failures": failures} if failures else {})
     if obstacle is not None:
         tell(f"no record: {record} cannot be written ({obstacle}); --record FILE writes it elsewhere")
     else:
         write_record(record, "bench", values, seed=schedule.seed, threads=max(schedule.threads))
         tell(f"record: {record}")
+    if args.profile:
+        from parckit.cli.bench_profile import profile_candidates
+
+        measured = [candidate for candidate in candidates if candidate.name in measurement.candidates]
+        failures |= profile_candidates(measured, schedule=schedule, bench_record=record)
+    elif (former := record.with_name(f"{record.stem}_profile.png")).is_file():
+        tell(f"{former} is the profile of an earlier run; --profile measures it again")
     if failures:
         raise IncompleteError(f"not measured: {', '.join(failures)}; the reasons stand above")
 
@@ -126,7 +125,7 @@ def _parser() -> Parser:
     parser.add_argument("--against_runtime", type=str | None, default=None, help=against_runtime)
     image = "picture for the times of preprocessing and decoding; by default coloured patches of 640x480 pixels"
     parser.add_argument("--image", type=Path | None, default=None, help=image)
-    profile = "also measure where the time goes, layer by layer, and draw it beside the record"
+    profile = "also measure where the time goes, layer by layer; picture and record stand beside the other record"
     parser.add_argument("--profile", action="store_true", help=profile)
     board_log = "logs of hrt_model_exec perf, with commas between; only makes a table and a record of them"
     parser.add_argument("--board_log", type=str | None, default=None, help=board_log)
@@ -147,4 +146,6 @@ def _schedule(args: Namespace) -> Schedule:
     streams = () if args.streams is None else parse_counts(args.streams, option="--streams")
     if streams and max(streams) > _MOST_STREAMS:
         raise InputError(f"--streams {args.streams}: must be at most {_MOST_STREAMS}")
+    # The throughput of as many streams as threads is always measured: a board has the same cores for both.
+    streams = tuple(sorted({*threads, *streams}))
     return Schedule(threads=threads, streams=streams, warmup=args.warmup, seconds=args.seconds, seed=args.seed)

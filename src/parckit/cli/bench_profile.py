@@ -1,14 +1,18 @@
 """`parckit bench --profile`: the tables and the picture of where a network's time goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
+from parckit.cli.bench_tables import tell_conditions
 from parckit.cli.tables import show, tell
 from parckit.contract import InputError, ParckitError, find_obstacle
 from parckit.measure.candidates import Candidate
+from parckit.measure.conditions import watch
 from parckit.measure.cost import format_count
-from parckit.measure.profiling import PROFILERS, Profile, profile
+from parckit.measure.profiling import PROFILERS, Profile, profile, profile_values
+from parckit.measure.records import write_record
 from parckit.measure.timings import Schedule
 from parckit.report.figures import save_figure
 from parckit.report.profile_chart import profile_bars
@@ -25,40 +29,66 @@ def check_profile(candidates: Sequence[Candidate]) -> None:
         raise InputError(f"--profile: is for {_ENGINES}; the candidates run on {engines}")
 
 
-def profile_candidates(
-    candidates: Sequence[Candidate], *, schedule: Schedule, record: Path
-) -> tuple[list[dict[str, object]], dict[str, str]]:
-    """Measure and show every candidate that can be profiled, and draw it beside the record.
+def profile_candidates(candidates: Sequence[Candidate], *, schedule: Schedule, bench_record: Path) -> dict[str, str]:
+    """Measure and show every candidate that can be profiled, draw it, and write a record of all profiles.
+
+    A profile has a record of its own, so that the next `parckit bench` without `--profile` does not delete it.
 
     Args:
         candidates: the candidates; those on other engines are named and left out.
         schedule: the threads of one run are its first number of threads.
-        record: path of the record; the pictures are named after it.
+        bench_record: path of the record of the latency; record and pictures of the profiles are named after it.
 
     Returns:
-        What the record says of the profiles; and name of a candidate whose profile failed -> why.
+        Name of a candidate whose profile failed -> why.
     """
-    entries: list[dict[str, object]] = []
+    profiles: list[tuple[Candidate, Profile]] = []
+    digests = {candidate.name: candidate.sha256 for candidate in candidates}
     failures: dict[str, str] = {}
-    for candidate in candidates:
-        if candidate.engine.name not in PROFILERS:
-            tell(f"{candidate.name}: no profile; only {_ENGINES} tell the time of single layers")
-            continue
-        try:
-            result = profile(candidate, threads=schedule.threads[0], seconds=schedule.seconds, seed=schedule.seed)
-        except ParckitError as error:
-            failures[f"profile of {candidate.name}"] = str(error)
-            tell(f"{candidate.name}: no profile: {error}")
-            continue
+    with watch() as seen:
+        for candidate in candidates:
+            if candidate.engine.name not in PROFILERS:
+                tell(f"{candidate.name}: no profile; only {_ENGINES} tell the time of single layers")
+                continue
+            try:
+                result = profile(candidate, threads=schedule.threads[0], seconds=schedule.seconds, seed=schedule.seed)
+            except ParckitError as error:
+                failures[f"profile of {candidate.name}"] = str(error)
+                tell(f"{candidate.name}: no profile: {error}")
+                continue
+            profiles.append((candidate, result))
+    for candidate, result in profiles:
         _show(result, candidate)
-        suffix = f"_{len(entries) + 1}" if entries else ""
-        picture = record.with_name(f"{record.stem}_profile{suffix}.png")
-        obstacle = find_obstacle(picture)
-        if obstacle is None:
-            save_figure(profile_bars(result, title=candidate.name), picture)
-        tell(f"profile: {picture}" if obstacle is None else f"no picture: {picture} cannot be written ({obstacle})")
-        entries.append({"candidate": candidate.name, **asdict(result)})
-    return entries, failures
+    if profiles:
+        tell_conditions(seen.conditions)
+        entries = [profile_values(result, candidate, digests[candidate.name]) for candidate, result in profiles]
+        values = {"profiles": entries, "conditions": asdict(seen.conditions), "failures": failures}
+        _save(bench_record.with_name(f"{bench_record.stem}_profile.json"), values, profiles, schedule=schedule)
+    return failures
+
+
+def _save(
+    record: Path, values: Mapping[str, object], profiles: Sequence[tuple[Candidate, Profile]], *, schedule: Schedule
+) -> None:
+    """Write the record and the pictures; pictures of a former record with more of them are removed."""
+    obstacle = find_obstacle(record)
+    if obstacle is not None:
+        tell(f"no profile beside the record: {record} cannot be written ({obstacle})")
+        return
+    for number, (candidate, result) in enumerate(profiles, start=1):
+        picture = _picture(record, number)
+        save_figure(profile_bars(result, title=candidate.name), picture)
+        tell(f"profile: {picture}")
+    write_record(record, "profile", values, seed=schedule.seed, threads=schedule.threads[0])
+    tell(f"record of the profile{'' if len(profiles) == 1 else 's'}: {record}")
+    for number in count(len(profiles) + 1):
+        if not _picture(record, number).is_file():
+            break
+        _picture(record, number).unlink()
+
+
+def _picture(record: Path, number: int) -> Path:
+    return record.with_name(f"{record.stem}{'' if number == 1 else f'_{number}'}.png")
 
 
 def _show(result: Profile, candidate: Candidate) -> None:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 
-from parckit.cli.tables import show, tell
+from parckit.cli.tables import format_number, show, tell
 from parckit.measure.conditions import Conditions
 from parckit.measure.environment import describe
 from parckit.measure.ranking import not_separable, rank
@@ -51,22 +51,23 @@ def _show_latencies(measurement: Measurement) -> None:
     machine, numbers = describe(), _numbers(measurement)
     rows: list[tuple[str, ...]] = []
     for place, threads in enumerate(measurement.schedule.threads):
-        for entry in rank(measurement.latencies(threads)):
+        for entry in rank(measurement.image_times(threads)):
             timing = measurement.candidates[entry.name].benchmark.timings[place]
             interval = timing.interval
-            tails = ("-" if value is None else _number(value) for value in timing.tails)
-            likely = f"{_number(interval.low)} to {_number(interval.high)}"
+            tails = ("-" if value is None else format_number(value) for value in timing.tails)
+            likely = f"{format_number(interval.low)} to {format_number(interval.high)}"
             settings = (numbers[entry.name], str(threads), str(entry))
-            counts = (str(timing.repeats), str(timing.batch_size))
-            rows.append((*settings, _number(interval.median), likely, *tails, *counts))
+            counts = (str(timing.repeats), str(timing.batch_size), format_number(timing.image_interval.median))
+            rows.append((*settings, format_number(interval.median), likely, *tails, *counts))
     timed = ("p50 ms", "95 %", "p90 ms", "p95 ms", "p99 ms")
-    columns = ("no.", "threads", "place", *timed, "runs", "batch")
+    columns = ("no.", "threads", "place", *timed, "runs", "batch", "ms/image")
     hidden = {"place"} if len(measurement.candidates) == 1 else set[str]()
-    if all(row[-1] == "1" for row in rows):
-        hidden.add("batch")
+    if not measurement.has_batches:
+        hidden |= {"batch", "ms/image"}
     shown = [index for index, column in enumerate(columns) if column not in hidden]
+    placed = "; places are by the time for one image" if not hidden else ""
     show(
-        f"latency, {machine.cpu}, {machine.usable_cores} cores",
+        f"latency of a run, {machine.cpu}, {machine.usable_cores} cores{placed}",
         [columns[index] for index in shown],
         [[row[index] for index in shown] for row in rows],
         unbroken=("95 %",),
@@ -75,8 +76,8 @@ def _show_latencies(measurement: Measurement) -> None:
 
 def _tell_order(measurement: Measurement, threads: int) -> None:
     """Say who is faster, or that the measurement cannot tell."""
-    intervals, numbers = measurement.latencies(threads), _numbers(measurement)
-    count = f"{threads} thread{'' if threads == 1 else 's'}"
+    intervals, numbers = measurement.image_times(threads), _numbers(measurement)
+    count = f"{threads} thread{'' if threads == 1 else 's'}{', one image' if measurement.has_batches else ''}"
     doubtful = not_separable(intervals)
     if doubtful:
         pairs = ", ".join(f"{numbers[first]} and {numbers[second]}" for first, second in doubtful)
@@ -99,16 +100,17 @@ def _show_ratios(measurement: Measurement, against: Mapping[str, str]) -> None:
             rows.append(row)
     if rows:
         columns = ("no.", "threads", "times faster", "95 %", "verdict", "than no.")
-        show("against another one, compared within every round", columns, rows, unbroken=("95 %",))
+        images = ", by the time for one image" if measurement.has_batches else ""
+        show(f"against another one, compared within every round{images}", columns, rows, unbroken=("95 %",))
 
 
 def _show_streams(measurement: Measurement) -> None:
     rows: list[tuple[str, ...]] = []
     for number, entry in enumerate(measurement.candidates.values(), start=1):
         for timing in entry.benchmark.streams:
-            frames = (_number(value) for value in (timing.p50_ms, timing.p90_ms, timing.p99_ms))
-            interval = f"{_number(timing.low)} to {_number(timing.high)}"
-            rows.append((str(number), str(timing.streams), _number(timing.images_per_second), interval, *frames))
+            frames = ("-" if value is None else format_number(value) for value in (timing.p50_ms, *timing.tails))
+            interval = f"{format_number(timing.low)} to {format_number(timing.high)}"
+            rows.append((str(number), str(timing.streams), format_number(timing.images_per_second), interval, *frames))
     columns = ("no.", "streams", "images/s", "95 %", "frame p50 ms", "frame p90 ms", "frame p99 ms")
     show("streams at the same time, each with one thread", columns, rows, unbroken=("95 %",))
 
@@ -117,9 +119,9 @@ def _show_costs(measurement: Measurement) -> None:
     rows = [
         (
             str(number),
-            _number(entry.stages.preprocessing_ms),
-            _number(entry.stages.network_ms),
-            _number(entry.stages.decoding_ms),
+            format_number(entry.stages.preprocessing_ms),
+            format_number(entry.stages.network_ms),
+            format_number(entry.stages.decoding_ms),
             f"{entry.loading.load_seconds * _MS_PER_S:.0f}",
             f"{entry.loading.first_seconds * _MS_PER_S:.1f}",
             f"{entry.loading.peak_bytes / _MEGA:.1f}",
@@ -129,10 +131,5 @@ def _show_costs(measurement: Measurement) -> None:
     ]
     stages = ("preprocessing ms", "network ms", "decoding ms")
     columns = ("no.", *stages, "load ms", "first run ms", "memory MB", "files MB")
-    show("an answer with one thread, and what loading costs (measured once)", columns, rows)
-
-
-def _number(value: float) -> str:
-    """Return a number with about three digits that count."""
-    hundred, ten = 100, 10
-    return f"{value:.{0 if value >= hundred else 1 if value >= ten else 3 if value < 1 else 2}f}"
+    answer = "the answers of a batch" if measurement.has_batches else "an answer"
+    show(f"{answer} with one thread, and what loading costs (measured once)", columns, rows)

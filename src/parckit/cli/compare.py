@@ -7,11 +7,11 @@ from typing import get_args
 from parckit.cli.bench_tables import tell_conditions
 from parckit.cli.choice import add_choice, add_engines, wanted_candidates
 from parckit.cli.progress import track
-from parckit.cli.tables import show, tell
+from parckit.cli.tables import format_number, show, tell
 from parckit.contract import IncompleteError, InputError, Task, check_target
 from parckit.data import name_source
 from parckit.measure.candidates import find_candidates
-from parckit.measure.comparison import Comparison, compare
+from parckit.measure.comparison import Compared, Comparison, compare
 from parckit.measure.cost import format_count
 from parckit.measure.environment import describe, usable_cores
 from parckit.measure.evaluation import EvaluationData
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
     _show(comparison, title=f"on {name_source(args.data.source)}")
     task = next(iter(comparison.candidates.values())).evaluation.task
     title = result_view(task).titles[comparison.score]
-    figure = pareto_scatter(comparison.latencies, comparison.scores, front=comparison.front, score=title)
+    figure = pareto_scatter(comparison.image_times, comparison.scores, front=comparison.front, score=title)
     save_figure(figure, picture)
     values = {"data": name_source(args.data.source), **comparison.to_plain()}
     if comparison.failures:
@@ -81,42 +81,48 @@ def _parser() -> Parser:
 
 
 def _show(comparison: Comparison, *, title: str) -> None:
-    machine = describe()
+    machine, times = describe(), comparison.image_times
     task = next(iter(comparison.candidates.values())).evaluation.task
     titles = result_view(task).titles
     names = list(next(iter(comparison.candidates.values())).evaluation.score.scalars)[:2]
-    latencies, front = comparison.latencies, comparison.front
-    rows: list[tuple[str, ...]] = []
     # Names with their paths are long, so the table has numbers, the same as the picture.
-    ordered = sorted(latencies, key=lambda key: latencies[key].median)
+    ordered = sorted(times, key=lambda key: times[key].median)
     numbers = {name: str(number) for number, name in enumerate(ordered, start=1)}
     for name, number in numbers.items():
         tell(f"candidate {number}: {name}, {comparison.candidates[name].benchmark.engine}")
-        entry, latency = comparison.candidates[name], latencies[name]
-        scalars = entry.evaluation.score.scalars
-        counts = ("-" if count is None else format_count(count) for count in (entry.params, entry.madds))
-        timing = entry.benchmark.timings[0]
-        rows.append(
-            (
-                number,
-                *(f"{scalars[scalar]:.2f}" for scalar in names),
-                f"{latency.median:.2f}",
-                f"{latency.low:.2f} to {latency.high:.2f}",
-                "-" if timing.tails[-1] is None else f"{timing.tails[-1]:.2f}",
-                f"{entry.file_bytes / _MEGA:.2f}",
-                *counts,
-                "on it" if name in front else "beaten",
-            )
-        )
+    # Batches of different sizes can only be compared by the time for one image.
+    timed, batch = ("median ms", "95 %", "p99 ms"), ()
+    if any(entry.benchmark.timings[0].batch_size > 1 for entry in comparison.candidates.values()):
+        timed, batch = ("ms/image", "95 %", "p99 ms/image"), ("batch",)
     scalars = (f"{titles.get(name, name)} %" for name in names)
-    sizes = ("files MB", "parameters", "MAdds", "front")
-    columns = ("no.", *scalars, "median ms", "95 %", "p99 ms", *sizes)
+    columns = ("no.", *scalars, *timed, *batch, "files MB", "parameters", "MAdds", "front")
+    rows: list[tuple[str, ...]] = []
+    for name, number in numbers.items():
+        entry = comparison.candidates[name]
+        scores = (f"{entry.evaluation.score.scalars[scalar]:.2f}" for scalar in names)
+        batches = (str(entry.benchmark.timings[0].batch_size) for _ in batch)
+        verdict = "on it" if name in comparison.front else "beaten"
+        rows.append((number, *scores, *_times(entry), *batches, *_sizes(entry), verdict))
     images = next(iter(comparison.candidates.values())).evaluation.score.images
     show(f"{title}, {images} images; {machine.cpu}, {comparison.schedule.threads[0]} thread(s)", columns, rows)
-    if doubtful := not_separable(latencies):
+    if doubtful := not_separable(times):
         pairs = ", ".join(f"{numbers[first]} and {numbers[second]}" for first, second in doubtful)
         tell(f"not separable in speed, because their intervals overlap: {pairs}")
     if margins := [entry.margin for entry in comparison.candidates.values() if entry.margin is not None]:
         margin = f"{max(margins):.2f} points"
         tell(f"chance moves top-1 of {images} images by up to {margin} (95 %); the front takes the numbers as they are")
     tell_conditions(comparison.conditions)
+
+
+def _times(entry: Compared) -> tuple[str, str, str]:
+    """Return the median time for one image, its interval and the 99th percentile, milliseconds."""
+    time, timing = entry.image_time, entry.benchmark.timings[0]
+    *_, p99 = timing.tails
+    slowest = "-" if p99 is None else format_number(p99 / timing.batch_size)
+    return format_number(time.median), f"{format_number(time.low)} to {format_number(time.high)}", slowest
+
+
+def _sizes(entry: Compared) -> tuple[str, str, str]:
+    """Return the size of the files, the parameters and the multiply-adds."""
+    params, madds = ("-" if count is None else format_count(count) for count in (entry.params, entry.madds))
+    return f"{entry.file_bytes / _MEGA:.2f}", params, madds

@@ -1,5 +1,6 @@
 """An artefact: one form of a network, ready for an engine, with all that an engine's user must know of it."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,6 +188,12 @@ class Artefact:
     def main_file(self) -> str:
         """Path, inside the bundle, of the file that an engine opens."""
         return next(iter(self.files))
+
+    @property
+    def sha256(self) -> str:
+        """Digest of all its files: that of its only file, or one of the digests of several files, in their order."""
+        digests = list(self.files.values())
+        return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     @property
     def runs_in_chunks(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from parckit.contract import InputError
+from parckit.contract import CONTRACT_FILE, FLOAT_ONNX, InputError, read_contract
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _BLOCK = re.compile(r"^\s*Running condition:\s*$", re.MULTILINE)
@@ -83,7 +83,13 @@ def board_values(timings: Sequence[BoardTiming], *, model: Path, board: str) -> 
         model: the bundle that was measured.
         board: its name, as the user gives it.
     """
-    return {"model": str(model), "board": board, "board_timings": [asdict(timing) for timing in timings]}
+    values: dict[str, object] = {"model": str(model), "board": board}
+    if (model / CONTRACT_FILE).is_file():
+        # The board's compiler gets the float32 ONNX file. What it made of it may not be in the bundle.
+        artefacts = {artefact.name: artefact for artefact in read_contract(model, check_files=False).artefacts}
+        compiled = artefacts.get(FLOAT_ONNX, next(iter(artefacts.values())))
+        values |= {"artefact": compiled.name, "sha256": compiled.sha256}
+    return {**values, "board_timings": [asdict(timing) for timing in timings]}
 
 
 def _timing(before: str, block: str, *, path: Path) -> BoardTiming:

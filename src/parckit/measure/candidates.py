@@ -12,8 +12,9 @@ from parckit.contract import (
     MissingExtraError,
     Precision,
     read_contract,
-    shipped_weights,
+    sha256_of,
 )
+from parckit.measure.digest import file_of
 from parckit.runtimes import (
     ENGINES,
     Engine,
@@ -56,8 +57,12 @@ class Candidate:
         """Size of all files that the engine needs."""
         if self.artefact is not None:
             return sum((self.path / file).stat().st_size for file in self.artefact.files)
-        shipped = None if self.path.exists() else shipped_weights(str(self.path))
-        return (shipped or self.path).stat().st_size
+        return file_of(self.path).stat().st_size
+
+    @property
+    def sha256(self) -> str:
+        """Digest of these files."""
+        return sha256_of(file_of(self.path)) if self.artefact is None else self.artefact.sha256
 
     def open(self, threads: int | None = None) -> Session:
         """Open it with a number of threads."""

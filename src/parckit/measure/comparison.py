@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from parckit.contract import InputError, ParckitError
 from parckit.data import Batch
@@ -40,9 +40,9 @@ class Compared:
     madds: int | None
 
     @property
-    def latency(self) -> Interval:
-        """The median latency of one run and its interval, milliseconds."""
-        return self.benchmark.timings[0].interval
+    def image_time(self) -> Interval:
+        """The median time for one image and its interval, milliseconds."""
+        return self.benchmark.timings[0].image_interval
 
     @property
     def margin(self) -> float | None:
@@ -78,14 +78,14 @@ class Comparison:
         return {name: entry.evaluation.score.scalars[self.score] for name, entry in self.candidates.items()}
 
     @property
-    def latencies(self) -> dict[str, Interval]:
-        """Name of the candidate -> its latency, milliseconds."""
-        return {name: entry.latency for name, entry in self.candidates.items()}
+    def image_times(self) -> dict[str, Interval]:
+        """Name of the candidate -> its time for one image, milliseconds."""
+        return {name: entry.image_time for name, entry in self.candidates.items()}
 
     @property
     def front(self) -> tuple[str, ...]:
         """The candidates that no other one beats; see `pareto_front`."""
-        return pareto_front(self.latencies, self.scores)
+        return pareto_front(self.image_times, self.scores)
 
     def to_plain(self) -> dict[str, object]:
         """Return the content of a record."""
@@ -97,7 +97,7 @@ class Comparison:
                     "scalars": dict(entry.evaluation.score.scalars),
                     "images": entry.evaluation.score.images,
                     "margin": entry.margin,
-                    "latency_ms": asdict(entry.latency),
+                    "image_ms": asdict(entry.image_time),
                     "benchmark": asdict(entry.benchmark),
                     "file_bytes": entry.file_bytes,
                     "params": entry.params,
@@ -106,7 +106,7 @@ class Comparison:
                 for name, entry in self.candidates.items()
             ],
             "front": self.front,
-            "not_separable": not_separable(self.latencies),
+            "not_separable": not_separable(self.image_times),
             "schedule": asdict(self.schedule),
             "conditions": asdict(self.conditions),
         }
@@ -140,6 +140,7 @@ def compare(
     if len({*tasks.values()}) > 1:
         listed = ", ".join(f"{name}: {task}" for name, task in tasks.items())
         raise InputError(f"the candidates have different tasks ({listed}); compare those of one task")
+    digests = {candidate.name: candidate.sha256 for candidate in candidates if candidate.name in sessions}
     evaluations: dict[str, Evaluation] = {}
     for name, session in sessions.items():
         try:
@@ -156,7 +157,7 @@ def compare(
         params, madds = _cost(candidate)
         compared[candidate.name] = Compared(
             evaluation=evaluations[candidate.name],
-            benchmark=benchmarks[candidate.name],
+            benchmark=replace(benchmarks[candidate.name], sha256=digests[candidate.name]),
             file_bytes=candidate.file_bytes,
             params=params,
             madds=madds,

@@ -14,7 +14,8 @@ from pathlib import Path
 from parckit.contract import VERSION
 
 _ENGINES = ("onnxruntime", "openvino", "opencv-python-headless", "mnn", "ncnn", "ai-edge-litert", "executorch")
-_PACKAGES = ("torch", "torchvision", "timm", "lightning", "onnx", *_ENGINES, "numpy", "pillow")
+_CONVERTERS = ("onnx", "onnx-ir", "onnxscript", "pnnx", "litert-torch", "ai-edge-quantizer")
+_PACKAGES = ("torch", "torchvision", "timm", "lightning", *_CONVERTERS, *_ENGINES, "numpy", "pillow")
 """Packages whose version can change a result."""
 
 _SOURCES = (":/", ":(exclude,top)benchmarks/records")

@@ -1,7 +1,7 @@
 """How accurate a checkpoint or bundle is on labelled data: `parckit.evaluate`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from parckit.contract import InputError, Precision, Task, image_groups
 from parckit.data import Batch, describe_left_out
+from parckit.measure.digest import digest_of
 from parckit.measure.evaluation_data import EvaluationData
 from parckit.measure.evaluators import TaskMetric, evaluator_of
 from parckit.processing import make_decoder
@@ -54,6 +55,7 @@ class Evaluation:
         data: the data.
         served: which part of the source served as the split.
         left_out: what the source holds and the evaluation does not see, in words.
+        sha256: digest of the files of the artefact or checkpoint; empty if only a session is known.
     """
 
     score: Score
@@ -64,6 +66,7 @@ class Evaluation:
     data: EvaluationData
     served: str
     left_out: str
+    sha256: str = ""
 
 
 def evaluate(
@@ -92,7 +95,9 @@ def evaluate(
     """
     session = open_session(path, runtime=runtime, precision=precision, artefact=artefact, threads=threads)
     data = data if isinstance(data, EvaluationData) else EvaluationData(source=str(data))
-    return evaluate_session(session, data, track=track)
+    # The digest is taken before the work, which may be long, and in which the files may be replaced.
+    sha256 = digest_of(path, artefact=session.artefact)
+    return replace(evaluate_session(session, data, track=track), sha256=sha256)
 
 
 def evaluate_session(

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from time import perf_counter_ns
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parckit.contract import Precision
+from parckit.measure.digest import digest_of
 from parckit.measure.interleaved import median_interval, rounds
 from parckit.measure.timings import Benchmark, Schedule, StreamTiming, Timing
 from parckit.runtimes import Images, Session, open_session
@@ -55,17 +57,21 @@ def benchmark(
     Raises:
         InputError: if no artefact or engine fits, or a number is too small.
     """
-    schedule = Schedule(threads=tuple(threads), warmup=warmup, seconds=seconds)
+    schedule = Schedule(threads=tuple(threads), streams=tuple(threads), warmup=warmup, seconds=seconds)
     opened: list[str] = []
+    digests: list[str] = []
 
     def open_another(count: int) -> Session:
         # All sessions run the first one's artefact. To name it avoids the warning that several fit, for every session.
         name = opened[0] if opened and Path(path).is_dir() else artefact
         session = open_session(path, runtime=runtime, precision=precision, artefact=name, threads=count)
+        if not opened:
+            digests.append(digest_of(path, artefact=session.artefact))
         opened[:] = [session.artefact]
         return session
 
-    return time_candidates({str(path): open_another}, schedule)[str(path)]
+    speed = time_candidates({str(path): open_another}, schedule)[str(path)]
+    return replace(speed, sha256=digests[0])
 
 
 def time_candidates(candidates: Mapping[str, OpenSession], schedule: Schedule) -> dict[str, Benchmark]:
@@ -81,17 +87,20 @@ def time_candidates(candidates: Mapping[str, OpenSession], schedule: Schedule) -
     """
     with _no_garbage_collection():
         latencies = {count: _time_latency(candidates, count, schedule) for count in schedule.threads}
-        counts = sorted({*schedule.threads, *schedule.streams})
-        streams = {count: _time_streams(candidates, count, schedule) for count in counts}
+        streams = {count: _time_streams(candidates, count, schedule) for count in sorted({*schedule.streams})}
     speeds: dict[str, Benchmark] = {}
     for name in candidates:
         first = latencies[schedule.threads[0]][name]
         speeds[name] = Benchmark(
             timings=tuple(
-                _timing(latencies[count][name], threads=count, images_per_second=streams[count][name].images_per_second)
+                _timing(
+                    latencies[count][name],
+                    threads=count,
+                    images_per_second=streams[count][name].images_per_second if count in streams else None,
+                )
                 for count in schedule.threads
             ),
-            streams=tuple(streams[count][name] for count in counts),
+            streams=tuple(timings[name] for timings in streams.values()),
             engine=first.engine,
             artefact=first.artefact,
         )
@@ -132,7 +141,7 @@ def _time_latency(candidates: Mapping[str, OpenSession], threads: int, schedule:
     }
 
 
-def _timing(latency: _Latency, *, threads: int, images_per_second: float) -> Timing:
+def _timing(latency: _Latency, *, threads: int, images_per_second: float | None) -> Timing:
     runs = np.concatenate(latency.turns)
     p90, p95, p99 = percentiles(latency.turns, (90, 95, 99))
     medians = tuple(float(np.median(turn)) for turn in latency.turns)
@@ -185,8 +194,8 @@ def _time_streams(candidates: Mapping[str, OpenSession], streams: int, schedule:
 
 def _stream_timing(streams: int, turns: Sequence[tuple[float, list[float]]]) -> StreamTiming:
     throughput = median_interval([rate for rate, _ in turns])
-    runs = np.concatenate([durations for _, durations in turns])
-    p50, p90, p99 = (float(value) for value in np.percentile(runs, (50, 90, 99)))
+    durations = [durations for _, durations in turns]
+    p50, p90, p99 = percentiles(durations, (50, 90, 99))
     return StreamTiming(
         streams=streams,
         images_per_second=throughput.median,
@@ -195,7 +204,7 @@ def _stream_timing(streams: int, turns: Sequence[tuple[float, list[float]]]) -> 
         p50_ms=p50,
         p90_ms=p90,
         p99_ms=p99,
-        repeats=len(runs),
+        repeats=sum(map(len, durations)),
     )
 
 

@@ -24,10 +24,10 @@ _US_PER_MS = 1e3
 _WEIGHT_PLACE = {"Conv": 1, "FusedConv": 1, "NhwcFusedConv": 1, "ConvInteger": 1, "QLinearConv": 3}
 """Convolution -> place of the weight among its inputs. The weight is (out channels, in channels of a group, ...)."""
 _PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "QGemm")
-_CONTAINERS = ("If", "Loop", "Scan")
-"""Nodes that hold graphs. Their time is that of the nodes inside, which are layers themselves."""
 """Matrix products, (M, K) x (K, N). Their first input is the first factor. The engine hides a second one that it has
 packed."""
+_CONTAINERS = ("If", "Loop", "Scan")
+"""Nodes that hold graphs. Their time is that of the nodes inside, which are layers themselves."""
 
 Shape = Sequence[int]
 

@@ -10,7 +10,7 @@ import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -194,3 +194,16 @@ def profile(candidate: Candidate, *, threads: int, seconds: float, seed: int = 0
         threads=threads,
         ceiling_gflops=2 * CEILING_SIDE**3 / min(products) / _GIGA,
     )
+
+
+def profile_values(result: Profile, candidate: Candidate, sha256: str) -> dict[str, object]:
+    """Return what a record says of a profile; `parckit report` reads it.
+
+    Args:
+        result: the profile.
+        candidate: what was profiled.
+        sha256: digest of its files at that time.
+    """
+    artefact = candidate.path.name if candidate.artefact is None else candidate.artefact.name
+    facts = {"model": str(candidate.path), "artefact": artefact, "engine": candidate.engine.name, "sha256": sha256}
+    return {"candidate": candidate.name, **facts, **asdict(result)}

@@ -31,7 +31,7 @@ def rank(intervals: Mapping[str, Interval]) -> tuple[Place, ...]:
     Only intervals that do not overlap decide about a place. So candidates whose intervals overlap share places.
 
     Args:
-        intervals: name of the candidate -> its latency, or anything else that is better if it is smaller.
+        intervals: name of the candidate -> its time for one image, or anything else that is better if it is smaller.
     """
     places: list[Place] = []
     for name, interval in sorted(intervals.items(), key=lambda item: item[1].median):
@@ -54,7 +54,7 @@ def pareto_front(intervals: Mapping[str, Interval], scores: Mapping[str, float])
     clearly faster. "Clearly" means that the intervals do not overlap.
 
     Args:
-        intervals: name of the candidate -> its latency.
+        intervals: name of the candidate -> its time for one image.
         scores: name of the candidate -> how good it is; higher is better.
     """
 

@@ -42,6 +42,7 @@ class Record:
         values: the numbers.
         machine: the processor, and the number of cores that the process could use.
         date: date and time of the measurement, UTC, ISO 8601.
+        software: version of Python and of the packages, and the commit of parckit, in words.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class Record:
     values: Mapping[str, object]
     machine: str
     date: str
+    software: str
 
 
 def read_records(folder: Path) -> tuple[Record, ...]:
@@ -64,13 +66,35 @@ def _read(path: Path) -> Record | None:
     keys = ("name", "values", "cpu", "usable_cores", "date")
     if not isinstance(content, dict) or not all(key in content for key in keys):
         return None
-    name, values, cpu, cores, date = (cast("dict[str, object]", content)[key] for key in keys)
+    record = cast("dict[str, object]", content)
+    name, values, cpu, cores, date = (record[key] for key in keys)
     if not isinstance(values, dict):
         return None
-    numbers = cast("dict[str, object]", values)
-    return Record(path=path, name=str(name), values=numbers, machine=machine_name(cpu, cores), date=str(date))
+    return Record(
+        path=path,
+        name=str(name),
+        values=cast("dict[str, object]", values),
+        machine=machine_name(cpu, cores),
+        date=str(date),
+        software=software_name(record),
+    )
 
 
 def machine_name(cpu: object, cores: object) -> str:
     """Return a machine's name for tables and captions."""
     return f"{cpu}, {cores} core{'' if cores == 1 else 's'}"
+
+
+def software_name(environment: Mapping[str, object]) -> str:
+    """Return the versions in an environment in words.
+
+    Args:
+        environment: the fields of `Environment`, or as many of them as a record has.
+    """
+    versions = environment.get("versions")
+    packages = cast("Mapping[str, object]", versions) if isinstance(versions, Mapping) else {}
+    python = {"Python": environment["python"]} if "python" in environment else {}
+    parts = [f"{package} {version}" for package, version in {**python, **packages}.items()]
+    if environment.get("commit"):
+        parts.append(f"commit {environment['commit']}{' (with changes)' if environment.get('dirty') else ''}")
+    return ", ".join(parts)

@@ -1,7 +1,7 @@
 """Everything that `parckit bench` measures of candidates, side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from parckit.contract import ParckitError, to_plain
 from parckit.measure.candidates import Candidate
@@ -59,15 +59,20 @@ class Measurement:
     conditions: Conditions
     failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    def latencies(self, threads: int) -> dict[str, Interval]:
-        """Return the interval of the median latency of every candidate with a number of threads, milliseconds."""
+    def image_times(self, threads: int) -> dict[str, Interval]:
+        """Return the interval of every candidate's median time for one image with a number of threads, milliseconds."""
         place = self.schedule.threads.index(threads)
-        return {name: entry.benchmark.timings[place].interval for name, entry in self.candidates.items()}
+        return {name: entry.benchmark.timings[place].image_interval for name, entry in self.candidates.items()}
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether a run of a candidate takes several images, so that its latency is not the time for one image."""
+        return any(entry.benchmark.timings[0].batch_size > 1 for entry in self.candidates.values())
 
     def ratio(self, name: str, *, baseline: str, threads: int) -> Ratio:
-        """Return how many times faster a candidate is than another one, compared within every round."""
+        """Return how many times faster a candidate is than another one for one image, compared within every round."""
         place = self.schedule.threads.index(threads)
-        ours, theirs = (self.candidates[key].benchmark.timings[place].round_ms for key in (name, baseline))
+        ours, theirs = (self.candidates[key].benchmark.timings[place].image_ms for key in (name, baseline))
         return compare_times(theirs, ours)
 
     def to_plain(self, against: Mapping[str, str]) -> dict[str, object]:
@@ -96,7 +101,7 @@ class Measurement:
         return {**content, "schedule": to_plain(self.schedule), "conditions": asdict(self.conditions)}
 
     def _ranking(self, threads: int) -> dict[str, object]:
-        intervals = self.latencies(threads)
+        intervals = self.image_times(threads)
         return {
             "threads": threads,
             "places": [asdict(place) for place in rank(intervals)],
@@ -130,6 +135,7 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
     if not loadings:
         raise next(iter(failures.values()))
     runnable = [candidate for candidate in candidates if candidate.name in loadings]
+    digests = {candidate.name: candidate.sha256 for candidate in runnable}
     with watch() as seen:
         benchmarks = time_candidates({candidate.name: candidate.open for candidate in runnable}, schedule)
         sessions = {candidate.name: candidate.open(1) for candidate in runnable}
@@ -137,7 +143,7 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
     measured = {
         candidate.name: Measured(
             candidate=candidate,
-            benchmark=benchmarks[candidate.name],
+            benchmark=replace(benchmarks[candidate.name], sha256=digests[candidate.name]),
             stages=stages[candidate.name],
             loading=loadings[candidate.name],
         )

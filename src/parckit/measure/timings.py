@@ -19,7 +19,7 @@ class Timing:
             The 90th, 95th and 99th percentile of all runs are `p90_ms`, `p95_ms` and `p99_ms`; every round counts as
             much as the others, however many runs it has. The mean and the minimum are `mean_ms` and `min_ms`.
         repeats: number of timed runs. The 99th percentile needs a hundred at least.
-        images_per_second: throughput of all streams together.
+        images_per_second: throughput of as many streams together; None if it was not measured.
         round_ms: the median latency of every round. Entry i of all candidates comes from the same round.
             Older records have none.
     """
@@ -33,7 +33,7 @@ class Timing:
     mean_ms: float
     min_ms: float
     repeats: int
-    images_per_second: float
+    images_per_second: float | None
     round_ms: tuple[float, ...] = field(default=(), metadata=ADDED_LATER)
 
     @property
@@ -42,14 +42,26 @@ class Timing:
 
         The slowest run in a hundred is a guess if there are fewer than a hundred runs, and so on.
         """
-        pairs = ((self.p90_ms, 10), (self.p95_ms, 20), (self.p99_ms, 100))
-        p90, p95, p99 = (value if self.repeats >= least else None for value, least in pairs)
+        p90, p95, p99 = (
+            _known(value, share=share, repeats=self.repeats)
+            for share, value in ((90, self.p90_ms), (95, self.p95_ms), (99, self.p99_ms))
+        )
         return p90, p95, p99
 
     @property
     def interval(self) -> Interval:
         """The interval of the median latency, milliseconds; only if there are rounds."""
         return median_interval(self.round_ms)
+
+    @property
+    def image_ms(self) -> tuple[float, ...]:
+        """The median time for one image in every round: that of a run, divided by the images of a batch."""
+        return tuple(duration / self.batch_size for duration in self.round_ms)
+
+    @property
+    def image_interval(self) -> Interval:
+        """The interval of the median time for one image, milliseconds. Batches of any size can be compared by it."""
+        return median_interval(self.image_ms)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +74,7 @@ class StreamTiming:
         low: lower end of the interval of the throughput.
         high: upper end of the interval of the throughput.
         p50_ms: median latency of one run in a stream, milliseconds, while the others run too. The 90th and the 99th
-            percentile are `p90_ms` and `p99_ms`.
+            percentile are `p90_ms` and `p99_ms`. Every round counts as much as the others.
         repeats: number of timed runs in all streams.
     """
 
@@ -75,6 +87,19 @@ class StreamTiming:
     p99_ms: float
     repeats: int
 
+    @property
+    def tails(self) -> tuple[float | None, float | None]:
+        """The 90th and the 99th percentile, milliseconds; None where the runs are too few, as in `Timing.tails`."""
+        p90, p99 = (
+            _known(value, share=share, repeats=self.repeats) for share, value in ((90, self.p90_ms), (99, self.p99_ms))
+        )
+        return p90, p99
+
+
+def _known(value: float, *, share: int, repeats: int) -> float | None:
+    """Return a percentile; None if there are too few runs to have one beyond it."""
+    return value if repeats * (100 - share) >= 100 else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
@@ -85,12 +110,14 @@ class Benchmark:
         streams: one for every number of streams.
         engine: name and version of the engine.
         artefact: name of the artefact or checkpoint.
+        sha256: digest of its files; empty if the candidates are no files.
     """
 
     timings: tuple[Timing, ...]
     streams: tuple[StreamTiming, ...]
     engine: str
     artefact: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +126,7 @@ class Schedule:
 
     Attributes:
         threads: numbers of threads of one inference.
-        streams: numbers of streams. Those of `threads` are always measured too.
+        streams: numbers of streams. Without any, throughput is not measured.
         warmup: how long every session runs before it is timed, seconds. In this time caches fill, the clock frequency
             rises, and the engine plans its memory.
         seconds: how long every candidate is measured, for each number of threads and for each number of streams. There

@@ -9,7 +9,7 @@ from parckit.contract import from_plain
 from parckit.measure.board_log import BoardTiming
 from parckit.measure.records import Record
 from parckit.report.page import Table
-from parckit.report.recorded import decode_records
+from parckit.report.recorded import decode_records, recorded_digest
 
 COLUMNS = ("Threads", "Mean, ms", "Shortest, ms", "Longest, ms", "Images/s", "Images")
 """Columns of a table of `board_rows`."""
@@ -24,12 +24,18 @@ class BoardSpeed:
         board: the board.
         timings: one for each number of threads.
         date: when the logs were read, UTC, ISO 8601.
+        record: name of the record.
+        artefact: the bundle's artefact that `sha256` is about; empty if the record does not tell.
+        sha256: digest of the artefact that the board's compiler got; None if the record does not tell.
     """
 
     model: str
     board: str
     timings: tuple[BoardTiming, ...]
     date: str
+    record: str
+    artefact: str
+    sha256: str | None
 
 
 def board_speeds_of(records: Sequence[Record]) -> tuple[BoardSpeed, ...]:
@@ -72,4 +78,7 @@ def _read(record: Record) -> BoardSpeed:
         board=str(record.values["board"]),
         timings=tuple(from_plain(BoardTiming, timing, name="board_timings") for timing in timings),
         date=record.date,
+        record=record.path.name,
+        artefact=str(record.values.get("artefact", "")),
+        sha256=recorded_digest(record.values),
     )

@@ -1,11 +1,14 @@
 """The model card, and the commands that reproduce the numbers of a page."""
 
 import shlex
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from parckit.contract import CONFIG, LICENCES, VERSION, Preprocessing
 from parckit.measure.environment import describe
+from parckit.measure.records import machine_name, software_name
 from parckit.report.gather import Findings
 from parckit.report.page import ModelCard, Provenance
 from parckit.report.recorded_speed import Speed
@@ -68,20 +71,29 @@ def describe_preprocessing(preprocessing: Preprocessing) -> str:
 
 
 def make_provenance(findings: Findings, story: Story) -> Provenance:
-    """Return the machine and the versions behind the numbers, and the commands that measure them again."""
+    """Return the machines and the versions behind the numbers, and the commands that measure them again."""
     here = describe()
     facts = {"Page written": f"{here.date[:10]}, parckit {VERSION}"}
-    if findings.answers or findings.speeds:
-        facts |= {"Python": here.python, "Versions": _listed(here.versions)}
+    if findings.answers:
+        machine = machine_name(here.cpu, here.usable_cores)
+        facts["Evaluated for this page"] = f"{machine}; {software_name(asdict(here))}"
+    facts |= _tell_records(findings)
     if findings.bundles:
-        facts["Exported with"] = _listed(findings.bundles[0].contract.versions)
-    if here.commit is not None:
-        facts["Commit of parckit"] = here.commit + (" (with changes)" if here.dirty else "")
+        facts["Exported with"] = software_name({"versions": findings.bundles[0].contract.versions})
     return Provenance(facts=facts, commands=story.commands or _commands(findings))
 
 
-def _listed(versions: Mapping[str, str]) -> str:
-    return ", ".join(f"{package} {version}" for package, version in versions.items())
+def _tell_records(findings: Findings) -> dict[str, str]:
+    """Return names of records -> the machine and the versions that they were measured with."""
+    entries = [*findings.accuracies, *findings.speeds, *findings.profiles, *findings.boards]
+    shown = {entry.record for entry in entries}
+    unknown = {entry.record for entry in entries if entry.sha256 is None}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for record in findings.records:
+        if record.path.name in shown:
+            doubt = "; without sha256, so it may be about another network" if record.path.name in unknown else ""
+            groups[f"{record.date[:10]}, {record.machine}; {record.software}{doubt}"].append(record.path.name)
+    return {", ".join(names): text for text, names in groups.items()}
 
 
 _TRAINING_FACTS = {
@@ -127,7 +139,8 @@ def _commands(findings: Findings) -> tuple[str, ...]:
             commands.append([verb, str(paths[entry.model]), *artefact, *options])
     for record in dict.fromkeys(speed.record for speed in findings.speeds):
         together = [speed for speed in findings.speeds if speed.record == record and speed.model in paths]
-        commands += _bench(together, paths, several=several)
+        profile = ["--profile"] if any(entry.bench_record == record for entry in findings.profiles) else []
+        commands += [[*command, *profile] for command in _bench(together, paths, several=several)]
     return tuple(shlex.join(["parckit", *command]) for command in commands)
 
 

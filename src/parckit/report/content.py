@@ -79,7 +79,7 @@ def _headlines(findings: Findings) -> tuple[Headline, ...]:
         headlines.append(Headline(label="Difference from torch", value=_scientific(figures["max_abs"]), note=note))
     # The fastest network, and the cost of all.
     if findings.speeds:
-        fastest = min(findings.speeds, key=lambda speed: speed.timings[0].p50_ms)
+        fastest = min(findings.speeds, key=lambda speed: speed.timings[0].p50_ms / speed.timings[0].batch_size)
         timing = fastest.timings[0]
         note = f"{fastest.engine.split()[0]}, {count_threads(timing)}"
         headlines.append(Headline(label="Latency, p50", value=f"{timing.p50_ms:.2f} ms", note=note))

@@ -24,12 +24,14 @@ from parckit.measure import cost
 from parckit.measure.curve import CurveRow, read_run
 from parckit.measure.environment import describe
 from parckit.measure.evaluation import EvaluationData, Track
-from parckit.measure.records import machine_name, read_records
+from parckit.measure.records import Record, machine_name, read_records
 from parckit.networks import open_checkpoint
 from parckit.options import read_yaml
+from parckit.report.belonging import Networks
 from parckit.report.board_tables import BoardSpeed, board_speeds_of
 from parckit.report.mistakes import Answer, Judged, evaluate_with_answers
 from parckit.report.recorded import Accuracy, accuracies_of, accuracy_of, label_of
+from parckit.report.recorded_profile import Profiled, profiles_of
 from parckit.report.recorded_speed import Speed, speeds_of
 from parckit.runtimes import Session, open_session
 
@@ -79,7 +81,9 @@ class Findings:
         madds: multiply-adds for one image, counted on the convolution form with all taps.
         accuracies: accuracy of checkpoint and artefacts; results that were measured now come first.
         speeds: latency and throughput of checkpoint and artefacts.
+        profiles: where the time of checkpoint and artefacts goes.
         boards: latency and throughput on boards.
+        records: the records that these numbers come from.
         answers: the worst mistakes of the network of the first accuracy, if it was measured now.
         typical: its answers for pictures that were drawn at random.
         left_out: sentences that say what could not be evaluated, and why.
@@ -93,7 +97,9 @@ class Findings:
     madds: int | None = None
     accuracies: tuple[Accuracy, ...] = ()
     speeds: tuple[Speed, ...] = ()
+    profiles: tuple[Profiled, ...] = ()
     boards: tuple[BoardSpeed, ...] = ()
+    records: tuple[Record, ...] = ()
     answers: tuple[Answer, ...] = ()
     typical: tuple[Answer, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -115,12 +121,22 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
     # Nothing is written into a bundle, so its records lie beside it. Records of other bundles may lie there, too.
     is_bundle_itself = findings.run is None and findings.bundles[0].folder == path
     records = read_records(path.resolve().parent if is_bundle_itself else path)
-    accuracies, speeds, boards = accuracies_of(records), speeds_of(records), board_speeds_of(records)
-    if is_bundle_itself:
-        accuracies = tuple(entry for entry in accuracies if entry.model == path.resolve().name)
-        speeds = tuple(entry for entry in speeds if entry.model == path.resolve().name)
-        boards = tuple(entry for entry in boards if entry.model == path.resolve().name)
-    findings = replace(findings, accuracies=accuracies, speeds=speeds, boards=boards)
+    networks = Networks(
+        bundles={bundle.folder.resolve().name: bundle.contract for bundle in findings.bundles},
+        folder=None if findings.run is None else findings.run.folder,
+        only_these=is_bundle_itself,
+    )
+    entries = networks.belonging(
+        [*accuracies_of(records), *speeds_of(records), *profiles_of(records), *board_speeds_of(records)]
+    )
+    findings = replace(
+        findings,
+        records=records,
+        accuracies=tuple(entry for entry in entries if isinstance(entry, Accuracy)),
+        speeds=tuple(entry for entry in entries if isinstance(entry, Speed)),
+        profiles=tuple(entry for entry in entries if isinstance(entry, Profiled)),
+        boards=tuple(entry for entry in entries if isinstance(entry, BoardSpeed)),
+    )
     return findings if data is None else _evaluate(findings, data, track=track)
 
 

@@ -39,6 +39,8 @@ class Accuracy:
         served: what of the source was used.
         machine: where it was measured.
         date: when, UTC, ISO 8601.
+        record: name of the record; empty if it was measured now.
+        sha256: digest of the files that were measured; None if the record does not tell.
     """
 
     model: str
@@ -53,6 +55,8 @@ class Accuracy:
     served: str
     machine: str
     date: str
+    record: str = ""
+    sha256: str | None = None
 
     @property
     def label(self) -> str:
@@ -91,6 +95,7 @@ def accuracy_of(evaluation: Evaluation, *, model: str, machine: str, date: str) 
         served=evaluation.served,
         machine=machine,
         date=date,
+        sha256=evaluation.sha256 or None,
     )
 
 
@@ -131,6 +136,7 @@ def record_values(evaluation: Evaluation, *, model: Path) -> dict[str, object]:
         "model": str(model),
         "artefact": evaluation.artefact,
         "engine": evaluation.engine,
+        "sha256": evaluation.sha256,
         "data": {**asdict(evaluation.data), "served": evaluation.served},
     }
 
@@ -179,7 +185,14 @@ def _read_accuracy(record: Record) -> Accuracy:
         served=str(data["served"]),
         machine=record.machine,
         date=record.date,
+        record=record.path.name,
+        sha256=recorded_digest(values),
     )
+
+
+def recorded_digest(values: Mapping[str, object]) -> str | None:
+    """Return the digest of the files that a record is about. Versions before 0.2.0 wrote none."""
+    return str(values["sha256"]) if values.get("sha256") else None
 
 
 def _to_array(table: object) -> npt.NDArray[np.generic]:

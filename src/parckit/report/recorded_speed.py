@@ -8,11 +8,10 @@ from typing import cast
 from parckit.contract import InputError, from_plain
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import Loading
-from parckit.measure.profiling import Profile
 from parckit.measure.records import Record
 from parckit.measure.stages import Stages
 from parckit.measure.timings import StreamTiming, Timing
-from parckit.report.recorded import decode_records, label_of
+from parckit.report.recorded import decode_records, label_of, recorded_digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,11 +27,11 @@ class Speed:
         stages: where the time of an answer goes.
         loading: what loading costs.
         file_bytes: size of all files.
-        profile: where the time of the network goes.
         record: name of the record; candidates of one record were measured in turns.
         conditions: what else the machine did.
         machine: where it was measured.
         date: when, UTC, ISO 8601.
+        sha256: digest of the files that were measured.
     """
 
     model: str
@@ -43,11 +42,11 @@ class Speed:
     stages: Stages | None = None
     loading: Loading | None = None
     file_bytes: int | None = None
-    profile: Profile | None = None
     record: str = ""
     conditions: Conditions | None = None
     machine: str
     date: str
+    sha256: str | None = None
 
     @property
     def label(self) -> str:
@@ -72,7 +71,6 @@ class Speed:
             "bench",
             *("--threads", ",".join(str(timing.threads) for timing in self.timings)),
             *(("--streams", ",".join(map(str, streams))) if streams else ()),
-            *(("--profile",) if self.profile else ()),
         )
 
 
@@ -85,18 +83,14 @@ def speeds_of(records: Sequence[Record]) -> tuple[Speed, ...]:
 def _read_bench(record: Record) -> list[Speed]:
     # The record of one candidate is flat, the record of several has a list of them.
     listed = cast("Sequence[Mapping[str, object]]", record.values.get("candidates", [record.values]))
-    profiles = cast("Sequence[Mapping[str, object]]", record.values.get("profiles", ()))
-    layers = {str(entry["candidate"]): {**entry} for entry in profiles}
-    return [_speed(record, entry, layers.get(str(entry.get("name")))) for entry in listed]
+    return [_speed(record, entry) for entry in listed]
 
 
-def _speed(record: Record, entry: Mapping[str, object], layers: dict[str, object] | None) -> Speed:
+def _speed(record: Record, entry: Mapping[str, object]) -> Speed:
     timings = cast("Sequence[object]", entry["timings"])
     if not timings:
         raise InputError("timings: empty")
     size, conditions = entry.get("file_bytes"), record.values.get("conditions")
-    if layers is not None:
-        layers.pop("candidate")
     return Speed(
         model=PurePath(str(entry["model"])).name,
         artefact=str(entry["artefact"]),
@@ -109,9 +103,9 @@ def _speed(record: Record, entry: Mapping[str, object], layers: dict[str, object
         stages=from_plain(Stages, entry["stages"], name="stages") if "stages" in entry else None,
         loading=from_plain(Loading, entry["loading"], name="loading") if "loading" in entry else None,
         file_bytes=None if size is None else int(cast("int", size)),
-        profile=None if layers is None else from_plain(Profile, layers, name="profiles"),
         record=record.path.name,
         conditions=None if conditions is None else from_plain(Conditions, conditions, name="conditions"),
         machine=record.machine,
         date=record.date,
+        sha256=recorded_digest(entry),
     )

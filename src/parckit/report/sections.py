@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import isfinite
 
+from parckit.measure.profiling import Profile
 from parckit.measure.timings import Timing
 from parckit.report.board_tables import board_table
 from parckit.report.curves import training_curve
@@ -11,10 +12,11 @@ from parckit.report.mistakes import Answer
 from parckit.report.page import Gallery, Picture, Section, Table, Tile
 from parckit.report.profile_chart import profile_bars
 from parckit.report.recorded import Accuracy
+from parckit.report.recorded_profile import Profiled
 from parckit.report.recorded_speed import Speed
 from parckit.report.results import ResultPicture, ResultView, result_view
 from parckit.report.speed_charts import latency_bars, stage_bars, stream_lines
-from parckit.report.speed_tables import speed_tables
+from parckit.report.speed_tables import measured_on, speed_tables
 from parckit.report.tables import accuracy_tables, bundle_tables, describe_measurement, detailed
 
 _DRAWN = ("train_loss", "val_", "lr")
@@ -30,7 +32,7 @@ def make_sections(findings: Findings) -> tuple[Section, ...]:
         Section(title="The same network in every engine", tables=_filled(bundle_tables(findings))),
         Section(title="Speed", tables=_filled(speed_tables(findings.speeds)), pictures=_speed(findings.speeds)),
         Section(title="Speed on a board", tables=_filled((board_table(findings.boards),))),
-        Section(title="Where the time goes", pictures=_profiles(findings.speeds)),
+        Section(title="Where the time goes", pictures=_profiles(findings.profiles)),
         Section(title="Training", pictures=_training(findings)),
     )
     return tuple(section for section in sections if not section.is_empty)
@@ -104,8 +106,9 @@ def _tile(answer: Answer) -> Tile:
 
 
 def count_threads(timing: Timing) -> str:
-    """Return the number of threads in words."""
-    return f"{timing.threads} thread{'' if timing.threads == 1 else 's'}"
+    """Return the number of threads in words, and that of a batch's images."""
+    batch = f", batch of {timing.batch_size}" if timing.batch_size > 1 else ""
+    return f"{timing.threads} thread{'' if timing.threads == 1 else 's'}{batch}"
 
 
 def _speed(speeds: Sequence[Speed]) -> tuple[Picture, ...]:
@@ -141,22 +144,19 @@ def _speed(speeds: Sequence[Speed]) -> tuple[Picture, ...]:
     return tuple(pictures)
 
 
-def _profiles(speeds: Sequence[Speed]) -> tuple[Picture, ...]:
+def _profiles(profiles: Sequence[Profiled]) -> tuple[Picture, ...]:
     return tuple(
         Picture(
-            title=f"{speed.label} on {speed.engine_name}",
-            figure=profile_bars(speed.profile, title="time of one run, layer by layer"),
+            title=entry.title,
+            figure=profile_bars(entry.profile, title="time of one run, layer by layer"),
             alt="Time by operator, and of the layers that take the most time.",
-            caption=_tell_profile(speed),
+            caption=f"{_tell_profile(entry.profile)} {measured_on([entry])}",
         )
-        for speed in speeds
-        if speed.profile is not None
+        for entry in profiles
     )
 
 
-def _tell_profile(speed: Speed) -> str:
-    profile = speed.profile
-    assert profile is not None  # noqa: S101 - the caller has checked it
+def _tell_profile(profile: Profile) -> str:
     share = profile.share_of_ceiling(profile.madds, profile.run_ms)
     reached = "" if share is None else f" It reaches {share:.0%} of the ceiling."
     return (

@@ -24,7 +24,8 @@ _STAGES = (("preprocessing", MUTED, "//"), ("network", BLUE, ""), ("decoding", O
 def latency_bars(timings: Sequence[tuple[str, Timing]]) -> Figure:
     """Draw one bar per timing, up to the median latency.
 
-    A dark line at its end is the interval of the median, and a whisker reaches to the 99th percentile.
+    A dark line at its end is the interval of the median, and a whisker reaches to the 99th percentile, if there were
+    enough runs for one.
 
     Args:
         timings: names, one or two lines of text, and what was measured.
@@ -35,16 +36,18 @@ def latency_bars(timings: Sequence[tuple[str, Timing]]) -> Figure:
     axes, figure = _rows([name for name, _ in timings])
     for place, (_, timing) in enumerate(timings):
         axes.barh(place, timing.p50_ms, height=0.55, color=BLUE)
-        axes.hlines(place, timing.p50_ms, timing.p99_ms, color=MUTED, linewidth=1.5)
-        axes.plot(timing.p99_ms, place, "|", color=MUTED, markersize=9, markeredgewidth=2)
+        *_, p99 = timing.tails
+        if p99 is not None:
+            axes.hlines(place, timing.p50_ms, p99, color=MUTED, linewidth=1.5)
+            axes.plot(p99, place, "|", color=MUTED, markersize=9, markeredgewidth=2)
         interval = latency_interval(timing)
         if interval is not None:
             axes.hlines(place, interval.low, interval.high, color=INK, linewidth=3.5)
-        end = max(timing.p99_ms, timing.p50_ms)
+        end = _end(timing)
         text = f"p50 {timing.p50_ms:.3g}"
         axes.annotate(text, (end, place), (6, 0), textcoords="offset points", va="center", color=INK)
     # Leave room for the number to the right of the longest whisker.
-    axes.set_xlim(0, max(timing.p99_ms for _, timing in timings) * 1.35)
+    axes.set_xlim(0, max(_end(timing) for _, timing in timings) * 1.35)
     axes.set_xlabel("ms: bar to the median, dark: its interval of 95 %,\nwhisker to the 99th percentile")
     return figure
 
@@ -102,9 +105,10 @@ def stream_lines(streams: Mapping[str, Sequence[StreamTiming]]) -> Figure:
         label = shorten(name.replace("\n", ", "), length=2 * _NAME)
         above.errorbar(counts, rates, yerr=errors, capsize=2, label=label, **style)
         below.plot(counts, [timing.p50_ms for timing in timings], **style)
-        below.vlines(
-            counts, [timing.p50_ms for timing in timings], [timing.p99_ms for timing in timings], color=style["color"]
-        )
+        for timing in timings:
+            *_, p99 = timing.tails
+            if p99 is not None:
+                below.vlines(timing.streams, timing.p50_ms, p99, color=style["color"])
     for axes in (above, below):
         axes.set_ylim(bottom=0)
     above.set_title("images per second of all streams together")
@@ -114,6 +118,12 @@ def stream_lines(streams: Mapping[str, Sequence[StreamTiming]]) -> Figure:
     below.set_xlabel("streams at the same time, each with one thread")
     figure.legend(loc="outside lower left", fontsize=7.5)
     return figure
+
+
+def _end(timing: Timing) -> float:
+    """Return where the bar of a timing, its interval and its whisker end, milliseconds."""
+    interval, (*_, p99) = latency_interval(timing), timing.tails
+    return max(timing.p50_ms, 0.0 if interval is None else interval.high, p99 or 0.0)
 
 
 def _parts(stages: Stages) -> tuple[float, float, float]:

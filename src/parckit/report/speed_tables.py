@@ -8,6 +8,7 @@ from parckit.measure.ranking import rank
 from parckit.measure.timings import Timing
 from parckit.report.page import Table
 from parckit.report.recorded import Accuracy
+from parckit.report.recorded_profile import Profiled
 from parckit.report.recorded_speed import Speed
 
 _MEGA = 1e6
@@ -19,7 +20,7 @@ def speed_tables(speeds: Sequence[Speed]) -> tuple[Table, ...]:
     return (_latency(speeds), _streams(speeds), _costs(speeds))
 
 
-def measured_on(entries: Iterable[Accuracy | Speed]) -> str:
+def measured_on(entries: Iterable[Accuracy | Speed | Profiled]) -> str:
     """Return a sentence that says where and when the numbers were measured."""
     places = dict.fromkeys(f"on {entry.machine}, {entry.date[:10]}" for entry in entries)
     return f"Measured {'; '.join(places)}." if places else ""
@@ -32,6 +33,8 @@ def latency_interval(timing: Timing) -> Interval | None:
 
 def _latency(speeds: Sequence[Speed]) -> Table:
     places = _places(speeds)
+    batches = sorted({timing.batch_size for speed in speeds for timing in speed.timings})
+    has_batches = batches not in ([], [1])
     rows = [
         (
             speed.label or speed.engine,
@@ -41,34 +44,44 @@ def _latency(speeds: Sequence[Speed]) -> Table:
             _number(timing.p50_ms),
             _range(latency_interval(timing)),
             *("-" if value is None else _number(value) for value in timing.tails),
-            f"{timing.images_per_second:.0f}",
+            *((str(timing.batch_size), _number(timing.p50_ms / timing.batch_size)) if has_batches else ()),
+            "-" if timing.images_per_second is None else f"{timing.images_per_second:.0f}",
         )
         for speed in speeds
         for timing in speed.timings
     ]
-    batches = sorted({timing.batch_size for speed in speeds for timing in speed.timings})
-    images = "one image" if batches in ([], [1]) else f"a batch ({', '.join(map(str, batches))} images)"
-    ranked = (
-        "Candidates that were measured in turns have places for each number of threads. If their intervals overlap, "
-        "they share places, because the measurement does not tell which one is faster."
-    )
     times = ("p50, ms", "95 % interval, ms", "p90, ms", "p95, ms", "p99, ms")
+    times += ("Batch", "p50 for one image, ms") if has_batches else ()
     return Table(
         title="Latency and throughput",
         columns=("Network", "Engine", "Threads", "Place", *times, "Images/s"),
         rows=tuple(rows),
-        caption=" ".join(
-            (
-                f"Latency is the time for {images}: p50 is the median, and only one run in a hundred is slower than "
-                "p99. A dash stands where the runs were too few for a percentile. The true median lies in the interval "
-                "with a probability of 95 %. For N threads, the images per second are those of N parallel workers with "
-                "one thread each.",
-                *([ranked] if places else []),
-                *_meanwhile(speeds),
-                measured_on(speeds),
-            )
-        ),
+        caption=" ".join((_explain_latency(batches, is_ranked=bool(places)), *_meanwhile(speeds), measured_on(speeds))),
     )
+
+
+def _explain_latency(batches: Sequence[int], *, is_ranked: bool) -> str:
+    """Return what the numbers of the table mean.
+
+    Args:
+        batches: images of a run, all that occur.
+        is_ranked: whether there are places.
+    """
+    has_batches = batches not in ([], [1])
+    images = f"a batch ({', '.join(map(str, batches))} images)" if has_batches else "one image"
+    text = (
+        f"Latency is the time for {images}: p50 is the median, and only one run in a hundred is slower than p99. A "
+        "dash stands where the runs were too few for a percentile. The true median lies in the interval with a "
+        "probability of 95 %. For N threads, the images per second are those of N parallel workers with one thread "
+        "each."
+    )
+    if is_ranked:
+        text += (
+            " Candidates that were measured in turns have places for each number of threads. If their intervals "
+            "overlap, they share places, because the measurement does not tell which one is faster."
+        )
+        text += " Places are by the time for one image." if has_batches else ""
+    return text
 
 
 def _places(speeds: Sequence[Speed]) -> dict[tuple[Speed, int], str]:
@@ -76,9 +89,8 @@ def _places(speeds: Sequence[Speed]) -> dict[tuple[Speed, int], str]:
     groups: dict[tuple[str, int], list[tuple[Speed, Interval]]] = defaultdict(list)
     for speed in speeds:
         for timing in speed.timings:
-            interval = latency_interval(timing)
-            if interval is not None:
-                groups[speed.record, timing.threads].append((speed, interval))
+            if timing.round_ms:
+                groups[speed.record, timing.threads].append((speed, timing.image_interval))
     places: dict[tuple[Speed, int], str] = {}
     for (_, threads), group in groups.items():
         ranked = rank({str(number): interval for number, (_, interval) in enumerate(group)})
@@ -104,7 +116,7 @@ def _streams(speeds: Sequence[Speed]) -> Table:
             str(timing.streams),
             f"{timing.images_per_second:.1f}",
             f"{timing.low:.1f} to {timing.high:.1f}",
-            *map(_number, (timing.p50_ms, timing.p90_ms, timing.p99_ms)),
+            *("-" if value is None else _number(value) for value in (timing.p50_ms, *timing.tails)),
         )
         for speed in speeds
         for timing in speed.streams
@@ -116,7 +128,8 @@ def _streams(speeds: Sequence[Speed]) -> Table:
         rows=tuple(rows),
         caption=(
             "Every stream has a session of its own with one thread, as on a board with several cameras. A frame waits "
-            "for the frames of the other streams, so its latency grows as soon as there are more streams than cores."
+            "for the frames of the other streams, so its latency grows as soon as there are more streams than cores. A "
+            "dash stands where the runs were too few for a percentile."
         ),
     )
 
