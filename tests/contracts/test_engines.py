@@ -331,6 +331,18 @@ def test_boxes_and_masks_agree_in_half_precision(network, tmp_path, monkeypatch)
     assert max(errors) < 4 * min(errors)
 
 
+@pytest.mark.engines
+@pytest.mark.parametrize("opset", [17, 20])
+def test_mnn_does_not_approximate_gelu_whatever_the_opset(opset, tmp_path, monkeypatch):
+    """Torch writes GELU in another form for each of these opsets; `PAIRS` has the usual one."""
+    measure_no_memory(monkeypatch)
+    spec, settings = spec_of("parcnetv2"), ExportSettings(engines=("mnn",), onnx=OnnxSettings(opset=opset))
+    network = as_if_trained(build_network(spec)).eval()
+    (artefact,) = export_bundle(network, spec, out=tmp_path / "b", settings=settings).artefacts
+    # The approximation differs by 2e-4.
+    assert artefact.checks[0].figures["relative"] < 1e-5
+
+
 @pytest.mark.litert
 def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
     spec, settings = spec_of("mobilenetv2"), ExportSettings(engines=("litert",), precision=("fp32", "fp16"))
