@@ -7,6 +7,7 @@ import functools
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from backbones import as_if_trained, images
 from bundles import tiny_spec
 from engine_networks import NETWORKS, ONE_A_TASK, SIZE, spec_of
 from parckit.contract import (
+    AbsentError,
     Artefact,
     InputError,
     MissingExtraError,
@@ -234,6 +236,19 @@ def test_a_file_that_says_what_it_is_opens_alone(subject, converted):
             accepted = TOLERANCES["fp32"].numbers * np.abs(case.expected[0]).max()
             assert np.abs(logits - case.expected[0]).max() <= accepted
             assert session.spec.to_dict() == case.source.spec.to_dict()
+
+
+@pytest.mark.engines
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS runs it")
+def test_core_ml_is_written_where_it_cannot_run(tmp_path, caplog):
+    """Its converter comes with the package of ExecuTorch."""
+    spec, settings = spec_of("parcnet"), ExportSettings(engines=("coreml",))
+    (artefact,) = export_bundle(build_network(spec).eval(), spec, out=tmp_path / "b", settings=settings).artefacts
+    assert [(check.passed, check.reason) for check in artefact.checks] == [
+        (None, "macOS was missing where it was exported")
+    ]
+    with pytest.raises(AbsentError, match="coreml runs on macOS only"):
+        load(tmp_path / "b")
 
 
 def test_two_stage_detectors_are_refused_by_engines_that_do_not_promise_them():

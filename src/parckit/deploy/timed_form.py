@@ -59,7 +59,7 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     """Return the form for a conversion. If the settings ask for it, its first engine decides, with one thread.
 
     The table's form is kept where no other one is clearly faster: where the interval of the ratio contains 1. Networks
-    without convolutions along an axis, and engines that are not installed, are not timed.
+    without convolutions along an axis, and engines that cannot run here, are not timed.
 
     Args:
         source: the network; it is not changed.
@@ -72,8 +72,8 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     candidates = _candidates(source, settings)
     if len(candidates) == 1:
         return table
-    if not find_engine(engine).is_installed:
-        _log.warning("form=timed: %s is not installed here; the form auto is taken", engine)
+    if (absent := find_engine(engine).absent) is not None:
+        _log.warning("form=timed: %s cannot run here, %s is missing; the form auto is taken", engine, absent)
         return table
     key = _key(source, conversion, settings)
     if (remembered := _recall(key)) is not None:

@@ -21,6 +21,7 @@ from parckit.contract import (
     shorten_message,
 )
 from parckit.deploy.errors import ExportError
+from parckit.deploy.unrun import skipped_check
 from parckit.measure.agreement import Answers, agreement
 from parckit.measure.memory import can_measure_memory, peak_memory
 from parckit.measure.parity import (
@@ -109,15 +110,15 @@ def check_artefact(
     Returns:
         The figures. The check is passed if no output, no cosine and no share of equal answers differs by more than the
         tolerance. For detections, the difference is the share of detections that only one of the two has; see
-        `compare_detections`. A check that cannot be run because the engine is not installed says so.
+        `compare_detections`. If the engine cannot run on this machine, the check says so.
 
     Raises:
         EngineCrashError: if the engine crashes or hangs.
         ParckitError: if the engine cannot run the artefact.
         InputError: if there is no tolerance, and the artefact's precision has none.
     """
-    if not find_engine(engine).is_installed:
-        return _not_run(engine)
+    if (skipped := skipped_check(engine, done="exported")) is not None:
+        return skipped
     accepted = tolerance_of(artefact.precision) if tolerance is None else tolerance
     # This runs the engine in another process. If the engine crashes there, it must not run here.
     memory = _measure_memory(artefact, reference.spec, folder=folder, engine=engine)
@@ -159,12 +160,6 @@ def _run(session: Session, images: Images) -> Outputs:
         raise
     except Exception as error:  # engines raise errors of many classes
         raise ExportError(f"{session.engine} cannot run {session.artefact} ({shorten_message(error)})") from error
-
-
-def _not_run(engine: str) -> Check:
-    package = find_engine(engine).package
-    _log.warning("%s was not run: the package %s is not installed, so nobody knows whether it agrees", engine, package)
-    return Check(engine=engine, passed=None, reason=f"the package {package} is not installed where it was exported")
 
 
 def _warn_if_blind(comparison: Comparison, *, engine: str) -> None:

@@ -8,6 +8,7 @@ from parckit.contract import Artefact, Check, NetworkSpec
 from parckit.deploy.errors import ExportError
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
+from parckit.deploy.unrun import skipped_check
 from parckit.measure.memory import can_measure_memory, peak_memory
 from parckit.runtimes import Session, find_engine, load_engine
 
@@ -48,14 +49,8 @@ def check_int8(
     Returns:
         The check, with the figures of `figures_of` and the peak memory.
     """
-    package = find_engine(engine).package
-    if not find_engine(engine).is_installed:
-        _log.warning(
-            "%s was not run: the package %s is not installed, so nobody knows whether it agrees", engine, package
-        )
-        return Check(
-            engine=engine, passed=None, reason=f"the package {package} is not installed where it was quantized"
-        )
+    if (skipped := skipped_check(engine, done="quantized")) is not None:
+        return skipped
     if yardstick is None:
         _log.warning("%s was not checked: no picture was left for the check", artefact.name)
         return Check(engine=engine, passed=None, reason="no picture was left for the check")

@@ -69,7 +69,7 @@ def against_float(
         contract: of the bundle.
         bundle: folder of the bundle.
         folder: folder of the artefact's files.
-        engine: name of the engine, which is installed.
+        engine: name of the engine, which can run here.
         seconds: how long each of the two runs, about.
 
     Returns:
@@ -88,8 +88,8 @@ def against_float(
 
 def why_untimed(engine: str, contract: Contract) -> str | None:
     """Return why int8 cannot be timed beside float32 in an engine; None if it can."""
-    if not find_engine(engine).is_installed:
-        return f"the package {find_engine(engine).package} is not installed"
+    if (absent := find_engine(engine).absent) is not None:
+        return f"{absent} is missing"
     if _float_artefact(engine, contract) is None:
         return f"the bundle has no float32 artefact for {engine}"
     return None
@@ -111,14 +111,14 @@ def timed(check: Check, artefact: Artefact, contract: Contract, *, bundle: Path,
     """Return a check with the times of float32 and int8 in its engine among its figures, and tell which is faster.
 
     Args:
-        check: of the int8 artefact. It stays as it is if its engine is not installed.
+        check: of the int8 artefact. It stays as it is if its engine cannot run here.
         artefact: the int8 artefact; its files are in `folder`.
         contract: of the bundle.
         bundle: folder of the bundle.
         folder: folder of the artefact's files.
         seconds: how long each of the two runs, about; with 0 the check stays as it is.
     """
-    if not seconds or not find_engine(check.engine).is_installed:
+    if not seconds or find_engine(check.engine).absent is not None:
         return check
     places = {"bundle": bundle, "folder": folder}
     speedup = against_float(artefact, contract, **places, engine=check.engine, seconds=seconds)
