@@ -217,7 +217,8 @@ def try_engine(engine: str, source: Source, reference: Reference, *, network: st
         if not check.passed:
             images, _ = reference.prepare(reference.input)
             suspect = Suspect(source=source, conversion=conversion, settings=settings, engine=engine, images=images)
-            return replace(result, outcome="differs", reason=first_divergence(suspect) or "no single layer differs")
+            first = first_divergence(suspect, check)
+            return replace(result, outcome="differs", reason=first or "no single layer differs")
     except ParckitError as error:
         crash = re.search(r"crashed \((\w+)\)", str(error))
         return replace(result, outcome="crashes" if crash else "refused", reason=crash[1] if crash else one_line(error))
