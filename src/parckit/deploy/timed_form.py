@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parckit.contract import VERSION, ParckitError, begin_with_batch, cache_folder, place_artefact, replacing
-from parckit.deploy.convert import Source
+from parckit.deploy.convert import CONVERTERS, Source
 from parckit.deploy.convert.axis_forms import count_matmuls
 from parckit.deploy.planning import Conversion
 from parckit.deploy.settings import ExportSettings
@@ -69,7 +69,7 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     if settings.form != "timed":
         return FormChoice(form=settings.form, speedups={})
     table, engine = FormChoice(form="auto", speedups={}), conversion.engines[0]
-    candidates = _candidates(source, settings)
+    candidates = _candidates(source, conversion, settings)
     if len(candidates) == 1:
         return table
     if (absent := find_engine(engine).absent) is not None:
@@ -84,13 +84,13 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     return choice
 
 
-def _candidates(source: Source, settings: ExportSettings) -> tuple[Form, ...]:
+def _candidates(source: Source, conversion: Conversion, settings: ExportSettings) -> tuple[Form, ...]:
     """Return the forms that give different graphs, that of the table first."""
     if not settings.onnx.uses_dynamo or not begin_with_batch(source.outputs):
         return ("auto",)
-    by_count: dict[int, Form] = {}
+    auto, by_count = CONVERTERS[conversion.engines[0]].auto_form, dict[int, Form]()
     for form in FORMS:  # it begins with "auto"
-        by_count.setdefault(count_matmuls(source.network, form), form)
+        by_count.setdefault(count_matmuls(source.network, auto if form == "auto" else form), form)
     return tuple(by_count.values())
 
 
@@ -141,6 +141,7 @@ def _key(source: Source, conversion: Conversion, settings: ExportSettings) -> st
         "engine": [engine.name, *(version(name) for name in packages_distributions().get(engine.package, []))],
         "precision": conversion.precision,
         "settings": [settings.batch_size, settings.dynamic_batch, settings.longest_kernel, settings.onnx.opset],
+        "board": None if settings.conv_limits is None else asdict(settings.conv_limits),
         "cpu": describe().cpu,
         "parckit": VERSION,
     }
