@@ -138,6 +138,8 @@ def check_artefact(
             expected=expected, actual=computed, decoder=session.decoder, spec=session.spec, geometries=geometries
         )
         shared = agreement(answers, accepted)
+        if shared is None and session.spec.task == "detect":
+            _log.warning("the network finds no box in the pictures of the check, so no boxes were compared")
     return _result(session, comparison, images=len(images), memory=memory, agreed=shared, accepted=accepted)
 
 
