@@ -358,6 +358,19 @@ def test_mnn_does_not_approximate_gelu_whatever_the_opset(opset, tmp_path, monke
     assert artefact.checks[0].figures["relative"] < 1e-5
 
 
+@pytest.mark.engines
+def test_only_half_precision_computes_in_half_precision_in_mnn(converted, monkeypatch):
+    from MNN import nn as mnn  # noqa: PLC0415  # only this test needs it
+
+    folder, artefact = converted("mnn", "parcnet")
+    opened("mnn", artefact, folder=folder, network="parcnet")
+    create, asked = mnn.create_runtime_manager, []
+    monkeypatch.setattr(mnn, "create_runtime_manager", lambda settings: asked.append(settings[0]) or create(settings))
+    for precision in ("fp32", "fp16", "int8"):
+        opened("mnn", replace(artefact, precision=precision), folder=folder, network="parcnet")
+    assert [settings["precision"] for settings in asked] == ["high", "low", "high"]
+
+
 @pytest.mark.litert
 def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
     spec, settings = spec_of("mobilenetv2"), ExportSettings(engines=("litert",), precision=("fp32", "fp16"))
