@@ -32,6 +32,7 @@ import timm
 import torch
 
 from backbones import as_if_trained
+from engine_networks import UNRUN
 from parckit.contract import NetworkSpec, ParckitError, Preprocessing, place_artefact
 from parckit.deploy import ExportSettings
 from parckit.deploy.convert import CONVERTERS, Source, source_of
@@ -45,8 +46,6 @@ from parckit.networks import build_network
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).parent / "records" / "engines.json"
 THREADS = 1
-UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
-"""Engines that need another machine: macOS, a graphics processor, or a board."""
 ENGINES = tuple(name for name in CONVERTERS if name not in UNRUN)
 FOLDERS: Mapping[str, str] = {"litert": ".venv-litert"}
 """Engine -> folder of its Python packages, if they do not fit to those of the other engines."""

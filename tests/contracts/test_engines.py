@@ -7,33 +7,28 @@ import functools
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 import torch
 
 from backbones import as_if_trained, images
 from bundles import tiny_spec
-from engine_networks import NETWORKS, ONE_A_TASK, SIZE, spec_of
+from engine_networks import NETWORKS, ONE_A_TASK, SIZE, UNRUN, spec_of
 from parckit.contract import (
-    AbsentError,
     Artefact,
     InputError,
     MissingExtraError,
     ParckitError,
     place_artefact,
 )
-from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, divergence, export_bundle
+from parckit.deploy import ExportError, ExportSettings, OnnxSettings, export_bundle
 from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, source_of
 from parckit.deploy.convert.onnx import shared_graph
-from parckit.deploy.convert.passes import PASSES
-from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
 from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.profiling import PROFILERS, profile
 from parckit.measure.tolerance import TOLERANCES
@@ -47,8 +42,6 @@ from repository import ROOT
 FEW = ("onnxruntime", "executorch", "aotinductor")
 """Engines that get one network of every task. ONNX Runtime has all others in `make test`; the converters of the rest
 take long."""
-UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
-"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor, the last three a board."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
 UNSUPPORTED = {
@@ -238,19 +231,6 @@ def test_a_file_that_says_what_it_is_opens_alone(subject, converted):
             assert session.spec.to_dict() == case.source.spec.to_dict()
 
 
-@pytest.mark.engines
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS runs it")
-def test_core_ml_is_written_where_it_cannot_run(tmp_path, caplog):
-    """Its converter comes with the package of ExecuTorch."""
-    spec, settings = spec_of("parcnet"), ExportSettings(engines=("coreml",))
-    (artefact,) = export_bundle(build_network(spec).eval(), spec, out=tmp_path / "b", settings=settings).artefacts
-    assert [(check.passed, check.reason) for check in artefact.checks] == [
-        (None, "macOS was missing where it was exported")
-    ]
-    with pytest.raises(AbsentError, match="coreml runs on macOS only"):
-        load(tmp_path / "b")
-
-
 def test_two_stage_detectors_are_refused_by_engines_that_do_not_promise_them():
     spec = replace(tiny_spec((32, 48)), task="detect", backbone="test_resnet", head="mask_rcnn")
     outputs = head_of(spec).outputs(spec)
@@ -347,20 +327,8 @@ def test_boxes_and_masks_agree_in_half_precision(network, tmp_path, monkeypatch)
 
 
 @pytest.mark.engines
-@pytest.mark.parametrize("opset", [17, 20])
-def test_mnn_does_not_approximate_gelu_whatever_the_opset(opset, tmp_path, monkeypatch):
-    """Torch writes GELU in another form for each of these opsets; `PAIRS` has the usual one."""
-    measure_no_memory(monkeypatch)
-    spec, settings = spec_of("parcnetv2"), ExportSettings(engines=("mnn",), onnx=OnnxSettings(opset=opset))
-    network = as_if_trained(build_network(spec)).eval()
-    (artefact,) = export_bundle(network, spec, out=tmp_path / "b", settings=settings).artefacts
-    # The approximation differs by 2e-4.
-    assert artefact.checks[0].figures["relative"] < 1e-5
-
-
-@pytest.mark.engines
 def test_only_half_precision_computes_in_half_precision_in_mnn(converted, monkeypatch):
-    from MNN import nn as mnn  # noqa: PLC0415  # only this test needs it
+    from MNN import nn as mnn  # only this test needs it
 
     folder, artefact = converted("mnn", "parcnet")
     opened("mnn", artefact, folder=folder, network="parcnet")
@@ -380,23 +348,3 @@ def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
     # What is no weight of a convolution or a linear layer stays whole.
     assert half < 0.6 * whole
     assert [check.figures["agreement"] for one in artefacts for check in one.checks] == [1, 1]
-
-
-@pytest.mark.engines
-def test_a_graph_that_an_engine_gets_wrong_is_refused_at_the_layer(tmp_path, monkeypatch):
-    """Without its pass, OpenCV gives another shape to the product after a HardSigmoid."""
-    measure_no_memory(monkeypatch)
-    others = [one for one in PASSES.passes if HARD_SIGMOID_DEFAULT not in one.rules]
-    assert len(others) == len(PASSES.passes) - 1
-    monkeypatch.setattr("parckit.deploy.convert.onnx.PASSES", ir.passes.Sequential(*others))
-    # tests/deploy searches through all layers.
-    layers_of = divergence._layers
-    monkeypatch.setattr(divergence, "_layers", lambda suspect: layers_of(suspect)[-1:])
-    spec = spec_of("parcnet")
-    with pytest.raises(ParityError, match=r"opencv .* differs from torch by .*; it differs first at "):
-        export_bundle(
-            as_if_trained(build_network(spec)).eval(),
-            spec,
-            out=tmp_path / "b",
-            settings=ExportSettings(engines=("opencv",)),
-        )
