@@ -90,7 +90,7 @@ class Wanted:
         """
         if self.engines == (ALL,):
             return tuple(engine for engine in ENGINES if engine.absent is None), {}
-        engines = tuple(find_engine(name) for name in dict.fromkeys(self.engines))
+        engines = tuple(find_engine(name, option="engines") for name in dict.fromkeys(self.engines))
         failures: dict[str, InputError] = {
             engine.name: engine.absence(f"engine {engine.name}") for engine in engines if engine.absent is not None
         }

@@ -217,8 +217,12 @@ class EngineModule(Protocol):
         ...
 
 
-def find_engine(name: str) -> Engine:
+def find_engine(name: str, *, option: str = "runtime") -> Engine:
     """Return the engine of a name.
+
+    Args:
+        name: the name.
+        option: what an error calls the option that gives the name.
 
     Raises:
         InputError: if there is none.
@@ -226,7 +230,7 @@ def find_engine(name: str) -> Engine:
     for engine in ENGINES:
         if engine.name == name:
             return engine
-    raise InputError(f"runtime={name!r}: choose from {', '.join(engine.name for engine in ENGINES)}")
+    raise InputError(f"{option}={name!r}: choose from {', '.join(engine.name for engine in ENGINES)}")
 
 
 def load_engine(engine: Engine, *, what: str) -> EngineModule:

@@ -28,8 +28,7 @@ def open_artefact(
     names = [output.name for output in artefact.outputs]
     settings: dict[str, object] = {
         "backend": "CPU",
-        # On processors with half precision, "low" computes in it what is not int8, and "high" in float32. Layers in int8
-        # stay in int8 with both.
+        # On processors with half precision, "low" computes in it what is not int8, and "high" computes that in float32.
         "precision": "low" if artefact.precision == "fp16" else "high",
     }
     if threads is not None:
