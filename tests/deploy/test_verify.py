@@ -67,7 +67,7 @@ def test_an_error_of_the_engine_is_one_line(artefact, tmp_path, monkeypatch):
         raise RuntimeError("wrong\n dimension")
 
     session = ArtefactSession(artefact, tiny_spec(), engine="onnxruntime 1", run=fail)
-    monkeypatch.setattr(verify, "_open", lambda *args, **options: session)
+    monkeypatch.setattr(verify, "open_artefact", lambda *args, **options: session)
     reference = verify.Reference(tiny_network(), tiny_spec())
     with pytest.raises(ExportError, match=r"^onnxruntime .* cannot run onnx-fp32 \(wrong dimension\)$"):
         verify.check_artefact(reference, artefact, folder=tmp_path, engine="onnxruntime")

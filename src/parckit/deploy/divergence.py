@@ -21,7 +21,7 @@ from parckit.deploy.settings import ExportSettings
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import Difference, compare
 from parckit.measure.tolerance import tolerance_of
-from parckit.runtimes import Images, find_engine, load_engine
+from parckit.runtimes import Images, open_artefact
 
 _log = logging.getLogger(__name__)
 
@@ -143,8 +143,7 @@ def _difference_at(suspect: Suspect, path: str) -> Difference:
         artefact = place_artefact(artefact, made_in=made_in, bundle=work)
         # If the engine crashes at this network, it does so in another process.
         peak_memory(work, artefact, source.spec, engine=suspect.engine)
-        engine = load_engine(find_engine(suspect.engine), what=suspect.engine)
-        (actual,) = engine.open_artefact(work, artefact, source.spec, threads=None)(suspect.images)
+        (actual,) = open_artefact(work, artefact, source.spec, engine=suspect.engine)(suspect.images)
     return compare((expected,), (actual,), names=[path], rtol=tolerance_of(conversion.precision).numbers).worst
 
 

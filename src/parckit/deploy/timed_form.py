@@ -26,7 +26,7 @@ from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.latency import one_batch
 from parckit.measure.memory import peak_memory
 from parckit.models import copy_model
-from parckit.runtimes import Session, find_engine, load_engine
+from parckit.runtimes import Session, find_engine, open_artefact
 
 _SECONDS = 2.0
 """How long every form runs. It gives some dozens of rounds for a network of 20 ms."""
@@ -129,7 +129,7 @@ def _open(source: Source, conversion: Conversion, settings: ExportSettings, *, f
     made = conversion.converter.convert(copy, folder=made_in, settings=settings, precision=conversion.precision)
     artefact, name = place_artefact(made, made_in=made_in, bundle=folder), conversion.engines[0]
     peak_memory(folder, artefact, source.spec, engine=name)
-    return load_engine(find_engine(name), what=name).open_artefact(folder, artefact, source.spec, threads=1)
+    return open_artefact(folder, artefact, source.spec, engine=name, threads=1)
 
 
 def _key(source: Source, conversion: Conversion, settings: ExportSettings) -> str:

@@ -36,7 +36,7 @@ from parckit.measure.tolerance import Tolerance, tolerance_of
 from parckit.models import copy_model
 from parckit.networks import head_of
 from parckit.processing import BoxPrediction, Geometry, MaskPrediction, make_decoder, preprocess
-from parckit.runtimes import Images, Outputs, Session, find_engine, load_engine
+from parckit.runtimes import Images, Outputs, Session, open_artefact
 from parckit.runtimes.torch import TorchSession
 
 _PROBES = 3
@@ -122,7 +122,7 @@ def check_artefact(
     accepted = tolerance_of(artefact.precision) if tolerance is None else tolerance
     # This runs the engine in another process. If the engine crashes there, it must not run here.
     memory = _measure_memory(artefact, reference.spec, folder=folder, engine=engine)
-    session = _open(artefact, reference.spec, folder=folder, engine=engine)
+    session = open_artefact(folder, artefact, reference.spec, engine=engine)
     images, geometries = reference.prepare(artefact.input)
     actual = [_run(session, images[group]) for group in _groups(artefact, count=len(images))]
     if not artefact.runs_in_chunks:
@@ -194,7 +194,7 @@ def check_suppression(
     """
     spec = reference.spec
     memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
-    sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
+    sessions = [open_artefact(folder, one, spec, engine=engine) for one in (raw, artefact)]
     decoders = [make_decoder(session.decoder, spec, overrides={"threshold": threshold}) for session in sessions]
     images, geometries = reference.prepare(artefact.input)
     pairs: list[list[Outputs]] = []
@@ -222,7 +222,7 @@ def check_class_map(reference: Reference, artefact: Artefact, raw: Artefact, *, 
     """
     spec, size = reference.spec, reference.spec.preprocessing.size
     memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
-    sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
+    sessions = [open_artefact(folder, one, spec, engine=engine) for one in (raw, artefact)]
     images, _ = reference.prepare(artefact.input)
     # The pixels of the input are compared.
     geometries = [Geometry(picture_size=size, input_size=size, scale=(1.0, 1.0), offset=(0.0, 0.0))] * len(images)
@@ -232,10 +232,6 @@ def check_class_map(reference: Reference, artefact: Artefact, raw: Artefact, *, 
     )
     comparison = Comparison(differences=(compare_class_maps(expected, actual),))
     return _result(sessions[1], comparison, images=len(images), memory=memory)
-
-
-def _open(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Session:
-    return load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=None)
 
 
 def _compare_detections(pairs: Iterable[tuple[Outputs, Outputs]], tolerance: Tolerance) -> Comparison:

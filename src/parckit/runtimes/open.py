@@ -3,7 +3,16 @@
 import logging
 from pathlib import Path
 
-from parckit.contract import CONTRACT_FILE, Artefact, Contract, InputError, Precision, read_contract, shipped_weights
+from parckit.contract import (
+    CONTRACT_FILE,
+    Artefact,
+    Contract,
+    InputError,
+    NetworkSpec,
+    Precision,
+    read_contract,
+    shipped_weights,
+)
 from parckit.runtimes.engines import ENGINES, Engine, find_engine, load_engine
 from parckit.runtimes.protocol import Session, check_threads
 
@@ -103,6 +112,25 @@ def choose_artefact(
     if len({entry.name for entry, _ in runnable}) > 1:
         _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, first_engine.name)
     return artefact, first_engine
+
+
+def open_artefact(
+    folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str, threads: int | None = None
+) -> Session:
+    """Load an artefact of the bundle `folder` into an engine. Its files are not compared with their digests.
+
+    Args:
+        folder: the folder of the artefact's files.
+        artefact: which one.
+        spec: describes the network.
+        engine: name of the engine.
+        threads: threads of one inference; None leaves the number to the engine.
+
+    Raises:
+        InputError: if there is no such engine, or it cannot load the artefact.
+        AbsentError: if the engine cannot run here.
+    """
+    return load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
 
 
 def _open_bundle(

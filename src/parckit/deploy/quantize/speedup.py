@@ -15,7 +15,7 @@ from parckit.contract import Artefact, Check, Contract
 from parckit.measure.interleaved import Ratio, compare_times, interleave
 from parckit.measure.latency import one_batch
 from parckit.report.checks import describe_check
-from parckit.runtimes import Session, find_engine, load_engine
+from parckit.runtimes import Session, find_engine, open_artefact
 
 _MS = 1e3
 _log = logging.getLogger(__name__)
@@ -78,9 +78,8 @@ def against_float(
     plain = _float_artefact(engine, contract)
     if plain is None:
         return None
-    module = load_engine(find_engine(engine), what=str(bundle))
     sessions = [
-        module.open_artefact(place, one, contract.spec_of(one), threads=1)
+        open_artefact(place, one, contract.spec_of(one), engine=engine, threads=1)
         for place, one in ((bundle, plain), (folder, artefact))
     ]
     return compare_speed(*sessions, seconds=seconds)
