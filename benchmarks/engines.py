@@ -32,6 +32,7 @@ import timm
 import torch
 
 from backbones import as_if_trained
+from engine_networks import UNRUN
 from parckit.contract import NetworkSpec, ParckitError, Preprocessing, place_artefact
 from parckit.deploy import ExportSettings
 from parckit.deploy.convert import CONVERTERS, Source, source_of
@@ -45,8 +46,6 @@ from parckit.networks import build_network
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).parent / "records" / "engines.json"
 THREADS = 1
-UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
-"""Engines that need another machine: macOS, a graphics processor, or a board."""
 ENGINES = tuple(name for name in CONVERTERS if name not in UNRUN)
 FOLDERS: Mapping[str, str] = {"litert": ".venv-litert"}
 """Engine -> folder of its Python packages, if they do not fit to those of the other engines."""
@@ -217,7 +216,8 @@ def try_engine(engine: str, source: Source, reference: Reference, *, network: st
         if not check.passed:
             images, _ = reference.prepare(reference.input)
             suspect = Suspect(source=source, conversion=conversion, settings=settings, engine=engine, images=images)
-            return replace(result, outcome="differs", reason=first_divergence(suspect) or "no single layer differs")
+            first = first_divergence(suspect, check)
+            return replace(result, outcome="differs", reason=first or "no single layer differs")
     except ParckitError as error:
         crash = re.search(r"crashed \((\w+)\)", str(error))
         return replace(result, outcome="crashes" if crash else "refused", reason=crash[1] if crash else one_line(error))

@@ -20,6 +20,8 @@ NETWORKS = {
 }
 """Name -> task, backbone and head."""
 ONE_A_TASK = tuple(NETWORKS)[:3]
+UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
+"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor, the last three a board."""
 
 
 def spec_of(name: str) -> NetworkSpec:

@@ -6,7 +6,7 @@ import pytest
 from parckit.cli import bench
 from parckit.cli.main import main
 from parckit.contract import sha256_of
-from parckit.measure import conditions, speed
+from parckit.measure import conditions, probing
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records
@@ -33,7 +33,7 @@ def cores(monkeypatch):
 def no_other_process(monkeypatch):
     """Do not start a process to measure loading; tests/measure/test_memory.py does."""
     cost = Loading(peak_bytes=7_000_000, load_seconds=0.25, first_seconds=0.125)
-    monkeypatch.setattr(speed, "loading", lambda candidate: cost)
+    monkeypatch.setattr(probing, "loading", lambda candidate: cost)
 
 
 def test_the_record_holds_timings_and_the_machine(bundle, parckit):
@@ -139,7 +139,7 @@ def test_what_fails_does_not_stop_the_others(two_artefacts, tmp_path, capsys, mo
             raise EngineCrashError("onnxruntime crashed (SIGSEGV)")
         return Loading(peak_bytes=1, load_seconds=1.0, first_seconds=1.0)
 
-    monkeypatch.setattr(speed, "loading", fail_for_pairs)
+    monkeypatch.setattr(probing, "loading", fail_for_pairs)
     path = tmp_path / "record.json"
     absent = str(tmp_path / "absent")
     argv = ["bench", str(two_artefacts), absent, "--engines=onnxruntime,mnn", *QUICK, f"--record={path}"]
@@ -160,7 +160,7 @@ def test_nothing_to_measure_is_a_mistake(two_artefacts, tmp_path, mistake, monke
     def fail(candidate):
         raise EngineCrashError("onnxruntime crashed (SIGSEGV)")
 
-    monkeypatch.setattr(speed, "loading", fail)
+    monkeypatch.setattr(probing, "loading", fail)
     assert mistake("bench", two_artefacts / "pairs", *QUICK, code=1) == "onnxruntime crashed (SIGSEGV)"
     assert "needs the package MNN" in mistake("bench", two_artefacts, "--engines=mnn")
 
@@ -239,7 +239,8 @@ def test_a_busy_machine_is_told(two_artefacts, tmp_path, parckit, caplog, monkey
         (["--artefact=nms"], "artefact='nms': the bundle has onnx-fp32"),
         (["--runtime=torch"], "no artefact fits runtime='torch'"),
         (["--engines=torch"], "no artefact fits the engines torch"),
-        (["--engines=tensorflow"], "runtime='tensorflow': choose from torch"),
+        (["--engines=tensorflow"], "engines='tensorflow': choose from torch"),
+        (["--board=foo"], "--board foo: has no effect without --board_log"),
         (["--engines=torch", "--runtime=torch"], "give one of them"),
         (["--image=absent.png"], "absent.png"),
         (["--profile", "--engines=torch"], "no artefact fits the engines torch"),

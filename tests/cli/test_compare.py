@@ -5,12 +5,20 @@ import pytest
 from bundles import write_tiny_bundle
 from parckit.cli.main import main
 from parckit.contract import ParckitError, read_contract
-from parckit.measure import comparison
+from parckit.measure import comparison, probing
 from parckit.measure.comparison import Compared
 from parckit.measure.evaluation import Evaluation, EvaluationData, Score, evaluate_session
+from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.timings import Benchmark, Timing
 
 QUICK = ("--seconds=0.01", "--warmup=0")
+
+
+@pytest.fixture(autouse=True)
+def no_other_process(monkeypatch):
+    """Do not start a process to try a candidate; tests/measure/test_memory.py does."""
+    cost = Loading(peak_bytes=1, load_seconds=1.0, first_seconds=1.0)
+    monkeypatch.setattr(probing, "loading", lambda candidate: cost)
 
 
 @pytest.fixture
@@ -126,6 +134,20 @@ def test_what_fails_does_not_stop_the_others(two_artefacts, animal_folder, tmp_p
     values = json.loads(record.read_text())["values"]
     assert [candidate["name"] for candidate in values["candidates"]] == [f"{two_artefacts}/onnx-fp32 on onnxruntime"]
     assert values["failures"] == {failed: "onnxruntime cannot run pairs"}
+
+
+def test_an_engine_that_crashes_is_named_and_the_others_go_on(
+    two_artefacts, animal_folder, capsys, speeds, monkeypatch
+):
+    def crash_for_pairs(candidate):
+        if candidate.artefact.name == "pairs":
+            raise EngineCrashError("onnxruntime crashed (SIGSEGV)")
+
+    monkeypatch.setattr(probing, "loading", crash_for_pairs)
+    speeds(1.0)
+    with pytest.raises(SystemExit):
+        main(["compare", str(two_artefacts), f"--data={animal_folder}", "--engines=onnxruntime", *QUICK])
+    assert "not compared: onnxruntime crashed (SIGSEGV)" in capsys.readouterr().out
 
 
 def test_the_margin_of_chance():

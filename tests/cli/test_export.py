@@ -80,6 +80,8 @@ def test_a_check_lists_operators_and_writes_nothing(checkpoint, tmp_path, parcki
     printed = parckit("export", checkpoint, "--check", "--target=rdk-x5")
     assert "D-Robotics RDK X5" in printed
     assert "github.com/D-Robotics" in printed
+    for option in ("--engines=mnn", "--precision=fp16", "--nms=true"):
+        assert "has no effect with --check" in mistake("export", checkpoint, "--check", option)
     # The board decides the opset, and options on the command line win.
     refused = mistake("export", checkpoint, "--check", "--target=rdk-x5", "--opset=12")
     assert refused.startswith("target=rdk-x5: it does not support the network: ")

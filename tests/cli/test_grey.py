@@ -2,7 +2,7 @@
 
 import json
 
-from parckit.measure import speed
+from parckit.measure import probing
 from parckit.measure.memory import Loading
 
 GREY = (
@@ -17,7 +17,9 @@ def test_a_grey_network_comes_from_training_into_a_bundle(
     start_training, digit_folder, picture, tmp_path, parckit, monkeypatch
 ):
     # It takes a process that starts. tests/measure/test_memory.py starts some.
-    monkeypatch.setattr(speed, "loading", lambda candidate: Loading(peak_bytes=1, load_seconds=1.0, first_seconds=1.0))
+    monkeypatch.setattr(
+        probing, "loading", lambda candidate: Loading(peak_bytes=1, load_seconds=1.0, first_seconds=1.0)
+    )
     out, bundle, record = tmp_path / "run", tmp_path / "bundle", tmp_path / "record.json"
     parckit(*start_training, *GREY, "--out", out)
     assert "1 x 1 x 32 x 32" in parckit("export", out / "best.ckpt", "--out", bundle, "--opset=17")

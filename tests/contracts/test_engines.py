@@ -13,13 +13,12 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 import torch
 
 from backbones import as_if_trained, images
 from bundles import tiny_spec
-from engine_networks import NETWORKS, ONE_A_TASK, SIZE, spec_of
+from engine_networks import NETWORKS, ONE_A_TASK, SIZE, UNRUN, spec_of
 from parckit.contract import (
     Artefact,
     InputError,
@@ -27,11 +26,9 @@ from parckit.contract import (
     ParckitError,
     place_artefact,
 )
-from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, divergence, export_bundle
+from parckit.deploy import ExportError, ExportSettings, OnnxSettings, export_bundle
 from parckit.deploy.convert import CONVERTERS, Source, load_converter, refusal, source_of
 from parckit.deploy.convert.onnx import shared_graph
-from parckit.deploy.convert.passes import PASSES
-from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
 from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.profiling import PROFILERS, profile
 from parckit.measure.tolerance import TOLERANCES
@@ -45,8 +42,6 @@ from repository import ROOT
 FEW = ("onnxruntime", "executorch", "aotinductor")
 """Engines that get one network of every task. ONNX Runtime has all others in `make test`; the converters of the rest
 take long."""
-UNRUN = ("coreml", "tensorrt", "hbm_runtime", "hobot_dnn", "rknn")
-"""Engines that do not run here. CoreML needs macOS, TensorRT a graphics processor, the last three a board."""
 PACKAGES = {"cv2": "opencv-python-headless", "MNN": "mnn", "ai_edge_litert": "ai-edge-litert"}
 """Module of an engine -> name of its package, where they differ."""
 UNSUPPORTED = {
@@ -331,6 +326,19 @@ def test_boxes_and_masks_agree_in_half_precision(network, tmp_path, monkeypatch)
     assert max(errors) < 4 * min(errors)
 
 
+@pytest.mark.engines
+def test_only_half_precision_computes_in_half_precision_in_mnn(converted, monkeypatch):
+    from MNN import nn as mnn  # only this test needs it
+
+    folder, artefact = converted("mnn", "parcnet")
+    opened("mnn", artefact, folder=folder, network="parcnet")
+    create, asked = mnn.create_runtime_manager, []
+    monkeypatch.setattr(mnn, "create_runtime_manager", lambda settings: asked.append(settings[0]) or create(settings))
+    for precision in ("fp32", "fp16", "int8"):
+        opened("mnn", replace(artefact, precision=precision), folder=folder, network="parcnet")
+    assert [settings["precision"] for settings in asked] == ["high", "low", "high"]
+
+
 @pytest.mark.litert
 def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
     spec, settings = spec_of("mobilenetv2"), ExportSettings(engines=("litert",), precision=("fp32", "fp16"))
@@ -340,23 +348,3 @@ def test_half_precision_of_litert_stores_half_the_weights(tmp_path):
     # What is no weight of a convolution or a linear layer stays whole.
     assert half < 0.6 * whole
     assert [check.figures["agreement"] for one in artefacts for check in one.checks] == [1, 1]
-
-
-@pytest.mark.engines
-def test_a_graph_that_an_engine_gets_wrong_is_refused_at_the_layer(tmp_path, monkeypatch):
-    """Without its pass, OpenCV gives another shape to the product after a HardSigmoid."""
-    measure_no_memory(monkeypatch)
-    others = [one for one in PASSES.passes if HARD_SIGMOID_DEFAULT not in one.rules]
-    assert len(others) == len(PASSES.passes) - 1
-    monkeypatch.setattr("parckit.deploy.convert.onnx.PASSES", ir.passes.Sequential(*others))
-    # tests/deploy searches through all layers.
-    layers_of = divergence._layers
-    monkeypatch.setattr(divergence, "_layers", lambda suspect: layers_of(suspect)[-1:])
-    spec = spec_of("parcnet")
-    with pytest.raises(ParityError, match=r"opencv .* differs from torch by .*; it differs first at "):
-        export_bundle(
-            as_if_trained(build_network(spec)).eval(),
-            spec,
-            out=tmp_path / "b",
-            settings=ExportSettings(engines=("opencv",)),
-        )

@@ -10,7 +10,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import MatchingTracer, RewritePass, RewriteRule
 
-from parckit.deploy.convert.passes.gelu import GELU_ORDER
+from parckit.deploy.convert.passes.gelu import GELU_ORDER, GELU_ORDER_OF_OLD_EXPORTER, GELU_WITHOUT_OPERATOR
 from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
 from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
@@ -60,6 +60,27 @@ GELU = Case(
         ("Add(erf, one)", "Sub(erf, one)", "not the sum"),
     ),
     tolerance=0.0,
+)
+GELU_OLD_ORDER = Case(
+    rule=GELU_ORDER_OF_OLD_EXPORTER,
+    fires="""<ir_version: 8, opset_import: ["": 17]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    <float root = {1.4142135}, float one = {1.0}, float half = {0.5}>
+    { scaled = Div(x, root) erf = Erf(scaled) double = Add(erf, one) twice = Mul(x, double) y = Mul(twice, half) }""",
+    becomes=("Div", "Erf", "Add", "Mul", "Mul"),
+    declines=(
+        ("half = {0.5}", "half = {0.25}", "half is not 0.5"),
+        ("one = {1.0}", "one = {2.0}", "not 1 + erf"),
+    ),
+    tolerance=0.0,
+)
+GELU_APART = Case(
+    rule=GELU_WITHOUT_OPERATOR,
+    fires="""<ir_version: 9, opset_import: ["": 20]> graph (float[1, 2, 3, 4] x) => (float[1, 2, 3, 4] y)
+    { y = Gelu<approximate = "none">(x) }""",
+    becomes=("Div", "Erf", "Add", "Mul", "Mul"),
+    declines=(('"none"', '"tanh"', "is an approximation"),),
+    # The reference multiplies by 1 / sqrt 2.
+    tolerance=1e-6,
 )
 GELU_OPERATOR = Case(
     rule=GELU_AS_OPERATOR,
@@ -296,6 +317,8 @@ SHARED_SPLITS = """<ir_version: 8, opset_import: ["": 18]> graph (float[1, 2, 3,
       y = Concat<axis = 1>(q, p, s, r) }"""
 CASES = {
     "gelu": GELU,
+    "gelu order of the old exporter": GELU_OLD_ORDER,
+    "gelu apart": GELU_APART,
     "gelu operator": GELU_OPERATOR,
     "gelu of the old exporter": GELU_OLD,
     "mean": MEAN,

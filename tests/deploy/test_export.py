@@ -17,6 +17,7 @@ from parckit.contract import VERSION, InputError, NetworkSpec, read_contract, sh
 from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityError, export, export_bundle
 from parckit.layers import CircularConv2d
 from parckit.measure.cost import count
+from parckit.measure.tolerance import TOLERANCES
 from parckit.models import copy_model
 from parckit.networks import build_network, save_weights
 from parckit.runtimes import open_session
@@ -208,6 +209,24 @@ def test_the_first_layer_that_differs_is_named(tmp_path):
     model = tiny_model()
     model.insert(3, Exaggerating())
     with pytest.raises(ParityError, match=r"it differs first at 3 \(Exaggerating\), by .*; no bundle was written$"):
+        export_bundle(model, TINY, out=tmp_path / "b", settings=OLD)
+
+
+class Reversing(nn.Module):
+    """Gives the channels in another order when it is exported."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flip(1) if torch.onnx.is_in_onnx_export() else x
+
+
+def test_a_layer_is_named_by_the_cosine_too_but_not_by_answers(tmp_path, monkeypatch):
+    model = tiny_model().append(Reversing())
+    named = re.escape(f"first at {len(model) - 1} (Reversing), with a lowest cosine of ")
+    monkeypatch.setitem(TOLERANCES, "fp32", replace(TOLERANCES["fp32"], numbers=9.0))
+    with pytest.raises(ParityError, match=named):
+        export_bundle(model, TINY, out=tmp_path / "b", settings=OLD)
+    monkeypatch.setitem(TOLERANCES, "fp32", replace(TOLERANCES["fp32"], numbers=9.0, cosine=-2.0))
+    with pytest.raises(ParityError, match=r"over 8 images; only .* of the answers are the same, .*%; no bundle"):
         export_bundle(model, TINY, out=tmp_path / "b", settings=OLD)
 
 

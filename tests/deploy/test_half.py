@@ -95,10 +95,10 @@ def test_detections_are_not_written_in_half_precision(tmp_path):
 
 
 def test_an_export_does_not_quantize(tmp_path):
-    with pytest.raises(ExportError, match="an export does not quantize"):
+    with pytest.raises(InputError, match="precision=int8: an export does not quantize; `parckit quantize` adds"):
         export_bundle(
             make("test_parcnetv2", num_classes=4),
             tiny_spec(SIZE),
             out=tmp_path / "b",
-            settings=ExportSettings(precision=("int8",)),
+            settings=ExportSettings(precision=("fp32", "int8")),
         )

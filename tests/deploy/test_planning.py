@@ -14,5 +14,5 @@ def test_an_artefact_is_made_once_for_every_precision():
 
 
 def test_names_that_no_engine_has_are_refused():
-    with pytest.raises(InputError, match="runtime='tensorflow': choose from torch, onnxruntime"):
+    with pytest.raises(InputError, match="engines='tensorflow': choose from torch, onnxruntime"):
         ExportSettings(engines=("tensorflow",))

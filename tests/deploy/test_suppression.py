@@ -142,8 +142,10 @@ def test_an_image_without_objects_has_no_boxes(tmp_path, caplog):
         branch[-1].weight.data.zero_()
         branch[-1].bias.data.fill_(-9)
     with caplog.at_level(logging.WARNING):
-        export_bundle(network, spec, out=tmp_path / "b", settings=OLD)
-    assert "no detections were compared" in caplog.text
+        raw, _ = export_bundle(network, spec, out=tmp_path / "b", settings=OLD).artefacts
+    assert "agreement" not in raw.checks[0].figures
+    for compared in ("no boxes", "no detections"):
+        assert f"{compared} were compared" in caplog.text
     session = open_session(tmp_path / "b", artefact="onnx-fp32-nms")
     assert [output.shape for output in session(images(1))] == [(0, 4), (0,), (0,)]
 

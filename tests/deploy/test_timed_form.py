@@ -111,6 +111,19 @@ def test_within_noise_the_form_of_the_table_stays(source, timings, opened, caplo
     assert "onnxruntime cannot run the form conv: no such operator" in caplog.text
 
 
+def test_a_choice_holds_for_the_limits_of_one_board(source):
+    boards = (None, "rdk-x5", "rk3588")
+    settings = [replace(TIMED, target=board) for board in boards]
+    assert len({timed_form._key(source, conversion_of(source), one) for one in settings}) == len(boards)
+
+
+def test_forms_that_give_the_same_graph_are_one_candidate(source):
+    """Where a network becomes a torch program, auto is conv."""
+    for engine, forms in (("onnxruntime", {"auto", "conv", "matmul"}), ("litert", {"auto", "matmul"})):
+        conversion = replace(conversion_of(source), engines=(engine,))
+        assert {*timed_form._candidates(source, conversion, TIMED)} == forms
+
+
 def test_nothing_is_timed_where_there_is_nothing_to_choose(source, timings, caplog):
     plain = replace(source, network=nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten()))
     nothing = FormChoice(form="auto", speedups={})
@@ -121,5 +134,5 @@ def test_nothing_is_timed_where_there_is_nothing_to_choose(source, timings, capl
     with caplog.at_level(logging.WARNING):
         absent = replace(conversion_of(source), engines=("coreml",))
         assert choose_form(source, absent, TIMED) == nothing
-    assert "coreml is not installed here" in caplog.text
+    assert "coreml cannot run here, the package coremltools is missing" in caplog.text
     assert nothing.options == {}

@@ -7,7 +7,7 @@ from torch import nn
 
 from bundles import LABELS, MODEL, WEIGHT, tiny_spec, write_tiny_bundle, write_tiny_graph
 from parckit.contract import Artefact, InputError, ParckitError, read_contract
-from parckit.deploy import ExportError, verify
+from parckit.deploy import ExportError, unrun, verify
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import compare
 from parckit.measure.tolerance import TOLERANCES
@@ -67,7 +67,7 @@ def test_an_error_of_the_engine_is_one_line(artefact, tmp_path, monkeypatch):
         raise RuntimeError("wrong\n dimension")
 
     session = ArtefactSession(artefact, tiny_spec(), engine="onnxruntime 1", run=fail)
-    monkeypatch.setattr(verify, "_open", lambda *args, **options: session)
+    monkeypatch.setattr(verify, "open_artefact", lambda *args, **options: session)
     reference = verify.Reference(tiny_network(), tiny_spec())
     with pytest.raises(ExportError, match=r"^onnxruntime .* cannot run onnx-fp32 \(wrong dimension\)$"):
         verify.check_artefact(reference, artefact, folder=tmp_path, engine="onnxruntime")
@@ -98,14 +98,19 @@ def test_memory_that_cannot_be_measured_is_left_out(artefact, monkeypatch, caplo
     assert "the peak memory was not measured" in caplog.text
 
 
-def test_an_engine_that_is_not_installed_is_recorded_as_not_run(monkeypatch, caplog, tmp_path):
-    absent = replace(find_engine("onnxruntime"), package="absent_engine")
-    monkeypatch.setattr(verify, "find_engine", lambda name: absent)
+@pytest.mark.parametrize(
+    ("lack", "missing"),
+    [({"package": "absent_engine"}, "the package absent_engine"), ({"only_on_macos": True}, "macOS")],
+)
+def test_an_engine_that_cannot_run_here_is_recorded_as_not_run(lack, missing, monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr("sys.platform", "linux")
+    absent = replace(find_engine("onnxruntime"), **lack)
+    monkeypatch.setattr(unrun, "find_engine", lambda name: absent)
     artefact = read_contract(write_tiny_bundle(tmp_path)).artefacts[0]
     reference = verify.Reference(nn.Identity(), tiny_spec())
     check = verify.check_artefact(reference, artefact, folder=tmp_path, engine="onnxruntime")
     assert (check.passed, check.figures) == (None, {})
-    assert "the package absent_engine is not installed" in check.reason
+    assert check.reason == f"{missing} was missing where it was exported"
     assert "nobody knows whether it agrees" in caplog.text
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bundles import add_pairs, write_tiny_bundle
-from parckit.contract import InputError, MissingExtraError
+from parckit.contract import AbsentError, InputError, MissingExtraError
 from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.speed import match_baselines
 from parckit.runtimes import engines
@@ -49,6 +49,13 @@ def test_all_stands_for_what_is_installed(bundle, monkeypatch):
     assert names(find_candidates([bundle / "pairs"], Wanted(engines=("all",)))) == ["pairs on onnxruntime"]
     with pytest.raises(MissingExtraError, match=r"engine mnn: needs the package MNN.*parckit\[mnn\]"):
         find_candidates([bundle], Wanted(engines=("mnn",)))
+
+
+def test_an_engine_of_another_system_is_passed_over_and_refused_by_name(bundle, all_are_installed, monkeypatch):
+    monkeypatch.setattr("sys.platform", "linux")
+    assert "coreml" not in {engine.name for engine in Wanted(engines=("all",)).find_engines()[0]}
+    with pytest.raises(AbsentError, match="engine coreml: coreml runs on macOS only"):
+        find_candidates([bundle], Wanted(engines=("coreml",)))
 
 
 def test_a_file_runs_on_its_engine(bundle):

@@ -1,6 +1,7 @@
 """The whole server: start, page, stop. The process of the command line cannot import torch."""
 
 import http.client
+import json
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from bundles import write_tiny_bundle
 from parckit.contract import InputError
 from parckit.serve.server import listen
 from parckit.serve.settings import ServeSettings
+from repository import ROOT
 from serving import SECONDS, Client, GateSession, encoded, form, noise, serving
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from parckit.cli.main import main; main()"
@@ -183,3 +185,18 @@ def test_the_environment_limits_pixels_unless_the_option_does(monkeypatch):
     monkeypatch.setenv("PARCKIT_MAX_PIXELS", "9")
     assert ServeSettings().pixels == 9
     assert ServeSettings(max_pixels=8).pixels == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "port"), [((), 8000), (("--port", "9000"), 9000), (("--port=9000", "--port=9001"), 9001)]
+)
+def test_docker_asks_the_port_that_the_server_listens_on(options, port, tmp_path, monkeypatch):
+    text = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^HEALTHCHECK .*\\\n +CMD (.*)$", text, re.MULTILINE)
+    *_, code = json.loads(listed)
+    command = tmp_path / "cmdline"
+    command.write_text("\0".join(("python", "/usr/local/bin/parckit", "serve", "bundle", *options, "")))
+    asked: list[str] = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: asked.append(url))
+    exec(code.replace("/proc/1/cmdline", str(command)), {})  # noqa: S102  # it is our own file
+    assert asked == [f"http://127.0.0.1:{port}/readyz"]

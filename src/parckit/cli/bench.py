@@ -25,7 +25,9 @@ _MOST_STREAMS = 64
 
 def main(argv: list[str]) -> None:
     """Run the verb."""
-    args = _parser().read(argv)
+    parser = _parser()
+    args = parser.read(argv)
+    parser.refuse_idle(args, [("board", args.board_log is not None, "without --board_log")])
     if args.board_log is not None:
         from parckit.cli.bench_board import record_board
 

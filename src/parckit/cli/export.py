@@ -25,6 +25,8 @@ from parckit.report.checks import describe_check
 _USUAL = ExportSettings()
 _SPELLED_OUT: set[str | int] = {"engines", "precision", "onnx"}
 """Settings whose options are not made from their type: words between commas, and settings with names of their own."""
+_IDLE_IN_CHECKS = ("out", "data", "kit", "thresholds", "engines", "precision", "nms", "argmax")
+"""Options that do not change the graph that `--check` looks at."""
 _PRECISION = "precisions, separated by commas: fp32, fp16; each is made for those of the engines that run it"
 
 
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> None:
     kit = "folder of the kit; by default OUT_kit, beside the bundle"
     parser.add_argument("--kit", type=Path | None, default=None, help=kit)
     args = _read(parser, argv)
-    parser.refuse_idle(args, [(name, not args.check, "with --check") for name in ("out", "data", "kit", "thresholds")])
+    parser.refuse_idle(args, [(name, not args.check, "with --check") for name in _IDLE_IN_CHECKS])
     parser.refuse_idle(args, [(name, args.data is not None, "without --data") for name in ("samples", "split")])
     settings, size = _settings(args), None if args.size is None else parse_size(args.size)
     if args.check:

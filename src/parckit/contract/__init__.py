@@ -27,6 +27,7 @@ from parckit.contract.bundle import (
 )
 from parckit.contract.errors import (
     SIGNAL_BASE,
+    AbsentError,
     IncompleteError,
     InputError,
     MissingExtraError,
@@ -84,6 +85,7 @@ __all__ = [
     "TRACKED",
     "TRAINED",
     "VERSION",
+    "AbsentError",
     "Artefact",
     "Calibration",
     "ChannelOrder",

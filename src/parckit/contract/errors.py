@@ -50,7 +50,23 @@ class IncompleteError(ParckitError):
     """Some of the candidates were measured, and others were not."""
 
 
-class MissingExtraError(InputError, ImportError):
+class AbsentError(InputError):
+    """This machine lacks something that the command needs.
+
+    Args:
+        message: what needs it, and how to get it.
+        absent: what is missing, such as "the package mnn".
+
+    Attributes:
+        absent: as passed.
+    """
+
+    def __init__(self, message: str, *, absent: str) -> None:
+        self.absent = absent
+        super().__init__(message)
+
+
+class MissingExtraError(AbsentError, ImportError):
     """A package is missing that the command needs. The message has the pip line that installs it.
 
     Args:
@@ -58,12 +74,8 @@ class MissingExtraError(InputError, ImportError):
         package: the missing package.
         extra: the extra of parckit that installs it.
         source: where it comes from, if pip does not install it.
-
-    Attributes:
-        package: as passed.
     """
 
     def __init__(self, what: str, *, package: str, extra: str, source: str = "") -> None:
-        self.package = package
         remedy = source or f'install it with: pip install "parckit[{extra}]"'
-        super().__init__(f"{what}: needs the package {package}; {remedy}")
+        super().__init__(f"{what}: needs the package {package}; {remedy}", absent=f"the package {package}")

@@ -200,7 +200,8 @@ def _check(
     """Return an artefact with its checks, one an engine.
 
     Raises:
-        ParityError: if an engine differs from torch. It names the layer at which the difference appears first.
+        ParityError: if an engine differs from torch. It names the layer at which the difference appears first, where
+            `first_divergence` finds it.
     """
     checks: list[Check] = []
     for engine in conversion.engines:
@@ -208,7 +209,7 @@ def _check(
         if check.passed is False and artefact.runs_in_chunks:
             images, _ = reference.prepare(reference.input)
             suspect = Suspect(source=source, conversion=conversion, settings=settings, engine=engine, images=images)
-            _refuse_difference(check, artefact, first=first_divergence(suspect))
+            _refuse_difference(check, artefact, first=first_divergence(suspect, check))
         _refuse_difference(check, artefact)
         checks.append(check)
     return replace(artefact, checks=tuple(checks))

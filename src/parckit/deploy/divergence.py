@@ -9,19 +9,19 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast, final
+from typing import Literal, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from parckit.contract import OutputSpec, place_artefact
+from parckit.contract import Check, OutputSpec, place_artefact
 from parckit.deploy.convert import Source
 from parckit.deploy.planning import Conversion
 from parckit.deploy.settings import ExportSettings
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import Difference, compare
 from parckit.measure.tolerance import tolerance_of
-from parckit.runtimes import Images, find_engine, load_engine
+from parckit.runtimes import Images, open_artefact
 
 _log = logging.getLogger(__name__)
 
@@ -51,15 +51,23 @@ class Suspect:
     images: Images
 
 
-def first_divergence(suspect: Suspect) -> str | None:
-    """Return the first layer whose output differs by more than the tolerance, in words; None if none does.
+def first_divergence(suspect: Suspect, check: Check) -> str | None:
+    """Return the first layer whose output differs too much, in words; None if it is not found.
 
     The layers are those without layers inside, in the order in which they run. Operators between two layers belong to
     the later one. It is assumed that all layers after a difference differ, too. If a network that ends at a layer
-    cannot be converted or run, the layer is not found.
+    cannot be converted or run, the layer is not found. Layers have no answers, so nothing is searched if only the
+    answers after decoding differ.
+
+    Args:
+        suspect: the artefact that differs.
+        check: the check that it did not pass. If only the cosine was too low, it decides in the search, too.
     """
+    criterion = _failed_criterion(check)
+    if criterion is None:
+        return None
     layers = _layers(suspect)
-    agreeing, differing, worst = -1, len(layers), None
+    agreeing, differing, how = -1, len(layers), ""
     while differing - agreeing > 1:
         middle = (agreeing + differing) // 2
         try:
@@ -67,16 +75,34 @@ def first_divergence(suspect: Suspect) -> str | None:
         except Exception as error:  # engines and converters raise errors of many classes
             _log.info("the first layer that differs was not found: %s", error)
             return None
-        if difference.passed:
-            agreeing = middle
+        if fault := _fault_of(difference, suspect, criterion):
+            differing, how = middle, fault
         else:
-            differing, worst = middle, difference
-    if worst is None:
+            agreeing = middle
+    if not how:
         return None
     kind = type(suspect.source.network.get_submodule(layers[differing])).__name__
     name = layers[differing].removeprefix(_FUSED)
-    how = worst.fault or f"by {worst.max_abs:.3g}, accepted is {worst.tolerance:.3g}"
     return f"{name} ({kind}), {how}"
+
+
+def _failed_criterion(check: Check) -> Literal["numbers", "cosine"] | None:
+    """Return by what an artefact did not pass its check; None if it is something that layers do not have."""
+    figures = check.figures
+    if check.reason is not None or figures["max_abs"] > figures["tolerance"]:
+        return "numbers"
+    return "cosine" if figures.get("cosine", 1.0) < figures.get("least_cosine", -1.0) else None
+
+
+def _fault_of(difference: Difference, suspect: Suspect, criterion: Literal["numbers", "cosine"]) -> str:
+    """Return in words how a layer differs too much; empty if it does not."""
+    if difference.fault:
+        return difference.fault
+    if criterion == "numbers":
+        by = f"by {difference.max_abs:.3g}, accepted is {difference.tolerance:.3g}"
+        return "" if difference.passed else by
+    cosine, least = difference.figures["cosine"], tolerance_of(suspect.conversion.precision).cosine
+    return "" if cosine >= least else f"with a lowest cosine of {cosine:.6f}, accepted is {least}"
 
 
 @torch.no_grad()
@@ -117,8 +143,7 @@ def _difference_at(suspect: Suspect, path: str) -> Difference:
         artefact = place_artefact(artefact, made_in=made_in, bundle=work)
         # If the engine crashes at this network, it does so in another process.
         peak_memory(work, artefact, source.spec, engine=suspect.engine)
-        engine = load_engine(find_engine(suspect.engine), what=suspect.engine)
-        (actual,) = engine.open_artefact(work, artefact, source.spec, threads=None)(suspect.images)
+        (actual,) = open_artefact(work, artefact, source.spec, engine=suspect.engine)(suspect.images)
     return compare((expected,), (actual,), names=[path], rtol=tolerance_of(conversion.precision).numbers).worst
 
 

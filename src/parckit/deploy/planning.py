@@ -33,7 +33,8 @@ def plan_conversions(spec: NetworkSpec, settings: ExportSettings) -> tuple[Conve
     A precision is made for those of the engines that run it.
 
     Raises:
-        InputError: if an engine runs none of the precisions, or no engine runs a precision.
+        InputError: if an engine runs none of the precisions, or no engine runs a precision; or if the precision is
+            int8, for an engine whose files an export writes.
         ExportError: if an engine cannot run the network.
     """
     pairs: list[tuple[str, Precision]] = [
@@ -49,6 +50,9 @@ def plan_conversions(spec: NetworkSpec, settings: ExportSettings) -> tuple[Conve
     for precision in settings.precision:
         if precision not in {wanted for _, wanted in pairs}:
             raise InputError(f"precision={precision}: none of the engines {', '.join(settings.engines)} runs it")
+    # The engines of boards have no other precision. Their converter says who writes their files.
+    if any(precision == "int8" and find_engine(name).precisions != ("int8",) for name, precision in pairs):
+        raise InputError("precision=int8: an export does not quantize; `parckit quantize` adds int8 to a bundle")
     grouped: dict[tuple[str, Precision], list[str]] = {}
     for name, precision in pairs:
         if reason := refusal(name, spec, head_of(spec).outputs(spec), settings=settings, precision=precision):

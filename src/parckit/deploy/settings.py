@@ -129,7 +129,7 @@ class ExportSettings:
             if not values or len(set(values)) != len(values):
                 raise InputError(f"{option}={','.join(values)}: name one or more, each once")
         for name in self.engines:
-            if find_engine(name).formats == (CHECKPOINT,):
+            if find_engine(name, option="engines").formats == (CHECKPOINT,):
                 raise InputError(f"engines={name}: opens checkpoints, and needs no export")
         for precision in self.precision:
             if precision not in get_args(Precision):

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parckit.contract import VERSION, ParckitError, begin_with_batch, cache_folder, place_artefact, replacing
-from parckit.deploy.convert import Source
+from parckit.deploy.convert import CONVERTERS, Source
 from parckit.deploy.convert.axis_forms import count_matmuls
 from parckit.deploy.planning import Conversion
 from parckit.deploy.settings import ExportSettings
@@ -26,7 +26,7 @@ from parckit.measure.interleaved import compare_times, interleave
 from parckit.measure.latency import one_batch
 from parckit.measure.memory import peak_memory
 from parckit.models import copy_model
-from parckit.runtimes import Session, find_engine, load_engine
+from parckit.runtimes import Session, find_engine, open_artefact
 
 _SECONDS = 2.0
 """How long every form runs. It gives some dozens of rounds for a network of 20 ms."""
@@ -59,7 +59,7 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     """Return the form for a conversion. If the settings ask for it, its first engine decides, with one thread.
 
     The table's form is kept where no other one is clearly faster: where the interval of the ratio contains 1. Networks
-    without convolutions along an axis, and engines that are not installed, are not timed.
+    without convolutions along an axis, and engines that cannot run here, are not timed.
 
     Args:
         source: the network; it is not changed.
@@ -69,11 +69,11 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     if settings.form != "timed":
         return FormChoice(form=settings.form, speedups={})
     table, engine = FormChoice(form="auto", speedups={}), conversion.engines[0]
-    candidates = _candidates(source, settings)
+    candidates = _candidates(source, conversion, settings)
     if len(candidates) == 1:
         return table
-    if not find_engine(engine).is_installed:
-        _log.warning("form=timed: %s is not installed here; the form auto is taken", engine)
+    if (absent := find_engine(engine).absent) is not None:
+        _log.warning("form=timed: %s cannot run here, %s is missing; the form auto is taken", engine, absent)
         return table
     key = _key(source, conversion, settings)
     if (remembered := _recall(key)) is not None:
@@ -84,13 +84,13 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     return choice
 
 
-def _candidates(source: Source, settings: ExportSettings) -> tuple[Form, ...]:
+def _candidates(source: Source, conversion: Conversion, settings: ExportSettings) -> tuple[Form, ...]:
     """Return the forms that give different graphs, that of the table first."""
     if not settings.onnx.uses_dynamo or not begin_with_batch(source.outputs):
         return ("auto",)
-    by_count: dict[int, Form] = {}
+    auto, by_count = CONVERTERS[conversion.engines[0]].auto_form, dict[int, Form]()
     for form in FORMS:  # it begins with "auto"
-        by_count.setdefault(count_matmuls(source.network, form), form)
+        by_count.setdefault(count_matmuls(source.network, auto if form == "auto" else form), form)
     return tuple(by_count.values())
 
 
@@ -129,7 +129,7 @@ def _open(source: Source, conversion: Conversion, settings: ExportSettings, *, f
     made = conversion.converter.convert(copy, folder=made_in, settings=settings, precision=conversion.precision)
     artefact, name = place_artefact(made, made_in=made_in, bundle=folder), conversion.engines[0]
     peak_memory(folder, artefact, source.spec, engine=name)
-    return load_engine(find_engine(name), what=name).open_artefact(folder, artefact, source.spec, threads=1)
+    return open_artefact(folder, artefact, source.spec, engine=name, threads=1)
 
 
 def _key(source: Source, conversion: Conversion, settings: ExportSettings) -> str:
@@ -141,6 +141,7 @@ def _key(source: Source, conversion: Conversion, settings: ExportSettings) -> st
         "engine": [engine.name, *(version(name) for name in packages_distributions().get(engine.package, []))],
         "precision": conversion.precision,
         "settings": [settings.batch_size, settings.dynamic_batch, settings.longest_kernel, settings.onnx.opset],
+        "board": None if settings.conv_limits is None else asdict(settings.conv_limits),
         "cpu": describe().cpu,
         "parckit": VERSION,
     }

@@ -21,6 +21,7 @@ from parckit.contract import (
     shorten_message,
 )
 from parckit.deploy.errors import ExportError
+from parckit.deploy.unrun import skipped_check
 from parckit.measure.agreement import Answers, agreement
 from parckit.measure.memory import can_measure_memory, peak_memory
 from parckit.measure.parity import (
@@ -35,7 +36,7 @@ from parckit.measure.tolerance import Tolerance, tolerance_of
 from parckit.models import copy_model
 from parckit.networks import head_of
 from parckit.processing import BoxPrediction, Geometry, MaskPrediction, make_decoder, preprocess
-from parckit.runtimes import Images, Outputs, Session, find_engine, load_engine
+from parckit.runtimes import Images, Outputs, Session, open_artefact
 from parckit.runtimes.torch import TorchSession
 
 _PROBES = 3
@@ -109,19 +110,19 @@ def check_artefact(
     Returns:
         The figures. The check is passed if no output, no cosine and no share of equal answers differs by more than the
         tolerance. For detections, the difference is the share of detections that only one of the two has; see
-        `compare_detections`. A check that cannot be run because the engine is not installed says so.
+        `compare_detections`. If the engine cannot run on this machine, the check says so.
 
     Raises:
         EngineCrashError: if the engine crashes or hangs.
         ParckitError: if the engine cannot run the artefact.
         InputError: if there is no tolerance, and the artefact's precision has none.
     """
-    if not find_engine(engine).is_installed:
-        return _not_run(engine)
+    if (skipped := skipped_check(engine, done="exported")) is not None:
+        return skipped
     accepted = tolerance_of(artefact.precision) if tolerance is None else tolerance
     # This runs the engine in another process. If the engine crashes there, it must not run here.
     memory = _measure_memory(artefact, reference.spec, folder=folder, engine=engine)
-    session = _open(artefact, reference.spec, folder=folder, engine=engine)
+    session = open_artefact(folder, artefact, reference.spec, engine=engine)
     images, geometries = reference.prepare(artefact.input)
     actual = [_run(session, images[group]) for group in _groups(artefact, count=len(images))]
     if not artefact.runs_in_chunks:
@@ -137,6 +138,8 @@ def check_artefact(
             expected=expected, actual=computed, decoder=session.decoder, spec=session.spec, geometries=geometries
         )
         shared = agreement(answers, accepted)
+        if shared is None and session.spec.task == "detect":
+            _log.warning("the network finds no box in the pictures of the check, so no boxes were compared")
     return _result(session, comparison, images=len(images), memory=memory, agreed=shared, accepted=accepted)
 
 
@@ -159,12 +162,6 @@ def _run(session: Session, images: Images) -> Outputs:
         raise
     except Exception as error:  # engines raise errors of many classes
         raise ExportError(f"{session.engine} cannot run {session.artefact} ({shorten_message(error)})") from error
-
-
-def _not_run(engine: str) -> Check:
-    package = find_engine(engine).package
-    _log.warning("%s was not run: the package %s is not installed, so nobody knows whether it agrees", engine, package)
-    return Check(engine=engine, passed=None, reason=f"the package {package} is not installed where it was exported")
 
 
 def _warn_if_blind(comparison: Comparison, *, engine: str) -> None:
@@ -197,7 +194,7 @@ def check_suppression(
     """
     spec = reference.spec
     memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
-    sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
+    sessions = [open_artefact(folder, one, spec, engine=engine) for one in (raw, artefact)]
     decoders = [make_decoder(session.decoder, spec, overrides={"threshold": threshold}) for session in sessions]
     images, geometries = reference.prepare(artefact.input)
     pairs: list[list[Outputs]] = []
@@ -225,7 +222,7 @@ def check_class_map(reference: Reference, artefact: Artefact, raw: Artefact, *, 
     """
     spec, size = reference.spec, reference.spec.preprocessing.size
     memory = _measure_memory(artefact, spec, folder=folder, engine=engine)
-    sessions = [_open(one, spec, folder=folder, engine=engine) for one in (raw, artefact)]
+    sessions = [open_artefact(folder, one, spec, engine=engine) for one in (raw, artefact)]
     images, _ = reference.prepare(artefact.input)
     # The pixels of the input are compared.
     geometries = [Geometry(picture_size=size, input_size=size, scale=(1.0, 1.0), offset=(0.0, 0.0))] * len(images)
@@ -235,10 +232,6 @@ def check_class_map(reference: Reference, artefact: Artefact, raw: Artefact, *, 
     )
     comparison = Comparison(differences=(compare_class_maps(expected, actual),))
     return _result(sessions[1], comparison, images=len(images), memory=memory)
-
-
-def _open(artefact: Artefact, spec: NetworkSpec, *, folder: Path, engine: str) -> Session:
-    return load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=None)
 
 
 def _compare_detections(pairs: Iterable[tuple[Outputs, Outputs]], tolerance: Tolerance) -> Comparison:

@@ -9,7 +9,6 @@ from parckit.contract import (
     Artefact,
     Contract,
     InputError,
-    MissingExtraError,
     Precision,
     read_contract,
     sha256_of,
@@ -27,7 +26,7 @@ from parckit.runtimes import (
 )
 
 ALL = "all"
-"""Instead of names of engines: all that are installed."""
+"""Instead of names of engines: all that can run on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +74,9 @@ class Wanted:
     """The options that choose among engines and a bundle's artefacts.
 
     Attributes:
-        engines: names of engines; `all` for the installed ones. With names, a bundle gives a candidate for every engine
-            and every artefact that the engine opens. Without names, it gives one candidate: the first artefact that
-            fits, on the first engine that is installed.
+        engines: names of engines; `all` for those that can run here. With names, a bundle gives a candidate for every
+            engine and every artefact that the engine opens. Without names, it gives one candidate: the first artefact
+            that fits, on the first engine that can run here.
         runtime: the only engine, if there are no `engines`.
         precision: only artefacts of this precision.
         artefact: only the artefact of this name.
@@ -88,23 +87,19 @@ class Wanted:
     precision: Precision | None = None
     artefact: str | None = None
 
-    def find_engines(self) -> tuple[tuple[Engine, ...], dict[str, MissingExtraError]]:
-        """Return those of `engines` that are installed, and the error for each of the others by name.
+    def find_engines(self) -> tuple[tuple[Engine, ...], dict[str, InputError]]:
+        """Return those of `engines` that can run here, and the error for each of the others by name.
 
         Raises:
             InputError: if one is unknown.
         """
         if self.engines == (ALL,):
-            return tuple(engine for engine in ENGINES if engine.is_installed), {}
-        engines = tuple(find_engine(name) for name in dict.fromkeys(self.engines))
-        missing = {
-            engine.name: MissingExtraError(
-                f"engine {engine.name}", package=engine.package, extra=engine.extra, source=engine.source
-            )
-            for engine in engines
-            if not engine.is_installed
+            return tuple(engine for engine in ENGINES if engine.absent is None), {}
+        engines = tuple(find_engine(name, option="engines") for name in dict.fromkeys(self.engines))
+        failures: dict[str, InputError] = {
+            engine.name: engine.absence(f"engine {engine.name}") for engine in engines if engine.absent is not None
         }
-        return tuple(engine for engine in engines if engine.is_installed), missing
+        return tuple(engine for engine in engines if engine.absent is None), failures
 
 
 def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, ...]:
@@ -116,7 +111,7 @@ def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, .
 
     Raises:
         InputError: if a path gives no candidate.
-        MissingExtraError: if an engine that is named is not installed.
+        AbsentError: if an engine that is named cannot run here.
     """
     candidates, failures = find_possible(paths, wanted)
     for error in failures.values():
@@ -125,7 +120,7 @@ def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, .
 
 
 def find_possible(paths: Sequence[Path], wanted: Wanted) -> tuple[tuple[Candidate, ...], dict[str, InputError]]:
-    """Return all candidates, every one once; also the engines that are not installed and the paths that give none.
+    """Return all candidates, every one once; also the engines that cannot run here and the paths that give none.
 
     Args:
         paths: as for `find_candidates`.
@@ -137,10 +132,9 @@ def find_possible(paths: Sequence[Path], wanted: Wanted) -> tuple[tuple[Candidat
     Raises:
         InputError: if an engine is unknown.
     """
-    engines, missing = wanted.find_engines()
-    failures: dict[str, InputError] = {**missing}
+    engines, failures = wanted.find_engines()
     candidates: dict[str, Candidate] = {}
-    if missing and not engines:
+    if failures and not engines:
         return (), failures
     for path in paths:
         try:

@@ -12,6 +12,7 @@ from parckit.measure.conditions import Conditions, watch
 from parckit.measure.evaluation import Evaluation, EvaluationData, Track, evaluate_session
 from parckit.measure.interleaved import Interval
 from parckit.measure.latency import time_candidates
+from parckit.measure.probing import probe
 from parckit.measure.ranking import not_separable, pareto_front
 from parckit.measure.timings import Benchmark, Schedule
 from parckit.networks import open_checkpoint
@@ -172,14 +173,15 @@ def compare(
 
 
 def _open(candidates: Sequence[Candidate]) -> tuple[dict[str, Session], dict[str, ParckitError]]:
-    """Return the sessions of the candidates by name, and the errors of those that cannot be opened.
+    """Return the sessions of the candidates by name, and the errors of those that cannot be opened and run.
 
     Raises:
-        ParckitError: if no candidate can be opened.
+        ParckitError: if no candidate can be opened and run.
     """
     sessions: dict[str, Session] = {}
-    failures: dict[str, ParckitError] = {}
-    for candidate in candidates:
+    # An engine that crashes does so in another process, and is not opened here.
+    loadings, failures = probe(candidates)
+    for candidate in (entry for entry in candidates if entry.name in loadings):
         try:
             sessions[candidate.name] = candidate.open()
         except ParckitError as error:

@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from parckit.contract import ParckitError, to_plain
+from parckit.contract import to_plain
 from parckit.measure.candidates import Candidate
 from parckit.measure.conditions import Conditions, watch
 from parckit.measure.interleaved import Interval, Ratio, compare_times
 from parckit.measure.latency import time_candidates
-from parckit.measure.memory import Loading, loading
+from parckit.measure.memory import Loading
+from parckit.measure.probing import probe
 from parckit.measure.ranking import not_separable, rank
 from parckit.measure.stages import Stages, time_stages
 from parckit.measure.timings import Benchmark, Schedule, bench_values
 from parckit.processing import Picture
-from parckit.runtimes import load_engine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,18 +122,7 @@ def measure_speed(candidates: Sequence[Candidate], schedule: Schedule, *, pictur
     """
     # The processes that only load come first, so that no session of this process is in their way. What fails or crashes
     # there is not opened here.
-    loadings: dict[str, Loading] = {}
-    failures: dict[str, ParckitError] = {}
-    for candidate in candidates:
-        try:
-            load_engine(candidate.engine, what=str(candidate.path))
-            loadings[candidate.name] = loading(candidate)
-        except ParckitError as error:
-            failures[candidate.name] = error
-        except (ImportError, OSError) as error:  # an engine whose own libraries are broken
-            failures[candidate.name] = ParckitError(f"{candidate.name}: cannot be loaded: {error}")
-    if not loadings:
-        raise next(iter(failures.values()))
+    loadings, failures = probe(candidates)
     runnable = [candidate for candidate in candidates if candidate.name in loadings]
     digests = {candidate.name: candidate.sha256 for candidate in runnable}
     with watch() as seen:

@@ -10,7 +10,7 @@ AGREEMENTS: Mapping[Task, str] = {
     "classify": "the share of pictures with the same best class",
     "multilabel": "the share of pictures with the same labels",
     "detect": "the share of boxes that both found, with the same class and nearly the same place and score",
-    "segment": "the share of pixels with the same class",
+    "segment": "the share of pixels of the network's maps with the same class",
 }
 """Task -> what the agreement of two engines is, after decoding."""
 

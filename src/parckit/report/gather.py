@@ -13,9 +13,9 @@ from parckit.contract import (
     CONTRACT_FILE,
     LAST,
     LOGS,
+    AbsentError,
     Contract,
     InputError,
-    MissingExtraError,
     NetworkSpec,
     read_contract,
 )
@@ -115,7 +115,7 @@ def gather(path: Path, *, data: EvaluationData | None = None, track: Track[Batch
 
     Raises:
         InputError: if there is no run and no bundle at `path`, something in it is damaged, or the data does not fit.
-        MissingExtraError: if data is to be evaluated, and no engine of what is there is installed.
+        AbsentError: if data is to be evaluated, and no engine of what is there can run here.
     """
     findings = _add_cost(_read(path))
     # Nothing is written into a bundle, so its records lie beside it. Records of other bundles may lie there, too.
@@ -196,7 +196,7 @@ def _add_cost(findings: Findings) -> Findings:
 def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) -> Findings:
     """Evaluate all artefacts and the checkpoint. Artefacts come first, because they are what users will run.
 
-    Artefacts whose engine is not installed are left out, unless nothing else can be evaluated.
+    Artefacts whose engine cannot run here are left out, unless nothing else can be evaluated.
     """
     here = describe()
     measured: list[Accuracy] = []
@@ -213,9 +213,7 @@ def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) 
         raise InputError(f"{findings.path}: --data {data.source}: there is nothing to evaluate yet, no checkpoint")
     for name, error in missing.items():
         _log.warning("%s is not evaluated: %s", name, error)
-    left_out = [
-        f"{name} was not evaluated, because the package {error.package} is missing." for name, error in missing.items()
-    ]
+    left_out = [f"{name} was not evaluated, because {error.absent} is missing." for name, error in missing.items()]
     kept = [entry for entry in findings.accuracies if not any(entry.repeats(new) for new in measured)]
     accuracies = (*measured, *kept)
     return replace(
@@ -223,21 +221,21 @@ def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) 
     )
 
 
-def _sessions(findings: Findings) -> tuple[list[tuple[str, Session]], dict[str, MissingExtraError]]:
+def _sessions(findings: Findings) -> tuple[list[tuple[str, Session]], dict[str, AbsentError]]:
     """Open all artefacts and the checkpoint.
 
     Returns:
         The name of the bundle or checkpoint and its session, for what can be opened; and for every artefact whose
-        engine is not installed, the error.
+        engine cannot run here, the error.
     """
     sessions: list[tuple[str, Session]] = []
-    missing: dict[str, MissingExtraError] = {}
+    missing: dict[str, AbsentError] = {}
     for bundle in findings.bundles:
         name = bundle.folder.resolve().name
         for artefact in bundle.contract.artefacts:
             try:
                 sessions.append((name, open_session(bundle.folder, artefact=artefact.name)))
-            except MissingExtraError as error:
+            except AbsentError as error:
                 missing[label_of(name, artefact.name)] = error
     if findings.run is not None and findings.run.checkpoint is not None:
         sessions.append((findings.run.checkpoint.name, open_session(findings.run.checkpoint)))

@@ -1,12 +1,13 @@
 """The table of engines. A new engine is a line here, a file beside this one, and a converter in `parckit.deploy`."""
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 
-from parckit.contract import Artefact, InputError, MissingExtraError, NetworkSpec, Precision
+from parckit.contract import AbsentError, Artefact, InputError, MissingExtraError, NetworkSpec, Precision
 from parckit.runtimes.protocol import Session
 
 CHECKPOINT = "checkpoint"
@@ -27,6 +28,7 @@ class Engine:
         precisions: precisions that it runs.
         source: where the package comes from, if pip does not install it.
         only_by_name: whether it runs only if a user names it, because its files hold machine code that may do anything.
+        only_on_macos: whether it runs on macOS only, though its package can be installed elsewhere to convert.
     """
 
     name: str
@@ -38,11 +40,25 @@ class Engine:
     precisions: tuple[Precision, ...]
     source: str = ""
     only_by_name: bool = False
+    only_on_macos: bool = False
 
     @property
     def is_installed(self) -> bool:
         """Whether the engine's package is installed. The package is not imported."""
         return find_spec(self.package) is not None
+
+    @property
+    def absent(self) -> str | None:
+        """What this machine lacks to run the engine, such as "the package MNN"; None without a known lack."""
+        if not self.is_installed:
+            return f"the package {self.package}"
+        return "macOS" if self.only_on_macos and sys.platform != "darwin" else None
+
+    def absence(self, what: str) -> AbsentError:
+        """Return the error for a machine that lacks something; `what` says what needs the engine, such as a file."""
+        if self.is_installed:
+            return AbsentError(f"{what}: {self.name} runs on macOS only", absent="macOS")
+        return MissingExtraError(what, package=self.package, extra=self.extra, source=self.source)
 
     def opens(self, artefact: Artefact) -> bool:
         """Return whether the engine can run an artefact."""
@@ -140,6 +156,7 @@ ENGINES = (
         formats=("coreml",),
         suffixes=(),
         precisions=("fp32", "fp16"),
+        only_on_macos=True,
     ),
     Engine(
         name="tensorrt",
@@ -181,7 +198,7 @@ ENGINES = (
         precisions=("int8",),
     ),
 )
-"""Where several engines fit, the first one that is installed is taken."""
+"""Where several engines fit, the first one that can run on this machine is taken."""
 
 
 class EngineModule(Protocol):
@@ -200,8 +217,12 @@ class EngineModule(Protocol):
         ...
 
 
-def find_engine(name: str) -> Engine:
+def find_engine(name: str, *, option: str = "runtime") -> Engine:
     """Return the engine of a name.
+
+    Args:
+        name: the name.
+        option: what an error calls the option that gives the name.
 
     Raises:
         InputError: if there is none.
@@ -209,7 +230,7 @@ def find_engine(name: str) -> Engine:
     for engine in ENGINES:
         if engine.name == name:
             return engine
-    raise InputError(f"runtime={name!r}: choose from {', '.join(engine.name for engine in ENGINES)}")
+    raise InputError(f"{option}={name!r}: choose from {', '.join(engine.name for engine in ENGINES)}")
 
 
 def load_engine(engine: Engine, *, what: str) -> EngineModule:
@@ -220,8 +241,10 @@ def load_engine(engine: Engine, *, what: str) -> EngineModule:
         what: what an error says needs it, such as a file.
 
     Raises:
-        MissingExtraError: if its package is not installed.
+        AbsentError: if its package or its system is missing.
     """
+    if engine.is_installed and engine.absent is not None:
+        raise engine.absence(what)
     try:
         return cast("EngineModule", import_module(engine.module))
     except ModuleNotFoundError as error:

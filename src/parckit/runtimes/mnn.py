@@ -28,8 +28,8 @@ def open_artefact(
     names = [output.name for output in artefact.outputs]
     settings: dict[str, object] = {
         "backend": "CPU",
-        # On processors with half precision, "high" computes in float32 and "low" in half precision.
-        "precision": "high" if artefact.precision == "fp32" else "low",
+        # On processors with half precision, "low" computes in it what is not int8, and "high" computes that in float32.
+        "precision": "low" if artefact.precision == "fp16" else "high",
     }
     if threads is not None:
         # Only a manager of the runtime takes the number: MNN 3.6 ignores it as an argument of the loading function.

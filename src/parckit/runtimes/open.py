@@ -3,7 +3,16 @@
 import logging
 from pathlib import Path
 
-from parckit.contract import CONTRACT_FILE, Artefact, Contract, InputError, Precision, read_contract, shipped_weights
+from parckit.contract import (
+    CONTRACT_FILE,
+    Artefact,
+    Contract,
+    InputError,
+    NetworkSpec,
+    Precision,
+    read_contract,
+    shipped_weights,
+)
 from parckit.runtimes.engines import ENGINES, Engine, find_engine, load_engine
 from parckit.runtimes.protocol import Session, check_threads
 
@@ -23,7 +32,7 @@ def open_session(
     Args:
         path: a bundle's folder; a `.ckpt` or `.safetensors` file, or the name of weights that ship with parckit; an
             `.onnx` file that parckit wrote.
-        runtime: the engine; by default the first one that fits and is installed. An engine that runs machine code of a
+        runtime: the engine; by default the first one that fits and can run here. An engine that runs machine code of a
             file is taken only if it is named.
         precision: choose among a bundle's artefacts by their precision.
         artefact: choose a bundle's artefact by its name. Where several fit, the first is taken and named in the log.
@@ -44,7 +53,7 @@ def open_session(
 
 
 def choose_engine(path: Path, *, engine: Engine | None = None) -> Engine:
-    """Return the engine that opens a file, or weights that ship with parckit; the first one that is installed.
+    """Return the engine that opens a file, or weights that ship with parckit; the first one that can run here.
 
     Args:
         path: the file, or the name of the weights.
@@ -62,8 +71,8 @@ def choose_engine(path: Path, *, engine: Engine | None = None) -> Engine:
         accepted = ", ".join(filter(None, (ending for entry in ENGINES for ending in entry.suffixes)))
         asked = "" if engine is None else f"runtime={engine.name!r} does not open it; "
         raise InputError(f"{path}: {asked}files that open alone end in {accepted}")
-    installed = [entry for entry in fitting if entry.is_installed]
-    return (installed or fitting)[0]
+    runnable = [entry for entry in fitting if entry.absent is None]
+    return (runnable or fitting)[0]
 
 
 def choose_artefact(
@@ -98,11 +107,30 @@ def choose_artefact(
             if fitting_artefacts(contract, engine=entry, precision=precision, name=name)
         )
         raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}{hint}")
-    runnable = [pair for pair in fitting if pair[1].is_installed] or fitting
+    runnable = [pair for pair in fitting if pair[1].absent is None] or fitting
     artefact, first_engine = runnable[0]
     if len({entry.name for entry, _ in runnable}) > 1:
         _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, first_engine.name)
     return artefact, first_engine
+
+
+def open_artefact(
+    folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: str, threads: int | None = None
+) -> Session:
+    """Load an artefact of the bundle `folder` into an engine. Its files are not compared with their digests.
+
+    Args:
+        folder: the folder of the artefact's files.
+        artefact: which one.
+        spec: describes the network.
+        engine: name of the engine.
+        threads: threads of one inference; None leaves the number to the engine.
+
+    Raises:
+        InputError: if there is no such engine, or it cannot load the artefact.
+        AbsentError: if the engine cannot run here.
+    """
+    return load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
 
 
 def _open_bundle(

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from parckit.contract import Artefact, MissingExtraError, NetworkSpec, OutputSpec, Precision, begin_with_batch
+from parckit.deploy.convert.axis_forms import PROGRAM_AUTO
 from parckit.deploy.convert.source import Source, source_of
 from parckit.deploy.settings import ExportSettings
+from parckit.layers import Form
 from parckit.runtimes import find_engine
 
 
@@ -24,10 +26,12 @@ class ConverterEntry:
     Attributes:
         module: module with `convert` and `refuses`; imported only when it is used.
         extra: extras of parckit that install what the module needs.
+        auto_form: the form of convolutions along an axis that `"auto"` stands for.
     """
 
     module: str
     extra: str
+    auto_form: Form = "auto"
 
 
 CONVERTERS: Mapping[str, ConverterEntry] = {
@@ -36,10 +40,12 @@ CONVERTERS: Mapping[str, ConverterEntry] = {
     "opencv": ConverterEntry(module="parckit.deploy.convert.onnx", extra="export"),
     "mnn": ConverterEntry(module="parckit.deploy.convert.mnn", extra="export,mnn"),
     "ncnn": ConverterEntry(module="parckit.deploy.convert.ncnn", extra="export-ncnn"),
-    "litert": ConverterEntry(module="parckit.deploy.convert.litert", extra="export-litert"),
-    "executorch": ConverterEntry(module="parckit.deploy.convert.executorch", extra="export,executorch"),
-    "aotinductor": ConverterEntry(module="parckit.deploy.convert.aotinductor", extra="export"),
-    "coreml": ConverterEntry(module="parckit.deploy.convert.coreml", extra="export,coreml"),
+    "litert": ConverterEntry(module="parckit.deploy.convert.litert", extra="export-litert", auto_form=PROGRAM_AUTO),
+    "executorch": ConverterEntry(
+        module="parckit.deploy.convert.executorch", extra="export,executorch", auto_form=PROGRAM_AUTO
+    ),
+    "aotinductor": ConverterEntry(module="parckit.deploy.convert.aotinductor", extra="export", auto_form=PROGRAM_AUTO),
+    "coreml": ConverterEntry(module="parckit.deploy.convert.coreml", extra="export,coreml", auto_form=PROGRAM_AUTO),
     "tensorrt": ConverterEntry(module="parckit.deploy.convert.tensorrt", extra="export,tensorrt"),
     "hbm_runtime": ConverterEntry(module="parckit.deploy.convert.by_maker", extra="export"),
     "hobot_dnn": ConverterEntry(module="parckit.deploy.convert.by_maker", extra="export"),

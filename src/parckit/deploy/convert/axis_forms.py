@@ -26,6 +26,8 @@ from torch import nn
 
 from parckit.layers import AxisConv2d, ConstantAxisConv2d, Form
 
+PROGRAM_AUTO: Form = "conv"
+"""What `"auto"` stands for in torch programs: their engines have fast convolutions."""
 _MATMUL_FROM = 24
 """With this many positions or more, two matmuls (height, then width) are faster than two convolutions."""
 

@@ -27,10 +27,10 @@ def refuses(
     spec: NetworkSpec, outputs: Sequence[OutputSpec], *, settings: ExportSettings, precision: Precision
 ) -> str | None:
     """Return the reason why a network cannot be converted so; None if it can."""
-    del spec, outputs
+    del spec, outputs, precision
     if settings.batch_size != 1:
         return f"batch_size={settings.batch_size}: ncnn takes one image at once"
-    return "an export does not quantize" if precision == "int8" else None
+    return None
 
 
 def convert(source: Source, *, folder: Path, settings: ExportSettings, precision: Precision) -> Artefact:

@@ -74,7 +74,7 @@ def refuses(
     del spec, settings
     if precision == "fp16" and not begin_with_batch(outputs):
         return "it returns boxes in pixels, for which half precision is too coarse"
-    return "an export does not quantize" if precision == "int8" else None
+    return None
 
 
 def convert(source: Source, *, folder: Path, settings: ExportSettings, precision: Precision = "fp32") -> Artefact:

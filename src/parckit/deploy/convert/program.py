@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from parckit.contract import Artefact, InputSpec, Precision, sha256_of, shorten_message
-from parckit.deploy.convert.axis_forms import set_axis_forms
+from parckit.deploy.convert.axis_forms import PROGRAM_AUTO, set_axis_forms
 from parckit.deploy.convert.source import Source
 from parckit.deploy.convert.split_kernels import split_kernels
 from parckit.deploy.errors import ExportError
@@ -56,11 +56,8 @@ def write_program(
 
 
 def _prepare(source: Source, *, settings: ExportSettings) -> Tensor:
-    """Give the network of a source its exported form, and return a batch of images for a trace.
-
-    `"auto"` is the form of ONNX Runtime; it is `"conv"` here, because these engines have fast convolutions.
-    """
-    set_axis_forms(source.network, "matmul" if settings.form == "matmul" else "conv")
+    """Give the network of a source its exported form, and return a batch of images for a trace."""
+    set_axis_forms(source.network, "matmul" if settings.form == "matmul" else PROGRAM_AUTO)
     split_kernels(source.network, longest=settings.longest_kernel, limits=settings.conv_limits)
     for parameter in source.network.parameters():
         parameter.requires_grad_(False)  # noqa: FBT003 - torch's argument is positional

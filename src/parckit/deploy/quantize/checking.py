@@ -8,8 +8,9 @@ from parckit.contract import Artefact, Check, NetworkSpec
 from parckit.deploy.errors import ExportError
 from parckit.deploy.quantize.settings import QuantizeSettings
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
+from parckit.deploy.unrun import skipped_check
 from parckit.measure.memory import can_measure_memory, peak_memory
-from parckit.runtimes import Session, find_engine, load_engine
+from parckit.runtimes import open_artefact
 
 _log = logging.getLogger(__name__)
 
@@ -19,11 +20,6 @@ _ROUNDING = 1e-3
 
 class AccuracyError(ExportError):
     """The int8 network gives other answers than the float one."""
-
-
-def open_in(engine: str, artefact: Artefact, spec: NetworkSpec, *, folder: Path, threads: int | None = None) -> Session:
-    """Open an artefact in an engine."""
-    return load_engine(find_engine(engine), what=str(folder)).open_artefact(folder, artefact, spec, threads=threads)
 
 
 def check_int8(
@@ -48,21 +44,15 @@ def check_int8(
     Returns:
         The check, with the figures of `figures_of` and the peak memory.
     """
-    package = find_engine(engine).package
-    if not find_engine(engine).is_installed:
-        _log.warning(
-            "%s was not run: the package %s is not installed, so nobody knows whether it agrees", engine, package
-        )
-        return Check(
-            engine=engine, passed=None, reason=f"the package {package} is not installed where it was quantized"
-        )
+    if (skipped := skipped_check(engine, done="quantized")) is not None:
+        return skipped
     if yardstick is None:
         _log.warning("%s was not checked: no picture was left for the check", artefact.name)
         return Check(engine=engine, passed=None, reason="no picture was left for the check")
     memory = {}
     if can_measure_memory():
         memory = {"peak_memory_bytes": float(peak_memory(folder, artefact, spec, engine=engine))}
-    session = open_in(engine, artefact, spec, folder=folder)
+    session = open_artefact(folder, artefact, spec, engine=engine)
     measure = yardstick.measure(session)
     name, _, version = session.engine.partition(" ")
     figures = {**figures_of(measure, yardstick.reference, images=yardstick.images, settings=settings), **memory}

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from parckit.contract import InputError
-from parckit.deploy.quantize.checking import AccuracyError, open_in
+from parckit.deploy.quantize.checking import AccuracyError
 from parckit.deploy.quantize.rules import stored_constants
 from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.sensitivity import Trial
@@ -17,7 +17,7 @@ from parckit.deploy.quantize.steps import ENGINE
 from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
 from parckit.measure.interleaved import Ratio
-from parckit.runtimes import Session
+from parckit.runtimes import Session, open_artefact
 
 Track = Callable[[Iterable[str]], Iterable[str]]
 """Returns the names of nodes that it gets, and may show the progress of the work."""
@@ -170,5 +170,5 @@ def _time_raise(mixed: QuantizationSource, lowered: Bits, *, name: str) -> Ratio
             folder.mkdir()
             scheme = replace(mixed.scheme, bits={**bits, name: value})
             artefact = load_writer(ENGINE).write(replace(mixed, scheme=scheme), folder=folder)
-            sessions.append(open_in(ENGINE, artefact, mixed.spec, folder=folder, threads=1))
+            sessions.append(open_artefact(folder, artefact, mixed.spec, engine=ENGINE, threads=1))
         return compare_speed(*sessions, seconds=_SECONDS).ratio

@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import final
 
 from parckit.contract import VERSION, InputError, from_plain, replacing, sha256_of, to_plain
-from parckit.deploy.quantize.checking import open_in
 from parckit.deploy.quantize.pictures import CalibrationPictures
 from parckit.deploy.quantize.scheme import Bits, Scheme
 from parckit.deploy.quantize.settings import QuantizeSettings
@@ -21,6 +20,7 @@ from parckit.deploy.quantize.source import QuantizationSource
 from parckit.deploy.quantize.steps import ENGINE, FloatNetwork
 from parckit.deploy.quantize.writers import load_writer
 from parckit.deploy.quantize.yardstick import Measure, Yardstick
+from parckit.runtimes import open_artefact
 
 WITHOUT_EFFECT = ("engines", "seconds", "keep_if_faster", "least_agreement", "accepted_drop", "max_drop", "raise_to")
 """Settings that change no result of a measurement."""
@@ -90,7 +90,7 @@ class Trial:
         """Return how good the network is with a scheme for its graph."""
         with TemporaryDirectory() as folder:
             artefact = load_writer(ENGINE).write(replace(self._source, scheme=scheme), folder=Path(folder))
-            return self._yardstick.measure(open_in(ENGINE, artefact, self._source.spec, folder=Path(folder)))
+            return self._yardstick.measure(open_artefact(Path(folder), artefact, self._source.spec, engine=ENGINE))
 
 
 def measure_sensitivity(

@@ -15,7 +15,7 @@ from parckit.contract import Artefact, Check, Contract
 from parckit.measure.interleaved import Ratio, compare_times, interleave
 from parckit.measure.latency import one_batch
 from parckit.report.checks import describe_check
-from parckit.runtimes import Session, find_engine, load_engine
+from parckit.runtimes import Session, find_engine, open_artefact
 
 _MS = 1e3
 _log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def against_float(
         contract: of the bundle.
         bundle: folder of the bundle.
         folder: folder of the artefact's files.
-        engine: name of the engine, which is installed.
+        engine: name of the engine, which can run here.
         seconds: how long each of the two runs, about.
 
     Returns:
@@ -78,9 +78,8 @@ def against_float(
     plain = _float_artefact(engine, contract)
     if plain is None:
         return None
-    module = load_engine(find_engine(engine), what=str(bundle))
     sessions = [
-        module.open_artefact(place, one, contract.spec_of(one), threads=1)
+        open_artefact(place, one, contract.spec_of(one), engine=engine, threads=1)
         for place, one in ((bundle, plain), (folder, artefact))
     ]
     return compare_speed(*sessions, seconds=seconds)
@@ -88,8 +87,8 @@ def against_float(
 
 def why_untimed(engine: str, contract: Contract) -> str | None:
     """Return why int8 cannot be timed beside float32 in an engine; None if it can."""
-    if not find_engine(engine).is_installed:
-        return f"the package {find_engine(engine).package} is not installed"
+    if (absent := find_engine(engine).absent) is not None:
+        return f"{absent} is missing"
     if _float_artefact(engine, contract) is None:
         return f"the bundle has no float32 artefact for {engine}"
     return None
@@ -111,14 +110,14 @@ def timed(check: Check, artefact: Artefact, contract: Contract, *, bundle: Path,
     """Return a check with the times of float32 and int8 in its engine among its figures, and tell which is faster.
 
     Args:
-        check: of the int8 artefact. It stays as it is if its engine is not installed.
+        check: of the int8 artefact. It stays as it is if its engine cannot run here.
         artefact: the int8 artefact; its files are in `folder`.
         contract: of the bundle.
         bundle: folder of the bundle.
         folder: folder of the artefact's files.
         seconds: how long each of the two runs, about; with 0 the check stays as it is.
     """
-    if not seconds or not find_engine(check.engine).is_installed:
+    if not seconds or find_engine(check.engine).absent is not None:
         return check
     places = {"bundle": bundle, "folder": folder}
     speedup = against_float(artefact, contract, **places, engine=check.engine, seconds=seconds)

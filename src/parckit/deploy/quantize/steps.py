@@ -24,7 +24,6 @@ from parckit.data import Split
 from parckit.deploy.quantize.adaround import AdaRoundSettings, learn_roundings
 from parckit.deploy.quantize.bias_correction import correct_biases
 from parckit.deploy.quantize.calibrators import choose_ranges
-from parckit.deploy.quantize.checking import open_in
 from parckit.deploy.quantize.equalization import equalize
 from parckit.deploy.quantize.gptq import round_by_gptq
 from parckit.deploy.quantize.graph import read_float_graph
@@ -44,7 +43,7 @@ from parckit.deploy.quantize.source import Constants, QuantizationSource, change
 from parckit.deploy.quantize.stripping import strip_pairs
 from parckit.deploy.quantize.yardstick import Yardstick
 from parckit.measure.evaluation_data import EvaluationData
-from parckit.runtimes import Session
+from parckit.runtimes import Session, open_artefact
 
 ENGINE = "onnxruntime"
 """The engine that runs the artefact which a quantization starts from, and all measurements."""
@@ -100,7 +99,7 @@ def open_float(bundle: Path) -> FloatNetwork:
     artefact = contract.artefact(FLOAT_ONNX)
     if not artefact.runs_in_chunks:
         raise InputError(f"{bundle}: returns detections, as two-stage detectors do; parckit does not quantize these")
-    session = open_in(ENGINE, artefact, contract.spec_of(artefact), folder=bundle)
+    session = open_artefact(bundle, artefact, contract.spec_of(artefact), engine=ENGINE)
     return FloatNetwork(bundle=bundle, contract=contract, artefact=artefact, session=session)
 
 

@@ -45,7 +45,7 @@ def plan_writers(engines: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """
     planned: dict[str, tuple[str, ...]] = {}
     for name in engines:
-        if find_engine(name).name not in WRITERS:
+        if find_engine(name, option="engines").name not in WRITERS:
             raise InputError(f"engines={name}: runs no int8 that parckit writes; choose from {', '.join(WRITERS)}")
         load_writer(name)
         planned[WRITERS[name]] = (*planned.get(WRITERS[name], ()), name)

@@ -6,7 +6,7 @@ Some give faster operators. Others avoid what an engine gets wrong or cannot loa
 import onnx_ir as ir
 from onnxscript.rewriter import RewritePass
 
-from parckit.deploy.convert.passes.gelu import GELU_ORDER
+from parckit.deploy.convert.passes.gelu import GELU_ORDER, GELU_ORDER_OF_OLD_EXPORTER, GELU_WITHOUT_OPERATOR
 from parckit.deploy.convert.passes.hard_sigmoid import HARD_SIGMOID_DEFAULT
 from parckit.deploy.convert.passes.layer_norm import LAYER_NORM_BIAS
 from parckit.deploy.convert.passes.mean import MEAN_AS_POOLING
@@ -15,7 +15,7 @@ from parckit.deploy.convert.passes.split import SPLIT_CONVOLUTION
 from parckit.deploy.convert.passes.taps import TAPS_IN_PADDING
 
 PASSES = ir.passes.Sequential(
-    RewritePass([GELU_ORDER]),
+    RewritePass([GELU_ORDER, GELU_ORDER_OF_OLD_EXPORTER, GELU_WITHOUT_OPERATOR]),
     RewritePass([MEAN_AS_POOLING]),
     RewritePass([SAME_SIZE]),
     RewritePass([SPLIT_CONVOLUTION]),

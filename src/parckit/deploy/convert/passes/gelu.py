@@ -1,15 +1,20 @@
-"""Reorder the factors of GELU, so that engines recognise it as one operator, and none approximates it.
+"""Write GELU in the one form that engines recognise as one operator, and that none approximates.
 
-GELU(x) = x * Phi(x), with 2 Phi(x) = 1 + erf(x / sqrt 2). PyTorch's exporter writes x * (0.5 * (1 + erf(..))), and ONNX
-Runtime runs this as separate operators. It recognises (x * 0.5) * (1 + erf(..)) as GELU. Multiplying by 0.5 is exact in
-floating point, so both orders give the same result.
+GELU(x) = x * Phi(x), with 2 Phi(x) = 1 + erf(x / sqrt 2). Torch's exporters write it in three forms:
 
-ONNX Runtime recognises (x * (1 + erf(..))) * 0.5, too. But MNN replaces this order, and the operator Gelu, by an
-approximation with tanh, which is wrong by up to 5e-4. It leaves the order that is written here alone.
+* x * (0.5 * (1 + erf(..))), for opsets 18 and 19. ONNX Runtime runs this as separate operators.
+* (x * (1 + erf(..))) * 0.5, for opsets below 18. MNN replaces it by an approximation with tanh, which is wrong by up to
+  5e-4.
+* the operator Gelu, for opsets from 20 on. MNN approximates it, too.
+
+Here all of them become (x * 0.5) * (1 + erf(..)). ONNX Runtime recognises it as GELU, and MNN leaves it alone.
+Multiplying by 0.5 is exact in floating point, so all orders give the same result.
 """
 
 import math
+from typing import cast
 
+import numpy as np
 import onnx_ir as ir
 from onnxscript.rewriter import MatchContext, MatchResult, RewriterContext, RewriteRule
 from onnxscript.rewriter.pattern import OpsetPatternBuilder
@@ -17,6 +22,10 @@ from onnxscript.rewriter.pattern import OpsetPatternBuilder
 
 def _pattern(op: OpsetPatternBuilder, x: ir.Value, half: ir.Value, double_phi: ir.Value) -> object:
     return op.Mul(x, op.Mul(half, double_phi))
+
+
+def _pattern_of_old_exporter(op: OpsetPatternBuilder, x: ir.Value, half: ir.Value, double_phi: ir.Value) -> object:
+    return op.Mul(op.Mul(x, double_phi), half)
 
 
 def _check(context: MatchContext, x: ir.Value, half: ir.Value, double_phi: ir.Value) -> MatchResult:
@@ -43,5 +52,33 @@ def _is_number(value: ir.Value | None, wanted: float) -> bool:
     return tensor is not None and tensor.size == 1 and math.isclose(tensor.numpy().item(), wanted, rel_tol=1e-6)
 
 
+def _pattern_of_operator(op: OpsetPatternBuilder, x: ir.Value) -> object:
+    return op.Gelu(x, _allow_other_attributes=True, _outputs=["y"])
+
+
+def _check_operator(context: MatchContext, x: ir.Value, y: ir.Value) -> MatchResult:
+    del context, x
+    if cast("ir.Node", y.producer()).attributes.get_string("approximate", "none") != "none":
+        return MatchResult().fail(f"{y.name} is an approximation")
+    return MatchResult()
+
+
+def _rewrite_operator(op: RewriterContext, *, x: ir.Value, y: ir.Value) -> ir.Value:
+    numbers = {"half": 0.5, "one": 1.0, "root": math.sqrt(2)}
+    half, one, root = (
+        op.initializer(ir.tensor(np.array(number, np.float32)), name=f"{y.name}.{name}")
+        for name, number in numbers.items()
+    )
+    # Operators are attributes of `op` that it makes on access.
+    double_phi = op.Add(op.Erf(op.Div(x, root)), one)  # pyright: ignore[reportAttributeAccessIssue]
+    return _rewrite(op, x=x, half=half, double_phi=double_phi)
+
+
 GELU_ORDER = RewriteRule(_pattern, _rewrite, _check, name="gelu_order")
 """x * (0.5 * (1 + erf(x / sqrt 2))) -> (x * 0.5) * (1 + erf(x / sqrt 2))."""
+GELU_ORDER_OF_OLD_EXPORTER = RewriteRule(_pattern_of_old_exporter, _rewrite, _check, name="gelu_order_of_old_exporter")
+"""(x * (1 + erf(x / sqrt 2))) * 0.5 -> (x * 0.5) * (1 + erf(x / sqrt 2))."""
+GELU_WITHOUT_OPERATOR = RewriteRule(
+    _pattern_of_operator, _rewrite_operator, _check_operator, name="gelu_without_operator"
+)
+"""Gelu(x) -> (x * 0.5) * (1 + erf(x / sqrt 2))."""
