@@ -34,7 +34,7 @@ test: $(STAMP) ## Run all tests; options for pytest go in ARGS="..."
 
 # anyio comes with an engine in an old version, whose plugin for pytest is older than our pytest.
 test-engines: $(ENGINES)/.parckit-installed ## Convert networks for the engines and run them there (needs the network; some minutes)
-	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest --numprocesses 2 --dist loadgroup -p no:anyio -m engines tests/contracts/test_engines*.py $(ARGS)
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest --numprocesses 2 --dist loadgroup -p no:anyio -m engines tests/contracts/test_engines*.py tests/serve/test_page_browser.py $(ARGS)
 
 test-litert: $(LITERT)/.parckit-installed ## The same for LiteRT, whose converter is large (needs the network and 1 GB; some minutes)
 	OMP_NUM_THREADS=1 $(LITERT)/bin/python -m pytest -p no:anyio -m litert tests/contracts/test_engines*.py $(ARGS)

@@ -1,4 +1,4 @@
-"""A wheel built from this tree, in an environment that holds nothing but the core dependencies: what a board has."""
+"""A wheel built from this tree, in an environment of the core dependencies. `make pythons` runs a bundle in such."""
 
 import json
 import re
@@ -96,12 +96,6 @@ def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment_of(core_requirements(wheel), wheel, tmp_path_factory.mktemp("core"))
 
 
-@pytest.fixture(scope="module")
-def board(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    requirements = [*core_requirements(wheel), "onnxruntime"]
-    return environment_of(requirements, wheel, tmp_path_factory.mktemp("board"))
-
-
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder outside the repository, with a picture; a PYTHONPATH does not lead back from there."""
@@ -193,11 +187,3 @@ def test_what_a_module_imports_is_in_its_extra(wheel: Path, module: str, extras:
         if package not in accepted and (package, importer) not in TELLS_ITS_EXTRA
     }
     assert missing == {}, f"{module} needs packages that parckit[{','.join(extras)}] does not name"
-
-
-def test_a_board_predicts_and_measures_without_torch(board: Path, outside: Path):
-    assert "%" in run(board / "parckit", "predict", BUNDLE, "a.png", cwd=outside)
-    measured = run(board / "parckit", "bench", BUNDLE, "--seconds", "0.1", "--record", "b.json", cwd=outside)
-    assert "p50 ms" in measured
-    code = "import parckit, sys; print(parckit.load(sys.argv[1])('a.png').label); assert 'torch' not in sys.modules"
-    assert run(board / "python", "-c", code, BUNDLE, cwd=outside).strip() in "0123456789"

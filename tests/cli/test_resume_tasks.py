@@ -34,6 +34,7 @@ OPTIONS = (
     "--data.batch_size=4",
     "--trainer.max_epochs=2",
     "--trainer.limit_val_batches=1",
+    "--trainer.num_sanity_val_steps=0",
     "--trainer.enable_progress_bar=false",
     "--save_minutes=1e-6",
     "--resume=auto",
