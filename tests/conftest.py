@@ -29,7 +29,6 @@ _FORKING = (
 _LONG = (
     *_FORKING,
     "cli/test_quickstart.py",
-    "integrations/test_torch_tools.py",
     "test_readme.py",
     "test_wheel.py",
     "contracts/test_segmenters.py",

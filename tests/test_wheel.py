@@ -150,26 +150,29 @@ TELLS_ITS_EXTRA = {("datasets", "parckit.data.huggingface")}
 """Package and the module that imports it inside a function, with an error of its own that names its extra."""
 
 
-FORK_FOR_EACH_VERB = """
-import json, os, sys
+EVERY_VERB = """
+import contextlib, io, json, sys
 from parckit.cli.main import main
+answers = {}
 for verb, arguments in json.loads(sys.argv[1]).items():
-    if not os.fork():
-        for stream, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{verb}.{name}", os.O_WRONLY | os.O_CREAT), stream)
-        main([verb, *arguments])
-        sys.exit()
-    print(verb, os.waitstatus_to_exitcode(os.wait()[1]))
+    code, printed, errors = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        try:
+            main([verb, *arguments])
+        except SystemExit as ending:
+            code = ending.code or 0
+    answers[verb] = code, errors.getvalue()
+print(json.dumps(answers))
 """
-"""Runs every verb in a process of its own, all of which share the start of Python."""
+"""Runs all verbs in one process, and prints their exit codes and errors."""
 
 
 def test_a_verb_whose_extra_is_missing_says_which(core: Path, outside: Path):
-    told = run(core / "python", "-c", FORK_FOR_EACH_VERB, json.dumps(ARGUMENTS), cwd=outside)
-    codes = {verb: int(code) for verb, code in map(str.split, told.splitlines())}
+    answers = json.loads(run(core / "python", "-c", EVERY_VERB, json.dumps(ARGUMENTS), cwd=outside))
+    codes = {verb: code for verb, (code, _) in answers.items()}
     assert codes == {verb: 0 if verb in NEEDS_NOTHING_MORE else 2 for verb in VERBS}
     for verb in VERBS:
-        lines = (outside / f"{verb}.err").read_text(encoding="utf-8").splitlines()
+        lines = answers[verb][1].splitlines()
         if verb in NEEDS_NOTHING_MORE:
             assert lines == []
             continue

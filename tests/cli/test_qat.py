@@ -61,6 +61,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(start, tm
     options = [
         *QAT,
         f"--model.weights={start}",
+        "--qat.images=16",
         "--ema={decay: 0.5}",
         "--trainer.max_epochs=2",
         "--trainer.limit_train_batches=3",
