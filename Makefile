@@ -11,6 +11,7 @@ STAMP := $(VENV)/.parckit-installed
 # converter needs other versions than ExecuTorch. Behind them they see .venv, so that torch is there once.
 ENGINES := .venv-engines
 ENGINES_EXTRAS := openvino,opencv,mnn,export-ncnn,executorch
+ENGINE_TESTS := tests/contracts/test_engines*.py tests/integrations/test_torch_tools.py tests/serve/test_page_browser.py
 LITERT := .venv-litert
 LITERT_EXTRAS := export-litert
 
@@ -34,7 +35,7 @@ test: $(STAMP) ## Run all tests; options for pytest go in ARGS="..."
 
 # anyio comes with an engine in an old version, whose plugin for pytest is older than our pytest.
 test-engines: $(ENGINES)/.parckit-installed ## Convert networks for the engines and run them there (needs the network; some minutes)
-	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest --numprocesses 2 --dist loadgroup -p no:anyio -m engines tests/contracts/test_engines*.py $(ARGS)
+	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest --numprocesses 2 --dist loadgroup -p no:anyio -m engines $(ENGINE_TESTS) $(ARGS)
 
 test-litert: $(LITERT)/.parckit-installed ## The same for LiteRT, whose converter is large (needs the network and 1 GB; some minutes)
 	OMP_NUM_THREADS=1 $(LITERT)/bin/python -m pytest -p no:anyio -m litert tests/contracts/test_engines*.py $(ARGS)

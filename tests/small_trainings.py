@@ -15,5 +15,6 @@ BRIEF = (
     '--model.kwargs={"img_size": 32, "depths": [1, 1, 1, 1]}',
     "--trainer.limit_train_batches=2",
     "--trainer.limit_val_batches=1",
+    "--trainer.num_sanity_val_steps=0",
     "--trainer.enable_progress_bar=false",
 )

@@ -28,7 +28,13 @@ SETUP = re.compile(r"(git clone|cd parckit$|make|python3? -m (venv|pip)|pip inst
 COMMAND = re.compile(r"^\W*(parckit|python3?|pip|make) ", re.MULTILINE)
 SHARED = "../shared"
 BRIEF = {
-    "train": ("--trainer.limit_train_batches=2", "--trainer.limit_val_batches=1", "--data.batch_size=16"),
+    "train": (
+        "--model.kwargs.depths=[1, 1, 1]",
+        "--trainer.limit_train_batches=2",
+        "--trainer.limit_val_batches=1",
+        "--trainer.num_sanity_val_steps=0",
+        "--data.batch_size=16",
+    ),
     "bench": ("--warmup=0.05", "--seconds=0.1"),
     "export": ("--opset=17",),  # torch's older exporter takes a third of the time
 }

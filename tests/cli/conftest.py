@@ -40,6 +40,14 @@ def no_other_process() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_layout() -> Iterator[None]:
+    """Draw pictures without room for their words, which takes a third of the time. tests/report gives them room."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.layout_engine.ConstrainedLayoutEngine.execute", lambda engine, figure: None)
+        yield
+
+
 @pytest.fixture
 def parckit(capsys: pytest.CaptureFixture[str]) -> Command:
     def run(*argv: object) -> str:

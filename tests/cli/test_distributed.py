@@ -18,6 +18,8 @@ from training_state import assert_same, state_of
 OPTIONS = (
     "--trainer.max_epochs=2",
     "--trainer.limit_train_batches=4",
+    "--trainer.limit_val_batches=1",
+    "--trainer.num_sanity_val_steps=0",
     "--trainer.accelerator=cpu",
     "--trainer.devices=2",
     "--data.workers=0",

@@ -31,5 +31,5 @@ def test_a_grey_network_comes_from_training_into_a_bundle(
     answers = [json.loads(parckit("predict", model, picture, "--json")) for model in (out / "best.ckpt", bundle)]
     first, second = ([entry["class"] for entry in answer[str(picture)]] for answer in answers)
     assert first == second
-    assert "images/s" in parckit("bench", bundle, "--seconds=0.01")
+    assert "images/s" in parckit("bench", bundle, "--warmup=0", "--seconds=0.01")
     assert "report.html" in parckit("report", out, "--data", digit_folder, "--data.split=all")

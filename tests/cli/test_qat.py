@@ -24,7 +24,8 @@ OPTIONS = (
     "--model.name=test_resnet",
     "--model.kwargs={}",
     "--model.optimizer.lr=0.01",
-    "--trainer.limit_val_batches=2",
+    "--trainer.limit_val_batches=1",
+    "--trainer.num_sanity_val_steps=0",
     "--trainer.enable_progress_bar=false",
     "--data.workers=0",
     "--ema=null",
@@ -60,6 +61,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(start, tm
     options = [
         *QAT,
         f"--model.weights={start}",
+        "--qat.images=16",
         "--ema={decay: 0.5}",
         "--trainer.max_epochs=2",
         "--trainer.limit_train_batches=3",

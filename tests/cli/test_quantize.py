@@ -37,7 +37,7 @@ def test_an_int8_artefact_is_added_and_shown(floats, colours, tmp_path, parckit)
     evaluated = parckit("eval", folder, "--data", colours, "--precision=int8", "--data.split=test")
     assert "onnx-int8" in evaluated
     picture = next(colours.rglob("*.png"))
-    assert "onnx-int8" in parckit("bench", folder, "--precision=int8", "--seconds=0.1")
+    assert "onnx-int8" in parckit("bench", folder, "--precision=int8", "--warmup=0", "--seconds=0.01")
     assert json.loads(parckit("predict", folder, picture, "--precision=int8", "--format=json"))
 
 

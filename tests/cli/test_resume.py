@@ -22,6 +22,7 @@ OPTIONS = (
     "--trainer.max_steps=14",
     "--trainer.limit_train_batches=11",
     "--trainer.limit_val_batches=1",
+    "--trainer.num_sanity_val_steps=0",
     "--trainer.accumulate_grad_batches=2",
     "--trainer.enable_progress_bar=false",
     "--model.name=test_parcnetv2",

@@ -16,7 +16,8 @@ RECIPE = "classify/digits_parcnet_xxs"
 def in_python(out: Path, **changes: object) -> dict[str, object]:
     """Return the overrides of `parckit.train` that equal `start_training`, with changes to some groups."""
     model = {"name": "test_parcnetv2", "kwargs": {"img_size": 32, "depths": [1, 1, 1, 1]}, "optimizer": {"lr": 0.03}}
-    limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "enable_progress_bar": False}
+    limits = {"max_epochs": 1, "limit_train_batches": 2, "limit_val_batches": 1, "num_sanity_val_steps": 0}
+    limits["enable_progress_bar"] = False
     groups = {"model": model, "trainer": limits, "ema": {"decay": 0.5}}
     return {"out": str(out), **{name: groups[name] | changes.get(name, {}) for name in groups}}
 

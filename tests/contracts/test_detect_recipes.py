@@ -75,6 +75,7 @@ def test_the_first_steps_of_a_detector_run_on_a_file_of_coco(name, tmp_path):
         trainer={
             "max_epochs": 1,
             "limit_train_batches": 2,
+            "num_sanity_val_steps": 0,
             "accelerator": "cpu",
             "precision": "32-true",
             "sync_batchnorm": False,

@@ -67,6 +67,7 @@ def test_the_first_steps_run_on_the_layout_that_the_recipe_is_made_for(name, tmp
         trainer={
             "max_epochs": 1,
             "limit_train_batches": 2,
+            "num_sanity_val_steps": 0,
             "check_val_every_n_epoch": 1,
             "accelerator": "cpu",
             "precision": "32-true",

@@ -1,4 +1,4 @@
-"""What torch's tools make of the unfused models: traces, exports, graphs, and transforms of functions."""
+"""What torch's tools make of the unfused models: traces, exports, compiled models, graphs, transforms of functions."""
 
 import copy
 import io
@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from backbones import OURS, SHALLOW, assert_close, images, make
+from parckit.layers import AxisConv2d, OversizedConv2d, ParCConv2d
 from repository import ROOT
+
+pytestmark = [pytest.mark.engines, pytest.mark.xdist_group("torch tools")]
 
 # A hybrid stands for all: what it has from timm is timm's.
 every = pytest.mark.parametrize("name", [*OURS, "parc_mobilenetv2"])
@@ -63,10 +66,56 @@ def test_an_exported_program_with_open_sizes_takes_all_sizes_from_33():
     (block,) = (one for one in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.M) if "dynamic_shapes" in one)
     names: dict[str, Any] = {}
     # Symbolic shapes take torch seconds for every layer.
-    exec(compile(block.replace("parcnet_xxs", "test_parcnet"), "docs", "exec"), names)  # noqa: S102  # our own documentation
+    small = block.replace('"parcnet_xxs"', '"test_parcnet", depths=(1, 1, 1)')
+    exec(compile(small, "docs", "exec"), names)  # noqa: S102  # our own documentation
     for height, width, batch in ((64, 96, 1), (33, 65, 3), (224, 160, 2)):
         x = images(height, width, batch=batch)
         assert_close(names["network"](x), names["model"](x))
+
+
+# The test above exports the ParC-Net.
+@pytest.mark.parametrize("name", ["test_parcnetv2", "test_edgevit"])
+def test_models_can_be_exported_as_programs(name):
+    model, x = make(name, **SHALLOW[name]), images(33, 65)
+    program = torch.export.export(model, (x,)).module()
+    with torch.no_grad():
+        assert_close(program(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")  # deprecated, and still what many deploy
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # a trace holds for one size
+@torch.no_grad()
+def test_traced_models_can_be_saved_and_loaded(tmp_path):
+    model, x = make("test_edgevit"), images(33, 65)
+    torch.jit.trace(model, x, check_trace=False).save(tmp_path / "traced.pt")
+    assert_close(torch.jit.load(tmp_path / "traced.pt")(x), model(x))
+
+
+def test_a_model_compiles_in_one_piece():
+    assert_same_when_compiled(make("test_parcnetv2", **SHALLOW["test_parcnetv2"]), images(33, 65), backend="eager")
+
+
+def test_operators_compile_forward_and_backward():
+    torch.manual_seed(0)
+    model = nn.Sequential(ParCConv2d(8, (7, 7)), OversizedConv2d(8, 13, axis="width"))
+    convs = [module for module in model.modules() if isinstance(module, AxisConv2d)]
+    for conv, form in zip(convs, ("conv", "matmul", "matmul"), strict=True):
+        conv.form = form
+    # It needs no C compiler, and traces forward and backward as the default backend does.
+    assert_same_when_compiled(model, torch.randn(2, 8, 9, 11), backend="aot_eager")
+
+
+def assert_same_when_compiled(model, x, *, backend):
+    out, gradients = {}, {}
+    for run in (torch.compile(model, backend=backend, fullgraph=True), model):
+        model.zero_grad()
+        out[run] = run(x)
+        out[run].square().mean().backward()
+        gradients[run] = [parameter.grad for parameter in model.parameters()]
+    assert_close(*out.values())
+    for actual, expected in zip(*gradients.values(), strict=True):
+        # Ten times what outputs are allowed: errors of tens of layers add up on the way back.
+        assert (actual - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 @every

@@ -27,6 +27,8 @@ from processes import measure_no_memory
 from tools import needs_tool
 
 pytestmark = [
+    pytest.mark.engines,  # ONNX Runtime Web is one
+    pytest.mark.xdist_group("page"),
     needs_chromium,
     needs_tool(
         cached_package().exists(), reason="needs onnxruntime-web, which `parckit web BUNDLE --out DIR` fetches once"
