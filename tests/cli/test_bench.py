@@ -6,7 +6,7 @@ import pytest
 from parckit.cli import bench
 from parckit.cli.main import main
 from parckit.contract import sha256_of
-from parckit.measure import conditions, probing
+from parckit.measure import conditions, probing, speed
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records

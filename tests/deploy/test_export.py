@@ -18,7 +18,7 @@ from parckit.deploy import ExportError, ExportSettings, OnnxSettings, ParityErro
 from parckit.layers import CircularConv2d
 from parckit.measure.cost import count
 from parckit.measure.tolerance import TOLERANCES
-from parckit.models import copy_model
+from parckit.models import copy_model, fuse
 from parckit.networks import build_network, save_weights
 from parckit.runtimes import open_session
 from parckit.runtimes.torch import TorchSession
@@ -99,6 +99,16 @@ def test_opset_18_in_the_lowest_ir_is_written_by_default(exported):
     assert [(entry.domain, entry.version) for entry in file.opset_import] == [("", 18)]
     assert file.ir_version == 8
     assert contract.artefacts[0].options == {"opset": 18, "ir_version": 8, "form": "auto"}
+
+
+def test_nodes_are_called_after_the_modules_of_the_network(exported):
+    """Profiles and sensitivities show them; nodes that graph passes have made are called so, too."""
+    _, out, model = exported
+    nodes = onnx.load(out / MODEL).graph.node
+    assert len({node.name for node in nodes}) == len(nodes)
+    modules = {node.name.rpartition("/")[0] for node in nodes}
+    assert modules <= {path for path, _ in fuse(model, size=SIZE).model.named_modules()}
+    assert "stages.2.0.depthwise.conv/Conv" in {node.name for node in nodes}
 
 
 def test_the_file_says_itself_what_it_is(exported):

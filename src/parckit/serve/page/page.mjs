@@ -20,6 +20,7 @@ let opened = "wasm"; // the engine that the worker has
 let latest = 0; // number of the newest picture or frame; answers for older ones are ignored
 
 async function start() {
+  element["server-note"].remove(); // opened as a file, the page would not come to here
   [contract, page] = await Promise.all(["contract.json", "page.json"].map(readJson));
   describeNetwork();
   page.examples.forEach(addExample);
