@@ -58,6 +58,15 @@ def test_multiply_adds_follow_from_the_shapes(kind, inputs, output, madds):
     assert layer.output == output
 
 
+@pytest.mark.parametrize(
+    ("weight", "kind"),
+    [((8, 4, 1, 1), "pointwise"), ((8, 1, 3, 3), "depthwise"), ((8, 1, 1, 7), "along an axis"), ((8, 2, 3, 3), "full")],
+)
+def test_a_convolution_is_told_with_its_kernel(weight, kind):
+    (layer,) = read_layers([event("Conv", node=0, dur=1, inputs=[(1, 8, 4, 4), weight], output=(1, 8, 4, 4))])
+    assert layer.kind == f"Conv, {kind}"
+
+
 def test_shares_and_sums():
     def layer(kind: str, milliseconds: float, madds: int | None) -> Layer:
         return Layer(name="a", kind=kind, milliseconds=milliseconds, madds=madds, output=(1,))
@@ -91,7 +100,7 @@ def test_a_checkpoint_has_a_profile_of_its_modules(tmp_path):
     (candidate,) = find_candidates([tmp_path / "small.safetensors"], Wanted())
     result = profile(candidate, threads=1, seconds=0.01)
     convolutions = [name for name, module in network.named_modules() if type(module) is nn.Conv2d]
-    assert [layer.name for layer in result.layers if layer.kind == "Conv2d"] == convolutions
+    assert [layer.name for layer in result.layers if layer.kind.startswith("Conv2d, ")] == convolutions
     # Nothing multiplies outside of modules, so no multiply-add is lost; the circular convolutions may run as products.
     assert result.madds >= count(network, size=spec.preprocessing.size).madds
     (rest,) = (layer for layer in result.layers if layer.kind == OUTSIDE)

@@ -17,7 +17,7 @@ import numpy as np
 from parckit.contract import MissingExtraError
 from parckit.measure.candidates import Candidate
 from parckit.measure.latency import one_batch
-from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns, product_madds
+from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns, convolution_kind, product_madds
 from parckit.runtimes.onnxruntime import load_graph
 
 _US_PER_MS = 1e3
@@ -91,7 +91,7 @@ def _layer(entries: Sequence[Mapping[str, object]]) -> Layer:
     inputs, outputs = _shapes(arguments["input_type_shape"]), _shapes(arguments["output_type_shape"])
     return Layer(
         name=str(entries[0]["name"]).removesuffix("_kernel_time"),
-        kind=kind,
+        kind=convolution_kind(kind, inputs[_WEIGHT_PLACE[kind]][1:]) if _has_weight(kind, inputs) else kind,
         milliseconds=median(cast("float", event["dur"]) for event in entries) / _US_PER_MS,
         madds=_madds(kind, inputs, outputs[0] if outputs else ()),
         output=tuple(outputs[0]) if outputs else (),
@@ -107,9 +107,14 @@ def _shapes(entries: object) -> list[Shape]:
     return [shape for entry in cast("Sequence[Mapping[str, Shape]]", entries) for shape in entry.values()]
 
 
+def _has_weight(kind: str, inputs: Sequence[Shape]) -> bool:
+    """Return whether a node is a convolution, and the profiler tells the shape of its weight."""
+    return len(inputs) > _WEIGHT_PLACE.get(kind, len(inputs))
+
+
 def _madds(kind: str, inputs: Sequence[Shape], output: Shape) -> int | None:
     """Return the multiply-adds of a node, from its shapes."""
-    if kind in _WEIGHT_PLACE and len(inputs) > _WEIGHT_PLACE[kind]:
+    if _has_weight(kind, inputs):
         # Every output needs the taps of one output channel.
         weight = inputs[_WEIGHT_PLACE[kind]]
         return math.prod(output) * math.prod(weight[1:])

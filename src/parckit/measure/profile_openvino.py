@@ -20,7 +20,7 @@ import openvino  # pyright: ignore[reportMissingImports]
 
 from parckit.measure.candidates import Candidate
 from parckit.measure.latency import one_batch
-from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns, product_madds
+from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns, convolution_kind, product_madds
 from parckit.runtimes.openvino import compile_graph
 
 _MS = timedelta(milliseconds=1)
@@ -91,9 +91,10 @@ def _read_node(node: "openvino.Node") -> Node:
 
 
 def _layer(name: str, node: Node, milliseconds: Sequence[float]) -> Layer:
+    is_convolution = node.kind in _CONVOLUTIONS
     return Layer(
         name=name.removesuffix(_WITH_BIAS),
-        kind=node.kind,
+        kind=convolution_kind(node.kind, _taps(node.inputs[1], node.output)) if is_convolution else node.kind,
         milliseconds=median(milliseconds),
         madds=madds_of(node),
         output=tuple(node.output),

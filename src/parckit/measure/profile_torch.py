@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from parckit.measure.candidates import Candidate
 from parckit.measure.latency import one_batch
-from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns
+from parckit.measure.profiling import CEILING_SIDE, Layer, ProfiledRuns, convolution_kind
 from parckit.networks import open_checkpoint
 from parckit.runtimes.torch import TorchSession, torch_threads
 
@@ -74,7 +74,8 @@ class _Clock:
             self._current[name] = self._current.get(name, 0.0) + perf_counter() - started.pop()
             self._outputs[name] = tuple(output.shape) if isinstance(output, Tensor) else ()
 
-        self._kinds[name] = type(module).__name__
+        kind = type(module).__name__
+        self._kinds[name] = convolution_kind(kind, module.weight.shape[1:]) if isinstance(module, nn.Conv2d) else kind
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
 

@@ -42,7 +42,7 @@ class Layer:
 
     Attributes:
         name: name of the node, as the engine calls it.
-        kind: its operator.
+        kind: its operator; of a convolution also its kernel, see `convolution_kind`.
         milliseconds: median time of one run.
         madds: multiply-adds of one run; None for what is neither a convolution nor a matrix product.
         output: shape of its first output.
@@ -53,6 +53,23 @@ class Layer:
     milliseconds: float
     madds: int | None
     output: tuple[int, ...]
+
+
+def convolution_kind(operator: str, taps: Sequence[int]) -> str:
+    """Return an operator with the kernel of the convolution, because the kernel decides what the processor does.
+
+    Pointwise convolutions are matrix products; depthwise ones and those along an axis do little with what they read.
+
+    Args:
+        operator: name of the operator in the engine.
+        taps: shape of the weight behind the output channels: input channels of a group, then the kernel.
+    """
+    inputs, *kernel = taps
+    if math.prod(kernel) == 1:
+        return f"{operator}, pointwise"
+    if inputs > 1:
+        return f"{operator}, full"
+    return f"{operator}, along an axis" if 1 in kernel else f"{operator}, depthwise"
 
 
 def product_madds(first: Sequence[int], output: Sequence[int]) -> int | None:
