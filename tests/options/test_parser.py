@@ -1,6 +1,6 @@
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Union
 
 import pytest
 
@@ -84,3 +84,11 @@ def test_mistakes_are_worded_for_the_user(argv, message, parser):
         parser.read(argv)
     assert str(raised.value).startswith(message)
     assert "\n" not in str(raised.value)
+
+
+def test_one_stays_a_whole_number_whichever_type_a_library_wrote_first():
+    parser = verb_parser("try", description="")
+    parser.add_argument("--limit", type=Union[float, int, None])  # noqa: UP007  # typing keeps the order of such a union
+    parser.prefer_whole_numbers()
+    limits = [parser.parse([f"--limit={value}"]).limit for value in ("1", "1.0", "null")]
+    assert [(limit, type(limit)) for limit in limits] == [(1, int), (1.0, float), (None, type(None))]

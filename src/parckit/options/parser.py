@@ -5,7 +5,7 @@ The room `options` is below most others: `parckit train` and `parckit.train` bot
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NoReturn
+from typing import NoReturn, Union, get_args
 
 import yaml
 from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
@@ -47,6 +47,18 @@ class Parser(ArgumentParser):
         options = argv[: argv.index("--")] if "--" in argv else argv
         options_in_full = rename_options([self._in_full(option) for option in options], self.renamed)
         return self.parse_args([*options_in_full, *argv[len(options) :]])
+
+    def prefer_whole_numbers(self) -> None:
+        """Read `1` as a whole number where an option takes whole numbers and fractions.
+
+        To Lightning's trainer, 1 is one batch and 1.0 is all of them. `typing` takes unions for equal that differ only in
+        the order of their types, so the order is that of whichever library wrote such a union first.
+        """
+        for action in self._actions:
+            kinds = list[object](get_args(getattr(action, "_typehint", None)))
+            if {int, float} <= set(kinds) and kinds.index(float) < kinds.index(int):
+                kinds[kinds.index(int)], kinds[kinds.index(float)] = float, int
+                vars(action)["_typehint"] = Union[tuple(kinds)]  # noqa: UP007  # the types are known only now
 
     def check(self, config: Namespace, *, is_complete: bool = True) -> None:
         """Check values that did not come from the command line; jsonargparse itself lets every null pass.

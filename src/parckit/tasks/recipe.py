@@ -115,6 +115,7 @@ def recipe_parser(task: str = _TASK) -> Parser:
     parser.add_class_arguments(ModelSettings, "model")
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(Trainer, "trainer", skip={*_SET_BY_PARCKIT}, instantiate=False)
+    parser.prefer_whole_numbers()
     parser.set_defaults({"trainer.enable_model_summary": False, "trainer.log_every_n_steps": 10})
     # One process, because with more processes a step has more images. Our sampler divides the images among processes.
     parser.set_defaults({"trainer.devices": 1, "trainer.use_distributed_sampler": False})
