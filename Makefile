@@ -34,7 +34,7 @@ test: $(STAMP) ## Run all tests; options for pytest go in ARGS="..."
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # anyio comes with an engine in an old version, whose plugin for pytest is older than our pytest.
-test-engines: $(ENGINES)/.parckit-installed ## Convert networks for the engines and run them there (needs the network; some minutes)
+test-engines: $(ENGINES)/.parckit-installed ## Run networks in all engines, in the browser and with torch's tools (needs the network; some minutes)
 	OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest --numprocesses 2 --dist loadgroup -p no:anyio -m engines $(ENGINE_TESTS) $(ARGS)
 
 test-litert: $(LITERT)/.parckit-installed ## The same for LiteRT, whose converter is large (needs the network and 1 GB; some minutes)

@@ -1,8 +1,10 @@
-"""Measure where the time of exported networks goes, layer by layer: ONNX Runtime, one thread.
+"""Measure where the time of exported networks goes, layer by layer, with one thread.
 
-    OMP_NUM_THREADS=1 .venv/bin/python benchmarks/layers.py
+    make test-engines  # installs the engines into .venv-engines
+    OMP_NUM_THREADS=1 .venv-engines/bin/python benchmarks/layers.py
 
-The networks are those whose speed docs/speed.md compares. `--table` prints the table of the record.
+The networks are those of benchmarks/models.py that miss a goal, and what they are compared with. The ceiling is the
+speed of the same engine in a large matrix product. `--table` prints the table of the record for docs/speed.md.
 """
 
 import argparse
@@ -11,7 +13,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,56 +25,70 @@ from parckit.measure.profiling import profile
 from parckit.measure.records import write_record
 
 RECORD = Path(__file__).parent / "records" / "layers.json"
-ENGINE = "onnxruntime"
-NETWORKS = (("parcnet_s", 256), ("parcnetv2_xt", 224), ("parc_mobilenetv2", 224), ("mobilenetv2_100", 224))
-"""Network -> side of the image, pixels."""
-WITH_UNFUSED = {"parcnet_s", "parcnetv2_xt"}
-GROUPS = {
-    **{
-        f"convolutions: {kernel}": (f"Conv, {kernel}",)
-        for kernel in ("pointwise", "full", "depthwise", "along an axis")
-    },
-    "matrix products": ("MatMul", "FusedMatMul", "Gemm"),
-}
-"""Row of the table -> kinds of layers."""
+KERNELS = ("pointwise", "full", "depthwise", "along an axis")
+PRODUCTS = ("MatMul", "FusedMatMul", "Gemm", "FullyConnected")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Network:
+    """A graph in an engine.
+
+    Attributes:
+        name: name of the model.
+        size: side of the image, pixels.
+        engine: name of the engine.
+        graph: "fused", as parckit exports it, or "unfused", as torch's exporter writes it.
+    """
+
+    name: str
+    size: int
+    engine: str = "onnxruntime"
+    graph: str = "fused"
+
+
+NETWORKS = (
+    Network(name="parcnet_s", size=256),
+    Network(name="parcnet_s", size=256, graph=UNFUSED),
+    Network(name="parcnet_s", size=256, engine="openvino"),
+    Network(name="parcnetv2_xt", size=224),
+    Network(name="parcnetv2_xt", size=224, graph=UNFUSED),
+    Network(name="parc_mobilenetv2", size=224),
+    Network(name="mobilenetv2_100", size=224),
+)
 
 
 def main() -> None:
     """Run, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=30, help="per network")
-    parser.add_argument("--table", action="store_true", help="print the tables of the record, and do nothing else")
+    parser.add_argument("--seconds", type=float, default=20, help="per network")
+    parser.add_argument("--table", action="store_true", help="print the table of the record, and do nothing else")
     arguments = parser.parse_args()
     if arguments.table:
         print(table(json.loads(RECORD.read_text(encoding="utf-8"))["values"]))
         return
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # its notes on operators that it replaces
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    rows = [
-        measure(name, size=size, is_unfused=is_unfused, seconds=arguments.seconds, threads=threads)
-        for name, size in NETWORKS
-        for is_unfused in ((False, True) if name in WITH_UNFUSED else (False,))
-    ]
-    values = {"networks": rows}
+    values = {"networks": [measure(one, seconds=arguments.seconds, threads=threads) for one in NETWORKS]}
     print(table(values))
     write_record(RECORD, "layers", values, seed=SEED, threads=threads)
 
 
-def measure(name: str, *, size: int, is_unfused: bool, seconds: float, threads: int) -> dict[str, object]:
+def measure(network: Network, *, seconds: float, threads: int) -> dict[str, object]:
     """Return the time of every kind of layers of a network, and of every layer."""
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made"
         made.mkdir()
-        source = (unfused_source if is_unfused else fused_source)(name, size, Path(folder))
-        settings = ExportSettings(onnx=OnnxSettings(opset=OPSET))
-        load_converter(ENGINE).convert(source, folder=made, settings=settings, precision="fp32")
-        (candidate,) = find_candidates([made / "model.onnx"], Wanted(engines=(ENGINE,)))
+        source_of = unfused_source if network.graph == UNFUSED else fused_source
+        settings = ExportSettings(engines=(network.engine,), onnx=OnnxSettings(opset=OPSET))
+        converter = load_converter(network.engine)
+        source = source_of(network.name, network.size, Path(folder))
+        converter.convert(source, folder=made, settings=settings, precision="fp32")
+        (candidate,) = find_candidates([made / "model.onnx"], Wanted(engines=(network.engine,)))
         measured = profile(candidate, threads=threads, seconds=seconds)
     return {
-        "network": name,
-        "graph": UNFUSED if is_unfused else "fused",
-        "size": size,
+        **asdict(network),
         "run_ms": measured.run_ms,
+        "layers_ms": measured.layers_ms,
         "ceiling_gflops": measured.ceiling_gflops,
         "share_of_ceiling": measured.share_of_ceiling(measured.madds, measured.run_ms),
         "kinds": [
@@ -84,34 +100,27 @@ def measure(name: str, *, size: int, is_unfused: bool, seconds: float, threads: 
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """Return a record as the table of docs/speed.md: kinds of layers down, networks across."""
-    networks = values["networks"]
-    heads = [f"`{one['network']}`" + (f", {UNFUSED}" if one["graph"] == UNFUSED else "") for one in networks]
-    columns = [[_cell(one["kinds"], names) for names in GROUPS.values()] for one in networks]
-    lines = [
-        ["ms, and share of the ceiling", *heads],
-        ["---"] * (1 + len(networks)),
-        *([group, *cells] for group, *cells in zip(GROUPS, *columns, strict=True)),
-        ["all other operators", *(_rest(one["kinds"]) for one in networks)],
-        ["whole run", *(f"{one['run_ms']:.1f} ({one['share_of_ceiling']:.0%})" for one in networks)],
-    ]
+    """Return a record as the table of docs/speed.md: networks down, kinds of layers across."""
+    heads = ["network", *(f"{kernel} convolutions" for kernel in KERNELS), "matrix products", "the rest", "whole run"]
+    lines = [heads, ["---"] * len(heads)]
+    for row in values["networks"]:
+        groups = [[kind for kind in row["kinds"] if kind["kind"].endswith(f", {kernel}")] for kernel in KERNELS]
+        groups.append([kind for kind in row["kinds"] if kind["kind"] in PRODUCTS])
+        shown = [kind["kind"] for group in groups for kind in group]
+        rest = sum(kind["milliseconds"] for kind in row["kinds"] if kind["kind"] not in shown)
+        name = f"`{row['name']}`" + (f", {UNFUSED}" if row["graph"] == UNFUSED else "")
+        whole = f"{row['run_ms']:.1f} ({row['share_of_ceiling']:.0%})"
+        lines.append([f"{name}, {row['engine']}", *map(_cell, groups), f"{rest:.1f}", whole])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _cell(kinds: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
-    """Return milliseconds of a group, and its share of the ceiling, which is the mean over its multiply-adds."""
-    members = [kind for kind in kinds if kind["kind"] in names and kind["madds"]]
-    if not members:
+def _cell(kinds: Sequence[Mapping[str, Any]]) -> str:
+    """Return milliseconds of some kinds of layers, and the mean share of the ceiling in this time."""
+    milliseconds = sum(kind["milliseconds"] for kind in kinds)
+    if not milliseconds:
         return "-"
-    milliseconds = sum(kind["milliseconds"] for kind in members)
-    # Time at the ceiling, divided by the time.
-    share = sum(kind["milliseconds"] * kind["share_of_ceiling"] for kind in members) / milliseconds
+    share = sum(kind["milliseconds"] * (kind["share_of_ceiling"] or 0) for kind in kinds) / milliseconds
     return f"{milliseconds:.1f} ({share:.0%})"
-
-
-def _rest(kinds: Sequence[Mapping[str, Any]]) -> str:
-    shown = {name for names in GROUPS.values() for name in names}
-    return f"{sum(kind['milliseconds'] for kind in kinds if kind['kind'] not in shown):.1f}"
 
 
 if __name__ == "__main__":

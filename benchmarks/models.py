@@ -12,8 +12,7 @@ As in the papers' own graphs, an unfused network holds constant kernels, appends
 norms and all else to the engine's optimizations, which are on for both sides. It is what torch's exporter writes; each
 engine's converter starts from this file, too. Ours is `parckit export`, and so are networks of other families.
 
-At the end, the time of ParC-Net-S is divided among its operators, beside the ceiling: the speed of the same engine in a
-large matrix product.
+benchmarks/layers.py tells where the time goes.
 """
 
 import argparse
@@ -32,12 +31,10 @@ import torch
 
 import parckit.models  # registers the models
 from parckit.contract import NetworkSpec, ParckitError, Preprocessing, place_artefact
-from parckit.deploy import ExportSettings, OnnxSettings, export_bundle
+from parckit.deploy import ExportSettings, OnnxSettings
 from parckit.deploy.convert import Source, load_converter, source_of
 from parckit.layers import AxisConv2d
-from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.interleaved import compare_times, interleave
-from parckit.measure.profiling import PROFILERS, profile
 from parckit.measure.records import write_record
 from parckit.runtimes import find_engine
 from parckit.runtimes.engines import load_engine
@@ -46,7 +43,6 @@ RECORD = Path(__file__).parent / "records" / "models.json"
 SEED = 0
 OPSET = 18
 ENGINES = ("onnxruntime", "openvino", "mnn", "ncnn")
-PROFILED = "parcnet_s"
 UNFUSED = "unfused"
 
 
@@ -86,10 +82,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(compare_pair(pair, Path(folder), seconds=arguments.seconds, threads=threads))
         print(json.dumps(rows[-1], indent=2), flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        layers = profile_network(PROFILED, Path(folder) / "bundle", size=256, threads=threads)
-    print(json.dumps(layers, indent=2))
-    write_record(RECORD, "models", {"comparisons": rows, "profiles": layers}, seed=SEED, threads=threads)
+    write_record(RECORD, "models", {"comparisons": rows}, seed=SEED, threads=threads)
 
 
 def compare_pair(pair: Comparison, folder: Path, *, seconds: float, threads: int) -> dict[str, object]:
@@ -186,27 +179,6 @@ def unfused_source(name: str, size: int, work: Path) -> Source:
         verbose=False,
     )
     return source
-
-
-def profile_network(name: str, bundle: Path, *, size: int, threads: int) -> dict[str, object]:
-    """Return where the time of a network goes, in every engine that tells the time of its layers."""
-    engines = tuple(engine for engine in ENGINES if engine in PROFILERS)
-    export_bundle(fresh(name), spec_of(name, size), out=bundle, settings=ExportSettings(engines=engines))
-    profiles: dict[str, object] = {}
-    for candidate in find_candidates([bundle], Wanted(engines=engines)):
-        result = profile(candidate, threads=threads, seconds=30)
-        profiles[candidate.engine.name] = {
-            "run_ms": result.run_ms,
-            "layers_ms": result.layers_ms,
-            "ceiling_gflops": result.ceiling_gflops,
-            "madds": result.madds,
-            "share_of_ceiling": result.share_of_ceiling(result.madds, result.run_ms),
-            "kinds": [
-                {**asdict(kind), "share_of_ceiling": result.share_of_ceiling(kind.madds, kind.milliseconds)}
-                for kind in result.kinds()
-            ],
-        }
-    return profiles
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def tables(values: Mapping[str, Any]) -> str:
         lines.append(f"| {row['what']} | {shares} | {measured['answered_per_second']:.1f} | {times} |")
     memory, stop = values["memory"], values["stop"]
     # A sample may come while a large picture is decoded, so a median says what the server keeps.
-    fifth = len(memory["samples"]) // 5
+    fifth = max(1, len(memory["samples"]) // 5)
     first, last = (statistics.median(part) for part in (memory["samples"][:fifth], memory["samples"][-fifth:]))
     heads = ("answers", "refusals", "memory, first fifth of the time", "last fifth", "highest", "stops", "accepted")
     lines += ["", f"| memory test | {' | '.join(heads)} | lost |"]

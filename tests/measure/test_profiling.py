@@ -59,11 +59,17 @@ def test_multiply_adds_follow_from_the_shapes(kind, inputs, output, madds):
 
 
 @pytest.mark.parametrize(
-    ("weight", "kind"),
-    [((8, 4, 1, 1), "pointwise"), ((8, 1, 3, 3), "depthwise"), ((8, 1, 1, 7), "along an axis"), ((8, 2, 3, 3), "full")],
+    ("channels", "weight", "kind"),
+    [
+        (4, (8, 4, 1, 1), "pointwise"),
+        (8, (8, 1, 3, 3), "depthwise"),
+        (8, (8, 1, 1, 7), "along an axis"),
+        (8, (8, 2, 3, 3), "full"),
+        (1, (8, 1, 3, 3), "full"),  # the first one for grey images
+    ],
 )
-def test_a_convolution_is_told_with_its_kernel(weight, kind):
-    (layer,) = read_layers([event("Conv", node=0, dur=1, inputs=[(1, 8, 4, 4), weight], output=(1, 8, 4, 4))])
+def test_a_convolution_is_told_with_its_kernel(channels, weight, kind):
+    (layer,) = read_layers([event("Conv", node=0, dur=1, inputs=[(1, channels, 4, 4), weight], output=(1, 8, 4, 4))])
     assert layer.kind == f"Conv, {kind}"
 
 

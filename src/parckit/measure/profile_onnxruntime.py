@@ -91,7 +91,7 @@ def _layer(entries: Sequence[Mapping[str, object]]) -> Layer:
     inputs, outputs = _shapes(arguments["input_type_shape"]), _shapes(arguments["output_type_shape"])
     return Layer(
         name=str(entries[0]["name"]).removesuffix("_kernel_time"),
-        kind=convolution_kind(kind, inputs[_WEIGHT_PLACE[kind]][1:]) if _has_weight(kind, inputs) else kind,
+        kind=_with_kernel(kind, inputs) if _has_weight(kind, inputs) else kind,
         milliseconds=median(cast("float", event["dur"]) for event in entries) / _US_PER_MS,
         madds=_madds(kind, inputs, outputs[0] if outputs else ()),
         output=tuple(outputs[0]) if outputs else (),
@@ -105,6 +105,10 @@ def _arguments(event: Mapping[str, object]) -> Mapping[str, object]:
 def _shapes(entries: object) -> list[Shape]:
     """Return the shapes in entries such as `{"float": [1, 3, 8, 8]}`."""
     return [shape for entry in cast("Sequence[Mapping[str, Shape]]", entries) for shape in entry.values()]
+
+
+def _with_kernel(kind: str, inputs: Sequence[Shape]) -> str:
+    return convolution_kind(kind, inputs[_WEIGHT_PLACE[kind]][1:], channels=inputs[0][1])
 
 
 def _has_weight(kind: str, inputs: Sequence[Shape]) -> bool:

@@ -91,14 +91,17 @@ def _read_node(node: "openvino.Node") -> Node:
 
 
 def _layer(name: str, node: Node, milliseconds: Sequence[float]) -> Layer:
-    is_convolution = node.kind in _CONVOLUTIONS
     return Layer(
         name=name.removesuffix(_WITH_BIAS),
-        kind=convolution_kind(node.kind, _taps(node.inputs[1], node.output)) if is_convolution else node.kind,
+        kind=_with_kernel(node) if node.kind in _CONVOLUTIONS else node.kind,
         milliseconds=median(milliseconds),
         madds=madds_of(node),
         output=tuple(node.output),
     )
+
+
+def _with_kernel(node: Node) -> str:
+    return convolution_kind(node.kind, _taps(node.inputs[1], node.output), channels=node.inputs[0][1])
 
 
 def madds_of(node: Node) -> int | None:

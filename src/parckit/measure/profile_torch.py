@@ -75,7 +75,9 @@ class _Clock:
             self._outputs[name] = tuple(output.shape) if isinstance(output, Tensor) else ()
 
         kind = type(module).__name__
-        self._kinds[name] = convolution_kind(kind, module.weight.shape[1:]) if isinstance(module, nn.Conv2d) else kind
+        if isinstance(module, nn.Conv2d):
+            kind = convolution_kind(kind, module.weight.shape[1:], channels=module.in_channels)
+        self._kinds[name] = kind
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
 

@@ -55,7 +55,7 @@ class Layer:
     output: tuple[int, ...]
 
 
-def convolution_kind(operator: str, taps: Sequence[int]) -> str:
+def convolution_kind(operator: str, taps: Sequence[int], *, channels: int) -> str:
     """Return an operator with the kernel of the convolution, because the kernel decides what the processor does.
 
     Pointwise convolutions are matrix products; depthwise ones and those along an axis do little with what they read.
@@ -63,11 +63,12 @@ def convolution_kind(operator: str, taps: Sequence[int]) -> str:
     Args:
         operator: name of the operator in the engine.
         taps: shape of the weight behind the output channels: input channels of a group, then the kernel.
+        channels: input channels of all groups.
     """
     inputs, *kernel = taps
     if math.prod(kernel) == 1:
         return f"{operator}, pointwise"
-    if inputs > 1:
+    if inputs == channels or inputs > 1:
         return f"{operator}, full"
     return f"{operator}, along an axis" if 1 in kernel else f"{operator}, depthwise"
 

@@ -51,8 +51,8 @@ class Parser(ArgumentParser):
     def prefer_whole_numbers(self) -> None:
         """Read `1` as a whole number where an option takes whole numbers and fractions.
 
-        To Lightning's trainer, 1 is one batch and 1.0 is all of them. `typing` takes unions for equal that differ only in
-        the order of their types, so the order is that of whichever library wrote such a union first.
+        To Lightning's trainer, 1 is one batch and 1.0 is all of them. `typing` takes unions for equal that differ only
+        in the order of their types, so the order is that of whichever library wrote such a union first.
         """
         for action in self._actions:
             kinds = list[object](get_args(getattr(action, "_typehint", None)))
