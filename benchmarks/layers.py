@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models import OPSET, SEED, UNFUSED, fused_source, unfused_source
-from parckit.deploy import ExportSettings, OnnxSettings
+from models import OPSET, SEED, UNFUSED, fresh, spec_of, unfused_source
+from parckit.deploy import ExportSettings, OnnxSettings, export_bundle
 from parckit.deploy.convert import load_converter
 from parckit.measure.candidates import Wanted, find_candidates
 from parckit.measure.profiling import profile
@@ -76,14 +76,8 @@ def main() -> None:
 def measure(network: Network, *, seconds: float, threads: int) -> dict[str, object]:
     """Return the time of every kind of layers of a network, and of every layer."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "made"
-        made.mkdir()
-        source_of = unfused_source if network.graph == UNFUSED else fused_source
-        settings = ExportSettings(engines=(network.engine,), onnx=OnnxSettings(opset=OPSET))
-        converter = load_converter(network.engine)
-        source = source_of(network.name, network.size, Path(folder))
-        converter.convert(source, folder=made, settings=settings, precision="fp32")
-        (candidate,) = find_candidates([made / "model.onnx"], Wanted(engines=(network.engine,)))
+        path = (write_unfused if network.graph == UNFUSED else write_fused)(network, Path(folder))
+        (candidate,) = find_candidates([path], Wanted(engines=(network.engine,)))
         measured = profile(candidate, threads=threads, seconds=seconds)
     return {
         **asdict(network),
@@ -97,6 +91,21 @@ def measure(network: Network, *, seconds: float, threads: int) -> dict[str, obje
         ],
         "layers": [asdict(layer) for layer in measured.layers],
     }
+
+
+def write_fused(network: Network, folder: Path) -> Path:
+    """Export a network, and return its bundle."""
+    bundle, settings = folder / "bundle", ExportSettings(engines=(network.engine,))
+    export_bundle(fresh(network.name), spec_of(network.name, network.size), out=bundle, settings=settings)
+    return bundle
+
+
+def write_unfused(network: Network, folder: Path) -> Path:
+    """Write a network as torch's exporter does, with a description, and return the file."""
+    source = unfused_source(network.name, network.size, folder)
+    settings = ExportSettings(onnx=OnnxSettings(opset=OPSET))
+    load_converter(network.engine).convert(source, folder=folder, settings=settings, precision="fp32")
+    return folder / "model.onnx"
 
 
 def table(values: Mapping[str, Any]) -> str:
