@@ -110,7 +110,7 @@ def write_unfused(network: Network, folder: Path) -> Path:
 
 def table(values: Mapping[str, Any]) -> str:
     """Return a record as the table of docs/speed.md: networks down, kinds of layers across."""
-    heads = ["network", *(f"{kernel} convolutions" for kernel in KERNELS), "matrix products", "the rest", "whole run"]
+    heads = ["network", *(f"convolutions: {kernel}" for kernel in KERNELS), "matrix products", "the rest", "whole run"]
     lines = [heads, ["---"] * len(heads)]
     for row in values["networks"]:
         groups = [[kind for kind in row["kinds"] if kind["kind"].endswith(f", {kernel}")] for kernel in KERNELS]

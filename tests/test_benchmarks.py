@@ -48,6 +48,13 @@ def test_every_ingredient_changes_the_recipe(load):
     assert recipe == parser.parse(["--config", script.RECIPE])
 
 
+def test_the_table_of_layers_is_that_of_its_record(load, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = load(ROOT / "benchmarks" / "layers.py")
+    values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
+    assert script.table(values) in (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+
+
 def test_the_tables_of_the_server_are_those_of_its_record(load):
     script = load(ROOT / "benchmarks" / "serving.py")
     values = json.loads(script.RECORD.read_text(encoding="utf-8"))["values"]
