@@ -21,6 +21,7 @@ from parckit.deploy.settings import ExportSettings
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import Difference, compare
 from parckit.measure.tolerance import tolerance_of
+from parckit.report.checks import text_below
 from parckit.runtimes import Images, open_artefact
 
 _log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def _fault_of(difference: Difference, suspect: Suspect, criterion: Literal["numb
         by = f"by {difference.max_abs:.3g}, accepted is {difference.tolerance:.3g}"
         return "" if difference.passed else by
     cosine, least = difference.figures["cosine"], tolerance_of(suspect.conversion.precision).cosine
-    return "" if cosine >= least else f"with a lowest cosine of {cosine:.6f}, accepted is {least}"
+    return "" if cosine >= least else f"with a lowest cosine of {text_below(cosine, least)}, accepted is {least}"
 
 
 @torch.no_grad()
