@@ -134,5 +134,5 @@ def test_nothing_is_timed_where_there_is_nothing_to_choose(source, timings, capl
     with caplog.at_level(logging.WARNING):
         absent = replace(conversion_of(source), engines=("coreml",))
         assert choose_form(source, absent, TIMED) == nothing
-    assert "coreml cannot run here, the package coremltools is missing" in caplog.text
+    assert "coreml cannot run here (the package coremltools is missing)" in caplog.text
     assert nothing.options == {}

@@ -96,12 +96,14 @@ class Wanted:
             InputError: if one is unknown.
         """
         if self.engines == (ALL,):
-            return tuple(engine for engine in ENGINES if engine.absent is None), {}
+            return tuple(engine for engine in ENGINES if engine.obstacle is None), {}
         engines = tuple(find_engine(name, option="engines") for name in dict.fromkeys(self.engines))
         failures: dict[str, InputError] = {
-            engine.name: engine.absence(f"engine {engine.name}") for engine in engines if engine.absent is not None
+            engine.name: error
+            for engine in engines
+            if (error := engine.absence_error(f"engines={engine.name!r}")) is not None
         }
-        return tuple(engine for engine in engines if engine.absent is None), failures
+        return tuple(engine for engine in engines if engine.obstacle is None), failures
 
 
 def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, ...]:

@@ -72,7 +72,7 @@ def choose_engine(path: Path, *, engine: Engine | None = None, option: str = "ru
         accepted = ", ".join(filter(None, (ending for entry in ENGINES for ending in entry.suffixes)))
         asked = "" if engine is None else f"{option}={engine.name!r} does not open it; "
         raise InputError(f"{path}: {asked}files that open alone end in {accepted}")
-    runnable = [entry for entry in fitting if entry.absent is None]
+    runnable = [entry for entry in fitting if entry.obstacle is None]
     return (runnable or fitting)[0]
 
 
@@ -110,7 +110,7 @@ def choose_artefact(
             if fitting_artefacts(contract, engine=entry, precision=precision, name=name)
         )
         raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}{hint}")
-    runnable = [pair for pair in fitting if pair[1].absent is None] or fitting
+    runnable = [pair for pair in fitting if pair[1].obstacle is None] or fitting
     artefact, first_engine = runnable[0]
     if len({entry.name for entry, _ in runnable}) > 1:
         _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, first_engine.name)
