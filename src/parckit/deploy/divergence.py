@@ -21,6 +21,7 @@ from parckit.deploy.settings import ExportSettings
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import Difference, compare
 from parckit.measure.tolerance import tolerance_of
+from parckit.models import FUSED_PREFIX
 from parckit.report.checks import text_below
 from parckit.runtimes import Images, open_artefact
 
@@ -28,9 +29,6 @@ _log = logging.getLogger(__name__)
 
 _LAYOUTS = {2: "NC", 3: "NAC", 4: "NCHW"}
 """Number of dimensions -> letters of an output that a search can look at."""
-
-_FUSED = "model."
-"""What `fuse` puts before the names of layers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +81,7 @@ def first_divergence(suspect: Suspect, check: Check) -> str | None:
     if not how:
         return None
     kind = type(suspect.source.network.get_submodule(layers[differing])).__name__
-    name = layers[differing].removeprefix(_FUSED)
+    name = layers[differing].removeprefix(FUSED_PREFIX)
     return f"{name} ({kind}), {how}"
 
 
