@@ -129,7 +129,9 @@ def test_the_other_may_have_an_engine_and_an_artefact_of_its_own(two_artefacts, 
     (ratio,) = json.loads(path.read_text())["values"]["ratios"]
     assert ratio["candidate"] == f"{two_artefacts}/pairs on onnxruntime"
     assert ratio["against"] == f"{two_artefacts}/onnx-fp32 on onnxruntime"
-    assert "no artefact fits runtime='torch'" in mistake("bench", two_artefacts, "--against_runtime=torch", *quick)
+    message = mistake("bench", two_artefacts, "--against_runtime=torch", *quick)
+    assert "no artefact fits against_runtime='torch'" in message
+    assert "against_runtime='x': choose" in mistake("bench", two_artefacts, "--against_runtime=x", *quick)
     assert "--against is missing" in mistake("bench", two_artefacts, "--against_runtime=torch")
 
 

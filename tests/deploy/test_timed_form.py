@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import onnx
@@ -13,7 +14,8 @@ from backbones import as_if_trained
 from bundles import tiny_spec
 from parckit.contract import ParckitError
 from parckit.deploy import ExportSettings, OnnxSettings, timed_form
-from parckit.deploy.convert import Source, source_of
+from parckit.deploy.convert import CONVERTERS, Source, source_of
+from parckit.deploy.convert.axis_forms import PROGRAM_AUTO
 from parckit.deploy.planning import Conversion, plan_conversions
 from parckit.deploy.timed_form import FormChoice, choose_form
 from parckit.layers import CircularConv2d
@@ -134,5 +136,15 @@ def test_nothing_is_timed_where_there_is_nothing_to_choose(source, timings, capl
     with caplog.at_level(logging.WARNING):
         absent = replace(conversion_of(source), engines=("coreml",))
         assert choose_form(source, absent, TIMED) == nothing
-    assert "coreml cannot run here, the package coremltools is missing" in caplog.text
+    assert "coreml cannot run here (the package coremltools is missing)" in caplog.text
     assert nothing.options == {}
+
+
+@pytest.mark.parametrize("engine", CONVERTERS)
+def test_the_table_knows_what_auto_means_to_a_converter(engine):
+    """The modules are read, not imported, because their packages need not be installed."""
+    entry = CONVERTERS[engine]
+    module = find_spec(entry.module)
+    assert module is not None
+    writes_program = "write_program(" in Path(str(module.origin)).read_text(encoding="utf-8")
+    assert entry.auto_form == (PROGRAM_AUTO if writes_program else "auto")

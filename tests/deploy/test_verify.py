@@ -99,10 +99,13 @@ def test_memory_that_cannot_be_measured_is_left_out(artefact, monkeypatch, caplo
 
 
 @pytest.mark.parametrize(
-    ("lack", "missing"),
-    [({"package": "absent_engine"}, "the package absent_engine"), ({"only_on_macos": True}, "macOS")],
+    ("lack", "obstacle"),
+    [
+        ({"package": "absent_engine"}, "the package absent_engine is missing"),
+        ({"only_on_macos": True}, "onnxruntime runs on macOS only"),
+    ],
 )
-def test_an_engine_that_cannot_run_here_is_recorded_as_not_run(lack, missing, monkeypatch, caplog, tmp_path):
+def test_an_engine_that_cannot_run_here_is_recorded_as_not_run(lack, obstacle, monkeypatch, caplog, tmp_path):
     monkeypatch.setattr("sys.platform", "linux")
     absent = replace(find_engine("onnxruntime"), **lack)
     monkeypatch.setattr(unrun, "find_engine", lambda name: absent)
@@ -110,7 +113,7 @@ def test_an_engine_that_cannot_run_here_is_recorded_as_not_run(lack, missing, mo
     reference = verify.Reference(nn.Identity(), tiny_spec())
     check = verify.check_artefact(reference, artefact, folder=tmp_path, engine="onnxruntime")
     assert (check.passed, check.figures) == (None, {})
-    assert check.reason == f"{missing} was missing where it was exported"
+    assert check.reason == f"it was exported on a machine that cannot run it ({obstacle})"
     assert "nobody knows whether it agrees" in caplog.text
 
 

@@ -47,14 +47,14 @@ def test_with_engines_it_gives_all_that_they_open(bundle, all_are_installed):
 def test_all_stands_for_what_is_installed(bundle, monkeypatch):
     monkeypatch.setattr(engines, "find_spec", lambda package: package == "onnxruntime" or None)
     assert names(find_candidates([bundle / "pairs"], Wanted(engines=("all",)))) == ["pairs on onnxruntime"]
-    with pytest.raises(MissingExtraError, match=r"engine mnn: needs the package MNN.*parckit\[mnn\]"):
+    with pytest.raises(MissingExtraError, match=r"engines='mnn': needs the package MNN.*parckit\[mnn\]"):
         find_candidates([bundle], Wanted(engines=("mnn",)))
 
 
 def test_an_engine_of_another_system_is_passed_over_and_refused_by_name(bundle, all_are_installed, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     assert "coreml" not in {engine.name for engine in Wanted(engines=("all",)).find_engines()[0]}
-    with pytest.raises(AbsentError, match="engine coreml: coreml runs on macOS only"):
+    with pytest.raises(AbsentError, match="engines='coreml': coreml runs on macOS only"):
         find_candidates([bundle], Wanted(engines=("coreml",)))
 
 

@@ -123,3 +123,11 @@ def test_machine_code_runs_only_if_its_engine_is_named(bundle):
     assert choose_artefact(read_contract(bundle), bundle, engine=engine) == (compiled, engine)
     (candidate,) = find_candidates([bundle], Wanted(engines=("aotinductor",)))
     assert candidate.engine == engine
+
+
+@pytest.mark.parametrize(("system", "obstacle"), [("darwin", None), ("linux", "onnxruntime runs on macOS only")])
+def test_an_engine_with_its_package_lacks_nothing_on_its_system(system, obstacle, monkeypatch):
+    monkeypatch.setattr("sys.platform", system)
+    engine = replace(find_engine("onnxruntime"), only_on_macos=True)
+    error = engine.absence_error("bundle")
+    assert (engine.obstacle, error and str(error)) == (obstacle, obstacle and f"bundle: {obstacle}")

@@ -103,7 +103,7 @@ def _baselines(args: Namespace) -> tuple[Candidate, ...]:
         return ()
     wanted = wanted_candidates(args)
     if args.against_runtime is not None:
-        wanted = replace(wanted, engines=(), runtime=args.against_runtime)
+        wanted = replace(wanted, engines=(), runtime=args.against_runtime, runtime_option="against_runtime")
     # `--precision` and `--artefact` choose among the candidates; a baseline that is one artefact needs no choice.
     if names_artefact(args.against):
         wanted = replace(wanted, precision=None, artefact=None)

@@ -44,7 +44,7 @@ def overrides(args: Namespace) -> dict[str, float]:
 
 def add_engines(parser: Parser) -> None:
     """Add `--engines`."""
-    engines = "engines to compare, e.g. onnxruntime,openvino, or all that are installed; every artefact that fits"
+    engines = "engines to compare, e.g. onnxruntime,openvino, or all that can run here; every artefact that fits"
     parser.add_argument("--engines", type=str | None, default=None, help=engines)
 
 

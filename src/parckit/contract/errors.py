@@ -55,14 +55,14 @@ class AbsentError(InputError):
 
     Args:
         message: what needs it, and how to get it.
-        absent: what is missing, such as "the package mnn".
+        obstacle: why the command cannot run, such as "the package MNN is missing".
 
     Attributes:
-        absent: as passed.
+        obstacle: as passed.
     """
 
-    def __init__(self, message: str, *, absent: str) -> None:
-        self.absent = absent
+    def __init__(self, message: str, *, obstacle: str) -> None:
+        self.obstacle = obstacle
         super().__init__(message)
 
 
@@ -78,4 +78,4 @@ class MissingExtraError(AbsentError, ImportError):
 
     def __init__(self, what: str, *, package: str, extra: str, source: str = "") -> None:
         remedy = source or f'install it with: pip install "parckit[{extra}]"'
-        super().__init__(f"{what}: needs the package {package}; {remedy}", absent=f"the package {package}")
+        super().__init__(f"{what}: needs the package {package}; {remedy}", obstacle=f"the package {package} is missing")

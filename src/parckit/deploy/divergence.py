@@ -21,15 +21,14 @@ from parckit.deploy.settings import ExportSettings
 from parckit.measure.memory import peak_memory
 from parckit.measure.parity import Difference, compare
 from parckit.measure.tolerance import tolerance_of
+from parckit.models import FUSED_PREFIX
+from parckit.report.checks import text_below
 from parckit.runtimes import Images, open_artefact
 
 _log = logging.getLogger(__name__)
 
 _LAYOUTS = {2: "NC", 3: "NAC", 4: "NCHW"}
 """Number of dimensions -> letters of an output that a search can look at."""
-
-_FUSED = "model."
-"""What `fuse` puts before the names of layers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +81,7 @@ def first_divergence(suspect: Suspect, check: Check) -> str | None:
     if not how:
         return None
     kind = type(suspect.source.network.get_submodule(layers[differing])).__name__
-    name = layers[differing].removeprefix(_FUSED)
+    name = layers[differing].removeprefix(FUSED_PREFIX)
     return f"{name} ({kind}), {how}"
 
 
@@ -102,7 +101,7 @@ def _fault_of(difference: Difference, suspect: Suspect, criterion: Literal["numb
         by = f"by {difference.max_abs:.3g}, accepted is {difference.tolerance:.3g}"
         return "" if difference.passed else by
     cosine, least = difference.figures["cosine"], tolerance_of(suspect.conversion.precision).cosine
-    return "" if cosine >= least else f"with a lowest cosine of {cosine:.6f}, accepted is {least}"
+    return "" if cosine >= least else f"with a lowest cosine of {text_below(cosine, least)}, accepted is {least}"
 
 
 @torch.no_grad()

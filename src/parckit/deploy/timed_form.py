@@ -72,8 +72,8 @@ def choose_form(source: Source, conversion: Conversion, settings: ExportSettings
     candidates = _candidates(source, conversion, settings)
     if len(candidates) == 1:
         return table
-    if (absent := find_engine(engine).absent) is not None:
-        _log.warning("form=timed: %s cannot run here, %s is missing; the form auto is taken", engine, absent)
+    if (obstacle := find_engine(engine).obstacle) is not None:
+        _log.warning("form=timed: %s cannot run here (%s); the form auto is taken", engine, obstacle)
         return table
     key = _key(source, conversion, settings)
     if (remembered := _recall(key)) is not None:

@@ -16,8 +16,8 @@ def skipped_check(engine: str, *, done: Literal["exported", "quantized"]) -> Che
         engine: name of the engine.
         done: what this machine did to make the file.
     """
-    absent = find_engine(engine).absent
-    if absent is None:
+    obstacle = find_engine(engine).obstacle
+    if obstacle is None:
         return None
-    _log.warning("%s was not run: %s is missing, so nobody knows whether it agrees", engine, absent)
-    return Check(engine=engine, passed=None, reason=f"{absent} was missing where it was {done}")
+    _log.warning("%s was not run, so nobody knows whether it agrees: %s", engine, obstacle)
+    return Check(engine=engine, passed=None, reason=f"it was {done} on a machine that cannot run it ({obstacle})")

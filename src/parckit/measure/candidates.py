@@ -78,12 +78,14 @@ class Wanted:
             engine and every artefact that the engine opens. Without names, it gives one candidate: the first artefact
             that fits, on the first engine that can run here.
         runtime: the only engine, if there are no `engines`.
+        runtime_option: what an error calls the option that gives `runtime`.
         precision: only artefacts of this precision.
         artefact: only the artefact of this name.
     """
 
     engines: tuple[str, ...] = ()
     runtime: str | None = None
+    runtime_option: str = "runtime"
     precision: Precision | None = None
     artefact: str | None = None
 
@@ -94,12 +96,14 @@ class Wanted:
             InputError: if one is unknown.
         """
         if self.engines == (ALL,):
-            return tuple(engine for engine in ENGINES if engine.absent is None), {}
+            return tuple(engine for engine in ENGINES if engine.obstacle is None), {}
         engines = tuple(find_engine(name, option="engines") for name in dict.fromkeys(self.engines))
         failures: dict[str, InputError] = {
-            engine.name: engine.absence(f"engine {engine.name}") for engine in engines if engine.absent is not None
+            engine.name: error
+            for engine in engines
+            if (error := engine.absence_error(f"engines={engine.name!r}")) is not None
         }
-        return tuple(engine for engine in engines if engine.absent is None), failures
+        return tuple(engine for engine in engines if engine.obstacle is None), failures
 
 
 def find_candidates(paths: Sequence[Path], wanted: Wanted) -> tuple[Candidate, ...]:
@@ -146,19 +150,21 @@ def find_possible(paths: Sequence[Path], wanted: Wanted) -> tuple[tuple[Candidat
 
 def _candidates_of(path: Path, engines: tuple[Engine, ...], wanted: Wanted) -> list[Candidate]:
     folder, artefact = _split(path)
-    runtime = None if wanted.runtime is None else find_engine(wanted.runtime)
+    option = wanted.runtime_option
+    runtime = None if wanted.runtime is None else find_engine(wanted.runtime, option=option)
     if not folder.is_dir():
         if wanted.artefact is not None or wanted.precision is not None:
             text = f"artefact={wanted.artefact!r}, precision={wanted.precision!r} choose within a bundle"
             raise InputError(f"{path}: {text}, a folder with {CONTRACT_FILE}")
-        first = choose_engine(path, engine=runtime)
+        first = choose_engine(path, engine=runtime, option=option)
         if engines and first not in engines:
             names = ", ".join(engine.name for engine in engines)
             raise InputError(f"{path}: runs on {first.name}, which is not among the engines {names}")
         return [Candidate(path=path, engine=first)]
     contract, name = read_contract(folder), artefact or wanted.artefact
     if not engines:
-        pairs = [choose_artefact(contract, folder, engine=runtime, precision=wanted.precision, name=name)]
+        precision = wanted.precision
+        pairs = [choose_artefact(contract, folder, engine=runtime, option=option, precision=precision, name=name)]
     else:
         pairs = [
             (entry, engine)

@@ -13,7 +13,7 @@ from parckit.models.build import (
     try_images,
 )
 from parckit.models.edgevit import EdgeViT
-from parckit.models.folding import fuse
+from parckit.models.folding import FUSED_PREFIX, fuse
 from parckit.models.official import (
     check_official_keys,
     expect_official_input,
@@ -30,6 +30,7 @@ from parckit.models.stages import stages_of
 from parckit.models.state_dicts import compare_keys, describe_faults
 
 __all__ = [
+    "FUSED_PREFIX",
     "EdgeViT",
     "ParCNet",
     "ParCNetV2",

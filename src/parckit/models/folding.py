@@ -35,6 +35,10 @@ Rule = Callable[[ModuleT, Trace], nn.Module]
 _RULES: dict[type[nn.Module], Rule[nn.Module]] = {}
 
 
+FUSED_PREFIX = "model."
+"""What `Fused` puts before the names of a model's layers."""
+
+
 class Fused(nn.Module):
     """A folded model. It takes images of one size and cannot be trained.
 

@@ -126,12 +126,12 @@ def describe_failure(check: Check, artefact: Artefact) -> str:
             f"only {text.agreement} of the answers are the same, accepted is {figures['least_agreement']:.1%}"
         )
     if figures.get("cosine", 1) < figures.get("least_cosine", -1):
-        cosine = _below(figures["cosine"], figures["least_cosine"])
+        cosine = text_below(figures["cosine"], figures["least_cosine"])
         faults.append(f"the lowest cosine is {cosine}, accepted is {figures['least_cosine']}")
     return "; ".join(faults)
 
 
-def _below(value: float, limit: float) -> str:
+def text_below(value: float, limit: float) -> str:
     """Return a value with six decimals, or with as many as it needs to be below a limit as a text, too."""
     texts = (f"{value:.{decimals}f}" for decimals in range(6, 17))
     return next((text for text in texts if float(text) < limit), str(value))

@@ -213,7 +213,7 @@ def _evaluate(findings: Findings, data: EvaluationData, *, track: Track[Batch]) 
         raise InputError(f"{findings.path}: --data {data.source}: there is nothing to evaluate yet, no checkpoint")
     for name, error in missing.items():
         _log.warning("%s is not evaluated: %s", name, error)
-    left_out = [f"{name} was not evaluated, because {error.absent} is missing." for name, error in missing.items()]
+    left_out = [f"{name} was not evaluated, because {error.obstacle}." for name, error in missing.items()]
     kept = [entry for entry in findings.accuracies if not any(entry.repeats(new) for new in measured)]
     accuracies = (*measured, *kept)
     return replace(

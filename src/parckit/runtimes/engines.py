@@ -48,17 +48,23 @@ class Engine:
         return find_spec(self.package) is not None
 
     @property
-    def absent(self) -> str | None:
-        """What this machine lacks to run the engine, such as "the package MNN"; None without a known lack."""
-        if not self.is_installed:
-            return f"the package {self.package}"
-        return "macOS" if self.only_on_macos and sys.platform != "darwin" else None
+    def obstacle(self) -> str | None:
+        """Why the engine cannot run here, such as "the package MNN is missing"; None if no reason is known."""
+        error = self.absence_error(self.name)
+        return None if error is None else error.obstacle
 
-    def absence(self, what: str) -> AbsentError:
-        """Return the error for a machine that lacks something; `what` says what needs the engine, such as a file."""
-        if self.is_installed:
-            return AbsentError(f"{what}: {self.name} runs on macOS only", absent="macOS")
-        return MissingExtraError(what, package=self.package, extra=self.extra, source=self.source)
+    def absence_error(self, what: str) -> AbsentError | None:
+        """Return the error for a machine that cannot run the engine; None if no reason against it is known.
+
+        Args:
+            what: what needs the engine, such as a file.
+        """
+        if not self.is_installed:
+            return MissingExtraError(what, package=self.package, extra=self.extra, source=self.source)
+        if self.only_on_macos and sys.platform != "darwin":
+            obstacle = f"{self.name} runs on macOS only"
+            return AbsentError(f"{what}: {obstacle}", obstacle=obstacle)
+        return None
 
     def opens(self, artefact: Artefact) -> bool:
         """Return whether the engine can run an artefact."""
@@ -243,8 +249,8 @@ def load_engine(engine: Engine, *, what: str) -> EngineModule:
     Raises:
         AbsentError: if its package or its system is missing.
     """
-    if engine.is_installed and engine.absent is not None:
-        raise engine.absence(what)
+    if (error := engine.absence_error(what)) is not None:
+        raise error
     try:
         return cast("EngineModule", import_module(engine.module))
     except ModuleNotFoundError as error:

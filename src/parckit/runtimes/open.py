@@ -52,12 +52,13 @@ def open_session(
     return load_engine(choose_engine(path, engine=engine), what=str(path)).open_file(path, threads=threads)
 
 
-def choose_engine(path: Path, *, engine: Engine | None = None) -> Engine:
+def choose_engine(path: Path, *, engine: Engine | None = None, option: str = "runtime") -> Engine:
     """Return the engine that opens a file, or weights that ship with parckit; the first one that can run here.
 
     Args:
         path: the file, or the name of the weights.
         engine: the only engine that is wanted; None for any.
+        option: what an error calls the option that gives the engine.
 
     Raises:
         InputError: if there is no such file, or no engine opens it.
@@ -69,9 +70,9 @@ def choose_engine(path: Path, *, engine: Engine | None = None) -> Engine:
     fitting = [entry for entry in ENGINES if suffix in entry.suffixes and engine in (None, entry)]
     if not fitting:
         accepted = ", ".join(filter(None, (ending for entry in ENGINES for ending in entry.suffixes)))
-        asked = "" if engine is None else f"runtime={engine.name!r} does not open it; "
+        asked = "" if engine is None else f"{option}={engine.name!r} does not open it; "
         raise InputError(f"{path}: {asked}files that open alone end in {accepted}")
-    runnable = [entry for entry in fitting if entry.absent is None]
+    runnable = [entry for entry in fitting if entry.obstacle is None]
     return (runnable or fitting)[0]
 
 
@@ -80,6 +81,7 @@ def choose_artefact(
     folder: Path,
     *,
     engine: Engine | None = None,
+    option: str = "runtime",
     precision: Precision | None = None,
     name: str | None = None,
 ) -> tuple[Artefact, Engine]:
@@ -89,6 +91,7 @@ def choose_artefact(
         contract: the bundle's contract.
         folder: the bundle's folder, for messages.
         engine: the only engine that is wanted; None for any.
+        option: what an error calls the option that gives the engine.
         precision: the only precision that is wanted; None for any.
         name: the artefact's name; None for any.
 
@@ -98,7 +101,7 @@ def choose_artefact(
     fitting = fitting_artefacts(contract, engine=engine, precision=precision, name=name)
     if not fitting:
         listed = ", ".join(f"{entry.name} ({entry.format}, {entry.precision})" for entry in contract.artefacts)
-        asked = {"runtime": engine and engine.name, "precision": precision, "artefact": name}
+        asked = {option: engine and engine.name, "precision": precision, "artefact": name}
         wanted = ", ".join(f"{key}={value!r}" for key, value in asked.items() if value is not None)
         hint = "".join(
             f"; {entry.name} runs machine code of the file, and only if you name it as the runtime"
@@ -107,7 +110,7 @@ def choose_artefact(
             if fitting_artefacts(contract, engine=entry, precision=precision, name=name)
         )
         raise InputError(f"{folder}: no artefact fits {wanted or 'an engine of this version'}; it has {listed}{hint}")
-    runnable = [pair for pair in fitting if pair[1].absent is None] or fitting
+    runnable = [pair for pair in fitting if pair[1].obstacle is None] or fitting
     artefact, first_engine = runnable[0]
     if len({entry.name for entry, _ in runnable}) > 1:
         _log.warning("%s: several artefacts fit; taking %s on %s", folder, artefact.name, first_engine.name)

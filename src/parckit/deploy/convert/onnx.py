@@ -31,7 +31,7 @@ from parckit.contract import (
 )
 from parckit.deploy.convert.axis_forms import set_axis_forms
 from parckit.deploy.convert.half import write_in_half
-from parckit.deploy.convert.layer_names import name_by_module, name_by_neighbour
+from parckit.deploy.convert.layer_names import modules_by_scopes, name_by_module, name_by_neighbour
 from parckit.deploy.convert.onnx_check import check_file, shape_of
 from parckit.deploy.convert.passes import PASSES
 from parckit.deploy.convert.source import Source
@@ -206,7 +206,7 @@ def write_graph(
         reason = shorten_message(error)
         raise ExportError(f"opset {settings.onnx.opset}: torch cannot write this model with it ({reason})") from error
     graph = ir.load(path)
-    name_by_module(graph.graph)
+    name_by_module(graph.graph, {} if uses_dynamo else modules_by_scopes(network, example))
     # The exporters leave computations of shapes in the graph. Boards cannot run them. Because shapes are static, the
     # results are constants.
     if is_free:

@@ -87,8 +87,8 @@ def against_float(
 
 def why_untimed(engine: str, contract: Contract) -> str | None:
     """Return why int8 cannot be timed beside float32 in an engine; None if it can."""
-    if (absent := find_engine(engine).absent) is not None:
-        return f"{absent} is missing"
+    if (obstacle := find_engine(engine).obstacle) is not None:
+        return obstacle
     if _float_artefact(engine, contract) is None:
         return f"the bundle has no float32 artefact for {engine}"
     return None
@@ -117,7 +117,7 @@ def timed(check: Check, artefact: Artefact, contract: Contract, *, bundle: Path,
         folder: folder of the artefact's files.
         seconds: how long each of the two runs, about; with 0 the check stays as it is.
     """
-    if not seconds or find_engine(check.engine).absent is not None:
+    if not seconds or find_engine(check.engine).obstacle is not None:
         return check
     places = {"bundle": bundle, "folder": folder}
     speedup = against_float(artefact, contract, **places, engine=check.engine, seconds=seconds)
