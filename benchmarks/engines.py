@@ -39,6 +39,7 @@ from parckit.deploy.convert import CONVERTERS, Source, source_of
 from parckit.deploy.divergence import Suspect, first_divergence
 from parckit.deploy.planning import plan_conversions
 from parckit.deploy.verify import Reference, check_artefact
+from parckit.measure.environment import describe
 from parckit.measure.records import write_record
 from parckit.models import fuse
 from parckit.networks import build_network
@@ -109,6 +110,7 @@ class Result:
         agreement: share of equal answers after decoding; None if nothing was decoded.
         reason: one line; for `"differs"` the first layer that differs. Empty for `"works"`.
         seconds: time of conversion, run and comparison.
+        commit: of parckit. A run that was stopped may go on with a later one.
     """
 
     network: str
@@ -119,6 +121,7 @@ class Result:
     agreement: float | None = None
     reason: str = ""
     seconds: float
+    commit: str | None = None
 
 
 def main() -> None:
@@ -252,7 +255,8 @@ def path_of(work: Path, network: str, engine: str) -> Path:
 
 
 def write(work: Path, result: Result) -> None:
-    """Print and keep a result."""
+    """Print and keep a result, with the commit that it belongs to."""
+    result = replace(result, commit=describe().commit)
     print(json.dumps(asdict(result)), flush=True)
     work.mkdir(parents=True, exist_ok=True)
     path_of(work, result.network, result.engine).write_text(json.dumps(asdict(result)), encoding="utf-8")
