@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from parckit.cli import bench
+from parckit.cli import bench, bench_profile
 from parckit.cli.main import main
-from parckit.contract import sha256_of
+from parckit.contract import ParckitError, sha256_of
 from parckit.measure import conditions, probing, speed
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
@@ -213,6 +213,24 @@ def test_the_profile_lists_all_layers_and_is_drawn(two_artefacts, few_layers, tm
         "bundle/onnx-fp32 on onnxruntime",
         "best.ckpt on torch",
     ]
+
+
+def test_a_profile_that_fails_replaces_the_former_one(two_artefacts, tmp_path, capsys, monkeypatch):
+    def fail(candidate, **options):
+        raise ParckitError("no profile today")
+
+    monkeypatch.setattr(bench_profile, "profile", fail)
+    (tmp_path / "record_profile.png").write_bytes(b"of a former measurement")
+    with pytest.raises(SystemExit) as ending:
+        main(["bench", str(two_artefacts / "pairs"), "--profile", *QUICK, "--record", str(tmp_path / "record.json")])
+    assert ending.value.code == 1
+    (record,) = (record for record in read_records(tmp_path) if record.name == "profile")
+    failed = f"profile of {two_artefacts}/pairs on onnxruntime"
+    assert (record.values["profiles"], record.values["failures"]) == ([], {failed: "no profile today"})
+    assert (
+        f"{tmp_path / 'record_profile.png'} was the profile of an earlier run and is removed" in capsys.readouterr().out
+    )
+    assert not (tmp_path / "record_profile.png").exists()
 
 
 def test_a_busy_machine_is_told(two_artefacts, tmp_path, parckit, caplog, monkeypatch):
