@@ -5,8 +5,8 @@ import pytest
 
 from parckit.cli import bench, bench_profile
 from parckit.cli.main import main
-from parckit.contract import ParckitError, sha256_of
-from parckit.measure import conditions, probing, speed
+from parckit.contract import ParckitError, read_contract, sha256_of
+from parckit.measure import conditions, memory, probing, speed
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records
@@ -154,6 +154,22 @@ def test_what_fails_does_not_stop_the_others(two_artefacts, tmp_path, capsys, mo
     values = json.loads(path.read_text())["values"]
     assert values["artefact"] == "onnx-fp32"
     assert [*values["failures"]] == failed
+
+
+def test_a_system_that_does_not_tell_the_memory_has_a_dash(two_artefacts, tmp_path, parckit, monkeypatch):
+    monkeypatch.setattr(memory, "can_measure_memory", lambda: False)
+    monkeypatch.setattr(memory, "peak_resident", lambda: pytest.fail("it cannot be measured"))
+    # What the new process would do.
+    monkeypatch.setattr(memory, "_measure", lambda file, wanted: memory._probe(wanted))
+    monkeypatch.setattr(probing, "loading", memory.loading)
+    path = tmp_path / "record.json"
+    parckit("bench", two_artefacts / "pairs", *QUICK, "--record", path)
+    assert json.loads(path.read_text())["values"]["loading"]["peak_bytes"] is None
+    *_, costs = speed_tables(speeds_of(read_records(tmp_path)))
+    assert dict(zip(costs.columns, costs.rows[0], strict=True))["Memory, MB"] == "-"
+    contract = read_contract(two_artefacts)
+    with pytest.raises(ParckitError, match="does not tell the peak memory"):
+        memory.peak_memory(two_artefacts, contract.artefact("onnx-fp32"), contract.spec, engine="onnxruntime")
 
 
 def test_nothing_to_measure_is_a_mistake(two_artefacts, tmp_path, mistake, monkeypatch):

@@ -153,7 +153,8 @@ def _costs(speeds: Sequence[Speed]) -> Table:
         rows=tuple(rows),
         caption=(
             "The parts of an answer with one thread, from a picture in memory to the answer. Memory is what loading "
-            "and one run add at most to a new process; the engine's library is loaded before."
+            "and one run add at most to a new process; the engine's library is loaded before. A dash stands where the "
+            "system does not tell it."
         ),
     )
 
@@ -170,7 +171,8 @@ def _loading(speed: Speed) -> tuple[str, str, str]:
         return "", "", ""
     loading = speed.loading
     milliseconds = (loading.load_seconds * _MS_PER_S, loading.first_seconds * _MS_PER_S)
-    return f"{milliseconds[0]:.0f}", f"{milliseconds[1]:.1f}", f"{loading.peak_bytes / _MEGA:.1f}"
+    peak = "-" if loading.peak_bytes is None else f"{loading.peak_bytes / _MEGA:.1f}"
+    return f"{milliseconds[0]:.0f}", f"{milliseconds[1]:.1f}", peak
 
 
 def _range(interval: Interval | None) -> str:
