@@ -49,6 +49,11 @@ class Timing:
         return p90, p95, p99
 
     @property
+    def image_p50_ms(self) -> float:
+        """The median time for one image, milliseconds: that of a run, divided by the images of a batch."""
+        return self.p50_ms / self.batch_size
+
+    @property
     def interval(self) -> Interval:
         """The interval of the median latency, milliseconds; only if there are rounds."""
         return median_interval(self.round_ms)
