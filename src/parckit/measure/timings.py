@@ -115,14 +115,14 @@ class Benchmark:
         streams: one for every number of streams.
         engine: name and version of the engine.
         artefact: name of the artefact or checkpoint.
-        sha256: digest of its files; empty if the candidates are no files.
+        sha256: digest of its files; None if the candidates are no files.
     """
 
     timings: tuple[Timing, ...]
     streams: tuple[StreamTiming, ...]
     engine: str
     artefact: str
-    sha256: str = ""
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
