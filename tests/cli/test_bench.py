@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from parckit.cli import bench
+from parckit.cli import bench, bench_profile
 from parckit.cli.main import main
-from parckit.contract import sha256_of
-from parckit.measure import conditions, probing, speed
+from parckit.contract import ParckitError, read_contract, sha256_of
+from parckit.measure import conditions, memory, probing, speed
 from parckit.measure.conditions import Conditions
 from parckit.measure.memory import EngineCrashError, Loading
 from parckit.measure.records import read_records
@@ -158,6 +158,22 @@ def test_what_fails_does_not_stop_the_others(two_artefacts, tmp_path, capsys, mo
     assert [*values["failures"]] == failed
 
 
+def test_a_system_that_does_not_tell_the_memory_has_a_dash(two_artefacts, tmp_path, parckit, monkeypatch):
+    monkeypatch.setattr(memory, "can_measure_memory", lambda: False)
+    monkeypatch.setattr(memory, "peak_resident", lambda: pytest.fail("it cannot be measured"))
+    # What the new process would do.
+    monkeypatch.setattr(memory, "_measure", lambda file, wanted: memory._probe(wanted))
+    monkeypatch.setattr(probing, "loading", memory.loading)
+    path = tmp_path / "record.json"
+    parckit("bench", two_artefacts / "pairs", *QUICK, "--record", path)
+    assert json.loads(path.read_text())["values"]["loading"]["peak_bytes"] is None
+    *_, costs = speed_tables(speeds_of(read_records(tmp_path)))
+    assert dict(zip(costs.columns, costs.rows[0], strict=True))["Memory, MB"] == "-"
+    contract = read_contract(two_artefacts)
+    with pytest.raises(ParckitError, match="does not tell the peak memory"):
+        memory.peak_memory(two_artefacts, contract.artefact("onnx-fp32"), contract.spec, engine="onnxruntime")
+
+
 def test_nothing_to_measure_is_a_mistake(two_artefacts, tmp_path, mistake, monkeypatch):
     def fail(candidate):
         raise EngineCrashError("onnxruntime crashed (SIGSEGV)")
@@ -215,6 +231,24 @@ def test_the_profile_lists_all_layers_and_is_drawn(two_artefacts, few_layers, tm
         "bundle/onnx-fp32 on onnxruntime",
         "best.ckpt on torch",
     ]
+
+
+def test_a_profile_that_fails_replaces_the_former_one(two_artefacts, tmp_path, capsys, monkeypatch):
+    def fail(candidate, **options):
+        raise ParckitError("no profile today")
+
+    monkeypatch.setattr(bench_profile, "profile", fail)
+    (tmp_path / "record_profile.png").write_bytes(b"of a former measurement")
+    with pytest.raises(SystemExit) as ending:
+        main(["bench", str(two_artefacts / "pairs"), "--profile", *QUICK, "--record", str(tmp_path / "record.json")])
+    assert ending.value.code == 1
+    (record,) = (record for record in read_records(tmp_path) if record.name == "profile")
+    failed = f"profile of {two_artefacts}/pairs on onnxruntime"
+    assert (record.values["profiles"], record.values["failures"]) == ([], {failed: "no profile today"})
+    assert (
+        f"{tmp_path / 'record_profile.png'} was the profile of an earlier run and is removed" in capsys.readouterr().out
+    )
+    assert not (tmp_path / "record_profile.png").exists()
 
 
 def test_a_busy_machine_is_told(two_artefacts, tmp_path, parckit, caplog, monkeypatch):

@@ -25,9 +25,9 @@ def no_other_process(monkeypatch):
 def speeds(monkeypatch):
     """Let candidates have given latencies, in milliseconds, instead of measured ones."""
 
-    def let(*medians: float, batches: tuple[int, ...] = (1, 1)) -> None:
+    def let(*medians: float, batches: tuple[int, ...] | None = None) -> None:
         def pretend(candidates, schedule):
-            facts = zip(candidates, medians, batches, strict=False)
+            facts = zip(candidates, medians, batches or (1,) * len(medians), strict=True)
             return {name: benchmark(median, batch=batch) for name, median, batch in facts}
 
         monkeypatch.setattr(comparison, "time_candidates", pretend)
@@ -145,9 +145,12 @@ def test_an_engine_that_crashes_is_named_and_the_others_go_on(
 
     monkeypatch.setattr(probing, "loading", crash_for_pairs)
     speeds(1.0)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ending:
         main(["compare", str(two_artefacts), f"--data={animal_folder}", "--engines=onnxruntime", *QUICK])
-    assert "not compared: onnxruntime crashed (SIGSEGV)" in capsys.readouterr().out
+    assert ending.value.code == 1
+    printed = capsys.readouterr().out
+    assert "not compared: onnxruntime crashed (SIGSEGV)" in printed
+    assert f"candidate 1: {two_artefacts}/onnx-fp32 on onnxruntime" in printed
 
 
 def test_the_margin_of_chance():

@@ -43,6 +43,15 @@ def test_no_word_of_a_heading_and_no_number_is_broken(capsys, monkeypatch, width
     assert max(map(len, printed.splitlines())) <= max(width, 12 + 13 + 10 + 7 + 5 + 6)
 
 
+@pytest.mark.parametrize("width", [20, 40, 54])
+def test_a_number_longer_than_its_heading_is_not_broken(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    numbers = ("0.130", "+12.5%", "1.8e-04", "1,234,567,890,123", "2.51x")
+    show("latency", ("network", "p50", "no", "to", "by", "at"), [("a_very_long_name_of_a_network", *numbers)])
+    printed = capsys.readouterr().out
+    assert all(number in printed for number in numbers)
+
+
 def test_small_numbers_keep_the_digits_that_count():
     numbers = (0.0123, 1.234, 12.34, 123.4)
     assert [format_number(number) for number in numbers] == ["0.012", "1.23", "12.3", "123"]

@@ -136,6 +136,8 @@ def test_candidates_take_turns():
     assert len(turns) == 2 * LEAST_ROUNDS
     assert {*turns} == {"aabb", "bbaa"}
     assert [len(result.timings[0].round_ms) for result in both.values()] == [LEAST_ROUNDS] * 2
+    # Only files have a digest.
+    assert {result.sha256 for result in both.values()} == {None}
 
 
 def test_an_error_in_a_stream_is_not_lost():

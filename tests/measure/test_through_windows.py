@@ -51,6 +51,7 @@ def folder(tmp_path_factory):
 def test_every_pixel_of_every_picture_is_compared(folder, options, settings):
     data = EvaluationData(source=str(folder), split="all", **options)
     evaluation = evaluate_session(PixelSession(SIZE), data)
+    assert evaluation.sha256 is None  # a session is no file
     metric = SegmentationMetric(len(LABELS))
     through = WindowSession(PixelSession(SIZE), WindowSettings(**settings))
     for name in SIZES:

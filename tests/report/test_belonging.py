@@ -6,6 +6,7 @@ import pytest
 
 from bundles import LABELS, write_tiny_bundle
 from parckit.contract import read_contract, sha256_of
+from parckit.measure.profiling import Profile
 from parckit.measure.records import read_records, write_record
 from parckit.measure.timings import Timing
 from parckit.report.belonging import Networks
@@ -15,6 +16,7 @@ from parckit.report.recorded_speed import speeds_of
 
 NAMES = ("p50_ms", "p90_ms", "p95_ms", "p99_ms", "mean_ms", "min_ms")
 TIMING = Timing(threads=1, batch_size=1, repeats=9, images_per_second=400.0, **dict.fromkeys(NAMES, 2.5))
+PROFILE = Profile(threads=1, layers=(), run_ms=1.0, ceiling_gflops=1.0)
 NETWORK = {"model": "somewhere/bundle", "artefact": "onnx-fp32", "engine": "onnxruntime 1.0"}
 RECORDS = {
     "eval": {
@@ -26,6 +28,7 @@ RECORDS = {
     },
     "bench": {**NETWORK, "timings": [asdict(TIMING)]},
     "board": {**NETWORK, "board": "X5", "board_timings": []},
+    "profile": {**NETWORK, "name": "only", "profiles": [{"candidate": "only", **asdict(PROFILE)}]},
 }
 
 
@@ -46,9 +49,18 @@ def test_records_of_a_former_network_are_left_out_with_a_warning(bundle, tmp_pat
         assert f"former_{kind}.json: bundle/onnx-fp32 is left out, because it was another network" in caplog.text
         assert f"older_{kind}.json: bundle/onnx-fp32 may have been another network" in caplog.text
     assert "gone.json: bundle/removed is left out, because it is no longer in the bundle" in caplog.text
-    assert len(caplog.records) == 7
-    for entries in (findings.accuracies, findings.speeds, findings.boards):
+    assert len(caplog.records) == 9
+    for entries in (findings.accuracies, findings.speeds, findings.boards, findings.profiles):
         assert [entry.record.partition("_")[0] for entry in entries] == ["now", "older"]
+
+
+def test_a_network_of_the_same_name_in_one_record_is_no_former_one(bundle, tmp_path, caplog):
+    (now,) = read_contract(bundle).artefacts
+    entries = [RECORDS["bench"] | {"model": f"{place}/bundle"} for place in ("here", "there")]
+    candidates = [entry | {"sha256": digest} for entry, digest in zip(entries, (now.sha256, "0" * 64), strict=True)]
+    write_record(tmp_path / "both.json", "bench", {"candidates": candidates}, seed=None, threads=1)
+    assert [speed.sha256 for speed in gather(bundle).speeds] == [now.sha256]
+    assert not caplog.records
 
 
 def test_records_of_a_run_belong_to_its_checkpoints(tmp_path, caplog):

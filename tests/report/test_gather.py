@@ -323,6 +323,15 @@ def test_a_full_record_shows_streams_costs_and_layers(bundle, tmp_path):
     assert make_report(findings).provenance.commands == (command,)
 
 
+def test_the_fastest_by_the_image_is_shown_by_the_image(bundle, tmp_path):
+    for name, timing in (("one", TIMING), ("pairs", replace(TIMING, batch_size=2, p50_ms=1.5 * TIMING.p50_ms))):
+        write_record(
+            tmp_path / f"{name}.json", "bench", bench("bundle") | {"timings": [asdict(timing)]}, seed=0, threads=1
+        )
+    headlines = {entry.label: entry.value for entry in make_report(gather(bundle)).headlines}
+    assert headlines["Time for one image, p50"] == f"{0.75 * TIMING.p50_ms:.2f} ms"
+
+
 def test_the_card_tells_origin_and_licence(bundle):
     def card() -> ModelCard:
         return make_report(gather(bundle)).card

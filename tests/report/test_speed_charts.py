@@ -43,9 +43,9 @@ def test_the_scatter_marks_the_front():
 
 
 def test_latency_bars_have_the_length_of_the_medians():
-    def timing(p50: float, *, rounds: tuple[float, ...] = (), repeats: int = 100) -> Timing:
+    def timing(p50: float, *, rounds: tuple[float, ...] = (), repeats: int = 100, batch: int = 1) -> Timing:
         tail = {"p90_ms": p50 + 1, "p95_ms": p50 + 2, "p99_ms": p50 + 3, "mean_ms": p50, "min_ms": p50}
-        facts = {"threads": 1, "batch_size": 1, "repeats": repeats, "images_per_second": 1.0}
+        facts = {"threads": 1, "batch_size": batch, "repeats": repeats, "images_per_second": 1.0}
         return Timing(p50_ms=p50, round_ms=rounds, **facts, **tail)
 
     figure = latency_bars([("one", timing(4.0)), ("two", timing(2.5, rounds=(2.0, 3.0)))])
@@ -58,6 +58,11 @@ def test_latency_bars_have_the_length_of_the_medians():
     # Too few runs have no whisker.
     (axes,) = latency_bars([("few", timing(4.0, repeats=99))]).axes
     assert [*axes.collections] == []
+    # A batch is drawn by the time for one image.
+    (axes,) = latency_bars([("pairs", timing(4.0, rounds=(3.0, 5.0), batch=2))]).axes
+    assert [bar.get_width() for bar in axes.patches] == [2.0]
+    ends = [tuple(line.get_segments()[0][:, 0].tolist()) for line in axes.collections]
+    assert ends == [(2.0, 3.5), (1.5, 2.5)]
 
 
 def test_the_parts_of_an_answer_stand_one_after_the_other():

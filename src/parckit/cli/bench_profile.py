@@ -30,7 +30,7 @@ def check_profile(candidates: Sequence[Candidate]) -> None:
 
 
 def profile_candidates(candidates: Sequence[Candidate], *, schedule: Schedule, bench_record: Path) -> dict[str, str]:
-    """Measure and show every candidate that can be profiled, draw it, and write a record of all profiles.
+    """Measure and show every candidate that can be profiled, draw it, and write a record of all profiles and failures.
 
     A profile has a record of its own, so that the next `parckit bench` without `--profile` does not delete it.
 
@@ -61,16 +61,19 @@ def profile_candidates(candidates: Sequence[Candidate], *, schedule: Schedule, b
         _show(result, candidate)
     if profiles:
         tell_conditions(seen.conditions)
-        entries = [profile_values(result, candidate, digests[candidate.name]) for candidate, result in profiles]
-        values = {"profiles": entries, "conditions": asdict(seen.conditions), "failures": failures}
-        _save(bench_record.with_name(f"{bench_record.stem}_profile.json"), values, profiles, schedule=schedule)
+    entries = [profile_values(result, candidate, digests[candidate.name]) for candidate, result in profiles]
+    values = {"profiles": entries, "conditions": asdict(seen.conditions), "failures": failures}
+    _save(bench_record.with_name(f"{bench_record.stem}_profile.json"), values, profiles, schedule=schedule)
     return failures
 
 
 def _save(
     record: Path, values: Mapping[str, object], profiles: Sequence[tuple[Candidate, Profile]], *, schedule: Schedule
 ) -> None:
-    """Write the record and the pictures; pictures of a former record with more of them are removed."""
+    """Write the record and the pictures; pictures of a former record with more of them are removed.
+
+    If all profiles failed, the record has only the failures, so that numbers of before do not pass for those of now.
+    """
     obstacle = find_obstacle(record)
     if obstacle is not None:
         tell(f"no profile beside the record: {record} cannot be written ({obstacle})")
@@ -85,6 +88,7 @@ def _save(
         if not _picture(record, number).is_file():
             break
         _picture(record, number).unlink()
+        tell(f"{_picture(record, number)} was the profile of an earlier run and is removed")
 
 
 def _picture(record: Path, number: int) -> Path:

@@ -124,7 +124,7 @@ def _show_costs(measurement: Measurement) -> None:
             format_number(entry.stages.decoding_ms),
             f"{entry.loading.load_seconds * _MS_PER_S:.0f}",
             f"{entry.loading.first_seconds * _MS_PER_S:.1f}",
-            f"{entry.loading.peak_bytes / _MEGA:.1f}",
+            "-" if entry.loading.peak_bytes is None else f"{entry.loading.peak_bytes / _MEGA:.1f}",
             f"{entry.candidate.file_bytes / _MEGA:.2f}",
         )
         for number, entry in enumerate(measurement.candidates.values(), start=1)

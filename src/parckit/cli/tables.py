@@ -1,6 +1,7 @@
 """Answers on the terminal: tables, and JSON."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,9 @@ from rich.text import Text
 from parckit.contract import printable
 
 _LONG_WORD = 12
-"""Letters of a word that a narrow table keeps in one line: more than a number has. Paths are longer, and are broken."""
+"""Letters of a word that a narrow table keeps in one line. Paths are longer, and are broken."""
+_NUMBER = re.compile(r"[-+±]?\d[\d.,]*(e[-+]?\d+)?\D?")
+"""A word that is a number, perhaps with a sign such as `%` or `x` behind it. It is never broken."""
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, unbroken: Collection[str] = ()) -> None:
@@ -59,7 +62,7 @@ class _Layout:
 
 
 def _fit(columns: Sequence[str], cells: Sequence[Sequence[str]], *, unbroken: Collection[str], width: int) -> _Layout:
-    """Return columns that fit into a width. No word of a heading is broken, even if the table is too wide then.
+    """Return columns that fit into a width. Headings' words and numbers stay whole, even if the table is too wide then.
 
     rich alone would make all columns equally narrow and break headings, numbers and names alike.
     """
@@ -68,17 +71,18 @@ def _fit(columns: Sequence[str], cells: Sequence[Sequence[str]], *, unbroken: Co
     layout = _Layout(widths=tuple(widest), padding=1)
     if layout.width <= width:
         return layout
-    # Break long words of cells, such as paths. If that is not enough, leave out the padding, then break all words.
+    # Break long words of cells, such as paths. If that is not enough, leave out the padding, then break all words that
+    # are no numbers.
     layouts: list[_Layout] = []
     for padding, whole in ((1, _LONG_WORD), (0, _LONG_WORD), (0, 0)):
         least = [
-            most if column[0] in unbroken else max(_longest(column[:1]), min(_longest(column[1:]), whole))
+            most if column[0] in unbroken else _least(column[0], column[1:], whole=whole)
             for column, most in zip(texts, widest, strict=True)
         ]
         layouts.append(_Layout(widths=tuple(least), padding=padding))
         if layouts[-1].width <= width:
             return replace(layouts[-1], widths=_widen(least, widest, room=width - layouts[-1].width))
-    # The terminal is too narrow for the headings, so to break the cells does not help.
+    # The terminal is too narrow for the headings and numbers, so to break the other cells does not help.
     return layouts[1]
 
 
@@ -93,9 +97,16 @@ def _widen(least: Sequence[int], widest: Sequence[int], *, room: int) -> tuple[i
     return tuple(widths)
 
 
-def _longest(texts: Iterable[str]) -> int:
+def _least(heading: str, cells: Iterable[str], *, whole: int) -> int:
+    """Return how many letters a column needs for its heading's words, its numbers, and words of `whole` letters."""
+    words = [word for cell in cells for word in cell.split()]
+    numbers = filter(_NUMBER.fullmatch, words)
+    return max(_longest(heading.split()), _longest(numbers), min(_longest(words), whole))
+
+
+def _longest(words: Iterable[str]) -> int:
     """Return the letters of the longest word."""
-    return max((cell_len(word) for text in texts for word in text.split()), default=0)
+    return max(map(cell_len, words), default=0)
 
 
 def format_number(value: float) -> str:

@@ -55,7 +55,7 @@ class Evaluation:
         data: the data.
         served: which part of the source served as the split.
         left_out: what the source holds and the evaluation does not see, in words.
-        sha256: digest of the files of the artefact or checkpoint; empty if only a session is known.
+        sha256: digest of the files of the artefact or checkpoint; None if only a session is known.
     """
 
     score: Score
@@ -66,7 +66,7 @@ class Evaluation:
     data: EvaluationData
     served: str
     left_out: str
-    sha256: str = ""
+    sha256: str | None = None
 
 
 def evaluate(

@@ -35,12 +35,12 @@ class Loading:
     """What loading a network and one inference cost in a new process.
 
     Attributes:
-        peak_bytes: the peak resident memory that they add to the process.
+        peak_bytes: the peak resident memory that they add to the process; None where the system does not tell it.
         load_seconds: time until the network is ready. The engine's libraries are loaded before.
         first_seconds: time of the first inference.
     """
 
-    peak_bytes: int
+    peak_bytes: int | None
     load_seconds: float
     first_seconds: float
 
@@ -60,9 +60,12 @@ def peak_memory(folder: Path, artefact: Artefact, spec: NetworkSpec, *, engine: 
 
     Raises:
         EngineCrashError: if the engine crashes or hangs.
-        ParckitError: if the artefact cannot be loaded or run.
+        ParckitError: if the artefact cannot be loaded or run, or this system does not tell the memory.
     """
-    return _load_artefact(folder, artefact, spec, engine=engine).peak_bytes
+    peak = _load_artefact(folder, artefact, spec, engine=engine).peak_bytes
+    if peak is None:
+        raise ParckitError(f"{folder / artefact.main_file}: this system does not tell the peak memory")
+    return peak
 
 
 def loading(candidate: Candidate) -> Loading:
@@ -119,7 +122,7 @@ def _measure(file: Path, wanted: Mapping[str, object]) -> Loading:
 def _probe(wanted: Mapping[str, object]) -> Loading:
     path, engine = Path(cast("str", wanted["path"])), find_engine(cast("str", wanted["engine"]))
     module = load_engine(engine, what=str(path))
-    before, start = peak_resident(), perf_counter()
+    before, start = peak_resident() if can_measure_memory() else None, perf_counter()
     if "artefact" in wanted:
         artefact = from_plain(Artefact, wanted["artefact"], name="artefact")
         session = module.open_artefact(path, artefact, NetworkSpec.from_dict(wanted["spec"]), threads=1)
@@ -128,7 +131,8 @@ def _probe(wanted: Mapping[str, object]) -> Loading:
     loaded = perf_counter()
     session(one_batch(session))
     end = perf_counter()
-    return Loading(peak_bytes=peak_resident() - before, load_seconds=loaded - start, first_seconds=end - loaded)
+    peak = None if before is None else peak_resident() - before
+    return Loading(peak_bytes=peak, load_seconds=loaded - start, first_seconds=end - loaded)
 
 
 def can_measure_memory() -> bool:

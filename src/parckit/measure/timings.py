@@ -49,6 +49,11 @@ class Timing:
         return p90, p95, p99
 
     @property
+    def image_p50_ms(self) -> float:
+        """The median time for one image, milliseconds: that of a run, divided by the images of a batch."""
+        return self.p50_ms / self.batch_size
+
+    @property
     def interval(self) -> Interval:
         """The interval of the median latency, milliseconds; only if there are rounds."""
         return median_interval(self.round_ms)
@@ -110,14 +115,14 @@ class Benchmark:
         streams: one for every number of streams.
         engine: name and version of the engine.
         artefact: name of the artefact or checkpoint.
-        sha256: digest of its files; empty if the candidates are no files.
+        sha256: digest of its files; None if the candidates are no files.
     """
 
     timings: tuple[Timing, ...]
     streams: tuple[StreamTiming, ...]
     engine: str
     artefact: str
-    sha256: str = ""
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,20 +36,19 @@ class Networks:
         """Return the entries that are about these networks.
 
         A warning names the records of networks that had the same names and other files, and those that do not tell.
+        If a record knows such a network beside the one of now, it is a namesake, which is left out without a warning.
         """
-        kept: list[Entry] = []
+        named = [entry for entry in entries if not self.only_these or entry.model in self.bundles]
+        judged = [(entry, *self._judge(entry)) for entry in named]
+        # `parckit bench a/bundle b/bundle` measures two networks with one name, and neither is a former one.
+        recognised = {_name(entry) for entry, is_kept, doubt in judged if is_kept and not doubt}
         networks: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for entry in entries:
-            if self.only_these and entry.model not in self.bundles:
-                continue
-            is_kept, doubt = self._judge(entry)
-            if is_kept:
-                kept.append(entry)
-            if doubt:
+        for entry, is_kept, doubt in judged:
+            if doubt and (is_kept or _name(entry) not in recognised):
                 networks[entry.record, doubt].append(label_of(entry.model, entry.artefact))
         for (record, doubt), labels in networks.items():
             _log.warning("%s: %s %s", record, ", ".join(dict.fromkeys(labels)), doubt)
-        return tuple(kept)
+        return tuple(entry for entry, is_kept, _ in judged if is_kept)
 
     def _judge(self, entry: Entry) -> tuple[bool, str]:
         """Return whether an entry is kept, and what speaks against it; empty if nothing does."""
@@ -68,3 +67,8 @@ class Networks:
         if digest != entry.sha256:
             return False, "is left out, because it was another network then (its sha256 differs); measure again"
         return True, ""
+
+
+def _name(entry: Entry) -> tuple[str, str, str]:
+    """Return the names that two entries of a record can have in common although they are about two networks."""
+    return entry.record, entry.model, entry.artefact

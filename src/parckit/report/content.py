@@ -79,10 +79,11 @@ def _headlines(findings: Findings) -> tuple[Headline, ...]:
         headlines.append(Headline(label="Difference from torch", value=_scientific(figures["max_abs"]), note=note))
     # The fastest network, and the cost of all.
     if findings.speeds:
-        fastest = min(findings.speeds, key=lambda speed: speed.timings[0].p50_ms / speed.timings[0].batch_size)
+        fastest = min(findings.speeds, key=lambda speed: speed.timings[0].image_p50_ms)
         timing = fastest.timings[0]
         note = f"{fastest.engine.split()[0]}, {count_threads(timing)}"
-        headlines.append(Headline(label="Latency, p50", value=f"{timing.p50_ms:.2f} ms", note=note))
+        label = "Latency, p50" if timing.batch_size == 1 else "Time for one image, p50"
+        headlines.append(Headline(label=label, value=f"{timing.image_p50_ms:.2f} ms", note=note))
     if findings.params is not None and findings.madds is not None:
         headlines.append(Headline(label="Parameters", value=format_count(findings.params)))
         headlines.append(Headline(label="Multiply-adds", value=format_count(findings.madds), note="for one image"))

@@ -83,7 +83,7 @@ class Findings:
         speeds: latency and throughput of checkpoint and artefacts.
         profiles: where the time of checkpoint and artefacts goes.
         boards: latency and throughput on boards.
-        records: the records that these numbers come from.
+        records: all records that lie there; those that these numbers come from are among them.
         answers: the worst mistakes of the network of the first accuracy, if it was measured now.
         typical: its answers for pictures that were drawn at random.
         left_out: sentences that say what could not be evaluated, and why.

@@ -95,7 +95,7 @@ def accuracy_of(evaluation: Evaluation, *, model: str, machine: str, date: str) 
         served=evaluation.served,
         machine=machine,
         date=date,
-        sha256=evaluation.sha256 or None,
+        sha256=evaluation.sha256,
     )
 
 

@@ -120,7 +120,10 @@ def _speed(speeds: Sequence[Speed]) -> tuple[Picture, ...]:
                 title="Latency",
                 figure=latency_bars(bars),
                 alt="Median, its interval and 99th percentile of the latency, by engine and number of threads.",
-                caption="Time of one run after warm-up, with no other run in parallel.",
+                caption=(
+                    "Time for one image after warm-up, with no other run in parallel. The time of a batch is "
+                    "divided by its images."
+                ),
             )
         )
     if stages := [(speed.title, speed.stages) for speed in speeds if speed.stages is not None]:

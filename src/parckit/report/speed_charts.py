@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from parckit.measure.interleaved import Interval
 from parckit.measure.stages import Stages
 from parckit.measure.timings import StreamTiming, Timing
 from parckit.processing import COLOURS
 from parckit.report.figures import BLUE, INK, MUTED, ORANGE, WIDTH, house_style, shorten
-from parckit.report.speed_tables import latency_interval
 
 _NAME = 24
 """Letters of a line of a name that are shown."""
@@ -22,7 +22,7 @@ _STAGES = (("preprocessing", MUTED, "//"), ("network", BLUE, ""), ("decoding", O
 
 @house_style()
 def latency_bars(timings: Sequence[tuple[str, Timing]]) -> Figure:
-    """Draw one bar per timing, up to the median latency.
+    """Draw one bar per timing, up to the median time for one image.
 
     A dark line at its end is the interval of the median, and a whisker reaches to the 99th percentile, if there were
     enough runs for one.
@@ -35,20 +35,19 @@ def latency_bars(timings: Sequence[tuple[str, Timing]]) -> Figure:
     """
     axes, figure = _rows([name for name, _ in timings])
     for place, (_, timing) in enumerate(timings):
-        axes.barh(place, timing.p50_ms, height=0.55, color=BLUE)
-        *_, p99 = timing.tails
+        median, interval, p99 = _image_times(timing)
+        axes.barh(place, median, height=0.55, color=BLUE)
         if p99 is not None:
-            axes.hlines(place, timing.p50_ms, p99, color=MUTED, linewidth=1.5)
+            axes.hlines(place, median, p99, color=MUTED, linewidth=1.5)
             axes.plot(p99, place, "|", color=MUTED, markersize=9, markeredgewidth=2)
-        interval = latency_interval(timing)
         if interval is not None:
             axes.hlines(place, interval.low, interval.high, color=INK, linewidth=3.5)
         end = _end(timing)
-        text = f"p50 {timing.p50_ms:.3g}"
+        text = f"p50 {median:.3g}"
         axes.annotate(text, (end, place), (6, 0), textcoords="offset points", va="center", color=INK)
     # Leave room for the number to the right of the longest whisker.
     axes.set_xlim(0, max(_end(timing) for _, timing in timings) * 1.35)
-    axes.set_xlabel("ms: bar to the median, dark: its interval of 95 %,\nwhisker to the 99th percentile")
+    axes.set_xlabel("ms for one image: bar to the median, dark: its interval of 95 %,\nwhisker to the 99th percentile")
     return figure
 
 
@@ -122,8 +121,16 @@ def stream_lines(streams: Mapping[str, Sequence[StreamTiming]]) -> Figure:
 
 def _end(timing: Timing) -> float:
     """Return where the bar of a timing, its interval and its whisker end, milliseconds."""
-    interval, (*_, p99) = latency_interval(timing), timing.tails
-    return max(timing.p50_ms, 0.0 if interval is None else interval.high, p99 or 0.0)
+    median, interval, p99 = _image_times(timing)
+    return max(median, 0.0 if interval is None else interval.high, p99 or 0.0)
+
+
+def _image_times(timing: Timing) -> tuple[float, Interval | None, float | None]:
+    """Return the median time for one image, its interval and the 99th percentile, milliseconds; None if unknown."""
+    *_, p99 = timing.tails
+    # Older records have no rounds.
+    interval = timing.image_interval if timing.round_ms else None
+    return timing.image_p50_ms, interval, None if p99 is None else p99 / timing.batch_size
 
 
 def _parts(stages: Stages) -> tuple[float, float, float]:

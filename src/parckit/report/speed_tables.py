@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 from parckit.measure.interleaved import Interval
 from parckit.measure.ranking import rank
-from parckit.measure.timings import Timing
 from parckit.report.page import Table
 from parckit.report.recorded import Accuracy
 from parckit.report.recorded_profile import Profiled
@@ -26,15 +25,10 @@ def measured_on(entries: Iterable[Accuracy | Speed | Profiled]) -> str:
     return f"Measured {'; '.join(places)}." if places else ""
 
 
-def latency_interval(timing: Timing) -> Interval | None:
-    """Return the interval of a median latency, milliseconds; None if an older record has no rounds."""
-    return timing.interval if timing.round_ms else None
-
-
 def _latency(speeds: Sequence[Speed]) -> Table:
     places = _places(speeds)
     batches = sorted({timing.batch_size for speed in speeds for timing in speed.timings})
-    has_batches = batches not in ([], [1])
+    has_batches = bool(batches) and batches != [1]
     rows = [
         (
             speed.label or speed.engine,
@@ -42,9 +36,9 @@ def _latency(speeds: Sequence[Speed]) -> Table:
             str(timing.threads),
             places.get((speed, timing.threads), ""),
             _number(timing.p50_ms),
-            _range(latency_interval(timing)),
+            _range(timing.interval if timing.round_ms else None),
             *("-" if value is None else _number(value) for value in timing.tails),
-            *((str(timing.batch_size), _number(timing.p50_ms / timing.batch_size)) if has_batches else ()),
+            *((str(timing.batch_size), _number(timing.image_p50_ms)) if has_batches else ()),
             "-" if timing.images_per_second is None else f"{timing.images_per_second:.0f}",
         )
         for speed in speeds
@@ -56,7 +50,13 @@ def _latency(speeds: Sequence[Speed]) -> Table:
         title="Latency and throughput",
         columns=("Network", "Engine", "Threads", "Place", *times, "Images/s"),
         rows=tuple(rows),
-        caption=" ".join((_explain_latency(batches, is_ranked=bool(places)), *_meanwhile(speeds), measured_on(speeds))),
+        caption=" ".join(
+            (
+                _explain_latency(batches if has_batches else (), is_ranked=bool(places)),
+                *_meanwhile(speeds),
+                measured_on(speeds),
+            )
+        ),
     )
 
 
@@ -64,11 +64,10 @@ def _explain_latency(batches: Sequence[int], *, is_ranked: bool) -> str:
     """Return what the numbers of the table mean.
 
     Args:
-        batches: images of a run, all that occur.
+        batches: images of a run, all that occur; empty if every run has one image.
         is_ranked: whether there are places.
     """
-    has_batches = batches not in ([], [1])
-    images = f"a batch ({', '.join(map(str, batches))} images)" if has_batches else "one image"
+    images = f"a batch ({', '.join(map(str, batches))} images)" if batches else "one image"
     text = (
         f"Latency is the time for {images}: p50 is the median, and only one run in a hundred is slower than p99. A "
         "dash stands where the runs were too few for a percentile. The true median lies in the interval with a "
@@ -80,7 +79,7 @@ def _explain_latency(batches: Sequence[int], *, is_ranked: bool) -> str:
             " Candidates that were measured in turns have places for each number of threads. If their intervals "
             "overlap, they share places, because the measurement does not tell which one is faster."
         )
-        text += " Places are by the time for one image." if has_batches else ""
+        text += " Places are by the time for one image." if batches else ""
     return text
 
 
@@ -153,7 +152,8 @@ def _costs(speeds: Sequence[Speed]) -> Table:
         rows=tuple(rows),
         caption=(
             "The parts of an answer with one thread, from a picture in memory to the answer. Memory is what loading "
-            "and one run add at most to a new process; the engine's library is loaded before."
+            "and one run add at most to a new process; the engine's library is loaded before. A dash stands where the "
+            "system does not tell it."
         ),
     )
 
@@ -170,7 +170,8 @@ def _loading(speed: Speed) -> tuple[str, str, str]:
         return "", "", ""
     loading = speed.loading
     milliseconds = (loading.load_seconds * _MS_PER_S, loading.first_seconds * _MS_PER_S)
-    return f"{milliseconds[0]:.0f}", f"{milliseconds[1]:.1f}", f"{loading.peak_bytes / _MEGA:.1f}"
+    peak = "-" if loading.peak_bytes is None else f"{loading.peak_bytes / _MEGA:.1f}"
+    return f"{milliseconds[0]:.0f}", f"{milliseconds[1]:.1f}", peak
 
 
 def _range(interval: Interval | None) -> str:
