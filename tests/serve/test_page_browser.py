@@ -262,3 +262,15 @@ def test_the_browser_reads_the_pixels_that_python_reads(browser, tmp_path, kind)
     expected = np.asarray(open_picture(tmp_path / kind))
     assert (told["height"], told["width"]) == expected.shape[:2]
     np.testing.assert_array_equal(np.reshape(told["data"], expected.shape), expected)
+
+
+def test_a_page_opened_as_a_file_says_what_to_type(browser, bundles, tmp_path):
+    write_page(bundles["classify"], tmp_path / "page", package=cached_package())
+    note = "document.getElementById('server-note')"
+    browser.open((tmp_path / "page" / "index.html").as_uri())
+    browser.wait(f"getComputedStyle({note}).visibility === 'visible'")
+    assert "http.server" in browser.run(f"return {note}.textContent")
+    with served(tmp_path / "page") as address:
+        browser.open(address)
+        browser.wait("document.getElementById('headline').textContent === 'Ready'")
+        assert browser.run(f"return {note} === null")
