@@ -11,7 +11,7 @@ STAMP := $(VENV)/.parckit-installed
 # converter needs other versions than ExecuTorch. Behind them they see .venv, so that torch is there once.
 ENGINES := .venv-engines
 ENGINES_EXTRAS := openvino,opencv,mnn,export-ncnn,executorch
-ENGINE_TESTS := tests/contracts/test_engines*.py tests/integrations/test_torch_tools.py tests/serve/test_page_browser.py
+ENGINE_TESTS := tests/contracts/test_engines*.py tests/integrations/test_torch_tools.py tests/measure/test_memory.py tests/serve/test_page_browser.py
 LITERT := .venv-litert
 LITERT_EXTRAS := export-litert
 

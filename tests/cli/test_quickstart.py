@@ -33,7 +33,8 @@ _INDICES = digits._indices
 def brief_training(recipe, *, trainer, **options):
     """Train for two steps, the classifier with one block in a stage."""
     model = {"kwargs": {"depths": [1, 1, 1]}} if recipe == quickstart.TOURS["classify"].recipe else {}
-    return train(recipe, trainer={**trainer, "limit_train_batches": 2}, model=model, **options)
+    limits = {"limit_train_batches": 2, "limit_val_batches": 1, "num_sanity_val_steps": 0}
+    return train(recipe, trainer={**trainer, **limits}, model=model, **options)
 
 
 def quick_export(network, spec, *, out):

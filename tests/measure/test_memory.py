@@ -58,6 +58,7 @@ def test_the_fresh_process_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.engines  # a new process imports torch, which takes ten seconds
 def test_a_checkpoint_is_loaded_too():
     (candidate,) = find_candidates([Path("parcnet_xs.cifar10")], Wanted())
     cost = loading(candidate)
